@@ -161,6 +161,7 @@ NOT_A_MATRIX = {
     "an array": (pickle.dumps(DENSE, 4), "holds a NumPy array, no sparse matrix"),
     "the class": (pickle.dumps(sp.coo_matrix, 4), "no sparse matrix"),
     "two pickles": (pickle.dumps(sp.coo_matrix(DENSE), 4) * 2, "bytes after the matrix"),
+    "a name of two lines": (b"\x80\x04\x8c\x03o\ns\x8c\x01f\x93.", r"asks for o s\.f, which"),
     "protocol 0": (pickle.dumps(sp.coo_matrix(DENSE), 0), "is no pickled matrix"),
     "a persistent id": (b"\x80\x04\x8c\x01x\x51.", "BINPERSID"),
     "an extension": (b"\x80\x04\x82\x01.", "EXT1"),

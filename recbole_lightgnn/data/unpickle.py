@@ -121,7 +121,8 @@ class _MatrixUnpickler(pickle.Unpickler):
         try:
             return _GLOBALS[module, name]
         except KeyError:
-            raise _Refused(f"asks for {module}.{name}, which no matrix needs") from None
+            asked = _one_line(f"{module}.{name}")
+            raise _Refused(f"asks for {asked}, which no matrix needs") from None
 
 
 class _Refused(Exception):
@@ -184,7 +185,7 @@ def _check_opcodes(content: bytes) -> None:
         for step, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if opcode.name not in _OPCODES:
                 raise _Refused(f"is no pickled matrix (it holds a pickle {opcode.name} step)")
-            if step >= MAX_STEPS or ("PUT" in opcode.name and argument >= MAX_STEPS):
+            if step >= MAX_STEPS or ("PUT" in opcode.name and (argument or 0) >= MAX_STEPS):
                 raise _Refused("is no pickled matrix (it holds too many objects)")
     except _Refused:
         raise
