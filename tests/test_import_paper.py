@@ -150,7 +150,8 @@ def test_a_name_cannot_leave_the_output_folder(tmp_path, source, name):
     before = files(tmp_path)
     with pytest.raises(InputError, match="choose another --name"):
         import_paper(source, name, tmp_path / "out")
-    assert files(tmp_path) == before and not (tmp_path / "out").exists()
+    assert files(tmp_path) == before
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_existing_dataset_is_kept_unless_overwrite(tmp_path, source):
@@ -180,7 +181,8 @@ def test_overwrite_never_deletes_what_is_no_dataset(tmp_path, source):
     for name in ("file", "link"):
         with pytest.raises(InputError, match="exists and is no folder"):
             import_paper(source, name, tmp_path, overwrite=True)
-    assert len(files(source)) == 3 and (tmp_path / "file").read_text() == "kept"
+    assert len(files(source)) == 3
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_a_failed_write_leaves_the_old_dataset_and_nothing_else(tmp_path, source):
@@ -196,7 +198,8 @@ def test_a_failed_write_leaves_the_old_dataset_and_nothing_else(tmp_path, source
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(error.value)
-    assert files(out) == before and [p.name for p in out.iterdir()] == ["tiny"]
+    assert files(out) == before
+    assert [p.name for p in out.iterdir()] == ["tiny"]
 
 
 @pytest.fixture
