@@ -1,0 +1,350 @@
+"""One call that trains, tests and records any model, RecBole's or ours."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from logging import FileHandler, StreamHandler, getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pandas.errors import ParserError
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer, init_logger, init_seed, set_color
+from recbole.utils.enum_type import FeatureType
+
+from recbole_lightgnn.config import build_config
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import model_names
+from recbole_lightgnn.report.results import dataset_fingerprint, make_record, write_record
+from recbole_lightgnn.settings import did_you_mean, our_models, read_yaml
+from recbole_lightgnn.trainer.masking import apply_eval_mask
+
+_OF_THE_PAPER = ("yelp", "gowalla", "amazon")
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by hand.
+
+    Attributes:
+        run_dir: the run folder to resume from; none where nothing can be resumed.
+    """
+
+    def __init__(self, run_dir: Path | None) -> None:
+        super().__init__()
+        self.run_dir = run_dir
+
+
+def run(
+    model: str | None = None,
+    dataset: str | None = None,
+    *,
+    config_files: Iterable[Path | str] = (),
+    settings: Mapping[str, Any] | None = None,
+    resume: Path | str | bool | None = None,
+    result_file: Path | str | None = None,
+) -> dict[str, Any]:
+    """Train a model, choose by validation, test what was chosen, and write the record.
+
+    Args:
+        model: name; by default what the config files say, or ``LightGNN``.
+        dataset: name; by default what the config files say, or ``ml-100k``.
+        config_files: RecBole's yaml files, the later ones stronger.
+        settings: stronger than the files. ``{"teacher_settings.epochs": 3}`` reaches into a stage.
+        resume: continue an interrupted run: its folder, or True for the latest one. Our models.
+        result_file: where the record goes; by default the run folder (our models) or
+            ``checkpoint_dir``.
+
+    Returns:
+        The record (see `make_record`), and under ``result_file`` where it was written.
+
+    Raises:
+        InputError: if a setting, the dataset or the checkpoint to resume cannot be used.
+        Interrupted: if stopped by hand.
+    """
+    start = time.monotonic()
+    in_files: dict[str, Any] = {}
+    for file in config_files:
+        in_files.update(read_yaml(Path(file)))
+    model = model or in_files.get("model", "LightGNN")
+    dataset = dataset or in_files.get("dataset", "ml-100k")
+    _check_model(model)
+    if result_file is not None:
+        _check_result_file(Path(result_file))
+    if resume and model not in our_models():
+        raise InputError(f"{model} is RecBole's own and cannot be resumed; run it again from start")
+    config = build_config(model, dataset, config_files, settings or {})
+    check_dataset_files(config)
+
+    handlers = getLogger().handlers[:]
+    try:
+        return _run(config, resume, result_file, start)
+    finally:
+        for handler in getLogger().handlers[:]:
+            if handler not in handlers and isinstance(handler, FileHandler | StreamHandler):
+                getLogger().removeHandler(handler)  # else a second run would log to this one's file
+                handler.close()
+
+
+def _run(
+    config: Any, resume: Path | str | bool | None, result_file: Path | str | None, start: float
+) -> dict[str, Any]:
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    logger = getLogger()
+    logger.info(config)
+    train_data, valid_data, test_data = load_data(config)
+    masking = apply_eval_mask(config, train_data, test_data)
+
+    init_seed(config["seed"], config["reproducibility"])
+    try:
+        model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+        logger.info(model)
+        rows = _train(config, trainer, resume, train_data, valid_data, test_data)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("recbole"):
+            raise
+        raise InputError(
+            f"{config['model']} needs the package {error.name!r}, which is not installed"
+        ) from error
+
+    record = make_record(
+        model=config["model"],
+        dataset=config["dataset"],
+        seed=config["seed"],
+        settings=config.final_config_dict,
+        fingerprint=_fingerprint(train_data, valid_data, test_data),
+        masking=masking,
+        valid_metric=config["valid_metric"].lower(),
+        valid=rows[-1]["valid"],
+        test=rows[-1]["test"],
+        rows=rows,
+        threads=torch.get_num_threads(),
+        device=_device_name(config["device"]),
+        seconds=time.monotonic() - start,
+    )
+    path = Path(result_file) if result_file is not None else _default_result_file(config, trainer)
+    write_record(path, record)
+    logger.info(set_color("best valid ", "yellow") + f": {record['best_valid']}")
+    logger.info(set_color("test result", "yellow") + f": {record['test']}")
+    logger.info(set_color("record", "yellow") + f": {path}")
+    return {**record, "result_file": str(path)}
+
+
+def _train(
+    config: Any,
+    trainer: Any,
+    resume: Path | str | bool | None,
+    train_data: Any,
+    valid_data: Any,
+    test_data: Any,
+) -> list[dict[str, Any]]:
+    """Fit, then test what validation chose. Returns the record's rows, the final model's last."""
+    progress = config["show_progress"]
+    ours = config["model"] in our_models()
+    begun = time.monotonic()
+    try:
+        if ours and resume:
+            trainer.resume(None if resume is True else Path(resume))
+        valid = trainer.fit(train_data, valid_data, saved=True, show_progress=progress)[1]
+        if ours:
+            return trainer.stage_rows(test_data)
+        seconds = time.monotonic() - begun
+        test = trainer.evaluate(test_data, load_best_model=True, show_progress=progress)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(getattr(trainer, "run_dir", None)) from stop
+    except ValueError as error:
+        if "loss is nan" not in str(error):
+            raise
+        raise InputError(
+            f"the training loss of {config['model']} became NaN; lower learning_rate (now "
+            f"{config['learning_rate']})"
+        ) from error
+    epochs = len(trainer.train_loss_dict)
+    parameters = list(trainer.model.parameters())
+    row = {
+        "stage": config["model"],
+        "run": None,
+        "epochs": epochs,
+        "best_epoch": epochs - trainer.cur_step * trainer.eval_step,
+        "seconds": seconds,
+        "interactions_kept": train_data._dataset.inter_num,
+        "entries_kept": sum(p.numel() for p in parameters),
+        "bytes": sum(p.numel() * p.element_size() for p in parameters),
+        "valid": valid,
+        "test": test,
+    }
+    return [row]
+
+
+# --- data -----------------------------------------------------------------------------------
+
+
+def check_dataset_files(config: Any) -> None:
+    """Raise InputError unless the dataset's interaction files are there and readable.
+
+    Comes before RecBole, which would try to download what is missing.
+    """
+    name, folder = config["dataset"], Path(config["data_path"])
+    parts = config["benchmark_filename"]
+    if parts is not None and (not isinstance(parts, list | tuple) or len(parts) != 3):
+        raise InputError(
+            f"benchmark_filename must name three files (train, valid, test), got {parts!r}"
+        )
+    files = [folder / f"{name}.{part}.inter" for part in parts or ()] or [folder / f"{name}.inter"]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        if name in _OF_THE_PAPER:
+            advice = f"get it with `recbole-lightgnn import paper SOURCE --name {name}`"
+        else:
+            advice = "put RecBole's atomic files there, or set data_path"
+        known = [f.name for f in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        near = did_you_mean(name, {*known, "ml-100k"} - {name})
+        raise InputError(
+            f"dataset {name!r} not found{near}: looked for {', '.join(map(str, missing))}; {advice}"
+        )
+    for file in files:
+        _check_header(config, file)
+
+
+def _check_header(config: Any, file: Path) -> None:
+    """The first line of an atomic file must read ``user_id:token<TAB>item_id:token ...``."""
+    separator = config["field_separator"]
+    try:
+        with open(file, encoding=config["encoding"]) as lines:
+            columns = lines.readline().rstrip("\r\n").split(separator)
+    except (OSError, UnicodeDecodeError, LookupError) as error:
+        raise InputError(f"{file} cannot be read: {error}") from error
+    types = {t.value for t in FeatureType}
+    for column in columns:
+        field, _, kind = column.partition(":")
+        if not field or kind not in types:
+            raise InputError(
+                f"{file}, line 1: expected columns NAME:TYPE with TYPE one of "
+                f"{', '.join(sorted(types))}, parted by {separator!r}, got {column!r}"
+            )
+    fields = {column.partition(":")[0] for column in columns}
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+        if config[key] not in fields:
+            raise InputError(
+                f"{file}, line 1: no column {config[key]!r} (setting {key}); it has "
+                f"{', '.join(sorted(fields))}"
+            )
+
+
+def load_data(config: Any) -> tuple[Any, Any, Any]:
+    """RecBole's train, validation and test loaders, checked.
+
+    Raises:
+        InputError: if the files cannot be parsed, a split is empty, or (for our models, whose
+            graph has one weight per interaction) a user-item pair comes more than once.
+    """
+    name = config["dataset"]
+    try:
+        dataset = create_dataset(config)
+        getLogger().info(dataset)
+        loaders = data_preparation(config, dataset)
+    except (ValueError, NotImplementedError, AssertionError, ParserError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"dataset {name!r} cannot be used: {reason}") from error
+    parts = dict(zip(("train", "valid", "test"), loaders, strict=True))
+    for split, loader in parts.items():
+        if loader._dataset.inter_num == 0:
+            raise InputError(
+                f"the {split} split of {name!r} has no users: nothing is left after filtering and "
+                f"splitting; change eval_args (now {config['eval_args']['split']}) or the files"
+            )
+    n_items, longest = dataset.item_num - 1, max(config["topk"])
+    if longest > n_items and config["model"] not in our_models():
+        raise InputError(
+            f"topk asks for lists of {longest} of {name!r}, which has {n_items} items; RecBole's "
+            "models cannot rank more than there are"
+        )
+    _report_pairs(config, parts)
+    return loaders
+
+
+def _report_pairs(config: Any, parts: Mapping[str, Any]) -> None:
+    """Say how many pairs come twice and how many nodes the training graph leaves isolated."""
+    pairs = {split: _pairs(loader) for split, loader in parts.items()}
+    whole = parts["train"]._dataset
+    n_users, n_items = whole.user_num, whole.item_num
+    keys = np.concatenate([users.astype(np.int64) * n_items + i for users, i in pairs.values()])
+    repeated = len(keys) - len(np.unique(keys))
+    if repeated and config["model"] in our_models():
+        remedy = (
+            "remove them from the files"
+            if config["benchmark_filename"] is not None
+            else "set rm_dup_inter to `first` or `last`"
+        )
+        raise InputError(
+            f"dataset {config['dataset']!r} has {repeated} interactions of a user and an item that "
+            f"it has already, in one split or in two; {remedy}"
+        )
+    if repeated:
+        getLogger().warning(f"{repeated} interactions repeat a user-item pair")
+    users, items = pairs["train"]
+    without = n_users - 1 - len(np.unique(users)), n_items - 1 - len(np.unique(items))
+    if any(without):
+        getLogger().warning(
+            f"{without[0]} users and {without[1]} items have no training interaction: isolated in "
+            "the graph, they keep the embeddings they start with"
+        )
+
+
+def _pairs(loader: Any) -> tuple[np.ndarray, np.ndarray]:
+    dataset = loader._dataset
+    inter = dataset.inter_feat
+    return inter[dataset.uid_field].numpy(), inter[dataset.iid_field].numpy()
+
+
+def _fingerprint(train_data: Any, valid_data: Any, test_data: Any) -> dict[str, Any]:
+    dataset = train_data._dataset
+    loaders = {"train": train_data, "valid": valid_data, "test": test_data}
+    return dataset_fingerprint(
+        dataset.field2id_token[dataset.uid_field],
+        dataset.field2id_token[dataset.iid_field],
+        {split: _pairs(loader) for split, loader in loaders.items()},
+    )
+
+
+# --- small checks and names -----------------------------------------------------------------
+
+
+def _check_model(model: Any) -> None:
+    names = model_names()
+    if model in names:
+        return
+    try:
+        get_model(str(model))  # RecBole's sequential and other models are not in the list
+    except (ValueError, AttributeError, ImportError) as error:
+        raise InputError(
+            f"no model is named {model!r} here{did_you_mean(model, names)}; ours are "
+            f"{', '.join(our_models())}, and RecBole's run too"
+        ) from error
+
+
+def _check_result_file(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"result_file {path} is a folder; name a file in it")
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"result_file {path} cannot be written: {parent} is no writable folder")
+
+
+def _default_result_file(config: Any, trainer: Any) -> Path:
+    if getattr(trainer, "run_dir", None) is not None:
+        return Path(trainer.run_dir) / "record.json"
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    name = f"{config['model']}-{config['dataset']}-{stamp}.json"
+    return Path(config["checkpoint_dir"]) / name
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

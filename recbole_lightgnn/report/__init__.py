@@ -1,0 +1,1 @@
+"""What a run leaves behind: the one JSON record, and what is drawn from it."""

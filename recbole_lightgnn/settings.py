@@ -1,0 +1,287 @@
+"""Every setting of the plugin: its type, what it may be, what it means and whose it is.
+
+Defaults are not here: they live in ``properties/`` alone (found and read here), and a test holds
+that the keys there and in this table are the same. ``recbole-lightgnn settings MODEL`` prints the two together.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_lightgnn.errors import InputError
+
+TEACHER, INTERMEDIATE, STUDENT = "LightGNNTeacher", "LightGNNIntermediate", "LightGNN"
+T, I, S = (TEACHER,), (INTERMEDIATE,), (STUDENT,)
+ANY: tuple[str, ...] = ()  # of every model, RecBole's own too
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table.
+
+    Attributes:
+        key: its name in yaml and on the command line.
+        type: ``int``, ``float``, ``bool``, ``str``, ``dict``, ``ints``, ``strs`` (one or a list),
+            ``model`` (a recommender's name), ``path`` (or nothing).
+        allowed: an interval such as ``(0, 1]``, or the values themselves, parted by ``|``.
+        meaning: what it does, in a few words.
+        models: whose setting it is; empty for every model.
+    """
+
+    key: str
+    type: str
+    allowed: str
+    meaning: str
+    models: tuple[str, ...]
+
+
+_POSITIVE = "(0, inf)"
+_FROM_0 = "[0, inf)"
+_FROM_1 = "[1, inf)"
+_RATIO = "(0, 1]"
+
+# Table 3 of the paper: what each ablation changes. Two of them need more than a fixed value:
+# see `apply_ablation`.
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "~EmbP": {"entry_pruning": "random"},
+    "~EdgeP": {"edge_pruning": "random"},
+    "~BothP": {"entry_pruning": "random", "edge_pruning": "random"},
+    "BnEdge": {"edge_weights": "binary"},
+    "-BiAln": {"prediction_kd_weight": 0.0, "embedding_kd_weight": 0.0},
+    "-IntKD": {"use_intermediate": False},
+    "-ImpD": {"weight_importance": 0.0, "score_importance": 0.0},
+}
+EVERY_RUN = 1000  # more pruning runs than any schedule has
+
+# fmt: off
+TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
+    # key, type, allowed, meaning, models
+    ("recipe", "str", "", "whose settings to start from: ours (default) or the paper's", S),
+    ("ablation", "str", " | ".join(ABLATIONS), "one row of the paper's Table 3", S),
+    ("teacher", "model", "", "any general recommender; only its scores are needed", I + S),
+    ("teacher_settings", "dict", "", "changes to the teacher's own settings", I + S),
+    ("teacher_checkpoint", "path", "", "start from this file instead of training a teacher", I + S),
+    ("use_intermediate", "bool", "", "False: from the teacher straight to the student", S),
+    ("intermediate_settings", "dict", "", "changes to the intermediate's own settings", S),
+    ("intermediate_checkpoint", "path", "", "start from this file instead of training it", S),
+
+    ("embedding_size", "int", _FROM_1, "length of an embedding", T + I + S),
+    ("n_layers", "int", _FROM_0, "propagation layers", T + I + S),
+    ("student_init", "str", "xavier | intermediate", "where the first embeddings come from", S),
+    ("edge_weights", "str", "learned | binary", "edge weights in propagation", S),
+    ("rotation", "str", "none | pca | varimax", "of the embeddings, before entries go", S),
+    ("augmentation", "str", "hops | same_side | none", "Eq. 7, the published code's, or none", I),
+    ("augmentation_hops", "int", _FROM_1, "how far an augmented pair may be apart", I),
+    ("augmentation_cap", "int", _FROM_1, "augmented pairs a node may have, strongest first", I),
+
+    ("interaction_loss", "str", "bpr | softmax", "Eq. 3, or softmax over the batch's items", T + I + S),
+    ("interaction_weight", "float", _FROM_0, "lambda_0: weight of the interaction loss", I + S),
+    ("interaction_runs", "int", _FROM_0, "pruning runs in which the interaction loss is on", S),
+    ("similarity", "str", "inner | cosine", "of the softmax; ranking is by inner product", T + I + S),
+    ("temperature", "float", _POSITIVE, "of the softmax", T + I + S),
+    ("popularity_correction", "float", _FROM_0, "weight of log-popularity taken off", T + I + S),
+    ("negatives", "str", "batch | sampled", "candidates of the softmax", T + I + S),
+    ("n_negatives", "int", _FROM_1, "how many candidates, where sampled", T + I + S),
+    ("prediction_kd", "str", "pairwise | listwise", "Eq. 5, or a list of items a user", I + S),
+    ("prediction_kd_weight", "float", _FROM_0, "lambda_1: weight of Eq. 5", I + S),
+    ("prediction_kd_temperature", "float", _POSITIVE, "of Eq. 5", I + S),
+    ("embedding_kd_weight", "float", _FROM_0, "lambda_2: weight of Eq. 6", I + S),
+    ("embedding_kd_temperature", "float", _POSITIVE, "of Eq. 6", I + S),
+    ("uniformity_weight", "float", _FROM_0, "lambda_3: weight of Eq. 9", S),
+    ("uniformity_temperature", "float", _POSITIVE, "of Eq. 9", S),
+    ("uniformity_slack", "float", _FROM_0, "delta of Eq. 10", S),
+    ("contrast_nodes", "int", _FROM_1, "nodes a side in Eq. 6 and 9, drawn from the batch", I + S),
+    ("reg_weight", "float", _FROM_0, "lambda_4: weight decay on the batch's embeddings", T + I + S),
+
+    ("n_pruning_runs", "int", _FROM_0, "how often to train and prune", S),
+    ("entry_ratio", "float", _RATIO, "entries kept by each run, of those still alive", S),
+    ("edge_ratio", "float", _RATIO, "interactions kept by each run, of those still alive", S),
+    ("entry_pruning", "str", "magnitude | random | none", "which embedding entries go", S),
+    ("edge_pruning", "str", "importance | random | none", "which interactions go", S),
+    ("entry_floor", "int", _FROM_0, "entries that every user and item keeps", S),
+    ("edge_floor", "int", _FROM_0, "interactions that every user keeps", S),
+    ("weight_importance", "float", _FROM_0, "beta_1: the intermediate's weight in Eq. 8", S),
+    ("score_importance", "float", _FROM_0, "beta_2: the intermediate's score in Eq. 8", S),
+
+    ("learning_rate", "float", _POSITIVE, "step size of the optimizer", ANY),
+    ("epochs", "int", _FROM_1, "epochs at most (LightGNN: in each pruning run)", ANY),
+    ("stopping_step", "int", _FROM_0, "validations without a new best before stopping", ANY),
+    ("train_batch_size", "int", _FROM_1, "interactions a batch", ANY),
+
+    ("metrics", "strs", "", "what is measured", ANY),
+    ("topk", "ints", _FROM_1, "the lengths of list it is measured at", ANY),
+    ("valid_metric", "str", "", "what chooses the epoch, as METRIC@K", ANY),
+    ("eval_batch_size", "int", _FROM_1, "scores an evaluation batch (users x items)", ANY),
+    ("metric_decimal_place", "int", _FROM_0, "decimals that metrics are rounded to", ANY),
+    ("eval_mask", "str", "train+valid | train", "what a test ranking leaves out", ANY),
+    ("seed", "int", "[0, 4294967295]", "of every random number", ANY),
+    ("show_progress", "bool", "", "progress bars", ANY),
+))
+# fmt: on
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as RecBole reads it: ``1e-3`` is a number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def read_value(text: str) -> Any:
+    """The value of ``--key=text``: YAML, and ``None`` for nothing, as RecBole's users write it.
+
+    Raises:
+        yaml.YAMLError: if it is not YAML.
+    """
+    return None if text == "None" else yaml.load(text, Loader=_Loader)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a yaml file; empty where the file is.
+
+    Raises:
+        InputError: if the file is missing, is not YAML or holds no mapping.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise InputError(f"config file {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"config file {path} is not YAML: {reason}") from error
+    if values is not None and not isinstance(values, dict):
+        raise InputError(f"config file {path} must hold `key: value` lines")
+    return values or {}
+
+
+def properties_dir() -> Path:
+    """The folder of our yaml files: in the package (a wheel) or beside it (a checkout).
+
+    Raises:
+        FileNotFoundError: if it is in neither place, that is, the installation is broken.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "properties", package.parent / "properties"):
+        if (folder / "overall.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no properties folder in {package} or beside it: install again")
+
+
+def our_models() -> list[str]:
+    """Names of the models with a yaml of ours."""
+    return sorted(file.stem for file in (properties_dir() / "model").glob("*.yaml"))
+
+
+def recipes() -> list[str]:
+    """Names for ``--recipe``; ``default`` is the model's own yaml and has no file."""
+    return ["default", *sorted(f.stem for f in (properties_dir() / "recipe").glob("*.yaml"))]
+
+
+def defaults_of(model: str) -> dict[str, Any]:
+    """One of our models' own yaml."""
+    return read_yaml(properties_dir() / "model" / f"{model}.yaml")
+
+
+def table_of(model: str) -> dict[str, Setting]:
+    """The rows of one model: its own and everybody's. Shape: key -> row."""
+    return {row.key: row for row in TABLE if not row.models or model in row.models}
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` for the nearest of ``names``, or nothing where none is near."""
+    by_lower = {str(known).lower(): str(known) for known in names}
+    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
+    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
+
+
+def must_be_one_of(key: str, value: Any, names: Iterable[str]) -> None:
+    """Raise InputError, naming the nearest, unless ``value`` is one of ``names``."""
+    names = list(names)
+    if value not in names:
+        raise InputError(
+            f"{key} must be one of {', '.join(names)}, got {value!r}{did_you_mean(value, names)}"
+        )
+
+
+def check_value(row: Setting, value: Any, prefix: str = "") -> None:
+    """Raise InputError if ``value`` is not of the row's type or not in its range.
+
+    Args:
+        row: the table's row.
+        value: what the setting is.
+        prefix: put before the key in messages, such as ``teacher_settings.``.
+    """
+    key = prefix + row.key
+    if row.type in ("ints", "strs"):
+        values = value if isinstance(value, list | tuple) else [value]
+        if not values:
+            raise InputError(f"{key} must name at least one, got an empty list")
+        single = Setting(key, row.type.rstrip("s"), row.allowed, row.meaning, row.models)
+        for item in values:
+            check_value(single, item)
+        return
+    if row.type == "path":
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"{key} must be the path of a file, or nothing, got {value!r}")
+    elif row.type == "dict":
+        if value is not None and not isinstance(value, dict):
+            raise InputError(
+                f"{key} must be a mapping, got {value!r}; write --{key}.epochs=3, "
+                f"or {{epochs: 3}} in a config file"
+            )
+    elif row.type == "bool":
+        if not isinstance(value, bool):
+            raise InputError(f"{key} must be True or False, got {value!r}")
+    elif row.type in ("int", "float"):
+        _check_number(key, row, value)
+    elif not isinstance(value, str):
+        raise InputError(f"{key} must be a name, got {value!r}")
+    elif row.allowed:
+        must_be_one_of(key, value, row.allowed.split(" | "))
+
+
+def _check_number(key: str, row: Setting, value: Any) -> None:
+    kind = "an integer" if row.type == "int" else "a number"
+    types = int if row.type == "int" else (int, float)
+    ok = isinstance(value, types) and not isinstance(value, bool) and math.isfinite(value)
+    if not ok or not _within(float(value), row.allowed):
+        raise InputError(f"{key} must be {kind} in {row.allowed}, got {value!r}")
+
+
+def _within(value: float, interval: str) -> bool:
+    left, low, high, right = re.fullmatch(r"([\[(])(.+), (.+)([\])])", interval).groups()
+    above = value >= float(low) if left == "[" else value > float(low)
+    below = value <= float(high) if right == "]" else value < float(high)
+    return above and below
+
+
+def apply_ablation(settings: dict[str, Any], intermediate: dict[str, Any]) -> None:
+    """Change a student's settings in place to those of its ``ablation``.
+
+    Without alignment (``-BiAln``) the interaction loss is all that is left to learn from, so it is
+    turned on in every run, with weight 1 where it had none.
+
+    Args:
+        settings: the student's settings, ``ablation`` among them; an unknown one changes nothing.
+        intermediate: the intermediate's own defaults.
+    """
+    name = settings.get("ablation")
+    changes = ABLATIONS.get(name, {}) if isinstance(name, str) else {}
+    settings.update(changes)
+    if name == "-BiAln":
+        settings["interaction_weight"] = settings.get("interaction_weight") or 1.0
+        settings["interaction_runs"] = EVERY_RUN
+        stage = {**(settings.get("intermediate_settings") or {}), **changes}
+        weight = {**intermediate, **stage}.get("interaction_weight")
+        settings["intermediate_settings"] = {**stage, "interaction_weight": weight or 1.0}

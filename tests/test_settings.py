@@ -1,0 +1,329 @@
+"""The table of settings, the layers they come from and the checks they pass."""
+
+import copy
+import pickle
+
+import pytest
+from recbole.config import Config
+
+from recbole_lightgnn.config import build_config, check_settings
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.settings import (
+    ABLATIONS,
+    INTERMEDIATE,
+    STUDENT,
+    TABLE,
+    TEACHER,
+    Setting,
+    apply_ablation,
+    check_value,
+    defaults_of,
+    properties_dir,
+    read_value,
+    read_yaml,
+    recipes,
+    table_of,
+)
+
+STAGES = {"teacher_settings": TEACHER, "intermediate_settings": INTERMEDIATE}
+
+
+def config_of(model=STUDENT, dataset="ml-100k", files=(), **settings):
+    return build_config(model, dataset, files, settings)
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# --- the table ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [TEACHER, INTERMEDIATE, STUDENT])
+def test_table_and_yaml_have_the_same_keys(model):
+    own = {row.key for row in TABLE if model in row.models}
+    shared = {row.key for row in TABLE if not row.models}
+    assert own == set(defaults_of(model)) - shared
+    assert set(defaults_of(model)) <= own | shared
+
+
+def test_overall_yaml_is_in_the_table():
+    assert set(read_yaml(properties_dir() / "overall.yaml")) <= {
+        r.key for r in TABLE if not r.models
+    }
+
+
+def test_no_key_has_two_rows_for_one_model():
+    for model in (TEACHER, INTERMEDIATE, STUDENT):
+        rows = [row.key for row in TABLE if not row.models or model in row.models]
+        assert len(rows) == len(set(rows))
+
+
+@pytest.mark.parametrize("recipe", [r for r in recipes() if r != "default"])
+def test_a_recipe_changes_only_what_exists(recipe):
+    values = read_yaml(properties_dir() / "recipe" / f"{recipe}.yaml")
+    assert values["recipe"] == recipe
+    assert set(values) <= set(defaults_of(STUDENT))
+    for key, model in STAGES.items():
+        assert set(values.get(key, {})) <= set(defaults_of(model))
+
+
+@pytest.mark.parametrize("recipe", recipes())
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_every_recipe_and_ablation_passes_the_checks(recipe, ablation):
+    config = config_of(recipe=recipe, ablation=ablation)
+    assert (config["recipe"], config["ablation"]) == (recipe, ablation)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("3", 3),
+        ("None", None),
+        ("~", None),
+        ("true", True),
+        ("~EmbP", "~EmbP"),
+        ("-BiAln", "-BiAln"),
+        ("[10, 20]", [10, 20]),
+        ("{'split': {'RS':[0.8,0.1,0.1]}}", {"split": {"RS": [0.8, 0.1, 0.1]}}),
+        ("a=b", "a=b"),
+        ("2018-1", "2018-1"),
+    ],
+)
+def test_values_of_the_command_line_are_yaml(text, value):
+    assert read_value(text) == value
+
+
+# --- one value ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("type", "allowed", "good", "bad"),
+    [
+        ("float", "(0, 1]", [0.1, 1, 1.0], [0, 0.0, 1.01, -1, True, "1", None, float("nan")]),
+        ("float", "(0, inf)", [1e-9, 1e9], [0, float("inf")]),
+        ("int", "[1, inf)", [1, 300], [0, 1.0, True, "3"]),
+        ("bool", "", [True, False], [0, 1, "yes", None]),
+        ("str", "a | b", ["a", "b"], ["c", 1, None]),
+        ("ints", "[1, inf)", [10, [10, 20]], [0, [10, 0], [], "10"]),
+        ("strs", "", ["x", ["x", "y"]], [[], 3, [3]]),
+        ("dict", "", [{}, {"a": 1}, None], [3, "a", []]),
+        ("path", "", [None, "a/b"], [3, True]),
+    ],
+)
+def test_a_value_must_be_of_its_type_and_in_its_range(type, allowed, good, bad):
+    row = Setting("key", type, allowed, "", ())
+    for value in good:
+        check_value(row, value)
+    for value in bad:
+        with pytest.raises(InputError, match="key must "):
+            check_value(row, value)
+
+
+def test_the_message_has_range_and_value():
+    with pytest.raises(InputError, match=r"^t\.edge_ratio must be a number in \(0, 1\], got 1\.5$"):
+        check_value(table_of(STUDENT)["edge_ratio"], 1.5, "t.")
+
+
+# --- bad settings ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperatur": 0.3}, "unknown setting temperatur (did you mean 'temperature'?)"),
+        ({"temperature": 0}, "temperature must be a number in (0, inf), got 0"),
+        ({"edge_ratio": 0}, "edge_ratio must be a number in (0, 1], got 0"),
+        ({"entry_ratio": 1.1}, "entry_ratio must be a number in (0, 1], got 1.1"),
+        ({"epochs": 0}, "epochs must be an integer in [1, inf), got 0"),
+        ({"epochs": "many"}, "epochs must be an integer in [1, inf), got 'many'"),
+        ({"recipe": "papr"}, "recipe must be one of default, paper, got 'papr' (did you mean 'pap"),
+        ({"ablation": "EmbP"}, "got 'EmbP' (did you mean '~EmbP'?)"),
+        ({"interaction_loss": "sofmax"}, "must be one of bpr, softmax, got 'sofmax'"),
+        ({"teacher": "LightGCNN"}, "teacher: no model is named 'LightGCNN' (did you mean 'Light"),
+        ({"teacher": "LightGNN"}, "teacher must be a general recommender that needs no teacher"),
+        ({"teacher_settings": 3}, "teacher_settings must be a mapping, got 3"),
+        ({"teacher_settings.n_layer": 3}, "teacher_settings.n_layer (did you mean 'n_layers'?)"),
+        ({"teacher_settings.epochs": 0}, "teacher_settings.epochs must be an integer in [1, inf)"),
+        (
+            {"intermediate_settings": {"augmentation": "hop"}},
+            "intermediate_settings.augmentation must be one of hops, same_side, none, got 'hop'",
+        ),
+        (
+            {"intermediate_settings.edge_ratio": 0.5},
+            "edge_ratio is a setting of LightGNN, not of LightGNNIntermediate",
+        ),
+        ({"teacher": "SGL", "teacher_settings.ssl_tua": 1}, "ssl_tua (did you mean 'ssl_tau'?)"),
+        ({"eval_mask": "trian"}, "eval_mask must be one of train+valid, train, got 'trian'"),
+        ({"metrics": ["Recal"]}, "got 'Recal' (did you mean 'Recall'?)"),
+        ({"valid_metric": "Recall@5"}, "valid_metric must be one of the metrics (Recall, NDCG, "),
+        ({"topk": [0]}, "topk must be an integer in [1, inf), got 0"),
+    ],
+)
+def test_a_bad_setting_is_named_with_what_it_must_be(settings, message):
+    with pytest.raises(InputError) as error:
+        config_of(**settings)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_setting_of_another_model_says_whose_it_is():
+    with pytest.raises(InputError, match="recipe is a setting of LightGNN, not of LightGNNTeacher"):
+        config_of(TEACHER, recipe="paper")
+
+
+def test_unknown_settings_are_found_in_files_and_in_stock_recbole_too(tmp_path, monkeypatch):
+    file = write(tmp_path / "a.yaml", "n_layer: 3\n")
+    with pytest.raises(InputError, match="n_layer "):
+        config_of(files=[file])
+    monkeypatch.setattr("sys.argv", ["x", "--durations=3"])  # stock RecBole reads any argv
+    with pytest.raises(InputError, match="n_layer "):
+        Config(STUDENT, "ml-100k", config_dict={"n_layer": 3})
+    assert Config(STUDENT, "ml-100k")["n_layers"] == defaults_of(STUDENT)["n_layers"]
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("BPR", {"embedding_size": 8, "rm_dup_inter": "first", "encoding": "utf-8"}),
+        ("SGL", {"ssl_tau": 0.2, "train_neg_sample_args": None}),
+        ("EASE", {"reg_weight": 1.0}),
+        ("NCL", {"num_clusters": 3}),
+    ],
+)
+def test_settings_that_recbole_knows_are_accepted(model, settings):
+    config = config_of(model, **settings)
+    assert config["valid_metric"] == "Recall@20"
+    for key, value in settings.items():
+        if value is not None:
+            assert config[key] == value
+
+
+# --- layers ---------------------------------------------------------------------------------
+
+
+def test_layers_from_low_to_high(tmp_path):
+    low = write(tmp_path / "low.yaml", "epochs: 4\nn_layers: 1\nseed: 1\ntopk: [20]\n")
+    high = write(tmp_path / "high.yaml", "epochs: 5\nseed: 2\n")
+    config = config_of(files=[low, high], seed=3, recipe="paper")
+    paper = read_yaml(properties_dir() / "recipe" / "paper.yaml")
+    overall = read_yaml(properties_dir() / "overall.yaml")
+    assert config["seed"] == 3, "a setting beats a file"
+    assert config["epochs"] == 5, "a later file beats an earlier one, and the recipe"
+    assert config["n_layers"] == 1
+    assert config["topk"] == [20], "a file beats our overall.yaml"
+    assert config["metrics"] == overall["metrics"], "our overall.yaml beats RecBole's"
+    assert config["interaction_loss"] == paper["interaction_loss"], "the recipe beats the model's"
+    assert config["rotation"] == paper["rotation"]
+    assert config["negatives"] == defaults_of(STUDENT)["negatives"]
+    assert config["weight_decay"] == 0.0, "RecBole's overall.yaml is under all"
+
+
+def test_stage_settings_are_merged_into_the_recipes(tmp_path):
+    file = write(tmp_path / "a.yaml", "teacher_settings: {epochs: 9, n_layers: 5}\n")
+    config = config_of(files=[file], recipe="paper", **{"teacher_settings.epochs": 3})
+    paper = read_yaml(properties_dir() / "recipe" / "paper.yaml")["teacher_settings"]
+    assert config["teacher_settings"] == {**paper, "epochs": 3, "n_layers": 5}
+
+
+def test_argv_reaches_stock_recbole_and_not_our_front_door(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x", "--epochs=7", "--teacher_settings.epochs=3"])
+    stock = Config(STUDENT, "ml-100k", config_dict={"epochs": 8})
+    assert stock["epochs"] == 7
+    assert stock["teacher_settings"] == {"epochs": 3}
+    assert config_of(epochs=8)["epochs"] == 8
+
+
+def test_our_metrics_hold_for_recboles_models_at_our_front_door_only(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x"])
+    assert config_of("BPR")["topk"] == [10, 20, 40]
+    assert Config("BPR", "ml-100k")["topk"] == [10]
+    assert Config(STUDENT, "ml-100k")["topk"] == [10, 20, 40]
+
+
+def test_models_that_score_pair_by_pair_keep_recboles_evaluation_batch():
+    assert config_of("BPR")["eval_batch_size"] == 40960000
+    assert config_of("NeuMF")["eval_batch_size"] == 4096
+
+
+def test_strings_are_not_evaluated_at_our_front_door():
+    assert config_of("BPR", wandb_project="__import__('os').getcwd()")["wandb_project"].endswith(
+        "()"
+    )
+
+
+def test_a_dataset_in_three_files_needs_no_setting(tmp_path):
+    (tmp_path / "toy").mkdir()
+    for part in ("train", "valid", "test"):
+        (tmp_path / "toy" / f"toy.{part}.inter").touch()
+    config = config_of("BPR", "toy", data_path=str(tmp_path))
+    assert config["benchmark_filename"] == ["train", "valid", "test"]
+
+
+# --- ablations ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [n for n in ABLATIONS if n != "-BiAln"])
+def test_an_ablation_changes_what_the_table_says_and_nothing_else(name):
+    plain, ablated = config_of().final_config_dict, config_of(ablation=name).final_config_dict
+    assert ablated == {**plain, **ABLATIONS[name], "ablation": name}
+
+
+def test_without_alignment_the_interaction_loss_is_on_in_both_stages():
+    config = config_of(ablation="-BiAln", **{"intermediate_settings.interaction_weight": 0})
+    stage = config["intermediate_settings"]
+    for settings in (config, stage):
+        assert settings["prediction_kd_weight"] == settings["embedding_kd_weight"] == 0
+        assert settings["interaction_weight"] == 1
+    assert config["interaction_runs"] >= config["n_pruning_runs"]
+
+
+def test_without_alignment_a_weight_that_was_there_stays():
+    settings = {"ablation": "-BiAln", "interaction_weight": 0.3}
+    apply_ablation(settings, {"interaction_weight": 0.1})
+    assert settings["interaction_weight"] == 0.3
+    assert settings["intermediate_settings"]["interaction_weight"] == 0.1
+
+
+# --- earlier stages -------------------------------------------------------------------------
+
+
+def test_a_stage_shares_data_and_evaluation_but_not_training(monkeypatch):
+    config = config_of(epochs=3, learning_rate=0.5, seed=7, topk=[5], valid_metric="NDCG@5")
+    monkeypatch.setattr("sys.argv", ["x", "--epochs=1", "--seed=1"])
+    stage = config.stage(TEACHER, {"n_layers": 5})
+    own = defaults_of(TEACHER)
+    assert (stage["model"], stage["dataset"]) == (TEACHER, "ml-100k")
+    assert stage["epochs"] == own["epochs"]
+    assert stage["learning_rate"] == own["learning_rate"]
+    assert stage["n_layers"] == 5
+    for key in ("seed", "topk", "valid_metric", "metrics", "eval_args", "data_path", "load_col"):
+        assert stage[key] == config[key]
+    assert stage["topk"] is not config["topk"]
+
+
+def test_a_stage_may_be_any_recommender_and_is_checked():
+    config = config_of()
+    assert config.stage("SGL", {"ssl_tau": 0.3})["ssl_tau"] == 0.3
+    with pytest.raises(InputError, match="ssl_tua"):
+        config.stage("SGL", {"ssl_tua": 0.3})
+
+
+def test_a_stage_finds_the_data_where_the_run_does(tmp_path):
+    for part in ("train", "valid", "test"):
+        (tmp_path / "toy").mkdir(exist_ok=True)
+        (tmp_path / "toy" / f"toy.{part}.inter").touch()
+    config = config_of(dataset="toy", data_path=str(tmp_path))
+    stage = config.stage(TEACHER, {})
+    assert stage["data_path"] == config["data_path"] == str(tmp_path / "toy")
+    assert stage["benchmark_filename"] == ["train", "valid", "test"]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+def test_a_config_can_be_copied_and_pickled(copied):
+    config = copied(config_of(epochs=3))
+    check_settings(config)
+    assert config["epochs"] == 3
+    assert config.stage(TEACHER, {"epochs": 2})["epochs"] == 2
