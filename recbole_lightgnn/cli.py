@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `... | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001 (the last resort: no traceback unless asked for)
+    except Exception as error:  # the last resort: no traceback unless asked for
         message = f"internal error: {type(error).__name__}: {error}"
         return _fail(f"{message} (run with --debug for the traceback)", 1, debug)
 
@@ -194,19 +194,20 @@ def results_table(rows: Sequence[dict[str, Any]]) -> str:
     """One line per stage and pruning run: what is kept, and the metrics it is judged by."""
     names = list(rows[-1]["test"])
     shown = [n for n in ("recall@20", "ndcg@20") if n in names] or names[:2]
-    head = ["stage", "run", "epochs", "seconds", "interactions", "entries", "bytes"]
+    head = ["stage", "run", "epochs", "seconds", "interactions", "kept", "entries", "kept", "bytes"]
     head += [f"{split} {name}" for split in ("valid", "test") for name in shown]
-    keys = ["stage", "run", "epochs", "seconds", "interactions_kept", "entries_kept", "bytes"]
+    keys = ["stage", "run", "epochs", "seconds", "interactions", "interactions_kept"]
+    keys += ["entries", "entries_kept", "bytes"]
     lines = [head]
     for row in rows:
-        cells = [_cell(row.get(key)) for key in keys]
+        cells = [_cell(row.get(key), ".3f" if key.endswith("_kept") else ".1f") for key in keys]
         for split in ("valid", "test"):
             cells += [_cell((row.get(split) or {}).get(name), ".4f") for name in shown]
         lines.append(cells)
     return _aligned(lines)
 
 
-def _cell(value: Any, form: str = ".1f") -> str:
+def _cell(value: Any, form: str) -> str:
     if value is None:
         return "-"
     return format(value, form) if isinstance(value, float) else str(value)

@@ -154,7 +154,7 @@ def _train(
         seconds = time.monotonic() - begun
         test = trainer.evaluate(test_data, load_best_model=True, show_progress=progress)
     except KeyboardInterrupt as stop:
-        raise Interrupted(getattr(trainer, "run_dir", None)) from stop
+        raise Interrupted(_run_dir(trainer)) from stop
     except ValueError as error:
         if "loss is nan" not in str(error):
             raise
@@ -170,8 +170,10 @@ def _train(
         "epochs": epochs,
         "best_epoch": epochs - trainer.cur_step * trainer.eval_step,
         "seconds": seconds,
-        "interactions_kept": train_data._dataset.inter_num,
-        "entries_kept": sum(p.numel() for p in parameters),
+        "interactions": train_data._dataset.inter_num,
+        "interactions_kept": 1.0,
+        "entries": sum(p.numel() for p in parameters),
+        "entries_kept": 1.0,
         "bytes": sum(p.numel() * p.element_size() for p in parameters),
         "valid": valid,
         "test": test,
@@ -339,11 +341,18 @@ def _check_result_file(path: Path) -> None:
 
 
 def _default_result_file(config: Any, trainer: Any) -> Path:
-    if getattr(trainer, "run_dir", None) is not None:
-        return Path(trainer.run_dir) / "record.json"
+    if (run_dir := _run_dir(trainer)) is not None:
+        return run_dir / "record.json"
     stamp = time.strftime("%Y%m%d-%H%M%S")
     name = f"{config['model']}-{config['dataset']}-{stamp}.json"
     return Path(config["checkpoint_dir"]) / name
+
+
+def _run_dir(trainer: Any) -> Path | None:
+    try:
+        return trainer.run_dir
+    except (AttributeError, RuntimeError):  # RecBole's trainers have none, ours none before fit
+        return None
 
 
 def _device_name(device: torch.device) -> str:

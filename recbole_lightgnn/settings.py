@@ -1,7 +1,7 @@
 """Every setting of the plugin: its type, what it may be, what it means and whose it is.
 
-Defaults are not here: they live in ``properties/`` alone (found and read here), and a test holds
-that the keys there and in this table are the same. ``recbole-lightgnn settings MODEL`` prints the two together.
+Defaults are not in the table: they live in ``properties/`` alone, which is found and read here,
+and a test holds that the keys are the same. ``recbole-lightgnn settings MODEL`` prints both.
 """
 
 import difflib
@@ -17,7 +17,7 @@ import yaml
 from recbole_lightgnn.errors import InputError
 
 TEACHER, INTERMEDIATE, STUDENT = "LightGNNTeacher", "LightGNNIntermediate", "LightGNN"
-T, I, S = (TEACHER,), (INTERMEDIATE,), (STUDENT,)
+T, M, S = (TEACHER,), (INTERMEDIATE,), (STUDENT,)
 ANY: tuple[str, ...] = ()  # of every model, RecBole's own too
 
 
@@ -46,8 +46,8 @@ _FROM_0 = "[0, inf)"
 _FROM_1 = "[1, inf)"
 _RATIO = "(0, 1]"
 
-# Table 3 of the paper: what each ablation changes. Two of them need more than a fixed value:
-# see `apply_ablation`.
+# Table 3 of the paper: what each ablation changes. `apply_ablation` adds to -BiAln what depends on
+# the other settings; -IntKD leaves no intermediate for the student to start from.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "none": {},
     "~EmbP": {"entry_pruning": "random"},
@@ -55,7 +55,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "~BothP": {"entry_pruning": "random", "edge_pruning": "random"},
     "BnEdge": {"edge_weights": "binary"},
     "-BiAln": {"prediction_kd_weight": 0.0, "embedding_kd_weight": 0.0},
-    "-IntKD": {"use_intermediate": False},
+    "-IntKD": {"use_intermediate": False, "student_init": "xavier"},
     "-ImpD": {"weight_importance": 0.0, "score_importance": 0.0},
 }
 EVERY_RUN = 1000  # more pruning runs than any schedule has
@@ -65,40 +65,40 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     # key, type, allowed, meaning, models
     ("recipe", "str", "", "whose settings to start from: ours (default) or the paper's", S),
     ("ablation", "str", " | ".join(ABLATIONS), "one row of the paper's Table 3", S),
-    ("teacher", "model", "", "any general recommender; only its scores are needed", I + S),
-    ("teacher_settings", "dict", "", "changes to the teacher's own settings", I + S),
-    ("teacher_checkpoint", "path", "", "start from this file instead of training a teacher", I + S),
+    ("teacher", "model", "", "any general recommender; only its scores are needed", M + S),
+    ("teacher_settings", "dict", "", "changes to the teacher's own settings", M + S),
+    ("teacher_checkpoint", "path", "", "start from this file instead of training a teacher", M + S),
     ("use_intermediate", "bool", "", "False: from the teacher straight to the student", S),
     ("intermediate_settings", "dict", "", "changes to the intermediate's own settings", S),
     ("intermediate_checkpoint", "path", "", "start from this file instead of training it", S),
 
-    ("embedding_size", "int", _FROM_1, "length of an embedding", T + I + S),
-    ("n_layers", "int", _FROM_0, "propagation layers", T + I + S),
+    ("embedding_size", "int", _FROM_1, "length of an embedding", T + M + S),
+    ("n_layers", "int", _FROM_0, "propagation layers", T + M + S),
     ("student_init", "str", "xavier | intermediate", "where the first embeddings come from", S),
     ("edge_weights", "str", "learned | binary", "edge weights in propagation", S),
     ("rotation", "str", "none | pca | varimax", "of the embeddings, before entries go", S),
-    ("augmentation", "str", "hops | same_side | none", "Eq. 7, the published code's, or none", I),
-    ("augmentation_hops", "int", _FROM_1, "how far an augmented pair may be apart", I),
-    ("augmentation_cap", "int", _FROM_1, "augmented pairs a node may have, strongest first", I),
+    ("augmentation", "str", "hops | same_side | none", "Eq. 7, the published code's, or none", M),
+    ("augmentation_hops", "int", _FROM_1, "how far an augmented pair may be apart", M),
+    ("augmentation_cap", "int", _FROM_1, "augmented pairs a node may have, strongest first", M),
 
-    ("interaction_loss", "str", "bpr | softmax", "Eq. 3, or softmax over the batch's items", T + I + S),
-    ("interaction_weight", "float", _FROM_0, "lambda_0: weight of the interaction loss", I + S),
+    ("interaction_loss", "str", "bpr | softmax", "Eq. 3, or softmax over items", T + M + S),
+    ("interaction_weight", "float", _FROM_0, "lambda_0: weight of the interaction loss", M + S),
     ("interaction_runs", "int", _FROM_0, "pruning runs in which the interaction loss is on", S),
-    ("similarity", "str", "inner | cosine", "of the softmax; ranking is by inner product", T + I + S),
-    ("temperature", "float", _POSITIVE, "of the softmax", T + I + S),
-    ("popularity_correction", "float", _FROM_0, "weight of log-popularity taken off", T + I + S),
-    ("negatives", "str", "batch | sampled", "candidates of the softmax", T + I + S),
-    ("n_negatives", "int", _FROM_1, "how many candidates, where sampled", T + I + S),
-    ("prediction_kd", "str", "pairwise | listwise", "Eq. 5, or a list of items a user", I + S),
-    ("prediction_kd_weight", "float", _FROM_0, "lambda_1: weight of Eq. 5", I + S),
-    ("prediction_kd_temperature", "float", _POSITIVE, "of Eq. 5", I + S),
-    ("embedding_kd_weight", "float", _FROM_0, "lambda_2: weight of Eq. 6", I + S),
-    ("embedding_kd_temperature", "float", _POSITIVE, "of Eq. 6", I + S),
+    ("similarity", "str", "inner | cosine", "of the softmax; ranking is by inner", T + M + S),
+    ("temperature", "float", _POSITIVE, "of the softmax", T + M + S),
+    ("popularity_correction", "float", _FROM_0, "weight of log-popularity taken off", T + M + S),
+    ("negatives", "str", "batch | sampled", "candidates of the softmax", T + M + S),
+    ("n_negatives", "int", _FROM_1, "how many candidates, where sampled", T + M + S),
+    ("prediction_kd", "str", "pairwise | listwise", "Eq. 5, or a list of items a user", M + S),
+    ("prediction_kd_weight", "float", _FROM_0, "lambda_1: weight of Eq. 5", M + S),
+    ("prediction_kd_temperature", "float", _POSITIVE, "of Eq. 5", M + S),
+    ("embedding_kd_weight", "float", _FROM_0, "lambda_2: weight of Eq. 6", M + S),
+    ("embedding_kd_temperature", "float", _POSITIVE, "of Eq. 6", M + S),
     ("uniformity_weight", "float", _FROM_0, "lambda_3: weight of Eq. 9", S),
     ("uniformity_temperature", "float", _POSITIVE, "of Eq. 9", S),
     ("uniformity_slack", "float", _FROM_0, "delta of Eq. 10", S),
-    ("contrast_nodes", "int", _FROM_1, "nodes a side in Eq. 6 and 9, drawn from the batch", I + S),
-    ("reg_weight", "float", _FROM_0, "lambda_4: weight decay on the batch's embeddings", T + I + S),
+    ("contrast_nodes", "int", _FROM_1, "nodes a side in Eq. 6 and 9, drawn from the batch", M + S),
+    ("reg_weight", "float", _FROM_0, "lambda_4: weight decay on the batch's embeddings", T + M + S),
 
     ("n_pruning_runs", "int", _FROM_0, "how often to train and prune", S),
     ("entry_ratio", "float", _RATIO, "entries kept by each run, of those still alive", S),

@@ -33,8 +33,8 @@ def apply_eval_mask(config: Any, train_data: Any, test_data: Any) -> str:
         return "train+valid" if masks else "none"
     if not masks:
         raise InputError(
-            "eval_mask `train` needs a full ranking of a non-sequential model; leave eval_mask out, "
-            "or set eval_args mode to `full`"
+            "eval_mask `train` needs a full ranking by a non-sequential model; leave eval_mask "
+            "out, or set eval_args mode to `full`"
         )
     dataset = train_data._dataset
     users = dataset.inter_feat[dataset.uid_field].numpy()  # (pairs)
