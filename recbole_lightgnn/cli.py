@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
-        return _dispatch(arguments)
+        return _dispatch([argument for argument in arguments if argument != "--debug"])
     except InputError as error:
         return _fail(f"error: {error}", 2, debug)
     except KeyboardInterrupt as stop:

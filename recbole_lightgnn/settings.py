@@ -28,7 +28,7 @@ class Setting:
     Attributes:
         key: its name in yaml and on the command line.
         type: ``int``, ``float``, ``bool``, ``str``, ``dict``, ``ints``, ``strs`` (one or a list),
-            ``model`` (a recommender's name), ``path`` (or nothing).
+            ``model`` (a recommender's name), ``path`` (of an existing file, or nothing).
         allowed: an interval such as ``(0, 1]``, or the values themselves, parted by ``|``.
         meaning: what it does, in a few words.
         models: whose setting it is; empty for every model.
@@ -74,7 +74,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
 
     ("embedding_size", "int", _FROM_1, "length of an embedding", T + M + S),
     ("n_layers", "int", _FROM_0, "propagation layers", T + M + S),
-    ("student_init", "str", "xavier | intermediate", "where the first embeddings come from", S),
+    ("initial_embedding", "str", "xavier | teacher", "where the first embeddings come from", M + S),
     ("edge_weights", "str", "learned | binary", "edge weights in propagation", S),
     ("rotation", "str", "none | pca | varimax", "of the embeddings, before entries go", S),
     ("augmentation", "str", "hops | same_side | none", "Eq. 7, the published code's, or none", M),
@@ -234,6 +234,8 @@ def check_value(row: Setting, value: Any, prefix: str = "") -> None:
     if row.type == "path":
         if value is not None and not isinstance(value, str):
             raise InputError(f"{key} must be the path of a file, or nothing, got {value!r}")
+        if value is not None and not Path(value).is_file():
+            raise InputError(f"{key}: there is no file {value}")
     elif row.type == "dict":
         if value is not None and not isinstance(value, dict):
             raise InputError(

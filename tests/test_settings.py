@@ -110,7 +110,7 @@ def test_values_of_the_command_line_are_yaml(text, value):
         ("ints", "[1, inf)", [10, [10, 20]], [0, [10, 0], [], "10"]),
         ("strs", "", ["x", ["x", "y"]], [[], 3, [3]]),
         ("dict", "", [{}, {"a": 1}, None], [3, "a", []]),
-        ("path", "", [None, "a/b"], [3, True]),
+        ("path", "", [None, __file__], [3, True]),
     ],
 )
 def test_a_value_must_be_of_its_type_and_in_its_range(type, allowed, good, bad):
@@ -144,6 +144,7 @@ def test_the_message_has_range_and_value():
         ({"interaction_loss": "sofmax"}, "must be one of bpr, softmax, got 'sofmax'"),
         ({"teacher": "LightGCNN"}, "teacher: no model is named 'LightGCNN' (did you mean 'Light"),
         ({"teacher": "LightGNN"}, "teacher must be a general recommender that needs no teacher"),
+        ({"teacher_checkpoint": "no/such"}, "teacher_checkpoint: there is no file no/such"),
         ({"teacher_settings": 3}, "teacher_settings must be a mapping, got 3"),
         ({"teacher_settings.n_layer": 3}, "teacher_settings.n_layer (did you mean 'n_layers'?)"),
         ({"teacher_settings.epochs": 0}, "teacher_settings.epochs must be an integer in [1, inf)"),

@@ -124,7 +124,8 @@ def dataset_fingerprint(
     for name, (users, items) in splits.items():
         u, i = user_tokens[np.asarray(users)], item_tokens[np.asarray(items)]  # (pairs)
         order = np.lexsort((i, u))
-        lines = "\n".join(f"{a}\t{b}" for a, b in zip(u[order], i[order], strict=True))
+        pairs = zip(u[order].tolist(), i[order].tolist(), strict=True)
+        lines = "\n".join(f"{user}\t{item}" for user, item in pairs)
         result[name] = {
             "pairs": len(order),
             "users": len(np.unique(users)),
