@@ -55,7 +55,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "~BothP": {"entry_pruning": "random", "edge_pruning": "random"},
     "BnEdge": {"edge_weights": "binary"},
     "-BiAln": {"prediction_kd_weight": 0.0, "embedding_kd_weight": 0.0},
-    "-IntKD": {"use_intermediate": False, "student_init": "xavier"},
+    "-IntKD": {"use_intermediate": False},
     "-ImpD": {"weight_importance": 0.0, "score_importance": 0.0},
 }
 EVERY_RUN = 1000  # more pruning runs than any schedule has

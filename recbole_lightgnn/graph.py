@@ -1,0 +1,255 @@
+"""The user-item graph a model propagates over, and its augmentation (Eq. 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recbole_lightgnn.ops import SparsePattern
+
+_BLOCK = 512  # nodes whose paths are counted at once: bounds memory, not the result
+
+
+@dataclass(frozen=True)
+class Relation:
+    r"""Undirected edges between two kinds of nodes.
+
+    Attributes:
+        pattern: its places, one an edge. Shape: (rows, cols)
+        norm: :math:`1/\sqrt{d_i d_j}`, with the degrees of the graph that was built, not of what
+            pruning left of it (Eq. 4 divides by the degrees of A). Shape: (edges,)
+    """
+
+    pattern: SparsePattern
+    norm: Tensor
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges."""
+        return self.pattern.nnz
+
+    def keep(self, mask: Tensor) -> Relation:
+        """Only the edges where ``mask`` is true; degrees stay those of the whole graph."""
+        return Relation(self.pattern.keep(mask), self.norm[mask])
+
+    def to(self, device: torch.device | str) -> Relation:
+        """The same edges on another device."""
+        return Relation(self.pattern.to(device), self.norm.to(device))
+
+
+@dataclass(frozen=True)
+class InteractionGraph:
+    """The bipartite graph, and edges within a side where an augmentation added them.
+
+    An edge is an interaction and is counted once: its two directions share one weight. Edges are
+    numbered interactions first (by user, then item), then user-user, then item-item.
+
+    Attributes:
+        interactions: users x items.
+        user_user: users x users, upper triangle; ``None`` but for the published augmentation.
+        item_item: items x items, likewise.
+    """
+
+    interactions: Relation
+    user_user: Relation | None = None
+    item_item: Relation | None = None
+
+    @classmethod
+    def from_pairs(
+        cls, user: np.ndarray, item: np.ndarray, n_users: int, n_items: int
+    ) -> InteractionGraph:
+        """Build the graph of the given interactions; repeated pairs count once.
+
+        Args:
+            user: user number of each interaction. Shape: (pairs,)
+            item: item number of each interaction. Shape: (pairs,)
+            n_users: number of users; some may have no interaction.
+            n_items: number of items, likewise.
+
+        Raises:
+            ValueError: if there is no interaction, or a number is out of range.
+        """
+        if len(user) == 0:
+            raise ValueError("a graph needs at least one interaction (got none)")
+        for name, index, size in (("user", user, n_users), ("item", item, n_items)):
+            if index.min() < 0 or index.max() >= size:
+                raise ValueError(
+                    f"{name} numbers must lie in [0, {size}) (got {index.min()} to {index.max()})"
+                )
+        pairs = np.unique(user.astype(np.int64) * n_items + item)
+        return cls(_normalized(pairs // n_items, pairs % n_items, (n_users, n_items)))
+
+    @property
+    def n_users(self) -> int:
+        """Number of users, isolated ones included."""
+        return self.interactions.pattern.shape[0]
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, isolated ones included."""
+        return self.interactions.pattern.shape[1]
+
+    @property
+    def relations(self) -> list[Relation]:
+        """The relations there are, in the order in which edges are numbered."""
+        return [r for r in (self.interactions, self.user_user, self.item_item) if r is not None]
+
+    @property
+    def n_edges(self) -> int:
+        """Number of edges of all relations."""
+        return sum(relation.n_edges for relation in self.relations)
+
+    def keep(self, mask: Tensor) -> InteractionGraph:
+        """The graph with only the interactions where ``mask`` is true. Shape: (interactions,)"""
+        return InteractionGraph(self.interactions.keep(mask), self.user_user, self.item_item)
+
+    def to(self, device: torch.device | str) -> InteractionGraph:
+        """The same graph on another device."""
+        return InteractionGraph(
+            self.interactions.to(device),
+            self.user_user.to(device) if self.user_user else None,
+            self.item_item.to(device) if self.item_item else None,
+        )
+
+    def interaction_numbers(self, user: Tensor, item: Tensor) -> Tensor:
+        """Which interaction each (user, item) pair is, or -1 where it is none. Shape: (pairs,)"""
+        pattern = self.interactions.pattern
+        known = pattern.row * self.n_items + pattern.col
+        wanted = user * self.n_items + item
+        place = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
+        return torch.where(known[place] == wanted, place, -1)
+
+
+def augment_hops(graph: InteractionGraph, *, hops: int, cap: int) -> InteractionGraph:
+    r"""Add the user-item pairs within ``hops`` hops (Eq. 7), the strongest first.
+
+    A pair's strength is its entry in :math:`\hat A^h`, the normalized count of its paths. All
+    pairs of three hops are 21.7 million on the Yelp split, so each node adds at most ``cap``.
+    Observed interactions are always kept. Degrees are those of the augmented graph.
+
+    Args:
+        graph: the observed graph.
+        hops: longest path; even lengths lead back to the same side and so add no pair.
+        cap: most pairs that a user adds, and an item.
+
+    Raises:
+        ValueError: if ``hops`` or ``cap`` is below 1.
+    """
+    if hops < 1 or cap < 1:
+        raise ValueError(f"hops and cap must be at least 1 (got hops={hops}, cap={cap})")
+    observed = _to_scipy(graph.interactions)
+    back = observed.T.tocsr()
+    found = []
+    for start in range(0, graph.n_users, _BLOCK):
+        rows = observed[start : start + _BLOCK]
+        paths = rows
+        for _ in range((hops - 1) // 2):
+            paths = (paths @ back) @ observed
+        found.append(_strongest(_without(paths, rows), cap))
+    added = sp.vstack(found, format="csr")
+    added = _strongest(added.T.tocsr(), cap).T.tocoo()
+    pattern = graph.interactions.pattern
+    user = np.concatenate([pattern.row.cpu().numpy(), added.row])
+    item = np.concatenate([pattern.col.cpu().numpy(), added.col])
+    return InteractionGraph.from_pairs(user, item, graph.n_users, graph.n_items)
+
+
+def augment_same_side(graph: InteractionGraph, *, cap: int) -> InteractionGraph:
+    r"""Add user-user and item-item edges two hops apart, as the published code does.
+
+    It uses :math:`I + A + A^2`, whose new pairs all lie within a side; self loops are left to the
+    residual of Eq. 4. Strongest first, at most ``cap`` a node.
+
+    Raises:
+        ValueError: if ``cap`` is below 1.
+    """
+    if cap < 1:
+        raise ValueError(f"cap must be at least 1 (got {cap})")
+    observed = _to_scipy(graph.interactions)
+    user_user = _same_side(observed, cap)
+    item_item = _same_side(observed.T.tocsr(), cap)
+    ones = observed.copy()
+    ones.data[:] = 1.0
+    user_degree = _row_sums(ones) + _row_sums(user_user) + _row_sums(user_user.T)
+    item_degree = _row_sums(ones.T) + _row_sums(item_item) + _row_sums(item_item.T)
+
+    def relation(edges: sp.spmatrix, row_degree: np.ndarray, col_degree: np.ndarray) -> Relation:
+        coo = edges.tocsr().tocoo()
+        norm = 1.0 / np.sqrt(row_degree[coo.row] * col_degree[coo.col])
+        return _relation(coo.row, coo.col, coo.shape, norm)
+
+    return InteractionGraph(
+        relation(ones, user_degree, item_degree),
+        relation(user_user, user_degree, user_degree),
+        relation(item_item, item_degree, item_degree),
+    )
+
+
+def _same_side(observed: sp.csr_matrix, cap: int) -> sp.csr_matrix:
+    """Upper triangle (ones) of the pairs of rows sharing a column, among the strongest of both."""
+    back = observed.T.tocsr()
+    found = []
+    for start in range(0, observed.shape[0], _BLOCK):
+        paths = (observed[start : start + _BLOCK] @ back).tocoo()
+        other = paths.col != paths.row + start
+        block = sp.csr_matrix(
+            (paths.data[other], (paths.row[other], paths.col[other])), shape=paths.shape
+        )
+        found.append(_strongest(block, cap))
+    chosen = sp.vstack(found, format="csr")
+    pairs = sp.triu(chosen.multiply(chosen.T), format="csr")
+    pairs.data[:] = 1.0
+    return pairs
+
+
+def _strongest(matrix: sp.csr_matrix, cap: int) -> sp.csr_matrix:
+    """The ``cap`` largest entries of every row; earlier columns first where they tie."""
+    matrix.sort_indices()
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    # Products of floats summed in another order differ in the last bits; rounding makes equal
+    # paths tie, so that the choice does not hang on the order of summation.
+    order = np.lexsort((matrix.indices, -np.round(matrix.data, 7), row))
+    rank = np.arange(len(order)) - matrix.indptr[row[order]]
+    chosen = np.sort(order[rank < cap])
+    return sp.csr_matrix(
+        (matrix.data[chosen], (row[chosen], matrix.indices[chosen])), shape=matrix.shape
+    )
+
+
+def _without(matrix: sp.csr_matrix, taken: sp.csr_matrix) -> sp.csr_matrix:
+    """``matrix`` without the places of ``taken``."""
+    mask = taken.copy()
+    mask.data = np.ones_like(mask.data)
+    result = matrix - matrix.multiply(mask)
+    result.eliminate_zeros()
+    return result.tocsr()
+
+
+def _row_sums(matrix: sp.spmatrix) -> np.ndarray:
+    return np.asarray(matrix.sum(axis=1)).ravel()
+
+
+def _to_scipy(relation: Relation) -> sp.csr_matrix:
+    pattern = relation.pattern
+    places = (pattern.row.cpu().numpy(), pattern.col.cpu().numpy())
+    values = relation.norm.cpu().numpy().astype(np.float64)
+    return sp.csr_matrix((values, places), shape=pattern.shape)
+
+
+def _normalized(row: np.ndarray, col: np.ndarray, shape: tuple[int, int]) -> Relation:
+    row_degree = np.bincount(row, minlength=shape[0])
+    col_degree = np.bincount(col, minlength=shape[1])
+    return _relation(row, col, shape, 1.0 / np.sqrt(row_degree[row] * col_degree[col]))
+
+
+def _relation(
+    row: np.ndarray, col: np.ndarray, shape: tuple[int, int], norm: np.ndarray
+) -> Relation:
+    pattern = SparsePattern(
+        torch.from_numpy(row.astype(np.int64)), torch.from_numpy(col.astype(np.int64)), shape
+    )
+    return Relation(pattern, torch.from_numpy(norm.astype(np.float32)))

@@ -1,0 +1,219 @@
+"""The losses of LightGNN, one function an equation.
+
+Sums over users, items or tuples in the paper are means here, so that a weight means the same at
+every batch size.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def bpr(positive: Tensor, negative: Tensor) -> Tensor:
+    r"""Bayesian personalized ranking (Eq. 3): :math:`-\log\sigma(\hat y_{ui^+} - \hat y_{ui^-})`.
+
+    Args:
+        positive: scores of observed pairs. Shape: (batch,)
+        negative: scores of sampled pairs of the same users. Shape: (batch,)
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    _same_shape(positive=positive, negative=negative)
+    return F.softplus(negative - positive).mean()
+
+
+def sampled_softmax(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    log_probability: Tensor | None = None,
+    accidental: Tensor | None = None,
+) -> Tensor:
+    r"""Softmax cross-entropy of each user's item against the candidates it is ranked with.
+
+    .. math:: -\log\frac{\exp(z_{ut} - \log q_t)}{\sum_c \exp(z_{uc} - \log q_c)}
+
+    Candidates that come with the batch are drawn by popularity q; taking its logarithm off makes
+    the loss estimate the softmax over all items (Bengio and Senecal, 2008; Yi et al., RecSys'19).
+
+    Args:
+        logits: scores over temperature, z. Shape: (batch, candidates)
+        target: column of each row's own item. Shape: (batch,)
+        log_probability: log q of each candidate, or ``None`` where all are alike.
+            Shape: (candidates,)
+        accidental: true where a candidate is another interaction of the row's user, and so no
+            negative; never its target. Shape: (batch, candidates)
+    """
+    if log_probability is not None:
+        logits = logits - log_probability
+    if accidental is not None:
+        logits = logits.masked_fill(accidental, -torch.inf)
+    return F.cross_entropy(logits, target)
+
+
+def pairwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    r"""Prediction-level distillation over pairs of items (Eq. 5).
+
+    .. math:: -\sigma(\epsilon^t/\tau)\log\sigma(\epsilon^s/\tau)
+              -\bar\sigma(\epsilon^t/\tau)\log\bar\sigma(\epsilon^s/\tau),\qquad
+              \epsilon = \hat y_{uj_1} - \hat y_{uj_2}
+
+    Args:
+        student: differences of the student's scores; receives gradients. Shape: (batch,)
+        teacher: the teacher's; treated as constant. Shape: (batch,)
+        temperature: tau > 0; smaller is sharper.
+
+    Raises:
+        ValueError: if the shapes differ or ``temperature`` is not positive.
+    """
+    _same_shape(student=student, teacher=teacher)
+    _positive(temperature=temperature)
+    target = torch.sigmoid(teacher.detach() / temperature)
+    return F.binary_cross_entropy_with_logits(student / temperature, target)
+
+
+def listwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    r"""Prediction-level distillation over a list of items.
+
+    .. math:: \frac{1}{B}\sum_u \mathrm{KL}\big(\mathrm{softmax}(t_u/\tau)\,\|\,
+              \mathrm{softmax}(s_u/\tau)\big)
+
+    Generalizes Eq. 5, which is the case of two items a list (up to the teacher's own entropy, a
+    constant).
+
+    Args:
+        student: scores s; receives gradients. Shape: (batch, items)
+        teacher: scores t; treated as constant. Shape: (batch, items)
+        temperature: tau > 0; smaller is sharper.
+
+    Raises:
+        ValueError: if the shapes differ or ``temperature`` is not positive.
+    """
+    _same_shape(student=student, teacher=teacher)
+    _positive(temperature=temperature)
+    target = F.log_softmax(teacher.detach() / temperature, dim=-1)
+    log_student = F.log_softmax(student / temperature, dim=-1)
+    return F.kl_div(log_student, target, log_target=True, reduction="batchmean")
+
+
+def embedding_alignment(
+    student: Tensor, teacher: Tensor, anchors: Tensor, *, temperature: float
+) -> Tensor:
+    r"""Embedding-level distillation, the student's and teacher's nodes as two views (Eq. 6).
+
+    .. math:: -\frac{1}{|B|}\sum_{i\in B}\log
+              \frac{\exp(\cos(s_i, t_i)/\tau)}{\sum_{i'}\exp(\cos(s_{i'}, t_i)/\tau)}
+
+    Called once for users and once for items. The temperature is the published code's; Eq. 6 has
+    none, which is tau = 1. Differs from that code in aligning final embeddings, not the sum of
+    the teacher's layers from the second on.
+
+    Args:
+        student: final embeddings of all candidates i' of a side; receives gradients.
+            Shape: (candidates, width)
+        teacher: final embeddings of the anchors; treated as constant. Shape: (anchors, width)
+        anchors: the candidate that each anchor is. Shape: (anchors,)
+        temperature: tau > 0.
+
+    Raises:
+        ValueError: if the widths differ or ``temperature`` is not positive.
+    """
+    _positive(temperature=temperature)
+    if student.shape[-1] != teacher.shape[-1]:
+        raise ValueError(
+            "embedding-level distillation compares embeddings of one width "
+            f"(got student {student.shape[-1]}, teacher {teacher.shape[-1]})"
+        )
+    similarity = F.normalize(teacher.detach(), dim=-1) @ F.normalize(student, dim=-1).T
+    return F.cross_entropy(similarity / temperature, anchors)  # (anchors, candidates)
+
+
+def uniformity(
+    embedding: Tensor,
+    anchors: Tensor,
+    entry_mask: Tensor,
+    *,
+    slack: int,
+    temperature: float,
+) -> Tensor:
+    r"""Adaptive uniformity constraint (Eq. 9) on one side, users or items.
+
+    .. math:: -\frac{1}{|B|}\sum_{i\in B}\log
+              \frac{\sum_{i_1\in S_i}\exp(e_{i_1}\!\cdot e_i/\tau)}
+                   {\sum_{i_2}\exp(e_i\!\cdot e_{i_2}/\tau)}
+
+    :math:`S_i` are the nodes of similar pruning masks (Eq. 10) and i itself, without which it may
+    be empty. Differs from the published code, which weighs the two sums apart and takes pairs
+    across sides into the denominators.
+
+    Args:
+        embedding: final embeddings of all nodes of the side. Shape: (nodes, width)
+        anchors: the nodes i that the loss is averaged over. Shape: (anchors,)
+        entry_mask: which initial entries are left, bool. Shape: (nodes, width)
+        slack: delta of Eq. 10, a number of entries.
+        temperature: tau > 0.
+
+    Raises:
+        ValueError: if ``temperature`` is not positive or ``slack`` negative.
+    """
+    _positive(temperature=temperature)
+    logits = embedding[anchors] @ embedding.T / temperature  # (anchors, nodes)
+    alike = similar_masks(entry_mask, anchors, slack=slack)
+    numerator = logits.masked_fill(~alike, -torch.inf).logsumexp(dim=-1)
+    return (logits.logsumexp(dim=-1) - numerator).mean()
+
+
+def similar_masks(entry_mask: Tensor, anchors: Tensor, *, slack: int) -> Tensor:
+    r"""The nodes pruned like each anchor (Eq. 10), the anchor itself included.
+
+    .. math:: S_i = \{i_1 : \|m_i\odot m_{i_1}\|_0 \ge
+              \max(\|m_i\|_0, \|m_{i_1}\|_0) - \delta\} \cup \{i\}
+
+    Args:
+        entry_mask: m, bool. Shape: (nodes, width)
+        anchors: the nodes i. Shape: (anchors,)
+        slack: delta, a number of entries, at least 0.
+
+    Returns:
+        bool. Shape: (anchors, nodes)
+
+    Raises:
+        ValueError: if ``slack`` is negative.
+    """
+    if slack < 0:
+        raise ValueError(f"slack must be at least 0 entries (got {slack})")
+    mask = entry_mask.float()
+    size = mask.sum(dim=-1)
+    shared = mask[anchors] @ mask.T  # (anchors, nodes)
+    return shared >= torch.maximum(size[anchors, None], size[None, :]) - slack
+
+
+def weight_decay(*parameters: Tensor) -> Tensor:
+    r"""Half the squared norm of the rows in use, by row: :math:`\frac{1}{2B}\sum_k\|\theta_k\|^2`.
+
+    The term :math:`\|\Theta\|_F^2` of Eq. 11 over the embeddings that the batch touches, as
+    LightGCN and RecBole count it.
+
+    Args:
+        parameters: embeddings. Shape of each: (batch, width)
+    """
+    return sum((p.square().sum() for p in parameters), start=parameters[0].new_zeros(())) / (
+        2 * len(parameters[0])
+    )
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive (got {value})")
+
+
+def _same_shape(**tensors: Tensor) -> None:
+    (first, a), (second, b) = tensors.items()
+    if a.shape != b.shape:
+        raise ValueError(
+            f"{first} and {second} must have one shape (got {tuple(a.shape)}, {tuple(b.shape)})"
+        )

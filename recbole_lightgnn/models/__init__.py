@@ -1,0 +1,1 @@
+"""Teacher, intermediate and student as RecBole general recommenders."""

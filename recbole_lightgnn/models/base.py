@@ -1,0 +1,72 @@
+"""What the three models share: the graph from RecBole's dataset, and ranking by inner product."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import InputType
+from torch import Tensor
+
+from recbole_lightgnn.graph import InteractionGraph
+
+
+class GraphRecommender(GeneralRecommender):
+    """A recommender that encodes a graph into embeddings and scores by their inner product.
+
+    Final embeddings are computed once while the model is in evaluation mode; going back to
+    training forgets them.
+
+    Args:
+        config: RecBole's configuration.
+        dataset: RecBole's training dataset; its interactions are the graph.
+    """
+
+    input_type = InputType.PAIRWISE
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.observed = InteractionGraph.from_pairs(
+            dataset.inter_feat[self.USER_ID].numpy(),
+            dataset.inter_feat[self.ITEM_ID].numpy(),
+            self.n_users,
+            self.n_items,
+        ).to(self.device)
+        self._final: tuple[Tensor, Tensor] | None = None
+
+    def encode(self) -> tuple[Tensor, Tensor]:
+        """Final embeddings of users and of items. Shapes: (users, width), (items, width)"""
+        raise NotImplementedError
+
+    def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
+        """The weighted terms of Eq. 11 on a batch, by name."""
+        raise NotImplementedError
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """Eq. 11 on a batch of RecBole's pairwise loader: users, items, sampled items."""
+        return torch.stack(list(self.loss_terms(interaction).values())).sum()
+
+    def train(self, mode: bool = True) -> GraphRecommender:
+        """Switch mode and forget embeddings that training or loading may have outdated."""
+        self._final = None
+        return super().train(mode)
+
+    @torch.no_grad()
+    def final_embeddings(self) -> tuple[Tensor, Tensor]:
+        """As :meth:`encode`, without gradients, once per switch to evaluation mode."""
+        if self.training:
+            return self.encode()
+        if self._final is None:
+            self._final = self.encode()
+        return self._final
+
+    def predict(self, interaction: Any) -> Tensor:
+        """Scores of the given user-item pairs (Eq. 2). Shape: (batch,)"""
+        user, item = self.final_embeddings()
+        return (user[interaction[self.USER_ID]] * item[interaction[self.ITEM_ID]]).sum(dim=-1)
+
+    def full_sort_predict(self, interaction: Any) -> Tensor:
+        """Scores of the given users for all items. Shape: (batch * items,)"""
+        user, item = self.final_embeddings()
+        return (user[interaction[self.USER_ID]] @ item.T).flatten()

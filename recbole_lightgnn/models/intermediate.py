@@ -1,0 +1,128 @@
+"""Stage two: the student's architecture, unpruned, on the augmented graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recbole_lightgnn.encoder import PrunableEmbedding, weighted_lightgcn
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.graph import InteractionGraph, augment_hops, augment_same_side
+from recbole_lightgnn.losses import weight_decay
+from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.models.frozen import Frozen, sample_users, spread
+from recbole_lightgnn.models.objective import AlignmentObjective, InteractionObjective
+from recbole_lightgnn.pruning import principal_axes
+
+
+class LightGNNIntermediate(GraphRecommender):
+    r"""Eq. 4 on the augmented graph (Eq. 7), aligned to the teacher (Eq. 5, 6).
+
+    .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
+              + \lambda_2\mathcal L_{e-kd} + \lambda_4\|\Theta\|^2
+
+    A teacher must be given by :meth:`distill_from` before the first loss.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.n_layers = config["n_layers"]
+        self.interaction_weight = config["interaction_weight"]
+        self.reg_weight = config["reg_weight"]
+        self.objective = InteractionObjective(config, self.observed)
+        self.alignment = AlignmentObjective(config)
+        self.graph = self.build_graph(config)
+        width = config["embedding_size"]
+        self.user_embedding = PrunableEmbedding(self.n_users, width)
+        self.item_embedding = PrunableEmbedding(self.n_items, width)
+        self.edge_weight = nn.Parameter(torch.ones(self.graph.n_edges))
+        self.teacher: Frozen | None = None
+
+    def build_graph(self, config: Any) -> InteractionGraph:
+        """The graph to propagate over: here the augmented one."""
+        if config["augmentation"] == "none":
+            return self.observed
+        cap = config["augmentation_cap"]
+        if config["augmentation"] == "same_side":
+            return augment_same_side(self.observed, cap=cap).to(self.device)
+        hops = config["augmentation_hops"]
+        return augment_hops(self.observed, hops=hops, cap=cap).to(self.device)
+
+    def distill_from(self, teacher: Frozen) -> None:
+        """Align to this model from now on.
+
+        Raises:
+            InputError: if an embedding-level term is on and the teacher has no embeddings of the
+                student's width.
+        """
+        if self.alignment.embedding_weight:
+            teacher.require_embeddings("embedding_kd_weight", self.user_embedding.shape[1])
+        self.teacher = teacher
+
+    @torch.no_grad()
+    def start_from(self, user: Tensor, item: Tensor) -> None:
+        """Begin with these embeddings, scaled so that scores spread like the teacher's.
+
+        Wider ones are turned to their principal axes and the first of these are taken.
+
+        Args:
+            user: initial embeddings of a trained model. Shape: (users, their width)
+            item: likewise. Shape: (items, their width)
+
+        Raises:
+            InputError: if they are narrower than this model's.
+        """
+        width = self.user_embedding.shape[1]
+        if user.shape[1] < width:
+            raise InputError(
+                f"initial_embedding=teacher needs a teacher at least as wide as the student (got "
+                f"embedding_size {user.shape[1]}, student {width}): set initial_embedding=xavier"
+            )
+        if user.shape[1] > width:
+            axes = principal_axes(torch.cat([user[1:], item[1:]]))[:, :width]
+            user, item = user @ axes, item @ axes
+        self.user_embedding.values.copy_(user)
+        self.item_embedding.values.copy_(item)
+        users = sample_users(self.n_users).to(self.device)
+        final_user, final_item = self.encode()
+        scale = spread(final_user[users] @ final_item[1:].T) ** -0.5
+        self.user_embedding.values *= scale
+        self.item_embedding.values *= scale
+
+    def encode(self) -> tuple[Tensor, Tensor]:
+        """Eq. 4, aggregated by Eq. 2."""
+        return weighted_lightgcn(
+            self.graph,
+            self.edge_weight,
+            self.user_embedding(),
+            self.item_embedding(),
+            n_layers=self.n_layers,
+        )
+
+    def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
+        """The terms of Eq. 11 that are switched on, weighted, by name."""
+        return self._terms(self.encode(), interaction)
+
+    def _terms(self, tables: tuple[Tensor, Tensor], interaction: Any) -> dict[str, Tensor]:
+        user, item = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        batch = (user, item, interaction[self.NEG_ITEM_ID])
+        terms = {}
+        if self.interaction_weight:
+            terms["interaction"] = self.interaction_weight * self.objective(*tables, *batch)
+        if self.teacher is not None:
+            terms |= self.alignment(self.teacher, *tables, *batch)
+        if self.reg_weight:
+            rows = (self.user_embedding()[user], self.item_embedding()[item])
+            terms["decay"] = self.reg_weight * weight_decay(*rows)
+        return terms
+
+    def sizes(self) -> dict[str, int]:
+        """Edges, living embedding entries (padding rows left out) and bytes."""
+        masks = (self.user_embedding.entry_mask, self.item_embedding.entry_mask)
+        return {
+            "interactions": self.graph.interactions.n_edges,
+            "entries": sum(int(mask[1:].sum()) for mask in masks),
+            "bytes": sum(t.nbytes for t in self.state_dict().values()),
+        }

@@ -1,0 +1,193 @@
+"""From settings and a batch to the arguments of the losses: who is compared with whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_lightgnn.graph import InteractionGraph
+from recbole_lightgnn.losses import (
+    bpr,
+    embedding_alignment,
+    listwise_alignment,
+    pairwise_alignment,
+    sampled_softmax,
+)
+from recbole_lightgnn.models.frozen import Frozen
+
+
+class InteractionObjective:
+    """The loss on observed interactions: BPR, or a softmax over the batch's or sampled items.
+
+    Args:
+        config: the settings ``interaction_loss``, ``similarity``, ``temperature``,
+            ``popularity_correction``, ``negatives`` and ``n_negatives``.
+        graph: the observed interactions: popularity, and which candidates are no negatives.
+    """
+
+    def __init__(self, config: Any, graph: InteractionGraph) -> None:
+        self.loss = config["interaction_loss"]
+        self.cosine = config["similarity"] == "cosine"
+        self.temperature = config["temperature"]
+        self.correction = config["popularity_correction"]
+        self.sampled = config["negatives"] == "sampled"
+        self.n_negatives = config["n_negatives"]
+        pattern = graph.interactions.pattern
+        self.item_of_edge = pattern.col
+        degree = torch.bincount(pattern.row, minlength=graph.n_users)
+        self.user_end = degree.cumsum(0)
+        self.user_degree = degree
+        self.popularity = torch.bincount(pattern.col, minlength=graph.n_items) / pattern.nnz
+
+    def __call__(
+        self, user_table: Tensor, item_table: Tensor, user: Tensor, item: Tensor, negative: Tensor
+    ) -> Tensor:
+        """The loss on a batch.
+
+        Args:
+            user_table: final embeddings of all users. Shape: (users, width)
+            item_table: final embeddings of all items. Shape: (items, width)
+            user: users of the batch. Shape: (batch,)
+            item: their observed items. Shape: (batch,)
+            negative: an item sampled for each, used by BPR. Shape: (batch,)
+        """
+        user_rows = user_table[user]
+        if self.loss == "bpr":
+            positive_score = (user_rows * item_table[item]).sum(dim=-1)
+            return bpr(positive_score, (user_rows * item_table[negative]).sum(dim=-1))
+        candidates, target = batch_items(item)
+        log_probability = None
+        if self.sampled:
+            candidates, target, log_probability = self._with_samples(candidates, target)
+        elif self.correction:
+            # The chance that an item is in a batch at all, since candidates are taken once each.
+            absent = torch.log1p(-self.popularity[candidates].clamp(max=1 - 1e-6)) * len(item)
+            log_probability = self.correction * torch.log(-torch.expm1(absent))
+        item_rows = item_table[candidates]
+        if self.cosine:
+            user_rows, item_rows = F.normalize(user_rows, dim=-1), F.normalize(item_rows, dim=-1)
+        logits = user_rows @ item_rows.T / self.temperature  # (batch, candidates)
+        return sampled_softmax(
+            logits,
+            target,
+            log_probability=log_probability,
+            accidental=self._accidental(user, candidates, target),
+        )
+
+    def _with_samples(self, own: Tensor, target: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Uniform samples beside the batch's own items, which stay so that targets are there."""
+        n_items = len(self.popularity)
+        drawn = torch.randint(1, n_items, (self.n_negatives,), device=own.device)
+        candidates = torch.cat([own, drawn]).unique()
+        return candidates, torch.searchsorted(candidates, own[target]), None
+
+    def _accidental(self, user: Tensor, candidates: Tensor, target: Tensor) -> Tensor:
+        """Candidates that are other interactions of the row's user. Shape: (batch, candidates)"""
+        column = torch.full_like(self.popularity, -1, dtype=torch.int64)
+        column[candidates] = torch.arange(len(candidates), device=user.device)
+        degree = self.user_degree[user]
+        row = torch.repeat_interleave(torch.arange(len(user), device=user.device), degree)
+        start = (self.user_end[user] - degree)[row]
+        within = torch.arange(len(row), device=user.device) - (degree.cumsum(0) - degree)[row]
+        col = column[self.item_of_edge[start + within]]
+        row, col = row[col >= 0], col[col >= 0]
+        accidental = torch.zeros(
+            len(user), len(candidates), dtype=torch.bool, device=user.device
+        )
+        accidental[row, col] = True
+        accidental[torch.arange(len(user), device=user.device), target] = False
+        return accidental
+
+
+class AlignmentObjective:
+    """Bilevel alignment (Eq. 5, 6) of a student to a frozen model.
+
+    Args:
+        config: the settings ``prediction_kd*``, ``embedding_kd*`` and ``contrast_nodes``.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self.listwise = config["prediction_kd"] == "listwise"
+        self.prediction_weight = config["prediction_kd_weight"]
+        self.prediction_temperature = config["prediction_kd_temperature"]
+        self.embedding_weight = config["embedding_kd_weight"]
+        self.embedding_temperature = config["embedding_kd_temperature"]
+        self.contrast_nodes = config["contrast_nodes"]
+
+    def __call__(
+        self,
+        teacher: Frozen,
+        user_table: Tensor,
+        item_table: Tensor,
+        user: Tensor,
+        item: Tensor,
+        negative: Tensor,
+    ) -> dict[str, Tensor]:
+        """The weighted terms that are switched on, by name; shapes as `InteractionObjective`."""
+        terms = {}
+        if self.prediction_weight:
+            align = self._listwise if self.listwise else self._pairwise
+            value = align(teacher, user_table, item_table, user, item, negative)
+            terms["prediction_kd"] = self.prediction_weight * value
+        if self.embedding_weight:
+            sides = ((user_table, teacher.user, user), (item_table, teacher.item, item))
+            value = torch.stack([self._side(*side) for side in sides]).sum()
+            terms["embedding_kd"] = self.embedding_weight * value
+        return terms
+
+    def _listwise(
+        self,
+        teacher: Frozen,
+        user_table: Tensor,
+        item_table: Tensor,
+        user: Tensor,
+        item: Tensor,
+        negative: Tensor,
+    ) -> Tensor:
+        candidates, _ = batch_items(item)
+        student = user_table[user] @ item_table[candidates].T  # (batch, candidates)
+        return listwise_alignment(
+            student, teacher.scores(user, candidates), temperature=self.prediction_temperature
+        )
+
+    def _pairwise(
+        self,
+        teacher: Frozen,
+        user_table: Tensor,
+        item_table: Tensor,
+        user: Tensor,
+        item: Tensor,
+        negative: Tensor,
+    ) -> Tensor:
+        """Eq. 5 on tuples whose two items are any of the batch's, positive or not."""
+        pool = torch.cat([item, negative])
+        drawn = pool[torch.randperm(len(pool), device=pool.device)]
+        first, second = drawn[: len(item)], drawn[len(item) :]
+        user_rows = user_table[user]
+        student = (user_rows * (item_table[first] - item_table[second])).sum(dim=-1)
+        target = teacher.pair_scores(user, first) - teacher.pair_scores(user, second)
+        return pairwise_alignment(student, target, temperature=self.prediction_temperature)
+
+    def _side(self, student: Tensor, teacher: Tensor, nodes: Tensor) -> Tensor:
+        """Eq. 6 of one side, over nodes of the batch."""
+        anchors = draw_nodes(nodes, self.contrast_nodes)
+        return embedding_alignment(
+            student, teacher[anchors], anchors, temperature=self.embedding_temperature
+        )
+
+
+def batch_items(item: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct items of a batch, ascending, and which of them each row's item is."""
+    candidates, target = torch.unique(item, return_inverse=True)
+    return candidates, target
+
+
+def draw_nodes(nodes: Tensor, limit: int) -> Tensor:
+    """At most ``limit`` distinct nodes of the batch, drawn at random. Shape: (drawn,)"""
+    distinct = nodes.unique()
+    if len(distinct) <= limit:
+        return distinct
+    return distinct[torch.randperm(len(distinct), device=nodes.device)[:limit]]

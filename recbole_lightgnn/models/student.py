@@ -1,0 +1,189 @@
+"""Stage three: LightGNN itself, pruned run by run (Algorithm 1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recbole_lightgnn.encoder import (
+    PrunableEmbedding,
+    pack_mask,
+    unpack_mask,
+    weighted_lightgcn,
+)
+from recbole_lightgnn.graph import InteractionGraph
+from recbole_lightgnn.losses import uniformity
+from recbole_lightgnn.models.frozen import Frozen
+from recbole_lightgnn.models.intermediate import LightGNNIntermediate
+from recbole_lightgnn.models.objective import draw_nodes
+from recbole_lightgnn.ops import sddmm
+from recbole_lightgnn.pruning import edge_importance, keep_largest, principal_axes, varimax_axes
+
+
+class LightGNN(LightGNNIntermediate):
+    r"""Eq. 4 on what pruning leaves of the observed graph and of the embeddings, trained by Eq. 11.
+
+    .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
+              + \lambda_2\mathcal L_{e-kd} + \lambda_3\mathcal L_{u-reg} + \lambda_4\|\Theta\|^2
+
+    Between training runs :meth:`prune` drops interactions by Eq. 8 and entries by magnitude; what
+    is dropped is gone from graph, parameters and checkpoints. Differs from the published code in
+    keeping the surviving weights from run to run, as Algorithm 1 does.
+    """
+
+    edge_bits: Tensor
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.interaction_runs = config["interaction_runs"]
+        self.uniformity_weight = config["uniformity_weight"]
+        self.uniformity_slack = config["uniformity_slack"]
+        self.uniformity_temperature = config["uniformity_temperature"]
+        self.binary_edges = config["edge_weights"] == "binary"
+        self.rotation = config["rotation"]
+        self.ratios = {"entry": config["entry_ratio"], "edge": config["edge_ratio"]}
+        self.floors = {"entry": config["entry_floor"], "edge": config["edge_floor"]}
+        self.pruning = {"entry": config["entry_pruning"], "edge": config["edge_pruning"]}
+        self.importances = {
+            "weight_importance": config["weight_importance"],
+            "score_importance": config["score_importance"],
+        }
+        self.intermediate: LightGNNIntermediate | None = None
+        self.register_buffer("edge_bits", torch.empty(0, dtype=torch.uint8))
+
+    def build_graph(self, config: Any) -> InteractionGraph:
+        """The observed graph: augmentation is the intermediate's."""
+        return self.observed
+
+    def distill_from(self, teacher: Frozen) -> None:
+        """Align to this model, and take importances from it where it is an intermediate."""
+        super().distill_from(teacher)
+        if isinstance(teacher.model, LightGNNIntermediate):
+            self.intermediate = teacher.model
+
+    def begin_run(self, run: int) -> None:
+        """Switch to pruning run ``run`` (0 is the unpruned one)."""
+        if run >= self.interaction_runs:
+            self.interaction_weight = 0.0
+
+    def encode(self) -> tuple[Tensor, Tensor]:
+        """Eq. 4 on the edges and entries left, aggregated by Eq. 2."""
+        weight = self.edge_weight
+        if self.binary_edges:
+            # Ones forward, the weights' gradients backward: they still learn what to prune.
+            weight = 1.0 + weight - weight.detach()
+        return weighted_lightgcn(
+            self.graph,
+            weight,
+            self.user_embedding(),
+            self.item_embedding(),
+            n_layers=self.n_layers,
+        )
+
+    def _terms(self, tables: tuple[Tensor, Tensor], interaction: Any) -> dict[str, Tensor]:
+        terms = super()._terms(tables, interaction)
+        if self.uniformity_weight:
+            sides = (
+                (tables[0], self.user_embedding, interaction[self.USER_ID]),
+                (tables[1], self.item_embedding, interaction[self.ITEM_ID]),
+            )
+            value = torch.stack([self._uniformity(*side) for side in sides]).sum()
+            terms["uniformity"] = self.uniformity_weight * value
+        return terms
+
+    def _uniformity(self, table: Tensor, embedding: PrunableEmbedding, nodes: Tensor) -> Tensor:
+        """Eq. 9 of one side, over nodes of the batch."""
+        return uniformity(
+            table,
+            draw_nodes(nodes, self.alignment.contrast_nodes),
+            embedding.entry_mask,
+            slack=self.uniformity_slack,
+            temperature=self.uniformity_temperature,
+        )
+
+    @torch.no_grad()
+    def prune(self) -> None:
+        """One pruning step: turn the axes before the first, then drop entries and interactions."""
+        self._prune_entries()
+        self._prune_edges()
+        self.train(self.training)
+
+    def _prune_entries(self) -> None:
+        if self.pruning["entry"] == "none":
+            return
+        tables = (self.user_embedding, self.item_embedding)
+        if self.rotation != "none" and not self.user_embedding.pruned:
+            axes = {"pca": principal_axes, "varimax": varimax_axes}[self.rotation]
+            turn = axes(torch.cat([table()[1:] for table in tables]))
+            for table in tables:
+                table.values.copy_(table.values @ turn)
+        values = torch.cat([table() for table in tables])
+        alive = torch.cat([table.entry_mask for table in tables])
+        alive[[0, self.n_users]] = False  # RecBole's padding rows are no users and items
+        scores = torch.rand_like(values) if self.pruning["entry"] == "random" else values.abs()
+        node = torch.arange(len(values), device=values.device)[:, None].expand_as(values)
+        kept = keep_largest(
+            scores.flatten(),
+            alive.flatten(),
+            fraction=self.ratios["entry"],
+            group=node.flatten(),
+            floor=self.floors["entry"],
+        ).view_as(values)
+        for table, mask in zip(tables, kept.split([self.n_users, self.n_items]), strict=True):
+            table.prune(mask)
+
+    def _prune_edges(self) -> None:
+        if self.pruning["edge"] == "none":
+            return
+        weight = self.edge_weight
+        scores = torch.rand_like(weight) if self.pruning["edge"] == "random" else self._importance()
+        kept = keep_largest(
+            scores,
+            torch.ones_like(weight, dtype=torch.bool),
+            fraction=self.ratios["edge"],
+            group=self.graph.interactions.pattern.row,
+            floor=self.floors["edge"],
+        )
+        mask = self.edge_mask
+        mask[mask.nonzero().squeeze(1)[~kept]] = False
+        self._set_edges(mask)
+        self.edge_weight = nn.Parameter(weight[kept])
+
+    def _importance(self) -> Tensor:
+        """Eq. 8 for the interactions left. Shape: (edges,)"""
+        weight = score = None
+        pattern = self.graph.interactions.pattern
+        if self.intermediate is not None:
+            known = self.intermediate.graph.interaction_numbers(pattern.row, pattern.col)
+            weight = self.intermediate.edge_weight[known]
+        if self.teacher is not None and self.teacher.user is not None:
+            score = sddmm(pattern, self.teacher.user, self.teacher.item)
+        elif self.teacher is not None:
+            score = self.teacher.pair_scores(pattern.row, pattern.col)
+        return edge_importance(self.edge_weight, weight, score, **self.importances)
+
+    @property
+    def edge_mask(self) -> Tensor:
+        """Which of the observed interactions are left, bool. Shape: (observed,)"""
+        if not len(self.edge_bits):
+            return torch.ones(self.observed.n_edges, dtype=torch.bool, device=self.device)
+        return unpack_mask(self.edge_bits, self.observed.n_edges)
+
+    def _set_edges(self, mask: Tensor) -> None:
+        self.edge_bits = pack_mask(mask)
+        self.graph = self.observed.keep(mask)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        # A checkpoint of a later pruning run holds fewer interactions than this model has so far.
+        bits, weight = state_dict.get(prefix + "edge_bits"), state_dict.get(prefix + "edge_weight")
+        if bits is not None and weight is not None:
+            if len(bits):
+                self._set_edges(unpack_mask(bits.to(self.device), self.observed.n_edges))
+            else:
+                self.edge_bits, self.graph = self.edge_bits[:0], self.observed
+            if weight.shape != self.edge_weight.shape:
+                self.edge_weight = nn.Parameter(torch.empty_like(weight, device=self.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.train(self.training)

@@ -1,0 +1,58 @@
+"""Stage one: LightGCN on the whole graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recbole_lightgnn.encoder import lightgcn
+from recbole_lightgnn.losses import weight_decay
+from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.models.objective import InteractionObjective
+
+
+class LightGNNTeacher(GraphRecommender):
+    r"""LightGCN (Eq. 1, 2) trained on the interactions alone (Eq. 3, or a softmax).
+
+    .. math:: \mathcal L = \mathcal L_{bpr} + \lambda_4\|\Theta\|^2
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.n_layers = config["n_layers"]
+        self.reg_weight = config["reg_weight"]
+        self.objective = InteractionObjective(config, self.observed)
+        width = config["embedding_size"]
+        self.user_embedding = nn.Parameter(torch.empty(self.n_users, width))
+        self.item_embedding = nn.Parameter(torch.empty(self.n_items, width))
+        nn.init.xavier_uniform_(self.user_embedding)
+        nn.init.xavier_uniform_(self.item_embedding)
+
+    def encode(self) -> tuple[Tensor, Tensor]:
+        """Eq. 1 and 2."""
+        return lightgcn(
+            self.observed, self.user_embedding, self.item_embedding, n_layers=self.n_layers
+        )
+
+    def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
+        """The interaction loss, and weight decay on the batch's initial embeddings."""
+        user, item = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        negative = interaction[self.NEG_ITEM_ID]
+        terms = {"interaction": self.objective(*self.encode(), user, item, negative)}
+        if self.reg_weight:
+            rows = (self.user_embedding[user], self.item_embedding[item])
+            if self.objective.loss == "bpr":
+                rows += (self.item_embedding[negative],)
+            terms["decay"] = self.reg_weight * weight_decay(*rows)
+        return terms
+
+    def sizes(self) -> dict[str, int]:
+        """Interactions, embedding entries (padding rows left out) and bytes."""
+        entries = (self.n_users + self.n_items - 2) * self.user_embedding.shape[1]
+        return {
+            "interactions": self.observed.n_edges,
+            "entries": entries,
+            "bytes": sum(t.nbytes for t in self.state_dict().values()),
+        }

@@ -1,0 +1,6 @@
+"""Sparse products over a fixed pattern whose values are learned."""
+
+from recbole_lightgnn.ops.pattern import SparsePattern
+from recbole_lightgnn.ops.products import sddmm, spmm
+
+__all__ = ["SparsePattern", "sddmm", "spmm"]

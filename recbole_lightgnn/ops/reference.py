@@ -1,0 +1,25 @@
+"""The same products as plainly as they can be written; what the fast ones are tested against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recbole_lightgnn.ops.pattern import SparsePattern
+
+
+def spmm_reference(
+    pattern: SparsePattern, values: Tensor, dense: Tensor, *, transpose: bool = False
+) -> Tensor:
+    """:func:`recbole_lightgnn.ops.spmm`, one nonzero at a time; autograd does the gradients."""
+    rows = [dense.new_zeros(dense.shape[1]) for _ in range(pattern.shape[int(transpose)])]
+    for value, i, j in zip(values, pattern.row.tolist(), pattern.col.tolist(), strict=True):
+        target, source = (j, i) if transpose else (i, j)
+        rows[target] = rows[target] + value * dense[source]
+    return torch.stack(rows)
+
+
+def sddmm_reference(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
+    """:func:`recbole_lightgnn.ops.sddmm`, one nonzero at a time."""
+    pairs = zip(pattern.row.tolist(), pattern.col.tolist(), strict=True)
+    return torch.stack([left[i] @ right[j] for i, j in pairs])

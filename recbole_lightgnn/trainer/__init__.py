@@ -1,0 +1,1 @@
+"""The stages, their training, full-ranking evaluation and checkpoints."""

@@ -1,0 +1,360 @@
+"""The stages of LightGNN as one RecBole trainer: teacher, intermediate, student run by run."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.utils import get_dataloader
+from recbole.trainer import Trainer
+from recbole.utils import get_model, get_trainer, init_seed, set_color
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.models.frozen import Frozen
+from recbole_lightgnn.models.intermediate import LightGNNIntermediate
+from recbole_lightgnn.models.student import LightGNN
+from recbole_lightgnn.trainer import checkpoint
+from recbole_lightgnn.trainer.evaluation import FullRanking, ranks_here
+from recbole_lightgnn.trainer.run_folder import (
+    RunFolder,
+    as_json,
+    data_fingerprint,
+    model_settings,
+)
+from recbole_lightgnn.trainer.training import Label, Training
+
+_SEED = {"teacher": 1, "intermediate": 2, "student": 10}  # each training draws numbers of its own
+
+
+class StagedTrainer(Trainer):
+    """Trains ``LightGNNTeacher``, ``LightGNNIntermediate`` or ``LightGNN`` with its earlier stages.
+
+    Validation alone chooses the epoch of every training. Test data is seen by
+    :meth:`stage_rows` and :meth:`evaluate` only, after everything has been chosen.
+
+    Args:
+        config: the run's settings.
+        model: the last stage's model.
+
+    Attributes:
+        run_dir: folder of the run, from :meth:`fit` on.
+        rows: one a finished training, in order.
+    """
+
+    def __init__(self, config: Any, model: GraphRecommender) -> None:
+        super().__init__(config, model)
+        self.folder: RunFolder | None = None
+        self._temporary: TemporaryDirectory[str] | None = None
+        self._rankings: dict[int, FullRanking] = {}
+        self._trained: list[tuple[dict[str, Any], Any, Path | None]] = []
+        self._data = data_fingerprint(model.observed)
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of the run."""
+        if self.folder is None:
+            raise RuntimeError("the run has no folder before fit()")
+        return self.folder.path
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """What every finished training came to."""
+        return [row for row, _, _ in self._trained]
+
+    def resume(self, path: Path | None = None) -> None:
+        """Let :meth:`fit` go on with an interrupted run: this folder, or the newest that fits."""
+        self.folder = RunFolder.reopen(self.config, path)
+
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], None] | None = None,
+    ) -> tuple[float, dict[str, float]]:
+        """Train every stage that the model needs; arguments as RecBole's.
+
+        Returns:
+            The last training's best validation score and metrics.
+
+        Raises:
+            InputError: without validation data, by which every choice is made, or if a
+                checkpoint to start from does not fit.
+        """
+        if not valid_data:
+            raise InputError(
+                "no validation data: every stage is chosen on it; set eval_args.split so that "
+                "the middle part is not empty"
+            )
+        if self.folder is None:
+            self.folder = self._new_folder(saved)
+        self._train_data, self._valid_data = train_data, valid_data
+        self._show_progress, self._callback = show_progress, callback_fn
+        self.eval_collector.data_collect(train_data)
+        self._trained.clear()
+        if isinstance(self.model, LightGNN):
+            self._fit_student(self.model)
+        elif isinstance(self.model, LightGNNIntermediate):
+            self._distill(self.config, self.model, self._teacher())
+            self._fit(Label("intermediate"), self.config, self.model)
+        else:
+            self._fit(Label("teacher"), self.config, self.model)
+        row, _, path = self._trained[-1]
+        self.saved_model_file = str(path)
+        self.best_valid_result = row["valid"]
+        self.best_valid_score = row["valid"][self.valid_metric]
+        return self.best_valid_score, self.best_valid_result
+
+    def evaluate(
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: str | None = None,
+        show_progress: bool = False,
+    ) -> OrderedDict[str, float] | None:
+        """Metrics of the model at full precision; arguments as RecBole's."""
+        if not eval_data:
+            return None
+        if load_best_model:
+            tensors, meta = checkpoint.load(Path(model_file or self.saved_model_file))
+            self._check_data(meta, model_file or self.saved_model_file)
+            self.model.load_state_dict(tensors)
+        self.model.eval()
+        return self._metrics(self.model, eval_data)
+
+    def stage_rows(self, test_data: Any) -> list[dict[str, Any]]:
+        """The rows with the test metrics of what validation chose; the last is the final model."""
+        rows = []
+        for row, model, path in self._trained:
+            if path is not None:
+                model.load_state_dict(checkpoint.load(path)[0])
+            model.eval()
+            rows.append(row | {"test": self._metrics(model, test_data)})
+        return rows
+
+    # --- stages ---------------------------------------------------------------------------------
+
+    def _fit_student(self, model: LightGNN) -> None:
+        source = self._intermediate() if self.config["use_intermediate"] else self._teacher()
+        self._distill(self.config, model, source)
+        last_run = self.config["n_pruning_runs"]
+        for run in range(last_run + 1):
+            label = Label("student", run, last_run)
+            self._seed(label)
+            if run:
+                model.prune()
+            model.begin_run(run)
+            self._fit(label, self.config, model)
+
+    def _distill(self, config: Any, model: LightGNNIntermediate, source: Any) -> None:
+        """Make ``source`` the model to learn from, and to begin with where that is asked for."""
+        frozen = Frozen(source)
+        model.distill_from(frozen)
+        if config["initial_embedding"] == "teacher":
+            tables = frozen.initial_embeddings()
+            if tables is None:
+                self.logger.warning(
+                    f"{type(source).__name__} has no embeddings to begin with: using Xavier's"
+                )
+            else:
+                model.start_from(*tables)
+
+    def _intermediate(self) -> LightGNNIntermediate:
+        """The trained intermediate, from a checkpoint or trained here after its teacher."""
+        label = Label("intermediate")
+        if path := self.config["intermediate_checkpoint"]:
+            return self._from_checkpoint(label, path, "LightGNNIntermediate")
+        teacher = self._teacher()
+        self._seed(label)
+        config = self.config.stage("LightGNNIntermediate", self.config["intermediate_settings"])
+        model = self._build(config)
+        self._distill(config, model, teacher)
+        self._fit(label, config, model)
+        return model
+
+    def _teacher(self) -> Any:
+        """The trained teacher: from a checkpoint, or any general recommender trained here."""
+        label = Label("teacher")
+        if path := self.config["teacher_checkpoint"]:
+            return self._from_checkpoint(label, path, self.config["teacher"])
+        self._seed(label)
+        config = self.config.stage(self.config["teacher"], self.config["teacher_settings"])
+        model = self._build(config)
+        if isinstance(model, GraphRecommender):
+            self._fit(label, config, model)
+        else:
+            self._fit_stock(label, config, model)
+        return model
+
+    # --- one training ---------------------------------------------------------------------------
+
+    def _fit(self, label: Label, config: Any, model: GraphRecommender) -> None:
+        """Train, or load what an earlier process finished."""
+        path = self.folder.best_file(label.key)
+        row = self.folder.row(label.key)
+        if row is not None:
+            model.load_state_dict(checkpoint.load(path)[0])
+        else:
+            self.logger.info(set_color(f"{label}: {_size_text(model.sizes())}", "green"))
+            training = Training(
+                config,
+                model,
+                label,
+                self.folder,
+                self._optimizer(config, model),
+                lambda model: self._metrics(model, self._valid_data),
+                meta=self._meta(label, config),
+                tensorboard=self.tensorboard,
+                show_progress=self._show_progress,
+                callback=self._callback,
+            )
+            row = self._row(label, model, training.fit(self._loader(config, label)))
+            self.folder.finish(row)
+        self._trained.append((row, model, path))
+
+    def _fit_stock(self, label: Label, config: Any, model: Any) -> None:
+        """Train one of RecBole's own models as RecBole does; a killed one starts over."""
+        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+        trainer.saved_model_file = str(self.run_dir / f"{label.key}.pth")
+        row = self.folder.row(label.key)
+        if row is None:
+            started = perf_counter()
+            loader = self._loader(config, label)
+            trainer.fit(loader, self._valid_data, show_progress=self._show_progress)
+            result = {
+                "epochs": len(trainer.train_loss_dict),
+                "best_epoch": None,
+                "seconds": perf_counter() - started,
+            }
+            trainer.evaluate(self._valid_data, load_best_model=True)
+            result["valid"] = self._metrics(model, self._valid_data)
+            row = self._row(label, model, result)
+            self.folder.finish(row)
+        else:
+            trainer.evaluate(self._valid_data, load_best_model=True)
+        self._trained.append((row, model, None))
+
+    def _from_checkpoint(self, label: Label, path: str, expected: str) -> Any:
+        """The model of an earlier run's checkpoint, rebuilt with the settings it names."""
+        tensors, meta = checkpoint.load(Path(path))
+        if meta["model"] != expected:
+            raise InputError(
+                f"{label.stage}_checkpoint {path} holds a {meta['model']}, expected a {expected}: "
+                "give the checkpoint of that stage"
+            )
+        self._check_data(meta, path)
+        config = self.config.stage(meta["model"], {})
+        for key, value in meta["settings"].items():
+            config[key] = value
+        model = self._build(config)
+        model.load_state_dict(tensors)
+        model.eval()
+        row = self._row(label, model, {"epochs": 0, "best_epoch": meta["epoch"], "seconds": 0.0})
+        row |= {"checkpoint": path, "valid": self._metrics(model, self._valid_data)}
+        self._trained.append((row, model, None))
+        return model
+
+    def _row(self, label: Label, model: Any, result: dict[str, Any]) -> dict[str, Any]:
+        """One line of the record: what was trained, what it holds and what it reached."""
+        row = {"key": label.key, "stage": label.stage, "run": label.run}
+        if isinstance(model, GraphRecommender):
+            sizes = model.sizes()
+            table = math.prod([model.n_users + model.n_items - 2, self._width(model)])
+            row |= sizes | {
+                "interactions_kept": sizes["interactions"] / model.observed.n_edges,
+                "entries_kept": sizes["entries"] / table,
+            }
+        else:
+            row["bytes"] = sum(tensor.nbytes for tensor in model.state_dict().values())
+        return row | result
+
+    @staticmethod
+    def _width(model: GraphRecommender) -> int:
+        return model.user_embedding.shape[1]
+
+    def _metrics(self, model: Any, data: Any) -> OrderedDict[str, float]:
+        fast = isinstance(data, FullSortEvalDataLoader) and ranks_here(self.config["metrics"])
+        if fast and isinstance(model, GraphRecommender):
+            if id(data) not in self._rankings:
+                self._rankings[id(data)] = FullRanking(
+                    data, self.config["metrics"], self.config["topk"], self.device
+                )
+            return self._rankings[id(data)].evaluate(*model.final_embeddings())
+        own, self.model = self.model, model
+        try:
+            return super().evaluate(data, load_best_model=False)
+        finally:
+            self.model = own
+
+    # --- small parts ----------------------------------------------------------------------------
+
+    def _build(self, config: Any) -> Any:
+        model = get_model(config["model"])(config, self._train_data._dataset)
+        return model.to(self.device)
+
+    def _loader(self, config: Any, label: Label) -> Any:
+        """A fresh training loader of the stage's batch size and sampling, on the run's data."""
+        loader = get_dataloader(config, "train")(
+            config,
+            self._train_data._dataset,
+            self._train_data._sampler,
+            shuffle=config["shuffle"],
+        )
+        loader.generator.manual_seed(self._seed_of(label))
+        return loader
+
+    def _optimizer(self, config: Any, model: GraphRecommender) -> Any:
+        return self._build_optimizer(
+            params=model.parameters(),
+            learner=config["learner"],
+            learning_rate=config["learning_rate"],
+            weight_decay=config["weight_decay"],
+        )
+
+    def _seed(self, label: Label) -> None:
+        init_seed(self._seed_of(label), self.config["reproducibility"])
+
+    def _seed_of(self, label: Label) -> int:
+        return self.config["seed"] * 1000 + _SEED[label.stage] + (label.run or 0)
+
+    def _meta(self, label: Label, config: Any) -> dict[str, Any]:
+        return {
+            "stage": label.stage,
+            "run": label.run,
+            "model": config["model"],
+            "dataset": config["dataset"],
+            "data": self._data,
+            "settings": model_settings(config),
+            "given": as_json(self.config.external_config_dict),
+        }
+
+    def _check_data(self, meta: dict[str, Any], path: str) -> None:
+        if meta["data"] != self._data:
+            raise InputError(
+                f"{path} was trained on other interactions than these "
+                f"(dataset {meta['dataset']}, here {self.config['dataset']}): use the checkpoint "
+                "with the dataset, split and seed that it comes from"
+            )
+
+    def _new_folder(self, saved: bool) -> RunFolder:
+        if saved:
+            return RunFolder.create(self.config)
+        self._temporary = TemporaryDirectory(prefix="lightgnn-")
+        own, self.config["checkpoint_dir"] = self.config["checkpoint_dir"], self._temporary.name
+        try:
+            return RunFolder.create(self.config)
+        finally:
+            self.config["checkpoint_dir"] = own
+
+
+def _size_text(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{value:,} {name}" for name, value in sizes.items())

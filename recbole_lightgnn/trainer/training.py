@@ -1,0 +1,210 @@
+"""One training: epochs, validation, early stopping, and a state on disk after every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from logging import getLogger
+from time import perf_counter
+from typing import Any
+
+import torch
+from recbole.utils import set_color
+from torch import Tensor
+from tqdm import tqdm
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.trainer import checkpoint
+from recbole_lightgnn.trainer.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Label:
+    """Which training of a run this is.
+
+    Attributes:
+        stage: ``teacher``, ``intermediate`` or ``student``.
+        run: pruning run of the student, 0 before the first pruning; ``None`` for other stages.
+        last_run: number of the last pruning run.
+    """
+
+    stage: str
+    run: int | None = None
+    last_run: int = 0
+
+    @property
+    def key(self) -> str:
+        """Name of its files."""
+        return self.stage if self.run is None else f"{self.stage}-{self.run:02d}"
+
+    def __str__(self) -> str:
+        return self.stage if self.run is None else f"{self.stage} {self.run}/{self.last_run}"
+
+
+class Training:
+    """Trains one model until validation stops improving, and leaves it in its best state.
+
+    Unlike RecBole's own loop it compares validation at full precision, does not take a tie for
+    progress, and can go on after a kill to the same result: weights, optimizer and every random
+    generator are saved after each epoch.
+
+    Args:
+        config: the stage's settings.
+        model: the model.
+        label: which training this is.
+        folder: where its state goes.
+        optimizer: over the model's parameters.
+        validate: validation metrics of the model as it is.
+        meta: what a checkpoint says besides its training.
+        tensorboard: RecBole's writer.
+        show_progress: whether to draw a progress bar an epoch.
+        callback: called with epoch and score after each validation, or ``None``.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        model: GraphRecommender,
+        label: Label,
+        folder: RunFolder,
+        optimizer: torch.optim.Optimizer,
+        validate: Callable[[GraphRecommender], dict[str, float]],
+        *,
+        meta: dict[str, Any],
+        tensorboard: Any,
+        show_progress: bool,
+        callback: Callable[[int, float], None] | None,
+    ) -> None:
+        self.config, self.model, self.label, self.folder = config, model, label, folder
+        self.optimizer, self.validate, self.meta = optimizer, validate, meta
+        self.tensorboard, self.show_progress, self.callback = tensorboard, show_progress, callback
+        self.logger = getLogger()
+        self.metric = config["valid_metric"].lower()
+        self.sign = 1.0 if config["valid_metric_bigger"] else -1.0
+        self.epoch = 0  # epochs done
+        self.best_epoch, self.best_score = 0, -float("inf")
+        self.best_valid: dict[str, float] = {}
+        self.fruitless = 0
+        self.seconds = 0.0
+
+    def fit(self, train_data: Any) -> dict[str, Any]:
+        """Train; returns epochs, best epoch, seconds and the best validation metrics.
+
+        Raises:
+            InputError: if the loss is no number any more; the best state so far stays on disk.
+        """
+        self._restore(train_data)
+        patience = self.config["stopping_step"]
+        while self.epoch < self.config["epochs"] and self.fruitless <= patience:
+            started = perf_counter()
+            losses = self._train_epoch(train_data)
+            self.epoch += 1
+            if self.epoch % self.config["eval_step"] == 0 or self.epoch == self.config["epochs"]:
+                self._validate()
+            self.seconds += perf_counter() - started
+            self._report(losses, perf_counter() - started)
+            self._save(train_data)
+        tensors, _ = checkpoint.load(self.folder.best_file(self.label.key))
+        self.model.load_state_dict(tensors)
+        self.model.eval()
+        return {
+            "epochs": self.epoch,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+            "valid": self.best_valid,
+        }
+
+    def _train_epoch(self, train_data: Any) -> dict[str, float]:
+        self.model.train()
+        batches = train_data
+        if self.show_progress:
+            text = f"{self.label} epoch {self.epoch + 1:>3}"
+            batches = tqdm(train_data, ncols=100, desc=set_color(text, "pink"), leave=False)
+        sums: dict[str, float] = {}
+        for batch in batches:
+            terms = self.model.loss_terms(batch.to(self.model.device))
+            loss = torch.stack(list(terms.values())).sum()
+            if not bool(torch.isfinite(loss)):
+                self._diverged(terms)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value.item()
+        return {name: value / len(train_data) for name, value in sums.items()}
+
+    def _diverged(self, terms: dict[str, Tensor]) -> None:
+        bad = [name for name, value in terms.items() if not bool(torch.isfinite(value))]
+        best = self.folder.best_file(self.label.key)
+        kept = f"the best state so far is kept in {best}" if best.exists() else "no epoch was done"
+        raise InputError(
+            f"{self.label}: the loss is not a number in epoch {self.epoch + 1} "
+            f"({', '.join(bad) or 'sum'}); {kept}. Lower learning_rate or raise the temperatures"
+        )
+
+    def _validate(self) -> None:
+        self.model.eval()
+        result = self.validate(self.model)
+        score = self.sign * result[self.metric]
+        self.fruitless += 1
+        if score > self.best_score:
+            self.best_epoch, self.best_score, self.best_valid = self.epoch, score, result
+            self.fruitless = 0
+            meta = self.meta | {"epoch": self.epoch, "valid": result}
+            path = self.folder.best_file(self.label.key)
+            checkpoint.save(path, self.model.state_dict(), meta)
+        self.tensorboard.add_scalar(f"{self.label}/valid_score", result[self.metric], self.epoch)
+        if self.callback:
+            self.callback(self.epoch - 1, result[self.metric])
+        self.latest = result
+
+    def _report(self, losses: dict[str, float], seconds: float) -> None:
+        for name, value in losses.items():
+            self.tensorboard.add_scalar(f"{self.label}/loss/{name}", value, self.epoch)
+        parts = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        mark = " *" if self.best_epoch == self.epoch else ""
+        self.logger.info(
+            set_color(f"{self.label} epoch {self.epoch}", "green")
+            + f" [{seconds:.1f}s, loss: {parts}, "
+            + set_color(self.metric, "blue")
+            + f": {self.latest[self.metric]:.4f}{mark}]"
+        )
+
+    def _save(self, train_data: Any) -> None:
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for number, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{slot}": value for slot, value in slots.items()}
+        tensors |= checkpoint.capture_rng(train_data.generator)
+        meta = {
+            "key": self.label.key,
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_score": self.best_score,
+            "best_valid": self.best_valid,
+            "fruitless": self.fruitless,
+            "seconds": self.seconds,
+        }
+        checkpoint.save(self.folder.progress_file, tensors, meta)
+
+    def _restore(self, train_data: Any) -> None:
+        """Go on from the last epoch of this training, if it is the one under way."""
+        if not self.folder.progress_file.exists():
+            return
+        tensors, meta = checkpoint.load(self.folder.progress_file)
+        if meta.pop("key") != self.label.key:
+            return
+        vars(self).update(meta)
+        self.model.load_state_dict(_part(tensors, "model."))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in _part(tensors, "optimizer.").items():
+            number, slot = name.split(".", 1)
+            slots.setdefault(int(number), {})[slot] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        checkpoint.restore_rng(tensors, train_data.generator)
+        self.logger.info(set_color(f"{self.label}: going on after epoch {self.epoch}", "yellow"))
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
