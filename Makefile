@@ -1,0 +1,47 @@
+# The ways in. A fresh machine needs python3 and make; each target sets up what it needs.
+# ARGS= passes more on, e.g. `make run ARGS="--epochs=5"`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# What cannot run here is left out by its mark, so that no test is skipped in the run itself.
+NO_DATA := $(if $(wildcard ../shared/data),,not data)
+NO_GPU := $(if $(shell command -v nvidia-smi),,not gpu)
+ALL := $(NO_DATA)$(if $(and $(NO_DATA),$(NO_GPU)), and )$(NO_GPU)
+FAST := not slow and not data and not gpu
+
+.PHONY: run test check bench test-oldest clean
+
+run: .venv/ready
+	$(BIN)/python run_recbole_lightgnn.py --model=LightGNN --dataset=ml-100k $(ARGS)
+
+test: .venv/ready
+	$(BIN)/pytest -q -m "$(ALL)" $(ARGS)
+
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m "$(FAST)" $(ARGS)
+
+bench: .venv/ready
+	$(BIN)/recbole-lightgnn bench $(ARGS)
+
+test-oldest: .venv-oldest/ready
+	.venv-oldest/bin/pytest -q -m "$(FAST)" $(ARGS)
+
+clean:
+	rm -rf .venv .venv-oldest dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/ready: constraints.txt pyproject.toml
+.venv-oldest/ready: constraints-oldest.txt pyproject.toml
+
+# The lists are complete: pip resolves nothing, and says nothing unless it fails.
+%/ready:
+	@echo "Setting up $* (once; a minute or two)"
+	@$(PYTHON) -m venv $*
+	@$*/bin/pip install -qq --no-input --disable-pip-version-check --no-deps -r $<
+	@$*/bin/pip install -qq --no-input --disable-pip-version-check --no-deps \
+		--no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,119 @@
+"""Names to classes, and the one hook through which stock RecBole finds ours.
+
+RecBole looks a model up as ``recbole.model.general_recommender.<lowercase name>`` and its trainer
+as ``recbole.trainer.<Name>Trainer``. `install` puts a finder on ``sys.meta_path`` that serves the
+former, and that readies RecBole (`ready_recbole`) the moment it is imported.
+"""
+
+import re
+import sys
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+MODELS = {
+    "LightGNNTeacher": "recbole_lightgnn.models.teacher:LightGNNTeacher",
+    "LightGNNIntermediate": "recbole_lightgnn.models.intermediate:LightGNNIntermediate",
+    "LightGNN": "recbole_lightgnn.models.student:LightGNN",
+}
+TRAINERS = {
+    "LightGNNTeacherTrainer": "recbole_lightgnn.trainer.stage:StageTrainer",
+    "LightGNNIntermediateTrainer": "recbole_lightgnn.trainer.staged:StagedTrainer",
+    "LightGNNTrainer": "recbole_lightgnn.trainer.staged:StagedTrainer",
+}
+
+_GENERAL = "recbole.model.general_recommender"
+_MODULES = {f"{_GENERAL}.{name.lower()}": path.split(":")[0] for name, path in MODELS.items()}
+
+
+def install() -> None:
+    """Put the finder on ``sys.meta_path``, once; ready RecBole where it is imported already."""
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _Finder())
+    if "recbole" in sys.modules:
+        ready_recbole()
+
+
+def ready_recbole() -> None:
+    """Mend RecBole for the libraries at hand, and give it our settings, models and trainers.
+
+    Runs while the first ``import recbole`` is under way, which may come from any module of ours.
+    So nothing imported here, by name or in turn, may import RecBole at its own top level except
+    through modules that are not ours; trainers are therefore looked up only when asked for.
+    """
+    from recbole_lightgnn import compat, config
+
+    compat.apply()
+    config.extend_recbole()
+    vars(import_module("recbole.trainer"))["__getattr__"] = _trainer
+
+
+def resolve(path: str) -> Any:
+    """The object that ``module:name`` names."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
+
+
+def model_names() -> list[str]:
+    """Our models and all of RecBole's general recommenders, without importing any of them.
+
+    Empty but for ours where RecBole is not installed.
+    """
+    names = list(MODELS)
+    spec = find_spec("recbole")
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        for file in sorted(Path(root, "model", "general_recommender").glob("*.py")):
+            classes = re.findall(r"^class (\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+            names += [name for name in classes if name.lower() == file.stem]
+    return names
+
+
+def _trainer(name: str) -> Any:
+    """``__getattr__`` of the module ``recbole.trainer``: asked only for names it does not have."""
+    if name not in TRAINERS:
+        raise AttributeError(f"module 'recbole.trainer' has no attribute {name!r}")
+    return resolve(TRAINERS[name])
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if fullname in _MODULES:
+            return spec_from_loader(fullname, _Alias(_MODULES[fullname]))
+        if fullname != "recbole":
+            return None
+        for finder in sys.meta_path:
+            if finder is not self and (spec := finder.find_spec(fullname, path, target)):
+                _after_import(spec, ready_recbole)
+                return spec
+        return None
+
+
+def _after_import(spec: ModuleSpec, then: Any) -> None:
+    """Call ``then`` when the module of ``spec`` has been executed.
+
+    The loader stays the one it was, so that resources, source and tracebacks are found as before.
+    """
+    loader: Any = spec.loader
+    execute = loader.exec_module
+
+    def execute_and_call(module: ModuleType) -> None:
+        execute(module)
+        then()
+
+    loader.exec_module = execute_and_call
+
+
+class _Alias(Loader):
+    """Makes a name in RecBole stand for a module of ours: the same module, not a second copy."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The import system returns what is in sys.modules after this, not `module`.
+        sys.modules[module.__name__] = import_module(self.target)
