@@ -223,7 +223,8 @@ def _import(options: argparse.Namespace) -> int:
     from recbole_lightgnn.data.paper import import_paper
 
     folder = import_paper(options.source, options.name, options.out, overwrite=options.overwrite)
-    print(f"wrote {folder}; run it with --dataset={options.name} --data_path={options.out}")
+    where = "" if options.out == Path("dataset") else f" --data_path={options.out}"
+    print(f"wrote {folder}; run it with --dataset={options.name}{where}")
     return 0
 
 

@@ -178,7 +178,8 @@ def _recommender(key: str, model: str) -> type:
 
     from recbole_lightgnn.registry import model_names
 
-    must_be_known_model(key, model, model_names())
+    if model not in (names := model_names()):
+        raise InputError(f"{key}: no model is named {model!r}{did_you_mean(model, names)}")
     model_class = get_model(model)
     later_stage = model == STUDENT or (key == "teacher" and model == INTERMEDIATE)
     if later_stage or not issubclass(model_class, GeneralRecommender):
@@ -186,12 +187,6 @@ def _recommender(key: str, model: str) -> type:
             f"{key} must be a general recommender that needs no teacher itself, got {model!r}"
         )
     return model_class
-
-
-def must_be_known_model(key: str, model: Any, names: Iterable[str]) -> None:
-    """Raise InputError, naming the nearest, unless ``model`` is one of ``names``."""
-    if model not in names:
-        raise InputError(f"{key}: no model is named {model!r}{did_you_mean(model, names)}")
 
 
 def _check_known(
