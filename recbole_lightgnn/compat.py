@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -186,8 +187,13 @@ def _load_data_and_model(model_file: Any) -> tuple[Any, ...]:
 
 
 def _read(file: Any, map_location: Any = None) -> dict[str, Any]:
+    from recbole_lightgnn.config import rebuild_config
     from recbole_lightgnn.stock_checkpoint import load_stock_checkpoint
+    from recbole_lightgnn.trainer import checkpoint
 
+    if str(file).endswith(checkpoint.SUFFIX):
+        tensors, meta = checkpoint.load(Path(file))
+        return {"config": rebuild_config(meta), "state_dict": tensors}
     return load_stock_checkpoint(file, map_location)
 
 

@@ -125,6 +125,19 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
     return stage
 
 
+def rebuild_config(meta: Mapping[str, Any]) -> Any:
+    """The ``Config`` of the training that wrote a checkpoint of ours, from what it says of itself.
+
+    Args:
+        meta: the second value of `recbole_lightgnn.trainer.checkpoint.load`.
+    """
+    config = build_config(meta["model"], meta["dataset"], (), {})
+    for key, value in {**meta["shared_settings"], **meta["settings"]}.items():
+        config[key] = value
+    config["data_path"] = meta["data_path"]
+    return config
+
+
 def _shared(config: Any) -> set[str]:
     groups = ("General", "Evaluation", "Dataset")
     listed = {key for group in groups for key in config.parameters[group]}

@@ -21,7 +21,7 @@ MODELS = {
     "LightGNN": "recbole_lightgnn.models.student:LightGNN",
 }
 TRAINERS = {
-    "LightGNNTeacherTrainer": "recbole_lightgnn.trainer.stage:StageTrainer",
+    "LightGNNTeacherTrainer": "recbole_lightgnn.trainer.staged:StagedTrainer",
     "LightGNNIntermediateTrainer": "recbole_lightgnn.trainer.staged:StagedTrainer",
     "LightGNNTrainer": "recbole_lightgnn.trainer.staged:StagedTrainer",
 }

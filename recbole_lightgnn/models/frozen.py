@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from recbole_lightgnn.encoder import PrunableEmbedding
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.ops import SparsePattern, sddmm
 
 _SAMPLE = 256  # users whose scores tell the spread
 
@@ -110,6 +111,13 @@ class Frozen:
             return (self.user[user] * self.item[item]).sum(dim=-1) / self.spread
         batch = Interaction({self.model.USER_ID: user, self.model.ITEM_ID: item})
         return self.model.predict(batch).flatten() / self.spread
+
+    @torch.no_grad()
+    def edge_scores(self, pattern: SparsePattern) -> Tensor:
+        """Scores of a pattern's places, as `pair_scores`. Shape: (edges,)"""
+        if self.user is not None and self.item is not None:
+            return sddmm(pattern, self.user, self.item) / self.spread
+        return self.pair_scores(pattern.row, pattern.col)
 
     def _all_scores(self, user: Tensor) -> Tensor:
         batch = Interaction({self.model.USER_ID: user})

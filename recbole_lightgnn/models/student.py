@@ -15,10 +15,8 @@ from recbole_lightgnn.encoder import (
 )
 from recbole_lightgnn.graph import InteractionGraph
 from recbole_lightgnn.losses import uniformity
-from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.objective import draw_nodes
-from recbole_lightgnn.ops import sddmm
 from recbole_lightgnn.pruning import edge_importance, keep_largest, principal_axes, varimax_axes
 
 
@@ -50,18 +48,11 @@ class LightGNN(LightGNNIntermediate):
             "weight_importance": config["weight_importance"],
             "score_importance": config["score_importance"],
         }
-        self.intermediate: LightGNNIntermediate | None = None
         self.register_buffer("edge_bits", torch.empty(0, dtype=torch.uint8))
 
     def build_graph(self, config: Any) -> InteractionGraph:
         """The observed graph: augmentation is the intermediate's."""
         return self.observed
-
-    def distill_from(self, teacher: Frozen) -> None:
-        """Align to this model, and take importances from it where it is an intermediate."""
-        super().distill_from(teacher)
-        if isinstance(teacher.model, LightGNNIntermediate):
-            self.intermediate = teacher.model
 
     def begin_run(self, run: int) -> None:
         """Switch to pruning run ``run`` (0 is the unpruned one)."""
@@ -155,13 +146,11 @@ class LightGNN(LightGNNIntermediate):
         """Eq. 8 for the interactions left. Shape: (edges,)"""
         weight = score = None
         pattern = self.graph.interactions.pattern
-        if self.intermediate is not None:
-            known = self.intermediate.graph.interaction_numbers(pattern.row, pattern.col)
-            weight = self.intermediate.edge_weight[known]
-        if self.teacher is not None and self.teacher.user is not None:
-            score = sddmm(pattern, self.teacher.user, self.teacher.item)
-        elif self.teacher is not None:
-            score = self.teacher.pair_scores(pattern.row, pattern.col)
+        if self.teacher is not None:
+            score = self.teacher.edge_scores(pattern)
+            if isinstance(self.teacher.model, LightGNNIntermediate):
+                theirs = self.teacher.model
+                weight = theirs.edge_weight[theirs.graph.interaction_numbers(pattern.row, pattern.col)]
         return edge_importance(self.edge_weight, weight, score, **self.importances)
 
     @property

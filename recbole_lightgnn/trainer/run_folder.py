@@ -117,14 +117,26 @@ def settings_of(config: Any) -> dict[str, Any]:
 
 def model_settings(config: Any) -> dict[str, Any]:
     """The settings of model and training alone, without those of data and evaluation."""
+    shared = _shared_keys(config)
+    return {key: value for key, value in _plain_settings(config).items() if key not in shared}
+
+
+def shared_settings(config: Any) -> dict[str, Any]:
+    """The settings of data and evaluation, which all stages of a run have in common."""
+    shared = _shared_keys(config)
+    return {key: value for key, value in _plain_settings(config).items() if key in shared}
+
+
+def _shared_keys(config: Any) -> set[str]:
     groups = ("General", "Evaluation", "Dataset")
-    shared = {key for group in groups for key in config.parameters[group]}
-    derived = {"model", "dataset", "valid_neg_sample_args", "test_neg_sample_args", "eval_mask"}
-    return {
-        key: value
-        for key, value in settings_of(config).items()
-        if key not in shared | derived and not key.isupper()
-    }
+    return {"eval_mask"} | {key for group in groups for key in config.parameters[group]}
+
+
+def _plain_settings(config: Any) -> dict[str, Any]:
+    """Those of `settings_of` that are set, not derived: RecBole works the others out again."""
+    derived = {"model", "dataset", "eval_type", "valid_neg_sample_args", "test_neg_sample_args"}
+    derived |= {"MODEL_TYPE", "MODEL_INPUT_TYPE"}
+    return {key: value for key, value in settings_of(config).items() if key not in derived}
 
 
 def as_json(value: Any) -> Any:

@@ -24,9 +24,9 @@ from recbole_lightgnn.trainer import checkpoint
 from recbole_lightgnn.trainer.evaluation import FullRanking, ranks_here
 from recbole_lightgnn.trainer.run_folder import (
     RunFolder,
-    as_json,
     data_fingerprint,
     model_settings,
+    shared_settings,
 )
 from recbole_lightgnn.trainer.training import Label, Training
 
@@ -333,8 +333,9 @@ class StagedTrainer(Trainer):
             "model": config["model"],
             "dataset": config["dataset"],
             "data": self._data,
+            "data_path": config["data_path"],
             "settings": model_settings(config),
-            "given": as_json(self.config.external_config_dict),
+            "shared_settings": shared_settings(config),
         }
 
     def _check_data(self, meta: dict[str, Any], path: str) -> None:
