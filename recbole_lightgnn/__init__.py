@@ -8,4 +8,15 @@ from recbole_lightgnn import registry
 
 __version__ = "0.1.0"
 
-registry.install()
+
+def _ready_recbole() -> None:
+    # Runs inside the first `import recbole`, which may come from the top of any module of ours.
+    # So the modules named here import RecBole only within their functions.
+    from recbole_lightgnn import compat, config
+
+    compat.apply()
+    config.extend_recbole()
+    registry.offer_trainers()
+
+
+registry.install(_ready_recbole)

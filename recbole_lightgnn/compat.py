@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -55,6 +56,33 @@ def _report_without_ray(**metrics: float) -> None:
         "hyper-tuning with ray needs a ray that imports here (tune.report was called, and this "
         "ray is a stand-in of recbole_lightgnn); recbole.trainer.HyperTuning tunes without ray"
     )
+
+
+def mend_unknown_model_name() -> bool:
+    """RecBole 1.2.1: ``get_model`` of a misspelt name ends in lightgbm.
+
+    It looks through ``recbole.model.exlib_recommender`` last, which imports lightgbm and xgboost:
+    ``ModuleNotFoundError: No module named 'lightgbm'`` where it means to say that there is no
+    such model. (Modules that took ``get_model`` before this ran keep the old one.)
+    """
+    if find_spec("lightgbm") and find_spec("xgboost"):
+        return False
+    utils = import_module("recbole.utils.utils")
+    original = utils.get_model
+
+    def get_model(model_name: str) -> Any:
+        try:
+            return original(model_name)
+        except ModuleNotFoundError as error:
+            if error.name not in ("lightgbm", "xgboost") or model_name.lower() == error.name:
+                raise
+            raise ValueError(
+                f"`model_name` [{model_name}] is not the name of an existing model."
+            ) from None
+
+    _replace(utils, "get_model", get_model)
+    import_module("recbole.utils").get_model = utils.get_model
+    return True
 
 
 def mend_config_numpy_names() -> bool:
@@ -340,6 +368,7 @@ def _replace(owner: Any, name: str, new: Callable[..., Any]) -> None:
 
 MENDS: tuple[Callable[[], bool], ...] = (
     mend_ray_import,
+    mend_unknown_model_name,
     mend_config_numpy_names,
     mend_metric_numpy_names,
     mend_dok_update,

@@ -2,11 +2,12 @@
 
 RecBole looks a model up as ``recbole.model.general_recommender.<lowercase name>`` and its trainer
 as ``recbole.trainer.<Name>Trainer``. `install` puts a finder on ``sys.meta_path`` that serves the
-former, and that readies RecBole (`ready_recbole`) the moment it is imported.
+former and says when RecBole is imported; `offer_trainers` then sees to the latter.
 """
 
 import re
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -20,36 +21,25 @@ MODELS = {
     "LightGNNIntermediate": "recbole_lightgnn.models.intermediate:LightGNNIntermediate",
     "LightGNN": "recbole_lightgnn.models.student:LightGNN",
 }
-TRAINERS = {
-    "LightGNNTeacherTrainer": "recbole_lightgnn.trainer.staged:StagedTrainer",
-    "LightGNNIntermediateTrainer": "recbole_lightgnn.trainer.staged:StagedTrainer",
-    "LightGNNTrainer": "recbole_lightgnn.trainer.staged:StagedTrainer",
-}
+TRAINERS = {f"{name}Trainer": "recbole_lightgnn.trainer.staged:StagedTrainer" for name in MODELS}
 
 _GENERAL = "recbole.model.general_recommender"
 _MODULES = {f"{_GENERAL}.{name.lower()}": path.split(":")[0] for name, path in MODELS.items()}
 
 
-def install() -> None:
-    """Put the finder on ``sys.meta_path``, once; ready RecBole where it is imported already."""
-    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        return
-    sys.meta_path.insert(0, _Finder())
-    if "recbole" in sys.modules:
-        ready_recbole()
+def install(ready: Callable[[], None]) -> None:
+    """Put the finder on ``sys.meta_path``.
 
-
-def ready_recbole() -> None:
-    """Mend RecBole for the libraries at hand, and give it our settings, models and trainers.
-
-    Runs while the first ``import recbole`` is under way, which may come from any module of ours.
-    So nothing imported here, by name or in turn, may import RecBole at its own top level except
-    through modules that are not ours; trainers are therefore looked up only when asked for.
+    Args:
+        ready: called once RecBole's top package has been imported, and at once if it is already.
     """
-    from recbole_lightgnn import compat, config
+    sys.meta_path.insert(0, _Finder(ready))
+    if "recbole" in sys.modules:
+        ready()
 
-    compat.apply()
-    config.extend_recbole()
+
+def offer_trainers() -> None:
+    """Let ``recbole.trainer`` have our trainers, which are imported when they are asked for."""
     vars(import_module("recbole.trainer"))["__getattr__"] = _trainer
 
 
@@ -81,6 +71,9 @@ def _trainer(name: str) -> Any:
 
 
 class _Finder(MetaPathFinder):
+    def __init__(self, ready: Callable[[], None]) -> None:
+        self.ready = ready
+
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname in _MODULES:
             return spec_from_loader(fullname, _Alias(_MODULES[fullname]))
@@ -88,12 +81,12 @@ class _Finder(MetaPathFinder):
             return None
         for finder in sys.meta_path:
             if finder is not self and (spec := finder.find_spec(fullname, path, target)):
-                _after_import(spec, ready_recbole)
+                _after_import(spec, self.ready)
                 return spec
         return None
 
 
-def _after_import(spec: ModuleSpec, then: Any) -> None:
+def _after_import(spec: ModuleSpec, then: Callable[[], None]) -> None:
     """Call ``then`` when the module of ``spec`` has been executed.
 
     The loader stays the one it was, so that resources, source and tracebacks are found as before.

@@ -15,8 +15,7 @@ from recbole_lightgnn.graph import InteractionGraph
 class GraphRecommender(GeneralRecommender):
     """A recommender that encodes a graph into embeddings and scores by their inner product.
 
-    Final embeddings are computed once while the model is in evaluation mode; going back to
-    training forgets them.
+    Final embeddings are computed once while the model is in evaluation mode.
 
     Args:
         config: RecBole's configuration.
@@ -48,13 +47,19 @@ class GraphRecommender(GeneralRecommender):
         return torch.stack(list(self.loss_terms(interaction).values())).sum()
 
     def train(self, mode: bool = True) -> GraphRecommender:
-        """Switch mode and forget embeddings that training or loading may have outdated."""
-        self._final = None
+        """Switch mode; training outdates the embeddings computed before it."""
+        if mode:
+            self._final = None
         return super().train(mode)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As PyTorch's; other weights outdate the embeddings too."""
+        self._final = None
+        return super().load_state_dict(*args, **kwargs)
 
     @torch.no_grad()
     def final_embeddings(self) -> tuple[Tensor, Tensor]:
-        """As :meth:`encode`, without gradients, once per switch to evaluation mode."""
+        """As :meth:`encode`, without gradients, once while evaluated with the same weights."""
         if self.training:
             return self.encode()
         if self._final is None:

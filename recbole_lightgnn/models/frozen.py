@@ -55,7 +55,7 @@ class Frozen:
         if isinstance(model, GraphRecommender):
             self.user, self.item = model.final_embeddings()
         else:
-            self._all_scores(torch.ones(1, dtype=torch.int64, device=model.device))
+            self._scores_all_items = self._can_score_all_items()
             user = getattr(model, "restore_user_e", None)
             item = getattr(model, "restore_item_e", None)
             if user is not None and item is not None:
@@ -102,7 +102,10 @@ class Frozen:
         """Scores of every given user for every given item. Shape: (users, items)"""
         if self.user is not None and self.item is not None:
             return self.user[user] @ self.item[item].T / self.spread
-        return self._all_scores(user)[:, item] / self.spread
+        if self._scores_all_items:
+            return self._all_scores(user)[:, item] / self.spread
+        pairs = user.repeat_interleave(len(item)), item.repeat(len(user))
+        return self.pair_scores(*pairs).view(len(user), len(item))
 
     @torch.no_grad()
     def pair_scores(self, user: Tensor, item: Tensor) -> Tensor:
@@ -118,6 +121,14 @@ class Frozen:
         if self.user is not None and self.item is not None:
             return sddmm(pattern, self.user, self.item) / self.spread
         return self.pair_scores(pattern.row, pattern.col)
+
+    def _can_score_all_items(self) -> bool:
+        """Whether the model ranks a user's items at once; RecBole's NeuMF, say, does not."""
+        try:
+            self._all_scores(torch.ones(1, dtype=torch.int64, device=self.model.device))
+        except NotImplementedError:
+            return False
+        return True
 
     def _all_scores(self, user: Tensor) -> Tensor:
         batch = Interaction({self.model.USER_ID: user})

@@ -99,7 +99,7 @@ class LightGNN(LightGNNIntermediate):
         """One pruning step: turn the axes before the first, then drop entries and interactions."""
         self._prune_entries()
         self._prune_edges()
-        self.train(self.training)
+        self._final = None
 
     def _prune_entries(self) -> None:
         if self.pruning["entry"] == "none":
@@ -175,4 +175,3 @@ class LightGNN(LightGNNIntermediate):
             if weight.shape != self.edge_weight.shape:
                 self.edge_weight = nn.Parameter(torch.empty_like(weight, device=self.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
-        self.train(self.training)

@@ -1,0 +1,235 @@
+"""The stages end to end, on a planted world: counts, reuse, ablations, refusals."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from planted import N_ITEMS, N_USERS, QUICK, write_planted
+from recbole.utils import get_model
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.quick_start import run
+from recbole_lightgnn.settings import ABLATIONS
+from recbole_lightgnn.trainer import checkpoint
+
+ENTRIES = (N_USERS + N_ITEMS) * 16
+
+
+@pytest.fixture(autouse=True)
+def world(tmp_path, monkeypatch):
+    """The planted dataset in an empty folder, where logs and checkpoints go too."""
+    monkeypatch.chdir(tmp_path)
+    return write_planted(tmp_path / "dataset")
+
+
+def quick(model="LightGNN", dataset="planted", resume=None, **changes):
+    return run(model, dataset, settings={**QUICK, **changes}, resume=resume)
+
+
+def run_dir(record) -> Path:
+    return Path(record["result_file"]).parent
+
+
+def stages(record):
+    return [row["key"] for row in record["rows"]]
+
+
+@pytest.fixture
+def full(world):
+    return quick()
+
+
+def test_all_stages_run_and_what_is_pruned_is_gone(full, world):
+    assert stages(full) == ["teacher", "intermediate", "student-00", "student-01", "student-02"]
+    students = full["rows"][2:]
+    n_edges = len(world["train"])
+    assert [row["entries"] for row in students] == [
+        ENTRIES,
+        round(0.8 * ENTRIES),
+        round(0.8 * round(0.8 * ENTRIES)),
+    ]
+    assert [row["interactions"] for row in students] == [
+        n_edges,
+        round(0.9 * n_edges),
+        round(0.9 * round(0.9 * n_edges)),
+    ]
+    for row in students:
+        tensors, meta = checkpoint.load(run_dir(full) / f"{row['key']}.safetensors")
+        stored = sum(tensors[f"{side}_embedding.values"].numel() for side in ("user", "item"))
+        padding = 2 * 16 if row["run"] == 0 else 0
+        assert stored == row["entries"] + padding
+        assert tensors["edge_weight"].numel() == row["interactions"]
+        assert row["bytes"] == sum(tensor.nbytes for tensor in tensors.values())
+        assert meta["valid"] == row["valid"]
+    assert students[0]["bytes"] > students[1]["bytes"] > students[2]["bytes"]
+
+
+def test_the_world_is_learned(full):
+    # Of the 19 or 20 items of a community the user has 8; chance finds 3 among the rest rarely.
+    assert full["rows"][0]["test"]["recall@20"] > 0.9
+    assert full["test"]["recall@20"] > 0.9
+
+
+def test_what_is_pruned_first_is_noise(world):
+    record = quick(n_pruning_runs=3, edge_ratio=0.9, epochs=4)
+    model, data = rebuilt(record)
+    users, items = data.field2id_token["user_id"], data.field2id_token["item_id"]
+    pattern = model.observed.interactions.pattern
+    dropped = (~model.edge_mask).nonzero().squeeze(1)
+    pairs = {
+        (int(users[u][1:]), int(items[i][1:]))
+        for u, i in zip(pattern.row[dropped].tolist(), pattern.col[dropped].tolist(), strict=True)
+    }
+    share = len(pairs & world["noise"]) / len(pairs)
+    # 1 in 9 interactions is noise: dropping at random would reach 0.11.
+    assert share > 0.35
+
+
+def rebuilt(record):
+    from recbole.quick_start import load_data_and_model
+
+    path = run_dir(record) / f"{record['rows'][-1]['key']}.safetensors"
+    _, model, dataset, *_ = load_data_and_model(str(path))
+    return model, dataset
+
+
+def test_same_seed_same_result_and_another_seed_another(full):
+    again = quick()
+    assert again["rows"][-1]["valid"] == full["rows"][-1]["valid"]
+    assert again["test"] == full["test"]
+    other = quick(seed=7)
+    assert other["rows"][0]["valid"] != full["rows"][0]["valid"] or other["test"] != full["test"]
+
+
+def test_stages_taken_from_checkpoints_give_the_same_student(full):
+    folder = run_dir(full)
+    from_teacher = quick(teacher_checkpoint=str(folder / "teacher.safetensors"))
+    from_intermediate = quick(intermediate_checkpoint=str(folder / "intermediate.safetensors"))
+    assert stages(from_intermediate)[0] == "intermediate"
+    for record in (from_teacher, from_intermediate):
+        assert record["test"] == full["test"]
+        assert record["best_valid"] == full["best_valid"]
+
+
+def test_each_stage_runs_alone(full):
+    alone = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
+    alone |= {"train_batch_size": 2048}
+    teacher = run("LightGNNTeacher", "planted", settings=alone | QUICK["teacher_settings"])
+    assert stages(teacher) == ["teacher"]
+    path = str(run_dir(full) / "teacher.safetensors")
+    settings = alone | QUICK["intermediate_settings"] | {"teacher_checkpoint": path}
+    intermediate = run("LightGNNIntermediate", "planted", settings=settings)
+    assert stages(intermediate) == ["teacher", "intermediate"]
+    assert intermediate["test"] == full["rows"][1]["test"]
+
+
+@pytest.mark.parametrize("teacher", ["SGL", "BPR", "EASE", "NeuMF", "MultiVAE"])
+def test_any_general_recommender_can_teach(teacher):
+    settings = {} if teacher == "EASE" else {"epochs": 2}
+    record = quick(teacher=teacher, teacher_settings=settings, n_pruning_runs=1)
+    assert stages(record) == ["teacher", "intermediate", "student-00", "student-01"]
+    assert record["rows"][-1]["entries_kept"] == round(0.8 * ENTRIES) / ENTRIES
+
+
+def test_an_embedding_term_is_refused_where_the_teacher_has_no_embeddings():
+    with pytest.raises(InputError, match="embedding_kd_weight needs final embeddings.*NeuMF"):
+        quick(
+            teacher="NeuMF",
+            teacher_settings={"epochs": 1},
+            intermediate_settings={"embedding_size": 16, "embedding_kd_weight": 0.1},
+        )
+
+
+@pytest.mark.parametrize("ablation", sorted(ABLATIONS))
+def test_every_ablation_is_one_setting(ablation):
+    record = quick(ablation=ablation, n_pruning_runs=1, epochs=1)
+    assert record["settings"]["ablation"] == ablation
+    assert ("intermediate" in stages(record)) == (ablation != "-IntKD")
+    assert record["rows"][-1]["entries"] == round(0.8 * ENTRIES)
+
+
+def test_the_papers_recipe_uses_all_of_equation_11(caplog):
+    caplog.set_level("INFO")
+    teacher = {"epochs": 1, "embedding_size": 16}
+    record = quick(recipe="paper", n_pruning_runs=1, epochs=1, teacher_settings=teacher)
+    last = [message for message in caplog.messages if "student 1/1 epoch 1" in message][-1]
+    for term in ("interaction", "prediction_kd", "embedding_kd", "uniformity", "decay"):
+        assert term in last
+    assert record["settings"]["interaction_loss"] == "bpr"
+
+
+def test_the_published_augmentation_runs():
+    changes = QUICK["intermediate_settings"] | {"augmentation": "same_side"}
+    record = quick(intermediate_settings=changes, n_pruning_runs=1, epochs=1)
+    assert record["rows"][1]["interactions_kept"] == 1.0
+
+
+def test_frozen_models_are_propagated_once(monkeypatch):
+    from recbole_lightgnn.models.teacher import LightGNNTeacher
+
+    calls = []
+    encode = LightGNNTeacher.encode
+    monkeypatch.setattr(
+        LightGNNTeacher, "encode", lambda self: calls.append(self.training) or encode(self)
+    )
+    path = run_dir(quick(n_pruning_runs=1)) / "teacher.safetensors"
+    calls.clear()
+    quick(n_pruning_runs=1, teacher_checkpoint=str(path))
+    # To validate the checkpoint, to teach every stage after it, and to test it.
+    assert calls == [False]
+
+
+def test_a_loss_that_is_no_number_keeps_the_best_state(tmp_path):
+    with pytest.raises(InputError, match="student 0/2: the loss is not a number"):
+        quick(learning_rate=1e30, epochs=3)
+    (folder,) = (tmp_path / "saved").glob("LightGNN-planted-*")
+    assert [row["key"] for row in json.loads((folder / "run.json").read_text())["rows"]] == [
+        "teacher",
+        "intermediate",
+    ]
+    assert checkpoint.load(folder / "intermediate.safetensors")[1]["stage"] == "intermediate"
+
+
+def test_a_checkpoint_of_another_dataset_or_stage_is_refused(full, tmp_path):
+    write_planted(tmp_path / "dataset", "other", seed=1)
+    teacher = str(run_dir(full) / "teacher.safetensors")
+    with pytest.raises(InputError, match="was trained on other interactions.*planted.*other"):
+        quick(dataset="other", teacher_checkpoint=teacher)
+    with pytest.raises(InputError, match="holds a LightGNNTeacher, expected a LightGNNIntermedia"):
+        quick(intermediate_checkpoint=teacher)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "pickle", "empty"])
+def test_a_damaged_checkpoint_is_refused(full, damage, tmp_path):
+    whole = (run_dir(full) / "teacher.safetensors").read_bytes()
+    path = tmp_path / "damaged.safetensors"
+    if damage == "pickle":
+        torch.save({"model": "LightGNNTeacher"}, path)
+    else:
+        path.write_bytes({"truncated": whole[:-100], "text": b"hello", "empty": b""}[damage])
+    with pytest.raises(InputError, match="damaged"):
+        quick(teacher_checkpoint=str(path))
+
+
+def test_the_stock_api_of_recbole(tmp_path):
+    from recbole.quick_start import load_data_and_model, run_recbole
+    from recbole.utils.case_study import full_sort_topk
+
+    result = run_recbole(
+        model="LightGNN",
+        dataset="planted",
+        config_dict={**QUICK, "metrics": ["Recall", "NDCG"]},
+    )
+    (folder,) = (tmp_path / "saved").glob("LightGNN-planted-*")
+    path = str(folder / "student-02.safetensors")
+    config, model, _, _, _, test_data = load_data_and_model(model_file=path)
+    assert config["model"] == "LightGNN"
+    assert type(model) is get_model("LightGNN")
+    users = test_data.dataset.token2id("user_id", ["u0", "u1", "u2"])
+    scores, items = full_sort_topk(users, model, test_data, k=5, device=config["device"])
+    assert items.shape == (3, 5)
+    table = model.final_embeddings()
+    expected = (table[0][torch.as_tensor(users)][:, None] * table[1][items]).sum(-1)
+    assert torch.allclose(scores, expected, atol=1e-6)
+    assert result["test_result"]["recall@20"] > 0.9
