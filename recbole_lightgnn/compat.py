@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -149,85 +148,21 @@ def mend_checkpoint_loading() -> bool:
 
     ``UnpicklingError: Weights only load failed`` after training, when the best checkpoint is
     loaded for the test, on resuming, and in ``load_data_and_model``. These three now read through
-    `load_stock_checkpoint`, whose module says what is trusted and why; unpickling is not set free
-    again. (Trainers that override the methods call these, or load nothing by torch.)
+    `stock_checkpoint`, which says what is trusted and why; unpickling is not set free again.
+    (Trainers that override the methods call these, or load nothing by torch.)
     """
     import torch
 
     if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         return False
+    from recbole_lightgnn import stock_checkpoint
+
     trainer = import_module("recbole.trainer.trainer").Trainer
-    _replace(trainer, "evaluate", _evaluate(trainer.evaluate))
-    _replace(trainer, "resume_checkpoint", _resume_checkpoint)
-    quick_start = import_module("recbole.quick_start.quick_start")
-    _replace(quick_start, "load_data_and_model", _load_data_and_model)
-    import_module("recbole.quick_start").load_data_and_model = _load_data_and_model
+    _replace(trainer, "evaluate", stock_checkpoint.evaluate_with(trainer.evaluate))
+    _replace(trainer, "resume_checkpoint", stock_checkpoint.resume_checkpoint)
+    for module in ("recbole.quick_start.quick_start", "recbole.quick_start"):
+        _replace(import_module(module), "load_data_and_model", stock_checkpoint.load_data_and_model)
     return True
-
-
-def _evaluate(original: Callable[..., Any]) -> Callable[..., Any]:
-    def evaluate(
-        self: Any,
-        eval_data: Any,
-        load_best_model: bool = True,
-        model_file: Any = None,
-        show_progress: bool = False,
-    ) -> Any:
-        if eval_data and load_best_model:
-            file = model_file or self.saved_model_file
-            _load_weights(self.model, _read(file, self.device))
-            self.logger.info(f"Loading model structure and parameters from {file}")
-        return original(self, eval_data, load_best_model=False, show_progress=show_progress)
-
-    return evaluate
-
-
-def _resume_checkpoint(self: Any, resume_file: Any) -> None:
-    self.saved_model_file = str(resume_file)
-    checkpoint = _read(resume_file, self.device)
-    self.start_epoch = checkpoint["epoch"] + 1
-    self.cur_step = checkpoint["cur_step"]
-    self.best_valid_score = checkpoint["best_valid_score"]
-    if checkpoint["config"]["model"].lower() != self.config["model"].lower():
-        self.logger.warning(
-            f"{resume_file} is a checkpoint of {checkpoint['config']['model']}, "
-            f"not of {self.config['model']}: its weights may not fit"
-        )
-    _load_weights(self.model, checkpoint)
-    self.optimizer.load_state_dict(checkpoint["optimizer"])
-    self.logger.info(f"Checkpoint loaded. Resume training from epoch {self.start_epoch}")
-
-
-def _load_data_and_model(model_file: Any) -> tuple[Any, ...]:
-    from recbole.data import create_dataset, data_preparation
-    from recbole.utils import get_model, init_logger, init_seed
-
-    checkpoint = _read(model_file)
-    config = checkpoint["config"]
-    init_seed(config["seed"], config["reproducibility"])
-    init_logger(config)
-    dataset = create_dataset(config)
-    loaders = data_preparation(config, dataset)
-    init_seed(config["seed"], config["reproducibility"])
-    model = get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
-    _load_weights(model, checkpoint)
-    return config, model, dataset, *loaders
-
-
-def _read(file: Any, map_location: Any = None) -> dict[str, Any]:
-    from recbole_lightgnn.config import rebuild_config
-    from recbole_lightgnn.stock_checkpoint import load_stock_checkpoint
-    from recbole_lightgnn.trainer import checkpoint
-
-    if str(file).endswith(checkpoint.SUFFIX):
-        tensors, meta = checkpoint.load(Path(file))
-        return {"config": rebuild_config(meta), "state_dict": tensors}
-    return load_stock_checkpoint(file, map_location)
-
-
-def _load_weights(model: Any, checkpoint: dict[str, Any]) -> None:
-    model.load_state_dict(checkpoint["state_dict"])
-    model.load_other_parameter(checkpoint.get("other_parameter"))
 
 
 def mend_missing_values() -> bool:
@@ -298,6 +233,38 @@ def _fills_on_copies() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pd.errors.ChainedAssignmentError)
         yield
+
+
+def mend_sequence_lengths() -> bool:
+    """pandas >= 3: ``feat[field].agg(len)`` is the length of the column, not of each row.
+
+    ``ValueError: Length of values (1) does not match length of index`` in ``Dataset._remap`` when
+    a column of sequences is loaded, ml-100k's item classes for one; normalizing and discretizing
+    sequences do the same.
+    """
+    import pandas as pd
+
+    if isinstance(pd.Series([[1], [1, 2]]).agg(len), pd.Series):
+        return False
+    dataset = import_module("recbole.data.dataset.dataset").Dataset
+    original = dataset._data_processing
+
+    def data_processing(self: Any) -> None:
+        agg = pd.Series.agg
+
+        def agg_by_row(series: Any, function: Any = None, *args: Any, **kwargs: Any) -> Any:
+            if function is len:
+                return series.map(len)
+            return agg(series, function, *args, **kwargs)
+
+        pd.Series.agg = agg_by_row
+        try:
+            original(self)
+        finally:
+            pd.Series.agg = agg
+
+    _replace(dataset, "_data_processing", data_processing)
+    return True
 
 
 def mend_data_metrics() -> bool:
@@ -374,6 +341,7 @@ MENDS: tuple[Callable[[], bool], ...] = (
     mend_dok_update,
     mend_checkpoint_loading,
     mend_missing_values,
+    mend_sequence_lengths,
     mend_data_metrics,
     mend_download,
 )

@@ -24,6 +24,7 @@ import io
 import pickle
 import pickletools
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -210,3 +211,74 @@ def _rewrite(stream: bytes) -> bytes:
 def _push(text: str) -> bytes:
     encoded = text.encode("utf-8", "surrogatepass")
     return pickle.BINUNICODE + pack("<I", len(encoded)) + encoded
+
+
+# --- what RecBole gets in place of its own three loaders ----------------------------------------
+
+
+def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``Trainer.evaluate`` that loads the best model by `load_stock_checkpoint`."""
+
+    def evaluate(
+        self: Any,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: Any = None,
+        show_progress: bool = False,
+    ) -> Any:
+        if eval_data and load_best_model:
+            file = model_file or self.saved_model_file
+            _load_weights(self.model, _read(file, self.device))
+            self.logger.info(f"Loading model structure and parameters from {file}")
+        return original(self, eval_data, load_best_model=False, show_progress=show_progress)
+
+    return evaluate
+
+
+def resume_checkpoint(self: Any, resume_file: Any) -> None:
+    """``Trainer.resume_checkpoint``, reading by `load_stock_checkpoint`."""
+    self.saved_model_file = str(resume_file)
+    checkpoint = _read(resume_file, self.device)
+    self.start_epoch = checkpoint["epoch"] + 1
+    self.cur_step = checkpoint["cur_step"]
+    self.best_valid_score = checkpoint["best_valid_score"]
+    if checkpoint["config"]["model"].lower() != self.config["model"].lower():
+        self.logger.warning(
+            f"{resume_file} is a checkpoint of {checkpoint['config']['model']}, "
+            f"not of {self.config['model']}: its weights may not fit"
+        )
+    _load_weights(self.model, checkpoint)
+    self.optimizer.load_state_dict(checkpoint["optimizer"])
+    self.logger.info(f"Checkpoint loaded. Resume training from epoch {self.start_epoch}")
+
+
+def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
+    """``recbole.quick_start.load_data_and_model`` of a checkpoint of RecBole's or of ours."""
+    from recbole.data import create_dataset, data_preparation
+    from recbole.utils import get_model, init_logger, init_seed
+
+    checkpoint = _read(model_file)
+    config = checkpoint["config"]
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    dataset = create_dataset(config)
+    loaders = data_preparation(config, dataset)
+    init_seed(config["seed"], config["reproducibility"])
+    model = get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
+    _load_weights(model, checkpoint)
+    return config, model, dataset, *loaders
+
+
+def _read(file: Any, map_location: Any = None) -> dict[str, Any]:
+    from recbole_lightgnn.config import rebuild_config
+    from recbole_lightgnn.trainer import checkpoint
+
+    if str(file).endswith(checkpoint.SUFFIX):
+        tensors, meta = checkpoint.load(Path(file))
+        return {"config": rebuild_config(meta), "state_dict": tensors}
+    return load_stock_checkpoint(file, map_location)
+
+
+def _load_weights(model: Any, checkpoint: dict[str, Any]) -> None:
+    model.load_state_dict(checkpoint["state_dict"])
+    model.load_other_parameter(checkpoint.get("other_parameter"))

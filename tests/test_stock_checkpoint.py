@@ -1,0 +1,135 @@
+"""RecBole's own pickled checkpoints: read to the last bit, and nothing else let in."""
+
+import collections
+import pickle
+from pathlib import Path
+
+import pytest
+import recbole.quick_start
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.quick_start import load_data_and_model, run_recbole
+from recbole.quick_start import quick_start as quick_start_module
+from recbole.trainer import Trainer
+from recbole.utils import get_model, init_seed
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.stock_checkpoint import load_stock_checkpoint
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def trained(settings):
+    """A trainer after two epochs, its test loader, and its checkpoint as RecBole wrote it."""
+    config = Config(model="BPR", dataset="small", config_dict=settings)
+    init_seed(1, True)
+    train, valid, test = data_preparation(config, create_dataset(config))
+    trainer = Trainer(config, get_model("BPR")(config, train.dataset))
+    trainer.fit(train, valid, verbose=False)
+    return trainer, test, trainer.saved_model_file
+
+
+def test_torch_itself_refuses_recboles_checkpoint(trained):
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        torch.load(trained[2])
+    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+        Trainer.evaluate.__wrapped__(trained[0], trained[1])
+
+
+def test_a_checkpoint_is_read_as_free_unpickling_would(trained):
+    read = load_stock_checkpoint(trained[2])
+    free = torch.load(trained[2], weights_only=False)  # written by this very test
+    assert list(read) == list(free)
+    assert vars(read["config"]).keys() == vars(free["config"]).keys()
+    for key, value in vars(free["config"]).items():
+        assert getattr(read["config"], key) == value, key
+    for key in ("epoch", "cur_step", "best_valid_score", "other_parameter"):
+        assert read[key] == free[key]
+    assert type(read["best_valid_score"]) is type(free["best_valid_score"])
+    for name, tensor in free["state_dict"].items():
+        assert torch.equal(read["state_dict"][name], tensor)
+    assert read["optimizer"]["param_groups"] == free["optimizer"]["param_groups"]
+
+
+def test_evaluate_and_resume_load_what_was_saved(trained):
+    trainer, test, file = trained
+    best = load_stock_checkpoint(file)["state_dict"]["user_embedding.weight"]
+    before = trainer.evaluate(test)
+    torch.nn.init.zeros_(trainer.model.user_embedding.weight)
+    assert trainer.evaluate(test) == before
+    assert torch.equal(trainer.model.user_embedding.weight, best)
+    torch.nn.init.zeros_(trainer.model.user_embedding.weight)
+    trainer.resume_checkpoint(file)
+    assert torch.equal(trainer.model.user_embedding.weight, best)
+    assert trainer.start_epoch == load_stock_checkpoint(file)["epoch"] + 1
+    assert trainer.saved_model_file == file
+
+
+@pytest.mark.parametrize("model", ["LightGCN", "EASE", "ItemKNN", "Pop"])
+def test_load_data_and_model_gives_the_same_scores(settings, model):
+    result = run_recbole(model=model, dataset="small", config_dict=settings)
+    (file,) = Path(settings["checkpoint_dir"]).iterdir()
+    config, loaded, *_, test = load_data_and_model(str(file))
+    assert (config["model"], config["epochs"]) == (model, settings["epochs"])
+    again = Trainer(config, loaded).evaluate(test, load_best_model=False)
+    assert again == result["test_result"]
+    assert recbole.quick_start.load_data_and_model is quick_start_module.load_data_and_model
+
+
+class Evil:
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize(
+    ("payload", "named"),
+    [
+        (lambda: Evil(exec, ("open('ran', 'w')",)), "builtins.exec"),
+        (lambda: Evil(__import__("os").system, ("touch ran",)), "system"),
+        (lambda: collections.UserDict(), "collections.UserDict"),
+        (lambda: InputError("x"), "recbole_lightgnn.errors.InputError"),
+        (lambda: Evil(get_model, ("BPR",)), "recbole.utils.utils.get_model"),
+    ],
+)
+def test_a_checkpoint_that_names_anything_else_is_refused(
+    trained, tmp_path, payload, named, protocol
+):
+    free = torch.load(trained[2], weights_only=False)
+    torch.save({**free, "epoch": payload()}, "evil.pth", pickle_protocol=protocol)
+    with pytest.raises(InputError, match=named) as refusal:
+        load_stock_checkpoint("evil.pth")
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_checkpoint_cannot_call_what_it_may_name(trained, tmp_path, protocol):
+    """``Config(config_dict=...)`` evaluates strings, so a call from the file must not happen."""
+    free = torch.load(trained[2], weights_only=False)
+    call = ("BPR", "small", None, {"x": "open('ran', 'w')"})
+    for function in (Config, get_model("BPR")):
+        torch.save({**free, "epoch": Evil(function, call)}, "evil.pth", pickle_protocol=protocol)
+        with pytest.raises(InputError, match="not a checkpoint as RecBole writes it"):
+            load_stock_checkpoint("evil.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_files_that_are_no_checkpoints_of_recbole(trained, tmp_path):
+    with pytest.raises(InputError, match=r"none.pth does not exist"):
+        load_stock_checkpoint("none.pth")
+    (tmp_path / "text.pth").write_text("no zip", encoding="utf-8")
+    with pytest.raises(InputError, match=r"text.pth is not a checkpoint as RecBole writes it"):
+        load_stock_checkpoint("text.pth")
+    torch.save({"w": torch.ones(1)}, "weights.pth")
+    with pytest.raises(InputError, match="it holds no settings"):
+        load_stock_checkpoint("weights.pth")
+    whole = (tmp_path / trained[2]).read_bytes()
+    (tmp_path / "half.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="or is damaged"):
+        load_stock_checkpoint("half.pth")
