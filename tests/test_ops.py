@@ -1,0 +1,269 @@
+"""Sparse products: by hand, against one nonzero at a time, their gradients and their edges."""
+
+import pytest
+import torch
+from tiny import (
+    N_USERS,
+    REFERENCE,
+    TOLERANCE,
+    dense,
+    double,
+    random_places,
+    reference,
+    reference_output,
+)
+from torch.testing import assert_close
+
+from recbole_lightgnn.ops import SparsePattern, sddmm, spmm
+from recbole_lightgnn.ops.reference import sddmm_reference, spmm_reference
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+both_ways = pytest.mark.parametrize("transpose", [False, True])
+
+
+def pattern(row, col, shape):
+    return SparsePattern(torch.tensor(row).long(), torch.tensor(col).long(), shape)
+
+
+# --- by hand ---------------------------------------------------------------------------------
+
+# [[0, 7, 0],      place (0, 1) twice: 2 + 5 = 7; row 1 and column 0 empty but for (2, 0);
+#  [0, 0, 0],      columns of row 2 not sorted.
+#  [4, 0, 3]]
+PLACES = ([0, 0, 2, 2], [1, 1, 2, 0], (3, 3))
+VALUES = [2.0, 5.0, 3.0, 4.0]
+DENSE = [[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]
+
+
+def test_spmm_by_hand():
+    product = spmm(pattern(*PLACES), torch.tensor(VALUES), torch.tensor(DENSE))
+    assert product.tolist() == [[14.0, 140.0], [0.0, 0.0], [13.0, 130.0]]
+
+
+def test_transposed_spmm_by_hand():
+    product = spmm(pattern(*PLACES), torch.tensor(VALUES), torch.tensor(DENSE), transpose=True)
+    assert product.tolist() == [[12.0, 120.0], [7.0, 70.0], [9.0, 90.0]]
+
+
+def test_sddmm_by_hand():
+    right = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    products = sddmm(pattern(*PLACES), torch.tensor(DENSE), right)
+    assert products.tolist() == [10.0, 10.0, 33.0, 3.0]
+
+
+def test_rectangular_by_hand():
+    wide = pattern([0, 1], [3, 0], (2, 4))
+    values = torch.tensor([2.0, 3.0])
+    assert spmm(wide, values, torch.arange(4.0)[:, None]).tolist() == [[6.0], [0.0]]
+    back = spmm(wide, values, torch.tensor([[1.0], [10.0]]), transpose=True)
+    assert back.tolist() == [[30.0], [0.0], [0.0], [2.0]]
+
+
+def test_propagation_of_the_published_code():
+    """Its adjacency is square, users and items in one, with self loops and a weight each way."""
+    square = REFERENCE["adjacency"]
+    places = pattern(square["row"], square["col"], (11, 11))
+    norm = torch.tensor(square["value"], dtype=torch.float64)
+    values = norm * reference("edge_weight") * reference("edge_mask")
+    layer = reference("embedding") * reference("entry_mask")
+    total = layer
+    for _ in range(REFERENCE["propagation"]["layers"]):
+        layer = spmm(places, values, layer)
+        total = total + layer
+    user, item = reference_output()
+    assert_close(total[:N_USERS], user, **TOLERANCE)
+    assert_close(total[N_USERS:], item, **TOLERANCE)
+
+
+# --- against the plain twin ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@both_ways
+@pytest.mark.parametrize("seed", range(5))
+def test_spmm_and_its_gradients_equal_the_plain_twin(seed, transpose, device):
+    places = random_places(seed, shape=(7, 5), nnz=20).to(device)
+    grad = double(5 if transpose else 7, 3, seed=seed + 20).to(device)
+    results = []
+    for product in (spmm, spmm_reference):
+        values = double(20, seed=seed).to(device).requires_grad_()
+        x = double(7 if transpose else 5, 3, seed=seed + 10).to(device).requires_grad_()
+        out = product(places, values, x, transpose=transpose)
+        results.append((out, *torch.autograd.grad(out, (values, x), grad)))
+    for fast, plain in zip(*results, strict=True):
+        assert_close(fast, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("seed", range(5))
+def test_sddmm_equals_the_plain_twin(seed, device):
+    places = random_places(seed, shape=(7, 5), nnz=20).to(device)
+    left, right = double(7, 3, seed=seed).to(device), double(5, 3, seed=seed + 10).to(device)
+    assert_close(
+        sddmm(places, left, right), sddmm_reference(places, left, right), rtol=1e-12, atol=1e-12
+    )
+
+
+@both_ways
+def test_float32_is_as_good_as_float32_gets(transpose):
+    places = random_places(0, shape=(300, 300), nnz=3000)
+    values, x = double(3000, seed=1), double(300, 16, seed=2)
+    exact = dense(places, values)
+    exact = (exact.T if transpose else exact) @ x
+    single = spmm(places, values.float(), x.float(), transpose=transpose)
+    assert_close(single.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+# --- gradients -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@both_ways
+def test_gradients_with_empty_rows_and_repeated_edges(transpose, device):
+    places = pattern([0, 0, 0, 2, 2, 4], [1, 1, 3, 0, 3, 3], (6, 5)).to(device)
+    values = double(6, seed=1).to(device).requires_grad_()
+    x = double(6 if transpose else 5, 2, seed=2).to(device).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda v, d: spmm(places, v, d, transpose=transpose), (values, x)
+    )
+
+
+@pytest.mark.parametrize("wanted", ["values", "dense"])
+@both_ways
+def test_only_the_gradient_that_is_wanted(wanted, transpose):
+    """A frozen factor gets no gradient, and the other factor's is right all the same."""
+    places = random_places(1, shape=(4, 4), nnz=6)
+    values = double(6, seed=1, grad=wanted == "values")
+    x = double(4, 2, seed=2, grad=wanted == "dense")
+    spmm(places, values, x, transpose=transpose).square().sum().backward()
+    matrix = dense(places, values.detach())
+    matrix = matrix.T if transpose else matrix
+    upstream = 2 * matrix @ x.detach()  # (4, 2)
+    if wanted == "dense":
+        assert values.grad is None
+        assert_close(x.grad, matrix.T @ upstream)
+    else:
+        at_places = upstream @ x.detach().T
+        at_places = at_places.T if transpose else at_places
+        assert x.grad is None
+        assert_close(values.grad, at_places[places.row, places.col])
+
+
+def test_gradient_through_two_layers():
+    """Values used twice, as layers use them, collect both gradients."""
+    places = random_places(3, shape=(4, 4), nnz=7)
+
+    def two_layers(values, x):
+        return spmm(places, values, spmm(places, values, x), transpose=True)
+
+    assert torch.autograd.gradcheck(
+        two_layers, (double(7, seed=1, grad=True), double(4, 2, seed=2, grad=True))
+    )
+
+
+@both_ways
+def test_strided_arguments_and_gradients(transpose):
+    places = random_places(4, shape=(5, 5), nnz=9)
+    values = double(18, seed=1, grad=True)[::2]
+    x = double(3, 5, seed=2, grad=True).T
+    out = spmm(places, values, x, transpose=transpose)
+    matrix = dense(places, values)
+    expected = (matrix.T if transpose else matrix) @ x
+    assert_close(out, expected)
+    ones = torch.ones((), dtype=torch.float64).expand(5, 3)  # strides of zero
+    for got, want in zip(
+        torch.autograd.grad(out, (values, x), ones),
+        torch.autograd.grad(expected, (values, x), ones),
+        strict=True,
+    ):
+        assert_close(got, want)
+    assert_close(
+        sddmm(places, x, double(3, 5, seed=5).T), (x @ double(3, 5, seed=5))[places.row, places.col]
+    )
+
+
+# --- edges of the domain ---------------------------------------------------------------------
+
+
+@both_ways
+def test_no_nonzeros(transpose):
+    nothing = pattern([], [], (3, 4))
+    values = double(0, seed=0, grad=True)
+    x = double(3 if transpose else 4, 2, seed=1, grad=True)
+    out = spmm(nothing, values, x, transpose=transpose)
+    assert out.tolist() == [[0.0, 0.0]] * (4 if transpose else 3)
+    out.sum().backward()
+    assert values.grad.shape == (0,)
+    assert x.grad.tolist() == [[0.0, 0.0]] * len(x)
+    assert sddmm(nothing, double(3, 2, seed=2), double(4, 2, seed=3)).shape == (0,)
+
+
+def test_one_row_and_one_column():
+    single = pattern([0], [0], (1, 1))
+    assert spmm(single, torch.tensor([3.0]), torch.tensor([[2.0]])).item() == 6.0
+    assert sddmm(single, torch.tensor([[3.0]]), torch.tensor([[2.0]])).item() == 6.0
+
+
+def test_keep_equals_zero_values():
+    places = random_places(5, shape=(6, 4), nnz=15)
+    values, x = double(15, seed=1), double(4, 3, seed=2)
+    mask = values > 0
+    kept = places.keep(mask)
+    assert kept.nnz == int(mask.sum()) < 15
+    assert_close(spmm(kept, values[mask], x), spmm(places, values * mask, x))
+
+
+# --- invariance ------------------------------------------------------------------------------
+
+
+@both_ways
+def test_order_within_a_row_does_not_matter(transpose):
+    places = random_places(6, shape=(5, 5), nnz=20)
+    values, x = double(20, seed=1), double(5, 3, seed=2)
+    shuffled = torch.randperm(20, generator=torch.Generator().manual_seed(3))
+    order = shuffled[torch.argsort(places.row[shuffled], stable=True)]
+    other = SparsePattern(places.row[order], places.col[order], places.shape)
+    assert_close(
+        spmm(other, values[order], x, transpose=transpose),
+        spmm(places, values, x, transpose=transpose),
+    )
+
+
+def test_relabelling_rows_and_columns_relabels_the_result():
+    places = random_places(7, shape=(5, 4), nnz=12)
+    values, x = double(12, seed=1), double(4, 3, seed=2)
+    new_row, new_col = torch.tensor([3, 0, 4, 1, 2]), torch.tensor([2, 3, 0, 1])
+    row, col = new_row[places.row], new_col[places.col]
+    order = torch.argsort(row)
+    moved = SparsePattern(row[order], col[order], places.shape)
+    moved_x = torch.empty_like(x)
+    moved_x[new_col] = x
+    assert_close(spmm(moved, values[order], moved_x)[new_row], spmm(places, values, x))
+
+
+# --- refusals --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "col", "message"),
+    [
+        ([0, 1], [0], r"one length \(got \(2,\) and \(1,\)\)"),
+        ([[0]], [[0]], "must be vectors"),
+        ([0, 3], [0, 0], r"row must lie in \[0, 3\) \(got 0 to 3\)"),
+        ([0, 1], [-1, 0], r"col must lie in \[0, 4\) \(got -1 to 0\)"),
+        ([1, 0], [0, 0], "row must ascend"),
+    ],
+)
+def test_bad_places_are_refused(row, col, message):
+    with pytest.raises(ValueError, match=message):
+        pattern(row, col, (3, 4))
+
+
+def test_products_that_do_not_fit_are_refused():
+    places = pattern([0, 2], [1, 3], (3, 4))
+    with pytest.raises(ValueError, match=r"values must have shape \(2,\).*got \(3,\)"):
+        spmm(places, torch.ones(3), torch.ones(4, 2))
+    with pytest.raises(ValueError, match=r"shape \(4, width\).*got \(3, 2\)"):
+        spmm(places, torch.ones(2), torch.ones(3, 2))
+    with pytest.raises(ValueError, match=r"shape \(3, width\).*transposed \(got \(4, 2\)\)"):
+        spmm(places, torch.ones(2), torch.ones(4, 2), transpose=True)
