@@ -1,0 +1,78 @@
+"""Runs LightGNN on the planted world and, at a given moment, kills itself with SIGKILL.
+
+Usage: killed_run.py MOMENT RECORD [resume], in a folder with the dataset. MOMENT is ``never``,
+``step:N`` (in the N-th training step of the process) or ``write:FILE:N:WHEN`` (at the N-th time
+that FILE is written; WHEN is ``half``, with half of the new file on disk, ``before`` it takes the
+old one's place, or ``after``).
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from planted import QUICK
+
+from recbole_lightgnn.quick_start import run
+from recbole_lightgnn.trainer import checkpoint
+from recbole_lightgnn.trainer.training import Training
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arrange(moment: str) -> None:
+    kind, *rest = moment.split(":")
+    if kind == "step":
+        _die_in_step(int(rest[0]))
+    elif kind == "write":
+        _die_at_write(rest[0], int(rest[1]), rest[2])
+
+
+def _die_in_step(number: int) -> None:
+    steps = []
+    train_epoch = Training._train_epoch
+
+    def counted(self: Training, train_data: object) -> object:
+        loss_terms = type(self.model).loss_terms.__get__(self.model)
+
+        def step(interaction: object) -> object:
+            steps.append(1)
+            if len(steps) == number:
+                die()
+            return loss_terms(interaction)
+
+        self.model.loss_terms = step
+        return train_epoch(self, train_data)
+
+    Training._train_epoch = counted
+
+
+def _die_at_write(name: str, number: int, when: str) -> None:
+    writes = []
+    replace = checkpoint._replace
+
+    def counted(partial: Path, path: Path) -> None:
+        writes.extend([1] if path.name == name else [])
+        now = path.name == name and len(writes) == number
+        if now and when == "half":
+            os.truncate(partial, partial.stat().st_size // 2)
+        if now and when in ("half", "before"):
+            die()
+        replace(partial, path)
+        if now:
+            die()
+
+    checkpoint._replace = counted
+
+
+if __name__ == "__main__":
+    arrange(sys.argv[1])
+    run(
+        "LightGNN",
+        "planted",
+        settings=QUICK,
+        result_file=sys.argv[2],
+        resume=True if "resume" in sys.argv else None,
+    )

@@ -1,0 +1,104 @@
+"""A run killed at any moment and resumed ends like one that was never disturbed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from planted import QUICK, write_planted
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.quick_start import run
+from recbole_lightgnn.trainer import checkpoint
+
+SCRIPT = Path(__file__).parent / "killed_run.py"
+FINAL = "student-02.safetensors"
+
+
+def start(folder: Path, moment: str, *rest: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "ignore", str(SCRIPT), moment, "record.json", *rest]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+
+
+def outcome(folder: Path) -> tuple[list, dict, dict]:
+    """Metrics of every row, and the final checkpoint."""
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    timeless = ("seconds", "peak_memory_mb")
+    rows = [{k: v for k, v in row.items() if k not in timeless} for row in record["rows"]]
+    (path,) = (folder / "saved").glob(f"LightGNN-planted-*/{FINAL}")
+    tensors, meta = checkpoint.load(path)
+    return rows, tensors, meta
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_planted(folder / "dataset")
+    done = start(folder, "never")
+    assert done.returncode == 0, done.stderr.decode()
+    return outcome(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "moments",
+    [
+        ("step:7",),  # in the teacher's second epoch
+        ("write:progress.safetensors:4:half",),  # while the teacher's state is written
+        ("write:run.json:2:before",),  # the teacher done and not yet recorded
+        ("write:intermediate.safetensors:2:half",),
+        ("write:progress.safetensors:9:after",),  # in the intermediate's training
+        ("write:student-00.safetensors:1:after",),
+        ("write:student-01.safetensors:1:before",),
+        ("write:run.json:6:after",),  # between the last training and its test
+        # and a run that dies again and again:
+        ("step:11", "write:progress.safetensors:2:half", "step:9", "write:run.json:1:after"),
+    ],
+    ids=str,
+)
+def test_killed_and_resumed(moments, undisturbed, tmp_path):
+    write_planted(tmp_path / "dataset")
+    for number, moment in enumerate(moments):
+        killed = start(tmp_path, moment, *["resume"] * bool(number))
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    resumed = start(tmp_path, "never", "resume")
+    assert resumed.returncode == 0, resumed.stderr.decode()
+
+    rows, tensors, meta = outcome(tmp_path)
+    expected_rows, expected_tensors, expected_meta = undisturbed
+    assert rows == expected_rows
+    assert meta == expected_meta
+    assert tensors.keys() == expected_tensors.keys()
+    for name, tensor in tensors.items():
+        assert tensor.equal(expected_tensors[name]), name
+
+
+def test_a_finished_run_resumes_to_its_record_without_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_planted(tmp_path / "dataset")
+    settings = {**QUICK, "n_pruning_runs": 1, "epochs": 1}
+    first = run("LightGNN", "planted", settings=settings)
+    monkeypatch.setattr("recbole_lightgnn.trainer.training.Training.fit", None)
+    again = run("LightGNN", "planted", settings=settings, resume=True)
+    assert again["rows"] == first["rows"]
+
+
+def test_what_cannot_be_resumed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_planted(tmp_path / "dataset")
+    with pytest.raises(InputError, match="nothing to resume"):
+        run("LightGNN", "planted", settings=QUICK, resume=True)
+    with pytest.raises(InputError, match=r"is no run folder \(it has no run.json\)"):
+        run("LightGNN", "planted", settings=QUICK, resume=tmp_path)
+    settings = {**QUICK, "n_pruning_runs": 0, "epochs": 1}
+    folder = Path(run("LightGNN", "planted", settings=settings)["result_file"]).parent
+    with pytest.raises(InputError, match=r"other settings \(epochs, learning_rate\)"):
+        changed = {**settings, "epochs": 2, "learning_rate": 0.1}
+        run("LightGNN", "planted", settings=changed, resume=folder)
+    (folder / "run.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"run.json is damaged"):
+        run("LightGNN", "planted", settings=settings, resume=folder)
