@@ -150,6 +150,8 @@ class PrunableEmbedding(nn.Module):
     def prune(self, entry_mask: Tensor) -> None:
         """Keep only the entries where ``entry_mask`` is true. Shape: (n_nodes, width)
 
+        The parameter is a new one afterwards: an optimizer has to be built anew.
+
         Raises:
             ValueError: if an entry is asked for that was pruned before.
         """

@@ -127,8 +127,9 @@ class InteractionGraph:
 def augment_hops(graph: InteractionGraph, *, hops: int, cap: int) -> InteractionGraph:
     r"""Add the user-item pairs within ``hops`` hops (Eq. 7), the strongest first.
 
-    A pair's strength is its entry in :math:`\hat A^h`, the normalized count of its paths. All
-    pairs of three hops are 21.7 million on the Yelp split, so each node adds at most ``cap``.
+    A pair's strength is its entry in :math:`\hat A^h`, the normalized count of its paths of the
+    largest odd length h up to ``hops`` (a shorter path can go back and forth). All pairs of three
+    hops are 21.7 million on the Yelp split, so each node adds at most ``cap``.
     Observed interactions are always kept. Degrees are those of the augmented graph.
 
     Args:
@@ -162,7 +163,7 @@ def augment_same_side(graph: InteractionGraph, *, cap: int) -> InteractionGraph:
     r"""Add user-user and item-item edges two hops apart, as the published code does.
 
     It uses :math:`I + A + A^2`, whose new pairs all lie within a side; self loops are left to the
-    residual of Eq. 4. Strongest first, at most ``cap`` a node.
+    residual of Eq. 4. A pair is added where it is among the ``cap`` strongest of both its nodes.
 
     Raises:
         ValueError: if ``cap`` is below 1.

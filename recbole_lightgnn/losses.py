@@ -145,9 +145,9 @@ def uniformity(
               \frac{\sum_{i_1\in S_i}\exp(e_{i_1}\!\cdot e_i/\tau)}
                    {\sum_{i_2}\exp(e_i\!\cdot e_{i_2}/\tau)}
 
-    :math:`S_i` are the nodes of similar pruning masks (Eq. 10) and i itself, without which it may
-    be empty. Differs from the published code, which weighs the two sums apart and takes pairs
-    across sides into the denominators.
+    :math:`S_i` are the nodes of similar pruning masks (Eq. 10), i itself always among them.
+    Differs from the published code, which weighs the two sums apart and takes pairs across sides
+    into the denominators.
 
     Args:
         embedding: final embeddings of all nodes of the side. Shape: (nodes, width)
@@ -170,7 +170,7 @@ def similar_masks(entry_mask: Tensor, anchors: Tensor, *, slack: int) -> Tensor:
     r"""The nodes pruned like each anchor (Eq. 10), the anchor itself included.
 
     .. math:: S_i = \{i_1 : \|m_i\odot m_{i_1}\|_0 \ge
-              \max(\|m_i\|_0, \|m_{i_1}\|_0) - \delta\} \cup \{i\}
+              \max(\|m_i\|_0, \|m_{i_1}\|_0) - \delta\}
 
     Args:
         entry_mask: m, bool. Shape: (nodes, width)
@@ -195,7 +195,7 @@ def weight_decay(*parameters: Tensor) -> Tensor:
     r"""Half the squared norm of the rows in use, by row: :math:`\frac{1}{2B}\sum_k\|\theta_k\|^2`.
 
     The term :math:`\|\Theta\|_F^2` of Eq. 11 over the embeddings that the batch touches, as
-    LightGCN and RecBole count it.
+    LightGCN counts it; RecBole does so with ``require_pow``, and otherwise does not square.
 
     Args:
         parameters: embeddings. Shape of each: (batch, width)
