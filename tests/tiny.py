@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,3 +82,30 @@ def double(*shape: int, seed: int, grad: bool = False) -> Tensor:
     """Standard normal numbers, float64."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, dtype=torch.float64, generator=generator).requires_grad_(grad)
+
+
+def published(entry: str, key: str) -> Tensor:
+    """A result in the reference file, float64."""
+    return torch.tensor(REFERENCE[entry][key], dtype=torch.float64)
+
+
+def teacher_tables() -> tuple[Tensor, Tensor]:
+    """The reference's teacher: embeddings of users and of items, float64."""
+    table = reference("teacher_embedding")
+    return table[:N_USERS], table[N_USERS:]
+
+
+def numbers(*values: float) -> Tensor:
+    """A vector, float64."""
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def logsumexp(values: list[float]) -> float:
+    """Its plain form, which overflows where torch's does not."""
+    return math.log(sum(math.exp(value) for value in values))
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean of plain numbers."""
+    values = list(values)
+    return sum(values) / len(values)
