@@ -1,4 +1,4 @@
-"""Every loss: by hand, against a plain loop, its gradient, its edges, and the published code."""
+"""Losses of scores, and weight decay: by hand, by plain loops, gradients, and as published."""
 
 import math
 
