@@ -16,7 +16,7 @@ run: .venv/ready
 	$(BIN)/python run_recbole_lightgnn.py --model=LightGNN --dataset=ml-100k $(ARGS)
 
 test: .venv/ready
-	$(BIN)/pytest -q -m "$(ALL)" $(ARGS)
+	$(BIN)/pytest -m "$(ALL)" $(ARGS)
 
 check: .venv/ready
 	$(BIN)/ruff format --check .

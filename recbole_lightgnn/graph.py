@@ -211,9 +211,9 @@ def _strongest(matrix: sp.csr_matrix, cap: int) -> sp.csr_matrix:
     """The ``cap`` largest entries of every row; earlier columns first where they tie."""
     matrix.sort_indices()
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    # Products of floats summed in another order differ in the last bits; rounding makes equal
-    # paths tie, so that the choice does not hang on the order of summation.
-    order = np.lexsort((matrix.indices, -np.round(matrix.data, 7), row))
+    # Products of floats summed in another order differ in the last bits; rounding, relative by the
+    # logarithm, makes equal paths tie, so that the choice does not hang on the order of summation.
+    order = np.lexsort((matrix.indices, -np.round(np.log(matrix.data), 6), row))
     rank = np.arange(len(order)) - matrix.indptr[row[order]]
     chosen = np.sort(order[rank < cap])
     return sp.csr_matrix(

@@ -117,10 +117,13 @@ class Frozen:
 
     @torch.no_grad()
     def edge_scores(self, pattern: SparsePattern) -> Tensor:
-        """Scores of a pattern's places, as `pair_scores`. Shape: (edges,)"""
+        """The model's own scores of a pattern's places, undivided, as Eq. 8 has them.
+
+        Shape: (edges,)
+        """
         if self.user is not None and self.item is not None:
-            return sddmm(pattern, self.user, self.item) / self.spread
-        return self.pair_scores(pattern.row, pattern.col)
+            return sddmm(pattern, self.user, self.item)
+        return self.pair_scores(pattern.row, pattern.col) * self.spread
 
     def _can_score_all_items(self) -> bool:
         """Whether the model ranks a user's items at once; RecBole's NeuMF, say, does not."""

@@ -172,10 +172,10 @@ class AlignmentObjective:
         return pairwise_alignment(student, target, temperature=self.prediction_temperature)
 
     def _side(self, student: Tensor, teacher: Tensor, nodes: Tensor) -> Tensor:
-        """Eq. 6 of one side, over nodes of the batch."""
+        """Eq. 6 of one side, over nodes of the batch; RecBole's padding row is no candidate."""
         anchors = draw_nodes(nodes, self.contrast_nodes)
         return embedding_alignment(
-            student, teacher[anchors], anchors, temperature=self.embedding_temperature
+            student[1:], teacher[anchors], anchors - 1, temperature=self.embedding_temperature
         )
 
 

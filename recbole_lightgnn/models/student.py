@@ -85,11 +85,11 @@ class LightGNN(LightGNNIntermediate):
         return terms
 
     def _uniformity(self, table: Tensor, embedding: PrunableEmbedding, nodes: Tensor) -> Tensor:
-        """Eq. 9 of one side, over nodes of the batch."""
+        """Eq. 9 of one side, over nodes of the batch; RecBole's padding row is no candidate."""
         return uniformity(
-            table,
-            draw_nodes(nodes, self.alignment.contrast_nodes),
-            embedding.entry_mask,
+            table[1:],
+            draw_nodes(nodes, self.alignment.contrast_nodes) - 1,
+            embedding.entry_mask[1:],
             slack=self.uniformity_slack,
             temperature=self.uniformity_temperature,
         )
@@ -172,6 +172,6 @@ class LightGNN(LightGNNIntermediate):
                 self._set_edges(unpack_mask(bits.to(self.device), self.observed.n_edges))
             else:
                 self.edge_bits, self.graph = self.edge_bits[:0], self.observed
-            if weight.shape != self.edge_weight.shape:
-                self.edge_weight = nn.Parameter(torch.empty_like(weight, device=self.device))
+            if self.graph.n_edges != len(self.edge_weight):
+                self.edge_weight = nn.Parameter(weight.new_empty(self.graph.n_edges).to(self.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
