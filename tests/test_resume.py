@@ -96,8 +96,8 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, monkeypatch):
         run("LightGNN", "planted", settings=QUICK, resume=tmp_path)
     settings = {**QUICK, "n_pruning_runs": 0, "epochs": 1}
     folder = Path(run("LightGNN", "planted", settings=settings)["result_file"]).parent
+    changed = {**settings, "epochs": 2, "learning_rate": 0.1}
     with pytest.raises(InputError, match=r"other settings \(epochs, learning_rate\)"):
-        changed = {**settings, "epochs": 2, "learning_rate": 0.1}
         run("LightGNN", "planted", settings=changed, resume=folder)
     (folder / "run.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"run.json is damaged"):

@@ -133,7 +133,7 @@ def test_any_general_recommender_can_teach(teacher):
 
 
 def test_an_embedding_term_is_refused_where_the_teacher_has_no_embeddings():
-    with pytest.raises(InputError, match="embedding_kd_weight needs final embeddings.*NeuMF"):
+    with pytest.raises(InputError, match=r"embedding_kd_weight needs final embeddings.*NeuMF"):
         quick(
             teacher="NeuMF",
             teacher_settings={"epochs": 1},
@@ -194,7 +194,7 @@ def test_a_loss_that_is_no_number_keeps_the_best_state(tmp_path):
 def test_a_checkpoint_of_another_dataset_or_stage_is_refused(full, tmp_path):
     write_planted(tmp_path / "dataset", "other", seed=1)
     teacher = str(run_dir(full) / "teacher.safetensors")
-    with pytest.raises(InputError, match="was trained on other interactions.*planted.*other"):
+    with pytest.raises(InputError, match=r"was trained on other interactions.*planted.*other"):
         quick(dataset="other", teacher_checkpoint=teacher)
     with pytest.raises(InputError, match="holds a LightGNNTeacher, expected a LightGNNIntermedia"):
         quick(intermediate_checkpoint=teacher)

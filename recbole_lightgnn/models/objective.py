@@ -94,9 +94,7 @@ class InteractionObjective:
         within = torch.arange(len(row), device=user.device) - (degree.cumsum(0) - degree)[row]
         col = column[self.item_of_edge[start + within]]
         row, col = row[col >= 0], col[col >= 0]
-        accidental = torch.zeros(
-            len(user), len(candidates), dtype=torch.bool, device=user.device
-        )
+        accidental = torch.zeros(len(user), len(candidates), dtype=torch.bool, device=user.device)
         accidental[row, col] = True
         accidental[torch.arange(len(user), device=user.device), target] = False
         return accidental

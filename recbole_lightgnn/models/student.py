@@ -150,7 +150,8 @@ class LightGNN(LightGNNIntermediate):
             score = self.teacher.edge_scores(pattern)
             if isinstance(self.teacher.model, LightGNNIntermediate):
                 theirs = self.teacher.model
-                weight = theirs.edge_weight[theirs.graph.interaction_numbers(pattern.row, pattern.col)]
+                numbers = theirs.graph.interaction_numbers(pattern.row, pattern.col)
+                weight = theirs.edge_weight[numbers]
         return edge_importance(self.edge_weight, weight, score, **self.importances)
 
     @property
@@ -173,5 +174,6 @@ class LightGNN(LightGNNIntermediate):
             else:
                 self.edge_bits, self.graph = self.edge_bits[:0], self.observed
             if self.graph.n_edges != len(self.edge_weight):
-                self.edge_weight = nn.Parameter(weight.new_empty(self.graph.n_edges).to(self.device))
+                empty = weight.new_empty(self.graph.n_edges)
+                self.edge_weight = nn.Parameter(empty.to(self.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
