@@ -29,21 +29,23 @@ def apply() -> dict[str, bool]:
 def mend_ray_import() -> bool:
     """ray: ``recbole.quick_start`` imports ``ray.tune`` at its top, for hyper-tuning alone.
 
-    RecBole asks for ray <= 2.6.3, which has no wheel for Python >= 3.12 and where it installs
-    does not import (``pkg_resources`` is gone from setuptools, ``np.bool8`` from NumPy 2):
+    RecBole asks for ray <= 2.6.3, which has no wheel for Python >= 3.12 and whose ``tune`` does not
+    import where it installs (``pkg_resources`` is gone from setuptools, ``np.bool8`` from numpy):
     ``ModuleNotFoundError: No module named 'ray'``. A ray that imports is left alone; otherwise a
-    module stands in whose ``tune`` says what is missing when it is used.
+    module stands in for ``ray.tune`` that says what is missing when it is used.
     """
     try:
         import_module("ray.tune")
         return False
     except Exception:  # an old ray fails in many ways: ImportError, AttributeError, TypeError
         pass
-    for name in [name for name in sys.modules if name.split(".")[0] == "ray"]:
-        del sys.modules[name]
-    ray, tune = ModuleType("ray", _NO_RAY), ModuleType("ray.tune", _NO_RAY)
-    ray.tune, tune.report = tune, _report_without_ray  # type: ignore[attr-defined]
-    sys.modules |= {"ray": ray, "ray.tune": tune}
+    try:
+        ray = import_module("ray")  # what works of it stays: it has hooks of its own at exit
+    except Exception:
+        ray = sys.modules["ray"] = ModuleType("ray", _NO_RAY)
+    tune = sys.modules["ray.tune"] = ModuleType("ray.tune", _NO_RAY)
+    vars(tune)["report"] = _report_without_ray
+    vars(ray)["tune"] = tune
     return True
 
 
