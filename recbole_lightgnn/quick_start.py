@@ -1,6 +1,5 @@
 """One call that trains, tests and records any model, RecBole's or ours."""
 
-import os
 import time
 from collections.abc import Iterable, Mapping
 from logging import FileHandler, StreamHandler, getLogger
@@ -17,7 +16,12 @@ from recbole.utils.enum_type import FeatureType
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import model_names
-from recbole_lightgnn.report.results import dataset_fingerprint, make_record, write_record
+from recbole_lightgnn.report.results import (
+    check_writable,
+    dataset_fingerprint,
+    make_record,
+    write_record,
+)
 from recbole_lightgnn.settings import did_you_mean, our_models, read_yaml
 from recbole_lightgnn.trainer.masking import apply_eval_mask
 
@@ -71,7 +75,7 @@ def run(
     dataset = dataset or in_files.get("dataset", "ml-100k")
     _check_model(model)
     if result_file is not None:
-        _check_result_file(Path(result_file))
+        check_writable("result_file", Path(result_file))
     if resume and model not in our_models():
         raise InputError(f"{model} is RecBole's own and cannot be resumed; run it again from start")
     config = build_config(model, dataset, config_files, settings or {})
@@ -328,16 +332,6 @@ def _check_model(model: Any) -> None:
             f"no model is named {model!r} here{did_you_mean(model, names)}; ours are "
             f"{', '.join(our_models())}, and RecBole's run too"
         ) from error
-
-
-def _check_result_file(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"result_file {path} is a folder; name a file in it")
-    parent = path.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"result_file {path} cannot be written: {parent} is no writable folder")
 
 
 def _default_result_file(config: Any, trainer: Any) -> Path:

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lightgnn.errors import InputError
+
 SCHEMA_VERSION = 1
 LIBRARIES = ("recbole-lightgnn", "recbole", "torch", "numpy", "pandas", "scipy", "safetensors")
 
@@ -70,17 +72,43 @@ def make_record(
             "settings": settings,
             "seconds": seconds,
             "peak_memory_mb": peak_memory_mb(),
-            "environment": {
-                "python": platform.python_version(),
-                "libraries": library_versions(),
-                "git": git_state(Path(__file__).resolve().parents[2]),
-                "processor": processor_name(),
-                "cores": os.cpu_count(),
-                "threads": threads,
-                "device": device,
-            },
+            "environment": environment(threads=threads, device=device),
         }
     )
+
+
+def environment(*, threads: int, device: str) -> dict[str, Any]:
+    """What a time or a result may depend on besides the settings.
+
+    Args:
+        threads: torch's number of threads.
+        device: where it ran, e.g. ``cpu`` or the name of a GPU.
+    """
+    return {
+        "python": platform.python_version(),
+        "libraries": library_versions(),
+        "git": git_state(Path(__file__).resolve().parents[2]),
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "device": device,
+    }
+
+
+def check_writable(what: str, path: Path) -> None:
+    """Raise InputError unless a file can be written there; to be asked before the work, not after.
+
+    Args:
+        what: the setting or option that named the file.
+        path: the file; its folder need not exist yet.
+    """
+    if path.is_dir():
+        raise InputError(f"{what} {path} is a folder; name a file in it")
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"{what} {path} cannot be written: {parent} is no writable folder")
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
