@@ -1,4 +1,4 @@
-"""The command line: ``recbole-lightgnn run | settings | import | version``.
+"""The command line: ``recbole-lightgnn run | settings | import | bench | version``.
 
 Nothing heavy is imported before the arguments have been read.
 """
@@ -94,6 +94,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _settings(options.model)
     if options.command == "import":
         return _import(options)
+    if options.command == "bench":
+        return _bench(options)
     print(f"recbole-lightgnn {__version__}")
     return 0
 
@@ -141,8 +143,21 @@ def _parser() -> argparse.ArgumentParser:
     paper.add_argument("--out", type=Path, default=Path("dataset"), help="folder of datasets")
     paper.add_argument("--overwrite", action="store_true", help="replace a dataset of that name")
 
+    bench = commands.add_parser("bench", help="check and measure a part, beside what it beats")
+    benches = bench.add_subparsers(dest="bench", required=True, metavar="PART")
+    ops = benches.add_parser("ops", help="the sparse products, beside torch's")
+    graph = ops.add_mutually_exclusive_group()
+    graph.add_argument("--dataset", metavar="NAME", help="its graph, from the folder dataset/")
+    graph.add_argument(
+        "--interactions",
+        type=int,
+        metavar="N",
+        help="size of a generated graph (default: as the paper's Yelp split)",
+    )
+    ops.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
+
     version = commands.add_parser("version", help="print the version")
-    for command in (run, settings, paper, version):
+    for command in (run, settings, paper, ops, version):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -226,6 +241,68 @@ def _import(options: argparse.Namespace) -> int:
     where = "" if options.out == Path("dataset") else f" --data_path={options.out}"
     print(f"wrote {folder}; run it with --dataset={options.name}{where}")
     return 0
+
+
+# --- bench ----------------------------------------------------------------------------------
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from recbole_lightgnn.report.results import check_writable, environment, plain, write_record
+
+    if options.json is not None:
+        check_writable("--json", options.json)
+
+    import torch
+
+    from recbole_lightgnn.bench import ops
+
+    result = ops.run(options.dataset, options.interactions)
+    result["environment"] = environment(threads=torch.get_num_threads(), device="cpu")
+    print(bench_table(result))
+    if options.json is not None:
+        write_record(options.json, plain(result))
+        print(f"\nresult: {options.json}")
+    return 0
+
+
+def bench_table(result: dict[str, Any]) -> str:
+    """A benchmark's result for reading: one line per operation, ours first."""
+    names = list(dict.fromkeys(name for row in result["rows"] for name in row["seconds"]))
+    lines = [["", *(cell for name in names for cell in (name, ""))]]
+    for row in result["rows"]:
+        cells = [row["operation"]]
+        for name in names:
+            taken = row["seconds"].get(name)
+            times = row["times_ours"].get(name)
+            cells += [_milliseconds(taken), "" if times is None else f"x {_short(times)}"]
+        lines.append(cells)
+    where, conditions = result["environment"], result["conditions"]
+    libraries = (f"{name} {where['libraries'][name]}" for name in ("torch", "numpy", "scipy"))
+    return "\n".join(
+        [
+            f"{result['graph']}: {result['users']} users, {result['items']} items, "
+            f"{result['interactions']} interactions; width {result['width']}",
+            f"all results are right, to {result['deviation']:.1g} of their largest entry",
+            "",
+            _aligned(lines),
+            "",
+            "median (quartiles) in milliseconds; x: times ours",
+            *(f"left out: {line}" for line in result["left_out"]),
+            f"{where['threads']} threads of {where['processor']}, {where['cores']} cores; "
+            f"{', '.join(libraries)}; load before: {conditions['load']:.1f}",
+        ]
+    )
+
+
+def _milliseconds(taken: dict[str, float] | None) -> str:
+    if taken is None:
+        return "-"
+    median, lower, upper = (_short(1e3 * taken[k]) for k in ("median", "lower", "upper"))
+    return f"{median} ({lower}-{upper})"
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
 # --- settings -------------------------------------------------------------------------------

@@ -287,7 +287,10 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"recbole-lightgnn {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["settings", "LightGNN"], ["run", "--help"], ["version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["settings", "LightGNN"], ["run", "--help"], ["bench", "ops", "--help"], ["version"]],
+)
 def test_nothing_heavy_is_loaded_to_answer_a_question(arguments):
     code = (
         "import sys\nfrom recbole_lightgnn.cli import main\n"

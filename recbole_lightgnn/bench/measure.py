@@ -1,0 +1,88 @@
+"""What every benchmark shares: is it right, and how long does it take."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import psutil
+from torch import Tensor
+
+WARM_UP = 1  # the check of correctness was another
+LEAST_ROUNDS, MOST_ROUNDS = 3, 100
+
+
+class WrongResult(Exception):
+    """Something gave a wrong result, so its time means nothing. Never the user's doing."""
+
+
+def deviation(what: str, result: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
+    """Largest difference from the truth, relative to the truth's largest entry.
+
+    Args:
+        what: names the result in the error.
+        result: tensors of float32.
+        truth: the same in float64, computed in another way.
+
+    Raises:
+        WrongResult: if a shape differs, or a difference is above 1e-5: some ten times what sums
+            of float32 differ by in another order.
+    """
+    largest = 0.0
+    for part, (got, expected) in enumerate(zip(result, truth, strict=True)):
+        if got.shape != expected.shape:
+            raise WrongResult(
+                f"{what}: part {part} has shape {tuple(got.shape)}, not {tuple(expected.shape)}"
+            )
+        error = float((got - expected).abs().max() / expected.abs().max())
+        if not error <= 1e-5:  # so that NaN is wrong too
+            raise WrongResult(f"{what}: part {part} is wrong by {error:.2g} of its largest entry")
+        largest = max(largest, error)
+    return largest
+
+
+def measure(
+    contenders: Mapping[str, Callable[[], Any]], *, seconds: float
+) -> dict[str, dict[str, Any]]:
+    """Median time of each contender, and the quartiles.
+
+    They take turns, so that whatever else the machine does meets all of them alike. One that has
+    used up its share of the time drops out.
+
+    Args:
+        contenders: what to call, by name.
+        seconds: about how long to go on, within 3 to 100 rounds; parted evenly.
+
+    Returns:
+        By name: ``median``, ``lower`` and ``upper`` quartile in seconds, and ``rounds``.
+    """
+    for _ in range(WARM_UP):
+        for contender in contenders.values():
+            contender()
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for done in range(MOST_ROUNDS):
+        for name, contender in contenders.items():
+            if done >= LEAST_ROUNDS and sum(times[name]) >= seconds / len(contenders):
+                continue
+            start = time.perf_counter()
+            contender()
+            times[name].append(time.perf_counter() - start)
+    return {name: _summary(taken) for name, taken in times.items()}
+
+
+def _summary(taken: list[float]) -> dict[str, Any]:
+    lower, median, upper = np.quantile(taken, [0.25, 0.5, 0.75]).tolist()
+    return {"median": median, "lower": lower, "upper": upper, "rounds": len(taken)}
+
+
+def conditions() -> dict[str, float]:
+    """What else the machine was doing before a benchmark began.
+
+    Returns:
+        ``load``: processes running or waiting, averaged over the last minute; above a few tenths
+        the times are not to be trusted. ``free_memory_gb`` (10^9 bytes).
+    """
+    return {
+        "load": psutil.getloadavg()[0],
+        "free_memory_gb": psutil.virtual_memory().available / 1e9,
+    }

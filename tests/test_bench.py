@@ -1,0 +1,188 @@
+"""Benchmarks: that they check before they measure and write what they found; never how fast."""
+
+import itertools
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_lightgnn.bench import ops
+from recbole_lightgnn.bench.graphs import power_law_graph
+from recbole_lightgnn.bench.measure import WrongResult, deviation, measure
+from recbole_lightgnn.cli import main
+from recbole_lightgnn.ops import products
+
+OPERATIONS = [ops.FORWARD, ops.TRANSPOSED, ops.TO_DENSE, ops.TO_BOTH, ops.SAMPLED]
+SMALL = ["bench", "ops", "--interactions=500"]
+
+
+def write_dataset(text, file="toy.train.inter"):
+    folder = Path("dataset", "toy")
+    folder.mkdir(parents=True)
+    (folder / file).write_text(text, encoding="utf-8")
+
+
+# --- bench ops ------------------------------------------------------------------------------
+
+
+def test_bench_ops_measures_every_product_beside_its_rivals(capsys):
+    assert main([*SMALL, "--json=out/ops.json"]) == 0
+    result = json.loads(Path("out/ops.json").read_text())
+    assert (result["users"], result["items"], result["interactions"]) == (117, 74, 500)
+    assert [row["operation"] for row in result["rows"]] == OPERATIONS
+    for row in result["rows"]:
+        absent = {"COO"} if row["operation"] == ops.SAMPLED else set()
+        who = {"ours", "COO", "CSR", "gather"} - absent
+        assert set(row["seconds"]) == who
+        assert set(row["times_ours"]) == who - {"ours"}
+        for taken in row["seconds"].values():
+            assert 3 <= taken["rounds"] <= 100
+            assert 0 < taken["lower"] <= taken["median"] <= taken["upper"]
+        for name, times in row["times_ours"].items():
+            quotient = row["seconds"][name]["median"] / row["seconds"]["ours"]["median"]
+            assert times == pytest.approx(quotient, rel=1e-12)
+    assert 0 < result["deviation"] < 1e-5
+    assert result["environment"]["threads"] == torch.get_num_threads()
+    assert result["environment"]["libraries"]["torch"].startswith(torch.__version__.split("+")[0])
+    printed = capsys.readouterr().out
+    assert "117 users, 74 items, 500 interactions; width 64" in printed
+    assert all(any(line.startswith(name) for line in printed.splitlines()) for name in OPERATIONS)
+    assert "result: out/ops.json" in printed
+
+
+@pytest.mark.parametrize("file", ["toy.train.inter", "toy.inter"])
+def test_bench_ops_on_a_dataset(capsys, file):
+    lines = [f"{u % 4}\tu{u}\ti{(u + k) % 7}" for u in range(30) for k in range(3)]
+    write_dataset("\n".join(["rating:float\tuser_id:token\titem_id:token", *lines]), file)
+    assert main(["bench", "ops", "--dataset=toy"]) == 0
+    assert "toy: 30 users, 7 items, 90 interactions" in capsys.readouterr().out
+
+
+def test_rivals_that_would_exhaust_the_memory_are_left_out(capsys, monkeypatch):
+    monkeypatch.setattr(ops, "conditions", lambda: {"load": 0.0, "free_memory_gb": 1e-6})
+    assert main([*SMALL, "--json=ops.json"]) == 0
+    rows = {row["operation"]: row for row in json.loads(Path("ops.json").read_text())["rows"]}
+    assert list(rows[ops.TO_BOTH]["seconds"]) == ["ours", "gather"]
+    assert list(rows[ops.TO_DENSE]["seconds"]) == ["ours", "COO", "CSR", "gather"]
+    assert "left out: S X and both gradients by COO and CSR" in capsys.readouterr().out
+
+
+# --- wrong results --------------------------------------------------------------------------
+
+
+def spoil(function, when=lambda pattern, transpose: True):
+    """The same function, but its first number is off by one where ``when`` says so."""
+
+    def spoilt(pattern, *arguments, transpose=False):
+        turned = {"transpose": True} if transpose else {}
+        result = function(pattern, *arguments, **turned).clone()
+        if when(pattern, transpose):
+            result.view(-1)[0] += 1
+        return result
+
+    return spoilt
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "when", "message"),
+    [
+        (ops, "spmm", lambda p, t: not t, f"{ops.FORWARD} by ours on a small graph: part 0"),
+        (ops, "spmm", lambda p, t: t, f"{ops.TRANSPOSED} by ours on a small graph: part 0"),
+        (ops, "spmm", lambda p, t: p.nnz == 500, f"{ops.FORWARD} by ours on the graph: part 0"),
+        (ops, "sddmm", lambda p, t: True, f"{ops.SAMPLED} by ours on a small graph: part 0"),
+        (ops, "_gather", None, f"{ops.FORWARD} by gather on a small graph: part 0"),
+        # it computes the gradient to the values
+        (products, "sddmm", lambda p, t: True, f"{ops.TO_BOTH} by ours on a small graph: part 1"),
+    ],
+)
+def test_a_wrong_product_is_reported_and_not_measured(
+    capsys, monkeypatch, where, name, when, message
+):
+    spoilt = spoil(getattr(where, name), when) if when else lambda *_: torch.zeros(47, 8)
+    monkeypatch.setattr(where, name, spoilt)
+    monkeypatch.setattr(ops, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
+    assert main([*SMALL, "--json=ops.json"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"internal error: WrongResult: {message} is wrong by ")
+    assert not Path("ops.json").exists()
+
+
+def test_deviation_by_hand():
+    truth = torch.tensor([2.0, -4.0], dtype=torch.float64)
+    assert deviation("it", [truth + 2e-5], [truth]) == pytest.approx(5e-6)
+    with pytest.raises(WrongResult, match=r"it: part 1 is wrong by 0.25 of its largest entry"):
+        deviation("it", [truth, truth + 1], [truth, truth])
+    with pytest.raises(WrongResult, match="wrong by nan"):
+        deviation("it", [truth * float("nan")], [truth])
+    with pytest.raises(WrongResult, match=r"has shape \(1,\), not \(2,\)"):
+        deviation("it", [truth[:1]], [truth])
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        (["--interactions=99"], ["needs 100 interactions or more, got 99"]),
+        (["--interactions=many"], ["--interactions: invalid int value: 'many'"]),
+        (["--interactions=500", "--dataset=toy"], ["not allowed with argument --interactions"]),
+        (["--dataset=tox"], ["'tox' not found", "'toy'", "dataset/tox/tox.train.inter"]),
+        (["--dataset=toy"], ["toy.train.inter must have columns user_id and item_id", "0 lines"]),
+        (["--json=dataset"], ["--json dataset is a folder"]),
+    ],
+)
+def test_bad_input_is_one_line(capsys, arguments, facts):
+    write_dataset("user_id:token\titem_id:token\n")
+    assert main(["bench", "ops", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    for fact in facts:
+        assert fact in line
+
+
+@pytest.mark.parametrize("text", ["", "a:token\tb:token\n1\t2\n", "user_id:token\n1\t2\t3\n1\n"])
+def test_a_file_that_holds_no_interactions(capsys, text):
+    write_dataset(text)
+    assert main(["bench", "ops", "--dataset=toy"]) == 2
+    assert capsys.readouterr().err.startswith("error: dataset/toy/toy.train.inter ")
+
+
+# --- its parts ------------------------------------------------------------------------------
+
+
+def test_contenders_take_turns_and_drop_out_when_their_time_is_up(monkeypatch):
+    now = itertools.accumulate(itertools.count())  # every look takes a second more than the last
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    calls = []
+    taken = measure({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, seconds=40)
+    # Warm-up, then rounds of (1 s, 3 s), (5 s, 7 s), (9 s, 11 s), and b has had its 20 seconds;
+    # a goes on for 13 s.
+    assert "".join(calls) == "ab" + "ababab" + "a"
+    assert taken == {
+        "a": {"median": 7.0, "lower": 4.0, "upper": 10.0, "rounds": 4},
+        "b": {"median": 7.0, "lower": 5.0, "upper": 9.0, "rounds": 3},
+    }
+
+
+def test_the_generated_graph_is_the_same_every_time_and_as_large_as_asked():
+    one, same, other = (power_law_graph(5000, seed=seed).interactions.pattern for seed in (1, 1, 2))
+    assert one.nnz == other.nnz == 5000
+    assert one.shape == (1171, 735)
+    assert torch.equal(one.row, same.row)
+    assert torch.equal(one.col, same.col)
+    assert not torch.equal(one.row, other.row)
+    assert len(torch.unique(one.row * 735 + one.col)) == 5000
+
+
+def test_the_degrees_of_the_generated_graph_fall_with_the_square_root_of_their_rank():
+    pattern = power_law_graph(100_000).interactions.pattern
+    for index, size in zip((pattern.row, pattern.col), pattern.shape, strict=True):
+        degree = torch.bincount(index, minlength=size)
+        falling = degree.sort(descending=True).values
+        assert not torch.equal(degree, falling), "numbers should say nothing of degrees"
+        share = falling.cumsum(0) / pattern.nnz
+        assert float(share[size // 100]) == pytest.approx(0.1, rel=0.06)
+        assert float(share[size * 4 // 100]) == pytest.approx(0.2, rel=0.06)
