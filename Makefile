@@ -1,5 +1,6 @@
 # The ways in. A fresh machine needs python3 and make; each target sets up what it needs.
-# ARGS= passes more on, e.g. `make run ARGS="--epochs=5"`.
+# ARGS= passes more on, e.g. `make run ARGS="--epochs=5"` or
+# `make bench ARGS="ops --dataset=yelp"`.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,7 +26,7 @@ check: .venv/ready
 	$(BIN)/pytest -q -m "$(FAST)" $(ARGS)
 
 bench: .venv/ready
-	$(BIN)/recbole-lightgnn bench $(ARGS)
+	$(BIN)/recbole-lightgnn bench $(or $(ARGS),ops)
 
 test-oldest: .venv-oldest/ready
 	.venv-oldest/bin/pytest -q -m "$(FAST)" $(ARGS)
