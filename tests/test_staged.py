@@ -233,3 +233,18 @@ def test_the_stock_api_of_recbole(tmp_path):
     expected = (table[0][torch.as_tensor(users)][:, None] * table[1][items]).sum(-1)
     assert torch.allclose(scores, expected, atol=1e-6)
     assert result["test_result"]["recall@20"] > 0.9
+
+
+def test_the_rows_hold_the_test_metrics_of_the_test_split(full):
+    from recbole.quick_start import load_data_and_model
+
+    from recbole_lightgnn.trainer.evaluation import FullRanking
+
+    path = str(run_dir(full) / "student-01.safetensors")
+    _, model, _, _, valid_data, test_data = load_data_and_model(path)
+    model.eval()
+    for split, data in (("valid", valid_data), ("test", test_data)):
+        ranking = FullRanking(data, ["Recall", "NDCG"], [5, 20], model.device)
+        metrics = ranking.evaluate(*model.final_embeddings())
+        assert {k: full["rows"][3][split][k] for k in metrics} == metrics
+    assert full["rows"][3]["valid"] != full["rows"][3]["test"]

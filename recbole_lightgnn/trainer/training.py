@@ -100,10 +100,10 @@ class Training:
             started = perf_counter()
             losses = self._train_epoch(train_data)
             self.epoch += 1
-            if self.epoch % self.config["eval_step"] == 0 or self.epoch == self.config["epochs"]:
-                self._validate()
+            due = self.epoch % self.config["eval_step"] == 0
+            result = self._validate() if due or self.epoch == self.config["epochs"] else None
             self.seconds += perf_counter() - started
-            self._report(losses, perf_counter() - started)
+            self._report(losses, result, perf_counter() - started)
             self._save(train_data)
         tensors, _ = checkpoint.load(self.folder.best_file(self.label.key))
         self.model.load_state_dict(tensors)
@@ -143,7 +143,7 @@ class Training:
             f"({', '.join(bad) or 'sum'}); {kept}. Lower learning_rate or raise the temperatures"
         )
 
-    def _validate(self) -> None:
+    def _validate(self) -> dict[str, float]:
         self.model.eval()
         result = self.validate(self.model)
         score = self.sign * result[self.metric]
@@ -157,19 +157,19 @@ class Training:
         self.tensorboard.add_scalar(f"{self.label}/valid_score", result[self.metric], self.epoch)
         if self.callback:
             self.callback(self.epoch - 1, result[self.metric])
-        self.latest = result
+        return result
 
-    def _report(self, losses: dict[str, float], seconds: float) -> None:
+    def _report(
+        self, losses: dict[str, float], result: dict[str, float] | None, seconds: float
+    ) -> None:
         for name, value in losses.items():
             self.tensorboard.add_scalar(f"{self.label}/loss/{name}", value, self.epoch)
         parts = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
-        mark = " *" if self.best_epoch == self.epoch else ""
-        self.logger.info(
-            set_color(f"{self.label} epoch {self.epoch}", "green")
-            + f" [{seconds:.1f}s, loss: {parts}, "
-            + set_color(self.metric, "blue")
-            + f": {self.latest[self.metric]:.4f}{mark}]"
-        )
+        text = f" [{seconds:.1f}s, loss: {parts}"
+        if result:
+            mark = " *" if self.best_epoch == self.epoch else ""
+            text += f", {set_color(self.metric, 'blue')}: {result[self.metric]:.4f}{mark}"
+        self.logger.info(set_color(f"{self.label} epoch {self.epoch}", "green") + text + "]")
 
     def _save(self, train_data: Any) -> None:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
