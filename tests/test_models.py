@@ -318,9 +318,7 @@ def test_uniformity_sees_the_masks_and_no_padding(build, frozen):
     users, items = (model.batch[name].unique() for name in (model.USER_ID, model.ITEM_ID))
     both = model.encode()
     expected = sum(
-        uniformity(
-            table[1:], nodes - 1, embedding.entry_mask[1:], slack=0, temperature=1.0
-        ).item()
+        uniformity(table[1:], nodes - 1, embedding.entry_mask[1:], slack=0, temperature=1.0).item()
         for table, embedding, nodes in (
             (both[0], model.user_embedding, users),
             (both[1], model.item_embedding, items),

@@ -111,7 +111,7 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1, numpy 2
     _GLOBALS[f"{_core}.multiarray", "scalar"] = _Scalar
     _GLOBALS[f"{_core}.numeric", "_frombuffer"] = _Buffer
 for _form, _stand_in in (("coo", _Coo), ("csr", _Csr), ("csc", _Csc)):
-    for _module in (_form, f"_{_form}"):  # before and since SciPy 1.8
+    for _module in (_form, f"_{_form}", "_arrays"):  # SciPy before and since 1.8; its first arrays
         for _kind in ("matrix", "array"):
             _GLOBALS[f"scipy.sparse.{_module}", f"{_form}_{_kind}"] = _stand_in
 
