@@ -118,7 +118,14 @@ def test_interrupted_by_hand():
     make_dataset()
     command = [sys.executable, SCRIPT, "-m", "BPR", "-d", "toy", "--epochs=100000"]
     command += ["--stopping_step=100000", "--show_progress=False"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+
+    def heed_interrupts():
+        # A background job, CI's perhaps, is started with the signal ignored, and hands that on.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    ) as process:
         for line in process.stderr:
             if "epoch 1 training" in line:
                 process.send_signal(signal.SIGINT)
