@@ -90,6 +90,7 @@ class LightGNNIntermediate(GraphRecommender):
         scale = spread(final_user[users] @ final_item[1:].T) ** -0.5
         self.user_embedding.values *= scale
         self.item_embedding.values *= scale
+        self._final = None
 
     def encode(self) -> tuple[Tensor, Tensor]:
         """Eq. 4, aggregated by Eq. 2."""

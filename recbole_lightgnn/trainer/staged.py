@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.data.utils import get_dataloader
 from recbole.trainer import Trainer
@@ -30,7 +31,7 @@ from recbole_lightgnn.trainer.run_folder import (
 )
 from recbole_lightgnn.trainer.training import Label, Training
 
-_SEED = {"teacher": 1, "intermediate": 2, "student": 10}  # each training draws numbers of its own
+_SEED = {"teacher": 1, "intermediate": 2, "student": 3}  # each training draws numbers of its own
 
 
 class StagedTrainer(Trainer):
@@ -104,10 +105,15 @@ class StagedTrainer(Trainer):
         if isinstance(self.model, LightGNN):
             self._fit_student(self.model)
         elif isinstance(self.model, LightGNNIntermediate):
-            self._distill(self.config, self.model, self._teacher())
-            self._fit(Label("intermediate"), self.config, self.model)
+            label = Label("intermediate")
+            teacher = self._teacher()
+            self._seed(label)
+            self._distill(self.config, self.model, teacher)
+            self._fit(label, self.config, self.model)
         else:
-            self._fit(Label("teacher"), self.config, self.model)
+            label = Label("teacher")
+            self._seed(label)
+            self._fit(label, self.config, self.model)
         row, _, path = self._trained[-1]
         self.saved_model_file = str(path)
         self.best_valid_result = row["valid"]
@@ -324,7 +330,9 @@ class StagedTrainer(Trainer):
         init_seed(self._seed_of(label), self.config["reproducibility"])
 
     def _seed_of(self, label: Label) -> int:
-        return self.config["seed"] * 1000 + _SEED[label.stage] + (label.run or 0)
+        """A seed of the training's own, far from those of other trainings and other seeds."""
+        key = [self.config["seed"], _SEED[label.stage], label.run or 0]
+        return int(np.random.SeedSequence(key).generate_state(1)[0])
 
     def _meta(self, label: Label, config: Any) -> dict[str, Any]:
         return {
