@@ -11,6 +11,7 @@ from recbole.utils import get_model
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.losses import uniformity
+from recbole_lightgnn.models.base import Batch
 from recbole_lightgnn.models.frozen import Frozen, spread
 from recbole_lightgnn.models.objective import AlignmentObjective
 from recbole_lightgnn.quick_start import load_data
@@ -56,7 +57,9 @@ def interactions(model):
     return set(zip(pattern.row.tolist(), pattern.col.tolist(), strict=True))
 
 
-def plain_softmax(model, tables, user, item, candidates, *, cosine=False, correction=0.0, tau=0.2):
+def plain_softmax(
+    model, tables, user, item, candidates, *, cosine=False, correction=0.0, drawn=0, tau=0.2
+):
     seen = interactions(model)
     popularity = [sum(i == j for _, i in seen) / len(seen) for j in range(model.n_items)]
     losses = []
@@ -69,7 +72,8 @@ def plain_softmax(model, tables, user, item, candidates, *, cosine=False, correc
             score = F.cosine_similarity(a, b, dim=0) if cosine else a @ b
             logits[c] = score.item() / tau
             if correction:
-                chance = 1 - (1 - popularity[c]) ** len(item)
+                absent = (1 - popularity[c]) ** len(item)
+                chance = 1 - absent * (1 - 1 / (model.n_items - 1)) ** drawn
                 logits[c] -= correction * math.log(chance)
         total = sum(math.exp(value) for value in logits.values())
         losses.append(math.log(total) - logits[i])
@@ -90,18 +94,25 @@ def test_the_softmax_ranks_with_the_items_of_the_batch(build, similarity, correc
         cosine=similarity == "cosine",
         correction=correction,
     )
-    assert model.objective(*both, user, item, negative).item() == pytest.approx(expected, rel=1e-5)
+    assert model.objective(both, Batch(user, item, negative)).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
-def test_the_softmax_ranks_with_sampled_items(build):
-    model = build("LightGNNTeacher", negatives="sampled", n_negatives=7)
+@pytest.mark.parametrize("correction", [0.0, 0.5])
+def test_the_softmax_ranks_with_sampled_items(build, correction):
+    model = build(
+        "LightGNNTeacher", negatives="sampled", n_negatives=7, popularity_correction=correction
+    )
     both, (user, item, negative) = tables(model), columns(model)
     torch.manual_seed(3)
     drawn = torch.randint(1, model.n_items, (7,))
     candidates = sorted(set(item.tolist()) | set(drawn.tolist()))
-    expected = plain_softmax(model, both, user, item, candidates)
+    expected = plain_softmax(model, both, user, item, candidates, correction=correction, drawn=7)
     torch.manual_seed(3)
-    assert model.objective(*both, user, item, negative).item() == pytest.approx(expected, rel=1e-5)
+    assert model.objective(both, Batch(user, item, negative)).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_bpr_takes_the_sampled_item(build):
@@ -109,8 +120,8 @@ def test_bpr_takes_the_sampled_item(build):
     both, (user, item, negative) = tables(model), columns(model)
     difference = (both[0][user] * (both[1][item] - both[1][negative])).sum(-1)
     expected = -torch.log(torch.sigmoid(difference)).mean()
-    loss = model.objective
-    assert loss(*both, user, item, negative).item() == pytest.approx(expected.item(), rel=1e-5)
+    loss = model.objective(both, Batch(user, item, negative))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.fixture
@@ -155,7 +166,7 @@ def test_pairwise_alignment_draws_both_items_from_the_batch(build, frozen):
         t = 1 / (1 + math.exp(-t / frozen.spread / 0.5))
         total -= t * math.log(1 / (1 + math.exp(-s))) + (1 - t) * math.log(1 / (1 + math.exp(s)))
     torch.manual_seed(4)
-    terms = alignment(prediction_kd_weight=2.0)(frozen, *both, user, item, negative)
+    terms = alignment(prediction_kd_weight=2.0)(frozen, both, Batch(user, item, negative))
     assert terms.keys() == {"prediction_kd"}
     assert terms["prediction_kd"].item() == pytest.approx(2.0 * total / 24, rel=1e-4)
 
@@ -168,7 +179,7 @@ def test_listwise_alignment_compares_over_the_items_of_the_batch(build, frozen):
     teacher = F.softmax(frozen.scores(user, candidates) / 0.5, dim=-1)
     expected = (teacher * (teacher / student).log()).sum() / 24
     terms = alignment(prediction_kd="listwise", prediction_kd_weight=1.0)(
-        frozen, *both, user, item, negative
+        frozen, both, Batch(user, item, negative)
     )
     assert terms["prediction_kd"].item() == pytest.approx(expected.item(), rel=1e-4)
 
@@ -184,21 +195,24 @@ def test_embedding_alignment_sets_nodes_of_the_batch_against_their_side(build, f
         for node in nodes:  # candidates are all nodes but row 0, the padding
             cosines = F.cosine_similarity(student[1:], teacher[node][None], dim=-1) / 0.3
             expected += (cosines.logsumexp(0) - cosines[node - 1]).item() / len(nodes)
-    terms = alignment(embedding_kd_weight=0.1)(frozen, *both, user, item, negative)
+    terms = alignment(embedding_kd_weight=0.1)(frozen, both, Batch(user, item, negative))
     assert terms["embedding_kd"].item() == pytest.approx(0.1 * expected, rel=1e-4)
 
 
-def test_decay_is_half_the_squared_norm_by_row(build):
-    for name in ("LightGNNTeacher", "LightGNNIntermediate"):
-        model = build(name, reg_weight=0.2)
-        user, item, _ = columns(model, 2048)
-        rows = [
-            table() if callable(table) else table
-            for table in (model.user_embedding, model.item_embedding)
-        ]
-        squares = rows[0][user].square().sum() + rows[1][item].square().sum()
-        terms = model.loss_terms(model.batch)
-        assert terms["decay"].item() == pytest.approx(0.1 * squares.item() / len(user), rel=1e-4)
+@pytest.mark.parametrize("name", ["LightGNNTeacher", "LightGNNIntermediate", "LightGNN"])
+@pytest.mark.parametrize("loss", ["bpr", "softmax"])
+def test_decay_is_half_the_squared_norm_by_row(build, name, loss):
+    model = build(name, reg_weight=0.2, interaction_loss=loss)
+    user, item, negative = columns(model, 2048)
+    users, items = (
+        table() if callable(table) else table
+        for table in (model.user_embedding, model.item_embedding)
+    )
+    squares = users[user].square().sum() + items[item].square().sum()
+    if loss == "bpr":
+        squares += items[negative].square().sum()
+    expected = 0.1 * squares.item() / len(user)
+    assert model.loss_terms(model.batch)["decay"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_model_starts_with_its_teachers_scores_spread_to_one(build, frozen):

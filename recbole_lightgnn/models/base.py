@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -10,6 +10,21 @@ from recbole.utils import InputType
 from torch import Tensor
 
 from recbole_lightgnn.graph import InteractionGraph
+from recbole_lightgnn.losses import weight_decay
+
+
+class Batch(NamedTuple):
+    """Rows of RecBole's pairwise loader.
+
+    Attributes:
+        user: users. Shape: (batch,)
+        item: their observed items. Shape: (batch,)
+        negative: an item sampled for each, used by BPR and Eq. 5. Shape: (batch,)
+    """
+
+    user: Tensor
+    item: Tensor
+    negative: Tensor
 
 
 class GraphRecommender(GeneralRecommender):
@@ -32,6 +47,7 @@ class GraphRecommender(GeneralRecommender):
             self.n_users,
             self.n_items,
         ).to(self.device)
+        self.interaction_loss = config["interaction_loss"]
         self._final: tuple[Tensor, Tensor] | None = None
 
     def encode(self) -> tuple[Tensor, Tensor]:
@@ -41,6 +57,26 @@ class GraphRecommender(GeneralRecommender):
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
         """The weighted terms of Eq. 11 on a batch, by name."""
         raise NotImplementedError
+
+    def batch_of(self, interaction: Any) -> Batch:
+        """The columns of RecBole's batch that the losses look at."""
+        return Batch(*(interaction[key] for key in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID)))
+
+    def decay(self, user: Tensor, item: Tensor, batch: Batch) -> Tensor:
+        r"""The term :math:`\|\Theta\|_F^2` of Eq. 11, over the initial embeddings of a batch.
+
+        Those of its users and items, and with BPR of its sampled items too. Edge weights, which
+        begin at one, are left out: to draw them to zero would be to prune all alike.
+
+        Args:
+            user: initial embeddings. Shape: (users, width)
+            item: initial embeddings. Shape: (items, width)
+            batch: whose embeddings are in use.
+        """
+        rows = [user[batch.user], item[batch.item]]
+        if self.interaction_loss == "bpr":
+            rows.append(item[batch.negative])
+        return weight_decay(*rows)
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Eq. 11 on a batch of RecBole's pairwise loader: users, items, sampled items."""

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from recbole_lightgnn.encoder import PrunableEmbedding, weighted_lightgcn
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.graph import InteractionGraph, augment_hops, augment_same_side
-from recbole_lightgnn.losses import weight_decay
-from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.models.base import Batch, GraphRecommender
 from recbole_lightgnn.models.frozen import Frozen, sample_users, spread
 from recbole_lightgnn.models.objective import AlignmentObjective, InteractionObjective
 from recbole_lightgnn.pruning import principal_axes
@@ -104,19 +103,17 @@ class LightGNNIntermediate(GraphRecommender):
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
         """The terms of Eq. 11 that are switched on, weighted, by name."""
-        return self._terms(self.encode(), interaction)
+        return self._terms(self.encode(), self.batch_of(interaction))
 
-    def _terms(self, tables: tuple[Tensor, Tensor], interaction: Any) -> dict[str, Tensor]:
-        user, item = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        batch = (user, item, interaction[self.NEG_ITEM_ID])
+    def _terms(self, tables: tuple[Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
         terms = {}
         if self.interaction_weight:
-            terms["interaction"] = self.interaction_weight * self.objective(*tables, *batch)
+            terms["interaction"] = self.interaction_weight * self.objective(tables, batch)
         if self.teacher is not None:
-            terms |= self.alignment(self.teacher, *tables, *batch)
+            terms |= self.alignment(self.teacher, tables, batch)
         if self.reg_weight:
-            rows = (self.user_embedding()[user], self.item_embedding()[item])
-            terms["decay"] = self.reg_weight * weight_decay(*rows)
+            decay = self.decay(self.user_embedding(), self.item_embedding(), batch)
+            terms["decay"] = self.reg_weight * decay
         return terms
 
     def sizes(self) -> dict[str, int]:

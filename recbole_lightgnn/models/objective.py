@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from recbole_lightgnn.losses import (
     pairwise_alignment,
     sampled_softmax,
 )
+from recbole_lightgnn.models.base import Batch
 from recbole_lightgnn.models.frozen import Frozen
 
 
@@ -42,30 +44,25 @@ class InteractionObjective:
         self.user_degree = degree
         self.popularity = torch.bincount(pattern.col, minlength=graph.n_items) / pattern.nnz
 
-    def __call__(
-        self, user_table: Tensor, item_table: Tensor, user: Tensor, item: Tensor, negative: Tensor
-    ) -> Tensor:
+    def __call__(self, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """The loss on a batch.
 
         Args:
-            user_table: final embeddings of all users. Shape: (users, width)
-            item_table: final embeddings of all items. Shape: (items, width)
-            user: users of the batch. Shape: (batch,)
-            item: their observed items. Shape: (batch,)
-            negative: an item sampled for each, used by BPR. Shape: (batch,)
+            tables: final embeddings of all users and of all items, the padding row first.
+                Shapes: (users, width), (items, width)
+            batch: who is to be ranked above whom.
         """
+        (user_table, item_table), (user, item, negative) = tables, batch
         user_rows = user_table[user]
         if self.loss == "bpr":
             positive_score = (user_rows * item_table[item]).sum(dim=-1)
             return bpr(positive_score, (user_rows * item_table[negative]).sum(dim=-1))
         candidates, target = batch_items(item)
-        log_probability = None
         if self.sampled:
-            candidates, target, log_probability = self._with_samples(candidates, target)
-        elif self.correction:
-            # The chance that an item is in a batch at all, since candidates are taken once each.
-            absent = torch.log1p(-self.popularity[candidates].clamp(max=1 - 1e-6)) * len(item)
-            log_probability = self.correction * torch.log(-torch.expm1(absent))
+            candidates, target = self._with_samples(candidates, target)
+        log_probability = None
+        if self.correction:
+            log_probability = self.correction * self._log_probability(candidates, len(item))
         item_rows = item_table[candidates]
         if self.cosine:
             user_rows, item_rows = F.normalize(user_rows, dim=-1), F.normalize(item_rows, dim=-1)
@@ -77,12 +74,22 @@ class InteractionObjective:
             accidental=self._accidental(user, candidates, target),
         )
 
-    def _with_samples(self, own: Tensor, target: Tensor) -> tuple[Tensor, Tensor, None]:
+    def _log_probability(self, candidates: Tensor, batch_size: int) -> Tensor:
+        """Logarithm of the chance that an item is a candidate at all: each is taken once.
+
+        An item is absent where no row of the batch and no sample is it. Shape: (candidates,)
+        """
+        absent = torch.log1p(-self.popularity[candidates].clamp(max=1 - 1e-6)) * batch_size
+        if self.sampled:
+            absent = absent + self.n_negatives * math.log1p(-1 / max(2, len(self.popularity) - 1))
+        return torch.log(-torch.expm1(absent))
+
+    def _with_samples(self, own: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Uniform samples beside the batch's own items, which stay so that targets are there."""
         n_items = len(self.popularity)
         drawn = torch.randint(1, n_items, (self.n_negatives,), device=own.device)
         candidates = torch.cat([own, drawn]).unique()
-        return candidates, torch.searchsorted(candidates, own[target]), None
+        return candidates, torch.searchsorted(candidates, own[target])
 
     def _accidental(self, user: Tensor, candidates: Tensor, target: Tensor) -> Tensor:
         """Candidates that are other interactions of the row's user. Shape: (batch, candidates)"""
@@ -116,57 +123,35 @@ class AlignmentObjective:
         self.contrast_nodes = config["contrast_nodes"]
 
     def __call__(
-        self,
-        teacher: Frozen,
-        user_table: Tensor,
-        item_table: Tensor,
-        user: Tensor,
-        item: Tensor,
-        negative: Tensor,
+        self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch
     ) -> dict[str, Tensor]:
         """The weighted terms that are switched on, by name; shapes as `InteractionObjective`."""
         terms = {}
         if self.prediction_weight:
             align = self._listwise if self.listwise else self._pairwise
-            value = align(teacher, user_table, item_table, user, item, negative)
+            value = align(teacher, tables, batch)
             terms["prediction_kd"] = self.prediction_weight * value
         if self.embedding_weight:
-            sides = ((user_table, teacher.user, user), (item_table, teacher.item, item))
+            sides = ((tables[0], teacher.user, batch.user), (tables[1], teacher.item, batch.item))
             value = torch.stack([self._side(*side) for side in sides]).sum()
             terms["embedding_kd"] = self.embedding_weight * value
         return terms
 
-    def _listwise(
-        self,
-        teacher: Frozen,
-        user_table: Tensor,
-        item_table: Tensor,
-        user: Tensor,
-        item: Tensor,
-        negative: Tensor,
-    ) -> Tensor:
-        candidates, _ = batch_items(item)
-        student = user_table[user] @ item_table[candidates].T  # (batch, candidates)
-        return listwise_alignment(
-            student, teacher.scores(user, candidates), temperature=self.prediction_temperature
-        )
+    def _listwise(self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+        """Eq. 5 over the list of the batch's items."""
+        candidates, _ = batch_items(batch.item)
+        student = tables[0][batch.user] @ tables[1][candidates].T  # (batch, candidates)
+        target = teacher.scores(batch.user, candidates)
+        return listwise_alignment(student, target, temperature=self.prediction_temperature)
 
-    def _pairwise(
-        self,
-        teacher: Frozen,
-        user_table: Tensor,
-        item_table: Tensor,
-        user: Tensor,
-        item: Tensor,
-        negative: Tensor,
-    ) -> Tensor:
+    def _pairwise(self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """Eq. 5 on tuples whose two items are any of the batch's, positive or not."""
-        pool = torch.cat([item, negative])
+        pool = torch.cat([batch.item, batch.negative])
         drawn = pool[torch.randperm(len(pool), device=pool.device)]
-        first, second = drawn[: len(item)], drawn[len(item) :]
-        user_rows = user_table[user]
-        student = (user_rows * (item_table[first] - item_table[second])).sum(dim=-1)
-        target = teacher.pair_scores(user, first) - teacher.pair_scores(user, second)
+        first, second = drawn.chunk(2)
+        difference = tables[1][first] - tables[1][second]  # (batch, width)
+        student = (tables[0][batch.user] * difference).sum(dim=-1)
+        target = teacher.pair_scores(batch.user, first) - teacher.pair_scores(batch.user, second)
         return pairwise_alignment(student, target, temperature=self.prediction_temperature)
 
     def _side(self, student: Tensor, teacher: Tensor, nodes: Tensor) -> Tensor:

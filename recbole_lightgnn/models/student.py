@@ -15,6 +15,7 @@ from recbole_lightgnn.encoder import (
 )
 from recbole_lightgnn.graph import InteractionGraph
 from recbole_lightgnn.losses import uniformity
+from recbole_lightgnn.models.base import Batch
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.objective import draw_nodes
 from recbole_lightgnn.pruning import edge_importance, keep_largest, principal_axes, varimax_axes
@@ -73,12 +74,12 @@ class LightGNN(LightGNNIntermediate):
             n_layers=self.n_layers,
         )
 
-    def _terms(self, tables: tuple[Tensor, Tensor], interaction: Any) -> dict[str, Tensor]:
-        terms = super()._terms(tables, interaction)
+    def _terms(self, tables: tuple[Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
+        terms = super()._terms(tables, batch)
         if self.uniformity_weight:
             sides = (
-                (tables[0], self.user_embedding, interaction[self.USER_ID]),
-                (tables[1], self.item_embedding, interaction[self.ITEM_ID]),
+                (tables[0], self.user_embedding, batch.user),
+                (tables[1], self.item_embedding, batch.item),
             )
             value = torch.stack([self._uniformity(*side) for side in sides]).sum()
             terms["uniformity"] = self.uniformity_weight * value

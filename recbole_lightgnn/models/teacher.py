@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from recbole_lightgnn.encoder import lightgcn
-from recbole_lightgnn.losses import weight_decay
 from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.objective import InteractionObjective
 
@@ -38,14 +37,11 @@ class LightGNNTeacher(GraphRecommender):
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
         """The interaction loss, and weight decay on the batch's initial embeddings."""
-        user, item = interaction[self.USER_ID], interaction[self.ITEM_ID]
-        negative = interaction[self.NEG_ITEM_ID]
-        terms = {"interaction": self.objective(*self.encode(), user, item, negative)}
+        batch = self.batch_of(interaction)
+        terms = {"interaction": self.objective(self.encode(), batch)}
         if self.reg_weight:
-            rows = (self.user_embedding[user], self.item_embedding[item])
-            if self.objective.loss == "bpr":
-                rows += (self.item_embedding[negative],)
-            terms["decay"] = self.reg_weight * weight_decay(*rows)
+            decay = self.decay(self.user_embedding, self.item_embedding, batch)
+            terms["decay"] = self.reg_weight * decay
         return terms
 
     def sizes(self) -> dict[str, int]:
