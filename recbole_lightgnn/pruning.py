@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ def keep_largest(
     alive: Tensor,
     *,
     fraction: float,
-    group: Tensor | None = None,
+    groups: Sequence[Tensor] = (),
     floor: int = 0,
 ) -> Tensor:
     """One pruning step: of what is alive, keep the given fraction with the largest scores.
@@ -24,7 +26,8 @@ def keep_largest(
         scores: importance of each candidate. Shape: (candidates,)
         alive: which candidates earlier steps left, bool. Shape: (candidates,)
         fraction: share of the living to keep, in (0, 1].
-        group: the node that a candidate belongs to. Shape: (candidates,)
+        groups: the nodes that a candidate belongs to: its row of the table for an entry, its user
+            and its item for an edge. Shape of each: (candidates,)
         floor: how many of its best candidates every node keeps, before the others compete; the
             exact count holds all the same, unless the floors alone exceed it.
 
@@ -33,32 +36,38 @@ def keep_largest(
 
     Raises:
         ValueError: if ``fraction`` is outside (0, 1], a shape differs, a living score is NaN, or
-            ``floor`` is given without ``group``.
+            ``floor`` is given without ``groups``.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must lie in (0, 1] (got {fraction})")
-    if scores.shape != alive.shape or (group is not None and group.shape != alive.shape):
-        raise ValueError("scores, alive and group must have one shape")
-    if floor and group is None:
-        raise ValueError("a floor needs the group of every candidate")
+    if any(tensor.shape != alive.shape for tensor in (scores, *groups)):
+        raise ValueError("scores, alive and each of groups must have one shape")
+    if floor and not groups:
+        raise ValueError("a floor needs the nodes of every candidate")
     living = alive.nonzero().squeeze(1)
     if bool(scores[living].isnan().any()):
         raise ValueError("a score is NaN: the weights it comes from have diverged")
     n_keep = round(fraction * len(living))
     best_first = living[torch.argsort(scores[living], descending=True, stable=True)]
-    if floor and group is not None:
-        of_node = group[best_first]
-        # Stable, so that within a node the best still come first.
-        by_node = torch.argsort(of_node, stable=True)
-        first = torch.searchsorted(of_node[by_node], of_node[by_node])
-        rank = torch.empty_like(by_node)
-        rank[by_node] = torch.arange(len(by_node), device=rank.device) - first
-        guarded = rank < floor
+    if floor:
+        guarded = torch.zeros_like(best_first, dtype=torch.bool)
+        for group in groups:
+            guarded |= _rank_in_group(group[best_first]) < floor
         best_first = torch.cat([best_first[guarded], best_first[~guarded]])
         n_keep = max(n_keep, int(guarded.sum()))
     kept = torch.zeros_like(alive)
     kept[best_first[:n_keep]] = True
     return kept
+
+
+def _rank_in_group(group: Tensor) -> Tensor:
+    """How many of the same group come before each, by position. Shape: (candidates,)"""
+    by_group = torch.argsort(group, stable=True)
+    ordered = group[by_group]
+    rank = torch.empty_like(by_group)
+    place = torch.arange(len(group), device=group.device)
+    rank[by_group] = place - torch.searchsorted(ordered, ordered)
+    return rank
 
 
 def edge_importance(

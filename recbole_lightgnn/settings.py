@@ -106,7 +106,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("entry_pruning", "str", "magnitude | random | none", "which embedding entries go", S),
     ("edge_pruning", "str", "importance | random | none", "which interactions go", S),
     ("entry_floor", "int", _FROM_0, "entries that every user and item keeps", S),
-    ("edge_floor", "int", _FROM_0, "interactions that every user keeps", S),
+    ("edge_floor", "int", _FROM_0, "interactions that every user and item keeps", S),
     ("weight_importance", "float", _FROM_0, "beta_1: the intermediate's weight in Eq. 8", S),
     ("score_importance", "float", _FROM_0, "beta_2: the intermediate's score in Eq. 8", S),
 

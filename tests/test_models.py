@@ -313,14 +313,15 @@ def test_the_smallest_entries_go_and_padding_is_no_entry(build):
     assert before[kept].min() >= before[~kept].max()
 
 
-def test_every_user_keeps_its_floor(build):
-    model = build(edge_ratio=0.25, entry_ratio=0.3, edge_floor=2, entry_floor=1)
+def test_every_user_and_item_keeps_its_floor(build):
+    model = build(edge_ratio=0.4, entry_ratio=0.3, edge_floor=2, entry_floor=1)
     with torch.no_grad():
         model.edge_weight[: len(model.edge_weight) // 2] *= 9.0  # the first users would take all
     model.prune()
-    degree = torch.bincount(model.graph.interactions.pattern.row, minlength=model.n_users)
-    assert degree[1:].min() == 2
-    assert model.graph.n_edges == round(0.25 * model.observed.n_edges)
+    pattern = model.graph.interactions.pattern
+    for nodes, n_nodes in ((pattern.row, model.n_users), (pattern.col, model.n_items)):
+        assert torch.bincount(nodes, minlength=n_nodes)[1:].min() == 2
+    assert model.graph.n_edges == round(0.4 * model.observed.n_edges)
     for table in (model.user_embedding, model.item_embedding):
         assert table.entry_mask[1:].sum(dim=-1).min() >= 1
 

@@ -24,16 +24,17 @@ def drawn(seed, size, levels):
     return torch.randint(0, levels, (size,), generator=generator).float() / levels
 
 
-def keep_by_loop(scores, alive, fraction, group=None, floor=0):
+def keep_by_loop(scores, alive, fraction, groups=(), floor=0):
     """One candidate after the other: first what the floors guard, then whatever scores best."""
     scores, living = scores.tolist(), [i for i, a in enumerate(alive.tolist()) if a]
     best_first = sorted(living, key=lambda i: (-scores[i], i))
-    kept, of_node = [], {}
-    for i in best_first if floor else []:
-        node = int(group[i])
-        if of_node.setdefault(node, 0) < floor:
-            of_node[node] += 1
-            kept.append(i)
+    guarded = set()
+    for group in groups:
+        of_node = {}
+        for i in best_first:
+            of_node.setdefault(int(group[i]), []).append(i)
+        guarded |= {i for candidates in of_node.values() for i in candidates[:floor]}
+    kept = [i for i in best_first if i in guarded]
     for i in best_first:
         if i not in kept and len(kept) < round(fraction * len(living)):
             kept.append(i)
@@ -70,18 +71,19 @@ def test_pruning_is_exact_and_monotone_even_with_ties(seed):
 
 @SEEDS
 def test_keep_largest_equals_the_plain_loop(seed):
-    scores, group = drawn(seed, 40, levels=5), (drawn(seed + 50, 40, levels=7) * 7).long()
-    alive = drawn(seed + 90, 40, levels=4) > 0
-    for floor in (0, 1, 3):
-        kept = keep_largest(scores, alive, fraction=0.4, group=group, floor=floor)
-        assert kept.tolist() == keep_by_loop(scores, alive, 0.4, group, floor)
+    scores, alive = drawn(seed, 40, levels=5), drawn(seed + 90, 40, levels=4) > 0
+    user, item = ((drawn(seed + k, 40, levels=7) * 7).long() for k in (50, 70))
+    for groups in ((user,), (user, item)):
+        for floor in (0, 1, 3):
+            kept = keep_largest(scores, alive, fraction=0.4, groups=groups, floor=floor)
+            assert kept.tolist() == keep_by_loop(scores, alive, 0.4, groups, floor)
 
 
 @SEEDS
 def test_floors_hold_for_every_node_and_the_count_all_the_same(seed):
     scores, group = drawn(seed, 60, levels=5), (drawn(seed + 50, 60, levels=9) * 9).long()
     alive = drawn(seed + 90, 60, levels=4) > 0
-    kept = keep_largest(scores, alive, fraction=0.6, group=group, floor=2)
+    kept = keep_largest(scores, alive, fraction=0.6, groups=(group,), floor=2)
     before = torch.bincount(group[alive], minlength=9)
     after = torch.bincount(group[kept], minlength=9)
     assert (after >= before.clamp(max=2)).all()
@@ -92,7 +94,7 @@ def test_floors_that_ask_for_more_than_the_fraction_win():
     """Three nodes with 1, 2, 3 alive and a floor of 2: 1 + 2 + 2, where the fraction says 1."""
     group = torch.tensor([2, 1, 2, 0, 1, 2])
     scores = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-    kept = keep_largest(scores, torch.ones(6).bool(), fraction=0.2, group=group, floor=2)
+    kept = keep_largest(scores, torch.ones(6).bool(), fraction=0.2, groups=(group,), floor=2)
     assert kept.tolist() == [False, True, True, True, True, True]
 
 
@@ -100,7 +102,7 @@ def test_a_floor_guards_the_best_of_a_node():
     """Node 1 has the three worst; its best stays, in place of the worst of node 0."""
     group = torch.tensor([0, 0, 0, 1, 1, 1])
     scores = torch.tensor([7.0, 9.0, 8.0, 1.0, 2.0, 2.0])
-    kept = keep_largest(scores, torch.ones(6).bool(), fraction=0.5, group=group, floor=1)
+    kept = keep_largest(scores, torch.ones(6).bool(), fraction=0.5, groups=(group,), floor=1)
     assert kept.tolist() == [False, True, True, False, True, False]
 
 
@@ -109,7 +111,7 @@ def test_what_is_not_alive_stays_out_whatever_its_score(score):
     scores, alive = torch.tensor([score, 1.0, 2.0]), torch.tensor([False, True, True])
     assert keep_largest(scores, alive, fraction=1.0).tolist() == [False, True, True]
     group = torch.tensor([0, 1, 1])
-    guarded = keep_largest(scores, alive, fraction=0.5, group=group, floor=1)
+    guarded = keep_largest(scores, alive, fraction=0.5, groups=(group,), floor=1)
     assert guarded.tolist() == [False, False, True]
 
 
@@ -119,7 +121,7 @@ def test_few_candidates(size, kept):
     assert int(keep_largest(torch.ones(size), alive, fraction=0.4).sum()) == kept
     assert torch.equal(keep_largest(torch.ones(size), alive, fraction=1.0), alive)
     with_floor = keep_largest(
-        torch.ones(size), alive, fraction=0.4, group=torch.zeros(size).long(), floor=1
+        torch.ones(size), alive, fraction=0.4, groups=(torch.zeros(size).long(),), floor=1
     )
     assert int(with_floor.sum()) == max(kept, min(size, 1))
 
@@ -133,8 +135,8 @@ def test_order_of_candidates_does_not_matter_without_ties():
     scores, group = double(30, seed=1), torch.arange(30) % 7
     alive = double(30, seed=2) > -0.5
     order = torch.randperm(30, generator=torch.Generator().manual_seed(3))
-    kept = keep_largest(scores, alive, fraction=0.5, group=group, floor=1)
-    moved = keep_largest(scores[order], alive[order], fraction=0.5, group=group[order], floor=1)
+    kept = keep_largest(scores, alive, fraction=0.5, groups=(group,), floor=1)
+    moved = keep_largest(scores[order], alive[order], fraction=0.5, groups=(group[order],), floor=1)
     assert torch.equal(moved, kept[order])
 
 
@@ -146,8 +148,8 @@ def test_bad_arguments_of_a_pruning_step_are_refused():
     with pytest.raises(ValueError, match="must have one shape"):
         keep_largest(torch.ones(4), alive, fraction=0.5)
     with pytest.raises(ValueError, match="must have one shape"):
-        keep_largest(scores, alive, fraction=0.5, group=torch.zeros(2), floor=1)
-    with pytest.raises(ValueError, match="a floor needs the group"):
+        keep_largest(scores, alive, fraction=0.5, groups=(torch.zeros(2),), floor=1)
+    with pytest.raises(ValueError, match="a floor needs the nodes"):
         keep_largest(scores, alive, fraction=0.5, floor=1)
     with pytest.raises(ValueError, match="a score is NaN"):
         keep_largest(torch.tensor([1.0, math.nan, 2.0]), alive, fraction=0.5)

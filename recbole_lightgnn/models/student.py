@@ -120,7 +120,7 @@ class LightGNN(LightGNNIntermediate):
             scores.flatten(),
             alive.flatten(),
             fraction=self.ratios["entry"],
-            group=node.flatten(),
+            groups=(node.flatten(),),
             floor=self.floors["entry"],
         ).view_as(values)
         for table, mask in zip(tables, kept.split([self.n_users, self.n_items]), strict=True):
@@ -129,13 +129,13 @@ class LightGNN(LightGNNIntermediate):
     def _prune_edges(self) -> None:
         if self.pruning["edge"] == "none":
             return
-        weight = self.edge_weight
+        weight, pattern = self.edge_weight, self.graph.interactions.pattern
         scores = torch.rand_like(weight) if self.pruning["edge"] == "random" else self._importance()
         kept = keep_largest(
             scores,
             torch.ones_like(weight, dtype=torch.bool),
             fraction=self.ratios["edge"],
-            group=self.graph.interactions.pattern.row,
+            groups=(pattern.row, pattern.col),
             floor=self.floors["edge"],
         )
         mask = self.edge_mask
