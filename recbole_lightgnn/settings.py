@@ -7,7 +7,7 @@ and a test holds that the keys are the same. ``recbole-lightgnn settings MODEL``
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,10 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
 # fmt: on
 
 
+# Settings of an earlier stage, given as a mapping: merged key by key, never replaced as a whole.
+STAGE_SETTINGS = ("teacher_settings", "intermediate_settings")
+
+
 class _Loader(yaml.SafeLoader):
     """YAML as RecBole reads it: ``1e-3`` is a number."""
 
@@ -176,6 +180,29 @@ def properties_dir() -> Path:
         if (folder / "overall.yaml").is_file():
             return folder
     raise FileNotFoundError(f"no properties folder in {package} or beside it: install again")
+
+
+def nested(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"teacher_settings.epochs": 3}`` as ``{"teacher_settings": {"epochs": 3}}``."""
+    found: dict[str, Any] = {}
+    for key, value in layer.items():
+        stage, _, rest = str(key).partition(".")
+        if rest and stage in STAGE_SETTINGS:
+            merge(found, {stage: nested({rest: value})})
+        else:
+            merge(found, {key: value})
+    return found
+
+
+def merge(under: dict[str, Any], over: Mapping[str, Any]) -> None:
+    """Put ``over`` on top of ``under`` in place; settings of stages are merged key by key."""
+    for key, value in over.items():
+        if key in STAGE_SETTINGS and isinstance(value, Mapping):
+            own = dict(under[key]) if isinstance(under.get(key), Mapping) else {}
+            merge(own, value)
+            under[key] = own
+        else:
+            under[key] = value
 
 
 def our_models() -> list[str]:

@@ -6,7 +6,8 @@ import pickle
 import pytest
 from recbole.config import Config
 
-from recbole_lightgnn.config import build_config, check_settings
+from recbole_lightgnn.checks import check_settings
+from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import (
     ABLATIONS,
