@@ -13,9 +13,11 @@ def _ready_recbole() -> None:
     # Runs inside the first `import recbole`, which may come from the top of any module of ours.
     # So the modules named here import RecBole only within their functions.
     from recbole_lightgnn import compat, config
+    from recbole_lightgnn.trainer import masking
 
     compat.apply()
     config.extend_recbole()
+    masking.extend_recbole()
     registry.offer_trainers()
 
 

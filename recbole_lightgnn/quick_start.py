@@ -23,7 +23,7 @@ from recbole_lightgnn.report.results import (
     write_record,
 )
 from recbole_lightgnn.settings import did_you_mean, our_models, read_yaml
-from recbole_lightgnn.trainer.masking import apply_eval_mask
+from recbole_lightgnn.trainer.masking import mask_in_force
 
 _OF_THE_PAPER = ("yelp", "gowalla", "amazon")
 
@@ -99,7 +99,6 @@ def _run(
     logger = getLogger()
     logger.info(config)
     train_data, valid_data, test_data = load_data(config)
-    masking = apply_eval_mask(config, train_data, test_data)
 
     init_seed(config["seed"], config["reproducibility"])
     try:
@@ -120,7 +119,7 @@ def _run(
         seed=config["seed"],
         settings=config.final_config_dict,
         fingerprint=_fingerprint(train_data, valid_data, test_data),
-        masking=masking,
+        masking=mask_in_force(config),
         valid_metric=config["valid_metric"].lower(),
         valid=rows[-1]["valid"],
         test=rows[-1]["test"],
