@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from recbole_lightgnn import __version__
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.files import plain, write_json
 from recbole_lightgnn.settings import (
     Setting,
     defaults_of,
@@ -247,7 +248,7 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from recbole_lightgnn.report.results import check_writable, environment, plain, write_record
+    from recbole_lightgnn.report.results import check_writable, environment
 
     if options.json is not None:
         check_writable("--json", options.json)
@@ -260,7 +261,7 @@ def _bench(options: argparse.Namespace) -> int:
     result["environment"] = environment(threads=torch.get_num_threads(), device="cpu")
     print(bench_table(result))
     if options.json is not None:
-        write_record(options.json, plain(result))
+        write_json(options.json, plain(result))
         print(f"\nresult: {options.json}")
     return 0
 

@@ -15,15 +15,17 @@ from recbole.utils.enum_type import FeatureType
 
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.files import write_json
 from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.report.results import (
     check_writable,
     dataset_fingerprint,
+    environment,
     make_record,
-    write_record,
 )
 from recbole_lightgnn.settings import did_you_mean, our_models, read_yaml
 from recbole_lightgnn.trainer.masking import mask_in_force
+from recbole_lightgnn.trainer.rows import size_row
 
 _OF_THE_PAPER = ("yelp", "gowalla", "amazon")
 
@@ -94,6 +96,8 @@ def run(
 def _run(
     config: Any, resume: Path | str | bool | None, result_file: Path | str | None, start: float
 ) -> dict[str, Any]:
+    # Before the run: the checkout may be another one after it.
+    began = environment(threads=torch.get_num_threads(), device=_device_name(config["device"]))
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     logger = getLogger()
@@ -124,12 +128,12 @@ def _run(
         valid=rows[-1]["valid"],
         test=rows[-1]["test"],
         rows=rows,
-        threads=torch.get_num_threads(),
-        device=_device_name(config["device"]),
+        environment=began,
+        resumed=bool(resume),
         seconds=time.monotonic() - start,
     )
     path = Path(result_file) if result_file is not None else _default_result_file(config, trainer)
-    write_record(path, record)
+    write_json(path, record)
     logger.info(set_color("best valid ", "yellow") + f": {record['best_valid']}")
     logger.info(set_color("test result", "yellow") + f": {record['test']}")
     logger.info(set_color("record", "yellow") + f": {path}")
@@ -165,19 +169,13 @@ def _train(
             f"the training loss of {config['model']} became NaN; lower learning_rate (now "
             f"{config['learning_rate']})"
         ) from error
-    epochs = len(trainer.train_loss_dict)
-    parameters = list(trainer.model.parameters())
+    epochs, name = len(trainer.train_loss_dict), config["model"]
     row = {
-        "stage": config["model"],
-        "run": None,
+        **{"key": name, "stage": name, "run": None, "model": name},
+        **size_row(trainer.model, train_data._dataset.inter_num),
         "epochs": epochs,
         "best_epoch": epochs - trainer.cur_step * trainer.eval_step,
         "seconds": seconds,
-        "interactions": train_data._dataset.inter_num,
-        "interactions_kept": 1.0,
-        "entries": sum(p.numel() for p in parameters),
-        "entries_kept": 1.0,
-        "bytes": sum(p.numel() * p.element_size() for p in parameters),
         "valid": valid,
         "test": test,
     }

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from planted import QUICK
 
+from recbole_lightgnn import files
 from recbole_lightgnn.quick_start import run
-from recbole_lightgnn.trainer import checkpoint
 from recbole_lightgnn.trainer.training import Training
 
 
@@ -51,7 +51,7 @@ def _die_in_step(number: int) -> None:
 
 def _die_at_write(name: str, number: int, when: str) -> None:
     writes = []
-    replace = checkpoint._replace
+    replace = files._replace
 
     def counted(partial: Path, path: Path) -> None:
         writes.extend([1] if path.name == name else [])
@@ -64,7 +64,7 @@ def _die_at_write(name: str, number: int, when: str) -> None:
         if now:
             die()
 
-    checkpoint._replace = counted
+    files._replace = counted
 
 
 if __name__ == "__main__":

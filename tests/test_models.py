@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from planted import QUICK, write_planted
+from recbole.data.interaction import Interaction
 from recbole.utils import get_model
 
 from recbole_lightgnn.config import build_config
@@ -15,6 +16,7 @@ from recbole_lightgnn.models.base import Batch
 from recbole_lightgnn.models.frozen import Frozen, spread
 from recbole_lightgnn.models.objective import AlignmentObjective
 from recbole_lightgnn.quick_start import load_data
+from recbole_lightgnn.settings import our_models
 
 WIDTH = 4
 
@@ -27,7 +29,8 @@ def build(tmp_path, monkeypatch):
     shared = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
 
     def make(name="LightGNN", **settings):
-        config = build_config(name, "planted", (), {**shared, "embedding_size": WIDTH, **settings})
+        width = {"embedding_size": WIDTH} if name in our_models() else {}
+        config = build_config(name, "planted", (), {**shared, **width, **settings})
         train_data = load_data(config)[0]
         torch.manual_seed(5)
         model = get_model(name)(config, train_data._dataset)
@@ -149,8 +152,44 @@ def test_scores_of_a_frozen_model_have_a_spread_of_one(frozen):
     scores = frozen.scores(users, items)
     assert spread(scores) == pytest.approx(1.0, rel=1e-5)
     raw = frozen.user[users] @ frozen.item[items].T
-    assert torch.allclose(scores * frozen.spread, raw, rtol=1e-5)
+    assert torch.allclose(scores * frozen.divisor, raw, rtol=1e-5)
     assert torch.allclose(frozen.pair_scores(users[:60], items), scores[:60].diagonal(), rtol=1e-5)
+
+
+def test_scores_may_be_left_as_they_are(build, frozen):
+    plain = Frozen(frozen.model, scale="none")
+    users, items = torch.arange(1, 91), torch.arange(1, 61)
+    assert torch.equal(plain.scores(users, items), frozen.user[users] @ frozen.item[items].T)
+    assert plain.spread == pytest.approx(frozen.divisor)
+    assert frozen.spread == pytest.approx(1.0)
+    model = build(n_layers=0)
+    model.start_from(plain.user, plain.item, scores_spread=plain.spread)
+    with torch.no_grad():
+        user, item = model.encode()
+    assert torch.allclose(user[1:] @ item[1:].T, plain.scores(users, items), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["NeuMF", "EASE", "BPR"])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_model_of_scores_alone_gives_its_own(build, monkeypatch, name, kept):
+    """NeuMF scores pair by pair, the others whole rows; asked once, or each time in pieces."""
+    if not kept:
+        for limit in ("_TABLE", "_CHUNK", "_PAIRS"):
+            monkeypatch.setattr(f"recbole_lightgnn.models.frozen.{limit}", 7)
+    model = build(name).eval()
+    frozen = Frozen(model)
+    assert (frozen._table is not None) == kept
+    users, items = torch.tensor([3, 9, 3, 80, 41, 7, 8, 9]), torch.arange(5, 30)
+    pairs = users.repeat_interleave(25), items.repeat(8)
+    with torch.no_grad():
+        raw = model.predict(Interaction({"user_id": pairs[0], "item_id": pairs[1]}))
+    expected = torch.as_tensor(raw).float().view(8, 25) / frozen.divisor
+    assert torch.allclose(frozen.scores(users, items), expected, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(frozen.pair_scores(*pairs), expected.flatten(), rtol=1e-4, atol=1e-5)
+    pattern = build().observed.interactions.pattern
+    edges = frozen.edge_scores(pattern)[:50] / frozen.divisor
+    ours = frozen.pair_scores(pattern.row[:50], pattern.col[:50])
+    assert torch.allclose(edges, ours, rtol=1e-4, atol=1e-6)
 
 
 def test_pairwise_alignment_draws_both_items_from_the_batch(build, frozen):
@@ -163,7 +202,7 @@ def test_pairwise_alignment_draws_both_items_from_the_batch(build, frozen):
         first, second = pool[row], pool[24 + row]
         s = (both[0][u] @ (both[1][first] - both[1][second])).item() / 0.5
         t = (frozen.user[u] @ (frozen.item[first] - frozen.item[second])).item()
-        t = 1 / (1 + math.exp(-t / frozen.spread / 0.5))
+        t = 1 / (1 + math.exp(-t / frozen.divisor / 0.5))
         total -= t * math.log(1 / (1 + math.exp(-s))) + (1 - t) * math.log(1 / (1 + math.exp(s)))
     torch.manual_seed(4)
     terms = alignment(prediction_kd_weight=2.0)(frozen, both, Batch(user, item, negative))

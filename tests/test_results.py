@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_lightgnn.files import plain, write_json
 from recbole_lightgnn.report.results import (
+    _portable,
     dataset_fingerprint,
+    environment,
     git_state,
     make_record,
     peak_memory_mb,
-    plain,
-    write_record,
 )
 
 USERS = ["[PAD]", "ann", "bob", "cy"]
@@ -72,7 +73,7 @@ def test_plain_values(tmp_path, monkeypatch):
         "here": tmp_path / "saved" / "run",
         "elsewhere": "/somewhere/else/data",
     }
-    result = plain(value)
+    result = plain(value, text=_portable)
     assert result == {
         "enum": "RED",
         "device": "cpu",
@@ -99,15 +100,15 @@ def record():
         valid=metrics,
         test=metrics,
         rows=[{"stage": "M", "run": None, "valid": metrics, "test": metrics}],
-        threads=2,
-        device="cpu",
+        environment=environment(threads=2, device="cpu"),
+        resumed=False,
         seconds=1.5,
     )
 
 
 def test_the_record_has_everything_at_full_precision(tmp_path):
     path = tmp_path / "new" / "record.json"
-    write_record(path, record())
+    write_json(path, record())
     read = json.loads(path.read_text())
     assert read["schema_version"] == 1
     assert read["test"] == {"recall@20": 0.30000000000000004, "ndcg@20": 0.3333333333333333}
@@ -122,23 +123,23 @@ def test_the_record_has_everything_at_full_precision(tmp_path):
 
 def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path):
     path = tmp_path / "record.json"
-    write_record(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_record(path, {"a": float("nan")})
+        write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text()) == {"a": 1}
     assert os.listdir(tmp_path) == ["record.json"]
 
 
 def test_an_interrupted_write_leaves_the_old_record_and_no_litter(tmp_path, monkeypatch):
     path = tmp_path / "record.json"
-    write_record(path, {"a": 1})
+    write_json(path, {"a": 1})
 
     def stop(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", stop)
     with pytest.raises(KeyboardInterrupt):
-        write_record(path, {"a": 2})
+        write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
     assert os.listdir(tmp_path) == ["record.json"]
 

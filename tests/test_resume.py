@@ -99,6 +99,13 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, monkeypatch):
     changed = {**settings, "epochs": 2, "learning_rate": 0.1}
     with pytest.raises(InputError, match=r"other settings \(epochs, learning_rate\)"):
         run("LightGNN", "planted", settings=changed, resume=folder)
+    inter = tmp_path / "dataset" / "planted" / "planted.valid.inter"
+    whole = inter.read_text(encoding="utf-8")
+    inter.write_text(whole.rsplit("\n", 2)[0] + "\n", encoding="utf-8")
+    for given in (folder, True):
+        with pytest.raises(InputError, match="was run on other interactions than planted has now"):
+            run("LightGNN", "planted", settings=settings, resume=given)
+    inter.write_text(whole, encoding="utf-8")
     (folder / "run.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"run.json is damaged"):
         run("LightGNN", "planted", settings=settings, resume=folder)

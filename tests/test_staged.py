@@ -132,6 +132,53 @@ def test_any_general_recommender_can_teach(teacher):
     assert record["rows"][-1]["entries_kept"] == round(0.8 * ENTRIES) / ENTRIES
 
 
+@pytest.mark.parametrize("teacher", ["LightGCN", "EASE"])
+def test_a_checkpoint_of_recbole_teaches(teacher, tmp_path):
+    """EASE keeps its scores beside its parameters. Either file teaches like the model itself."""
+    settings = {"epochs": 2, "embedding_size": 16} if teacher == "LightGCN" else {}
+    changes = {"n_pruning_runs": 1, "epochs": 1, "teacher": teacher, "teacher_settings": settings}
+    trained = quick(**changes)
+    path = str(run_dir(trained) / "teacher.pth")
+    again = quick(**changes, teacher_checkpoint=path)
+    assert again["rows"][0]["epochs"] == 0
+    assert again["rows"][0]["valid"] == trained["rows"][0]["valid"]
+    assert again["rows"][0]["test"] == trained["rows"][0]["test"]
+    assert again["test"] == trained["test"]
+
+    write_planted(tmp_path / "dataset", "other", seed=1)
+    with pytest.raises(
+        InputError, match=r"teacher.pth was trained on data made with other.*dataset"
+    ):
+        quick(dataset="other", **changes, teacher_checkpoint=path)
+    with pytest.raises(InputError, match=f"holds a {teacher}, expected a BPR"):
+        quick(teacher="BPR", teacher_settings={}, teacher_checkpoint=path)
+
+
+def test_the_rows_say_how_each_stage_was_trained(full):
+    teacher, intermediate, *students = full["rows"]
+    assert teacher["model"] == "LightGNNTeacher"
+    assert teacher["settings"]["epochs"] == 8
+    assert intermediate["settings"]["augmentation_cap"] == 4
+    assert all("settings" not in row for row in students)
+    assert full["settings"]["epochs"] == 3
+
+
+def test_a_stage_may_sample_in_its_own_way(monkeypatch):
+    from recbole_lightgnn.trainer.training import Training
+
+    seen = {}
+    fit = Training.fit
+
+    def watched(self, data):
+        seen[self.label.key] = data._sampler.distribution
+        return fit(self, data)
+
+    monkeypatch.setattr(Training, "fit", watched)
+    own = {"train_neg_sample_args": {"distribution": "popularity", "sample_num": 1, "alpha": 0.5}}
+    quick(teacher_settings=QUICK["teacher_settings"] | own, n_pruning_runs=0, epochs=1)
+    assert seen == {"teacher": "popularity", "intermediate": "uniform", "student-00": "uniform"}
+
+
 def test_an_embedding_term_is_refused_where_the_teacher_has_no_embeddings():
     with pytest.raises(InputError, match=r"embedding_kd_weight needs final embeddings.*NeuMF"):
         quick(
@@ -198,6 +245,18 @@ def test_a_checkpoint_of_another_dataset_or_stage_is_refused(full, tmp_path):
         quick(dataset="other", teacher_checkpoint=teacher)
     with pytest.raises(InputError, match="holds a LightGNNTeacher, expected a LightGNNIntermedia"):
         quick(intermediate_checkpoint=teacher)
+
+
+def test_a_checkpoint_that_is_no_whole_stage_is_refused(full, tmp_path):
+    tensors, meta = checkpoint.load(run_dir(full) / "teacher.safetensors")
+    path = tmp_path / "made.safetensors"
+    checkpoint.save(path, tensors, {"key": "teacher", "epoch": 3})
+    with pytest.raises(InputError, match="is the state of a training under way"):
+        quick(teacher_checkpoint=str(path))
+    del tensors["item_embedding"]
+    checkpoint.save(path, tensors, meta)
+    with pytest.raises(InputError, match=r"does not fit the LightGNNTeacher.*item_embedding"):
+        quick(teacher_checkpoint=str(path))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "pickle", "empty"])

@@ -1,15 +1,20 @@
 """One training: when it stops, what it keeps, and what reaches disk."""
 
+from functools import partial
+
 import pytest
 import torch
 from planted import QUICK, write_planted
 from recbole.utils import get_model
 
 from recbole_lightgnn.config import build_config
+from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import load_data
 from recbole_lightgnn.trainer import checkpoint
 from recbole_lightgnn.trainer.run_folder import RunFolder
 from recbole_lightgnn.trainer.training import Label, Training
+
+ADAM = partial(torch.optim.Adam, lr=0.01)
 
 
 class Silent:
@@ -25,7 +30,7 @@ def train(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_planted(tmp_path / "dataset")
 
-    def run(scores, **settings):
+    def run(scores, optimizer=ADAM, **settings):
         shared = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
         config = build_config("LightGNNTeacher", "planted", (), {**shared, **settings})
         train_data = load_data(config)[0]
@@ -41,8 +46,8 @@ def train(tmp_path, monkeypatch):
             config,
             model,
             Label("teacher"),
-            RunFolder.create(config),
-            torch.optim.Adam(model.parameters(), lr=0.01),
+            RunFolder.create(tmp_path, config, {}),
+            optimizer(model.parameters()),
             validate,
             meta={"stage": "teacher"},
             tensorboard=Silent(),
@@ -111,3 +116,31 @@ def test_random_states_come_back_to_the_last_number():
     assert draw() != first
     checkpoint.restore_rng(state, generator)
     assert draw() == first
+
+
+def test_weights_that_diverge_in_the_last_step_are_not_kept(train, tmp_path):
+    """One batch an epoch: no loss comes after it that would show it."""
+
+    class Exploding(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            self.param_groups[0]["params"][0].data[3, 2] = float("inf")
+
+    with pytest.raises(InputError, match=r"not a number in epoch 1 \(weights\); no epoch was done"):
+        train([0.1, 0.2], Exploding, epochs=2, train_batch_size=100_000)
+    assert not list(tmp_path.rglob("teacher.safetensors"))
+
+
+@pytest.mark.parametrize("clipped", [True, False])
+def test_gradients_are_clipped_as_recbole_does(train, clipped):
+    steps = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            parameters = self.param_groups[0]["params"]
+            steps.append(torch.stack([p.grad.norm() for p in parameters]).norm().item())
+            return super().step(closure)
+
+    changes = {"clip_grad_norm": {"max_norm": 1e-3}} if clipped else {}
+    train([0.1], Watched, epochs=1, **changes)
+    assert (max(steps) < 1.001e-3) == clipped

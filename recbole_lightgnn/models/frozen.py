@@ -14,6 +14,9 @@ from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.ops import SparsePattern, sddmm
 
 _SAMPLE = 256  # users whose scores tell the spread
+_TABLE = 1 << 26  # scores kept at most: 256 MB
+_CHUNK = 256  # users scored at once
+_PAIRS = 1 << 16  # pairs scored at once
 
 
 def sample_users(n_users: int) -> Tensor:
@@ -31,38 +34,48 @@ class Frozen:
 
     Our own models, and those of RecBole's that keep their final embeddings while they are
     evaluated (``restore_user_e``, ``restore_item_e``: LightGCN, NGCF, SGL, NCL ...), are reduced
-    to two tables. Any other general recommender is asked for the scores of all items.
-
-    Scores are divided by one constant, their spread over the items of a user, so that a
-    distillation temperature means the same whatever model scores and however it was trained.
+    to two tables. Any other general recommender is asked once for every score, where all of them
+    fit into 256 MB, and whenever a score is needed where not.
 
     Args:
         model: the trained model, in evaluation mode from here on.
+        scale: what scores are divided by: ``none``, or ``spread``, one constant, so that a
+            distillation temperature means the same whatever model scores and however it was
+            trained.
 
     Attributes:
         user: final embeddings, or ``None``. Shape: (users, width)
         item: final embeddings, or ``None``. Shape: (items, width)
-        spread: standard deviation of a user's raw scores over all items, a mean over users.
+        divisor: what scores are divided by.
+        spread: standard deviation of a user's scores, as divided, over all items; a mean over
+            users.
     """
 
     @torch.no_grad()
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, scale: str = "spread") -> None:
         model.eval()
         self.model = model
         self.user: Tensor | None = None
         self.item: Tensor | None = None
-        self.spread = 1.0
+        self._table: Tensor | None = None  # every score: (users, items)
         if isinstance(model, GraphRecommender):
             self.user, self.item = model.final_embeddings()
         else:
-            self._scores_all_items = self._can_score_all_items()
+            self._whole_rows = self._can_score_all_items()
             user = getattr(model, "restore_user_e", None)
             item = getattr(model, "restore_item_e", None)
             if user is not None and item is not None:
                 self.user, self.item = user.detach(), item.detach()
+            elif model.n_users * model.n_items <= _TABLE:
+                every = torch.arange(model.n_users, device=model.device)
+                self._table = torch.cat([self._rows(chunk) for chunk in every.split(_CHUNK)])
         users = sample_users(model.n_users).to(model.device)
         items = torch.arange(1, model.n_items, device=model.device)
-        self.spread = spread(self.scores(users, items))
+        self.divisor = 1.0
+        raw = spread(self.scores(users, items))
+        if scale == "spread":
+            self.divisor = raw
+        self.spread = raw / self.divisor
 
     def initial_embeddings(self) -> tuple[Tensor, Tensor] | None:
         """The tables that the model propagates from, where it has such, for users and items."""
@@ -101,19 +114,18 @@ class Frozen:
     def scores(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores of every given user for every given item. Shape: (users, items)"""
         if self.user is not None and self.item is not None:
-            return self.user[user] @ self.item[item].T / self.spread
-        if self._scores_all_items:
-            return self._all_scores(user)[:, item] / self.spread
-        pairs = user.repeat_interleave(len(item)), item.repeat(len(user))
-        return self.pair_scores(*pairs).view(len(user), len(item))
+            return self.user[user] @ self.item[item].T / self.divisor
+        distinct, row = user.unique(return_inverse=True)
+        if self._table is not None:
+            rows = self._table[distinct[:, None], item]
+        else:
+            rows = torch.cat([self._rows(chunk, item) for chunk in distinct.split(_CHUNK)])
+        return (rows / self.divisor)[row]
 
     @torch.no_grad()
     def pair_scores(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores of the given pairs. Shape: (pairs,)"""
-        if self.user is not None and self.item is not None:
-            return (self.user[user] * self.item[item]).sum(dim=-1) / self.spread
-        batch = Interaction({self.model.USER_ID: user, self.model.ITEM_ID: item})
-        return self.model.predict(batch).flatten() / self.spread
+        return self._pairs(user, item) / self.divisor
 
     @torch.no_grad()
     def edge_scores(self, pattern: SparsePattern) -> Tensor:
@@ -123,16 +135,38 @@ class Frozen:
         """
         if self.user is not None and self.item is not None:
             return sddmm(pattern, self.user, self.item)
-        return self.pair_scores(pattern.row, pattern.col) * self.spread
+        return self._pairs(pattern.row, pattern.col)
+
+    def _pairs(self, user: Tensor, item: Tensor) -> Tensor:
+        """The model's own scores of the given pairs. Shape: (pairs,)"""
+        if self.user is not None and self.item is not None:
+            return (self.user[user] * self.item[item]).sum(dim=-1)
+        if self._table is not None:
+            return self._table[user, item]
+        chunks = zip(user.split(_PAIRS), item.split(_PAIRS), strict=True)
+        return torch.cat([self._predict(*chunk) for chunk in chunks])
+
+    def _rows(self, user: Tensor, item: Tensor | None = None) -> Tensor:
+        """The model's own scores of some users for some items, or all. Shape: (users, items)"""
+        if self._whole_rows:
+            rows = self.model.full_sort_predict(Interaction({self.model.USER_ID: user}))
+            rows = rows.view(len(user), -1)
+            return rows if item is None else rows[:, item]
+        if item is None:
+            item = torch.arange(self.model.n_items, device=user.device)
+        pairs = user.repeat_interleave(len(item)), item.repeat(len(user))
+        chunks = zip(*(index.split(_PAIRS) for index in pairs), strict=True)
+        return torch.cat([self._predict(*chunk) for chunk in chunks]).view(len(user), -1)
+
+    def _predict(self, user: Tensor, item: Tensor) -> Tensor:
+        batch = Interaction({self.model.USER_ID: user, self.model.ITEM_ID: item})
+        return self.model.predict(batch).flatten()
 
     def _can_score_all_items(self) -> bool:
         """Whether the model ranks a user's items at once; RecBole's NeuMF, say, does not."""
+        user = torch.ones(1, dtype=torch.int64, device=self.model.device)
         try:
-            self._all_scores(torch.ones(1, dtype=torch.int64, device=self.model.device))
+            self.model.full_sort_predict(Interaction({self.model.USER_ID: user}))
         except NotImplementedError:
             return False
         return True
-
-    def _all_scores(self, user: Tensor) -> Tensor:
-        batch = Interaction({self.model.USER_ID: user})
-        return self.model.full_sort_predict(batch).view(len(user), -1)

@@ -61,7 +61,7 @@ class LightGNNIntermediate(GraphRecommender):
         self.teacher = teacher
 
     @torch.no_grad()
-    def start_from(self, user: Tensor, item: Tensor) -> None:
+    def start_from(self, user: Tensor, item: Tensor, *, scores_spread: float = 1.0) -> None:
         """Begin with these embeddings, scaled so that scores spread like the teacher's.
 
         Wider ones are turned to their principal axes and the first of these are taken.
@@ -69,6 +69,7 @@ class LightGNNIntermediate(GraphRecommender):
         Args:
             user: initial embeddings of a trained model. Shape: (users, their width)
             item: likewise. Shape: (items, their width)
+            scores_spread: `spread` of the teacher's scores.
 
         Raises:
             InputError: if they are narrower than this model's.
@@ -86,7 +87,8 @@ class LightGNNIntermediate(GraphRecommender):
         self.item_embedding.values.copy_(item)
         users = sample_users(self.n_users).to(self.device)
         final_user, final_item = self.encode()
-        scale = spread(final_user[users] @ final_item[1:].T) ** -0.5
+        own_spread = spread(final_user[users] @ final_item[1:].T)
+        scale = (scores_spread / own_spread) ** 0.5
         self.user_embedding.values *= scale
         self.item_embedding.values *= scale
         self._final = None

@@ -1,16 +1,12 @@
 """The one JSON record of a run; tables and pictures read only that."""
 
 import contextlib
-import enum
 import hashlib
-import json
-import math
 import os
 import platform
 import resource
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.files import plain
 
 SCHEMA_VERSION = 1
 LIBRARIES = ("recbole-lightgnn", "recbole", "torch", "numpy", "pandas", "scipy", "safetensors")
@@ -36,8 +33,8 @@ def make_record(
     valid: Mapping[str, float],
     test: Mapping[str, float],
     rows: Sequence[Mapping[str, Any]],
-    threads: int,
-    device: str,
+    environment: Mapping[str, Any],
+    resumed: bool,
     seconds: float,
 ) -> dict[str, Any]:
     """Everything needed to read a result, and to run it again.
@@ -50,9 +47,10 @@ def make_record(
         valid_metric: what chose the epoch.
         valid, test: metrics of the final model, at full precision, named as RecBole prints them.
         rows: one per stage and pruning run; for other models one.
-        threads: torch's number of threads.
-        device: where it ran, e.g. ``cpu`` or the name of a GPU.
-        seconds: wall time of the whole run.
+        environment: `environment` as it was when the run began.
+        resumed: whether an earlier process did a part of it. Then ``seconds`` and the peak memory
+            are those of the last process; the seconds of ``rows`` add up all of them.
+        seconds: wall time.
 
     Returns:
         The record, of plain JSON values only.
@@ -70,10 +68,12 @@ def make_record(
             "rows": rows,
             "dataset_fingerprint": fingerprint,
             "settings": settings,
+            "resumed": resumed,
             "seconds": seconds,
             "peak_memory_mb": peak_memory_mb(),
-            "environment": environment(threads=threads, device=device),
-        }
+            "environment": environment,
+        },
+        text=_portable,
     )
 
 
@@ -111,27 +111,6 @@ def check_writable(what: str, path: Path) -> None:
         raise InputError(f"{what} {path} cannot be written: {parent} is no writable folder")
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write the record as strict JSON, whole or not at all, also if the power goes."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp's files are the owner's alone
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
 def dataset_fingerprint(
     user_tokens: Sequence[str],
     item_tokens: Sequence[str],
@@ -163,32 +142,8 @@ def dataset_fingerprint(
     return result
 
 
-def plain(value: Any) -> Any:
-    """``value`` with plain JSON values only.
-
-    Enums become their names, devices, dtypes and the like strings, numbers that are not finite
-    null, and absolute paths lose what is particular to the machine.
-    """
-    if isinstance(value, enum.Enum):
-        return value.name
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str | Path):
-        return _portable(str(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, set | frozenset):
-        return sorted(plain(item) for item in value)
-    return str(value)
-
-
 def _portable(text: str) -> str:
+    """Absolute paths without what is particular to the machine; other text as it is."""
     if not os.path.isabs(text):
         return text
     return os.path.relpath(text) if Path(text).is_relative_to(Path.cwd()) else Path(text).name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.files import whole_file
 
 SUFFIX = ".safetensors"
 _FORMAT = "recbole_lightgnn checkpoint 1"
@@ -29,10 +29,8 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
         meta: anything JSON can hold.
     """
     header = {"format": _FORMAT, "meta": json.dumps(meta)}
-    partial = path.with_name(path.name + ".partial")
-    # Clones: safetensors refuses tensors that share memory.
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, header)
-    _replace(partial, path)
+    with whole_file(path) as partial:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, header)
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -58,19 +56,6 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"got '{header.get('format')}')"
         )
     return tensors, json.loads(header["meta"])
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    _replace(partial, path)
-
-
-def _replace(partial: Path, path: Path) -> None:
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def capture_rng(generator: torch.Generator) -> dict[str, Tensor]:

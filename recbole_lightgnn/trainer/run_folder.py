@@ -8,15 +8,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.graph import InteractionGraph
+from recbole_lightgnn.files import plain, write_json
 from recbole_lightgnn.trainer import checkpoint
 
 # Settings that say where and how loudly to run, not what to compute.
 _ENVIRONMENT = {
-    *("gpu_id", "use_gpu", "device", "local_rank", "single_spec", "worker", "state", "verbose"),
+    *("gpu_id", "use_gpu", "device", "local_rank", "single_spec", "state", "verbose"),
     *("show_progress", "checkpoint_dir", "data_path", "result_file", "resume", "debug"),
     *("log_wandb", "wandb_project", "config_files", "nproc", "world_size", "offset", "ip", "port"),
+}
+# Settings of data and evaluation that RecBole reads, though its lists of such do not have them.
+_UNLISTED = {
+    *("eval_mask", "worker", "shuffle", "wandb_project", "encoding", "tail_ratio"),
+    *("discretization", "numerical_features", "kg_reverse_r"),
+    *("relation_kg_num_interval", "entity_kg_num_interval"),
 }
 _FILE = "run.json"
 
@@ -37,6 +45,7 @@ class RunFolder:
         try:
             self.content = json.loads((path / _FILE).read_text(encoding="utf-8"))
             self.rows: list[dict[str, Any]] = self.content["rows"]
+            self.content["settings"], self.content["data"]
         except FileNotFoundError as error:
             raise InputError(
                 f"{path} is no run folder (it has no {_FILE}): give a folder that a run wrote"
@@ -45,37 +54,47 @@ class RunFolder:
             raise InputError(f"{path / _FILE} is damaged ({error}): start the run anew") from error
 
     @classmethod
-    def create(cls, config: Any) -> RunFolder:
-        """A new folder under ``checkpoint_dir``, named after model, dataset and time."""
-        base = Path(config["checkpoint_dir"])
+    def create(cls, base: Path, config: Any, data: dict[str, str]) -> RunFolder:
+        """A new folder under ``base``, named after model, dataset and time.
+
+        Args:
+            base: where run folders are.
+            config: the run's settings.
+            data: fingerprint of the splits that the run learns and chooses from.
+        """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         path = base / f"{config['model']}-{config['dataset']}-{stamp}"
         path.mkdir(parents=True)
-        content = {"settings": settings_of(config), "rows": []}
-        checkpoint.write_json(path / _FILE, content)
+        write_json(path / _FILE, {"settings": settings_of(config), "data": data, "rows": []})
         return cls(path)
 
     @classmethod
-    def reopen(cls, config: Any, path: Path | None) -> RunFolder:
+    def reopen(cls, config: Any, data: dict[str, str], path: Path | None) -> RunFolder:
         """The given folder, or the newest under ``checkpoint_dir`` with these settings.
 
         Raises:
-            InputError: if there is none, or its settings differ.
+            InputError: if there is none, or its settings or its data differ.
         """
-        wanted = settings_of(config)
-        if path is not None:
-            folder = cls(path)
-            theirs = folder.content["settings"]
-            differing = sorted(
-                key for key in wanted.keys() | theirs.keys() if wanted.get(key) != theirs.get(key)
+        folder = cls(path) if path is not None else cls._newest(config)
+        wanted, theirs = settings_of(config), folder.content["settings"]
+        differing = sorted(
+            key for key in wanted.keys() | theirs.keys() if wanted.get(key) != theirs.get(key)
+        )
+        if differing:
+            raise InputError(
+                f"{folder.path} was run with other settings ({', '.join(differing)}): "
+                "resume with the settings it was started with"
             )
-            if differing:
-                raise InputError(
-                    f"{path} was run with other settings ({', '.join(differing)}): "
-                    "resume with the settings it was started with"
-                )
-            return folder
-        base = Path(config["checkpoint_dir"])
+        if folder.content["data"] != data:
+            raise InputError(
+                f"{folder.path} was run on other interactions than {config['dataset']} has now: "
+                "put the files back, or start the run anew"
+            )
+        return folder
+
+    @classmethod
+    def _newest(cls, config: Any) -> RunFolder:
+        wanted, base = settings_of(config), Path(config["checkpoint_dir"])
         pattern = f"{config['model']}-{config['dataset']}-*/{_FILE}"
         for file in sorted(base.glob(pattern), reverse=True):
             folder = cls(file.parent)
@@ -93,7 +112,7 @@ class RunFolder:
     def finish(self, row: dict[str, Any]) -> None:
         """Record a finished training."""
         self.rows.append(row)
-        checkpoint.write_json(self.path / _FILE, self.content)
+        write_json(self.path / _FILE, self.content)
         self.progress_file.unlink(missing_ok=True)
 
     def best_file(self, key: str) -> Path:
@@ -109,7 +128,7 @@ class RunFolder:
 def settings_of(config: Any) -> dict[str, Any]:
     """Every setting in force that can change a result, as JSON has it."""
     return {
-        key: as_json(value)
+        key: plain(value)
         for key, value in sorted(config.final_config_dict.items())
         if key not in _ENVIRONMENT
     }
@@ -117,43 +136,45 @@ def settings_of(config: Any) -> dict[str, Any]:
 
 def model_settings(config: Any) -> dict[str, Any]:
     """The settings of model and training alone, without those of data and evaluation."""
-    shared = _shared_keys(config)
-    return {key: value for key, value in _plain_settings(config).items() if key not in shared}
+    shared = shared_keys(config)
+    return {key: value for key, value in _set_settings(config).items() if key not in shared}
 
 
 def shared_settings(config: Any) -> dict[str, Any]:
     """The settings of data and evaluation, which all stages of a run have in common."""
-    shared = _shared_keys(config)
-    return {key: value for key, value in _plain_settings(config).items() if key in shared}
+    shared = shared_keys(config)
+    return {key: value for key, value in _set_settings(config).items() if key in shared}
 
 
-def _shared_keys(config: Any) -> set[str]:
+def shared_keys(config: Any) -> set[str]:
+    """Names of the settings of data and evaluation."""
     groups = ("General", "Evaluation", "Dataset")
-    return {"eval_mask"} | {key for group in groups for key in config.parameters[group]}
+    return _UNLISTED | {key for group in groups for key in config.parameters[group]}
 
 
-def _plain_settings(config: Any) -> dict[str, Any]:
+def _set_settings(config: Any) -> dict[str, Any]:
     """Those of `settings_of` that are set, not derived: RecBole works the others out again."""
     derived = {"model", "dataset", "eval_type", "valid_neg_sample_args", "test_neg_sample_args"}
     derived |= {"MODEL_TYPE", "MODEL_INPUT_TYPE"}
     return {key: value for key, value in settings_of(config).items() if key not in derived}
 
 
-def as_json(value: Any) -> Any:
-    """A setting as JSON has it: mappings and lists as they are, anything else by its name."""
-    if isinstance(value, dict):
-        return {str(key): as_json(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
+def split_fingerprint(dataset: Any) -> str:
+    """`pairs_fingerprint` of one of RecBole's splits."""
+    users, items = (dataset.inter_feat[f].numpy() for f in (dataset.uid_field, dataset.iid_field))
+    return pairs_fingerprint(dataset.user_num, dataset.item_num, users, items)
 
 
-def data_fingerprint(graph: InteractionGraph) -> str:
-    """A hash of users, items and training interactions in RecBole's numbering."""
-    pattern = graph.interactions.pattern
-    digest = hashlib.sha256(f"{graph.n_users} {graph.n_items}".encode())
-    for index in (pattern.row, pattern.col):
-        digest.update(index.cpu().numpy().astype("<i8").tobytes())
+def pairs_fingerprint(n_users: int, n_items: int, users: np.ndarray, items: np.ndarray) -> str:
+    """A hash of users, items and pairs in RecBole's numbering, by which a model's rows go.
+
+    Args:
+        n_users, n_items: padding counted.
+        users: user of each pair. Shape: (pairs,)
+        items: item of each pair. Shape: (pairs,)
+    """
+    order = np.lexsort((items, users))
+    digest = hashlib.sha256(f"{n_users} {n_items}".encode())
+    for index in (users, items):
+        digest.update(index[order].astype("<i8").tobytes())
     return digest.hexdigest()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.data.utils import get_dataloader
+from recbole.sampler import Sampler
 from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_seed, set_color
 
@@ -23,12 +25,15 @@ from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.trainer import checkpoint
 from recbole_lightgnn.trainer.evaluation import FullRanking, ranks_here
+from recbole_lightgnn.trainer.rows import size_row
 from recbole_lightgnn.trainer.run_folder import (
     RunFolder,
-    data_fingerprint,
     model_settings,
+    pairs_fingerprint,
     shared_settings,
+    split_fingerprint,
 )
+from recbole_lightgnn.trainer.stored import StoredModel
 from recbole_lightgnn.trainer.training import Label, Training
 
 _SEED = {"teacher": 1, "intermediate": 2, "student": 3}  # each training draws numbers of its own
@@ -41,7 +46,8 @@ class StagedTrainer(Trainer):
     :meth:`stage_rows` and :meth:`evaluate` only, after everything has been chosen.
 
     Args:
-        config: the run's settings.
+        config: the run's settings; its method ``stage`` (of `recbole_lightgnn.config`, which puts
+            it onto RecBole's ``Config``) gives those of an earlier stage.
         model: the last stage's model.
 
     Attributes:
@@ -53,9 +59,13 @@ class StagedTrainer(Trainer):
         super().__init__(config, model)
         self.folder: RunFolder | None = None
         self._temporary: TemporaryDirectory[str] | None = None
-        self._rankings: dict[int, FullRanking] = {}
-        self._trained: list[tuple[dict[str, Any], Any, Path | None]] = []
-        self._data = data_fingerprint(model.observed)
+        self._rankings: WeakKeyDictionary[Any, FullRanking] = WeakKeyDictionary()
+        # A row each, and what measures the state that the row is of.
+        self._trained: list[tuple[dict[str, Any], Callable[[Any], Any]]] = []
+        self._resume: tuple[Path | None] | None = None
+        pattern = model.observed.interactions.pattern
+        pairs = (pattern.row.cpu().numpy(), pattern.col.cpu().numpy())
+        self._data = pairs_fingerprint(model.n_users, model.n_items, *pairs)
 
     @property
     def run_dir(self) -> Path:
@@ -67,11 +77,11 @@ class StagedTrainer(Trainer):
     @property
     def rows(self) -> list[dict[str, Any]]:
         """What every finished training came to."""
-        return [row for row, _, _ in self._trained]
+        return [row for row, _ in self._trained]
 
     def resume(self, path: Path | None = None) -> None:
         """Let :meth:`fit` go on with an interrupted run: this folder, or the newest that fits."""
-        self.folder = RunFolder.reopen(self.config, path)
+        self._resume = (path,)
 
     def fit(
         self,
@@ -96,8 +106,7 @@ class StagedTrainer(Trainer):
                 "no validation data: every stage is chosen on it; set eval_args.split so that "
                 "the middle part is not empty"
             )
-        if self.folder is None:
-            self.folder = self._new_folder(saved)
+        self.folder = self._open_folder(train_data, valid_data, saved)
         self._train_data, self._valid_data = train_data, valid_data
         self._show_progress, self._callback = show_progress, callback_fn
         self.eval_collector.data_collect(train_data)
@@ -114,8 +123,8 @@ class StagedTrainer(Trainer):
             label = Label("teacher")
             self._seed(label)
             self._fit(label, self.config, self.model)
-        row, _, path = self._trained[-1]
-        self.saved_model_file = str(path)
+        row = self.rows[-1]
+        self.saved_model_file = str(self.folder.best_file(row["key"]))
         self.best_valid_result = row["valid"]
         self.best_valid_score = row["valid"][self.valid_metric]
         return self.best_valid_score, self.best_valid_result
@@ -131,21 +140,14 @@ class StagedTrainer(Trainer):
         if not eval_data:
             return None
         if load_best_model:
-            tensors, meta = checkpoint.load(Path(model_file or self.saved_model_file))
-            self._check_data(meta, model_file or self.saved_model_file)
-            self.model.load_state_dict(tensors)
+            path = model_file or self.saved_model_file
+            StoredModel.read(path, self.config, self._data).load_into(self.model)
         self.model.eval()
         return self._metrics(self.model, eval_data)
 
     def stage_rows(self, test_data: Any) -> list[dict[str, Any]]:
         """The rows with the test metrics of what validation chose; the last is the final model."""
-        rows = []
-        for row, model, path in self._trained:
-            if path is not None:
-                model.load_state_dict(checkpoint.load(path)[0])
-            model.eval()
-            rows.append(row | {"test": self._metrics(model, test_data)})
-        return rows
+        return [row | {"test": measure(test_data)} for row, measure in self._trained]
 
     # --- stages ---------------------------------------------------------------------------------
 
@@ -163,7 +165,7 @@ class StagedTrainer(Trainer):
 
     def _distill(self, config: Any, model: LightGNNIntermediate, source: Any) -> None:
         """Make ``source`` the model to learn from, and to begin with where that is asked for."""
-        frozen = Frozen(source)
+        frozen = Frozen(source, scale=config["teacher_scale"])
         model.distill_from(frozen)
         if config["initial_embedding"] == "teacher":
             tables = frozen.initial_embeddings()
@@ -172,7 +174,7 @@ class StagedTrainer(Trainer):
                     f"{type(source).__name__} has no embeddings to begin with: using Xavier's"
                 )
             else:
-                model.start_from(*tables)
+                model.start_from(*tables, scores_spread=frozen.spread)
 
     def _intermediate(self) -> LightGNNIntermediate:
         """The trained intermediate, from a checkpoint or trained here after its teacher."""
@@ -223,78 +225,74 @@ class StagedTrainer(Trainer):
                 show_progress=self._show_progress,
                 callback=self._callback,
             )
-            row = self._row(label, model, training.fit(self._loader(config, label)))
+            row = self._row(label, config, model, training.fit(self._loader(config, label)))
             self.folder.finish(row)
-        self._trained.append((row, model, path))
+
+        def measure(data: Any) -> Any:
+            model.load_state_dict(checkpoint.load(path)[0])
+            model.eval()
+            return self._metrics(model, data)
+
+        self._trained.append((row, measure))
 
     def _fit_stock(self, label: Label, config: Any, model: Any) -> None:
         """Train one of RecBole's own models as RecBole does; a killed one starts over."""
-        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+        trainer = self._stock_trainer(config, model)
         trainer.saved_model_file = str(self.run_dir / f"{label.key}.pth")
         row = self.folder.row(label.key)
         if row is None:
             started = perf_counter()
             loader = self._loader(config, label)
             trainer.fit(loader, self._valid_data, show_progress=self._show_progress)
-            result = {
-                "epochs": len(trainer.train_loss_dict),
-                "best_epoch": None,
-                "seconds": perf_counter() - started,
-            }
-            trainer.evaluate(self._valid_data, load_best_model=True)
-            result["valid"] = self._metrics(model, self._valid_data)
-            row = self._row(label, model, result)
+            seconds, epochs = perf_counter() - started, len(trainer.train_loss_dict)
+            valid = trainer.evaluate(self._valid_data, load_best_model=True)
+            result = {"epochs": epochs, "best_epoch": None, "seconds": seconds, "valid": valid}
+            row = self._row(label, config, model, result)
             self.folder.finish(row)
         else:
             trainer.evaluate(self._valid_data, load_best_model=True)
-        self._trained.append((row, model, None))
+        self._trained.append((row, partial(trainer.evaluate, load_best_model=False)))
 
     def _from_checkpoint(self, label: Label, path: str, expected: str) -> Any:
         """The model of an earlier run's checkpoint, rebuilt with the settings it names."""
-        tensors, meta = checkpoint.load(Path(path))
-        if meta["model"] != expected:
-            raise InputError(
-                f"{label.stage}_checkpoint {path} holds a {meta['model']}, expected a {expected}: "
-                "give the checkpoint of that stage"
-            )
-        self._check_data(meta, path)
-        config = self.config.stage(meta["model"], {})
-        for key, value in meta["settings"].items():
+        stored = StoredModel.read(path, self.config, self._data)
+        stored.expect(expected, f"{label.stage}_checkpoint")
+        config = self.config.stage(stored.model, {})
+        for key, value in stored.settings.items():
             config[key] = value
         model = self._build(config)
-        model.load_state_dict(tensors)
+        stored.load_into(model)
         model.eval()
-        row = self._row(label, model, {"epochs": 0, "best_epoch": meta["epoch"], "seconds": 0.0})
-        row |= {"checkpoint": path, "valid": self._metrics(model, self._valid_data)}
-        self._trained.append((row, model, None))
+        if isinstance(model, GraphRecommender):
+            measure = partial(self._metrics, model)
+        else:
+            measure = partial(self._stock_trainer(config, model).evaluate, load_best_model=False)
+        result = {"epochs": 0, "best_epoch": stored.epoch, "seconds": 0.0}
+        result |= {"valid": measure(self._valid_data), "checkpoint": path}
+        self._trained.append((self._row(label, config, model, result), measure))
         return model
 
-    def _row(self, label: Label, model: Any, result: dict[str, Any]) -> dict[str, Any]:
-        """One line of the record: what was trained, what it holds and what it reached."""
-        row = {"key": label.key, "stage": label.stage, "run": label.run}
-        if isinstance(model, GraphRecommender):
-            sizes = model.sizes()
-            table = math.prod([model.n_users + model.n_items - 2, self._width(model)])
-            row |= sizes | {
-                "interactions_kept": sizes["interactions"] / model.observed.n_edges,
-                "entries_kept": sizes["entries"] / table,
-            }
-        else:
-            row["bytes"] = sum(tensor.nbytes for tensor in model.state_dict().values())
-        return row | result
+    def _stock_trainer(self, config: Any, model: Any) -> Trainer:
+        """RecBole's own trainer of one of its models, which also evaluates it in its own way."""
+        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+        trainer.eval_collector.data_collect(self._train_data)
+        return trainer
 
-    @staticmethod
-    def _width(model: GraphRecommender) -> int:
-        return model.user_embedding.shape[1]
+    def _row(self, label: Label, config: Any, model: Any, result: dict[str, Any]) -> dict[str, Any]:
+        """One line of the record: what was trained, how, what it holds and what it reached."""
+        row = {"key": label.key, "stage": label.stage, "run": label.run, "model": config["model"]}
+        if config is not self.config:  # the record has the run's own
+            row["settings"] = model_settings(config)
+        return row | size_row(model, self._train_data._dataset.inter_num) | result
 
     def _metrics(self, model: Any, data: Any) -> OrderedDict[str, float]:
         fast = isinstance(data, FullSortEvalDataLoader) and ranks_here(self.config["metrics"])
-        if fast and isinstance(model, GraphRecommender):
-            if id(data) not in self._rankings:
-                self._rankings[id(data)] = FullRanking(
+        if fast:
+            if data not in self._rankings:
+                self._rankings[data] = FullRanking(
                     data, self.config["metrics"], self.config["topk"], self.device
                 )
-            return self._rankings[id(data)].evaluate(*model.final_embeddings())
+            return self._rankings[data].evaluate(*model.final_embeddings())
         own, self.model = self.model, model
         try:
             return super().evaluate(data, load_best_model=False)
@@ -304,16 +302,23 @@ class StagedTrainer(Trainer):
     # --- small parts ----------------------------------------------------------------------------
 
     def _build(self, config: Any) -> Any:
-        model = get_model(config["model"])(config, self._train_data._dataset)
+        try:
+            model = get_model(config["model"])(config, self._train_data._dataset)
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"{config['model']} needs the package {error.name!r}, which is not installed"
+            ) from error
         return model.to(self.device)
 
     def _loader(self, config: Any, label: Label) -> Any:
         """A fresh training loader of the stage's batch size and sampling, on the run's data."""
+        dataset, sampler = self._train_data._dataset, self._train_data._sampler
+        drawn = config["train_neg_sample_args"]
+        if drawn != self.config["train_neg_sample_args"] and drawn["distribution"] != "none":
+            sampler = Sampler("train", dataset, drawn["distribution"], drawn["alpha"])
+            sampler = sampler.set_phase("train")
         loader = get_dataloader(config, "train")(
-            config,
-            self._train_data._dataset,
-            self._train_data._sampler,
-            shuffle=config["shuffle"],
+            config, dataset, sampler, shuffle=config["shuffle"]
         )
         loader.generator.manual_seed(self._seed_of(label))
         return loader
@@ -346,23 +351,16 @@ class StagedTrainer(Trainer):
             "shared_settings": shared_settings(config),
         }
 
-    def _check_data(self, meta: dict[str, Any], path: str) -> None:
-        if meta["data"] != self._data:
-            raise InputError(
-                f"{path} was trained on other interactions than these "
-                f"(dataset {meta['dataset']}, here {self.config['dataset']}): use the checkpoint "
-                "with the dataset, split and seed that it comes from"
-            )
-
-    def _new_folder(self, saved: bool) -> RunFolder:
-        if saved:
-            return RunFolder.create(self.config)
-        self._temporary = TemporaryDirectory(prefix="lightgnn-")
-        own, self.config["checkpoint_dir"] = self.config["checkpoint_dir"], self._temporary.name
-        try:
-            return RunFolder.create(self.config)
-        finally:
-            self.config["checkpoint_dir"] = own
+    def _open_folder(self, train_data: Any, valid_data: Any, saved: bool) -> RunFolder:
+        splits = {"train": train_data, "valid": valid_data}
+        data = {split: split_fingerprint(loader._dataset) for split, loader in splits.items()}
+        if self._resume is not None:
+            return RunFolder.reopen(self.config, data, *self._resume)
+        base = self.config["checkpoint_dir"]
+        if not saved:
+            self._temporary = TemporaryDirectory(prefix="lightgnn-")
+            base = self._temporary.name
+        return RunFolder.create(Path(base), self.config, data)
 
 
 def _size_text(sizes: dict[str, int]) -> str:

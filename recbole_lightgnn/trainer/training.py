@@ -11,12 +11,16 @@ from typing import Any
 import torch
 from recbole.utils import set_color
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.trainer import checkpoint
 from recbole_lightgnn.trainer.run_folder import RunFolder
+
+# What a training remembers from epoch to epoch, besides tensors.
+_STATE = ("epoch", "best_epoch", "best_score", "best_valid", "fruitless", "seconds")
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class Training:
         self.tensorboard, self.show_progress, self.callback = tensorboard, show_progress, callback
         self.logger = getLogger()
         self.metric = config["valid_metric"].lower()
+        self.clip_grad_norm = config["clip_grad_norm"]
         self.sign = 1.0 if config["valid_metric_bigger"] else -1.0
         self.epoch = 0  # epochs done
         self.best_epoch, self.best_score = 0, -float("inf")
@@ -129,9 +134,14 @@ class Training:
                 self._diverged(terms)
             self.optimizer.zero_grad()
             loss.backward()
+            if self.clip_grad_norm:
+                clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
             self.optimizer.step()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.item()
+        # The last step's update has no loss after it that would tell.
+        if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
+            self._diverged({})
         return {name: value / len(train_data) for name, value in sums.items()}
 
     def _diverged(self, terms: dict[str, Tensor]) -> None:
@@ -140,7 +150,8 @@ class Training:
         kept = f"the best state so far is kept in {best}" if best.exists() else "no epoch was done"
         raise InputError(
             f"{self.label}: the loss is not a number in epoch {self.epoch + 1} "
-            f"({', '.join(bad) or 'sum'}); {kept}. Lower learning_rate or raise the temperatures"
+            f"({', '.join(bad) or 'weights'}); {kept}. "
+            "Lower learning_rate or raise the temperatures"
         )
 
     def _validate(self) -> dict[str, float]:
@@ -154,7 +165,9 @@ class Training:
             meta = self.meta | {"epoch": self.epoch, "valid": result}
             path = self.folder.best_file(self.label.key)
             checkpoint.save(path, self.model.state_dict(), meta)
-        self.tensorboard.add_scalar(f"{self.label}/valid_score", result[self.metric], self.epoch)
+        self.tensorboard.add_scalar(
+            f"{self.label.key}/valid_score", result[self.metric], self.epoch
+        )
         if self.callback:
             self.callback(self.epoch - 1, result[self.metric])
         return result
@@ -163,7 +176,7 @@ class Training:
         self, losses: dict[str, float], result: dict[str, float] | None, seconds: float
     ) -> None:
         for name, value in losses.items():
-            self.tensorboard.add_scalar(f"{self.label}/loss/{name}", value, self.epoch)
+            self.tensorboard.add_scalar(f"{self.label.key}/loss/{name}", value, self.epoch)
         parts = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
         text = f" [{seconds:.1f}s, loss: {parts}"
         if result:
@@ -176,15 +189,7 @@ class Training:
         for number, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{slot}": value for slot, value in slots.items()}
         tensors |= checkpoint.capture_rng(train_data.generator)
-        meta = {
-            "key": self.label.key,
-            "epoch": self.epoch,
-            "best_epoch": self.best_epoch,
-            "best_score": self.best_score,
-            "best_valid": self.best_valid,
-            "fruitless": self.fruitless,
-            "seconds": self.seconds,
-        }
+        meta = {"key": self.label.key} | {name: getattr(self, name) for name in _STATE}
         checkpoint.save(self.folder.progress_file, tensors, meta)
 
     def _restore(self, train_data: Any) -> None:
@@ -192,9 +197,10 @@ class Training:
         if not self.folder.progress_file.exists():
             return
         tensors, meta = checkpoint.load(self.folder.progress_file)
-        if meta.pop("key") != self.label.key:
+        if meta["key"] != self.label.key:
             return
-        vars(self).update(meta)
+        for name in _STATE:
+            setattr(self, name, meta[name])
         self.model.load_state_dict(_part(tensors, "model."))
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(tensors, "optimizer.").items():

@@ -1,0 +1,71 @@
+"""Files that are there whole or not at all, and settings and results as JSON has them."""
+
+import contextlib
+import enum
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to, whose file then takes the place of ``path``.
+
+    A reader sees the old file or the new one, never a part, also if the power goes. On an error
+    the old one stays.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        _replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _replace(partial: Path, path: Path) -> None:
+    partial.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write strict JSON, whole or not at all; the folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def plain(value: Any, *, text: Callable[[str], str] = str) -> Any:
+    """``value`` with plain JSON values only.
+
+    Enums become their names, numbers that are not finite null, and devices, dtypes and the like
+    strings.
+
+    Args:
+        value: settings, metrics and the like, nested.
+        text: what becomes of strings and paths.
+    """
+    if isinstance(value, enum.Enum):
+        return value.name
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, np.generic):
+        return plain(value.item(), text=text)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str | Path):
+        return text(str(value))
+    if isinstance(value, dict):
+        return {str(key): plain(item, text=text) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, text=text) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(plain(item, text=text) for item in value)
+    return str(value)

@@ -1,0 +1,59 @@
+"""One line of the record: what a model holds, whoever's it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from recbole_lightgnn.models.base import GraphRecommender
+
+
+def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
+    """Interactions, embedding entries and bytes, and what share of the unpruned ones they are.
+
+    RecBole's padding rows are left out. For RecBole's own models every parameter is an entry, and
+    the bytes are those of its state, arrays and matrices beside the parameters (EASE's) included.
+
+    Args:
+        model: the trained model.
+        n_pairs: interactions in the training data.
+    """
+    if not isinstance(model, GraphRecommender):
+        return {
+            "interactions": n_pairs,
+            "interactions_kept": 1.0,
+            "entries": sum(_without_padding(p, model) for p in model.parameters()),
+            "entries_kept": 1.0,
+            "bytes": sum(map(_bytes, model.state_dict().values()))
+            + sum(map(_bytes, (model.other_parameter() or {}).values())),
+        }
+    sizes = model.sizes()
+    table = (model.n_users + model.n_items - 2) * model.user_embedding.shape[1]
+    return {
+        "interactions": sizes["interactions"],
+        "interactions_kept": sizes["interactions"] / n_pairs,
+        "entries": sizes["entries"],
+        "entries_kept": sizes["entries"] / table,
+        "bytes": sizes["bytes"],
+    }
+
+
+def _without_padding(parameter: torch.nn.Parameter, model: Any) -> int:
+    """Numbers in a parameter; tables with a row a user, an item or both have padding rows."""
+    n_users, n_items = getattr(model, "n_users", 0), getattr(model, "n_items", 0)
+    padding = {n_users: 1, n_items: 1, n_users + n_items: 2}
+    if parameter.ndim != 2 or len(parameter) not in padding:
+        return parameter.numel()
+    return (len(parameter) - padding[len(parameter)]) * parameter.shape[1]
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return value.nbytes
+    if sparse.issparse(value):
+        csr = value.tocsr()
+        return csr.data.nbytes + csr.indices.nbytes + csr.indptr.nbytes
+    return 0

@@ -1,0 +1,212 @@
+"""Read the checkpoints that RecBole pickles itself, without free unpickling.
+
+RecBole saves its ``Config`` object beside the weights, at pickle protocol 4. Since torch 2.6
+``torch.load`` reads neither: its weights-only reader knows protocol 2, and no class of RecBole's.
+Here the pickle is rewritten to protocol 2 without being run, every name in it is held against a
+list, and torch's weights-only reader does the rest.
+
+What is trusted, and why:
+
+- tensors and plain containers, as torch itself reads them;
+- NumPy arrays, scalars and dtypes, SciPy's sparse matrices, RecBole's enums: data, whose
+  construction runs nothing else (EASE and ItemKNN keep arrays, the best score is a NumPy scalar);
+- RecBole's ``Config``, yaml's ``FullLoader`` and model classes under ``recbole.model.``,
+  ``recbole_lightgnn.models.`` or ``.baselines.``: **as names only**. Nothing in the file can call
+  them, and that matters: ``Config(...)`` evaluates strings as Python. The object is put together
+  after reading.
+
+Everything else is refused by name. What remains the reader's own affair is what the *settings* in
+a checkpoint make RecBole do afterwards: `load_data_and_model` builds the dataset they name, and
+RecBole unpickles ``dataset_save_path`` and ``dataloaders_save_path`` freely if such files exist.
+"""
+
+import io
+import pickle
+import pickletools
+import zipfile
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from struct import pack
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+import yaml
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from recbole_lightgnn.errors import InputError
+
+_CONFIG = "recbole.config.configurator.Config"
+_YAML_LOADER = "yaml.loader.FullLoader"
+_ENUM_MODULE = "recbole.utils.enum_type"
+_ENUMS = (
+    "ModelType",
+    "KGDataLoaderState",
+    "EvaluatorType",
+    "InputType",
+    "FeatureType",
+    "FeatureSource",
+)
+_MODEL_PACKAGES = ("recbole.model.", "recbole_lightgnn.models.", "recbole_lightgnn.baselines.")
+
+
+def load_stock_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:
+    """The dictionary in a checkpoint file that RecBole wrote.
+
+    Args:
+        path: the file, of any pickle protocol.
+        map_location: as of ``torch.load``.
+
+    Raises:
+        InputError: if the file is missing, is no such checkpoint, or holds anything that the
+            module's docstring does not list.
+    """
+    try:
+        file = _at_protocol_2(Path(path))
+        names = get_unsafe_globals_in_checkpoint(file)
+        file.seek(0)
+        # A dtype's own type is never named in a pickle, but torch asks for it all the same.
+        with safe_globals(_DTYPES + [(_meaning(name, path), name) for name in names]):
+            checkpoint = torch.load(file, map_location=map_location, weights_only=True)
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint {path} does not exist") from error
+    except Exception as error:  # a damaged pickle can raise anything
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path} is not a checkpoint as RecBole writes it, or is damaged: {reason}"
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("config"), _ConfigState):
+        raise InputError(f"{path} is not a checkpoint as RecBole writes it: it holds no settings")
+    checkpoint["config"] = checkpoint["config"].restore()
+    return checkpoint
+
+
+class _ConfigState:
+    """Stands for RecBole's ``Config`` while its attributes are read."""
+
+    def restore(self) -> Any:
+        """The ``Config`` with those attributes; its constructor is not run."""
+        config_class = import_module("recbole.config").Config
+        config = config_class.__new__(config_class)
+        for key, value in vars(self).items():
+            config.__dict__[key] = value.named if isinstance(value, _Name) else value
+        return config
+
+
+@dataclass(frozen=True, eq=False)
+class _Name:
+    """Stands for a class that a checkpoint may name and must not call: it is no callable."""
+
+    named: Any
+
+
+def _meaning(name: str, path: str | Path) -> Any:
+    """What a global name in the checkpoint ``path`` stands for, or InputError."""
+    if name == _CONFIG:
+        return _ConfigState
+    if name in _DATA:
+        return _DATA[name]
+    module, _, attribute = name.rpartition(".")
+    if name == _YAML_LOADER:
+        return _Name(yaml.FullLoader)
+    if module == _ENUM_MODULE and attribute in _ENUMS:
+        return getattr(import_module(module), attribute)
+    if module.startswith(_MODEL_PACKAGES):
+        from recbole.model.abstract_recommender import AbstractRecommender
+
+        named = getattr(import_module(module), attribute)
+        if isinstance(named, type) and issubclass(named, AbstractRecommender):
+            return _Name(named)
+    raise InputError(
+        f"checkpoint {path} is refused: it names {name}, which is neither data nor a recommender "
+        "that is known here. Nothing in it was run"
+    )
+
+
+def _data_names() -> dict[str, Any]:
+    """NumPy's and SciPy's containers of data under every module path they have been pickled by."""
+    scalar = np.float64(0).__reduce__()[0]
+    reconstruct = np.zeros(1).__reduce__()[0]
+    names: dict[str, Any] = {f"numpy.{cls.__name__}": cls for cls in (np.dtype, np.ndarray)}
+    names["numpy.matrix"] = np.matrix  # EASE keeps one
+    for core in ("numpy.core", "numpy._core"):
+        names[f"{core}.multiarray.scalar"] = scalar
+        names[f"{core}.multiarray._reconstruct"] = reconstruct
+    for layout in ("csr", "csc", "coo", "lil"):
+        matrix = getattr(scipy.sparse, f"{layout}_matrix")
+        for package in ("scipy.sparse._", "scipy.sparse."):
+            names[f"{package}{layout}.{layout}_matrix"] = matrix
+    return names
+
+
+_DATA = _data_names()
+_DTYPES: list[Any] = [
+    (type(np.dtype(code)), f"numpy.dtypes.{type(np.dtype(code)).__name__}")
+    for code in "?bhilqBHILQefdO"  # O: the rows of a lil matrix are lists
+]
+
+
+def _at_protocol_2(path: Path) -> io.BytesIO:
+    """The checkpoint's zip archive with its pickle at protocol 2; the rest as it is."""
+    copy = io.BytesIO()
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w") as target:
+        for name in archive.namelist():
+            content = archive.read(name)
+            target.writestr(name, _rewrite(content) if name.endswith("/data.pkl") else content)
+    copy.seek(0)
+    return copy
+
+
+def _rewrite(stream: bytes) -> bytes:
+    """The same pickle in the operations of protocol 2. Nothing is executed.
+
+    Only what RecBole's checkpoints use is rewritten; torch's reader refuses any operation left
+    that it does not know.
+
+    Raises:
+        pickle.UnpicklingError: if a global's name is not spelled out in front of it.
+    """
+    pieces: list[tuple[bytes, str | None]] = []  # an operation; the text it pushes, if it does
+    texts: dict[int, str] = {}  # texts are repeated instead of memoized
+    memoized = 0
+    operations = list(pickletools.genops(stream))
+    ends = [start for _, _, start in operations[1:]] + [len(stream)]
+    for (operation, argument, start), end in zip(operations, ends, strict=True):
+        match operation.name:
+            case "PROTO":
+                pieces.append((pickle.PROTO + b"\x02", None))
+            case "FRAME":
+                pass
+            case "BINUNICODE" | "SHORT_BINUNICODE":
+                pieces.append((_push(argument), argument))
+            case "MEMOIZE" | "BINPUT" | "LONG_BINPUT":
+                index = memoized if operation.name == "MEMOIZE" else argument
+                memoized += 1
+                text = pieces[-1][1]
+                if text is None:
+                    pieces.append((pickle.LONG_BINPUT + pack("<I", index), None))
+                else:
+                    texts[index] = text
+            case "BINGET" | "LONG_BINGET" if argument in texts:
+                pieces.append((_push(texts[argument]), texts[argument]))
+            case "STACK_GLOBAL":
+                (_, module), (_, name) = pieces.pop(-2), pieces.pop()
+                if module is None or name is None or "\n" in module + name:
+                    raise pickle.UnpicklingError(f"unreadable name at byte {start}")
+                pieces.append((pickle.GLOBAL + f"{module}\n{name}\n".encode(), None))
+            case "BINBYTES" | "SHORT_BINBYTES":
+                encode = pickle.GLOBAL + b"_codecs\nencode\n"
+                arguments = _push(argument.decode("latin1")) + _push("latin1") + pickle.TUPLE2
+                pieces.append((encode + arguments + pickle.REDUCE, None))
+            case _:
+                pieces.append((stream[start:end], None))
+    return b"".join(piece for piece, _ in pieces)
+
+
+def _push(text: str) -> bytes:
+    encoded = text.encode("utf-8", "surrogatepass")
+    return pickle.BINUNICODE + pack("<I", len(encoded)) + encoded
