@@ -47,7 +47,7 @@ _FROM_1 = "[1, inf)"
 _RATIO = "(0, 1]"
 
 # Table 3 of the paper: what each ablation changes. `apply_ablation` adds to -BiAln what depends on
-# the other settings; -IntKD leaves no intermediate for the student to start from.
+# the other settings; with -IntKD the student starts from the teacher and learns from it directly.
 ABLATIONS: dict[str, dict[str, Any]] = {
     "none": {},
     "~EmbP": {"entry_pruning": "random"},
@@ -58,7 +58,6 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "-IntKD": {"use_intermediate": False},
     "-ImpD": {"weight_importance": 0.0, "score_importance": 0.0},
 }
-EVERY_RUN = 1000  # more pruning runs than any schedule has
 
 # fmt: off
 TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
@@ -75,6 +74,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("embedding_size", "int", _FROM_1, "length of an embedding", T + M + S),
     ("n_layers", "int", _FROM_0, "propagation layers", T + M + S),
     ("initial_embedding", "str", "xavier | teacher", "where the first embeddings come from", M + S),
+    ("teacher_scale", "str", "spread | none", "what a frozen model's scores are divided by", M + S),
     ("edge_weights", "str", "learned | binary", "edge weights in propagation", S),
     ("rotation", "str", "none | pca | varimax", "of the embeddings, before entries go", S),
     ("augmentation", "str", "hops | same_side | none", "Eq. 7, the published code's, or none", M),
@@ -96,7 +96,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("embedding_kd_temperature", "float", _POSITIVE, "of Eq. 6", M + S),
     ("uniformity_weight", "float", _FROM_0, "lambda_3: weight of Eq. 9", S),
     ("uniformity_temperature", "float", _POSITIVE, "of Eq. 9", S),
-    ("uniformity_slack", "float", _FROM_0, "delta of Eq. 10", S),
+    ("uniformity_slack", "int", _FROM_0, "delta of Eq. 10", S),
     ("contrast_nodes", "int", _FROM_1, "nodes a side in Eq. 6 and 9, drawn from the batch", M + S),
     ("reg_weight", "float", _FROM_0, "lambda_4: weight decay on the batch's embeddings", T + M + S),
 
@@ -114,6 +114,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("epochs", "int", _FROM_1, "epochs at most (LightGNN: in each pruning run)", ANY),
     ("stopping_step", "int", _FROM_0, "validations without a new best before stopping", ANY),
     ("train_batch_size", "int", _FROM_1, "interactions a batch", ANY),
+    ("eval_step", "int", _FROM_1, "epochs from one validation to the next", ANY),
 
     ("metrics", "strs", "", "what is measured", ANY),
     ("topk", "ints", _FROM_1, "the lengths of list it is measured at", ANY),
@@ -123,6 +124,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("eval_mask", "str", "train+valid | train", "what a test ranking leaves out", ANY),
     ("seed", "int", "[0, 4294967295]", "of every random number", ANY),
     ("show_progress", "bool", "", "progress bars", ANY),
+    ("checkpoint_dir", "str", "", "folder of checkpoints, run folders and records", ANY),
 ))
 # fmt: on
 
@@ -310,7 +312,7 @@ def apply_ablation(settings: dict[str, Any], intermediate: dict[str, Any]) -> No
     settings.update(changes)
     if name == "-BiAln":
         settings["interaction_weight"] = settings.get("interaction_weight") or 1.0
-        settings["interaction_runs"] = EVERY_RUN
+        settings["interaction_runs"] = defaults_of(STUDENT)["interaction_runs"]
         stage = {**(settings.get("intermediate_settings") or {}), **changes}
         weight = {**intermediate, **stage}.get("interaction_weight")
         settings["intermediate_settings"] = {**stage, "interaction_weight": weight or 1.0}
