@@ -1,6 +1,11 @@
-"""What a run was given, checked before anything else is done with it."""
+"""What a run was given, checked before anything else is done with it.
+
+`check_settings` looks at every setting by itself, `check_run` at what the stages of a run make of
+one another's.
+"""
 
 import inspect
+import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -23,6 +28,13 @@ from recbole_lightgnn.settings import (
     table_of,
 )
 
+# What RecBole's trainers can do and ours does not.
+_NOT_OURS = {
+    "enable_amp": "does not use mixed precision",
+    "enable_scaler": "does not use mixed precision",
+    "log_wandb": "writes TensorBoard logs and a JSON record",
+}
+
 # Real keys that RecBole reads, though no yaml or list of its own names them.
 _RECBOLE_UNLISTED = {
     "model",
@@ -37,7 +49,7 @@ _RECBOLE_UNLISTED = {
 
 
 def check_settings(config: Any) -> None:
-    """Check what a run was given, before anything else is done with it.
+    """Check each setting of a ``Config`` by itself.
 
     Settings that the user gave must be known to RecBole or to us; those in our table must be of
     their type and in their range, the ones of earlier stages too. (Of the process's own command
@@ -54,6 +66,7 @@ def check_settings(config: Any) -> None:
     _check_known(given, config.model, config.model_class, set(config.internal_config_dict))
     _check_values(settings, config.model)
     _check_metrics(settings)
+    _check_mask(settings)
     if config.model == STUDENT:
         must_be_one_of("recipe", settings["recipe"], recipes())
     if settings.get("teacher") is not None and config.model in (STUDENT, INTERMEDIATE):
@@ -65,6 +78,9 @@ def check_settings(config: Any) -> None:
 def _check_stage(settings: Mapping[str, Any], stage: str, model: str) -> None:
     key = f"{stage}_settings"
     own = settings.get(key) or {}
+    for earlier in ("teacher", "teacher_settings", "teacher_checkpoint", "intermediate_checkpoint"):
+        if earlier in own:
+            raise InputError(f"{key} must not name {earlier}: give --{earlier} at the top level")
     model_class = _recommender(stage, model)
     if model in our_models():
         internal = set(defaults_of(model))
@@ -72,8 +88,6 @@ def _check_stage(settings: Mapping[str, Any], stage: str, model: str) -> None:
         internal = set(recbole_yaml(f"model/{model}"))
     _check_known(own, model, model_class, internal, prefix=f"{key}.")
     _check_values(own, model, prefix=f"{key}.")
-    if "teacher" in own:
-        _check_stage({**defaults_of(model), **own}, "teacher", own["teacher"])
 
 
 def _recommender(key: str, model: str) -> type:
@@ -124,24 +138,56 @@ def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> 
     for key, row in table_of(model).items():
         if key in settings:
             check_value(row, settings[key], prefix)
+    if model not in our_models():
+        return
+    for key, reason in _NOT_OURS.items():
+        if settings.get(key):
+            raise InputError(
+                f"{prefix}{key} must be False for {model}, got {settings[key]!r}: LightGNN's "
+                f"trainer {reason}"
+            )
+    if "train_neg_sample_args" in settings:
+        sampling = settings["train_neg_sample_args"]
+        kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling
+        if str(kind).lower() == "none":
+            raise InputError(
+                f"{prefix}train_neg_sample_args must name a distribution, uniform or popularity, "
+                f"got {sampling!r}: {model} samples items; leave the setting out"
+            )
 
 
 def _check_metrics(settings: Mapping[str, Any]) -> None:
-    from recbole.evaluator import metrics_dict
+    from recbole.evaluator import metric_types, metrics_dict
+    from recbole.utils import EvaluatorType
 
     metrics, topk = settings["metrics"], settings["topk"]
     metrics = [metrics] if isinstance(metrics, str) else metrics
     topk = [topk] if isinstance(topk, int) else topk
     names = sorted(cls.__name__ for cls in metrics_dict.values())
+    measured = []
     for metric in metrics:
         if metric.lower() not in metrics_dict:
             must_be_one_of("metrics", metric, names)
-    name, _, k = settings["valid_metric"].partition("@")
-    measured = {metric.lower() for metric in metrics}
-    if name.lower() not in measured or (k and k not in {str(k) for k in topk}):
+        # RecBole's GAUC is a ranking metric of the whole list.
+        ranks = metric_types[metric.lower()] == EvaluatorType.RANKING and metric.lower() != "gauc"
+        measured += [f"{metric}@{k}" for k in topk] if ranks else [metric]
+    chosen = settings["valid_metric"]
+    if chosen.lower() not in map(str.lower, measured):
         raise InputError(
-            f"valid_metric must be one of the metrics ({', '.join(metrics)}) at one of topk "
-            f"({', '.join(map(str, topk))}), got {settings['valid_metric']!r}"
+            f"valid_metric must be METRIC@K with K one of topk, that is one of "
+            f"{', '.join(measured)}, got {chosen!r}{did_you_mean(chosen, measured)}"
+        )
+
+
+def _check_mask(settings: Mapping[str, Any]) -> None:
+    ranking = settings["eval_args"]
+    mode = ranking.get("mode", "full") if isinstance(ranking, dict) else "full"
+    if isinstance(mode, dict):  # RecBole takes the other split's where one is not given
+        mode = mode.get("test", mode.get("valid", "full"))
+    if settings.get("eval_mask") == "train" and mode != "full":
+        raise InputError(
+            f"eval_mask `train` needs a full ranking, got eval_args mode {mode!r}, where nothing "
+            "is left out: set eval_mask to `train+valid`, or eval_args mode to `full`"
         )
 
 
@@ -162,3 +208,122 @@ def _keys_read_by(model_class: type) -> frozenset[str]:
         if cls.__module__.startswith(("recbole.model", "recbole_lightgnn.")):
             keys.update(re.findall(r"config\[[\"'](\w+)[\"']\]", inspect.getsource(cls)))
     return frozenset(keys)
+
+
+# --- the settings of a run's stages, beside one another -----------------------------------------
+
+
+def check_run(config: Any) -> None:
+    """Check that the stages of a run can learn, and from one another, and leave what they learn.
+
+    Args:
+        config: the ``Config`` of a run, not of a stage in one; `check_settings` has passed it.
+
+    Raises:
+        InputError: if a stage would have no loss, or a model to learn from of a wrong width; if a
+            setting would be ignored; or if ``checkpoint_dir`` cannot be written to.
+    """
+    settings = config.final_config_dict
+    _check_folder("checkpoint_dir", Path(settings["checkpoint_dir"]))
+    if config.model == INTERMEDIATE:
+        _check_learner(settings, "", "teacher", _teacher_widths(settings))
+    if config.model != STUDENT:
+        return
+    _check_ignored(settings)
+    if not settings["use_intermediate"]:
+        _check_learner(settings, "", "teacher", _teacher_widths(settings))
+    elif settings["intermediate_checkpoint"]:
+        _check_learner(settings, "", "intermediate", (None, None))
+    else:
+        stage = {**defaults_of(INTERMEDIATE), **(settings["intermediate_settings"] or {})}
+        width = stage["embedding_size"]
+        _check_learner(stage, "intermediate_settings.", "teacher", _teacher_widths(settings))
+        _check_learner(settings, "", "intermediate", (width, width))
+
+
+def _check_ignored(settings: Mapping[str, Any]) -> None:
+    """Refuse checkpoints of stages that the run does not come to."""
+    if not settings["intermediate_checkpoint"]:
+        return
+    if not settings["use_intermediate"]:
+        raise InputError(
+            "intermediate_checkpoint would not be used, as use_intermediate is False (or ablation "
+            "is -IntKD): leave one of them out"
+        )
+    if settings["teacher_checkpoint"]:
+        raise InputError(
+            "teacher_checkpoint would not be used, as intermediate_checkpoint is given and the "
+            "student learns from that alone: leave one of them out"
+        )
+
+
+def _teacher_widths(settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Widths of the teacher's initial and final embeddings; ``None`` where only a run can tell."""
+    model, own = settings["teacher"], settings["teacher_settings"] or {}
+    if settings["teacher_checkpoint"]:
+        return None, None
+    if model in our_models():
+        width = {**defaults_of(model), **own}["embedding_size"]
+        return width, width
+    width = {**recbole_yaml(f"model/{model}"), **own}.get("embedding_size")
+    source = inspect.getsource(_recommender("teacher", model))
+    tables = re.findall(r"self\.user_embedding = (?:torch\.)?(nn\.Embedding\()?", source)
+    known = isinstance(width, int) and tables and all(tables)
+    return (width if known else None), None  # RecBole's may put layers side by side
+
+
+def _check_learner(
+    own: Mapping[str, Any], prefix: str, source: str, widths: tuple[int | None, int | None]
+) -> None:
+    """Check a model that learns from another.
+
+    Args:
+        own: its settings.
+        prefix: put before their names in messages.
+        source: the stage that it learns from.
+        widths: of that one's initial and final embeddings, where known.
+    """
+    _check_objective(own, prefix)
+    (initial, final), width = widths, own["embedding_size"]
+    if own["initial_embedding"] == "teacher" and initial is not None and initial < width:
+        raise InputError(
+            f"{prefix}initial_embedding=teacher needs embeddings at least as wide as the model's "
+            f"own (got embedding_size {initial} of the {source}, own {width}): set "
+            f"{prefix}initial_embedding=xavier or {source}_settings.embedding_size={width}"
+        )
+    if own["embedding_kd_weight"] and final is not None and final != width:
+        raise InputError(
+            f"{prefix}embedding_kd_weight compares embeddings of one width (got embedding_size "
+            f"{final} of the {source}, own {width}): set {prefix}embedding_kd_weight=0 or "
+            f"{source}_settings.embedding_size={width}"
+        )
+
+
+def _check_objective(own: Mapping[str, Any], prefix: str) -> None:
+    """Refuse a model without a loss, or with one that ends before its last pruning run."""
+    lasting = ["prediction_kd_weight", "embedding_kd_weight", "uniformity_weight"]
+    lasting = [key for key in lasting if key in own]
+    if any(own[key] for key in lasting):
+        return
+    names = ", ".join(prefix + key for key in lasting)
+    if not own["interaction_weight"]:
+        raise InputError(
+            f"there is no loss to learn from, as {prefix}interaction_weight, {names} are all 0: "
+            "give one of them a positive weight"
+        )
+    runs, last = own.get("interaction_runs"), own.get("n_pruning_runs")
+    if runs is not None and last is not None and runs <= last:
+        raise InputError(
+            f"interaction_runs must be more than n_pruning_runs ({last}) where the interaction "
+            f"loss is the only one, got {runs}: raise it, or give one of {names} a positive weight"
+        )
+
+
+def _check_folder(key: str, folder: Path) -> None:
+    there = folder.absolute()
+    while not os.path.exists(there):
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{key} {folder} cannot be written to: {there} is no writable folder; name another"
+        )

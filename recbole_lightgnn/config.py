@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.checks import check_settings, recbole_yaml
+from recbole_lightgnn.checks import check_run, check_settings, recbole_yaml
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import (
     INTERMEDIATE,
@@ -31,6 +31,9 @@ from recbole_lightgnn.settings import (
 # In force while one of our own front doors (command line, quick_start, a stage) builds a Config:
 # then sys.argv is not read and our overall.yaml holds for RecBole's models too.
 _OUR_FRONT_DOOR: ContextVar[bool] = ContextVar("our_front_door", default=False)
+# In force while that Config is a part of a run (a stage, a checkpoint's): the run's own has the
+# settings of the other stages, and its check has seen to all of them.
+_PART_OF_A_RUN: ContextVar[bool] = ContextVar("part_of_a_run", default=False)
 
 
 def extend_recbole() -> None:
@@ -66,12 +69,13 @@ def build_config(
         settings: stronger than the files; values are taken as they are, never evaluated.
 
     Raises:
-        InputError: if a setting is unknown, of a wrong type or out of range.
+        InputError: if a setting is unknown, of a wrong type or out of range, or if the settings
+            do not go together.
     """
     from recbole.config import Config
 
     try:
-        with _front_door():
+        with _set(_OUR_FRONT_DOOR):
             return Config(model, dataset, [str(file) for file in config_files], dict(settings))
     except (ValueError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, InputError):
@@ -101,7 +105,9 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
         keys.discard("eval_batch_size")
     shared = {key: copy.deepcopy(config[key]) for key in sorted(keys)}
     shared["data_path"] = str(Path(config["data_path"]).parent)  # RecBole adds the dataset's name
-    stage = build_config(model, config["dataset"], (), {**shared, **copy.deepcopy(dict(overrides))})
+    settings = {**shared, **copy.deepcopy(dict(overrides))}
+    with _set(_PART_OF_A_RUN):
+        stage = build_config(model, config["dataset"], (), settings)
     stage["data_path"] = config["data_path"]
     return stage
 
@@ -112,7 +118,8 @@ def rebuild_config(meta: Mapping[str, Any]) -> Any:
     Args:
         meta: the second value of `recbole_lightgnn.trainer.checkpoint.load`.
     """
-    config = build_config(meta["model"], meta["dataset"], (), {})
+    with _set(_PART_OF_A_RUN):
+        config = build_config(meta["model"], meta["dataset"], (), {})
     for key, value in {**meta["shared_settings"], **meta["settings"]}.items():
         config[key] = value
     config["data_path"] = meta["data_path"]
@@ -130,12 +137,12 @@ def _shared(config: Any) -> set[str]:
 
 
 @contextmanager
-def _front_door() -> Iterator[None]:
-    token = _OUR_FRONT_DOOR.set(True)
+def _set(flag: ContextVar[bool]) -> Iterator[None]:
+    token = flag.set(True)
     try:
         yield
     finally:
-        _OUR_FRONT_DOOR.reset(token)
+        flag.reset(token)
 
 
 def _load_config_files(original: Any) -> Any:
@@ -190,11 +197,16 @@ def _update_internal_config_dict(original: Any) -> Any:
 def _load_internal_config_dict(original: Any) -> Any:
     def load(self: Any, model: str, model_class: type, dataset: str) -> None:
         original(self, model, model_class, dataset)
-        ours = properties_dir() / "dataset" / f"{dataset}.yaml"
-        if ours.is_file():
-            self.internal_config_dict.update(read_yaml(ours))
+        given = {**self.internal_config_dict, **self.external_config_dict}
+        whole, parts = _dataset_files(Path(given["data_path"]), dataset)
+        file = properties_dir() / "dataset" / f"{dataset}.yaml"
+        ours = read_yaml(file) if file.is_file() else {}
+        # One file where ours has three is another dataset of the name, such as RecBole's gowalla.
+        if parts or not whole or "benchmark_filename" not in ours:
+            self.internal_config_dict.update(ours)
         settings = {**self.internal_config_dict, **self.external_config_dict}
-        if settings.get("benchmark_filename") is None and _is_presplit(settings, dataset):
+        if settings.get("benchmark_filename") is None and parts and not whole:
+            # Nothing to ask the user about.
             self.internal_config_dict["benchmark_filename"] = ["train", "valid", "test"]
 
     return load
@@ -209,6 +221,8 @@ def _get_final_config_dict(self: Any) -> dict[str, Any]:
         apply_ablation(final, defaults_of(INTERMEDIATE))
     if ours or _OUR_FRONT_DOOR.get():
         check_settings(self)
+        if not _PART_OF_A_RUN.get():
+            check_run(self)
     return final
 
 
@@ -235,11 +249,17 @@ def _scores_whole_lists(model_class: type) -> bool:
 def _recipe(given: Mapping[str, Any]) -> dict[str, Any]:
     name = given.get("recipe", "default")
     must_be_one_of("recipe", name, recipes())
-    return {} if name == "default" else read_yaml(properties_dir() / "recipe" / f"{name}.yaml")
+    if name == "default":
+        return {}
+    recipe = read_yaml(properties_dir() / "recipe" / f"{name}.yaml")
+    teacher = {**defaults_of(STUDENT), **recipe}["teacher"]
+    if given.get("teacher", teacher) != teacher:
+        recipe.pop("teacher_settings", None)  # they are that teacher's, and may mean nothing here
+    return recipe
 
 
-def _is_presplit(settings: Mapping[str, Any], dataset: str) -> bool:
-    """Whether the dataset is in three files and not in one: nothing to ask the user about."""
-    folder = Path(settings["data_path"]) / dataset
+def _dataset_files(data_path: Path, dataset: str) -> tuple[bool, bool]:
+    """Whether the dataset is there in one file, and whether in three."""
+    folder = data_path / dataset
     parts = [folder / f"{dataset}.{part}.inter" for part in ("train", "valid", "test")]
-    return all(p.is_file() for p in parts) and not (folder / f"{dataset}.inter").exists()
+    return (folder / f"{dataset}.inter").is_file(), all(part.is_file() for part in parts)
