@@ -1,6 +1,7 @@
-"""Runs LightGNN on the planted world and, at a given moment, kills itself with SIGKILL.
+"""Runs one of our models on the planted world and, at a given moment, kills itself with SIGKILL.
 
-Usage: killed_run.py MOMENT RECORD [resume], in a folder with the dataset. MOMENT is ``never``,
+Usage: killed_run.py MODEL MOMENT RECORD [resume], in a folder with the dataset. What is random in
+training is switched on, so that a lost random state shows. MOMENT is ``never``,
 ``step:N`` (in the N-th training step of the process) or ``write:FILE:N:WHEN`` (at the N-th time
 that FILE is written; WHEN is ``half``, with half of the new file on disk, ``before`` it takes the
 old one's place, or ``after``).
@@ -16,6 +17,24 @@ from planted import QUICK
 from recbole_lightgnn import files
 from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.trainer.training import Training
+
+# Sampled items, drawn pairs, drawn nodes, and masks drawn at random.
+DRAWN = {"interaction_loss": "bpr", "interaction_weight": 1.0, "prediction_kd": "pairwise"}
+DRAWN |= {"embedding_kd_weight": 0.1, "contrast_nodes": 20}
+TEACHER = QUICK["teacher_settings"] | {"interaction_loss": "bpr"}
+INTERMEDIATE = QUICK["intermediate_settings"] | DRAWN
+SHARED = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric", "train_batch_size")}
+SETTINGS = {
+    "LightGNNTeacher": SHARED | TEACHER,
+    "LightGNNIntermediate": SHARED | INTERMEDIATE | {"teacher_settings": TEACHER},
+    "LightGNN": {
+        **QUICK,
+        **DRAWN,
+        **{"entry_pruning": "random", "edge_pruning": "random", "uniformity_weight": 0.01},
+        "teacher_settings": TEACHER,
+        "intermediate_settings": INTERMEDIATE,
+    },
+}
 
 
 def die() -> None:
@@ -68,11 +87,11 @@ def _die_at_write(name: str, number: int, when: str) -> None:
 
 
 if __name__ == "__main__":
-    arrange(sys.argv[1])
+    arrange(sys.argv[2])
     run(
-        "LightGNN",
+        sys.argv[1],
         "planted",
-        settings=QUICK,
-        result_file=sys.argv[2],
+        settings=SETTINGS[sys.argv[1]],
+        result_file=sys.argv[3],
         resume=True if "resume" in sys.argv else None,
     )

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,61 +16,77 @@ from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.trainer import checkpoint
 
 SCRIPT = Path(__file__).parent / "killed_run.py"
-FINAL = "student-02.safetensors"
+FINAL = {
+    "LightGNNTeacher": "teacher",
+    "LightGNNIntermediate": "intermediate",
+    "LightGNN": "student-02",
+}
 
 
-def start(folder: Path, moment: str, *rest: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-W", "ignore", str(SCRIPT), moment, "record.json", *rest]
+def start(folder: Path, model: str, moment: str, *rest: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-W", "ignore", str(SCRIPT), model, moment, "record.json", *rest]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
 
 
-def outcome(folder: Path) -> tuple[list, dict, dict]:
+def outcome(folder: Path, model: str) -> tuple[list, dict, dict]:
     """Metrics of every row, and the final checkpoint."""
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     timeless = ("seconds", "peak_memory_mb")
     rows = [{k: v for k, v in row.items() if k not in timeless} for row in record["rows"]]
-    (path,) = (folder / "saved").glob(f"LightGNN-planted-*/{FINAL}")
+    (path,) = (folder / "saved").glob(f"{model}-planted-*/{FINAL[model]}.safetensors")
     tensors, meta = checkpoint.load(path)
     return rows, tensors, meta
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    write_planted(folder / "dataset")
-    done = start(folder, "never")
-    assert done.returncode == 0, done.stderr.decode()
-    return outcome(folder)
+    """What each model comes to if nothing happens to it."""
+
+    @cache
+    def run_through(model):
+        folder = tmp_path_factory.mktemp(model)
+        write_planted(folder / "dataset")
+        done = start(folder, model, "never")
+        assert done.returncode == 0, done.stderr.decode()
+        return outcome(folder, model)
+
+    return run_through
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "moments",
+    ("model", "moments"),
     [
-        ("step:7",),  # in the teacher's second epoch
-        ("write:progress.safetensors:4:half",),  # while the teacher's state is written
-        ("write:run.json:2:before",),  # the teacher done and not yet recorded
-        ("write:intermediate.safetensors:2:half",),
-        ("write:progress.safetensors:9:after",),  # in the intermediate's training
-        ("write:student-00.safetensors:1:after",),
-        ("write:student-01.safetensors:1:before",),
-        ("write:run.json:6:after",),  # between the last training and its test
+        ("LightGNN", ("step:7",)),  # in the teacher's second epoch
+        ("LightGNN", ("write:progress.safetensors:4:half",)),  # while the teacher's is written
+        ("LightGNN", ("write:run.json:2:before",)),  # the teacher done and not yet recorded
+        ("LightGNN", ("write:intermediate.safetensors:1:half",)),
+        ("LightGNN", ("write:progress.safetensors:9:after",)),  # in the intermediate's training
+        ("LightGNN", ("write:student-00.safetensors:1:after",)),
+        ("LightGNN", ("write:run.json:4:after",)),  # before the first pruning
+        ("LightGNN", ("write:student-01.safetensors:1:before",)),
+        ("LightGNN", ("write:run.json:6:after",)),  # between the last training and its test
         # and a run that dies again and again:
-        ("step:11", "write:progress.safetensors:2:half", "step:9", "write:run.json:1:after"),
+        (
+            "LightGNN",
+            ("step:11", "write:progress.safetensors:2:half", "step:9", "write:run.json:1:after"),
+        ),
+        ("LightGNNTeacher", ("step:7",)),
+        ("LightGNNIntermediate", ("write:run.json:2:after",)),  # between teacher and intermediate
     ],
     ids=str,
 )
-def test_killed_and_resumed(moments, undisturbed, tmp_path):
+def test_killed_and_resumed(model, moments, undisturbed, tmp_path):
     write_planted(tmp_path / "dataset")
     for number, moment in enumerate(moments):
-        killed = start(tmp_path, moment, *["resume"] * bool(number))
+        killed = start(tmp_path, model, moment, *["resume"] * bool(number))
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    resumed = start(tmp_path, "never", "resume")
+    resumed = start(tmp_path, model, "never", "resume")
     assert resumed.returncode == 0, resumed.stderr.decode()
 
-    rows, tensors, meta = outcome(tmp_path)
-    expected_rows, expected_tensors, expected_meta = undisturbed
+    rows, tensors, meta = outcome(tmp_path, model)
+    expected_rows, expected_tensors, expected_meta = undisturbed(model)
     assert rows == expected_rows
     assert meta == expected_meta
     assert tensors.keys() == expected_tensors.keys()
