@@ -188,12 +188,40 @@ def test_an_embedding_term_is_refused_where_the_teacher_has_no_embeddings():
         )
 
 
+def final(record):
+    """Masks of the final student, and what its last epoch's loss was made of."""
+    model, _ = rebuilt(record)
+    masks = [table.entry_mask for table in (model.user_embedding, model.item_embedding)]
+    return torch.cat(masks), model.edge_mask, model
+
+
 @pytest.mark.parametrize("ablation", sorted(ABLATIONS))
-def test_every_ablation_is_one_setting(ablation):
-    record = quick(ablation=ablation, n_pruning_runs=1, epochs=1)
+def test_every_ablation_is_one_setting_and_does_what_it_says(ablation, caplog):
+    """Beside the whole method, from the same teacher: what must differ, and what must not."""
+    caplog.set_level("INFO")
+    common = {"n_pruning_runs": 1, "epochs": 1, "score_importance": 5.0, "rotation": "none"}
+    whole = quick(**common)
+    caplog.clear()
+    path = str(run_dir(whole) / "teacher.safetensors")
+    record = quick(ablation=ablation, **common, teacher_checkpoint=path)
     assert record["settings"]["ablation"] == ablation
     assert ("intermediate" in stages(record)) == (ablation != "-IntKD")
     assert record["rows"][-1]["entries"] == round(0.8 * ENTRIES)
+    assert record["rows"][-1]["interactions"] == whole["rows"][-1]["interactions"]
+
+    entries, edges, model = final(record)
+    whole_entries, whole_edges, whole_model = final(whole)
+    # Until the first pruning these differ in nothing but the masks to come.
+    same_start = ablation in ("none", "~EmbP", "~EdgeP", "~BothP", "-ImpD")
+    assert (record["rows"][-2]["valid"] == whole["rows"][-2]["valid"]) == same_start
+    if same_start:
+        assert entries.equal(whole_entries) == (ablation not in ("~EmbP", "~BothP"))
+        assert edges.equal(whole_edges) == (ablation in ("none", "~EmbP"))
+    assert model.binary_edges == (ablation == "BnEdge")
+    assert not whole_model.binary_edges
+    last = [message for message in caplog.messages if "student 1/1 epoch 1" in message][-1]
+    assert ("prediction_kd" in last) == (ablation != "-BiAln")
+    assert ("interaction" in last) == (ablation == "-BiAln")
 
 
 def test_the_papers_recipe_uses_all_of_equation_11(caplog):
