@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 
 from recbole_lightgnn import __version__
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.files import plain, write_json
 from recbole_lightgnn.settings import (
     Setting,
     defaults_of,
@@ -248,6 +247,7 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
+    from recbole_lightgnn.files import plain, write_json
     from recbole_lightgnn.report.results import check_writable, environment
 
     if options.json is not None:
