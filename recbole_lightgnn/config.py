@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.checks import check_run, check_settings, recbole_yaml
+from recbole_lightgnn.checks import check_run, check_settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import (
     INTERMEDIATE,
@@ -100,7 +100,9 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
     """
     from recbole.utils import get_model
 
-    keys = _shared(config) & set(config.final_config_dict)
+    from recbole_lightgnn.trainer.run_folder import shared_keys
+
+    keys = shared_keys(config) & set(config.final_config_dict)
     if not _scores_whole_lists(get_model(model)):
         keys.discard("eval_batch_size")
     shared = {key: copy.deepcopy(config[key]) for key in sorted(keys)}
@@ -124,13 +126,6 @@ def rebuild_config(meta: Mapping[str, Any]) -> Any:
         config[key] = value
     config["data_path"] = meta["data_path"]
     return config
-
-
-def _shared(config: Any) -> set[str]:
-    groups = ("General", "Evaluation", "Dataset")
-    listed = {key for group in groups for key in config.parameters[group]}
-    unlisted = {"eval_mask", "worker", "shuffle", "wandb_project", "encoding", "tail_ratio"}
-    return listed | unlisted | set(recbole_yaml("dataset/sample"))
 
 
 # --- RecBole's Config, method by method -----------------------------------------------------
