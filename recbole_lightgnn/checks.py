@@ -5,7 +5,6 @@ one another's.
 """
 
 import inspect
-import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.files import check_folder
 from recbole_lightgnn.settings import (
     INTERMEDIATE,
     STUDENT,
@@ -70,17 +70,23 @@ def check_settings(config: Any) -> None:
     if config.model == STUDENT:
         must_be_one_of("recipe", settings["recipe"], recipes())
     if settings.get("teacher") is not None and config.model in (STUDENT, INTERMEDIATE):
-        _check_stage(settings, "teacher", settings["teacher"])
+        _check_stage(config, "teacher", settings["teacher"])
     if config.model == STUDENT:
-        _check_stage(settings, "intermediate", INTERMEDIATE)
+        _check_stage(config, "intermediate", INTERMEDIATE)
 
 
-def _check_stage(settings: Mapping[str, Any], stage: str, model: str) -> None:
+def _check_stage(config: Any, stage: str, model: str) -> None:
+    from recbole_lightgnn.trainer.run_folder import shared_keys
+
     key = f"{stage}_settings"
-    own = settings.get(key) or {}
-    for earlier in ("teacher", "teacher_settings", "teacher_checkpoint", "intermediate_checkpoint"):
-        if earlier in own:
-            raise InputError(f"{key} must not name {earlier}: give --{earlier} at the top level")
+    own = config.final_config_dict.get(key) or {}
+    of_the_run = {"teacher", "teacher_settings", "teacher_checkpoint", "intermediate_checkpoint"}
+    # A batch of users is a matter of memory, not of results; _check_values speaks of wandb.
+    of_the_run |= shared_keys(config) - {"eval_batch_size", "log_wandb"}
+    for name in sorted(of_the_run & own.keys()):
+        raise InputError(
+            f"{key}.{name} is not a stage's own setting: give --{name} at the top level"
+        )
     model_class = _recommender(stage, model)
     if model in our_models():
         internal = set(defaults_of(model))
@@ -224,7 +230,8 @@ def check_run(config: Any) -> None:
             setting would be ignored; or if ``checkpoint_dir`` cannot be written to.
     """
     settings = config.final_config_dict
-    _check_folder("checkpoint_dir", Path(settings["checkpoint_dir"]))
+    folder = Path(settings["checkpoint_dir"])
+    check_folder("checkpoint_dir", folder, folder)
     if config.model == INTERMEDIATE:
         _check_learner(settings, "", "teacher", _teacher_widths(settings))
     if config.model != STUDENT:
@@ -316,14 +323,4 @@ def _check_objective(own: Mapping[str, Any], prefix: str) -> None:
         raise InputError(
             f"interaction_runs must be more than n_pruning_runs ({last}) where the interaction "
             f"loss is the only one, got {runs}: raise it, or give one of {names} a positive weight"
-        )
-
-
-def _check_folder(key: str, folder: Path) -> None:
-    there = folder.absolute()
-    while not os.path.exists(there):
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(
-            f"{key} {folder} cannot be written to: {there} is no writable folder; name another"
         )

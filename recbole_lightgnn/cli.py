@@ -247,8 +247,8 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from recbole_lightgnn.files import plain, write_json
-    from recbole_lightgnn.report.results import check_writable, environment
+    from recbole_lightgnn.files import check_writable, plain, write_json
+    from recbole_lightgnn.report.results import environment
 
     if options.json is not None:
         check_writable("--json", options.json)

@@ -10,7 +10,7 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import during_import
 
 
 @cache
@@ -335,6 +336,29 @@ def _replace(owner: Any, name: str, new: Callable[..., Any]) -> None:
     setattr(owner, name, functools.wraps(getattr(owner, name))(new))
 
 
+def mend_anomaly_detection() -> bool:
+    """RecBole 1.2.1: importing its SINE turns autograd's anomaly detection on for the process.
+
+    ``get_model`` of any sequential model imports it too. Whatever is trained afterwards is slow,
+    and what has sparse products stops: ``NotImplementedError: Could not run 'aten::any.all_out'
+    with arguments from the 'SparseCsrCPU' backend``. The detection stays here as it was.
+    """
+    module = "recbole.model.sequential_recommender.sine"
+    if module in sys.modules:
+        import torch
+
+        torch.autograd.set_detect_anomaly(False)
+    during_import(module, _anomaly_detection_as_it_is)
+    return True
+
+
+def _anomaly_detection_as_it_is() -> AbstractContextManager[Any]:
+    import torch
+
+    check_nan = torch.is_anomaly_check_nan_enabled()
+    return torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled(), check_nan)
+
+
 MENDS: tuple[Callable[[], bool], ...] = (
     mend_ray_import,
     mend_unknown_model_name,
@@ -346,4 +370,5 @@ MENDS: tuple[Callable[[], bool], ...] = (
     mend_sequence_lengths,
     mend_data_metrics,
     mend_download,
+    mend_anomaly_detection,
 )

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lightgnn.errors import InputError
+
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -40,6 +42,35 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def check_writable(what: str, path: Path) -> None:
+    """Raise InputError unless a file can be written there; to be asked before the work, not after.
+
+    Args:
+        what: the setting or option that named the file.
+        path: the file; its folder need not exist yet.
+    """
+    if path.is_dir():
+        raise InputError(f"{what} {path} is a folder; name a file in it")
+    check_folder(what, path, path.parent)
+
+
+def check_folder(what: str, path: Path, folder: Path) -> None:
+    """Raise InputError unless files can be made in ``folder``, which need not exist yet.
+
+    Args:
+        what: the setting or option that named ``path``.
+        path: what it named, for the message.
+        folder: where a file would be made.
+    """
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{what} {path} cannot be written: {there} is no writable folder; name another"
+        )
 
 
 def plain(value: Any, *, text: Callable[[str], str] = str) -> Any:

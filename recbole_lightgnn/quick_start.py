@@ -15,10 +15,9 @@ from recbole.utils.enum_type import FeatureType
 
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.files import write_json
+from recbole_lightgnn.files import check_writable, write_json
 from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.report.results import (
-    check_writable,
     dataset_fingerprint,
     environment,
     make_record,

@@ -2,12 +2,14 @@
 
 RecBole looks a model up as ``recbole.model.general_recommender.<lowercase name>`` and its trainer
 as ``recbole.trainer.<Name>Trainer``. `install` puts a finder on ``sys.meta_path`` that serves the
-former and says when RecBole is imported; `offer_trainers` then sees to the latter.
+former and says when RecBole is imported; `offer_trainers` then sees to the latter. The same finder
+is how a module of RecBole's is watched while it is imported (`during_import`).
 """
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -23,6 +25,7 @@ MODELS = {
 }
 TRAINERS = {f"{name}Trainer": "recbole_lightgnn.trainer.staged:StagedTrainer" for name in MODELS}
 
+_CONTEXTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {}
 _GENERAL = "recbole.model.general_recommender"
 _MODULES = {f"{_GENERAL}.{name.lower()}": path.split(":")[0] for name, path in MODELS.items()}
 
@@ -33,9 +36,22 @@ def install(ready: Callable[[], None]) -> None:
     Args:
         ready: called once RecBole's top package has been imported, and at once if it is already.
     """
-    sys.meta_path.insert(0, _Finder(ready))
+
+    @contextmanager
+    def then_ready() -> Iterator[None]:
+        yield
+        ready()
+
+    sys.meta_path.insert(0, _Finder())
     if "recbole" in sys.modules:
         ready()
+    else:
+        during_import("recbole", then_ready)
+
+
+def during_import(module: str, context: Callable[[], AbstractContextManager[Any]]) -> None:
+    """Execute a module, when it is imported, within ``context()``."""
+    _CONTEXTS[module] = context
 
 
 def offer_trainers() -> None:
@@ -71,34 +87,31 @@ def _trainer(name: str) -> Any:
 
 
 class _Finder(MetaPathFinder):
-    def __init__(self, ready: Callable[[], None]) -> None:
-        self.ready = ready
-
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname in _MODULES:
             return spec_from_loader(fullname, _Alias(_MODULES[fullname]))
-        if fullname != "recbole":
+        if fullname not in _CONTEXTS:
             return None
         for finder in sys.meta_path:
             if finder is not self and (spec := finder.find_spec(fullname, path, target)):
-                _after_import(spec, self.ready)
+                _execute_within(spec, _CONTEXTS[fullname])
                 return spec
         return None
 
 
-def _after_import(spec: ModuleSpec, then: Callable[[], None]) -> None:
-    """Call ``then`` when the module of ``spec`` has been executed.
+def _execute_within(spec: ModuleSpec, context: Callable[[], AbstractContextManager[Any]]) -> None:
+    """Let the module of ``spec`` be executed within ``context()``.
 
     The loader stays the one it was, so that resources, source and tracebacks are found as before.
     """
     loader: Any = spec.loader
     execute = loader.exec_module
 
-    def execute_and_call(module: ModuleType) -> None:
-        execute(module)
-        then()
+    def execute_within(module: ModuleType) -> None:
+        with context():
+            execute(module)
 
-    loader.exec_module = execute_and_call
+    loader.exec_module = execute_within
 
 
 class _Alias(Loader):

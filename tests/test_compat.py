@@ -135,6 +135,32 @@ def test_a_misspelt_model_is_not_a_missing_lightgbm():
             original(get_model)("LightGCNN")
 
 
+SEQUENTIAL = """
+import torch
+{setting}
+from recbole.utils import get_model
+get_model("SASRec")
+print(torch.is_anomaly_enabled())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("preamble", "setting", "expected"),
+    [
+        ("import recbole_lightgnn", "", "False"),
+        ("import recbole_lightgnn", "torch.autograd.set_detect_anomaly(True)", "True"),
+        (WITHOUT.format(name="mend_anomaly_detection"), "", "True"),
+    ],
+)
+def test_a_sequential_model_leaves_anomaly_detection_alone(preamble, setting, expected):
+    code = preamble + "\n" + SEQUENTIAL.format(setting=setting)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-1] == expected
+
+
 # --- numpy --------------------------------------------------------------------------------------
 
 

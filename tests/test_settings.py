@@ -221,7 +221,7 @@ def test_metrics_without_a_length_choose_by_their_names():
 
 def test_a_checkpoint_dir_is_writable_or_refused(tmp_path):
     blocked = write(tmp_path / "file", "") / "saved"
-    with pytest.raises(InputError, match=rf"checkpoint_dir {blocked} cannot be written to: "):
+    with pytest.raises(InputError, match=rf"checkpoint_dir {blocked} cannot be written: "):
         config_of(checkpoint_dir=str(blocked))
     config_of("BPR", checkpoint_dir=str(tmp_path / "new" / "saved"))
     assert not (tmp_path / "new").exists(), "asked, not made"
@@ -382,10 +382,21 @@ def test_a_stage_of_a_run_is_not_measured_by_the_teacher_it_does_not_have():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"intermediate_settings.teacher": "SGL"}, "must not name teacher: give --teacher at the"),
-        ({"intermediate_settings.teacher_settings": {}}, "must not name teacher_settings: give "),
-        ({"intermediate_settings.teacher_checkpoint": None}, "not name teacher_checkpoint: give "),
-        ({"teacher_settings.teacher_checkpoint": None}, "teacher_settings must not name teacher_"),
+        ({"intermediate_settings.teacher": "SGL"}, "_settings.teacher is not a stage's own"),
+        ({"intermediate_settings.teacher_settings": {}}, "teacher_settings is not a stage's own"),
+        (
+            {"intermediate_settings.teacher_checkpoint": None},
+            "teacher_checkpoint is not a stage's own",
+        ),
+        ({"teacher_settings.teacher_checkpoint": None}, "teacher_settings.teacher_checkpoint is"),
+        (
+            {"teacher_settings.seed": 3},
+            "teacher_settings.seed is not a stage's",
+        ),
+        (
+            {"intermediate_settings.topk": [5]},
+            "intermediate_settings.topk is not a stage",
+        ),
         (
             {"intermediate_checkpoint": __file__, "use_intermediate": False},
             "intermediate_checkpoint would not be used",

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import plain
 
 SCHEMA_VERSION = 1
@@ -93,22 +92,6 @@ def environment(*, threads: int, device: str) -> dict[str, Any]:
         "threads": threads,
         "device": device,
     }
-
-
-def check_writable(what: str, path: Path) -> None:
-    """Raise InputError unless a file can be written there; to be asked before the work, not after.
-
-    Args:
-        what: the setting or option that named the file.
-        path: the file; its folder need not exist yet.
-    """
-    if path.is_dir():
-        raise InputError(f"{what} {path} is a folder; name a file in it")
-    parent = path.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{what} {path} cannot be written: {parent} is no writable folder")
 
 
 def dataset_fingerprint(

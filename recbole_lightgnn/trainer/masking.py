@@ -44,6 +44,9 @@ def mask_in_force(config: Any) -> str:
     """
     from recbole.utils import ModelType
 
+    # Settings of RecBole's own models are not checked where RecBole's own functions run them.
+    if config["eval_mask"] not in (None, "train+valid", "train"):
+        raise InputError(f"eval_mask must be train+valid or train, got {config['eval_mask']!r}")
     wants_train = config["eval_mask"] == "train"
     full = config["eval_args"]["mode"]["test"] == "full"
     if full and not config["repeatable"] and config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
