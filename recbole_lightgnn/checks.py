@@ -65,6 +65,8 @@ def check_settings(config: Any) -> None:
     given = set(nested(config.file_config_dict)) | set(nested(config.variable_config_dict))
     _check_known(given, config.model, config.model_class, set(config.internal_config_dict))
     _check_values(settings, config.model)
+    if config.model in our_models():
+        _check_sampling(settings, config.model_class)
     _check_metrics(settings)
     _check_mask(settings)
     if config.model == STUDENT:
@@ -88,6 +90,7 @@ def _check_stage(config: Any, stage: str, model: str) -> None:
             f"{key}.{name} is not a stage's own setting: give --{name} at the top level"
         )
     model_class = _recommender(stage, model)
+    _check_sampling(own, model_class, prefix=f"{key}.")
     if model in our_models():
         internal = set(defaults_of(model))
     else:
@@ -152,14 +155,25 @@ def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> 
                 f"{prefix}{key} must be False for {model}, got {settings[key]!r}: LightGNN's "
                 f"trainer {reason}"
             )
-    if "train_neg_sample_args" in settings:
-        sampling = settings["train_neg_sample_args"]
-        kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling
-        if str(kind).lower() == "none":
-            raise InputError(
-                f"{prefix}train_neg_sample_args must name a distribution, uniform or popularity, "
-                f"got {sampling!r}: {model} samples items; leave the setting out"
-            )
+
+
+def _check_sampling(settings: Mapping[str, Any], model_class: type, prefix: str = "") -> None:
+    """A model that compares an interaction with a sampled item needs one.
+
+    What RecBole calls its input type does not tell: MultiVAE's is pairwise, and it samples none.
+    """
+    compares = "interaction[self.NEG_ITEM_ID]" in _source(model_class)
+    if "train_neg_sample_args" not in settings:
+        return
+    if not compares and model_class.__name__ not in our_models():
+        return
+    sampling = settings["train_neg_sample_args"]
+    kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling
+    if str(kind).lower() == "none":
+        raise InputError(
+            f"{prefix}train_neg_sample_args must name a distribution, uniform or popularity, "
+            f"got {sampling!r}: {model_class.__name__} samples items; leave the setting out"
+        )
 
 
 def _check_metrics(settings: Mapping[str, Any]) -> None:
@@ -209,11 +223,14 @@ def recbole_yaml(name: str) -> dict[str, Any]:
 @cache
 def _keys_read_by(model_class: type) -> frozenset[str]:
     """The keys a model's own source asks a config for; some are in no yaml."""
-    keys: set[str] = set()
-    for cls in model_class.__mro__:
-        if cls.__module__.startswith(("recbole.model", "recbole_lightgnn.")):
-            keys.update(re.findall(r"config\[[\"'](\w+)[\"']\]", inspect.getsource(cls)))
-    return frozenset(keys)
+    return frozenset(re.findall(r"config\[[\"'](\w+)[\"']\]", _source(model_class)))
+
+
+def _source(model_class: type) -> str:
+    """Source of a model and of the models it derives from."""
+    packages = ("recbole.model", "recbole_lightgnn.")
+    ours = [cls for cls in model_class.__mro__ if cls.__module__.startswith(packages)]
+    return "\n".join(inspect.getsource(cls) for cls in ours)
 
 
 # --- the settings of a run's stages, beside one another -----------------------------------------
@@ -265,7 +282,10 @@ def _check_ignored(settings: Mapping[str, Any]) -> None:
 
 
 def _teacher_widths(settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Widths of the teacher's initial and final embeddings; ``None`` where only a run can tell."""
+    """Widths of the teacher's initial and final embeddings.
+
+    ``None`` where only a run can tell, and 0 of the final ones where there are none.
+    """
     model, own = settings["teacher"], settings["teacher_settings"] or {}
     if settings["teacher_checkpoint"]:
         return None, None
@@ -273,10 +293,11 @@ def _teacher_widths(settings: Mapping[str, Any]) -> tuple[int | None, int | None
         width = {**defaults_of(model), **own}["embedding_size"]
         return width, width
     width = {**recbole_yaml(f"model/{model}"), **own}.get("embedding_size")
-    source = inspect.getsource(_recommender("teacher", model))
+    source = _source(_recommender("teacher", model))
     tables = re.findall(r"self\.user_embedding = (?:torch\.)?(nn\.Embedding\()?", source)
     known = isinstance(width, int) and tables and all(tables)
-    return (width if known else None), None  # RecBole's may put layers side by side
+    # RecBole's may put layers side by side; those that keep final embeddings name them so.
+    return (width if known else None), (None if "restore_user_e" in source else 0)
 
 
 def _check_learner(
@@ -297,6 +318,11 @@ def _check_learner(
             f"{prefix}initial_embedding=teacher needs embeddings at least as wide as the model's "
             f"own (got embedding_size {initial} of the {source}, own {width}): set "
             f"{prefix}initial_embedding=xavier or {source}_settings.embedding_size={width}"
+        )
+    if own["embedding_kd_weight"] and final == 0:
+        raise InputError(
+            f"{prefix}embedding_kd_weight needs final embeddings, and the {source} gives only "
+            f"scores: set {prefix}embedding_kd_weight=0 or choose a graph model as {source}"
         )
     if own["embedding_kd_weight"] and final is not None and final != width:
         raise InputError(

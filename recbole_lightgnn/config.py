@@ -121,8 +121,8 @@ def rebuild_config(meta: Mapping[str, Any]) -> Any:
         meta: the second value of `recbole_lightgnn.trainer.checkpoint.load`.
     """
     with _set(_PART_OF_A_RUN):
-        config = build_config(meta["model"], meta["dataset"], (), {})
-    for key, value in {**meta["shared_settings"], **meta["settings"]}.items():
+        config = build_config(meta["model"], meta["dataset"], (), meta["shared_settings"])
+    for key, value in meta["settings"].items():
         config[key] = value
     config["data_path"] = meta["data_path"]
     return config

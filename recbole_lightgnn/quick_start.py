@@ -24,7 +24,8 @@ from recbole_lightgnn.report.results import (
 )
 from recbole_lightgnn.settings import did_you_mean, our_models, read_yaml
 from recbole_lightgnn.trainer.masking import mask_in_force
-from recbole_lightgnn.trainer.rows import size_row
+from recbole_lightgnn.trainer.rows import epochs_of, size_row
+from recbole_lightgnn.trainer.training import nan_as_input_error
 
 _OF_THE_PAPER = ("yelp", "gowalla", "amazon")
 
@@ -154,26 +155,19 @@ def _train(
     try:
         if ours and resume:
             trainer.resume(None if resume is True else Path(resume))
-        valid = trainer.fit(train_data, valid_data, saved=True, show_progress=progress)[1]
+        with nan_as_input_error(config):
+            valid = trainer.fit(train_data, valid_data, saved=True, show_progress=progress)[1]
         if ours:
             return trainer.stage_rows(test_data)
         seconds = time.monotonic() - begun
         test = trainer.evaluate(test_data, load_best_model=True, show_progress=progress)
     except KeyboardInterrupt as stop:
         raise Interrupted(_run_dir(trainer)) from stop
-    except ValueError as error:
-        if "loss is nan" not in str(error):
-            raise
-        raise InputError(
-            f"the training loss of {config['model']} became NaN; lower learning_rate (now "
-            f"{config['learning_rate']})"
-        ) from error
-    epochs, name = len(trainer.train_loss_dict), config["model"]
+    name = config["model"]
     row = {
         **{"key": name, "stage": name, "run": None, "model": name},
         **size_row(trainer.model, train_data._dataset.inter_num),
-        "epochs": epochs,
-        "best_epoch": epochs - trainer.cur_step * trainer.eval_step,
+        **epochs_of(trainer),
         "seconds": seconds,
         "valid": valid,
         "test": test,

@@ -1,6 +1,7 @@
 """Runs one of our models on the planted world and, at a given moment, kills itself with SIGKILL.
 
-Usage: killed_run.py MODEL MOMENT RECORD [resume], in a folder with the dataset. What is random in
+Usage: killed_run.py CASE MOMENT RECORD [resume], in a folder with the dataset. CASE is one of our
+models, or ``LightGCN teaches`` for LightGNN from a teacher of RecBole's. What is random in
 training is switched on, so that a lost random state shows. MOMENT is ``never``,
 ``step:N`` (in the N-th training step of the process) or ``write:FILE:N:WHEN`` (at the N-th time
 that FILE is written; WHEN is ``half``, with half of the new file on disk, ``before`` it takes the
@@ -35,6 +36,8 @@ SETTINGS = {
         "intermediate_settings": INTERMEDIATE,
     },
 }
+OF_RECBOLE = {"teacher": "LightGCN", "teacher_settings": {"epochs": 2, "embedding_size": 16}}
+SETTINGS["LightGCN teaches"] = SETTINGS["LightGNN"] | OF_RECBOLE
 
 
 def die() -> None:
@@ -89,7 +92,7 @@ def _die_at_write(name: str, number: int, when: str) -> None:
 if __name__ == "__main__":
     arrange(sys.argv[2])
     run(
-        sys.argv[1],
+        "LightGNN" if "teaches" in sys.argv[1] else sys.argv[1],
         "planted",
         settings=SETTINGS[sys.argv[1]],
         result_file=sys.argv[3],

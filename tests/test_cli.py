@@ -233,7 +233,7 @@ def test_a_loss_that_is_not_a_number(capsys):
     make_dataset()
     arguments = ["-m", "BPR", "-d", "toy", "--learning_rate=1e30", "--epochs=50", *QUIET]
     line = bad(capsys, "run", *arguments)
-    assert "the training loss of BPR became NaN; lower learning_rate (now 1e+30)" in line
+    assert "the training loss of BPR became NaN: lower learning_rate (now 1e+30)" in line
 
 
 def test_train_masking_needs_a_full_ranking(capsys):

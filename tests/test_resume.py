@@ -20,6 +20,7 @@ FINAL = {
     "LightGNNTeacher": "teacher",
     "LightGNNIntermediate": "intermediate",
     "LightGNN": "student-02",
+    "LightGCN teaches": "student-02",
 }
 
 
@@ -34,7 +35,7 @@ def outcome(folder: Path, model: str) -> tuple[list, dict, dict]:
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     timeless = ("seconds", "peak_memory_mb")
     rows = [{k: v for k, v in row.items() if k not in timeless} for row in record["rows"]]
-    (path,) = (folder / "saved").glob(f"{model}-planted-*/{FINAL[model]}.safetensors")
+    (path,) = (folder / "saved").glob(f"LightGNN*-planted-*/{FINAL[model]}.safetensors")
     tensors, meta = checkpoint.load(path)
     return rows, tensors, meta
 
@@ -72,6 +73,7 @@ def undisturbed(tmp_path_factory):
             "LightGNN",
             ("step:11", "write:progress.safetensors:2:half", "step:9", "write:run.json:1:after"),
         ),
+        ("LightGCN teaches", ("write:student-00.safetensors:1:after",)),
         ("LightGNNTeacher", ("step:7",)),
         ("LightGNNIntermediate", ("write:run.json:2:after",)),  # between teacher and intermediate
     ],
@@ -116,6 +118,12 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, monkeypatch):
     changed = {**settings, "epochs": 2, "learning_rate": 0.1}
     with pytest.raises(InputError, match=r"other settings \(epochs, learning_rate\)"):
         run("LightGNN", "planted", settings=changed, resume=folder)
+    older = folder.with_name("LightGNN-planted-99999999")  # the newest by name
+    older.mkdir()
+    (older / "run.json").write_text('{"settings": {}, "rows": []}', encoding="utf-8")
+    assert run("LightGNN", "planted", settings=settings, resume=True)["resumed"]
+    with pytest.raises(InputError, match="is damaged or of an older version"):
+        run("LightGNN", "planted", settings=settings, resume=older)
     inter = tmp_path / "dataset" / "planted" / "planted.valid.inter"
     whole = inter.read_text(encoding="utf-8")
     inter.write_text(whole.rsplit("\n", 2)[0] + "\n", encoding="utf-8")
@@ -124,5 +132,5 @@ def test_what_cannot_be_resumed_is_refused(tmp_path, monkeypatch):
             run("LightGNN", "planted", settings=settings, resume=given)
     inter.write_text(whole, encoding="utf-8")
     (folder / "run.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match=r"run.json is damaged"):
+    with pytest.raises(InputError, match=r"run.json is damaged or"):
         run("LightGNN", "planted", settings=settings, resume=folder)

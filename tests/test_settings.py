@@ -254,11 +254,17 @@ def test_what_our_trainer_does_not_do_is_refused_for_our_models(settings, messag
 
 @pytest.mark.parametrize(
     "settings",
-    [{"enable_amp": True}, {"enable_scaler": True}, {"train_neg_sample_args": None}],
+    [{"enable_amp": True}, {"enable_scaler": True}],
 )
 def test_what_recboles_trainers_do_is_left_to_them(settings):
     config_of("SGL", **settings)
     assert config_of(teacher="SGL", teacher_settings=settings)["teacher_settings"] == settings
+
+
+def test_a_teacher_needs_sampled_items_only_if_it_compares_with_them():
+    config_of(teacher="MultiVAE", teacher_settings={"train_neg_sample_args": None})
+    with pytest.raises(InputError, match=r"^teacher_settings.train_neg_.*got None: SGL samples it"):
+        config_of(teacher="SGL", teacher_settings={"train_neg_sample_args": None})
 
 
 def test_other_ways_to_sample_are_left_alone():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from planted import N_ITEMS, N_USERS, QUICK, write_planted
-from recbole.utils import get_model
+from recbole.utils import get_model, get_trainer
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import run
@@ -152,6 +152,83 @@ def test_a_checkpoint_of_recbole_teaches(teacher, tmp_path):
         quick(dataset="other", **changes, teacher_checkpoint=path)
     with pytest.raises(InputError, match=f"holds a {teacher}, expected a BPR"):
         quick(teacher="BPR", teacher_settings={}, teacher_checkpoint=path)
+    (tmp_path / "dataset" / "planted").rename(tmp_path / "dataset" / "kept")
+    write_planted(tmp_path / "dataset", seed=3)
+    with pytest.raises(InputError, match=r"was trained on other interactions than planted has now"):
+        quick(**changes, teacher_checkpoint=path)
+
+
+def test_a_checkpoint_that_does_not_say_its_data_is_taken_with_a_warning(tmp_path, caplog):
+    """RecBole's own trainer leaves the file alone. What made its data is compared all the same."""
+    shared = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
+    run("LightGCN", "planted", settings={**shared, "epochs": 1, "embedding_size": 16})
+    (path,) = (tmp_path / "saved").glob("LightGCN-*.pth")
+    caplog.set_level("WARNING")
+    start = {"teacher": "LightGCN", "teacher_settings": {}, "teacher_checkpoint": str(path)}
+    quick(**start, n_pruning_runs=0, epochs=1)
+    assert "does not say which interactions it was trained on" in caplog.text
+    with pytest.raises(InputError, match=r"made with other settings \(rm_dup_inter\)"):
+        quick(**start, rm_dup_inter="first")
+
+
+@pytest.mark.parametrize("model", ["LightGCN", "EASE"])
+def test_the_bytes_of_a_recbole_model_are_what_it_needs(model):
+    """Not LightGCN's cache of final embeddings; EASE is nothing but a matrix beside its state."""
+    shared = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
+    settings = {"epochs": 1, "embedding_size": 16} if model == "LightGCN" else {}
+    (row,) = run(model, "planted", settings={**shared, **settings})["rows"]
+    if model == "LightGCN":
+        assert row["entries"] == ENTRIES
+        assert row["bytes"] == (ENTRIES + 2 * 16) * 4
+    else:
+        assert row["bytes"] > (N_ITEMS + 1) ** 2 * 4
+
+
+def test_a_teacher_that_diverges_is_named():
+    settings = {"learning_rate": 1e30, "epochs": 3}
+    with pytest.raises(
+        InputError, match=r"loss of BPR became NaN: lower teacher_settings.learning"
+    ):
+        quick(teacher="BPR", teacher_settings=settings)
+
+
+def test_metrics_that_recbole_computes_itself():
+    record = quick(metrics=["Recall", "GAUC"], n_pruning_runs=1, epochs=1)
+    assert 0.5 < record["test"]["gauc"] < 1.0
+
+
+def test_a_run_on_sampled_lists_can_be_loaded_and_evaluated():
+    changes = {"eval_args": {"mode": "uni5"}, "n_pruning_runs": 0, "epochs": 1}
+    record = quick(**changes)
+    from recbole.quick_start import load_data_and_model
+
+    path = str(run_dir(record) / "student-00.safetensors")
+    config, model, _, _, _, test_data = load_data_and_model(path)
+    metrics = get_trainer(config["MODEL_TYPE"], config["model"])(config, model).evaluate(
+        test_data, model_file=path
+    )
+    # The lists are drawn anew, so that only the length of each is the same.
+    assert metrics.keys() == record["test"].keys()
+    assert metrics["recall@20"] == record["test"]["recall@20"] == 1.0
+
+
+def test_a_trainer_fits_once_and_evaluates_what_it_was_built_for(full):
+    from recbole.data import create_dataset, data_preparation
+
+    from recbole_lightgnn.config import build_config
+
+    config = build_config("LightGNN", "planted", (), {**QUICK, "n_pruning_runs": 0, "epochs": 1})
+    loaders = data_preparation(config, create_dataset(config))
+    model = get_model("LightGNN")(config, loaders[0]._dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], "LightGNN")(config, model)
+    trainer.fit(*loaders[:2])
+    with pytest.raises(RuntimeError, match="a trainer fits once"):
+        trainer.fit(*loaders[:2])
+    with pytest.raises(InputError, match="holds a LightGNNTeacher, expected a LightGNN:"):
+        trainer.evaluate(loaders[2], model_file=str(run_dir(full) / "teacher.safetensors"))
+    deeper = run_dir(quick(n_layers=3, n_pruning_runs=0, epochs=1)) / "student-00.safetensors"
+    with pytest.raises(InputError, match="was trained with n_layers 3, and here it is 2"):
+        trainer.evaluate(loaders[2], model_file=str(deeper))
 
 
 def test_the_rows_say_how_each_stage_was_trained(full):
@@ -180,7 +257,7 @@ def test_a_stage_may_sample_in_its_own_way(monkeypatch):
 
 
 def test_an_embedding_term_is_refused_where_the_teacher_has_no_embeddings():
-    with pytest.raises(InputError, match=r"embedding_kd_weight needs final embeddings.*NeuMF"):
+    with pytest.raises(InputError, match=r"_settings.embedding_kd_weight needs final embed"):
         quick(
             teacher="NeuMF",
             teacher_settings={"epochs": 1},

@@ -106,7 +106,7 @@ class Frozen:
         if self.user.shape[1] != width:
             raise InputError(
                 f"{setting} compares embeddings of one width, and the teacher {name} has "
-                f"{self.user.shape[1]} where the student has {width}: set {setting}=0 or give "
+                f"{self.user.shape[1]} where the model taught has {width}: set {setting}=0 or give "
                 f"the teacher embedding_size {width}"
             )
 
@@ -143,6 +143,14 @@ class Frozen:
             return (self.user[user] * self.item[item]).sum(dim=-1)
         if self._table is not None:
             return self._table[user, item]
+        if self._whole_rows:  # to predict a pair, too, such a model makes a row of all items
+            distinct, row = user.unique(return_inverse=True)
+            found = torch.empty(len(user), device=user.device)
+            for start in range(0, len(distinct), _CHUNK):
+                rows = self._rows(distinct[start : start + _CHUNK])
+                here = ((row >= start) & (row < start + _CHUNK)).nonzero().squeeze(1)
+                found[here] = rows[row[here] - start, item[here]]
+            return found
         chunks = zip(user.split(_PAIRS), item.split(_PAIRS), strict=True)
         return torch.cat([self._predict(*chunk) for chunk in chunks])
 
@@ -150,7 +158,7 @@ class Frozen:
         """The model's own scores of some users for some items, or all. Shape: (users, items)"""
         if self._whole_rows:
             rows = self.model.full_sort_predict(Interaction({self.model.USER_ID: user}))
-            rows = rows.view(len(user), -1)
+            rows = rows.view(len(user), -1).to(user.device)  # EASE's stay on the CPU
             return rows if item is None else rows[:, item]
         if item is None:
             item = torch.arange(self.model.n_items, device=user.device)
@@ -160,7 +168,8 @@ class Frozen:
 
     def _predict(self, user: Tensor, item: Tensor) -> Tensor:
         batch = Interaction({self.model.USER_ID: user, self.model.ITEM_ID: item})
-        return self.model.predict(batch).flatten()
+        scores: Tensor = self.model.predict(batch)
+        return scores.flatten().to(user.device)
 
     def _can_score_all_items(self) -> bool:
         """Whether the model ranks a user's items at once; RecBole's NeuMF, say, does not."""

@@ -49,15 +49,20 @@ class LightGNNIntermediate(GraphRecommender):
         hops = config["augmentation_hops"]
         return augment_hops(self.observed, hops=hops, cap=cap).to(self.device)
 
-    def distill_from(self, teacher: Frozen) -> None:
+    def distill_from(self, teacher: Frozen, *, prefix: str = "") -> None:
         """Align to this model from now on.
+
+        Args:
+            teacher: the model.
+            prefix: put before the names of this model's settings in messages.
 
         Raises:
             InputError: if an embedding-level term is on and the teacher has no embeddings of the
                 student's width.
         """
         if self.alignment.embedding_weight:
-            teacher.require_embeddings("embedding_kd_weight", self.user_embedding.shape[1])
+            width = self.user_embedding.shape[1]
+            teacher.require_embeddings(f"{prefix}embedding_kd_weight", width)
         self.teacher = teacher
 
     @torch.no_grad()

@@ -27,8 +27,7 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
             "interactions_kept": 1.0,
             "entries": sum(_without_padding(p, model) for p in model.parameters()),
             "entries_kept": 1.0,
-            "bytes": sum(map(_bytes, model.state_dict().values()))
-            + sum(map(_bytes, (model.other_parameter() or {}).values())),
+            "bytes": sum(map(_bytes, [*model.state_dict().values(), *_beside(model)])),
         }
     sizes = model.sizes()
     table = (model.n_users + model.n_items - 2) * model.user_embedding.shape[1]
@@ -39,6 +38,18 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
         "entries_kept": sizes["entries"] / table,
         "bytes": sizes["bytes"],
     }
+
+
+def epochs_of(trainer: Any) -> dict[str, int]:
+    """How long one of RecBole's own trainers has trained, and which epoch was best."""
+    epochs = len(trainer.train_loss_dict)
+    return {"epochs": epochs, "best_epoch": epochs - trainer.cur_step * trainer.eval_step}
+
+
+def _beside(model: Any) -> list[Any]:
+    """What a model of RecBole's keeps beside its state, but for what evaluation has cached."""
+    other = model.other_parameter() or {}
+    return [value for name, value in other.items() if not name.startswith("restore_")]
 
 
 def _without_padding(parameter: torch.nn.Parameter, model: Any) -> int:

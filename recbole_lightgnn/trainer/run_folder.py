@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ _UNLISTED = {
     *("discretization", "numerical_features", "kg_reverse_r"),
     *("relation_kg_num_interval", "entity_kg_num_interval"),
 }
-_FILE = "run.json"
+RUN_FILE = "run.json"
 
 
 class RunFolder:
@@ -43,15 +44,17 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.content = json.loads((path / _FILE).read_text(encoding="utf-8"))
+            self.content = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
             self.rows: list[dict[str, Any]] = self.content["rows"]
             self.content["settings"], self.content["data"]
         except FileNotFoundError as error:
             raise InputError(
-                f"{path} is no run folder (it has no {_FILE}): give a folder that a run wrote"
+                f"{path} is no run folder (it has no {RUN_FILE}): give a folder that a run wrote"
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path / _FILE} is damaged ({error}): start the run anew") from error
+            raise InputError(
+                f"{path / RUN_FILE} is damaged or of an older version ({error}): start the run anew"
+            ) from error
 
     @classmethod
     def create(cls, base: Path, config: Any, data: dict[str, str]) -> RunFolder:
@@ -65,7 +68,7 @@ class RunFolder:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         path = base / f"{config['model']}-{config['dataset']}-{stamp}"
         path.mkdir(parents=True)
-        write_json(path / _FILE, {"settings": settings_of(config), "data": data, "rows": []})
+        write_json(path / RUN_FILE, {"settings": settings_of(config), "data": data, "rows": []})
         return cls(path)
 
     @classmethod
@@ -95,11 +98,12 @@ class RunFolder:
     @classmethod
     def _newest(cls, config: Any) -> RunFolder:
         wanted, base = settings_of(config), Path(config["checkpoint_dir"])
-        pattern = f"{config['model']}-{config['dataset']}-*/{_FILE}"
+        pattern = f"{config['model']}-{config['dataset']}-*/{RUN_FILE}"
         for file in sorted(base.glob(pattern), reverse=True):
-            folder = cls(file.parent)
-            if folder.content["settings"] == wanted:
-                return folder
+            with suppress(InputError):  # a damaged one, or an older version's, is not the one
+                folder = cls(file.parent)
+                if folder.content["settings"] == wanted:
+                    return folder
         raise InputError(
             f"nothing to resume: no run of {config['model']} on {config['dataset']} with these "
             f"settings under {base}/; run without --resume to start one"
@@ -112,7 +116,7 @@ class RunFolder:
     def finish(self, row: dict[str, Any]) -> None:
         """Record a finished training."""
         self.rows.append(row)
-        write_json(self.path / _FILE, self.content)
+        write_json(self.path / RUN_FILE, self.content)
         self.progress_file.unlink(missing_ok=True)
 
     def best_file(self, key: str) -> Path:

@@ -25,7 +25,7 @@ from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.trainer import checkpoint
 from recbole_lightgnn.trainer.evaluation import FullRanking, ranks_here
-from recbole_lightgnn.trainer.rows import size_row
+from recbole_lightgnn.trainer.rows import epochs_of, size_row
 from recbole_lightgnn.trainer.run_folder import (
     RunFolder,
     model_settings,
@@ -34,7 +34,7 @@ from recbole_lightgnn.trainer.run_folder import (
     split_fingerprint,
 )
 from recbole_lightgnn.trainer.stored import StoredModel
-from recbole_lightgnn.trainer.training import Label, Training
+from recbole_lightgnn.trainer.training import Label, Training, nan_as_input_error
 
 _SEED = {"teacher": 1, "intermediate": 2, "student": 3}  # each training draws numbers of its own
 
@@ -62,6 +62,7 @@ class StagedTrainer(Trainer):
         self._rankings: WeakKeyDictionary[Any, FullRanking] = WeakKeyDictionary()
         # A row each, and what measures the state that the row is of.
         self._trained: list[tuple[dict[str, Any], Callable[[Any], Any]]] = []
+        self._samplers: dict[tuple[str, float], Any] = {}
         self._resume: tuple[Path | None] | None = None
         pattern = model.observed.interactions.pattern
         pairs = (pattern.row.cpu().numpy(), pattern.col.cpu().numpy())
@@ -101,6 +102,8 @@ class StagedTrainer(Trainer):
             InputError: without validation data, by which every choice is made, or if a
                 checkpoint to start from does not fit.
         """
+        if self.folder is not None:
+            raise RuntimeError("a trainer fits once: build the model and its trainer anew")
         if not valid_data:
             raise InputError(
                 "no validation data: every stage is chosen on it; set eval_args.split so that "
@@ -110,7 +113,6 @@ class StagedTrainer(Trainer):
         self._train_data, self._valid_data = train_data, valid_data
         self._show_progress, self._callback = show_progress, callback_fn
         self.eval_collector.data_collect(train_data)
-        self._trained.clear()
         if isinstance(self.model, LightGNN):
             self._fit_student(self.model)
         elif isinstance(self.model, LightGNNIntermediate):
@@ -141,7 +143,10 @@ class StagedTrainer(Trainer):
             return None
         if load_best_model:
             path = model_file or self.saved_model_file
-            StoredModel.read(path, self.config, self._data).load_into(self.model)
+            stored = StoredModel.read(path, self.config, self._data)
+            stored.expect(self.config["model"], "model_file")
+            stored.expect_encoding(self.config)
+            stored.load_into(self.model)
         self.model.eval()
         return self._metrics(self.model, eval_data)
 
@@ -166,7 +171,8 @@ class StagedTrainer(Trainer):
     def _distill(self, config: Any, model: LightGNNIntermediate, source: Any) -> None:
         """Make ``source`` the model to learn from, and to begin with where that is asked for."""
         frozen = Frozen(source, scale=config["teacher_scale"])
-        model.distill_from(frozen)
+        prefix = "" if config is self.config else "intermediate_settings."
+        model.distill_from(frozen, prefix=prefix)
         if config["initial_embedding"] == "teacher":
             tables = frozen.initial_embeddings()
             if tables is None:
@@ -243,10 +249,11 @@ class StagedTrainer(Trainer):
         if row is None:
             started = perf_counter()
             loader = self._loader(config, label)
-            trainer.fit(loader, self._valid_data, show_progress=self._show_progress)
-            seconds, epochs = perf_counter() - started, len(trainer.train_loss_dict)
-            valid = trainer.evaluate(self._valid_data, load_best_model=True)
-            result = {"epochs": epochs, "best_epoch": None, "seconds": seconds, "valid": valid}
+            with nan_as_input_error(config, prefix="teacher_settings."):
+                trainer.fit(loader, self._valid_data, show_progress=self._show_progress)
+            seconds = perf_counter() - started
+            valid = _floats(trainer.evaluate(self._valid_data, load_best_model=True))
+            result = epochs_of(trainer) | {"seconds": seconds, "valid": valid}
             row = self._row(label, config, model, result)
             self.folder.finish(row)
         else:
@@ -295,7 +302,7 @@ class StagedTrainer(Trainer):
             return self._rankings[data].evaluate(*model.final_embeddings())
         own, self.model = self.model, model
         try:
-            return super().evaluate(data, load_best_model=False)
+            return _floats(super().evaluate(data, load_best_model=False))
         finally:
             self.model = own
 
@@ -312,16 +319,27 @@ class StagedTrainer(Trainer):
 
     def _loader(self, config: Any, label: Label) -> Any:
         """A fresh training loader of the stage's batch size and sampling, on the run's data."""
-        dataset, sampler = self._train_data._dataset, self._train_data._sampler
-        drawn = config["train_neg_sample_args"]
-        if drawn != self.config["train_neg_sample_args"] and drawn["distribution"] != "none":
-            sampler = Sampler("train", dataset, drawn["distribution"], drawn["alpha"])
-            sampler = sampler.set_phase("train")
         loader = get_dataloader(config, "train")(
-            config, dataset, sampler, shuffle=config["shuffle"]
+            config,
+            self._train_data._dataset,
+            self._sampler(config["train_neg_sample_args"]),
+            shuffle=config["shuffle"],
         )
         loader.generator.manual_seed(self._seed_of(label))
         return loader
+
+    def _sampler(self, drawn: dict[str, Any]) -> Any:
+        """Draws negatives as a stage's own settings say.
+
+        Popularity is counted on the training interactions; RecBole counts the other splits too.
+        """
+        dataset, distribution = self._train_data._dataset, drawn["distribution"]
+        if self.config["repeatable"] or distribution not in ("uniform", "popularity"):
+            return self._train_data._sampler
+        kind = (distribution, drawn["alpha"])
+        if kind not in self._samplers:
+            self._samplers[kind] = Sampler("train", dataset, *kind).set_phase("train")
+        return self._samplers[kind]
 
     def _optimizer(self, config: Any, model: GraphRecommender) -> Any:
         return self._build_optimizer(
@@ -361,6 +379,11 @@ class StagedTrainer(Trainer):
             self._temporary = TemporaryDirectory(prefix="lightgnn-")
             base = self._temporary.name
         return RunFolder.create(Path(base), self.config, data)
+
+
+def _floats(metrics: dict[str, Any]) -> OrderedDict[str, float]:
+    """RecBole's GAUC is a NumPy number, which JSON does not know."""
+    return OrderedDict((name, float(value)) for name, value in metrics.items())
 
 
 def _size_text(sizes: dict[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,11 @@ from torch import Tensor
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import plain
 from recbole_lightgnn.trainer import checkpoint
-from recbole_lightgnn.trainer.run_folder import model_settings
+from recbole_lightgnn.trainer.run_folder import RUN_FILE, RunFolder, model_settings
 from recbole_lightgnn.trainer.stock_pickle import load_stock_checkpoint
 
-# By these settings RecBole makes splits of a dataset; benchmark files leave the last two no say.
-_SPLIT = ("dataset", "benchmark_filename", "user_inter_num_interval", "item_inter_num_interval")
-_CUT = ("eval_args", "seed")
+# What a model makes of the same weights depends on these.
+_ENCODING = ("n_layers", "edge_weights", "augmentation", "augmentation_hops", "augmentation_cap")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class StoredModel:
                 on other interactions.
         """
         if Path(path).suffix != checkpoint.SUFFIX:
-            return cls._of_recbole(path, config)
+            return cls._of_recbole(path, config, data)
         tensors, meta = checkpoint.load(Path(path))
         if "model" not in meta:
             raise InputError(
@@ -69,16 +69,26 @@ class StoredModel:
         return cls(path, meta["model"], meta["settings"], tensors, None, meta["epoch"])
 
     @classmethod
-    def _of_recbole(cls, path: str, config: Any) -> StoredModel:
-        # RecBole's checkpoints know no data, only how it was made.
+    def _of_recbole(cls, path: str, config: Any, data: str) -> StoredModel:
         content = load_stock_checkpoint(path, map_location=config["device"])
         theirs = content["config"]
-        keys = _SPLIT if config["benchmark_filename"] else _SPLIT + _CUT
+        # RecBole's checkpoints know no data, only by which settings it was made. Benchmark files
+        # are as they are, whatever the seed and the ratios.
+        keys = ["dataset", *config.parameters["Dataset"]]
+        keys += [] if config["benchmark_filename"] else ["eval_args", "seed"]
         differing = [key for key in keys if _made_by(theirs, key) != _made_by(config, key)]
         if differing:
             raise InputError(
                 f"{path} was trained on data made with other settings ({', '.join(differing)}): "
                 "use the checkpoint with the dataset, split and seed that it comes from"
+            )
+        run = Path(path).with_name(RUN_FILE)
+        if not run.is_file():
+            getLogger().warning(f"{path} does not say which interactions it was trained on")
+        elif RunFolder(run.parent).content["data"]["train"] != data:
+            raise InputError(
+                f"{path} was trained on other interactions than {config['dataset']} has now: put "
+                "the files back, or train the stage again"
             )
         settings = model_settings(theirs)
         state, other = content["state_dict"], content.get("other_parameter")
@@ -91,6 +101,15 @@ class StoredModel:
                 f"{setting} {self.path} holds a {self.model}, expected a {model}: "
                 "give the checkpoint of that stage"
             )
+
+    def expect_encoding(self, config: Any) -> None:
+        """Raise InputError unless its model encodes as one with the settings ``config``."""
+        for key in _ENCODING:
+            if self.settings.get(key) != config[key]:
+                raise InputError(
+                    f"{self.path} was trained with {key} {self.settings.get(key)}, and here it is "
+                    f"{config[key]}: evaluate it with the settings it was trained with"
+                )
 
     def load_into(self, model: Any) -> None:
         """Put its state into a model built with its settings.
@@ -105,8 +124,8 @@ class StoredModel:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise InputError(
-                f"{self.path} does not fit the {self.model} that it names ({reason}): "
-                "train the stage again"
+                f"{self.path} does not fit the {type(model).__name__} it is wanted for ({reason}): "
+                "give a checkpoint with this run's settings, or train the stage again"
             ) from error
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import getLogger
 from time import perf_counter
@@ -210,6 +211,25 @@ class Training:
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
         checkpoint.restore_rng(tensors, train_data.generator)
         self.logger.info(set_color(f"{self.label}: going on after epoch {self.epoch}", "yellow"))
+
+
+@contextmanager
+def nan_as_input_error(config: Any, prefix: str = "") -> Iterator[None]:
+    """Say of RecBole's own trainers what their ``ValueError`` of a loss that is NaN does not.
+
+    Args:
+        config: settings of the model that is trained.
+        prefix: put before the name of a setting, such as ``teacher_settings.``.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "loss is nan" not in str(error):
+            raise
+        raise InputError(
+            f"the training loss of {config['model']} became NaN: lower {prefix}learning_rate (now "
+            f"{config['learning_rate']})"
+        ) from error
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
