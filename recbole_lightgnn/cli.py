@@ -1,4 +1,4 @@
-"""The command line: ``recbole-lightgnn run | settings | import | bench | version``.
+"""The command line: ``recbole-lightgnn run | settings | import | data | bench | version``.
 
 Nothing heavy is imported before the arguments have been read.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from recbole_lightgnn import __version__
+from recbole_lightgnn.data import command as data_command
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import (
     Setting,
@@ -45,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, 2 for bad input (one line ``error: ...`` on standard error), 1 for an
-        error of ours (one line ``internal error: ...``), 130 when interrupted. With ``--debug`` a
-        traceback comes first.
+        error of ours (one line ``internal error: ...``) and where ``data check`` finds errors, 130
+        when interrupted. With ``--debug`` a traceback comes first.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -94,6 +95,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _settings(options.model)
     if options.command == "import":
         return _import(options)
+    if options.command == "data":
+        return data_command.run(options)
     if options.command == "bench":
         return _bench(options)
     print(f"recbole-lightgnn {__version__}")
@@ -143,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     paper.add_argument("--out", type=Path, default=Path("dataset"), help="folder of datasets")
     paper.add_argument("--overwrite", action="store_true", help="replace a dataset of that name")
 
+    data = data_command.add_parsers(commands)
+
     bench = commands.add_parser("bench", help="check and measure a part, beside what it beats")
     benches = bench.add_subparsers(dest="bench", required=True, metavar="PART")
     ops = benches.add_parser("ops", help="the sparse products, beside torch's")
@@ -157,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     ops.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
 
     version = commands.add_parser("version", help="print the version")
-    for command in (run, settings, paper, ops, version):
+    for command in (run, settings, paper, ops, version, *data):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -193,7 +193,10 @@ def check_dataset_files(config: Any) -> None:
     missing = [file for file in files if not file.is_file()]
     if missing:
         if name in _OF_THE_PAPER:
-            advice = f"get it with `recbole-lightgnn import paper SOURCE --name {name}`"
+            advice = (
+                f"get it with `recbole-lightgnn data download {name}`, or "
+                f"`recbole-lightgnn import paper FOLDER --name {name}`"
+            )
         else:
             advice = "put RecBole's atomic files there, or set data_path"
         known = [f.name for f in folder.parent.iterdir()] if folder.parent.is_dir() else []

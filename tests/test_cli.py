@@ -152,7 +152,10 @@ def test_more_than_one_process_is_refused(capsys):
         (["-d", "toy", "--recipe=paper", "--teacher=SGL", "--epochs=0"], ["epochs must be"]),
         (["-d", "toy", "--teacher_settings.embedding_size=32"], ["embedding_size 32 of the teach"]),
         (["-d", "toy", "--checkpoint_dir=bad.yaml/x"], ["bad.yaml is no writable folder"]),
-        (["-d", "yelp"], ["dataset/yelp/yelp.train.inter", "import paper SOURCE --name yelp"]),
+        (
+            ["-d", "yelp"],
+            ["dataset/yelp/yelp.train.inter", "`recbole-lightgnn data download yelp`"],
+        ),
         (["-d", "tory"], ["'tory' not found", "did you mean 'toy'?", "dataset/tory/tory.inter"]),
         (["-d", "toy", "--temperatur=1"], ["unknown setting temperatur", "'temperature'"]),
         (["-d", "toy", "--temperature=0"], ["temperature must be", "(0, inf)", "got 0"]),

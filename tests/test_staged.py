@@ -390,7 +390,7 @@ def test_the_stock_api_of_recbole(tmp_path):
     config, model, _, _, _, test_data = load_data_and_model(model_file=path)
     assert config["model"] == "LightGNN"
     assert type(model) is get_model("LightGNN")
-    users = test_data.dataset.token2id("user_id", ["u0", "u1", "u2"])
+    users = test_data.dataset.token2id("user_id", ["0", "1", "2"])
     scores, items = full_sort_topk(users, model, test_data, k=5, device=config["device"])
     assert items.shape == (3, 5)
     table = model.final_embeddings()

@@ -1,0 +1,82 @@
+"""A picture of a dataset's degrees. matplotlib is an optional extra."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_lightgnn.data.inspect import degrees
+from recbole_lightgnn.data.stored import Content
+from recbole_lightgnn.errors import InputError
+
+_ENDINGS = (".png", ".svg", ".pdf")
+
+
+def check_can_draw(file: Path) -> None:
+    """Raise InputError unless matplotlib is there and ``file`` is a place for a picture."""
+    if file.suffix.lower() not in _ENDINGS:
+        raise InputError(f"--plot {file}: expected a name that ends in {', '.join(_ENDINGS)}")
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise InputError(f"--plot {file}: expected a file in a folder that is there")
+    try:
+        importlib.import_module("matplotlib")
+    except ImportError as error:
+        raise InputError(
+            "--plot needs matplotlib, which is not installed: pip install 'recbole-lightgnn[plot]'"
+        ) from error
+
+
+def draw_degrees(name: str, content: Content, file: Path) -> None:
+    """Draw, for users and items and each split, how many have at least so many pairs, log-log.
+
+    Cumulative, because the plain histogram of a heavy tail is a cloud of ones.
+
+    Raises:
+        InputError: as `check_can_draw`, and if the picture cannot be written.
+    """
+    check_can_draw(file)
+    from matplotlib.figure import Figure  # not pyplot: no display, no global state
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure.suptitle(f"Degrees of {name}")
+    for axes, what in zip(figure.subplots(1, 2, sharey=True), ("users", "items"), strict=True):
+        _draw(axes, what, {split: getattr(pairs, what) for split, pairs in content.splits.items()})
+    try:
+        figure.savefig(file, dpi=150)
+    except OSError as error:
+        raise InputError(f"--plot {file} cannot be written: {error.strerror or error}") from error
+
+
+def _draw(axes: Any, what: str, places: dict[str, NDArray[np.int64]]) -> None:
+    for split, nodes in places.items():
+        if len(nodes):
+            degree, at_least = survival(degrees(nodes))
+            median = np.median(degrees(nodes))
+            axes.step(
+                degree,
+                at_least,
+                where="pre",
+                marker=".",
+                markersize=4,
+                label=f"{split} (median {median:g})",
+            )
+    axes.set(xscale="log", yscale="log", xlabel=f"pairs per {what[:-1]}, at least", ylabel=what)
+    axes.yaxis.set_tick_params(labelleft=True)
+    axes.grid(which="major", alpha=0.3)
+    axes.legend(title="split")
+
+
+def survival(degree: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many nodes have at least so many pairs.
+
+    Args:
+        degree: of each node. Shape: (n_nodes,)
+
+    Returns:
+        The degrees that occur, rising, and the number of nodes of that degree or more. Shape: both
+        (n_degrees,)
+    """
+    values, counts = np.unique(degree, return_counts=True)
+    return values, counts[::-1].cumsum()[::-1]
