@@ -78,7 +78,7 @@ def test_what_is_pruned_first_is_noise(world):
     pattern = model.observed.interactions.pattern
     dropped = (~model.edge_mask).nonzero().squeeze(1)
     pairs = {
-        (int(users[u][1:]), int(items[i][1:]))
+        (int(users[u]), int(items[i]))
         for u, i in zip(pattern.row[dropped].tolist(), pattern.col[dropped].tolist(), strict=True)
     }
     share = len(pairs & world["noise"]) / len(pairs)

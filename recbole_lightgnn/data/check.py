@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recbole_lightgnn.data.atomic import pairs_hash
-from recbole_lightgnn.data.inspect import pair_keys, without
+from recbole_lightgnn.data.inspect import counted, pair_keys, without
 from recbole_lightgnn.data.stored import Content, Pairs, Stored, read_card
 from recbole_lightgnn.errors import InputError
 
@@ -52,14 +52,16 @@ def _faults_of_one(stored: Stored, split: str, pairs: Pairs, content: Content) -
     if pairs.n_malformed:
         more = ", ..." if pairs.n_malformed > len(pairs.malformed) else ""
         told = f"{'; '.join(pairs.malformed)}{more}"
-        faults.append(f"{file}: {pairs.n_malformed} malformed lines ({told}); mend or remove them")
+        faults.append(
+            f"{file}: {counted(pairs.n_malformed, 'malformed line')} ({told}); mend or remove"
+        )
     if not len(pairs.users):
         return [*faults, f"{file} has no pair; expected at least one: import again"]
     keys, counts = np.unique(pair_keys(pairs, len(content.items)), return_counts=True)
     repeated = keys[counts > 1]
     if len(repeated):
         faults.append(
-            f"{file}: {len(repeated)} pairs come more than once ({_told(repeated[0], content)}); "
+            f"{file}: {counted(len(repeated), 'repeated pair')} ({_told(repeated[0], content)}); "
             "remove the repeats"
         )
     return faults
@@ -73,7 +75,7 @@ def _leakage(a: str, b: str, content: Content) -> list[str]:
     if not len(shared):
         return []
     example = _told(shared[0], content)
-    return [f"leakage: {len(shared)} pairs of {b} are in {a} too ({example}); split anew"]
+    return [f"leakage: {counted(len(shared), 'pair')} of {b} in {a} too ({example}); split anew"]
 
 
 def _told(key: int, content: Content) -> str:
@@ -87,10 +89,10 @@ def _cold(content: Content) -> list[str]:
         return []
     train = content.splits["train"]
     counts = {
-        "users": int(without(train.users, content.users).sum()),
-        "items": int(without(train.items, content.items).sum()),
+        "user": int(without(train.users, content.users).sum()),
+        "item": int(without(train.items, content.items).sum()),
     }
-    return [f"{count} {what} have no train pair" for what, count in counts.items() if count]
+    return [f"{counted(n, what)} without a train pair" for what, n in counts.items() if n]
 
 
 # --- the card -------------------------------------------------------------------------------
@@ -111,7 +113,8 @@ def _changes(card: dict[str, Any] | None, stored: Stored, content: Content) -> l
             changes.append(f"{stored.card_file} says nothing of {split}; import again")
         elif pairs_hash(users[pairs.users], items[pairs.items]) != said["sha256"]:
             changes.append(
-                f"{stored.files[split]} was changed after import: {len(pairs.users)} pairs of "
-                f"another hash, its card says {said.get('pairs')}; import again"
+                f"{stored.files[split]} was changed after import: it has "
+                f"{counted(len(pairs.users), 'pair')} of another hash, its card says "
+                f"{said.get('pairs')}; import again"
             )
     return changes

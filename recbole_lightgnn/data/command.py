@@ -114,6 +114,7 @@ def _show(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from recbole_lightgnn.data.check import check
+    from recbole_lightgnn.data.inspect import counted
     from recbole_lightgnn.data.stored import find_dataset, read_dataset
 
     stored = find_dataset(options.name, options.data_path)
@@ -126,7 +127,7 @@ def _check(options: argparse.Namespace) -> int:
     else:
         for finding in findings:
             print(f"{finding.level}: {finding.message}")
-        print(f"{options.name}: {errors or 'no'} errors, {warnings or 'no'} warnings")
+        print(f"{options.name}: {counted(errors, 'error')}, {counted(warnings, 'warning')}")
     return 1 if errors else 0
 
 

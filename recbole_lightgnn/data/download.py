@@ -182,6 +182,7 @@ def _write(answer: Any, partial: Path, start: int, url: str) -> None:
                     "the address"
                 )
             file.write(chunk)
+            file.flush()  # the next read may be the one that fails, and tells how much is kept
     length = answer.headers.get("Content-Length")
     if length is not None and size < start + int(length):
         closed = ConnectionError(
@@ -225,7 +226,9 @@ def _refused(url: str, partial: Path, error: urllib.error.HTTPError) -> InputErr
 
 def _broken(url: str, partial: Path, error: BaseException) -> InputError:
     reason = getattr(error, "reason", error)  # a URLError's is the error underneath
-    told = "no answer in time (--timeout)" if isinstance(reason, TimeoutError) else str(reason)
+    told = " ".join(str(reason).split()) or type(reason).__name__
+    if isinstance(reason, TimeoutError):
+        told = "no answer in time (--timeout)"
     kept = partial.stat().st_size if partial.is_file() else 0
     advice = f"{kept} bytes are kept, the same command goes on there" if kept else "try again"
-    return InputError(f"{url} cannot be fetched: {told or type(reason).__name__}; {advice}")
+    return InputError(f"{url} cannot be fetched: {told}; {advice}")

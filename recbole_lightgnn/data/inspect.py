@@ -115,5 +115,10 @@ def pair_keys(pairs: Pairs, n_items: int) -> NDArray[np.int64]:
     return pairs.users * n_items + pairs.items
 
 
+def counted(number: int, what: str) -> str:
+    """``1 user``, ``2 users``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
