@@ -3,6 +3,9 @@
 ``dataset/NAME/`` gets ``NAME.train.inter``, ``NAME.valid.inter``, ``NAME.test.inter`` (header
 ``user_id:token<TAB>item_id:token``) and ``NAME.card.json``, all of them or none.
 
+Inside, users and items are numbers. In the files they are tokens: the decimal digits of the number,
+or, where the source has names, what a table of `Tokens` says.
+
 RecBole knows only users and items that occur in a file: those that occur nowhere are absent after
 loading, and users that occur in valid or test alone are kept as they are.
 """
@@ -14,18 +17,20 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
 
 from recbole_lightgnn.errors import InputError
 
 SPLITS = ("train", "valid", "test")  # RecBole's order: benchmark_filename needs exactly three
-_HEADER = "user_id:token\titem_id:token\n"
-_CHUNK = 100_000  # lines written at once: flat memory however long the table
+_HEADER = b"user_id:token\titem_id:token\n"
+_CHUNK = 2**21  # bytes of lines made at once: flat memory however long the table
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -35,21 +40,27 @@ class Interactions(NamedTuple):
     users: NDArray[np.int64]  # (n_pairs,), 0-based row numbers of the source
     items: NDArray[np.int64]  # (n_pairs,), 0-based column numbers of the source
     shape: tuple[int, int]  # users, items
+    duplicates: int = 0  # how many more the source had
+
+
+class Tokens(NamedTuple):
+    """What users and items are called in the files, by number."""
+
+    users: NDArray[np.bytes_]  # (n_users,), UTF-8
+    items: NDArray[np.bytes_]  # (n_items,)
 
 
 def pairs_hash(users: ArrayLike, items: ArrayLike) -> str:
-    """SHA-256 of the pairs as little-endian int64, sorted by user, then item, whatever their order.
+    """SHA-256 of the sorted lines ``user<TAB>item``, as the result record has it.
 
     Args:
-        users: user numbers. Shape: (n_pairs,)
-        items: item numbers. Shape: (n_pairs,)
+        users: tokens, or numbers, which stand for their decimal digits. Shape: (n_pairs,)
+        items: the same. Shape: (n_pairs,)
 
     Returns:
         64 hexadecimal digits; equal exactly when the two tables hold the same pairs equally often.
     """
-    pairs = np.stack([np.asarray(users), np.asarray(items)], axis=1).astype("<i8")  # (n_pairs, 2)
-    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    return hashlib.sha256(pairs[order].tobytes()).hexdigest()
+    return _hash(*_numbered(np.asarray(users), np.asarray(items)))
 
 
 def dataset_folder(out: Path, name: str, *, overwrite: bool) -> Path:
@@ -92,8 +103,9 @@ def write_benchmark(
     out: Path,
     name: str,
     splits: Mapping[str, Interactions],
-    origin: Mapping[str, str],
+    origin: Mapping[str, Any],
     *,
+    tokens: Tokens | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the three splits and the card as ``out/name``, atomically.
@@ -104,26 +116,29 @@ def write_benchmark(
 
     Args:
         splits: pairs of each of ``SPLITS``, all of one shape, none empty.
-        origin: what the card says about the source: ``format``, ``source`` and ``how_split``.
+        origin: what the card says about the source: ``format``, ``source``, ``how_split``.
+        tokens: names of the numbers; none where they are the decimal digits.
 
     Returns:
         The dataset's folder.
 
     Raises:
-        InputError: as ``dataset_folder``; if a split is empty or the shapes differ; or if the
-            folder cannot be written (no room, no permission).
+        InputError: as ``dataset_folder``; if a split is empty, the shapes differ or a pair is in
+            two splits; or if the folder cannot be written (no room, no permission).
     """
     folder = dataset_folder(out, name, overwrite=overwrite)
-    _check(splits, origin["source"])
+    _check(splits, origin["source"], tokens)
     staging = None
     try:
         out.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=out))
         staging.chmod(0o755)  # mkdtemp's 0700 would hide the dataset from other users
+        card = _card(name, splits, origin)
         for split in SPLITS:
-            _write_inter(staging / f"{name}.{split}.inter", splits[split])
-        card = json.dumps(_card(name, splits, origin), indent=2, ensure_ascii=False)
-        (staging / f"{name}.card.json").write_text(card + "\n", encoding="utf-8")
+            file = staging / f"{name}.{split}.inter"
+            card["splits"][split]["sha256"] = _write_inter(file, splits[split], tokens)
+        text = json.dumps(card, indent=2, ensure_ascii=False)
+        (staging / f"{name}.card.json").write_text(text + "\n", encoding="utf-8")
         _replace(staging, folder)
     except OSError as error:
         raise InputError(
@@ -136,7 +151,7 @@ def write_benchmark(
     return folder
 
 
-def _check(splits: Mapping[str, Interactions], source: str) -> None:
+def _check(splits: Mapping[str, Interactions], source: str, tokens: Tokens | None) -> None:
     shapes = {split: splits[split].shape for split in SPLITS}
     if len(set(shapes.values())) > 1:
         told = ", ".join(f"{split} {n} x {m}" for split, (n, m) in shapes.items())
@@ -150,21 +165,132 @@ def _check(splits: Mapping[str, Interactions], source: str) -> None:
                 f"the {split} split of {source} has no interaction; expected at least one: check "
                 "that the file is the right one"
             )
+    for at, second in enumerate(SPLITS):
+        for first in SPLITS[:at]:
+            _check_disjoint(splits, first, second, source, tokens)
 
 
-def _write_inter(path: Path, pairs: Interactions) -> None:
-    with path.open("w", encoding="ascii", newline="\n") as file:
+def _check_disjoint(
+    splits: Mapping[str, Interactions], first: str, second: str, source: str, tokens: Tokens | None
+) -> None:
+    """No pair may be in two splits: our models refuse it, and a ranking that masks the one never
+    finds the other."""
+    n_items = splits[first].shape[1]
+    keys = [splits[s].users * n_items + splits[s].items for s in (first, second)]
+    keys.sort(key=len)
+    place = np.searchsorted(keys[1], keys[0])  # both are sorted
+    place[place == len(keys[1])] = 0
+    common = keys[0][keys[1][place] == keys[0]]
+    if len(common):
+        user, item = divmod(int(common[0]), n_items)
+        if tokens is not None:
+            user, item = tokens.users[user].decode(), tokens.items[item].decode()
+        raise InputError(
+            f"{source} has {len(common)} interactions both in {first} and in {second}, e.g. user "
+            f"{user} with item {item}; expected each in one split alone: remove them from one"
+        )
+
+
+# --- lines ----------------------------------------------------------------------------------
+
+
+def _write_inter(path: Path, pairs: Interactions, tokens: Tokens | None) -> str:
+    """Write one split; returns its hash."""
+    if tokens is None:
+        users, items, tokens = _numbered(pairs.users, pairs.items)
+    else:
+        users, items = pairs.users, pairs.items
+    digest = _Digest()
+    with path.open("wb") as file, progress(len(users), f"writing {path.name}") as bar:
         file.write(_HEADER)
-        for start in range(0, len(pairs.users), _CHUNK):
-            users = pairs.users[start : start + _CHUNK].tolist()
-            items = pairs.items[start : start + _CHUNK].tolist()
-            file.writelines(f"{u}\t{i}\n" for u, i in zip(users, items, strict=True))
+        for chunk, n in _lines(users, items, tokens):
+            file.write(chunk)
+            digest.update(chunk)
+            bar.update(n)
         file.flush()
         os.fsync(file.fileno())  # before the rename, or a power cut could leave empty files
+    in_order = all((names[1:] >= names[:-1]).all() for names in tokens)
+    return digest.hexdigest() if in_order else _hash(users, items, tokens)
+
+
+def _numbered(
+    users: NDArray[Any], items: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Tokens]:
+    """Numbers or tokens of any kind -> numbers from 0, and what each is called."""
+    numbers, names = [], []
+    for column in (users, items):
+        number, distinct = pd.factorize(column)
+        numbers.append(number)
+        if distinct.dtype.kind in "iu":
+            names.append(distinct.astype("S"))
+        else:
+            names.append(np.array([str(token).encode() for token in distinct], dtype="S"))
+    return numbers[0], numbers[1], Tokens(*names)
+
+
+def _lines(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> Iterator[tuple[bytes, int]]:
+    """``user<TAB>item<LF>`` for each pair, some at a time, and how many they are."""
+    line = np.dtype(
+        [("user", tokens.users.dtype), ("tab", "S1"), ("item", tokens.items.dtype), ("end", "S1")]
+    )
+    step = max(1, _CHUNK // line.itemsize)
+    for start in range(0, len(users), step):
+        user, item = users[start : start + step], items[start : start + step]
+        lines = np.empty(len(user), line)
+        lines["user"], lines["tab"] = tokens.users[user], b"\t"
+        lines["item"], lines["end"] = tokens.items[item], b"\n"
+        padded = lines.view(np.uint8)
+        yield padded[padded != 0].tobytes(), len(user)  # NumPy pads with zeros; no token has one
+
+
+def _hash(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> str:
+    by_name = [np.argsort(names) for names in tokens]  # number of the n-th name
+    users, items = (
+        _inverse(order)[column] for order, column in zip(by_name, (users, items), strict=True)
+    )
+    n_items = max(1, len(tokens.items))
+    key = users.astype(np.int64) * n_items + items
+    del users, items
+    if (key[1:] < key[:-1]).any():
+        key.sort()
+    digest = _Digest()
+    names = Tokens(*(column[order] for column, order in zip(tokens, by_name, strict=True)))
+    for chunk, _ in _lines(key // n_items, key % n_items, names):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+class _Digest:
+    """SHA-256 of lines that are joined, not ended, by a line feed."""
+
+    def __init__(self) -> None:
+        self._digest, self._end = hashlib.sha256(), b""
+
+    def update(self, lines: bytes) -> None:
+        self._digest.update(self._end)
+        self._digest.update(memoryview(lines)[:-1])
+        self._end = b"\n"
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _inverse(order: NDArray[np.intp]) -> NDArray[np.int64]:
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return place
+
+
+def progress(total: int, what: str, unit: str = "lines") -> Any:
+    """A bar on standard error; nothing where that is no terminal."""
+    return tqdm(total=total, desc=what, unit=unit, unit_scale=True, leave=False, disable=None)
+
+
+# --- card -----------------------------------------------------------------------------------
 
 
 def _card(
-    name: str, splits: Mapping[str, Interactions], origin: Mapping[str, str]
+    name: str, splits: Mapping[str, Interactions], origin: Mapping[str, Any]
 ) -> dict[str, Any]:
     n_users, n_items = splits["train"].shape
     return {
@@ -174,22 +300,25 @@ def _card(
         # of the source's numbering; RecBole counts the ones below, plus one for padding
         "users": n_users,
         "items": n_items,
-        "users_with_pairs": _distinct([splits[split].users for split in SPLITS]),
-        "items_with_pairs": _distinct([splits[split].items for split in SPLITS]),
+        "users_with_pairs": _distinct([splits[split].users for split in SPLITS], n_users),
+        "items_with_pairs": _distinct([splits[split].items for split in SPLITS], n_items),
         "splits": {
             split: {
                 "pairs": len(splits[split].users),
-                "users": _distinct([splits[split].users]),
-                "items": _distinct([splits[split].items]),
-                "sha256": pairs_hash(splits[split].users, splits[split].items),
+                "users": _distinct([splits[split].users], n_users),
+                "items": _distinct([splits[split].items], n_items),
+                "duplicates_dropped": splits[split].duplicates,
             }
             for split in SPLITS
         },
     }
 
 
-def _distinct(parts: list[Any]) -> int:
-    return len(np.unique(np.concatenate(parts)))
+def _distinct(parts: Sequence[NDArray[Any]], size: int) -> int:
+    met = np.zeros(size, bool)  # at most 2 GB, where a number is close to 2^31
+    for part in parts:
+        met[part] = True
+    return int(met.sum())
 
 
 def _replace(staging: Path, folder: Path) -> None:

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.data.atomic import Interactions
+from recbole_lightgnn.data.matrix import MAX_BYTES, Refused, compressed, merge, one_line, sizes
 from recbole_lightgnn.errors import InputError
 
-MAX_BYTES = 2**31  # about a hundred million interactions; the paper's largest file has a million
-MAX_ID = 2**31 - 1  # largest number of users or items; row * columns + column then fits 64 bits
 MAX_STEPS = 10_000  # a pickled matrix takes about 200 opcodes; each costs at most a few bytes
 
 # What pickling a matrix emits, protocols 2 to 5. Left out on purpose: protocols 0 and 1, instances
@@ -121,12 +120,8 @@ class _MatrixUnpickler(pickle.Unpickler):
         try:
             return _GLOBALS[module, name]
         except KeyError:
-            asked = _one_line(f"{module}.{name}")
-            raise _Refused(f"asks for {asked}, which no matrix needs") from None
-
-
-class _Refused(Exception):
-    """Why a file is not taken; ``read_pickled_matrix`` adds where and what to do."""
+            asked = one_line(f"{module}.{name}")
+            raise Refused(f"asks for {asked}, which no matrix needs") from None
 
 
 def read_pickled_matrix(path: Path) -> Interactions:
@@ -141,7 +136,7 @@ def read_pickled_matrix(path: Path) -> Interactions:
     """
     try:
         return _pairs(_load(path))
-    except _Refused as why:
+    except Refused as why:
         raise InputError(
             f"{path} {why}; {_EXPECTED}. Nothing in it was executed: get the file again from its "
             "publisher"
@@ -156,22 +151,22 @@ def read_pickled_matrix(path: Path) -> Interactions:
 def _load(path: Path) -> object:
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise _Refused(f"has {size} bytes, more than the {MAX_BYTES} taken")
+        raise Refused(f"has {size} bytes, more than the {MAX_BYTES} taken")
     content = path.read_bytes()
     if not content:
-        raise _Refused("is empty")
+        raise Refused("is empty")
     if content.startswith(b"version https://git-lfs"):
-        raise _Refused("is a Git LFS pointer, not the file itself")
+        raise Refused("is a Git LFS pointer, not the file itself")
     _check_opcodes(content)
     stream = io.BytesIO(content)
     try:
         result = _MatrixUnpickler(stream).load()
-    except _Refused:
+    except Refused:
         raise
     except Exception as error:  # a broken pickle may raise anything at all, says pickle's manual
-        raise _Refused(f"is truncated or damaged ({_one_line(error)})") from error
+        raise Refused(f"is truncated or damaged ({one_line(error)})") from error
     if stream.tell() != len(content):
-        raise _Refused(f"goes on for {len(content) - stream.tell()} bytes after the matrix")
+        raise Refused(f"goes on for {len(content) - stream.tell()} bytes after the matrix")
     return result
 
 
@@ -184,92 +179,53 @@ def _check_opcodes(content: bytes) -> None:
     try:
         for step, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if opcode.name not in _OPCODES:
-                raise _Refused(f"is no pickled matrix (it holds a pickle {opcode.name} step)")
+                raise Refused(f"is no pickled matrix (it holds a pickle {opcode.name} step)")
             if step >= MAX_STEPS or ("PUT" in opcode.name and (argument or 0) >= MAX_STEPS):
-                raise _Refused("is no pickled matrix (it holds too many objects)")
-    except _Refused:
+                raise Refused("is no pickled matrix (it holds too many objects)")
+    except Refused:
         raise
     except Exception as error:
-        raise _Refused(f"is truncated or no pickle ({_one_line(error)})") from error
+        raise Refused(f"is truncated or no pickle ({one_line(error)})") from error
 
 
 def _pairs(matrix: object) -> Interactions:
     if not isinstance(matrix, _Coo | _Csr | _Csc):
-        raise _Refused(f"holds {_kind_of(matrix)}, no sparse matrix")
+        raise Refused(f"holds {_kind_of(matrix)}, no sparse matrix")
     state = matrix.state
     if not isinstance(state, dict):
-        raise _Refused("holds a matrix without content")
+        raise Refused("holds a matrix without content")
     shape = _shape(_entry(state, "_shape"))
     values = _array(_entry(state, "data"), "data")
     if isinstance(matrix, _Coo):
         if "coords" in state:  # since SciPy 1.13
             coords = state["coords"]
             if not isinstance(coords, tuple) or len(coords) != 2:
-                raise _Refused("holds a matrix that is not two-dimensional")
+                raise Refused("holds a matrix that is not two-dimensional")
             rows, columns = (_array(axis, "coords") for axis in coords)
         else:
             rows, columns = (_array(_entry(state, axis), axis) for axis in ("row", "col"))
     else:
         indices = _array(_entry(state, "indices"), "indices")
         indptr = _array(_entry(state, "indptr"), "indptr")
-        n_major = shape[0] if isinstance(matrix, _Csr) else shape[1]
-        major = _expand(indptr, n_major, len(indices))
-        indices, values = indices[: len(major)], values[: len(major)]
-        rows, columns = (major, indices) if isinstance(matrix, _Csr) else (indices, major)
-    return _merge(rows, columns, values, shape)
-
-
-def _merge(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Interactions:
-    """Checked triplets (n,), (n,), (n,) -> sorted pairs whose values do not sum to zero."""
-    if not len(rows) == len(columns) == len(values):
-        raise _Refused(
-            f"holds {len(rows)} rows, {len(columns)} columns and {len(values)} values, not as "
-            "many of each"
-        )
-    for name, index, bound in (("row", rows, shape[0]), ("column", columns, shape[1])):
-        if index.dtype.kind not in "iu":
-            raise _Refused(f"holds {name} numbers of type {index.dtype}, not integers")
-        if len(index) and (index.min() < 0 or index.max() >= bound):
-            wrong = index.min() if index.min() < 0 else index.max()
-            raise _Refused(f"holds {name} number {wrong}, outside 0..{bound - 1}")
-    if not np.isfinite(values).all():
-        raise _Refused("holds a value that is not a finite number")
-    key = rows.astype(np.int64) * shape[1] + columns.astype(np.int64)
-    unique, position = np.unique(key, return_inverse=True)
-    # float64, so that 256 ones of type int8 do not add up to 0
-    sums = np.bincount(position, weights=values.astype(np.float64), minlength=len(unique))
-    users, items = np.divmod(unique[sums != 0], shape[1])
-    return Interactions(users, items, shape)
-
-
-def _expand(indptr: NDArray[Any], n_major: int, n_indices: int) -> NDArray[np.int64]:
-    """The row (CSR) or column (CSC) number of each entry, from the starts (n_major + 1,)."""
-    if indptr.dtype.kind not in "iu" or len(indptr) != n_major + 1:
-        raise _Refused(f"holds {len(indptr)} starts of rows, not {n_major + 1} integers")
-    if indptr[0] != 0 or indptr[-1] > n_indices or (indptr[1:] < indptr[:-1]).any():
-        raise _Refused("holds starts of rows that do not rise from 0 to the number of entries")
-    starts = indptr.astype(np.int64)
-    return np.repeat(np.arange(n_major, dtype=np.int64), starts[1:] - starts[:-1])
+        return compressed(indptr, indices, values, shape, by_row=isinstance(matrix, _Csr))
+    return merge(rows, columns, values, shape)
 
 
 def _entry(state: dict[Any, Any], name: str) -> Any:
     if name not in state:
-        raise _Refused(f"holds a matrix without its {name!r}")
+        raise Refused(f"holds a matrix without its {name!r}")
     return state[name]
 
 
 def _shape(value: Any) -> tuple[int, int]:
     if not isinstance(value, tuple) or len(value) != 2:
-        raise _Refused("holds a matrix that is not two-dimensional")
-    sizes = [int(_scalar(size)) if isinstance(size, _Scalar) else size for size in value]
-    if not all(type(size) is int and 0 <= size <= MAX_ID for size in sizes):
-        raise _Refused(f"holds a matrix of shape {_one_line(sizes)}, not within 0..{MAX_ID}")
-    return sizes[0], sizes[1]
+        raise Refused("holds a matrix that is not two-dimensional")
+    return sizes([int(_scalar(size)) if isinstance(size, _Scalar) else size for size in value])
 
 
 def _scalar(record: _Scalar) -> Any:
     if len(record.args) != 2:
-        raise _Refused("holds a damaged number")
+        raise Refused("holds a damaged number")
     return _from_bytes(record.args[1], record.args[0], (1,), "shape")[0]
 
 
@@ -280,7 +236,7 @@ def _array(record: Any, name: str) -> NDArray[Any]:
     elif isinstance(record, _Array) and isinstance(record.state, tuple) and len(record.state) == 5:
         _, shape, dtype, _, content = record.state
     else:
-        raise _Refused(f"holds {_kind_of(record)} as {name!r}, not an array of numbers")
+        raise Refused(f"holds {_kind_of(record)} as {name!r}, not an array of numbers")
     return _from_bytes(content, dtype, shape, name)
 
 
@@ -288,12 +244,12 @@ def _from_bytes(content: Any, dtype: Any, shape: Any, name: str) -> NDArray[Any]
     if isinstance(content, _Encoded):
         content = _encoded(content)
     if not isinstance(content, bytes | bytearray) or not isinstance(dtype, _Dtype):
-        raise _Refused(f"holds something else than numbers as {name!r}")
+        raise Refused(f"holds something else than numbers as {name!r}")
     if not isinstance(shape, tuple) or len(shape) != 1 or type(shape[0]) is not int:
-        raise _Refused(f"holds {name!r} that is not one-dimensional")
+        raise Refused(f"holds {name!r} that is not one-dimensional")
     kind = _dtype(dtype, name)
     if shape[0] * kind.itemsize != len(content):
-        raise _Refused(f"holds {len(content)} bytes as {name!r}, not {shape[0]} of {kind}")
+        raise Refused(f"holds {len(content)} bytes as {name!r}, not {shape[0]} of {kind}")
     return np.frombuffer(content, dtype=kind)
 
 
@@ -302,17 +258,17 @@ def _dtype(record: _Dtype, name: str) -> np.dtype[Any]:
     order = record.state[1] if isinstance(record.state, tuple) and len(record.state) > 1 else "|"
     known = isinstance(code, str) and re.fullmatch(r"b1|[iu][1248]|f[248]", code)
     if not known or order not in ("<", ">", "|"):
-        raise _Refused(f"holds {name!r} of a type that is not integer, real or true/false")
+        raise Refused(f"holds {name!r} of a type that is not integer, real or true/false")
     return np.dtype(f"{order}{code}")
 
 
 def _encoded(record: _Encoded) -> bytes:
     if len(record.args) != 2 or record.args[1] != "latin1" or not isinstance(record.args[0], str):
-        raise _Refused("holds damaged bytes")
+        raise Refused("holds damaged bytes")
     try:
         return record.args[0].encode("latin1")
     except UnicodeEncodeError:
-        raise _Refused("holds damaged bytes") from None
+        raise Refused("holds damaged bytes") from None
 
 
 def _kind_of(value: object) -> str:
@@ -320,9 +276,3 @@ def _kind_of(value: object) -> str:
         return "a NumPy array"
     name = value.__name__ if isinstance(value, type) else type(value).__name__
     return f"a {name.lstrip('_').lower()}"
-
-
-def _one_line(value: object) -> str:
-    """The start of a foreign text, fit to be printed in an error of one line."""
-    text = " ".join(str(value).split()) or type(value).__name__
-    return text.encode("ascii", "backslashreplace").decode()[:80]

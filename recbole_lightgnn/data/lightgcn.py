@@ -1,0 +1,154 @@
+"""The splits of LightGCN and NGCF: text, a line a user, ``user item item ...``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_lightgnn.data.atomic import SPLITS, Interactions, dataset_folder, write_benchmark
+from recbole_lightgnn.data.matrix import MAX_ID
+from recbole_lightgnn.data.split import cut, distinct_pairs
+from recbole_lightgnn.data.text import Block, blocks, integers
+from recbole_lightgnn.errors import InputError
+
+VALID_SHARE, SEED = 0.1, 2020
+_REMEDY = "expected a user and its items, as numbers parted by spaces: mend the line"
+_SPACE, _TAB, _LINE_END = b" \t\n"
+
+
+def import_lightgcn(
+    source: Path,
+    name: str,
+    out: Path = Path("dataset"),
+    overwrite: bool = False,
+    *,
+    valid_share: float = VALID_SHARE,
+    seed: int = SEED,
+    skip_empty: bool = False,
+) -> Path:
+    """Write the split in ``source`` as RecBole benchmark files under ``out/name``.
+
+    Without ``valid.txt``, a share of each user's train items, drawn at random, becomes it.
+
+    Args:
+        source: folder with ``train.txt``, ``test.txt`` and perhaps ``valid.txt``.
+        name: the dataset's name, as for ``--dataset``.
+        out: the folder of datasets, RecBole's ``data_path``.
+        overwrite: replace a dataset of that name.
+        valid_share: what of each user's train items is cut off where there is no ``valid.txt``.
+        seed: of that draw.
+        skip_empty: leave out lines of a user without items, as amazon-book's test.txt has four.
+
+    Returns:
+        The dataset's folder.
+
+    Raises:
+        InputError: if a file is missing or malformed, the share is not between 0 and 1, or as
+            ``write_benchmark``.
+    """
+    source, out = Path(source), Path(out)
+    dataset_folder(out, name, overwrite=overwrite)
+    if not 0 < valid_share < 1:
+        raise InputError(f"--valid-share must be between 0 and 1, got {valid_share}")
+    if not source.is_dir():
+        raise InputError(
+            f"{source} is no folder; expected one with train.txt and test.txt: check the path"
+        )
+    present = [s for s in SPLITS if s != "valid" or (source / "valid.txt").exists()]
+    tables = {split: read_lists(source / f"{split}.txt", skip_empty) for split in present}
+    # one numbering of all splits
+    shape = tuple(max(int(table[side].max()) for table in tables.values()) + 1 for side in (0, 1))
+    splits = {}
+    for split, (users, items) in tables.items():
+        users, items, duplicates = distinct_pairs(users, items, shape[1])
+        splits[split] = Interactions(users, items, shape, duplicates)
+    how = "as published, one file per split"
+    if "valid" not in splits:
+        splits["train"], splits["valid"] = _cut_validation(splits["train"], valid_share, seed)
+        how = (
+            f"train and test as published; no valid.txt, so {valid_share:g} of each user's train "
+            f"items, drawn at random with seed {seed}, became the validation split"
+        )
+    origin = {"format": "lightgcn", "source": str(source), "how_split": how}
+    return write_benchmark(out, name, splits, origin, overwrite=overwrite)
+
+
+def _cut_validation(
+    train: Interactions, share: float, seed: int
+) -> tuple[Interactions, Interactions]:
+    draw = np.random.default_rng(seed).permutation(len(train.users))
+    part = cut(train.users, draw, (1 - share, share))
+    kept, off = (
+        train._replace(users=train.users[part == p], items=train.items[part == p]) for p in (0, 1)
+    )
+    return kept, off._replace(duplicates=0)
+
+
+def read_lists(path: Path, skip_empty: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
+    """All pairs of a file, in its order: users (n,) and items (n,), int32.
+
+    Raises:
+        InputError: if the file is empty or a line is anything but a user and its items.
+    """
+    parts = [pairs for block in blocks(path) for pairs in _parsed(block, skip_empty)]
+    if not parts:
+        raise InputError(
+            f"{path} holds no interaction; expected lines `user item item ...`: check the file"
+        )
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+
+
+def _parsed(block: Block, skip_empty: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    data = np.frombuffer(block.data, np.uint8)
+    gap = (data == _SPACE) | (data == _LINE_END) | (data == _TAB)
+    edges = np.flatnonzero(gap[1:] != gap[:-1]) + 1
+    if not gap[0]:
+        edges = np.concatenate([[0], edges])
+    starts, ends = edges[::2], np.append(edges[1::2], len(data) - 1)[: len(edges[::2])]
+    numbers = integers(data, starts, ends)
+    if numbers is None or (len(numbers) and numbers.max() > MAX_ID):
+        raise _bad_number(block, starts, ends)
+    lines = np.flatnonzero(data == _LINE_END)
+    counts = np.diff(np.searchsorted(starts, lines), prepend=0)  # numbers a line
+    short = np.flatnonzero(counts < (1 if skip_empty else 2))
+    if len(short):
+        line = int(short[0])
+        raise block.fault(
+            int(lines[line]),
+            "an empty line"
+            if counts[line] == 0
+            else f"user {_text(block, lines[line])} has no item",
+            _REMEDY if counts[line] == 0 else f"{_REMEDY}, or leave such users out: --skip-empty",
+        )
+    first = np.cumsum(counts) - counts
+    is_item = np.ones(len(numbers), bool)
+    is_item[first] = False
+    users = np.repeat(numbers[first], counts - 1)
+    if len(users):
+        yield users.astype(np.int32), numbers[is_item].astype(np.int32)
+
+
+def _bad_number(block: Block, starts: NDArray[Any], ends: NDArray[Any]) -> InputError:
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        token = block.data[start:end]
+        if not token.isdigit():
+            what = f"{_short(token)} is no number from 0 on"
+        elif len(token) > 1 and token.startswith(b"0"):
+            what = f"{_short(token)} has leading zeros, so it may be a name"
+        elif len(token) > 10 or int(token) > MAX_ID:
+            what = f"number {_short(token)} is above {MAX_ID}"
+        else:
+            continue
+        return block.fault(start, what, _REMEDY)
+    raise AssertionError("no number was bad")
+
+
+def _text(block: Block, offset: int) -> str:
+    return _short(block.line_at(int(offset)).strip())
+
+
+def _short(token: bytes) -> str:
+    text = token[:40].decode(errors="replace")
+    return ascii(text) if len(token) <= 40 else f"{text!a}..."

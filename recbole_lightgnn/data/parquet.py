@@ -1,0 +1,103 @@
+"""Parquet tables of interactions, batch by batch; needs pyarrow (extra ``parquet``)."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_lightgnn.data.atomic import progress
+from recbole_lightgnn.data.matrix import one_line
+from recbole_lightgnn.data.names import BadName, Names
+from recbole_lightgnn.data.table import Rows, find_columns, shown
+from recbole_lightgnn.errors import InputError
+
+_BATCH = 2**18  # rows
+
+
+def parquet_rows(
+    path: Path, wanted: Mapping[str, str | None], names: Mapping[str, Names]
+) -> Iterator[Rows]:
+    """The interactions of a Parquet file, some rows at a time.
+
+    Args:
+        wanted: the columns to read, each with its name or position from 1, or none.
+        names: numbers of users and of items; filled.
+
+    Raises:
+        InputError: if pyarrow is not installed, the file is damaged, or a column is missing, of
+            another type than integers or text, or has an empty value.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{path} is Parquet, which needs the package 'pyarrow'; install it, or export the "
+            "table as text"
+        ) from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            header = file.schema_arrow.names
+            columns = find_columns(str(path), header, len(header), wanted)
+            with progress(file.metadata.num_rows, str(path), "rows") as bar:
+                done = 0
+                for batch in file.iter_batches(
+                    _BATCH, columns=[header[c] for c in columns.values()]
+                ):
+                    read = {
+                        what: _column(path, batch.column(header[at]), what, names.get(what), done)
+                        for what, at in columns.items()
+                    }
+                    done += len(batch)
+                    bar.update(len(batch))
+                    yield Rows(**read)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{path} cannot be read as Parquet ({one_line(error)}); expected a whole file: get it "
+            "again"
+        ) from error
+
+
+def _column(path: Path, column: Any, what: str, names: Names | None, before: int) -> NDArray[Any]:
+    import pyarrow as pa
+    from pyarrow import compute
+
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise _fault(path, before + row, f"{what} is missing (null)")
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.dictionary_decode(), kind.value_type
+    if names is None:
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            column = column.cast(pa.timestamp("us")).cast(pa.int64())
+        elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise InputError(f"{path}: column {what} is of type {kind}; expected numbers or times")
+        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise _fault(path, before + row, f"{what} is no finite number")
+        return values
+    if pa.types.is_integer(kind):
+        if len(column) == 0 or (
+            compute.min(column).as_py() >= 0 and compute.max(column).as_py() < 10**18
+        ):
+            return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise InputError(
+            f"{path}: column {what} is of type {kind}; expected integers or text: convert it"
+        )
+    tokens = [str(token).encode() for token in column.to_pylist()]
+    ids = np.empty(len(tokens), np.int64)
+    for row, token in enumerate(tokens):
+        try:
+            ids[row] = names[token]
+        except BadName as error:
+            raise _fault(path, before + row, f"{what} {shown(token)} {error}") from error
+    return ids
+
+
+def _fault(path: Path, row: int, what: str) -> InputError:
+    return InputError(f"{path}, row {row + 1}: {what}; expected a value: mend the table")
