@@ -302,7 +302,13 @@ def test_version(capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["settings", "LightGNN"], ["run", "--help"], ["bench", "ops", "--help"], ["version"]],
+    [
+        ["settings", "LightGNN"],
+        ["run", "--help"],
+        ["data", "show", "--help"],
+        ["bench", "ops", "--help"],
+        ["version"],
+    ],
 )
 def test_nothing_heavy_is_loaded_to_answer_a_question(arguments):
     code = (

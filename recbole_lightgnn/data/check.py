@@ -1,9 +1,11 @@
 """Whether a dataset can be trusted: repeated pairs, leakage, empty splits, files changed later."""
 
 from itertools import combinations
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recbole_lightgnn.data.atomic import pairs_hash
 from recbole_lightgnn.data.inspect import counted, pair_keys, without
@@ -28,10 +30,16 @@ def check(stored: Stored, content: Content) -> list[Finding]:
     errors = [
         f"{file} is missing: a run needs three splits; import again" for file in stored.missing
     ]
+    keys = {}
     for split, pairs in content.splits.items():
-        errors += _faults_of_one(stored, split, pairs, content)
+        keys[split], counts = np.unique(pair_keys(pairs, len(content.items)), return_counts=True)
+        errors += _malformed(stored.files[split], pairs)
+        errors += _repeated(stored.files[split], keys[split][counts > 1], content)
     for a, b in combinations(content.splits, 2):
-        errors += _leakage(a, b, content)
+        shared = np.intersect1d(keys[a], keys[b], assume_unique=True)
+        if len(shared):
+            told = f"{counted(len(shared), 'pair')} of {b} in {a} too ({_one(shared, content)})"
+            errors.append(f"leakage: {told}; split anew")
     warnings = _cold(content)
     try:
         card = read_card(stored)
@@ -47,39 +55,28 @@ def check(stored: Stored, content: Content) -> list[Finding]:
     ]
 
 
-def _faults_of_one(stored: Stored, split: str, pairs: Pairs, content: Content) -> list[str]:
-    file, faults = stored.files[split], []
+def _malformed(file: Path, pairs: Pairs) -> list[str]:
+    faults = []
     if pairs.n_malformed:
         more = ", ..." if pairs.n_malformed > len(pairs.malformed) else ""
-        told = f"{'; '.join(pairs.malformed)}{more}"
-        faults.append(
-            f"{file}: {counted(pairs.n_malformed, 'malformed line')} ({told}); mend or remove"
+        lines = (
+            f"{counted(pairs.n_malformed, 'malformed line')} ({'; '.join(pairs.malformed)}{more})"
         )
+        faults.append(f"{file}: {lines}; mend or remove")
     if not len(pairs.users):
-        return [*faults, f"{file} has no pair; expected at least one: import again"]
-    keys, counts = np.unique(pair_keys(pairs, len(content.items)), return_counts=True)
-    repeated = keys[counts > 1]
-    if len(repeated):
-        faults.append(
-            f"{file}: {counted(len(repeated), 'repeated pair')} ({_told(repeated[0], content)}); "
-            "remove the repeats"
-        )
+        faults.append(f"{file} has no pair; expected at least one: import again")
     return faults
 
 
-def _leakage(a: str, b: str, content: Content) -> list[str]:
-    n_items = len(content.items)
-    shared = np.intersect1d(
-        pair_keys(content.splits[a], n_items), pair_keys(content.splits[b], n_items)
-    )
-    if not len(shared):
+def _repeated(file: Path, keys: NDArray[np.int64], content: Content) -> list[str]:
+    if not len(keys):
         return []
-    example = _told(shared[0], content)
-    return [f"leakage: {counted(len(shared), 'pair')} of {b} in {a} too ({example}); split anew"]
+    told = f"{counted(len(keys), 'repeated pair')} ({_one(keys, content)})"
+    return [f"{file}: {told}; remove the repeats"]
 
 
-def _told(key: int, content: Content) -> str:
-    user, item = divmod(int(key), len(content.items))
+def _one(keys: NDArray[np.int64], content: Content) -> str:
+    user, item = divmod(int(keys[0]), len(content.items))
     return f"e.g. user {content.users[user]}, item {content.items[item]}"
 
 
@@ -89,8 +86,8 @@ def _cold(content: Content) -> list[str]:
         return []
     train = content.splits["train"]
     counts = {
-        "user": int(without(train.users, content.users).sum()),
-        "item": int(without(train.items, content.items).sum()),
+        "user": int(without(train.users, len(content.users)).sum()),
+        "item": int(without(train.items, len(content.items)).sum()),
     }
     return [f"{counted(n, what)} without a train pair" for what, n in counts.items() if n]
 

@@ -54,10 +54,7 @@ def statistics(stored: Stored, content: Content) -> dict[str, Any]:
     }
     if "train" in content.splits:
         result["without_train"] = _without_train(content)
-        result["overlap"] = {
-            f"{a}-{b}": _overlap(content.splits[a], content.splits[b], n_items)
-            for a, b in combinations(content.splits, 2)
-        }
+        result["overlap"] = _overlaps(content)
     return result
 
 
@@ -86,7 +83,10 @@ def _quantiles(degree: NDArray[np.int64]) -> dict[str, float] | None:
 
 def _without_train(content: Content) -> dict[str, Any]:
     train = content.splits["train"]
-    users, items = without(train.users, content.users), without(train.items, content.items)
+    users, items = (
+        without(train.users, len(content.users)),
+        without(train.items, len(content.items)),
+    )
     cold = {
         split: int((users[pairs.users] | items[pairs.items]).sum())
         for split, pairs in content.splits.items()
@@ -95,18 +95,27 @@ def _without_train(content: Content) -> dict[str, Any]:
     return {"users": int(users.sum()), "items": int(items.sum()), "pairs": cold}
 
 
-def without(places: NDArray[np.int64], tokens: list[str]) -> NDArray[np.bool_]:
+def without(places: NDArray[np.int64], n_nodes: int) -> NDArray[np.bool_]:
     """Which of all users or items are not among ``places``. Shape: (n_nodes,)"""
-    unseen = np.ones(len(tokens), dtype=bool)
+    unseen = np.ones(n_nodes, dtype=bool)
     unseen[places] = False
     return unseen
 
 
-def _overlap(a: Pairs, b: Pairs, n_items: int) -> dict[str, int]:
+def _overlaps(content: Content) -> dict[str, dict[str, int]]:
+    n_users, n_items = len(content.users), len(content.items)
+    keys = {split: np.unique(pair_keys(p, n_items)) for split, p in content.splits.items()}
+    there = {
+        split: (~without(p.users, n_users), ~without(p.items, n_items))
+        for split, p in content.splits.items()
+    }
     return {
-        "pairs": len(np.intersect1d(pair_keys(a, n_items), pair_keys(b, n_items))),
-        "users": len(np.intersect1d(a.users, b.users)),
-        "items": len(np.intersect1d(a.items, b.items)),
+        f"{a}-{b}": {
+            "pairs": len(np.intersect1d(keys[a], keys[b], assume_unique=True)),
+            "users": int((there[a][0] & there[b][0]).sum()),
+            "items": int((there[a][1] & there[b][1]).sum()),
+        }
+        for a, b in combinations(content.splits, 2)
     }
 
 

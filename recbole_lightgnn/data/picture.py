@@ -39,7 +39,7 @@ def draw_degrees(name: str, content: Content, file: Path) -> None:
     check_can_draw(file)
     from matplotlib.figure import Figure  # not pyplot: no display, no global state
 
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4.8), layout="constrained")
     figure.suptitle(f"Degrees of {name}")
     for axes, what in zip(figure.subplots(1, 2, sharey=True), ("users", "items"), strict=True):
         _draw(axes, what, {split: getattr(pairs, what) for split, pairs in content.splits.items()})
@@ -53,19 +53,16 @@ def _draw(axes: Any, what: str, places: dict[str, NDArray[np.int64]]) -> None:
     for split, nodes in places.items():
         if len(nodes):
             degree, at_least = survival(degrees(nodes))
-            median = np.median(degrees(nodes))
-            axes.step(
-                degree,
-                at_least,
-                where="pre",
-                marker=".",
-                markersize=4,
-                label=f"{split} (median {median:g})",
-            )
+            x, y = np.r_[1, degree], np.r_[at_least[0], at_least]  # all of them have one pair
+            label = f"{split} (median {np.median(degrees(nodes)):g})"
+            axes.step(x, y, where="pre", marker=".", markersize=4, label=label)
     axes.set(xscale="log", yscale="log", xlabel=f"pairs per {what[:-1]}, at least", ylabel=what)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     axes.yaxis.set_tick_params(labelleft=True)
     axes.grid(which="major", alpha=0.3)
-    axes.legend(title="split")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)  # covers no curve
 
 
 def survival(degree: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -7,7 +7,6 @@ found with its number, where pandas stops at the first that is too long and fill
 
 import json
 from array import array
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -155,17 +154,19 @@ def _read(file: Path, users: dict[str, int], items: dict[str, int]) -> Pairs:
         # A byte that is no UTF-8 is a fault of its line, not of the file.
         with file.open(encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
             columns = [c.partition(":")[0] for c in next(lines, "").rstrip("\r\n").split("\t")]
-            user_column, item_column = _columns(file, columns)
-            for number, line in _numbered(lines):
-                cells = line.split("\t")
-                fault = _fault(cells, len(columns), user_column, item_column)
-                if fault:
+            user, item = _columns(file, columns)
+            width = len(columns)
+            for number, line in enumerate(lines, start=2):
+                cells = line.rstrip("\r\n").split("\t")
+                # Nearly every line is sound; only of the others the exact fault is looked for.
+                sound = len(cells) == width and cells[user] and cells[item] and line.isascii()
+                if sound or not (fault := _fault(cells, width, user, item)):
+                    user_places.append(users.setdefault(cells[user], len(users)))
+                    item_places.append(items.setdefault(cells[item], len(items)))
+                elif cells != [""]:  # RecBole skips empty lines
                     n_malformed += 1
                     if len(told) < _SHOWN:
                         told.append(f"line {number}: {fault}")
-                    continue
-                user_places.append(users.setdefault(cells[user_column], len(users)))
-                item_places.append(items.setdefault(cells[item_column], len(items)))
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
     return Pairs(
@@ -174,13 +175,6 @@ def _read(file: Path, users: dict[str, int], items: dict[str, int]) -> Pairs:
         n_malformed,
         tuple(told),
     )
-
-
-def _numbered(lines: Iterator[str]) -> Iterator[tuple[int, str]]:
-    """Lines below the header with their numbers; empty ones are left out, as RecBole does."""
-    for number, line in enumerate(lines, start=2):
-        if line := line.rstrip("\r\n"):
-            yield number, line
 
 
 def _columns(file: Path, columns: list[str]) -> tuple[int, int]:
