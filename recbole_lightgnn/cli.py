@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from recbole_lightgnn import __version__
 from recbole_lightgnn.data import command as data_command
+from recbole_lightgnn.data import import_command
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import (
     Setting,
@@ -94,7 +95,7 @@ def _dispatch(arguments: list[str]) -> int:
     if options.command == "settings":
         return _settings(options.model)
     if options.command == "import":
-        return _import(options)
+        return import_command.run(options)
     if options.command == "data":
         return data_command.run(options)
     if options.command == "bench":
@@ -138,14 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     settings = commands.add_parser("settings", help="every setting of a model, with its default")
     settings.add_argument("model", help="name of a model")
 
-    importer = commands.add_parser("import", help="make a dataset of files in another format")
-    formats = importer.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    paper = formats.add_parser("paper", help="the paper's split: three pickled matrices")
-    paper.add_argument("source", type=Path, help="folder with trnMat.pkl, valMat.pkl, tstMat.pkl")
-    paper.add_argument("--name", required=True, help="the dataset's name, as for --dataset")
-    paper.add_argument("--out", type=Path, default=Path("dataset"), help="folder of datasets")
-    paper.add_argument("--overwrite", action="store_true", help="replace a dataset of that name")
-
+    imports = import_command.add_parsers(commands)
     data = data_command.add_parsers(commands)
 
     bench = commands.add_parser("bench", help="check and measure a part, beside what it beats")
@@ -159,10 +153,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="size of a generated graph (default: as the paper's Yelp split)",
     )
-    ops.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
+    importing = benches.add_parser("import", help="a table's import, beside pandas.read_csv")
+    importing.add_argument(
+        "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
+    )
+    for part in (ops, importing):
+        part.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
 
     version = commands.add_parser("version", help="print the version")
-    for command in (run, settings, paper, ops, version, *data):
+    for command in (run, settings, ops, importing, version, *imports, *data):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -239,15 +238,6 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in padded)
 
 
-def _import(options: argparse.Namespace) -> int:
-    from recbole_lightgnn.data.paper import import_paper
-
-    folder = import_paper(options.source, options.name, options.out, overwrite=options.overwrite)
-    where = "" if options.out == Path("dataset") else f" --data_path={options.out}"
-    print(f"wrote {folder}; run it with --dataset={options.name}{where}")
-    return 0
-
-
 # --- bench ----------------------------------------------------------------------------------
 
 
@@ -260,11 +250,17 @@ def _bench(options: argparse.Namespace) -> int:
 
     import torch
 
-    from recbole_lightgnn.bench import ops
+    if options.bench == "import":
+        from recbole_lightgnn.bench import imports
+        from recbole_lightgnn.data.pairs import import_pairs
 
-    result = ops.run(options.dataset, options.interactions)
+        result, shown = imports.run(import_pairs, options.interactions), imports.table
+    else:
+        from recbole_lightgnn.bench import ops
+
+        result, shown = ops.run(options.dataset, options.interactions), bench_table
     result["environment"] = environment(threads=torch.get_num_threads(), device="cpu")
-    print(bench_table(result))
+    print(shown(result))
     if options.json is not None:
         write_json(options.json, plain(result))
         print(f"\nresult: {options.json}")

@@ -1,12 +1,16 @@
 """What every benchmark shares: is it right, and how long does it take."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
-from torch import Tensor
+
+if TYPE_CHECKING:  # a process whose memory is measured should not load it for nothing
+    from torch import Tensor
 
 WARM_UP = 1  # the check of correctness was another
 LEAST_ROUNDS, MOST_ROUNDS = 3, 100

@@ -30,7 +30,7 @@ from recbole_lightgnn.errors import InputError
 
 SPLITS = ("train", "valid", "test")  # RecBole's order: benchmark_filename needs exactly three
 _HEADER = b"user_id:token\titem_id:token\n"
-_CHUNK = 2**21  # bytes of lines made at once: flat memory however long the table
+_CHUNK = 2**18  # bytes of lines made at once: they fit the processor's cache
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 

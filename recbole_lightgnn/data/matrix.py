@@ -1,12 +1,14 @@
 """From the arrays of a sparse matrix, whatever file they came from, to its pairs: checked code."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.data.atomic import Interactions
+from recbole_lightgnn.errors import InputError
 
 MAX_BYTES = 2**31  # about a hundred million interactions; the paper's largest file has a million
 MAX_ID = 2**31 - 1  # largest number of users or items; row * columns + column then fits 64 bits
@@ -80,3 +82,23 @@ def compressed(
     indices, values = indices[: len(major)], values[: len(major)]
     rows, columns = (major, indices) if by_row else (indices, major)
     return merge(rows, columns, values, shape)
+
+
+def find_file(source: Path, split: str, names: Mapping[str, Sequence[str]]) -> Path:
+    """The file of a split in a folder, under any of its names.
+
+    Raises:
+        InputError: if the folder or the file is not there.
+    """
+    if not source.is_dir():
+        raise InputError(
+            f"{source} is no folder; expected one with {', '.join(f[0] for f in names.values())}: "
+            "check the path"
+        )
+    for file in names[split]:
+        if (source / file).is_file():
+            return source / file
+    raise InputError(
+        f"{source} has no {split} split; expected a file {' or '.join(names[split])}: check that "
+        "the folder is complete"
+    )

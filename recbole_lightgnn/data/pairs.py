@@ -216,15 +216,16 @@ def _split(table: _Table, selection: Selection, source: Path) -> dict[str, Inter
         priority = np.random.default_rng(selection.seed).permutation(n)
     groups = table.users if selection.per == "user" else np.zeros(n, np.int64)
     part = cut(groups, priority, selection.ratio)
+    parts = np.split(np.argsort(part, kind="stable"), np.bincount(part, minlength=3).cumsum()[:-1])
     shape = (len(table.tokens.users), len(table.tokens.items))
-    splits = {}
-    for number, split in enumerate(SPLITS):
-        chosen = part == number
-        if not chosen.any():
+    for split, chosen in zip(SPLITS, parts, strict=True):
+        if len(chosen) == 0:
             raise InputError(
                 f"{n} interactions of {source} leave none for {split} at "
                 f"--ratio {','.join(f'{share:g}' for share in selection.ratio)}; change it, or "
                 "filter less"
             )
-        splits[split] = Interactions(table.users[chosen], table.items[chosen], shape)
-    return splits
+    return {
+        split: Interactions(table.users[chosen], table.items[chosen], shape)
+        for split, chosen in zip(SPLITS, parts, strict=True)
+    }

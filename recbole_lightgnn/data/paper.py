@@ -1,11 +1,10 @@
 """The splits of the LightGNN paper: three pickled SciPy matrices in a folder."""
 
-import os
 from pathlib import Path
 
 from recbole_lightgnn.data.atomic import SPLITS, dataset_folder, write_benchmark
+from recbole_lightgnn.data.matrix import find_file
 from recbole_lightgnn.data.unpickle import read_pickled_matrix
-from recbole_lightgnn.errors import InputError
 
 # As the paper's repository names them, and as related ones do.
 FILES = {
@@ -39,25 +38,10 @@ def import_paper(
     """
     source, out = Path(source), Path(out)
     dataset_folder(out, name, overwrite=overwrite)  # before the minutes reading may take
-    splits = {split: read_pickled_matrix(_find(source, split)) for split in SPLITS}
+    splits = {split: read_pickled_matrix(find_file(source, split, FILES)) for split in SPLITS}
     origin = {
         "format": "paper",
         "source": str(source),
         "how_split": "as published, one matrix per split",
     }
     return write_benchmark(out, name, splits, origin, overwrite=overwrite)
-
-
-def _find(source: Path, split: str) -> Path:
-    if not os.path.isdir(source):
-        raise InputError(
-            f"{source} is no folder; expected one with {', '.join(f[0] for f in FILES.values())}: "
-            "check the path"
-        )
-    for file in FILES[split]:
-        if os.path.isfile(source / file):
-            return source / file
-    raise InputError(
-        f"{source} has no {split} split; expected a file {' or '.join(FILES[split])}: check that "
-        "the folder is complete"
-    )

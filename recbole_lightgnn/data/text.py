@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from recbole_lightgnn.data.atomic import progress
@@ -145,12 +144,13 @@ def integers(
         return None
     if ((data[starts] == ord("0")) & (lengths > 1)).any():
         return None
-    # Each number's last bytes as a row, then the bytes before its first digit blanked.
-    padded = np.concatenate([np.zeros(longest, np.uint8), data])
-    digits = sliding_window_view(padded, longest)[ends] - ord("0")  # (n, longest)
-    digits[np.arange(longest, 0, -1) > lengths[:, None]] = 0
-    if (digits > 9).any():  # bytes below "0" wrap around
-        return None
-    exact = np.float64 if longest <= 15 else np.int64  # products of floats are much the faster
-    numbers = digits.astype(exact) @ (10 ** np.arange(longest)[::-1]).astype(exact)
-    return numbers.astype(np.int64)
+    numbers = np.zeros(len(starts), np.int64)
+    place = ends - 1
+    for k in range(longest):  # from the last digit on
+        digits = data[place] - ord("0")
+        if (digits > 9).any():  # bytes below "0" wrap around
+            return None
+        digits *= lengths > k  # a shorter number has come to its first digit again
+        numbers += np.multiply(digits, 10**k, dtype=np.int64)
+        place = np.maximum(place - 1, starts)
+    return numbers

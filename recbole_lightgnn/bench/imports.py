@@ -1,0 +1,163 @@
+"""How long an import of a table takes beside ``pandas.read_csv`` of it, and in how much memory."""
+
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_lightgnn.bench.measure import WrongResult, conditions, measure
+from recbole_lightgnn.errors import InputError
+
+Importer = Callable[[Path, str, Path, bool], Path]  # of table, name, folder, overwrite
+Action = Callable[[Importer, Path, Path], None]
+
+INTERACTIONS = 1_000_000
+LEAST = 1000
+LARGER = 10  # times as many, where memory is measured
+SECONDS = 20.0  # about how long is measured
+_ROWS = 1_000_000  # written at once
+
+
+def run(importer: Importer, interactions: int | None = None) -> dict[str, Any]:
+    """Check an import, then measure it: its time, and its memory on a table ten times as long.
+
+    Args:
+        importer: turns a table into a dataset; a function that another process can load.
+        interactions: lines of the table, by default a million.
+
+    Returns:
+        The result, of plain values: ``seconds`` of the import ("ours") and of ``read_csv``,
+        ``times_read_csv``, the ratio of their medians, and ``memory``: the peak of a process that
+        did nothing but one of them, and of one that only loaded the libraries.
+
+    Raises:
+        InputError: if the table would be too short.
+        WrongResult: if the imported pairs are not the table's.
+    """
+    n = INTERACTIONS if interactions is None else interactions
+    if n < LEAST:
+        raise InputError(f"--interactions: needs {LEAST} interactions or more, got {n}")
+    before = conditions()
+    with tempfile.TemporaryDirectory() as folder:
+        table, out = Path(folder, "table.csv"), Path(folder, "out")
+        write_table(table, n)
+        _check(table, importer(table, "bench", out, False))
+        seconds = measure(
+            {
+                "ours": lambda: importer(table, "bench", out, True),
+                "read_csv": lambda: pd.read_csv(table),
+            },
+            seconds=SECONDS,
+        )
+        megabytes = table.stat().st_size / 1e6
+        write_table(table, LARGER * n)
+        memory = {
+            name: _in_a_process(action, importer, table, out)
+            for name, action in (("loaded", _nothing), ("ours", _import), ("read_csv", _read))
+        }
+    return {
+        "bench": "import",
+        "interactions": n,
+        "table_mb": megabytes,
+        "conditions": before,
+        "seconds": seconds,
+        "times_read_csv": seconds["ours"]["median"] / seconds["read_csv"]["median"],
+        "memory": {"interactions": LARGER * n, "peaks": memory},
+    }
+
+
+def write_table(path: Path, n: int, *, seed: int = 0) -> None:
+    """A table ``user,item,rating,timestamp`` of ``n`` lines, degrees as `graphs.power_law_graph`.
+
+    One user for 34 interactions and one item for 25, as in LightGCN's Gowalla; about one pair in
+    thirty comes twice.
+    """
+    draw = np.random.default_rng(seed)
+    users, items = draw.permutation(max(1, n // 34)), draw.permutation(max(1, n // 25))
+    for start in range(0, n, _ROWS):
+        size = min(_ROWS, n - start)
+        part = {
+            "user": users[(len(users) * draw.random(size) ** 2).astype(np.int64)],
+            "item": items[(len(items) * draw.random(size) ** 2).astype(np.int64)],
+            "rating": draw.integers(1, 11, size) / 2,
+            "timestamp": draw.integers(10**9, 2 * 10**9, size),
+        }
+        how = {"mode": "a", "header": False} if start else {}
+        pd.DataFrame(part).to_csv(path, index=False, **how)
+
+
+def _check(table: Path, folder: Path) -> None:
+    """The three files together must hold the table's pairs, each once."""
+    files = [folder / f"{folder.name}.{split}.inter" for split in ("train", "valid", "test")]
+    parts = [pd.read_csv(file, sep="\t") for file in files]
+    got = pd.concat(parts).to_numpy()
+    wanted = pd.read_csv(table, usecols=["user", "item"]).drop_duplicates().to_numpy()
+    got, wanted = (pairs[np.lexsort(pairs.T)] for pairs in (got, wanted))
+    if got.shape != wanted.shape or (got != wanted).any():
+        raise WrongResult(f"the import of {len(wanted)} pairs gave {len(got)}, or others")
+
+
+# --- memory ---------------------------------------------------------------------------------
+
+
+def _in_a_process(action: Action, importer: Importer, table: Path, out: Path) -> dict[str, float]:
+    """Peak memory in MB and seconds of an action that has a process to itself."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measured, (action, importer, table, out))
+
+
+def _measured(action: Action, importer: Importer, table: Path, out: Path) -> dict[str, float]:
+    start = time.perf_counter()
+    action(importer, table, out)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on a Mac
+    return {"peak_mb": peak * (1 if sys.platform == "darwin" else 1024) / 1e6, "seconds": seconds}
+
+
+def _nothing(importer: Importer, table: Path, out: Path) -> None:
+    pass
+
+
+def _import(importer: Importer, table: Path, out: Path) -> None:
+    importer(table, "larger", out, True)
+
+
+def _read(importer: Importer, table: Path, out: Path) -> None:
+    pd.read_csv(table)
+
+
+# --- for reading ----------------------------------------------------------------------------
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result, for reading."""
+    where, memory = result["environment"], result["memory"]
+    lines = [
+        f"a table of {result['interactions']} interactions, {result['table_mb']:.0f} MB; the "
+        "imported pairs are its pairs",
+        "",
+    ]
+    for name, taken in result["seconds"].items():
+        lines.append(
+            f"{name:10} {taken['median']:.3f} s ({taken['lower']:.3f}-{taken['upper']:.3f})"
+        )
+    lines.append(f"import / read_csv: {result['times_read_csv']:.2f}")
+    lines += ["", f"a table of {memory['interactions']} interactions, each in its own process"]
+    for name, peak in memory["peaks"].items():
+        lines.append(f"{name:10} {peak['peak_mb']:.0f} MB at its peak, {peak['seconds']:.1f} s")
+    libraries = (f"{name} {where['libraries'][name]}" for name in ("numpy", "pandas"))
+    lines += [
+        "",
+        "median (quartiles)",
+        f"{where['processor']}, {where['cores']} cores; {', '.join(libraries)}; load before: "
+        f"{result['conditions']['load']:.1f}",
+    ]
+    return "\n".join(lines)
