@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import re
+import resource
 import socket
 import threading
 import time
@@ -308,6 +309,22 @@ def test_a_redirect_elsewhere_is_not_followed(capsys, server, published, where):
     assert re.search(rf"[Rr]edirect\w* to .*{where}.* is not (followed|allowed)", line)
 
 
+def test_a_redirect_to_no_address(capsys, server, published):
+    server.faults = first(redirect_to("http://["))
+    assert "trnMat.pkl cannot be fetched: Invalid IPv6 URL" in refused(capsys, server)
+
+
+def test_no_room_in_the_cache(capsys, server, published):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes a file; as a full disk
+    try:
+        line = refused(capsys, server)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "cache cache/sparse_yelp cannot be used: File too large; choose another" in line
+    assert fetch(server) == 0
+
+
 def test_redirects_without_end(capsys, server, published):
     for n in range(20):
         server.faults[f"/{n}"] = redirect_to(f"/{n + 1}")
@@ -319,11 +336,14 @@ def test_redirects_without_end(capsys, server, published):
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (["--url=file:///etc"], "expected an address that begins with http:// or https://"),
-        (["--url=nowhere"], "expected an address that begins with http:// or https://"),
-        (["--url=http://"], "cannot be fetched"),
-        (["--timeout=0"], "--timeout must be more than 0 seconds, got 0"),
-        (["--timeout=nan"], "--timeout must be more than 0 seconds, got nan"),
+        *(
+            ([f"--url={url}"], f"--url {url!r}: expected an address, http://... or https://...")
+            for url in ("file:///etc", "ftp://a/b", "a/b", "http://", "http://[", "http://a:b", "")
+        ),
+        (["--url=http://a/ä"], "expected an address"),
+        (["--timeout=0"], "--timeout must be in (0, 86400] seconds, got 0"),
+        (["--timeout=nan"], "--timeout must be in (0, 86400] seconds, got nan"),
+        (["--timeout=inf"], "--timeout must be in (0, 86400] seconds, got inf"),
         (["--cache=file"], "cache file/sparse_yelp cannot be used: Not a directory"),
     ],
 )

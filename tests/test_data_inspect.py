@@ -11,6 +11,7 @@ from recbole_lightgnn.cli import main
 from recbole_lightgnn.data import picture, stored
 from recbole_lightgnn.data.atomic import SPLITS, Interactions, write_benchmark
 from recbole_lightgnn.data.generate import generate
+from recbole_lightgnn.data.lightgcn import import_lightgcn
 from recbole_lightgnn.data.paper import import_paper
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -237,7 +238,7 @@ def test_a_sound_dataset_has_no_findings(capsys):
 
 
 FAULTS = {
-    "repeated": ("train", lambda x: x.append("0\t1"), "1 repeated pair (e.g. user 0, "),
+    "repeated": ("train", lambda x: x.append("0\t1"), "1 repeated pair (e.g. user '0', "),
     "leakage": ("test", lambda x: x.append("2\t3"), "leakage: 1 pair of test in train too"),
     "another pair": ("test", lambda x: x.__setitem__(1, "0\t4"), "was changed after import"),
     "one less": ("train", lambda x: x.pop(), "5 pairs of another hash, its card says 6"),
@@ -275,7 +276,7 @@ def test_many_malformed_lines_are_counted_and_a_few_told(capsys, tiny):
 
 def test_repeats_in_one_file_and_a_missing_split(capsys):
     make_file("whole", "a\tb", "a\tb", "a\tb")
-    assert "1 repeated pair (e.g. user a, item b)" in findings(capsys, "whole")[1][0]
+    assert "1 repeated pair (e.g. user 'a', item 'b')" in findings(capsys, "whole")[1][0]
     make_file("half.train", "a\tb")
     errors = findings(capsys, "half")[1]
     assert ["valid.inter is missing" in errors[0], "test.inter is missing" in errors[1]] == [1, 1]
@@ -297,6 +298,19 @@ PUBLISHED = {  # README.md of the shared data
     "yelp": {"test_users": 30627, "without": (538, 332), "median": 3, "cold": 0.033},
     "gowalla": {"test_users": 22242, "without": (106, 0), "median": 6, "cold": 0.003},
 }
+
+
+@pytest.mark.data
+def test_lightgcns_gowalla_is_what_its_readme_says(capsys):
+    import_lightgcn(SHARED / "gowalla_lightgcn", "gowalla_lightgcn")
+    capsys.readouterr()
+    _, facts = as_json(capsys, "show", "gowalla_lightgcn")
+    assert (facts["users"], facts["items"]) == (29858, 40981)
+    assert [row["pairs"] for row in facts["splits"].values()] == [719081, 91047, 217242]
+    # not in that README: counted by a script that reads the source's lines into sets
+    assert facts["without_train"] == {"users": 0, "items": 2, "pairs": {"valid": 4, "test": 21}}
+    expected = (0, [], ["2 items without a train pair"])
+    assert findings(capsys, "gowalla_lightgcn") == expected
 
 
 @pytest.mark.data

@@ -77,7 +77,7 @@ def _repeated(file: Path, keys: NDArray[np.int64], content: Content) -> list[str
 
 def _one(keys: NDArray[np.int64], content: Content) -> str:
     user, item = divmod(int(keys[0]), len(content.items))
-    return f"e.g. user {content.users[user]}, item {content.items[item]}"
+    return f"e.g. user {content.users[user]!r}, item {content.items[item]!r}"
 
 
 def _cold(content: Content) -> list[str]:

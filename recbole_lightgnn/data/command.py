@@ -194,7 +194,11 @@ def _overlap_lines(overlap: dict[str, Any]) -> list[str]:
 def _download(options: argparse.Namespace) -> int:
     from recbole_lightgnn.data.download import URL, download, download_and_import
 
-    how = {"url": options.url or URL, "cache": options.cache, "timeout": options.timeout}
+    how = {
+        "url": URL if options.url is None else options.url,
+        "cache": options.cache,
+        "timeout": options.timeout,
+    }
     if options.no_import:
         print(f"fetched {download(options.name, **how)}")
         return 0

@@ -29,6 +29,7 @@ URL = (
     "b83560c9d2025a506e179e320df5442874475664/Datasets"
 )
 TIMEOUT = 30.0  # seconds without a byte
+MAX_TIMEOUT = 86_400.0
 MAX_REDIRECTS = 5
 MAX_BYTES = 2**28  # the largest file, Amazon's train, has about 16 MB
 _CHUNK = 1 << 18
@@ -85,10 +86,10 @@ def download(
     Raises:
         InputError: if a file cannot be fetched or is not the published one.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise InputError(f"--url {url}: expected an address that begins with http:// or https://")
-    if not timeout > 0:
-        raise InputError(f"--timeout must be more than 0 seconds, got {timeout:g}")
+    if not _is_web_address(url):
+        raise InputError(f"--url {url!r}: expected an address, http://... or https://...")
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise InputError(f"--timeout must be in (0, {MAX_TIMEOUT:g}] seconds, got {timeout:g}")
     folder = (cache or default_cache()) / f"sparse_{name}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +123,15 @@ def blob_id(file: Path) -> str:
     return digest.hexdigest()
 
 
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0  # `port` raises for what is no number
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and named and re.fullmatch(r"[!-~]+", url) is not None
+
+
 # --- one file -------------------------------------------------------------------------------
 
 
@@ -134,6 +144,7 @@ def _bring(
     partial = file.with_name(f"{file.name}.partial")
     start = partial.stat().st_size if partial.is_file() else 0
     if not (start and blob_id(partial) == expected):  # else killed just before its renaming
+        say(f"fetching {url}")
         _fetch(url, partial, start, timeout)
     got = blob_id(partial)
     if got != expected:
@@ -143,8 +154,7 @@ def _bring(
             "removed: try again, or another --url"
         )
     partial.replace(file)
-    went_on = f", the first {start} of them from before" if start else ""
-    say(f"{file}: {file.stat().st_size} bytes{went_on}")
+    say(f"{file}: {file.stat().st_size} bytes, as published")
 
 
 def _fetch(url: str, partial: Path, start: int, timeout: float) -> None:
@@ -156,7 +166,9 @@ def _fetch(url: str, partial: Path, start: int, timeout: float) -> None:
     except urllib.error.HTTPError as error:
         with error:
             raise _refused(url, partial, error) from error
-    except _NETWORK as error:
+    except InputError:
+        raise
+    except (*_NETWORK, ValueError) as error:  # ValueError: a redirect to what is no address
         raise _broken(url, partial, error) from error
     with answer:
         _write(answer, partial, start if _goes_on(answer, start) else 0, url)
@@ -183,8 +195,8 @@ def _write(answer: Any, partial: Path, start: int, url: str) -> None:
                 )
             file.write(chunk)
             file.flush()  # the next read may be the one that fails, and tells how much is kept
-    length = answer.headers.get("Content-Length")
-    if length is not None and size < start + int(length):
+    length = answer.headers.get("Content-Length", "")
+    if length.isdecimal() and size < start + int(length):
         closed = ConnectionError(
             f"the connection closed after {size} of {start + int(length)} bytes"
         )

@@ -78,7 +78,10 @@ def find_all(data_path: Path) -> list[Stored]:
     """Every dataset under ``data_path`` and the one inside RecBole, by name."""
     folders = [_recbole_examples() / _IN_RECBOLE]
     if data_path.is_dir():
-        folders += [f for f in data_path.iterdir() if f.is_dir() and f.name != _IN_RECBOLE]
+        try:
+            folders += [f for f in data_path.iterdir() if f.name != _IN_RECBOLE]
+        except OSError as error:
+            raise InputError(f"{data_path} cannot be read: {error.strerror or error}") from error
     found = (_look(folder.name, folder) for folder in sorted(folders, key=lambda f: f.name))
     return [stored for stored in found if stored is not None]
 
@@ -126,11 +129,18 @@ def read_card(stored: Stored) -> dict[str, Any] | None:
 
 
 def count_lines(file: Path) -> int:
-    """Lines below the header: about the number of pairs, without reading them as such."""
+    """Lines below the header: the number of pairs in a sound file, without parsing it.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
     lines, last = 0, b"\n"
-    with file.open("rb") as content:
-        while block := content.read(1 << 20):
-            lines, last = lines + block.count(b"\n"), block[-1:]
+    try:
+        with file.open("rb") as content:
+            while block := content.read(1 << 20):
+                lines, last = lines + block.count(b"\n"), block[-1:]
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
     return max(0, lines + (last != b"\n") - 1)
 
 
