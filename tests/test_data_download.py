@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse as sp
 
 from recbole_lightgnn.cli import main
-from recbole_lightgnn.data import download
+from recbole_lightgnn.data import command, download
 from recbole_lightgnn.data.paper import import_paper
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -370,6 +370,7 @@ def test_a_run_without_the_data_says_which_command_fetches_it(capsys, name):
 def test_the_ids_are_those_git_computes(tmp_path):
     (tmp_path / "x").write_bytes(b"what is up, doc?")  # the example of the Git book
     assert download.blob_id(tmp_path / "x") == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
+    assert set(download.BLOB_IDS) == set(command.PAPER)
     ids = [i for files in download.BLOB_IDS.values() for i in files.values()]
     assert len(set(ids)) == 9
     assert all(re.fullmatch("[0-9a-f]{40}", i) for i in ids)

@@ -54,6 +54,7 @@ def test_another_seed_is_another_world():
     ("world", "why"),
     [
         (World(users=0), "--users must be at least 1, got 0"),
+        (World(users=10**6, items=10**6), r"more than 1e\+08 cells"),
         (World(noise=-1), "--noise must be at least 0, got -1"),
         (World(communities=5), "60 items in 5 communities leave 12 .* at least 14"),
         (World(communities=1, noise=1), "leaves 0 items outside it"),

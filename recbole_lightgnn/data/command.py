@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-_PAPER = ("amazon", "gowalla", "yelp")
+PAPER = ("amazon", "gowalla", "yelp")  # download.BLOB_IDS, which is loaded only when needed
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
@@ -25,7 +25,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     parsers = [listing, show, check, download, generate]
     for parser in (show, check, generate):
         parser.add_argument("name", metavar="NAME", help="the dataset's name, as for --dataset")
-    download.add_argument("name", metavar="NAME", choices=_PAPER, help=" | ".join(_PAPER))
+    download.add_argument("name", metavar="NAME", choices=PAPER, help=" | ".join(PAPER))
     for parser in parsers:
         parser.add_argument(
             "--data_path", type=Path, default=Path("dataset"), help="folder of datasets"

@@ -15,6 +15,7 @@ from recbole_lightgnn.data.atomic import SPLITS, Interactions, write_benchmark
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import write_json
 
+MAX_CELLS = 10**8  # users x items: some seconds
 LIKED = {"train": 8, "valid": 3, "test": 3}  # items of the own community, a user
 Pairs = set[tuple[int, int]]
 
@@ -76,20 +77,34 @@ def generate(
     }
     splits = {split: _table(parts[split], world) for split in SPLITS}
     folder = write_benchmark(out, name, splits, origin, overwrite=overwrite)
-    lines = ["user_id:token\titem_id:token", *(f"{u}\t{i}" for u, i in sorted(parts["noise"]))]
-    (folder / f"{name}.noise.inter").write_bytes("".join(f"{line}\n" for line in lines).encode())
-    card = folder / f"{name}.card.json"
-    write_json(
-        card,
-        {key: value for key, value in json.loads(card.read_bytes()).items() if key != "imported"},
-    )
+    _complete(folder, name, parts["noise"])
     return folder
+
+
+def _complete(folder: Path, name: str, noise: Pairs) -> None:
+    """Write the noise, and take the moment out of the card: the same world has the same bytes."""
+    lines = ["user_id:token\titem_id:token", *(f"{u}\t{i}" for u, i in sorted(noise))]
+    card = folder / f"{name}.card.json"
+    told = {key: value for key, value in json.loads(card.read_bytes()).items() if key != "imported"}
+    try:
+        (folder / f"{name}.noise.inter").write_bytes("".join(f"{x}\n" for x in lines).encode())
+        write_json(card, told)
+    except OSError as error:
+        raise InputError(
+            f"{folder} could not be completed ({error.strerror or error}): check room and "
+            "permissions, then generate it again with --overwrite"
+        ) from error
 
 
 def _check(world: World) -> None:
     for key, low in {"users": 1, "items": 1, "communities": 1, "noise": 0, "seed": 0}.items():
         if getattr(world, key) < low:
             raise InputError(f"--{key} must be at least {low}, got {getattr(world, key)}")
+    if world.users * world.items > MAX_CELLS:
+        raise InputError(
+            f"{world.users} users x {world.items} items are more than {MAX_CELLS:.0e} cells; this "
+            "makes small worlds: give fewer --users or --items"
+        )
     smallest, needed = world.items // world.communities, sum(LIKED.values())
     if smallest < needed:
         raise InputError(

@@ -69,7 +69,8 @@ def find_dataset(name: str, data_path: Path) -> Stored:
         near = did_you_mean(name, known)
         raise InputError(
             f"dataset {name!r} not found{near}: {data_path / name} has no {name}.inter and no "
-            f"{name}.train.inter; `recbole-lightgnn data list` tells what is there"
+            f"{name}.train.inter; `recbole-lightgnn data list` tells what is there, "
+            "`import` and `data download` bring more"
         )
     return found
 
