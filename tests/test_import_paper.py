@@ -4,7 +4,6 @@ import hashlib
 import json
 import pickle
 import resource
-import struct
 import sys
 from pathlib import Path
 
@@ -71,12 +70,12 @@ def test_writes_benchmark_files_under_either_naming(tmp_path, naming):
 
 def test_the_card_tells_source_counts_and_hashes(tmp_path):
     doubled = matrix([(4, 1), (0, 0), (4, 1)], (6, 5))  # users 1..3, 5 and items 2..4: nowhere
-    small = matrix([(0, 1)], (6, 5))
-    source = dump(tmp_path / "source", train=doubled, valid=small, test=small)
+    small, other = matrix([(0, 1)], (6, 5)), matrix([(4, 0)], (6, 5))
+    source = dump(tmp_path / "source", train=doubled, valid=small, test=other)
     folder = import_paper(source, "card", tmp_path / "out")
     card = json.loads((folder / "card.card.json").read_text())
     assert card.pop("imported").endswith("Z")
-    one = hashlib.sha256(struct.pack("<2q", 0, 1)).hexdigest()
+    one = {"pairs": 1, "users": 1, "items": 1, "duplicates_dropped": 0}
     assert card == {
         "name": "card",
         "format": "paper",
@@ -91,19 +90,22 @@ def test_the_card_tells_source_counts_and_hashes(tmp_path):
                 "pairs": 2,
                 "users": 2,
                 "items": 2,
-                "sha256": hashlib.sha256(struct.pack("<4q", 0, 0, 4, 1)).hexdigest(),
+                "duplicates_dropped": 1,
+                "sha256": hashlib.sha256(b"0\t0\n4\t1").hexdigest(),
             },
-            "valid": {"pairs": 1, "users": 1, "items": 1, "sha256": one},
-            "test": {"pairs": 1, "users": 1, "items": 1, "sha256": one},
+            "valid": {**one, "sha256": hashlib.sha256(b"0\t1").hexdigest()},
+            "test": {**one, "sha256": hashlib.sha256(b"4\t0").hexdigest()},
         },
     }
 
 
 def test_the_hash_is_of_the_set_of_pairs():
-    expected = hashlib.sha256(struct.pack("<6q", 0, 9, 1, 2, 1, 3)).hexdigest()
-    assert pairs_hash([1, 0, 1], [3, 9, 2]) == expected
-    assert pairs_hash(np.array([1, 1, 0], ">i4"), np.array([2, 3, 9], "u2")) == expected
-    assert pairs_hash([3, 9, 2], [1, 0, 1]) != expected, "users and items are not alike"
+    expected = hashlib.sha256(b"0\t9\n1\t2\n1\t3\n10\t1").hexdigest()  # sorted as text
+    assert pairs_hash([1, 10, 0, 1], [3, 1, 9, 2]) == expected
+    assert pairs_hash(np.array([10, 1, 1, 0], ">i4"), np.array([1, 2, 3, 9], "u2")) == expected
+    assert pairs_hash(["1", "10", "0", "1"], ["3", "1", "9", "2"]) == expected
+    assert pairs_hash([3, 1, 9, 2], [1, 10, 0, 1]) != expected, "users and items are not alike"
+    assert pairs_hash([], []) == hashlib.sha256(b"").hexdigest()
 
 
 class Sabotage:
@@ -132,6 +134,10 @@ BAD_SOURCES = {
     "no matrix": (_write("valMat.pkl", pickle.dumps({"a": 1})), "holds a dict, no sparse matrix"),
     "shapes": (_dump(test=matrix([(0, 1)], (4, 5))), "train 4 x 4, valid 4 x 4, test 4 x 5"),
     "empty split": (_dump(valid=matrix([])), "the valid split of .* has no interaction"),
+    "a pair in two splits": (
+        _dump(test=matrix([(0, 2), (3, 3)])),
+        r"1 interactions both in train and in test, e\.g\. user 3 with item 3",
+    ),
     "only zeros": (_dump(test=matrix([(0, 1)]) * 0), "the test split of .* has no interaction"),
 }
 
@@ -189,7 +195,9 @@ def test_a_failed_write_leaves_the_old_dataset_and_nothing_else(tmp_path, source
     out = tmp_path / "out"
     import_paper(source, "tiny", out)
     before = files(out)
-    big = dump(tmp_path / "big", train=sp.coo_matrix(np.ones((4, 4))))
+    rest = [(u, i) for u in range(9) for i in range(4, 9)]
+    wide = {split: matrix(pairs, (9, 9)) for split, pairs in {**TINY, "train": rest}.items()}
+    big = dump(tmp_path / "big", **wide)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))  # bytes a file; as a full disk
     try:

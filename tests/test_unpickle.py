@@ -284,7 +284,7 @@ def test_damage_gives_a_matrix_or_one_clear_line(tmp_path_factory, form, protoco
     path.write_bytes(content)
     told = ""
     try:
-        users, items, shape = read_pickled_matrix(path)
+        users, items, shape, _ = read_pickled_matrix(path)
     except InputError as error:
         told = str(error)
     else:

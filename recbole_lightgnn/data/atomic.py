@@ -219,9 +219,11 @@ def _numbered(
     """Numbers or tokens of any kind -> numbers from 0, and what each is called."""
     numbers, names = [], []
     for column in (users, items):
+        if column.dtype.kind in "iu":
+            column = column.astype(np.int64)  # pandas wants the machine's byte order
         number, distinct = pd.factorize(column)
         numbers.append(number)
-        if distinct.dtype.kind in "iu":
+        if column.dtype.kind in "iu":
             names.append(distinct.astype("S"))
         else:
             names.append(np.array([str(token).encode() for token in distinct], dtype="S"))
@@ -315,7 +317,9 @@ def _card(
 
 
 def _distinct(parts: Sequence[NDArray[Any]], size: int) -> int:
-    met = np.zeros(size, bool)  # at most 2 GB, where a number is close to 2^31
+    if size > 4 * sum(map(len, parts)):  # else without hashing
+        return len(pd.unique(np.concatenate(parts)))
+    met = np.zeros(size, bool)
     for part in parts:
         met[part] = True
     return int(met.sum())

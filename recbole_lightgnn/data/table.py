@@ -113,8 +113,8 @@ def _names_columns(rows: list[list[str]], wanted: Mapping[str, str | None]) -> b
     asked = {_plain(name) for name in wanted.values() if name is not None and not name.isdigit()}
     if first & (known | asked):
         return True
-    below = zip(rows[0], rows[1], strict=False) if len(rows) > 1 else ()
-    return any(not _is_number(name) and _is_number(value) for name, value in below)
+    columns = zip(*rows, strict=False) if len(rows) > 1 else ()
+    return any(not _is_number(name) and all(map(_is_number, below)) for name, *below in columns)
 
 
 def _is_number(text: str) -> bool:
