@@ -11,7 +11,7 @@ NO_GPU := $(if $(shell command -v nvidia-smi),,not gpu)
 ALL := $(NO_DATA)$(if $(and $(NO_DATA),$(NO_GPU)), and )$(NO_GPU)
 FAST := not slow and not data and not gpu
 
-.PHONY: run test check bench test-oldest clean
+.PHONY: run test check bench fuzz test-oldest clean
 
 run: .venv/ready
 	$(BIN)/python run_recbole_lightgnn.py --model=LightGNN --dataset=ml-100k $(ARGS)
@@ -27,6 +27,10 @@ check: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/recbole-lightgnn bench $(or $(ARGS),ops)
+
+# Damaged files at the importers' readers; five minutes, or ARGS="--minutes=60".
+fuzz: .venv/ready
+	$(BIN)/python tests/fuzz_readers.py $(ARGS)
 
 test-oldest: .venv-oldest/ready
 	.venv-oldest/bin/pytest -q -m "$(FAST)" $(ARGS)

@@ -1,5 +1,6 @@
 """One call that trains, tests and records any model, RecBole's or ours."""
 
+import hashlib
 import time
 from collections.abc import Iterable, Mapping
 from logging import FileHandler, StreamHandler, getLogger
@@ -122,7 +123,10 @@ def _run(
         dataset=config["dataset"],
         seed=config["seed"],
         settings=config.final_config_dict,
-        fingerprint=_fingerprint(train_data, valid_data, test_data),
+        fingerprint={
+            **_fingerprint(train_data, valid_data, test_data),
+            "card_sha256": _card_hash(config),
+        },
         masking=mask_in_force(config),
         valid_metric=config["valid_metric"].lower(),
         valid=rows[-1]["valid"],
@@ -309,6 +313,12 @@ def _fingerprint(train_data: Any, valid_data: Any, test_data: Any) -> dict[str, 
         dataset.field2id_token[dataset.iid_field],
         {split: _pairs(loader) for split, loader in loaders.items()},
     )
+
+
+def _card_hash(config: Any) -> str | None:
+    """SHA-256 of the card that the dataset's importer left; none where there is no card."""
+    card = Path(config["data_path"], f"{config['dataset']}.card.json")
+    return hashlib.sha256(card.read_bytes()).hexdigest() if card.is_file() else None
 
 
 # --- small checks and names -----------------------------------------------------------------

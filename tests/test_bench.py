@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_lightgnn.bench import ops
+from recbole_lightgnn.bench import imports, ops
 from recbole_lightgnn.bench.graphs import power_law_graph
 from recbole_lightgnn.bench.measure import WrongResult, deviation, measure
 from recbole_lightgnn.cli import main
+from recbole_lightgnn.data.pairs import import_pairs
+from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.ops import products
 
 OPERATIONS = [ops.FORWARD, ops.TRANSPOSED, ops.TO_DENSE, ops.TO_BOTH, ops.SAMPLED]
@@ -67,6 +69,41 @@ def test_rivals_that_would_exhaust_the_memory_are_left_out(capsys, monkeypatch):
     assert list(rows[ops.TO_BOTH]["seconds"]) == ["ours", "gather"]
     assert list(rows[ops.TO_DENSE]["seconds"]) == ["ours", "COO", "CSR", "gather"]
     assert "left out: S X and both gradients by COO and CSR" in capsys.readouterr().out
+
+
+# --- bench import ---------------------------------------------------------------------------
+
+
+def test_bench_import_checks_and_measures_beside_read_csv(capsys, monkeypatch):
+    monkeypatch.setattr(imports, "SECONDS", 0.1)
+    assert main(["bench", "import", "--interactions=5000", "--json=out/import.json"]) == 0
+    result = json.loads(Path("out/import.json").read_text())
+    assert result["interactions"] == 5000
+    seconds = result["seconds"]
+    quotient = seconds["ours"]["median"] / seconds["read_csv"]["median"]
+    assert result["times_read_csv"] == pytest.approx(quotient)
+    assert result["memory"]["interactions"] == 50_000
+    peaks = {name: peak["peak_mb"] for name, peak in result["memory"]["peaks"].items()}
+    assert list(peaks) == ["loaded", "ours", "read_csv"]
+    assert 20 < peaks["loaded"] <= peaks["ours"]
+    printed = capsys.readouterr().out
+    assert f"import / read_csv: {result['times_read_csv']:.2f}" in printed
+    assert "a table of 50000 interactions, each in its own process" in printed
+
+
+def test_a_wrong_import_is_reported_and_not_measured(monkeypatch):
+    def loses_lines(table, name, out, overwrite):
+        lines = table.read_text().splitlines(keepends=True)
+        table.write_text("".join(lines[:500]))
+        folder = import_pairs(table, name, out, overwrite)
+        table.write_text("".join(lines))
+        return folder
+
+    monkeypatch.setattr(imports, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
+    with pytest.raises(WrongResult, match=r"the import of \d+ pairs gave \d+, or others"):
+        imports.run(loses_lines, 1000)
+    with pytest.raises(InputError, match="needs 1000 interactions or more, got 999"):
+        imports.run(loses_lines, 999)
 
 
 # --- wrong results --------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """``recbole-lightgnn import lightgcn``: LightGCN's lists, and the blocks text is read in."""
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recbole_lightgnn import quick_start
 from recbole_lightgnn.data import text
 from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
 from recbole_lightgnn.data.lightgcn import import_lightgcn, read_lists
@@ -195,6 +197,19 @@ def test_a_name_that_leaves_the_folder_and_a_dataset_that_exists(source):
     import_lightgcn(source, "tiny")
     with pytest.raises(InputError, match="exists and was kept; give --overwrite"):
         import_lightgcn(source, "tiny")
+
+
+def test_a_run_records_the_card_and_the_same_hashes(source):
+    folder = import_lightgcn(source, "tiny")
+    settings = {"epochs": 1, "topk": [1], "valid_metric": "Recall@1", "show_progress": False}
+    fingerprint = quick_start.run("Pop", "tiny", settings=settings)["dataset_fingerprint"]
+    card = folder / "tiny.card.json"
+    assert fingerprint["card_sha256"] == hashlib.sha256(card.read_bytes()).hexdigest()
+    for split in SPLITS:
+        assert fingerprint[split]["sha256"] == card_of(folder)["splits"][split]["sha256"]
+    card.unlink()
+    again = quick_start.run("Pop", "tiny", settings=settings)["dataset_fingerprint"]
+    assert again == {**fingerprint, "card_sha256": None}
 
 
 # --- blocks ---------------------------------------------------------------------------------

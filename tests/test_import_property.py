@@ -1,6 +1,9 @@
 """Random tables in every format go in and the same pairs come out; damage is one clear line."""
 
+import os
 import pickle
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -135,3 +138,13 @@ def test_pairs_of_any_names_come_back(pairs, delimiter, header, end, form):
         for split in SPLITS:
             wanted = pairs_hash(*zip(*splits[split], strict=True))
             assert card["splits"][split]["sha256"] == wanted
+
+
+@pytest.mark.slow
+def test_a_short_fuzz_run_finds_nothing():
+    script = Path(__file__).with_name("fuzz_readers.py")
+    command = [sys.executable, str(script), "--minutes=0.1", "--seed=1"]
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no crash, hang or deed in" in done.stdout

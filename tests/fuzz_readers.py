@@ -1,0 +1,220 @@
+"""Damaged files at every reader of ``import``, for some minutes: ``make fuzz ARGS="--minutes=5"``.
+
+A reader must give pairs or say in one line why not. What counts as a finding: any exception but
+InputError, an error of more lines than one, a file that takes more than ten seconds, and anything
+that a file makes the process do (start another one, evaluate code, write elsewhere).
+"""
+
+import argparse
+import io
+import os
+import pickle
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+from recbole_lightgnn.data.lightgcn import import_lightgcn, read_lists
+from recbole_lightgnn.data.npz import read_npz_matrix
+from recbole_lightgnn.data.pairs import Selection, import_pairs
+from recbole_lightgnn.data.unpickle import read_pickled_matrix
+from recbole_lightgnn.errors import InputError
+
+SECONDS_A_FILE = 10
+FORBIDDEN = (  # audit events
+    *("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.", "ctypes."),
+    *("exec", "pickle.find_class"),  # the latter is of the unpickler that takes any name
+)
+
+# What files are mended with: pieces that mean something to one reader or another.
+PIECES = [
+    *(b"\n", b"\r\n", b"\r", b"\0", b"\t", b" ", b",", b"::", b";", b"|", b'"', b'""', b"\x1f"),
+    *(b"\xef\xbb\xbf", b"\xff\xfe", b"\xe9", "日".encode(), b"-1", b"0", b"007", b"1e999", b"nan"),
+    *(b"2147483647", b"2147483648", b"9" * 19, b"NA", b"[PAD]", b"user", b"item,rating"),
+    *(
+        b"cos\nsystem\n",
+        b"\x8c\x02os\x8c\x06system\x93",
+        b"(S'true'\ntR.",
+        b"\x80\x05",
+        b"N.",
+        b"b.",
+    ),
+    *(b"\xff\xff\xff\x7f", b"\xff" * 8, b"\x80" * 4, b"PK\x03\x04", b"\x93NUMPY", b"|O", b"<i8"),
+]
+
+
+class Hang(BaseException):
+    """A file took too long."""
+
+
+class Deed(BaseException):
+    """A file made the process do something; no reader may catch it."""
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Whole files of each kind."""
+    draw = np.random.default_rng(0)
+    dense = (draw.random((9, 7)) < 0.4) * draw.integers(1, 4, (9, 7))
+    forms = [
+        getattr(sp, f"{form}_{kind}")(dense)
+        for form in ("coo", "csr", "csc")
+        for kind in ("matrix", "array")
+    ]
+    npz = []
+    for form in forms:
+        file = io.BytesIO()
+        sp.save_npz(file, form, compressed=len(npz) % 2 == 0)
+        npz.append(file.getvalue())
+    rows = [f"u{u},{i},{(u * i) % 5},{u + i}" for u in range(8) for i in range(9)]
+    table = "\n".join(["user,item,rating,time", *rows]) + "\n"
+    tables = [
+        table,
+        *(table.replace(",", d) for d in ("\t", "::", ";", "|", " ")),
+        table.replace("u", '"u"'),
+    ]
+    numbers = "\n".join(row.replace("u", "") for row in rows)
+    lists = "\n".join(f"{u} " + " ".join(str(u * i) for i in range(1, 6)) for u in range(9)) + "\n"
+    return {
+        "pickle": [pickle.dumps(form, protocol) for form in forms for protocol in (2, 4, 5)],
+        "npz": npz,
+        "lists": [lists.encode(), lists.replace("\n", "\r\n").encode()],
+        "pairs": [
+            *(t.encode() for t in tables),
+            numbers.encode(),
+            b"\xef\xbb\xbf" + table.encode(),
+        ],
+    }
+
+
+def readers(folder: Path) -> dict[str, Callable[[Path, random.Random], object]]:
+    """What reads a file of each kind; it may draw how."""
+
+    def pairs(path: Path, draw: random.Random) -> object:
+        selection = Selection(
+            delimiter=draw.choice([*[None] * 8, ",", "::"]),
+            header=draw.choice([*[None] * 8, True, False]),
+            min_rating=draw.choice([None, 2.0]),
+            split=draw.choice(["random", "time"]),
+            k_core=draw.choice([1, 2]),
+        )
+        return import_pairs(path, "it", folder / "out", True, selection)
+
+    def lists(path: Path, draw: random.Random) -> object:
+        shutil.copy(path, folder / "train.txt")
+        (folder / "test.txt").write_bytes(b"0 2000000\n")
+        read_lists(path, skip_empty=draw.random() < 0.5)
+        return import_lightgcn(folder, "it", folder / "out", True)
+
+    return {
+        "pickle": lambda path, _: read_pickled_matrix(path),
+        "npz": lambda path, _: read_npz_matrix(path),
+        "lists": lists,
+        "pairs": pairs,
+    }
+
+
+def damaged(content: bytes, others: list[bytes], draw: random.Random) -> bytes:
+    """The same file, changed in one to eight places."""
+    for _ in range(draw.choice([1, 1, 2, 4, 8])):
+        at = draw.randrange(len(content) + 1)
+        how = draw.randrange(6)
+        if how == 0:
+            content = content[:at] + draw.choice(PIECES) + content[at:]
+        elif how == 1:
+            content = content[:at] + content[at + draw.choice([1, 2, 4, 16, 64]) :]
+        elif how == 2:
+            content = content[:at] + draw.randbytes(draw.choice([1, 2, 4, 8])) + content[at + 1 :]
+        elif how == 3:
+            end = draw.randrange(len(content) + 1)
+            content = content[:at] + content[min(at, end) : max(at, end)] + content[at:]
+        elif how == 4:
+            other = draw.choice(others)
+            content = content[:at] + other[draw.randrange(len(other)) :]
+        else:
+            content = content[:at] + draw.choice(PIECES) + content[at + 1 :]
+    return content[:1_000_000]
+
+
+def watch(folder: Path) -> Callable[[bool], None]:
+    """Raise Deed for what no reader does; returns the switch."""
+    watching = False
+
+    def audit(event: str, arguments: tuple[object, ...]) -> None:
+        if not watching:
+            return
+        wrote = (
+            event == "open" and arguments[1] is not None and set(str(arguments[1])) & set("wax+")
+        )
+        outside = wrote and not str(arguments[0]).startswith(str(folder))
+        if event.startswith(FORBIDDEN) or (outside and arguments[0] != os.devnull):
+            raise Deed(f"{event} {arguments!r}")
+
+    def switch(on: bool) -> None:
+        nonlocal watching
+        watching = on
+
+    sys.addaudithook(audit)
+    return switch
+
+
+def main() -> int:
+    """Fuzz until the time is up, or stop at the first finding and keep its file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=None, help="default: a new one")
+    options = parser.parse_args()
+    seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
+    draw, whole, ended = random.Random(seed), seeds(), Counter()
+    until = time.monotonic() + 60 * options.minutes
+
+    def hang(*_: object) -> None:
+        raise Hang
+
+    signal.signal(signal.SIGALRM, hang)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        read, switch = readers(folder), watch(folder)
+        everything = [content for kind in whole.values() for content in kind]
+        for kind, reader in read.items():  # loads whatever is loaded late
+            for content in whole[kind]:
+                (folder / "file").write_bytes(content)
+                reader(folder / "file", random.Random(0)) if kind != "pairs" else None
+        while time.monotonic() < until:
+            kind = draw.choice(list(read))
+            content = damaged(draw.choice(whole[kind]), everything, draw)
+            (folder / "file").write_bytes(content)
+            signal.alarm(SECONDS_A_FILE)
+            switch(True)
+            try:
+                read[kind](folder / "file", draw)
+                ended[kind, "read"] += 1
+            except InputError as error:
+                ended[kind, "refused"] += 1
+                finding = "more than a line" if "\n" in str(error) else ""
+            except BaseException as error:
+                finding = f"{type(error).__name__}: {error}"
+            else:
+                finding = ""
+            switch(False)
+            signal.alarm(0)
+            if finding:
+                kept = Path(f"fuzz-{kind}-{seed}.bin")
+                kept.write_bytes(content)
+                print(f"{kind}: {finding}; the file is {kept}, seed {seed}")
+                return 1
+    for (kind, how), count in sorted(ended.items()):
+        print(f"{kind:8} {how:8} {count}")
+    print(f"no crash, hang or deed in {sum(ended.values())} files; seed {seed}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
