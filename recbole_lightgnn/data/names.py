@@ -1,5 +1,6 @@
 """Users and items that are called anything at all, as numbers while they are read and split."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,15 @@ _MISSING = frozenset(
     b"-1.#IND 1.#QNAN 1.#IND -1.#QNAN #N/A N/A n/a NA <NA> #NA NULL null NaN -NaN nan -nan None"
     .split()
 ) | {b"#N/A N/A"}  # fmt: skip
+_CONTROL = re.compile(rb"[\x00-\x1f]")
 
 
 class BadName(ValueError):
-    """Why a token cannot be the name of a user or item."""
+    """Why a token, ``name``, cannot be what a user or item is called."""
+
+    def __init__(self, name: bytes, why: str) -> None:
+        super().__init__(why)
+        self.name = name
 
 
 class Names(dict[bytes, int]):
@@ -47,15 +53,15 @@ class Names(dict[bytes, int]):
 
 def _check(name: bytes) -> None:
     if not name:
-        raise BadName("is empty")
+        raise BadName(name, "is empty")
     if len(name) > MAX_BYTES:
-        raise BadName(f"has {len(name)} bytes, more than {MAX_BYTES}")
-    if any(byte < ord(" ") for byte in name):
-        raise BadName("has a tab, line end or other control character")
+        raise BadName(name, f"has {len(name)} bytes, more than {MAX_BYTES}")
+    if _CONTROL.search(name):
+        raise BadName(name, "has a tab, line end or other control character")
     if name in _MISSING or name == b"[PAD]":
-        raise BadName("is what RecBole reads as a missing value")
+        raise BadName(name, "is what RecBole reads as a missing value")
     if name.startswith(b'"'):
-        raise BadName('begins with a ", which RecBole takes for a quoted field')
+        raise BadName(name, 'begins with a ", which RecBole takes for a quoted field')
 
 
 def numbered(ids: NDArray[np.int64], names: Names) -> tuple[NDArray[Any], NDArray[np.bytes_]]:

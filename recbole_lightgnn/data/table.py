@@ -1,8 +1,9 @@
 """Delimited text, a line an interaction: which column is what, and the columns block by block."""
 
+import contextlib
 import csv
+import functools
 import io
-import itertools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -239,11 +240,11 @@ class _Fields:
         return integers(self.data, starts, ends)
 
     def tokens(self, column: int) -> list[bytes]:
-        return (
-            self.block.data[:-1]
-            .replace(b"\n", self.delimiter)
-            .split(self.delimiter)[column :: self.n]
-        )
+        return self._all[column :: self.n]
+
+    @functools.cached_property
+    def _all(self) -> list[bytes]:
+        return self.block.data[:-1].replace(b"\n", self.delimiter).split(self.delimiter)
 
     def fault(self, line: int, what: str, remedy: str) -> InputError:
         return InputError(f"{self.block.path}, line {self.block.line + line}: {what}; {remedy}")
@@ -279,32 +280,30 @@ def _undelimited(block: Block, delimiter: str) -> tuple[Block, str]:
 
 def _ids(fields: _Fields, column: int, what: str, names: Names) -> NDArray[np.int64]:
     tokens = fields.tokens(column)
-    ids = np.empty(len(tokens), np.int64)
-    done = 0
     try:
-        for done, token in enumerate(tokens):
-            ids[done] = names[token]
+        return np.fromiter(map(names.__getitem__, tokens), np.int64, len(tokens))
     except BadName as error:
+        line = tokens.index(error.name)
         raise fields.fault(
-            done, f"{what} {shown(tokens[done])} {error}", f"expected a {what}: mend the line"
+            line, f"{what} {shown(error.name)} {error}", f"expected a {what}: mend the line"
         ) from error
-    return ids
 
 
 def _numbers(fields: _Fields, column: int, what: str) -> NDArray[np.float64]:
     tokens = fields.tokens(column)
-    try:
-        values = np.array(tokens).astype(np.float64)
-        if np.isfinite(values).all() and not any(b"_" in token for token in tokens):
-            return values
-    except ValueError:
-        pass
-    line = next(itertools.compress(itertools.count(), (not _is_finite(t) for t in tokens)))
-    raise fields.fault(
-        line,
-        f"{what} {shown(tokens[line])} is no finite number",
-        f"expected a number: mend the line, or name another column with --{what}",
-    )
+    if b"_" not in fields.block.data:  # Python reads 1_000, others do not
+        with contextlib.suppress(ValueError):
+            values = np.fromiter(map(float, tokens), np.float64, len(tokens))
+            if np.isfinite(values).all():
+                return values
+    for line, token in enumerate(tokens):
+        if not _is_finite(token):
+            raise fields.fault(
+                line,
+                f"{what} {shown(token)} is no finite number",
+                f"expected a number: mend the line, or name another column with --{what}",
+            )
+    return np.fromiter(map(float, tokens), np.float64, len(tokens))
 
 
 def _is_finite(token: bytes) -> bool:
