@@ -111,6 +111,15 @@ def test_without_a_validation_file_a_share_of_each_users_items_becomes_it(source
     assert other["valid"] != splits["valid"]
 
 
+def test_the_largest_numbers_cost_no_more_than_others(source):
+    (source / "valid.txt").unlink()
+    last = 2**31 - 1
+    (source / "train.txt").write_text(f"0 {last}\n{last} 0 1 2 {last}\n")
+    splits = imported(import_lightgcn(source, "wide"))
+    assert len(splits["train"]) == 4
+    assert {user for user, _ in splits["valid"]} == {str(last)}
+
+
 def test_parts_are_counted_as_recbole_counts_them():
     from recbole.data.dataset import Dataset
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from recbole_lightgnn.data.atomic import SPLITS, Interactions, dataset_folder, write_benchmark
@@ -79,7 +80,8 @@ def _cut_validation(
     train: Interactions, share: float, seed: int
 ) -> tuple[Interactions, Interactions]:
     draw = np.random.default_rng(seed).permutation(len(train.users))
-    part = cut(train.users, draw, (1 - share, share))
+    users, _ = pd.factorize(train.users)  # `cut` counts up to the largest
+    part = cut(users, draw, (1 - share, share))
     kept, off = (
         train._replace(users=train.users[part == p], items=train.items[part == p]) for p in (0, 1)
     )

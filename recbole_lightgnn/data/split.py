@@ -57,7 +57,7 @@ def cut(
     long as the first keeps one; the first gets the rest.
 
     Args:
-        groups: number of the group, below 2^31. Shape: (n,)
+        groups: number of the group, from 0 without large gaps. Shape: (n,)
         priority: distinct numbers below 2^32; the lowest of a group come first. Shape: (n,)
         ratios: of the parts, adding up to 1.
 
