@@ -1,8 +1,6 @@
 """How long an import of a table takes beside ``pandas.read_csv`` of it, and in how much memory."""
 
 import multiprocessing
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -118,8 +116,15 @@ def _measured(action: Action, importer: Importer, table: Path, out: Path) -> dic
     start = time.perf_counter()
     action(importer, table, out)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on a Mac
-    return {"peak_mb": peak * (1 if sys.platform == "darwin" else 1024) / 1e6, "seconds": seconds}
+    return {"peak_mb": _peak_mb(), "seconds": seconds}
+
+
+def _peak_mb() -> float:
+    """Peak memory of this process; `getrusage` counts the one that started it, too."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise OSError("/proc/self/status has no line VmHWM")
 
 
 def _nothing(importer: Importer, table: Path, out: Path) -> None:

@@ -137,7 +137,9 @@ def import_pairs(
         "dropped": table.dropped,
     }
     splits = _split(table, selection, source)
-    return write_benchmark(out, name, splits, origin, tokens=table.tokens, overwrite=overwrite)
+    return write_benchmark(
+        out, name, splits, origin, tokens=table.tokens, overwrite=overwrite, presplit=False
+    )
 
 
 def _counted(dropped: Mapping[str, int]) -> str:

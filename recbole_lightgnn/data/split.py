@@ -22,7 +22,8 @@ def distinct_pairs(
     key.sort()
     if len(key):
         key = key[np.concatenate([[True], key[1:] != key[:-1]])]
-    return key // n_items, key % n_items, len(users) - len(key)
+    n, users = len(users), key // n_items
+    return users, key - users * n_items, n - len(key)
 
 
 def core(users: NDArray[Any], items: NDArray[Any], k: int) -> NDArray[np.bool_]:
@@ -68,9 +69,10 @@ def cut(
     totals = np.bincount(groups)
     rank = np.arange(len(groups)) - np.repeat(np.cumsum(totals) - totals, totals)
     counts = part_sizes(totals, ratios)
-    sizes = counts.cumsum(axis=1)[:, :-1]  # (groups, parts - 1), where the later parts begin
-    part = (rank[:, None] >= np.repeat(sizes, totals, axis=0)).sum(axis=1)
-    result = np.empty(len(groups), np.int8)
+    part = np.zeros(len(groups), np.int8)
+    for begins in counts.cumsum(axis=1)[:, :-1].T:  # (groups,), where each later part begins
+        part += rank >= np.repeat(begins, totals)
+    result = np.empty_like(part)
     result[order] = part
     return result
 
