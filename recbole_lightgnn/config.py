@@ -198,13 +198,21 @@ def _load_internal_config_dict(original: Any) -> Any:
         ours = read_yaml(file) if file.is_file() else {}
         # One file where ours has three is another dataset of the name, such as RecBole's gowalla.
         if parts or not whole or "benchmark_filename" not in ours:
-            self.internal_config_dict.update(ours)
+            self.internal_config_dict.update(_of_model(ours, model))
         settings = {**self.internal_config_dict, **self.external_config_dict}
         if settings.get("benchmark_filename") is None and parts and not whole:
             # Nothing to ask the user about.
             self.internal_config_dict["benchmark_filename"] = ["train", "valid", "test"]
 
     return load
+
+
+def _of_model(settings: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """A dataset's settings: those for every model, and over them the section named ``model``."""
+    from recbole_lightgnn.registry import model_names
+
+    common = {key: value for key, value in settings.items() if key not in model_names()}
+    return {**common, **(settings.get(model) or {})}
 
 
 def _get_final_config_dict(self: Any) -> dict[str, Any]:

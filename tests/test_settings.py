@@ -26,6 +26,7 @@ from recbole_lightgnn.settings import (
     table_of,
 )
 
+ML_100K = properties_dir() / "dataset" / "ml-100k.yaml"
 STAGES = {"teacher_settings": TEACHER, "intermediate_settings": INTERMEDIATE}
 
 
@@ -236,6 +237,19 @@ def test_our_yaml_of_a_split_dataset_is_not_for_another_of_its_name(tmp_path, fi
     assert config["n_pruning_runs"] == (11 if ours else defaults_of(STUDENT)["n_pruning_runs"])
 
 
+def test_a_datasets_section_of_a_model_is_for_that_model_alone():
+    """Also where the model is a stage; the user's own word is stronger."""
+    assert config_of(TEACHER)["reg_weight"] == 1.0
+    assert config_of(TEACHER, reg_weight=0.5)["reg_weight"] == 0.5
+    assert config_of(TEACHER, "elsewhere")["reg_weight"] == defaults_of(TEACHER)["reg_weight"]
+    student = config_of()
+    assert student["reg_weight"] == defaults_of(STUDENT)["reg_weight"]
+    assert student.stage(TEACHER, {})["reg_weight"] == 1.0
+    assert student.stage("SGL", {})["reg_weight"] != 1.0
+    assert config_of("NCL")["num_clusters"] == 100
+    assert config_of("SGL")["NCL"] is None
+
+
 # --- ablations ------------------------------------------------------------------------------
 
 
@@ -269,7 +283,7 @@ def test_a_stage_shares_data_and_evaluation_but_not_training(monkeypatch):
     config = config_of(epochs=3, learning_rate=0.5, seed=7, topk=[5], valid_metric="NDCG@5")
     monkeypatch.setattr("sys.argv", ["x", "--epochs=1", "--seed=1"])
     stage = config.stage(TEACHER, {"n_layers": 5})
-    own = defaults_of(TEACHER)
+    own = {**defaults_of(TEACHER), **read_yaml(ML_100K)[TEACHER]}
     assert (stage["model"], stage["dataset"]) == (TEACHER, "ml-100k")
     assert stage["epochs"] == own["epochs"]
     assert stage["learning_rate"] == own["learning_rate"]
