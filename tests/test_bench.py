@@ -74,6 +74,7 @@ def test_rivals_that_would_exhaust_the_memory_are_left_out(capsys, monkeypatch):
 # --- bench import ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bench_import_checks_and_measures_beside_read_csv(capsys, monkeypatch):
     monkeypatch.setattr(imports, "SECONDS", 0.1)
     assert main(["bench", "import", "--interactions=5000", "--json=out/import.json"]) == 0

@@ -90,6 +90,7 @@ def test_stock_recbole_ranks_as_our_own_run_does(tmp_path):
     assert history(test) == {user: sorted(seen[user] - wanted[user]) for user in wanted}
 
 
+@pytest.mark.slow
 def test_a_model_of_recboles_own_heeds_it_too():
     settings = {
         "benchmark_filename": ["train", "valid", "test"],
