@@ -124,6 +124,7 @@ def test_each_stage_runs_alone(full):
     assert intermediate["test"] == full["rows"][1]["test"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["SGL", "BPR", "EASE", "NeuMF", "MultiVAE"])
 def test_any_general_recommender_can_teach(teacher):
     settings = {} if teacher == "EASE" else {"epochs": 2}
@@ -132,6 +133,7 @@ def test_any_general_recommender_can_teach(teacher):
     assert record["rows"][-1]["entries_kept"] == round(0.8 * ENTRIES) / ENTRIES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["LightGCN", "EASE"])
 def test_a_checkpoint_of_recbole_teaches(teacher, tmp_path):
     """EASE keeps its scores beside its parameters. Either file teaches like the model itself."""
@@ -272,6 +274,7 @@ def final(record):
     return torch.cat(masks), model.edge_mask, model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", sorted(ABLATIONS))
 def test_every_ablation_is_one_setting_and_does_what_it_says(ablation, caplog):
     """Beside the whole method, from the same teacher: what must differ, and what must not."""
