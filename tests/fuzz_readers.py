@@ -2,11 +2,14 @@
 
 A reader must give pairs or say in one line why not. What counts as a finding: any exception but
 InputError, an error of more lines than one, a file that takes more than ten seconds, and anything
-that a file makes the process do (start another one, evaluate code, write elsewhere).
+that a file makes the process do (start another one, evaluate code, write elsewhere). Hypothesis
+draws the damage, and makes it as small as it can once there is a finding.
 """
 
 import argparse
+import contextlib
 import io
+import itertools
 import os
 import pickle
 import random
@@ -21,7 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import scipy.sparse as sp
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 
 from recbole_lightgnn.data.lightgcn import import_lightgcn, read_lists
 from recbole_lightgnn.data.npz import read_npz_matrix
@@ -30,6 +37,7 @@ from recbole_lightgnn.data.unpickle import read_pickled_matrix
 from recbole_lightgnn.errors import InputError
 
 SECONDS_A_FILE = 10
+_ROUND = 500  # files, before the clock is looked at
 FORBIDDEN = (  # audit events
     *("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.", "ctypes."),
     "pickle.find_class",  # of the unpickler that takes any name
@@ -83,7 +91,15 @@ def seeds() -> dict[str, list[bytes]]:
     ]
     numbers = "\n".join(row.replace("u", "") for row in rows)
     lists = "\n".join(f"{u} " + " ".join(str(u * i) for i in range(1, 6)) for u in range(9)) + "\n"
+    parquets = []
+    for users in ([f"u{u}" for u in range(9)], list(range(9))):
+        for compression in ("none", "snappy"):
+            file = io.BytesIO()
+            columns = {"user": users * 4, "item": list(range(36)), "time": [0.5] * 36}
+            pa.parquet.write_table(pa.table(columns), file, compression=compression)
+            parquets.append(file.getvalue())
     return {
+        "parquet": parquets,
         "pickle": [pickle.dumps(form, protocol) for form in forms for protocol in (2, 4, 5)],
         "npz": npz,
         "lists": [lists.encode(), lists.replace("\n", "\r\n").encode()],
@@ -108,6 +124,9 @@ def readers(folder: Path) -> dict[str, Callable[[Path, random.Random], object]]:
         )
         return import_pairs(path, "it", folder / "out", True, selection)
 
+    def parquet(path: Path, draw: random.Random) -> object:
+        return pairs(path.rename(folder / "file.parquet"), draw)
+
     def lists(path: Path, draw: random.Random) -> object:
         shutil.copy(path, folder / "train.txt")
         (folder / "test.txt").write_bytes(b"0 2000000\n")
@@ -115,6 +134,7 @@ def readers(folder: Path) -> dict[str, Callable[[Path, random.Random], object]]:
         return import_lightgcn(folder, "it", folder / "out", True)
 
     return {
+        "parquet": parquet,
         "pickle": lambda path, _: read_pickled_matrix(path),
         "npz": lambda path, _: read_npz_matrix(path),
         "lists": lists,
@@ -174,9 +194,10 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=None, help="default: a new one")
     options = parser.parse_args()
-    seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
-    draw, whole, ended = random.Random(seed), seeds(), Counter()
+    number = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     until = time.monotonic() + 60 * options.minutes
+    whole, ended = seeds(), Counter()
+    everything = [content for kind in whole.values() for content in kind]
 
     def hang(*_: object) -> None:
         raise Hang
@@ -185,13 +206,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         read, switch = readers(folder), watch(folder)
-        everything = [content for kind in whole.values() for content in kind]
-        for kind, reader in read.items():  # loads whatever is loaded late
-            for content in whole[kind]:
-                (folder / "file").write_bytes(content)
-                reader(folder / "file", random.Random(0)) if kind != "pairs" else None
-        while time.monotonic() < until:
-            kind = draw.choice(list(read))
+        for kind, contents in whole.items():  # loads and compiles whatever is late
+            for content in contents:
+                for nth in range(9):
+                    (folder / "file").write_bytes(content)
+                    with contextlib.suppress(InputError):
+                        read[kind](folder / "file", random.Random(nth))
+
+        @settings(
+            max_examples=_ROUND, deadline=None, database=None,
+            suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink],
+        )  # fmt: skip
+        @given(kind=st.sampled_from(sorted(read)), draw=st.randoms(use_true_random=False))
+        def a_file_is_read_or_refused(kind: str, draw: random.Random) -> None:
             content = damaged(draw.choice(whole[kind]), everything, draw)
             (folder / "file").write_bytes(content)
             signal.alarm(SECONDS_A_FILE)
@@ -199,23 +226,30 @@ def main() -> int:
             try:
                 read[kind](folder / "file", draw)
                 ended[kind, "read"] += 1
+                finding = ""
             except InputError as error:
                 ended[kind, "refused"] += 1
                 finding = "more than a line" if "\n" in str(error) else ""
             except BaseException as error:
                 finding = f"{type(error).__name__}: {error}"
-            else:
-                finding = ""
-            switch(False)
-            signal.alarm(0)
+            finally:
+                switch(False)
+                signal.alarm(0)
             if finding:
-                kept = Path(f"fuzz-{kind}-{seed}.bin")
-                kept.write_bytes(content)
-                print(f"{kind}: {finding}; the file is {kept}, seed {seed}")
+                Path(f"fuzz-{number}.bin").write_bytes(content)
+                raise AssertionError(f"{kind}: {finding}; the file is fuzz-{number}.bin")
+
+        for nth in itertools.count(number):
+            try:
+                seed(nth)(a_file_is_read_or_refused)()
+            except AssertionError as finding:
+                print(f"{finding}, seed {nth}")
                 return 1
+            if time.monotonic() > until:
+                break
     for (kind, how), count in sorted(ended.items()):
         print(f"{kind:8} {how:8} {count}")
-    print(f"no crash, hang or deed in {sum(ended.values())} files; seed {seed}")
+    print(f"no crash, hang or deed in {sum(ended.values())} files; seed {number}")
     return 0
 
 

@@ -12,7 +12,7 @@ from recbole_lightgnn import quick_start
 from recbole_lightgnn.data import text
 from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
 from recbole_lightgnn.data.lightgcn import import_lightgcn, read_lists
-from recbole_lightgnn.data.split import cut, part_sizes
+from recbole_lightgnn.data.split import cut_at_random, cut_in_order, part_sizes
 from recbole_lightgnn.errors import InputError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -135,13 +135,24 @@ def test_parts_are_counted_as_recbole_counts_them():
 @pytest.mark.parametrize("seed", range(5))
 def test_a_cut_takes_the_first_of_each_group(seed):
     draw = np.random.default_rng(seed)
-    groups, priority = draw.integers(0, 9, 200), draw.permutation(200)
-    part = cut(groups, priority, (0.7, 0.2, 0.1))
+    groups, order = draw.integers(0, 9, 200), draw.permutation(200)
+    part = cut_in_order(groups, order, (0.7, 0.2, 0.1))
     for group in range(9):
-        inside = np.flatnonzero(groups == group)
-        by_priority = inside[np.argsort(priority[inside])]
+        inside = order[groups[order] == group]
         sizes = part_sizes(np.array([len(inside)]), (0.7, 0.2, 0.1))[0]
-        assert part[by_priority].tolist() == np.repeat([0, 1, 2], sizes).tolist()
+        assert part[inside].tolist() == np.repeat([0, 1, 2], sizes).tolist()
+
+
+def test_a_random_cut_makes_every_way_as_likely():
+    groups = np.repeat([0, 1], [5, 1])  # sizes 3, 1, 1 and 1, 0, 0: twenty ways
+    draw, met = np.random.default_rng(0), Counter()
+    for _ in range(4000):
+        part = cut_at_random(groups, draw, (0.5, 0.25, 0.25))
+        assert np.bincount(part[:5]).tolist() == [3, 1, 1]
+        assert part[5] == 0
+        met[tuple(part.tolist())] += 1
+    assert len(met) == 20
+    assert sum((n - 200) ** 2 / 200 for n in met.values()) < 43.8  # chi-square, 19, 1 in 1000
 
 
 LINES = "expected a user and its items"

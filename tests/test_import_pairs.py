@@ -14,7 +14,7 @@ from test_import_lightgcn import card_of, imported
 from recbole_lightgnn.cli import main
 from recbole_lightgnn.data import text
 from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
-from recbole_lightgnn.data.names import BadName, Names
+from recbole_lightgnn.data.names import BadName, Names, joined
 from recbole_lightgnn.data.pairs import Selection, import_pairs
 from recbole_lightgnn.data.table import KNOWN
 from recbole_lightgnn.errors import InputError
@@ -232,6 +232,16 @@ def test_bad_parquet_is_one_clear_line(tmp_path, columns, why):
     refused(path, why, min_rating=1 if "rating" in columns else None)
 
 
+@pytest.mark.parametrize("of", ["a value", "a column's name"])
+def test_parquet_that_is_not_utf8(tmp_path, of):
+    path = parquet(tmp_path / "t.parquet", pd.DataFrame({"user": ["qqqq"], "item": ["b"]}))
+    text = {"a value": b"qqqq", "a column's name": b"user"}[of]
+    content = path.read_bytes()
+    assert text in content
+    path.write_bytes(content.replace(text, b"\xff" * 4))
+    refused(path, r"t\.parquet cannot be read as Parquet \(.*(utf|UTF)-?8")
+
+
 def test_a_truncated_or_foreign_parquet_file(tmp_path):
     path = parquet(tmp_path / "t.parquet", pd.DataFrame(ROWS, columns=["user", "item"]))
     whole = path.read_bytes()
@@ -363,14 +373,14 @@ def test_all_options_on_the_command_line(table, capsys):
 def test_what_pandas_reads_as_missing_is_no_name():
     for missing in STR_NA_VALUES:
         with pytest.raises(BadName):
-            Names()[missing.encode()]
+            Names().numbers(*joined([missing.encode()]))
 
 
 def test_numbers_are_their_own_and_names_count_down():
     names = Names()
     tokens = [b"12", b"ann", b"0", b"007", b"ann", b"9" * 18, b"9" * 19]
-    assert [names[t] for t in tokens] == [12, -1, 0, -2, -1, 10**18 - 1, -3]
-    assert names.met == [b"ann", b"007", b"9" * 19]
+    assert names.numbers(*joined(tokens)).tolist() == [12, -1, 0, -2, -1, 10**18 - 1, -3]
+    assert names.met().tolist() == [b"ann", b"007", b"9" * 19]
 
 
 def test_every_name_reaches_recbole_as_it_is(table):

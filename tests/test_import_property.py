@@ -18,7 +18,7 @@ from test_import_pairs import parquet
 
 from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
 from recbole_lightgnn.data.lightgcn import import_lightgcn
-from recbole_lightgnn.data.names import BadName, Names
+from recbole_lightgnn.data.names import BadName, Names, joined
 from recbole_lightgnn.data.npz import import_npz
 from recbole_lightgnn.data.pairs import Selection, import_pairs
 from recbole_lightgnn.data.paper import import_paper
@@ -28,7 +28,7 @@ NUMBER = st.one_of(st.integers(0, 12), st.integers(0, 2**31 - 2))
 
 def readable(name: str) -> bool:
     try:
-        Names()[name.encode()]
+        Names().numbers(*joined([name.encode()]))
     except BadName:
         return False
     return True

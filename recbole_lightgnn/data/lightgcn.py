@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recbole_lightgnn.data.atomic import SPLITS, Interactions, dataset_folder, write_benchmark
 from recbole_lightgnn.data.matrix import MAX_ID
-from recbole_lightgnn.data.split import cut, distinct_pairs
+from recbole_lightgnn.data.split import cut_at_random, distinct_pairs
 from recbole_lightgnn.data.text import Block, blocks, integers
 from recbole_lightgnn.errors import InputError
 
@@ -79,9 +79,8 @@ def import_lightgcn(
 def _cut_validation(
     train: Interactions, share: float, seed: int
 ) -> tuple[Interactions, Interactions]:
-    draw = np.random.default_rng(seed).permutation(len(train.users))
-    users, _ = pd.factorize(train.users)  # `cut` counts up to the largest
-    part = cut(users, draw, (1 - share, share))
+    users, _ = pd.factorize(train.users)  # a cut counts up to the largest
+    part = cut_at_random(users, np.random.default_rng(seed), (1 - share, share))
     kept, off = (
         train._replace(users=train.users[part == p], items=train.items[part == p]) for p in (0, 1)
     )

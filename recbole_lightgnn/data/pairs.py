@@ -16,7 +16,15 @@ from recbole_lightgnn.data.atomic import (
     write_benchmark,
 )
 from recbole_lightgnn.data.names import Names, numbered
-from recbole_lightgnn.data.split import core, cut, distinct_pairs, first_of_each
+from recbole_lightgnn.data.split import (
+    core,
+    cut_at_random,
+    cut_in_order,
+    distinct_pairs,
+    first_of_each,
+    in_order,
+    inverse,
+)
 from recbole_lightgnn.data.table import Rows, layout_of, text_rows
 from recbole_lightgnn.errors import InputError
 
@@ -86,7 +94,7 @@ class _Table:
 
     users: NDArray[Any]  # (n,)
     items: NDArray[Any]  # (n,)
-    place: NDArray[np.int64] | None  # (n,), of each interaction in time
+    rank: NDArray[np.int64] | None  # (n,), of each interaction in time
     tokens: Tokens
     dropped: dict[str, int]  # interactions, by why
 
@@ -162,10 +170,10 @@ def _read(source: Path, selection: Selection) -> _Table:
     for what in ("user", "item"):  # one after the other: each frees its parts
         ids = np.concatenate(parts.pop(what) or [np.zeros(0, np.int64)])
         columns[what] = numbered(ids, names[what])
-    place = _places(np.concatenate(parts["time"])) if parts["time"] else None
+    rank = inverse(in_order(np.concatenate(parts["time"]))) if parts["time"] else None
     (users, user_tokens), (items, item_tokens) = columns["user"], columns["item"]
     dropped = {"below_min_rating": below, "duplicates": 0, "outside_k_core": 0}
-    return _Table(users, items, place, Tokens(user_tokens, item_tokens), dropped)
+    return _Table(users, items, rank, Tokens(user_tokens, item_tokens), dropped)
 
 
 def _rows(source: Path, selection: Selection, names: dict[str, Names]) -> Iterator[Rows]:
@@ -178,56 +186,51 @@ def _rows(source: Path, selection: Selection, names: dict[str, Names]) -> Iterat
     return text_rows(source, layout, names)
 
 
-def _places(times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Times (n,) -> 0..n-1 in their order; of equal ones the first line comes first."""
-    place = np.empty(len(times), np.int64)
-    place[np.argsort(times, kind="stable")] = np.arange(len(times))
-    return place
-
-
 def _without_duplicates(table: _Table) -> _Table:
     """The same, sorted by user, then item, each pair once."""
-    if table.place is None:  # then all interactions of a pair are alike
+    if table.rank is None:  # then all interactions of a pair are alike
         n_items = max(1, len(table.tokens.items))
         users, items, duplicates = distinct_pairs(table.users, table.items, n_items)
-        place = None
+        rank = None
     else:
-        first = first_of_each(table.users, table.items, table.place)
-        users, items, place = table.users[first], table.items[first], table.place[first]
+        first = first_of_each(table.users, table.items, inverse(table.rank))
+        users, items, rank = table.users[first], table.items[first], table.rank[first]
         duplicates = len(table.users) - len(first)
     dropped = {**table.dropped, "duplicates": duplicates}
-    return _Table(users, items, place, table.tokens, dropped)
+    return _Table(users, items, rank, table.tokens, dropped)
 
 
 def _k_core(table: _Table, k: int) -> _Table:
     kept = core(table.users, table.items, k)
     columns, tokens = [], []
     for column, names in zip((table.users, table.items), table.tokens, strict=True):
-        left, numbers = np.unique(column[kept], return_inverse=True)
-        columns.append(numbers)
+        column = column[kept]
+        left = np.flatnonzero(np.bincount(column, minlength=len(names)))
+        number = np.empty(len(names), np.int32)
+        number[left] = np.arange(len(left))
+        columns.append(number[column])
         tokens.append(names[left])
-    place = None if table.place is None else table.place[kept]
+    rank = None if table.rank is None else table.rank[kept]
     dropped = {**table.dropped, "outside_k_core": len(kept) - int(kept.sum())}
-    return _Table(columns[0], columns[1], place, Tokens(*tokens), dropped)
+    return _Table(columns[0], columns[1], rank, Tokens(*tokens), dropped)
 
 
 def _split(table: _Table, selection: Selection, source: Path) -> dict[str, Interactions]:
     n = len(table.users)
-    priority = table.place
-    if priority is None:
-        priority = np.random.default_rng(selection.seed).permutation(n)
     groups = table.users if selection.per == "user" else np.zeros(n, np.int64)
-    part = cut(groups, priority, selection.ratio)
-    parts = np.split(np.argsort(part, kind="stable"), np.bincount(part, minlength=3).cumsum()[:-1])
+    if table.rank is None:
+        part = cut_at_random(groups, np.random.default_rng(selection.seed), selection.ratio)
+    else:
+        part = cut_in_order(groups, np.argsort(table.rank), selection.ratio)
     shape = (len(table.tokens.users), len(table.tokens.items))
-    for split, chosen in zip(SPLITS, parts, strict=True):
+    splits = {}
+    for nth, split in enumerate(SPLITS):
+        chosen = np.flatnonzero(part == nth)
+        splits[split] = Interactions(table.users[chosen], table.items[chosen], shape)
         if len(chosen) == 0:
             raise InputError(
                 f"{n} interactions of {source} leave none for {split} at "
                 f"--ratio {','.join(f'{share:g}' for share in selection.ratio)}; change it, or "
                 "filter less"
             )
-    return {
-        split: Interactions(table.users[chosen], table.items[chosen], shape)
-        for split, chosen in zip(SPLITS, parts, strict=True)
-    }
+    return splits

@@ -53,7 +53,7 @@ def parquet_rows(
                     done += len(batch)
                     bar.update(len(batch))
                     yield Rows(**read)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} cannot be read as Parquet ({one_line(error)}); expected a whole file: get it "
             "again"
@@ -64,6 +64,7 @@ def _column(path: Path, column: Any, what: str, names: Names | None, before: int
     import pyarrow as pa
     from pyarrow import compute
 
+    column.validate(full=True)  # text that is no UTF-8, offsets that lead elsewhere
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
         raise _fault(path, before + row, f"{what} is missing (null)")
@@ -89,14 +90,20 @@ def _column(path: Path, column: Any, what: str, names: Names | None, before: int
         raise InputError(
             f"{path}: column {what} is of type {kind}; expected integers or text: convert it"
         )
-    tokens = [str(token).encode() for token in column.to_pylist()]
-    ids = np.empty(len(tokens), np.int64)
-    for row, token in enumerate(tokens):
-        try:
-            ids[row] = names[token]
-        except BadName as error:
-            raise _fault(path, before + row, f"{what} {shown(token)} {error}") from error
-    return ids
+    if pa.types.is_integer(kind):
+        column = column.cast(pa.string())
+    try:
+        return names.numbers(*_places(column.cast(pa.large_string())))
+    except BadName as error:
+        raise _fault(path, before + error.nth, f"{what} {shown(error.name)} {error}") from error
+
+
+def _places(column: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Bytes of a column of text, where each value begins, and just behind its end."""
+    _, bounds, data = column.buffers()
+    bounds = np.frombuffer(bounds, np.int64)[column.offset : column.offset + len(column) + 1].copy()
+    data = np.frombuffer(data or b"", np.uint8)
+    return data, bounds[:-1], bounds[1:]
 
 
 def _fault(path: Path, row: int, what: str) -> InputError:

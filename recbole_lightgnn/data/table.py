@@ -1,19 +1,19 @@
 """Delimited text, a line an interaction: which column is what, and the columns block by block."""
 
-import contextlib
 import csv
 import functools
 import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_lightgnn.data.compute import ahead, compiled
 from recbole_lightgnn.data.names import BadName, Names
-from recbole_lightgnn.data.text import Block, blocks, integers
+from recbole_lightgnn.data.text import MAX_DIGITS, Block, blocks, floats
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import did_you_mean
 
@@ -22,6 +22,7 @@ _SPELT = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "
 _QUOTING = ",;"  # where "..." is one field; elsewhere " is a character like others
 _UNIT = "\x1f"  # what delimiters of two bytes, and those beside quotes, become
 _HEAD = 20  # lines looked at
+_LINE_END, _ZERO = b"\n0"
 
 KNOWN = {  # names of columns, in small letters and without _ - and type
     "user": "user userid uid u reviewerid customerid visitorid",
@@ -145,9 +146,10 @@ def find_columns(
         InputError: if one is not there or two are the same.
     """
     found: dict[str, int] = {}
-    for position, (what, given) in enumerate(wanted.items()):
-        names = [] if header is None else [name.strip() for name in header]
-        plain = [_plain(name) for name in names]
+    names = [] if header is None else [" ".join(name.split()) for name in header]
+    plain = [_plain(name) for name in names]
+    for position, (what, asked) in enumerate(wanted.items()):
+        given = None if asked is None else " ".join(asked.split())
         if given is not None and given in names:
             found[what] = names.index(given)
         elif given is not None and _plain(given) in plain and not given.isdigit():
@@ -189,65 +191,116 @@ def text_rows(path: Path, layout: Layout, names: Mapping[str, Names]) -> Iterato
     Raises:
         InputError: if a line has other fields than the first, or one that cannot be read.
     """
+    for fields in ahead(functools.partial(_Fields, layout), _body(path, layout)):
+        yield Rows(**{what: _column(fields, names, what) for what in layout.columns})
+
+
+def _column(fields: "_Fields", names: Mapping[str, Names], what: str) -> NDArray[Any]:
+    if (values := fields.integers(what)) is not None:
+        return values
+    return _ids(fields, what, names[what]) if what in names else _numbers(fields, what)
+
+
+def _body(path: Path, layout: Layout) -> Iterator[Block]:
+    """The lines below the header."""
     for nth, block in enumerate(blocks(path)):
         if nth == 0 and layout.header:
-            end = block.data.index(b"\n") + 1
-            block = Block(path, block.data[end:], 2)
-            if not block.data:
-                continue
-        yield _rows(_Fields(block, layout), layout, names)
-
-
-def _rows(fields: "_Fields", layout: Layout, names: Mapping[str, Names]) -> Rows:
-    columns = {}
-    for what, column in layout.columns.items():
-        values = fields.integers(column)
-        if values is None and what in names:
-            values = _ids(fields, column, what, names[what])
-        elif values is None:
-            values = _numbers(fields, column, what)
-        columns[what] = values
-    return Rows(**columns)
+            block = Block(path, block.data[block.data.index(b"\n") + 1 :], 2)
+        if block.data:
+            yield block
 
 
 class _Fields:
-    """The fields of a block: each line has as many as it should."""
+    """Where the fields of a block are, and what numbers they hold.
 
-    def __init__(self, block: Block, layout: Layout) -> None:
+    Raises:
+        InputError: if a line has more or fewer fields than it should.
+    """
+
+    def __init__(self, layout: Layout, block: Block) -> None:
         self.block, delimiter = _undelimited(block, layout.delimiter)
-        self.delimiter = delimiter.encode()
-        self.n = layout.n_fields
         self.data = np.frombuffer(self.block.data, np.uint8)
-        ends = np.flatnonzero((self.data == ord(delimiter)) | (self.data == ord("\n")))
-        lines = np.flatnonzero(self.data[ends] == ord("\n"))
-        if len(ends) != self.n * len(lines) or (np.diff(lines, prepend=-1) != self.n).any():
-            line = int(np.flatnonzero(np.diff(lines, prepend=-1) != self.n)[0])
+        self._row = {what: row for row, what in enumerate(layout.columns)}
+        rows = np.full(layout.n_fields, -1)
+        rows[list(layout.columns.values())] = np.arange(len(layout.columns))
+        n_lines = np.count_nonzero(self.data == _LINE_END)
+        shape = (len(self._row), n_lines)
+        self._starts, self._ends = np.empty((2, *shape), np.int64)
+        self._integers = np.empty(shape, np.int64)  # apart: only this outlives the block
+        self._only_integers = np.ones(len(self._row), bool)
+        good = _parse(
+            self.data, ord(delimiter), rows,
+            self._starts, self._ends, self._integers, self._only_integers,
+        )  # fmt: skip
+        if good < n_lines:
+            fields = self.block.data.split(b"\n", good + 1)[good].count(delimiter.encode()) + 1
             raise self.fault(
-                line,
-                f"{lines[line] - (lines[line - 1] if line else -1)} fields where line 1 has "
-                f"{self.n}",
+                good,
+                f"{fields} fields where line 1 has {layout.n_fields}",
                 f"expected fields parted by {layout.delimiter!r}: mend the line, or give another "
                 "--delimiter",
             )
-        self.ends = ends.reshape(-1, self.n)  # (lines, n)
 
-    def integers(self, column: int) -> NDArray[np.int64] | None:
-        ends = self.ends[:, column]
-        if column:
-            starts = self.ends[:, column - 1] + 1
-        else:
-            starts = np.concatenate([[0], self.ends[:-1, -1] + 1])
-        return integers(self.data, starts, ends)
+    def integers(self, what: str) -> NDArray[np.int64] | None:
+        """A column's numbers as `text.integers` takes them, if it holds nothing else."""
+        row = self._row[what]
+        return self._integers[row] if self._only_integers[row] else None
 
-    def tokens(self, column: int) -> list[bytes]:
-        return self._all[column :: self.n]
+    def places(self, what: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where a column's fields begin, and just behind their ends. Shape of each: (lines,)"""
+        row = self._row[what]
+        return self._starts[row], self._ends[row]
 
-    @functools.cached_property
-    def _all(self) -> list[bytes]:
-        return self.block.data[:-1].replace(b"\n", self.delimiter).split(self.delimiter)
+    def tokens(self, what: str) -> list[bytes]:
+        starts, ends = self.places(what)
+        data = self.block.data
+        return [data[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def fault(self, line: int, what: str, remedy: str) -> InputError:
         return InputError(f"{self.block.path}, line {self.block.line + line}: {what}; {remedy}")
+
+
+@compiled
+def _parse(
+    data: NDArray[np.uint8],
+    delimiter: int,
+    rows: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    integers: NDArray[np.int64],
+    only_integers: NDArray[np.bool_],
+) -> int:
+    """Find the fields of some columns, up to the first bad line; how many lines came before.
+
+    Args:
+        data: bytes of lines, each with its end.
+        delimiter: of fields.
+        rows: a field of a line -> its row below, or -1. Shape: (fields,)
+        starts, ends, integers: filled. Shape of each: (columns, lines)
+        only_integers: made false where a field is no integer. Shape: (columns,)
+    """
+    line = field = start = number = 0
+    only_digits = True
+    for place in range(len(data)):
+        byte = data[place]
+        if byte != delimiter and byte != _LINE_END:
+            digit = byte - _ZERO
+            only_digits &= 0 <= digit <= 9
+            number = 10 * number + digit
+            continue
+        if field < len(rows) and rows[field] >= 0:
+            row, length = rows[field], place - start
+            starts[row, line], ends[row, line], integers[row, line] = start, place, number
+            if not (only_digits and 0 < length <= MAX_DIGITS) or (
+                data[start] == _ZERO and length > 1
+            ):
+                only_integers[row] = False
+        field, start, number, only_digits = field + 1, place + 1, 0, True
+        if byte == _LINE_END:
+            if field != len(rows):
+                break
+            line, field = line + 1, 0
+    return line
 
 
 def _undelimited(block: Block, delimiter: str) -> tuple[Block, str]:
@@ -278,24 +331,19 @@ def _undelimited(block: Block, delimiter: str) -> tuple[Block, str]:
     return block._replace(data="\n".join([*lines, ""]).encode()), _UNIT
 
 
-def _ids(fields: _Fields, column: int, what: str, names: Names) -> NDArray[np.int64]:
-    tokens = fields.tokens(column)
+def _ids(fields: _Fields, what: str, names: Names) -> NDArray[np.int64]:
     try:
-        return np.fromiter(map(names.__getitem__, tokens), np.int64, len(tokens))
+        return names.numbers(fields.data, *fields.places(what))
     except BadName as error:
-        line = tokens.index(error.name)
         raise fields.fault(
-            line, f"{what} {shown(error.name)} {error}", f"expected a {what}: mend the line"
+            error.nth, f"{what} {shown(error.name)} {error}", f"expected a {what}: mend the line"
         ) from error
 
 
-def _numbers(fields: _Fields, column: int, what: str) -> NDArray[np.float64]:
-    tokens = fields.tokens(column)
-    if b"_" not in fields.block.data:  # Python reads 1_000, others do not
-        with contextlib.suppress(ValueError):
-            values = np.fromiter(map(float, tokens), np.float64, len(tokens))
-            if np.isfinite(values).all():
-                return values
+def _numbers(fields: _Fields, what: str) -> NDArray[np.float64]:
+    if (values := floats(fields.data, *fields.places(what))) is not None:
+        return values
+    tokens = fields.tokens(what)
     for line, token in enumerate(tokens):
         if not _is_finite(token):
             raise fields.fault(

@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.data.atomic import progress
+from recbole_lightgnn.data.compute import compiled
 from recbole_lightgnn.errors import InputError
 
 BLOCK = 2**20  # bytes; what is computed from a block fits the processor's cache
 MAX_LINE = 2**26  # bytes; a user with ten million items
 MAX_DIGITS = 18  # decimal digits that always fit 64 bits
+_ZERO, _MINUS, _POINT = b"0-."
+_TENS = np.array([10.0**k for k in range(16)])
 
 _FOREIGN = {  # how files begin that are something else
     b"\xff\xfe": "is UTF-16",
@@ -62,30 +65,27 @@ def blocks(path: Path) -> Iterator[Block]:
             path.open("rb") as file,
             progress(os.fstat(file.fileno()).st_size, str(path), "B") as bar,
         ):
-            line, rest = 1, file.read(BLOCK)
-            for start, what in _FOREIGN.items():
-                if rest.startswith(start):
-                    raise InputError(
-                        f"{path} {what}; expected UTF-8 text: convert or unpack it first"
-                    )
-            rest = rest.removeprefix(b"\xef\xbb\xbf")
-            while rest:
-                piece = file.read(BLOCK)
+            line, rest = 1, b""
+            for nth, piece in enumerate(iter(lambda: file.read(BLOCK), b"")):
                 bar.update(len(piece))
+                if nth == 0:
+                    piece = _told_from_foreign(path, piece)
                 # Empty lines wait for what follows: at the end of the file they mean nothing.
-                end = len(rest.rstrip(b"\r\n")) if not piece else _last_line_end(rest)
-                if end == 0 and len(rest) > MAX_LINE:
+                end = _last_line_end(piece)
+                if end:
+                    lines, rest = b"".join((rest, memoryview(piece)[:end])), piece[end:]
+                    block = _checked(path, lines, line)
+                    yield block
+                    line += np.count_nonzero(np.frombuffer(block.data, np.uint8) == ord("\n"))
+                else:
+                    rest += piece
+                if len(rest) > MAX_LINE:
                     raise InputError(
                         f"{path}, line {line}: more than {MAX_LINE} bytes without a line end; "
                         "expected a text file of interactions: check that it is the right file"
                     )
-                if end:
-                    block = _checked(path, rest[:end], line)
-                    yield block
-                    line += np.count_nonzero(np.frombuffer(block.data, np.uint8) == ord("\n"))
-                if not piece:
-                    return
-                rest = rest[end:] + piece
+            if rest := rest.rstrip(b"\r\n"):
+                yield _checked(path, rest, line)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}); expected a text file: check the path and "
@@ -93,9 +93,20 @@ def blocks(path: Path) -> Iterator[Block]:
         ) from error
 
 
+def _told_from_foreign(path: Path, piece: bytes) -> bytes:
+    """The first piece of a text, without its byte order mark."""
+    for start, what in _FOREIGN.items():
+        if piece.startswith(start):
+            raise InputError(f"{path} {what}; expected UTF-8 text: convert or unpack it first")
+    return piece.removeprefix(b"\xef\xbb\xbf")
+
+
 def _last_line_end(rest: bytes) -> int:
     """Just behind the last line of ``rest`` that is ended and not empty; 0 if there is none."""
-    end = len(rest[: rest.rfind(b"\n") + 1].rstrip(b"\r\n"))
+    end = rest.rfind(b"\n") + 1
+    if rest[max(0, end - 2) : end].strip(b"\r\n"):  # the last line is not empty
+        return end
+    end = len(rest[:end].rstrip(b"\r\n"))
     return rest.index(b"\n", end) + 1 if end else 0
 
 
@@ -136,21 +147,92 @@ def integers(
         The numbers, shape (n,); none if any place holds something else, or more than
         ``MAX_DIGITS`` digits.
     """
-    lengths = ends - starts
-    if len(lengths) == 0:
-        return np.zeros(0, np.int64)
-    longest = int(lengths.max())
-    if lengths.min() < 1 or longest > MAX_DIGITS:
-        return None
-    if ((data[starts] == ord("0")) & (lengths > 1)).any():
-        return None
-    numbers = np.zeros(len(starts), np.int64)
-    place = ends - 1
-    for k in range(longest):  # from the last digit on
-        digits = data[place] - ord("0")
-        if (digits > 9).any():  # bytes below "0" wrap around
-            return None
-        digits *= lengths > k  # a shorter number has come to its first digit again
-        numbers += np.multiply(digits, 10**k, dtype=np.int64)
-        place = np.maximum(place - 1, starts)
-    return numbers
+    numbers = np.empty(len(starts), np.int64)
+    starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)  # one code for all
+    return numbers if _integers(data, starts, ends, numbers) else None
+
+
+@compiled
+def _integers(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    numbers: NDArray[np.int64],
+) -> bool:
+    for nth in range(len(starts)):
+        numbers[nth] = integer(data, starts[nth], ends[nth])
+        if numbers[nth] < 0:
+            return False
+    return True
+
+
+@compiled
+def integer(data: NDArray[np.uint8], start: int, end: int) -> int:
+    """The number written at one place, as `integers` takes it; -1 for anything else."""
+    if not 0 < end - start <= MAX_DIGITS or (data[start] == _ZERO and end - start > 1):
+        return -1
+    number = 0
+    for place in range(start, end):
+        digit = data[place] - _ZERO
+        if not 0 <= digit <= 9:
+            return -1
+        number = 10 * number + digit
+    return number
+
+
+def floats(
+    data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """The numbers like ``4.5`` or ``-12`` at some places, if all are; as Python reads them.
+
+    Args and shapes as `integers`; none if any place holds something else (``1e3``, a sign alone),
+    or more than fifteen digits, which a float need not hold.
+    """
+    numbers = np.empty(len(starts), np.float64)
+    return numbers if _floats(data, starts, ends, _TENS, numbers) else None
+
+
+@compiled
+def _floats(
+    data: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    tens: NDArray[np.float64],
+    numbers: NDArray[np.float64],
+) -> bool:
+    for nth in range(len(starts)):
+        start, end = starts[nth], ends[nth]
+        negative = start < end and data[start] == _MINUS
+        digits, number, point = 0, 0, -1
+        for place in range(start + negative, end):
+            digit = data[place] - _ZERO
+            if 0 <= digit <= 9:
+                number, digits = 10 * number + digit, digits + 1
+            elif data[place] == _POINT and point < 0:
+                point = digits
+            else:
+                return False
+        if not 0 < digits < len(tens):
+            return False
+        # Both are exact, so the quotient is the float nearest to the decimal.
+        value = number / tens[digits - point if point >= 0 else 0]
+        numbers[nth] = -value if negative else value
+    return True
+
+
+def decimals(numbers: NDArray[np.int64]) -> NDArray[np.bytes_]:
+    """Numbers from 0 on, as they are written. Shape: (n,)"""
+    width = len(str(numbers.max(initial=0)))
+    letters = np.zeros((len(numbers), width), np.uint8)
+    _write(numbers, letters)
+    return letters.view(f"S{width}")[:, 0]
+
+
+@compiled
+def _write(numbers: NDArray[np.int64], letters: NDArray[np.uint8]) -> None:
+    for nth, number in enumerate(numbers):
+        width, rest = 1, number // 10
+        while rest:
+            width, rest = width + 1, rest // 10
+        for place in range(width - 1, -1, -1):
+            letters[nth, place], number = _ZERO + number % 10, number // 10
