@@ -162,6 +162,17 @@ def test_by_time_each_users_last_are_tested(table):
         assert found == {f"u{u}": set(times) for u in range(3)}
 
 
+@pytest.mark.parametrize(
+    "date", ["2014-{m:02d}-09", "2014-01-01 {m:02d}:30", "20{m:02d}-12-31T23:59:59.5Z"]
+)
+def test_times_may_be_dates(table, date):
+    rows = [(f"u{u}", str(i), date.format(m=i + 1)) for i in range(9) for u in range(3)]
+    shuffled = [rows[n] for n in np.random.default_rng(0).permutation(len(rows))]
+    header = [("user", "item", "date")]
+    splits = imported(bring(table(lines([*header, *shuffled])), split="time"))
+    assert [{int(i) for _, i in splits[s]} for s in SPLITS] == [set(range(7)), {7}, {8}]
+
+
 def test_by_time_over_all_and_ties_in_the_order_of_lines(table):
     rows = [(f"u{n % 7}", f"i{n}", n // 10) for n in range(100)]
     splits = imported(bring(table(lines(rows)), split="time", per="all", time="3"))
@@ -313,7 +324,21 @@ BAD_TABLES = {
     "nan rating": ("1,2,5\n1,3,nan\n", "line 2: rating 'nan' is no finite", {"min_rating": 3}),
     "huge rating": ("1,2,5\n1,3,1e999\n", "line 2: rating '1e999'", {"min_rating": 3}),
     "1_000": ("1,2,5\n1,3,1_0\n", "line 2: rating '1_0' is no finite", {"min_rating": 3}),
-    "a date": ("1,2,5,2020-01-01\n", "line 1: time '2020-01-01' is no", {"split": "time"}),
+    "a date": (
+        "1,2,5,9\n1,3,5,2020-01-01\n",
+        "line 2: time '2020-01-01' is no finite number",
+        {"split": "time"},
+    ),
+    "a number among dates": (
+        "1,2,5,2020-01-01\n1,3,5,9\n1,4,5,2020-01-02\n",
+        "line 2: time '9' is no date",
+        {"split": "time"},
+    ),
+    "no such day": (
+        "1,2,5,2020-01-01\n1,3,5,2021-02-29\n",
+        "line 2: time '2021-02-29' is no date",
+        {"split": "time"},
+    ),
     "nothing left": (
         "1,2,3\n1,3,3\n",
         "no interaction of .* is left of 2 .2 below min rating",

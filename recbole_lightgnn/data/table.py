@@ -21,6 +21,7 @@ DELIMITERS = ("::", "\t", ",", ";", "|", " ")  # the earlier ones first
 _SPELT = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}
 _QUOTING = ",;"  # where "..." is one field; elsewhere " is a character like others
 _UNIT = "\x1f"  # what delimiters of two bytes, and those beside quotes, become
+_DATE = re.compile(rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?Z?")
 _HEAD = 20  # lines looked at
 _LINE_END, _ZERO = b"\n0"
 
@@ -39,6 +40,7 @@ class Layout(NamedTuple):
     header: bool
     n_fields: int
     columns: dict[str, int]  # user, item, rating, time -> position from 0
+    dated: bool = False  # whether times are dates, not numbers
 
 
 class Rows(NamedTuple):
@@ -76,7 +78,9 @@ def layout_of(
     if header is None:
         header = _names_columns(rows, wanted)
     columns = find_columns(f"{path}, line 1", first if header else None, len(first), wanted)
-    return Layout(delimiter, header, len(first), columns)
+    times = [row[columns["time"]] for row in rows[header:][:1]] if "time" in columns else []
+    dated = any(_DATE.fullmatch(time.encode()) for time in times)
+    return Layout(delimiter, header, len(first), columns, dated)
 
 
 def _spelt(delimiter: str) -> str:
@@ -196,9 +200,11 @@ def text_rows(path: Path, layout: Layout, names: Mapping[str, Names]) -> Iterato
 
 
 def _column(fields: "_Fields", names: Mapping[str, Names], what: str) -> NDArray[Any]:
-    if (values := fields.integers(what)) is not None:
+    if (values := fields.integers(what)) is not None and not (what == "time" and fields.dated):
         return values
-    return _ids(fields, what, names[what]) if what in names else _numbers(fields, what)
+    if what in names:
+        return _ids(fields, what, names[what])
+    return _dates(fields, what) if what == "time" and fields.dated else _numbers(fields, what)
 
 
 def _body(path: Path, layout: Layout) -> Iterator[Block]:
@@ -219,6 +225,7 @@ class _Fields:
 
     def __init__(self, layout: Layout, block: Block) -> None:
         self.block, delimiter = _undelimited(block, layout.delimiter)
+        self.dated = layout.dated
         self.data = np.frombuffer(self.block.data, np.uint8)
         self._row = {what: row for row, what in enumerate(layout.columns)}
         rows = np.full(layout.n_fields, -1)
@@ -352,6 +359,32 @@ def _numbers(fields: _Fields, what: str) -> NDArray[np.float64]:
                 f"expected a number: mend the line, or name another column with --{what}",
             )
     return np.fromiter(map(float, tokens), np.float64, len(tokens))
+
+
+def _dates(fields: _Fields, what: str) -> NDArray[np.int64]:
+    """Microseconds since 1970; without a zone, or all of one, only their order counts."""
+    tokens = fields.tokens(what)
+    try:
+        if all(map(_DATE.fullmatch, tokens)):
+            return np.array([token.rstrip(b"Z") for token in tokens], "M8[us]").astype(np.int64)
+    except ValueError:
+        pass
+    for line, token in enumerate(tokens):
+        if not _is_date(token):
+            raise fields.fault(
+                line,
+                f"{what} {shown(token)} is no date",
+                "expected one like 2014-12-31 or 2014-12-31T23:59:59, as the first line has: mend "
+                f"the line, or name another column with --{what}",
+            )
+    raise AssertionError("every date was one")
+
+
+def _is_date(token: bytes) -> bool:
+    try:
+        return bool(_DATE.fullmatch(token) and np.array([token.rstrip(b"Z")], "M8[us]"))
+    except ValueError:
+        return False
 
 
 def _is_finite(token: bytes) -> bool:
