@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_lightgnn.graph import InteractionGraph
-from recbole_lightgnn.ops import SparsePattern, spmm
+from recbole_lightgnn.ops import SparsePattern, power_sum, spmm
 
 
 def lightgcn(
@@ -31,15 +31,8 @@ def lightgcn(
     Returns:
         Final embeddings of users, shape (users, width), and items, shape (items, width).
     """
-    pattern, norm = graph.interactions.pattern, graph.interactions.norm
-    user_sum, item_sum = user, item
-    for _ in range(n_layers):
-        user, item = (
-            spmm(pattern, norm, item),
-            spmm(pattern, norm, user, transpose=True),
-        )
-        user_sum, item_sum = user_sum + user, item_sum + item
-    return user_sum, item_sum
+    interactions = graph.interactions
+    return power_sum(interactions.pattern, interactions.norm, user, item, n_powers=n_layers)
 
 
 def weighted_lightgcn(
@@ -73,8 +66,8 @@ def weighted_lightgcn(
     user_sum, item_sum = user, item
     for _ in range(n_layers):
         pattern = graph.interactions.pattern
-        new_user = user + spmm(pattern, values[0], item)
-        new_item = item + spmm(pattern, values[0], user, transpose=True)
+        new_user = spmm(pattern, values[0], item, add=user)
+        new_item = spmm(pattern, values[0], user, add=item, transpose=True)
         if graph.user_user is not None:
             new_user = new_user + _symmetric(graph.user_user.pattern, values[1], user)
         if graph.item_item is not None:

@@ -160,7 +160,8 @@ def uniformity(
         ValueError: if ``temperature`` is not positive or ``slack`` negative.
     """
     _positive(temperature=temperature)
-    logits = embedding[anchors] @ embedding.T / temperature  # (anchors, nodes)
+    rows = embedding.index_select(0, anchors)
+    logits = rows @ embedding.T / temperature  # (anchors, nodes)
     alike = similar_masks(entry_mask, anchors, slack=slack)
     numerator = logits.masked_fill(~alike, -torch.inf).logsumexp(dim=-1)
     return (logits.logsumexp(dim=-1) - numerator).mean()
@@ -191,18 +192,19 @@ def similar_masks(entry_mask: Tensor, anchors: Tensor, *, slack: int) -> Tensor:
     return shared >= torch.maximum(size[anchors, None], size[None, :]) - slack
 
 
-def weight_decay(*parameters: Tensor) -> Tensor:
-    r"""Half the squared norm of the rows in use, by row: :math:`\frac{1}{2B}\sum_k\|\theta_k\|^2`.
+def weight_decay(*parameters: Tensor, batch_size: int) -> Tensor:
+    r"""Half the squared norm of the rows in use, by row of a batch:
+    :math:`\frac{1}{2B}\sum_k\|\theta_k\|^2`.
 
     The term :math:`\|\Theta\|_F^2` of Eq. 11 over the embeddings that the batch touches, as
     LightGCN counts it; RecBole does so with ``require_pow``, and otherwise does not square.
 
     Args:
-        parameters: embeddings. Shape of each: (batch, width)
+        parameters: embeddings. Shape of each: (rows, width)
+        batch_size: B.
     """
-    return sum((p.square().sum() for p in parameters), start=parameters[0].new_zeros(())) / (
-        2 * len(parameters[0])
-    )
+    squares = torch.stack([p.square().sum() for p in parameters])
+    return squares.sum() / (2 * batch_size)
 
 
 def _positive(**values: float) -> None:

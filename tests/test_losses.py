@@ -271,13 +271,15 @@ def test_prediction_alignment_refuses_bad_arguments(align):
 
 def test_weight_decay_by_hand():
     """(1 + 4 + 9 + 16 + 25) / (2 * 2 rows)"""
-    loss = weight_decay(numbers(1, 2, 3, 4).view(2, 2), numbers(5, 0).view(2, 1))
+    loss = weight_decay(numbers(1, 2, 3, 4).view(2, 2), numbers(5, 0).view(2, 1), batch_size=2)
     assert loss.item() == 13.75
 
 
 def test_weight_decay_gradient_is_the_row_over_the_batch():
     rows, others = double(4, 3, seed=1, grad=True), double(4, 2, seed=2, grad=True)
-    assert torch.autograd.gradcheck(weight_decay, (rows, others))
-    weight_decay(rows, others).backward()
+    assert torch.autograd.gradcheck(
+        lambda *parameters: weight_decay(*parameters, batch_size=4), (rows, others)
+    )
+    weight_decay(rows, others, batch_size=len(rows)).backward()
     assert_close(rows.grad, rows.detach() / 4)
     assert_close(others.grad, others.detach() / 4)

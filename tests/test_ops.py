@@ -14,8 +14,8 @@ from tiny import (
 )
 from torch.testing import assert_close
 
-from recbole_lightgnn.ops import SparsePattern, sddmm, spmm
-from recbole_lightgnn.ops.reference import sddmm_reference, spmm_reference
+from recbole_lightgnn.ops import SparsePattern, power_sum, sddmm, spmm
+from recbole_lightgnn.ops.reference import power_sum_reference, sddmm_reference, spmm_reference
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 both_ways = pytest.mark.parametrize("transpose", [False, True])
@@ -92,6 +92,59 @@ def test_spmm_and_its_gradients_equal_the_plain_twin(seed, transpose, device):
         results.append((out, *torch.autograd.grad(out, (values, x), grad)))
     for fast, plain in zip(*results, strict=True):
         assert_close(fast, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@both_ways
+def test_what_is_added_to_a_product_and_its_gradient(transpose, device):
+    places = random_places(3, shape=(7, 5), nnz=20).to(device)
+    values, x = double(20, seed=1).to(device), double(7 if transpose else 5, 3, seed=0).to(device)
+    y = double(5 if transpose else 7, 3, seed=2).to(device).requires_grad_()
+    result = spmm(places, values, x, add=y, transpose=transpose)
+    assert_close(result, spmm_reference(places, values, x, transpose=transpose) + y)
+    assert torch.autograd.gradcheck(
+        lambda v, d, a: spmm(places, v, d, add=a, transpose=transpose),
+        (values.requires_grad_(), x.requires_grad_(), y),
+    )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("n_powers", range(4))
+def test_power_sum_and_its_gradient_equal_the_plain_twin(n_powers, device):
+    places = random_places(4, shape=(7, 5), nnz=20).to(device)
+    values = double(20, seed=1).to(device)
+    grads = double(7, 3, seed=4).to(device), double(5, 3, seed=5).to(device)
+    results = []
+    for total in (power_sum, power_sum_reference):
+        parts = [double(n, 3, seed=n).to(device).requires_grad_() for n in (7, 5)]
+        sums = total(places, values, *parts, n_powers=n_powers)
+        results.append((*sums, *torch.autograd.grad(sums, parts, grads)))
+    for fast, plain in zip(*results, strict=True):
+        assert_close(fast, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_power_sum_where_one_side_gets_no_gradient():
+    places = random_places(4, shape=(7, 5), nnz=20)
+    rows, cols = double(7, 3, seed=1).requires_grad_(), double(5, 3, seed=2)
+    sums = power_sum(places, double(20, seed=3), rows, cols, n_powers=2)
+    plain = power_sum_reference(places, double(20, seed=3), rows, cols, n_powers=2)
+    for fast, slow in zip(sums, plain, strict=True):
+        assert_close(
+            *(torch.autograd.grad(part.sum(), rows, retain_graph=True)[0] for part in (fast, slow))
+        )
+
+
+@both_ways
+@pytest.mark.parametrize("nnz", [0, 3])
+def test_a_product_does_not_see_what_was_in_its_memory(transpose, nnz, monkeypatch):
+    """Its result begins as memory nobody cleared, which may hold anything, NaN too."""
+    monkeypatch.setattr(
+        torch.Tensor, "new_empty", lambda self, *size: torch.full(size, torch.nan).to(self)
+    )
+    places = pattern([0, 0, 2][:nnz], [1, 2, 2][:nnz], (4, 4))
+    product = spmm(places, torch.ones(nnz), torch.ones(4, 2), transpose=transpose)
+    assert not product.isnan().any()
+    assert product.sum() == 2 * nnz
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -73,10 +73,11 @@ class GraphRecommender(GeneralRecommender):
             item: initial embeddings. Shape: (items, width)
             batch: whose embeddings are in use.
         """
-        rows = [user[batch.user], item[batch.item]]
+        items = batch.item
         if self.interaction_loss == "bpr":
-            rows.append(item[batch.negative])
-        return weight_decay(*rows)
+            items = torch.cat([items, batch.negative])
+        rows = user.index_select(0, batch.user), item.index_select(0, items)
+        return weight_decay(*rows, batch_size=len(batch.user))
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Eq. 11 on a batch of RecBole's pairwise loader: users, items, sampled items."""

@@ -53,17 +53,19 @@ class InteractionObjective:
             batch: who is to be ranked above whom.
         """
         (user_table, item_table), (user, item, negative) = tables, batch
-        user_rows = user_table[user]
+        user_rows = user_table.index_select(0, user)
         if self.loss == "bpr":
-            positive_score = (user_rows * item_table[item]).sum(dim=-1)
-            return bpr(positive_score, (user_rows * item_table[negative]).sum(dim=-1))
+            # one gather: the gradient of each is a table as large as all items
+            pair = item_table.index_select(0, torch.cat([item, negative])).chunk(2)
+            positive, negative_score = ((user_rows * rows).sum(dim=-1) for rows in pair)
+            return bpr(positive, negative_score)
         candidates, target = batch_items(item)
         if self.sampled:
             candidates, target = self._with_samples(candidates, target)
         log_probability = None
         if self.correction:
             log_probability = self.correction * self._log_probability(candidates, len(item))
-        item_rows = item_table[candidates]
+        item_rows = item_table.index_select(0, candidates)
         if self.cosine:
             user_rows, item_rows = F.normalize(user_rows, dim=-1), F.normalize(item_rows, dim=-1)
         logits = user_rows @ item_rows.T / self.temperature  # (batch, candidates)
@@ -140,7 +142,11 @@ class AlignmentObjective:
     def _listwise(self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """Eq. 5 over the list of the batch's items."""
         candidates, _ = batch_items(batch.item)
-        student = tables[0][batch.user] @ tables[1][candidates].T  # (batch, candidates)
+        users, items = (
+            table.index_select(0, index)
+            for table, index in zip(tables, (batch.user, candidates), strict=True)
+        )
+        student = users @ items.T  # (batch, candidates)
         target = teacher.scores(batch.user, candidates)
         return listwise_alignment(student, target, temperature=self.prediction_temperature)
 
@@ -149,8 +155,8 @@ class AlignmentObjective:
         pool = torch.cat([batch.item, batch.negative])
         drawn = pool[torch.randperm(len(pool), device=pool.device)]
         first, second = drawn.chunk(2)
-        difference = tables[1][first] - tables[1][second]  # (batch, width)
-        student = (tables[0][batch.user] * difference).sum(dim=-1)
+        one, other = tables[1].index_select(0, drawn).chunk(2)  # (batch, width)
+        student = (tables[0].index_select(0, batch.user) * (one - other)).sum(dim=-1)
         target = teacher.pair_scores(batch.user, first) - teacher.pair_scores(batch.user, second)
         return pairwise_alignment(student, target, temperature=self.prediction_temperature)
 

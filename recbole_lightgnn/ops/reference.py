@@ -23,3 +23,17 @@ def sddmm_reference(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tens
     """:func:`recbole_lightgnn.ops.sddmm`, one nonzero at a time."""
     pairs = zip(pattern.row.tolist(), pattern.col.tolist(), strict=True)
     return torch.stack([left[i] @ right[j] for i, j in pairs])
+
+
+def power_sum_reference(
+    pattern: SparsePattern, values: Tensor, rows: Tensor, cols: Tensor, *, n_powers: int
+) -> tuple[Tensor, Tensor]:
+    """:func:`recbole_lightgnn.ops.power_sum`, power by power."""
+    row_sum, col_sum = rows, cols
+    for _ in range(n_powers):
+        rows, cols = (
+            spmm_reference(pattern, values, cols),
+            spmm_reference(pattern, values, rows, transpose=True),
+        )
+        row_sum, col_sum = row_sum + rows, col_sum + cols
+    return row_sum, col_sum
