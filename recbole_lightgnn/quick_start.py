@@ -17,6 +17,7 @@ from recbole.utils.enum_type import FeatureType
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import check_writable, write_json
+from recbole_lightgnn.models.faster import on_our_products
 from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.report.results import (
     dataset_fingerprint,
@@ -108,6 +109,8 @@ def _run(
     init_seed(config["seed"], config["reproducibility"])
     try:
         model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+        if config["our_products"] and not on_our_products(model):
+            logger.info(f"our_products: no such way for {config['model']}, which stays as it is")
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
         logger.info(model)
         rows = _train(config, trainer, resume, train_data, valid_data, test_data)

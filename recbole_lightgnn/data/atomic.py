@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from recbole_lightgnn.data.compute import ahead, compiled
+from recbole_lightgnn.data.split import inverse
 from recbole_lightgnn.errors import InputError
 
 SPLITS = ("train", "valid", "test")  # RecBole's order: benchmark_filename needs exactly three
@@ -284,7 +285,7 @@ def _join(
 def _hash(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> str:
     by_name = [np.argsort(names) for names in tokens]  # number of the n-th name
     users, items = (
-        _inverse(order)[column] for order, column in zip(by_name, (users, items), strict=True)
+        inverse(order)[column] for order, column in zip(by_name, (users, items), strict=True)
     )
     n_items = max(1, len(tokens.items))
     key = users.astype(np.int64) * n_items + items
@@ -311,12 +312,6 @@ class _Digest:
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()
-
-
-def _inverse(order: NDArray[np.intp]) -> NDArray[np.int64]:
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    return place
 
 
 def progress(total: int, what: str, unit: str = "lines") -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recbole_lightgnn.data.atomic import SPLITS, Interactions, dataset_folder, write_benchmark
 from recbole_lightgnn.data.matrix import MAX_ID
 from recbole_lightgnn.data.split import cut_at_random, distinct_pairs
-from recbole_lightgnn.data.text import Block, blocks, integers
+from recbole_lightgnn.data.text import Block, blocks, integers, shown
 from recbole_lightgnn.errors import InputError
 
 VALID_SHARE, SEED = 0.1, 2020
@@ -135,11 +135,11 @@ def _bad_number(block: Block, starts: NDArray[Any], ends: NDArray[Any]) -> Input
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         token = block.data[start:end]
         if not token.isdigit():
-            what = f"{_short(token)} is no number from 0 on"
+            what = f"{shown(token)} is no number from 0 on"
         elif len(token) > 1 and token.startswith(b"0"):
-            what = f"{_short(token)} has leading zeros, so it may be a name"
+            what = f"{shown(token)} has leading zeros, so it may be a name"
         elif len(token) > 10 or int(token) > MAX_ID:
-            what = f"number {_short(token)} is above {MAX_ID}"
+            what = f"number {shown(token)} is above {MAX_ID}"
         else:
             continue
         return block.fault(start, what, _REMEDY)
@@ -147,9 +147,4 @@ def _bad_number(block: Block, starts: NDArray[Any], ends: NDArray[Any]) -> Input
 
 
 def _text(block: Block, offset: int) -> str:
-    return _short(block.line_at(int(offset)).strip())
-
-
-def _short(token: bytes) -> str:
-    text = token[:40].decode(errors="replace")
-    return ascii(text) if len(token) <= 40 else f"{text!a}..."
+    return shown(block.line_at(int(offset)).strip())

@@ -127,7 +127,7 @@ def import_pairs(
     """
     source, out, selection = Path(source), Path(out), selection or Selection()
     dataset_folder(out, name, overwrite=overwrite)
-    table = _read(source, selection)
+    table, header = _read(source, selection)
     table = _without_duplicates(table)
     if selection.k_core > 1:
         table = _k_core(table, selection.k_core)
@@ -140,6 +140,7 @@ def import_pairs(
         "format": "pairs",
         "source": str(source),
         "how_split": selection.told(),
+        "header": header,  # whether the first line was taken for names of columns
         "min_rating": selection.min_rating,
         "k_core": selection.k_core,
         "dropped": table.dropped,
@@ -154,11 +155,13 @@ def _counted(dropped: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {why.replace('_', ' ')}" for why, count in dropped.items())
 
 
-def _read(source: Path, selection: Selection) -> _Table:
+def _read(source: Path, selection: Selection) -> tuple[_Table, bool]:
+    """The table, and whether it begins with the names of its columns."""
     names = {"user": Names(), "item": Names()}
     parts: dict[str, list[NDArray[Any]]] = {what: [] for what in Rows._fields}
     below = 0
-    for rows in _rows(source, selection, names):
+    header, parts_read = _rows(source, selection, names)
+    for rows in parts_read:
         kept = slice(None)
         if selection.min_rating is not None and rows.rating is not None:
             kept = rows.rating >= selection.min_rating
@@ -173,17 +176,19 @@ def _read(source: Path, selection: Selection) -> _Table:
     rank = inverse(in_order(np.concatenate(parts["time"]))) if parts["time"] else None
     (users, user_tokens), (items, item_tokens) = columns["user"], columns["item"]
     dropped = {"below_min_rating": below, "duplicates": 0, "outside_k_core": 0}
-    return _Table(users, items, rank, Tokens(user_tokens, item_tokens), dropped)
+    return _Table(users, items, rank, Tokens(user_tokens, item_tokens), dropped), header
 
 
-def _rows(source: Path, selection: Selection, names: dict[str, Names]) -> Iterator[Rows]:
+def _rows(
+    source: Path, selection: Selection, names: dict[str, Names]
+) -> tuple[bool, Iterator[Rows]]:
     wanted = selection.columns()
     if source.suffix == ".parquet":
         from recbole_lightgnn.data.parquet import parquet_rows
 
-        return parquet_rows(source, wanted, names)
+        return True, parquet_rows(source, wanted, names)
     layout = layout_of(source, wanted, selection.delimiter, selection.header)
-    return text_rows(source, layout, names)
+    return layout.header, text_rows(source, layout, names)
 
 
 def _without_duplicates(table: _Table) -> _Table:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from recbole_lightgnn.data.atomic import progress
 from recbole_lightgnn.data.matrix import one_line
 from recbole_lightgnn.data.names import BadName, Names
-from recbole_lightgnn.data.table import Rows, find_columns, shown
+from recbole_lightgnn.data.table import Rows, find_columns
+from recbole_lightgnn.data.text import shown
 from recbole_lightgnn.errors import InputError
 
 _BATCH = 2**18  # rows
@@ -41,6 +42,12 @@ def parquet_rows(
         with parquet.ParquetFile(path) as file:
             header = file.schema_arrow.names
             columns = find_columns(str(path), header, len(header), wanted)
+            for at in columns.values():
+                if header.count(header[at]) > 1:
+                    raise InputError(
+                        f"{path} has {header.count(header[at])} columns named "
+                        f"{one_line(header[at])}; expected names that differ: rename them"
+                    )
             with progress(file.metadata.num_rows, str(path), "rows") as bar:
                 done = 0
                 for batch in file.iter_batches(
@@ -72,9 +79,11 @@ def _column(path: Path, column: Any, what: str, names: Names | None, before: int
     if pa.types.is_dictionary(kind):
         column, kind = column.dictionary_decode(), kind.value_type
     if names is None:
-        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-            column = column.cast(pa.timestamp("us")).cast(pa.int64())
-        elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        if pa.types.is_date32(kind):  # days, in 32 bits
+            column = column.cast(pa.int32())
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_integer(kind):
+            return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        if not pa.types.is_floating(kind):
             raise InputError(f"{path}: column {what} is of type {kind}; expected numbers or times")
         values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         if not np.isfinite(values).all():

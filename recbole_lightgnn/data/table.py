@@ -1,5 +1,6 @@
 """Delimited text, a line an interaction: which column is what, and the columns block by block."""
 
+import contextlib
 import csv
 import functools
 import io
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from recbole_lightgnn.data.compute import ahead, compiled
 from recbole_lightgnn.data.names import BadName, Names
-from recbole_lightgnn.data.text import MAX_DIGITS, Block, blocks, floats
+from recbole_lightgnn.data.text import MAX_DIGITS, Block, blocks, floats, shown
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import did_you_mean
 
@@ -22,6 +23,8 @@ _SPELT = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " "
 _QUOTING = ",;"  # where "..." is one field; elsewhere " is a character like others
 _UNIT = "\x1f"  # what delimiters of two bytes, and those beside quotes, become
 _DATE = re.compile(rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?Z?")
+_LONG = re.compile(rb"\d{1,18}|[1-8]\d{18}")  # below 2^63
+_RECBOLE_TYPE = re.compile(r":(token|float)(_seq)?$")
 _HEAD = 20  # lines looked at
 _LINE_END, _ZERO = b"\n0"
 
@@ -48,8 +51,8 @@ class Rows(NamedTuple):
 
     user: NDArray[np.int64]  # as `Names` numbers them
     item: NDArray[np.int64]
-    rating: NDArray[np.float64] | None = None
-    time: NDArray[np.float64] | None = None
+    rating: NDArray[Any] | None = None
+    time: NDArray[Any] | None = None
 
 
 # --- layout ---------------------------------------------------------------------------------
@@ -108,7 +111,8 @@ def _delimiter(path: Path, lines: list[str]) -> str:
 
 def _fields(line: str, delimiter: str) -> list[str]:
     if delimiter in _QUOTING and '"' in line:
-        return next(csv.reader([line], delimiter=delimiter))
+        with contextlib.suppress(csv.Error):  # reading the line will say what is wrong with it
+            return next(csv.reader([line], delimiter=delimiter))
     return line.split(delimiter)
 
 
@@ -132,7 +136,7 @@ def _is_number(text: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name.partition(":")[0]).lower()
+    return re.sub(r"[\s_-]", "", _RECBOLE_TYPE.sub("", name.strip())).lower()
 
 
 def find_columns(
@@ -291,7 +295,7 @@ def _parse(
     for place in range(len(data)):
         byte = data[place]
         if byte != delimiter and byte != _LINE_END:
-            digit = byte - _ZERO
+            digit = np.int64(byte) - _ZERO
             only_digits &= 0 <= digit <= 9
             number = 10 * number + digit
             continue
@@ -347,22 +351,26 @@ def _ids(fields: _Fields, what: str, names: Names) -> NDArray[np.int64]:
         ) from error
 
 
-def _numbers(fields: _Fields, what: str) -> NDArray[np.float64]:
+def _numbers(fields: _Fields, what: str) -> NDArray[Any]:
     if (values := floats(fields.data, *fields.places(what))) is not None:
         return values
     tokens = fields.tokens(what)
+    if all(map(_LONG.fullmatch, tokens)):  # nanoseconds since 1970: more digits than a float has
+        return np.array([int(token) for token in tokens], np.int64)
     for line, token in enumerate(tokens):
         if not _is_finite(token):
+            other = ", or dates like 2014-12-31T23:59:59 from the first line on"
             raise fields.fault(
                 line,
                 f"{what} {shown(token)} is no finite number",
-                f"expected a number: mend the line, or name another column with --{what}",
+                f"expected a number{other if what == 'time' else ''}: mend the line, or name "
+                f"another column with --{what}",
             )
     return np.fromiter(map(float, tokens), np.float64, len(tokens))
 
 
 def _dates(fields: _Fields, what: str) -> NDArray[np.int64]:
-    """Microseconds since 1970; without a zone, or all of one, only their order counts."""
+    """Microseconds since 1970 of dates in one zone, named (Z) or not: only their order counts."""
     tokens = fields.tokens(what)
     try:
         if all(map(_DATE.fullmatch, tokens)):
@@ -382,9 +390,10 @@ def _dates(fields: _Fields, what: str) -> NDArray[np.int64]:
 
 def _is_date(token: bytes) -> bool:
     try:
-        return bool(_DATE.fullmatch(token) and np.array([token.rstrip(b"Z")], "M8[us]"))
+        np.array([token.rstrip(b"Z")], "M8[us]")
     except ValueError:
         return False
+    return _DATE.fullmatch(token) is not None
 
 
 def _is_finite(token: bytes) -> bool:
@@ -392,9 +401,3 @@ def _is_finite(token: bytes) -> bool:
         return b"_" not in token and bool(np.isfinite(float(token)))
     except ValueError:
         return False
-
-
-def shown(token: bytes) -> str:
-    """The start of a foreign token, for an error."""
-    text = token[:40].decode(errors="replace")
-    return ascii(text) if len(token) <= 40 else f"{text!a}..."

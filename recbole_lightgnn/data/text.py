@@ -5,6 +5,7 @@ without an end, empty lines at the very end.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +62,11 @@ def blocks(path: Path) -> Iterator[Block]:
             ``MAX_LINE`` bytes.
     """
     try:
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise InputError(
+                f"{path} is a pipe or device, and is read more than once; expected a file: write "
+                "it to one first"
+            )
         with (
             path.open("rb") as file,
             progress(os.fstat(file.fileno()).st_size, str(path), "B") as bar,
@@ -173,7 +179,7 @@ def integer(data: NDArray[np.uint8], start: int, end: int) -> int:
         return -1
     number = 0
     for place in range(start, end):
-        digit = data[place] - _ZERO
+        digit = np.int64(data[place]) - _ZERO
         if not 0 <= digit <= 9:
             return -1
         number = 10 * number + digit
@@ -205,7 +211,7 @@ def _floats(
         negative = start < end and data[start] == _MINUS
         digits, number, point = 0, 0, -1
         for place in range(start + negative, end):
-            digit = data[place] - _ZERO
+            digit = np.int64(data[place]) - _ZERO
             if 0 <= digit <= 9:
                 number, digits = 10 * number + digit, digits + 1
             elif data[place] == _POINT and point < 0:
@@ -236,3 +242,9 @@ def _write(numbers: NDArray[np.int64], letters: NDArray[np.uint8]) -> None:
             width, rest = width + 1, rest // 10
         for place in range(width - 1, -1, -1):
             letters[nth, place], number = _ZERO + number % 10, number // 10
+
+
+def shown(token: bytes) -> str:
+    """The start of a foreign token, for an error."""
+    text = token[:40].decode(errors="replace")
+    return ascii(text) if len(token) <= 40 else f"{text!a}..."
