@@ -27,7 +27,7 @@ def test_recboles_model_runs_and_leaves_a_record(model, tmp_path):
 
 
 def test_recboles_lightgcn_by_our_products_has_the_same_losses():
-    config = build_config("LightGCN", "planted", (), {"n_layers": 3, "train_batch_size": 64})
+    config = build_config("LightGCN", "ml-100k", (), {"n_layers": 3, "train_batch_size": 2048})
     init_seed(1, True)
     train, _, test = load_data(config)
     batches, losses, scores = list(train)[:20], [], []
@@ -50,6 +50,6 @@ def test_recboles_lightgcn_by_our_products_has_the_same_losses():
 
 
 def test_other_models_stay_as_they_are():
-    config = build_config("BPR", "planted", (), {})
+    config = build_config("BPR", "ml-100k", (), {})
     model = get_model("BPR")(config, load_data(config)[0].dataset)
     assert not on_our_products(model)
