@@ -153,15 +153,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="size of a generated graph (default: as the paper's Yelp split)",
     )
+    step = benches.add_parser("step", help="a training step, beside RecBole's")
+    step.add_argument(
+        "--dataset", metavar="NAME", default="ml-100k", help="what is learnt (default: ml-100k)"
+    )
     importing = benches.add_parser("import", help="a table's import, beside pandas.read_csv")
     importing.add_argument(
         "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
     )
-    for part in (ops, importing):
+    for part in (ops, step, importing):
         part.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
 
     version = commands.add_parser("version", help="print the version")
-    for command in (run, settings, ops, importing, version, *imports, *data):
+    for command in (run, settings, ops, step, importing, version, *imports, *data):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -255,6 +259,10 @@ def _bench(options: argparse.Namespace) -> int:
         from recbole_lightgnn.data.pairs import import_pairs
 
         result, shown = imports.run(import_pairs, options.interactions), imports.table
+    elif options.bench == "step":
+        from recbole_lightgnn.bench import step
+
+        result, shown = step.run(options.dataset), bench_table
     else:
         from recbole_lightgnn.bench import ops
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_lightgnn.bench import imports, ops
+from recbole_lightgnn.bench import imports, ops, step
 from recbole_lightgnn.bench.graphs import power_law_graph
 from recbole_lightgnn.bench.measure import WrongResult, deviation, measure
 from recbole_lightgnn.cli import main
@@ -69,6 +69,32 @@ def test_rivals_that_would_exhaust_the_memory_are_left_out(capsys, monkeypatch):
     assert list(rows[ops.TO_BOTH]["seconds"]) == ["ours", "gather"]
     assert list(rows[ops.TO_DENSE]["seconds"]) == ["ours", "COO", "CSR", "gather"]
     assert "left out: S X and both gradients by COO and CSR" in capsys.readouterr().out
+
+
+# --- bench step -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_bench_step_checks_and_measures_beside_recbole(capsys, monkeypatch):
+    monkeypatch.setattr(step, "SECONDS", 0.1)
+    monkeypatch.setattr(step, "CHECKED", 3)
+    assert main(["bench", "step", "--json=step.json"]) == 0
+    result = json.loads(Path("step.json").read_text())
+    assert 0 <= result["deviation"] <= 1e-5
+    (row,) = result["rows"]
+    assert list(row["seconds"]) == [step.OURS, step.MIXED, step.THEIRS, step.STUDENT]
+    median = {name: taken["median"] for name, taken in row["seconds"].items()}
+    assert row["times_ours"][step.THEIRS] == pytest.approx(median[step.THEIRS] / median[step.OURS])
+    assert "943 users, 1682 items" in capsys.readouterr().out
+
+
+def test_other_losses_are_reported_and_not_measured(monkeypatch):
+    monkeypatch.setattr(step, "CHECKED", 2)
+    monkeypatch.setattr(step, "DECAY", 1e-2)
+    monkeypatch.setattr(step, "lightgcn", lambda graph, user, item, n_layers: (user, item))
+    monkeypatch.setattr(step, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
+    with pytest.raises(WrongResult, match="ours: of the first 2 losses one is wrong by"):
+        step.run("ml-100k")
 
 
 # --- bench import ---------------------------------------------------------------------------
