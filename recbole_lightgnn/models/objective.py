@@ -57,8 +57,7 @@ class InteractionObjective:
         if self.loss == "bpr":
             # one gather: the gradient of each is a table as large as all items
             pair = item_table.index_select(0, torch.cat([item, negative])).chunk(2)
-            positive, negative_score = ((user_rows * rows).sum(dim=-1) for rows in pair)
-            return bpr(positive, negative_score)
+            return bpr(*((user_rows * rows).sum(dim=-1) for rows in pair))
         candidates, target = batch_items(item)
         if self.sampled:
             candidates, target = self._with_samples(candidates, target)
