@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from recbole_lightgnn import __version__
+from recbole_lightgnn.bench import command as bench_command
 from recbole_lightgnn.data import command as data_command
 from recbole_lightgnn.data import import_command
 from recbole_lightgnn.errors import InputError
@@ -142,30 +143,10 @@ def _parser() -> argparse.ArgumentParser:
     imports = import_command.add_parsers(commands)
     data = data_command.add_parsers(commands)
 
-    bench = commands.add_parser("bench", help="check and measure a part, beside what it beats")
-    benches = bench.add_subparsers(dest="bench", required=True, metavar="PART")
-    ops = benches.add_parser("ops", help="the sparse products, beside torch's")
-    graph = ops.add_mutually_exclusive_group()
-    graph.add_argument("--dataset", metavar="NAME", help="its graph, from the folder dataset/")
-    graph.add_argument(
-        "--interactions",
-        type=int,
-        metavar="N",
-        help="size of a generated graph (default: as the paper's Yelp split)",
-    )
-    step = benches.add_parser("step", help="a training step, beside RecBole's")
-    step.add_argument(
-        "--dataset", metavar="NAME", default="ml-100k", help="what is learnt (default: ml-100k)"
-    )
-    importing = benches.add_parser("import", help="a table's import, beside pandas.read_csv")
-    importing.add_argument(
-        "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
-    )
-    for part in (ops, step, importing):
-        part.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
+    benches = bench_command.add_parsers(commands)
 
     version = commands.add_parser("version", help="print the version")
-    for command in (run, settings, ops, step, importing, version, *imports, *data):
+    for command in (run, settings, version, *imports, *data, *benches):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -246,73 +227,22 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from recbole_lightgnn.files import check_writable, plain, write_json
-    from recbole_lightgnn.report.results import environment
-
-    if options.json is not None:
-        check_writable("--json", options.json)
-
     import torch
 
-    if options.bench == "import":
-        from recbole_lightgnn.bench import imports
-        from recbole_lightgnn.data.pairs import import_pairs
+    from recbole_lightgnn.report.results import environment
 
-        result, shown = imports.run(import_pairs, options.interactions), imports.table
-    elif options.bench == "step":
-        from recbole_lightgnn.bench import step
-
-        result, shown = step.run(options.dataset), bench_table
-    else:
-        from recbole_lightgnn.bench import ops
-
-        result, shown = ops.run(options.dataset, options.interactions), bench_table
-    result["environment"] = environment(threads=torch.get_num_threads(), device="cpu")
-    print(shown(result))
-    if options.json is not None:
-        write_json(options.json, plain(result))
-        print(f"\nresult: {options.json}")
-    return 0
-
-
-def bench_table(result: dict[str, Any]) -> str:
-    """A benchmark's result for reading: one line per operation, ours first."""
-    names = list(dict.fromkeys(name for row in result["rows"] for name in row["seconds"]))
-    lines = [["", *(cell for name in names for cell in (name, ""))]]
-    for row in result["rows"]:
-        cells = [row["operation"]]
-        for name in names:
-            taken = row["seconds"].get(name)
-            times = row["times_ours"].get(name)
-            cells += [_milliseconds(taken), "" if times is None else f"x {_short(times)}"]
-        lines.append(cells)
-    where, conditions = result["environment"], result["conditions"]
-    libraries = (f"{name} {where['libraries'][name]}" for name in ("torch", "numpy", "scipy"))
-    return "\n".join(
-        [
-            f"{result['graph']}: {result['users']} users, {result['items']} items, "
-            f"{result['interactions']} interactions; width {result['width']}",
-            f"all results are right, to {result['deviation']:.1g} of their largest entry",
-            "",
-            _aligned(lines),
-            "",
-            "median (quartiles) in milliseconds; x: times ours",
-            *(f"left out: {line}" for line in result["left_out"]),
-            f"{where['threads']} threads of {where['processor']}, {where['cores']} cores; "
-            f"{', '.join(libraries)}; load before: {conditions['load']:.1f}",
-        ]
+    return bench_command.run(
+        options,
+        import_table=import_table,
+        environment=lambda: environment(threads=torch.get_num_threads(), device="cpu"),
     )
 
 
-def _milliseconds(taken: dict[str, float] | None) -> str:
-    if taken is None:
-        return "-"
-    median, lower, upper = (_short(1e3 * taken[k]) for k in ("median", "lower", "upper"))
-    return f"{median} ({lower}-{upper})"
+def import_table(table: Path, name: str, out: Path, overwrite: bool) -> Path:
+    """As `recbole_lightgnn.data.pairs.import_pairs`, which is loaded only now."""
+    from recbole_lightgnn.data.pairs import import_pairs
 
-
-def _short(number: float) -> str:
-    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+    return import_pairs(table, name, out, overwrite)
 
 
 # --- settings -------------------------------------------------------------------------------

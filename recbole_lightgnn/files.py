@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import importlib
 import json
 import math
 import os
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.errors import InputError
+
+_PICTURES = (".png", ".svg", ".pdf")
 
 
 @contextlib.contextmanager
@@ -71,6 +74,20 @@ def check_folder(what: str, path: Path, folder: Path) -> None:
         raise InputError(
             f"{what} {path} cannot be written: {there} is no writable folder; name another"
         )
+
+
+def check_can_draw(file: Path) -> None:
+    """Raise InputError unless matplotlib is there and ``file`` is a place for a picture."""
+    if file.suffix.lower() not in _PICTURES:
+        raise InputError(f"--plot {file}: expected a name that ends in {', '.join(_PICTURES)}")
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        raise InputError(f"--plot {file}: expected a file in a folder that is there")
+    try:
+        importlib.import_module("matplotlib")
+    except ImportError as error:
+        raise InputError(
+            "--plot needs matplotlib, which is not installed: pip install 'recbole-lightgnn[plot]'"
+        ) from error
 
 
 def plain(value: Any, *, text: Callable[[str], str] = str) -> Any:

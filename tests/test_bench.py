@@ -54,6 +54,14 @@ def test_bench_ops_measures_every_product_beside_its_rivals(capsys):
     assert "result: out/ops.json" in printed
 
 
+def test_the_picture_shows_every_operation(capsys):
+    assert main([*SMALL, "--plot=ops.svg"]) == 0
+    assert capsys.readouterr().out.endswith("picture: ops.svg\n")
+    drawn = Path("ops.svg").read_text()
+    for name in [*OPERATIONS, "ours", "COO", "gather"]:
+        assert f"<!-- {name.replace('<', '&lt;').replace('>', '&gt;')} -->" in drawn
+
+
 @pytest.mark.parametrize("file", ["toy.train.inter", "toy.inter"])
 def test_bench_ops_on_a_dataset(capsys, file):
     lines = [f"{u % 4}\tu{u}\ti{(u + k) % 7}" for u in range(30) for k in range(3)]
@@ -196,6 +204,7 @@ def test_deviation_by_hand():
         (["--dataset=tox"], ["'tox' not found", "'toy'", "dataset/tox/tox.train.inter"]),
         (["--dataset=toy"], ["toy.train.inter must have columns user_id and item_id", "0 lines"]),
         (["--json=dataset"], ["--json dataset is a folder"]),
+        (["--plot=ops.txt"], ["--plot ops.txt: expected a name that ends in .png, .svg, .pdf"]),
     ],
 )
 def test_bad_input_is_one_line(capsys, arguments, facts):

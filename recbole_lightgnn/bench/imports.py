@@ -155,7 +155,7 @@ def _read(importer: Importer, table: Path, out: Path) -> None:
 # --- for reading ----------------------------------------------------------------------------
 
 
-def table(result: dict[str, Any]) -> str:
+def text(result: dict[str, Any]) -> str:
     """The result, for reading."""
     where, memory = result["environment"], result["memory"]
     lines = [f"a table of {result['interactions']} interactions; the imported pairs are its pairs"]

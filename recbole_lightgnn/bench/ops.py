@@ -100,7 +100,7 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
         "width": WIDTH,
         "deviation": worst,
         "conditions": before,
-        "left_out": left_out,
+        "notes": [f"left out: {line}" for line in left_out],
         "rows": [_row(operation, who) for operation, who in entered.items()],
     }
 

@@ -114,7 +114,6 @@ def run(dataset: str) -> dict[str, Any]:
         "width": SETTINGS["embedding_size"],
         "deviation": worst,
         "conditions": before,
-        "left_out": [],
         "rows": [
             {
                 "operation": "a step",

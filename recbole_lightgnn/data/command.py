@@ -97,8 +97,9 @@ def _show(options: argparse.Namespace) -> int:
 
     if options.plot is not None:
         from recbole_lightgnn.data import picture
+        from recbole_lightgnn.files import check_can_draw
 
-        picture.check_can_draw(options.plot)
+        check_can_draw(options.plot)
     stored = find_dataset(options.name, options.data_path)
     content = read_dataset(stored)
     facts = statistics(stored, content)

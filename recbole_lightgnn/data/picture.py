@@ -1,6 +1,5 @@
 """A picture of a dataset's degrees. matplotlib is an optional extra."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +9,7 @@ from numpy.typing import NDArray
 from recbole_lightgnn.data.inspect import degrees
 from recbole_lightgnn.data.stored import Content
 from recbole_lightgnn.errors import InputError
-
-_ENDINGS = (".png", ".svg", ".pdf")
-
-
-def check_can_draw(file: Path) -> None:
-    """Raise InputError unless matplotlib is there and ``file`` is a place for a picture."""
-    if file.suffix.lower() not in _ENDINGS:
-        raise InputError(f"--plot {file}: expected a name that ends in {', '.join(_ENDINGS)}")
-    if file.is_dir() or not file.absolute().parent.is_dir():
-        raise InputError(f"--plot {file}: expected a file in a folder that is there")
-    try:
-        importlib.import_module("matplotlib")
-    except ImportError as error:
-        raise InputError(
-            "--plot needs matplotlib, which is not installed: pip install 'recbole-lightgnn[plot]'"
-        ) from error
+from recbole_lightgnn.files import check_can_draw
 
 
 def draw_degrees(name: str, content: Content, file: Path) -> None:

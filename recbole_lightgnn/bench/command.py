@@ -1,0 +1,140 @@
+"""The command ``recbole-lightgnn bench PART``.
+
+The command line calls `add_parsers` and `run`; nothing heavy is imported before the latter.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
+    """Add ``bench`` to the command line's subparsers; returns the parsers of its parts."""
+    bench = commands.add_parser("bench", help="check and measure a part, beside what it beats")
+    parts = bench.add_subparsers(dest="part", required=True, metavar="PART")
+
+    ops = parts.add_parser("ops", help="the sparse products, beside torch's")
+    graph = ops.add_mutually_exclusive_group()
+    graph.add_argument("--dataset", metavar="NAME", help="its graph, from the folder dataset/")
+    graph.add_argument(
+        "--interactions",
+        type=int,
+        metavar="N",
+        help="size of a generated graph (default: as the paper's Yelp split)",
+    )
+    step = parts.add_parser("step", help="a training step, beside RecBole's")
+    imports = parts.add_parser("import", help="a table's import, beside pandas.read_csv")
+    imports.add_argument(
+        "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
+    )
+    for part in (step,):
+        part.add_argument(
+            "--dataset", metavar="NAME", default="ml-100k", help="what is learnt (default: ml-100k)"
+        )
+    for part in parts.choices.values():
+        part.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
+        part.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result")
+    return list(parts.choices.values())
+
+
+def run(
+    options: argparse.Namespace,
+    *,
+    import_table: Callable[[Path, str, Path, bool], Path],
+    environment: Callable[[], dict[str, Any]],
+) -> int:
+    """Measure what was asked, print it, and write and draw it where that is asked for.
+
+    Args:
+        options: of a parser of `add_parsers`.
+        import_table: turns a table into a dataset (side rooms do not import each other).
+        environment: what a time depends on besides the settings.
+
+    Returns:
+        0, the exit status.
+
+    Raises:
+        InputError: if a file cannot be written, or as the part's own module says.
+        WrongResult: if what was to be measured computes something else.
+    """
+    from recbole_lightgnn.files import check_can_draw, check_writable, plain, write_json
+
+    if options.json is not None:
+        check_writable("--json", options.json)
+    if options.plot is not None:
+        check_can_draw(options.plot)
+    shown = rows_text
+    if options.part == "ops":
+        from recbole_lightgnn.bench import ops
+
+        result = ops.run(options.dataset, options.interactions)
+    elif options.part == "step":
+        from recbole_lightgnn.bench import step
+
+        result = step.run(options.dataset)
+    else:
+        from recbole_lightgnn.bench import imports
+
+        result, shown = imports.run(import_table, options.interactions), imports.text
+    result["environment"] = environment()
+    print(shown(result))
+    if options.json is not None:
+        write_json(options.json, plain(result))
+        print(f"\nresult: {options.json}")
+    if options.plot is not None:
+        from recbole_lightgnn.bench import picture
+
+        picture.draw(result, options.plot)
+        print(f"picture: {options.plot}")
+    return 0
+
+
+def rows_text(result: Mapping[str, Any]) -> str:
+    """A benchmark's result for reading: one line per operation, ours first."""
+    from tabulate import tabulate
+
+    names = list(dict.fromkeys(name for row in result["rows"] for name in row["seconds"]))
+    lines = [["", *(cell for name in names for cell in (name, ""))]]
+    for row in result["rows"]:
+        cells = [row["operation"]]
+        for name in names:
+            taken = row["seconds"].get(name)
+            times = row["times_ours"].get(name)
+            cells += [_milliseconds(taken), "" if times is None else f"x {short(times)}"]
+        lines.append(cells)
+    return "\n".join(
+        [
+            f"{result['graph']}: {result['users']} users, {result['items']} items, "
+            f"{result['interactions']} interactions; width {result['width']}",
+            f"all results are right, to {result['deviation']:.1g} of their largest entry",
+            "",
+            tabulate(lines, tablefmt="plain", disable_numparse=True),
+            "",
+            "median (quartiles) in milliseconds; x: times ours",
+            *result.get("notes", []),
+            conditions_text(result),
+        ]
+    )
+
+
+def conditions_text(result: Mapping[str, Any]) -> str:
+    """One line on the machine, its libraries, and what else it was doing."""
+    where = result["environment"]
+    libraries = (f"{name} {where['libraries'][name]}" for name in ("torch", "numpy", "scipy"))
+    return (
+        f"{where['threads']} threads of {where['processor']}, {where['cores']} cores; "
+        f"{', '.join(libraries)}; load before: {result['conditions']['load']:.1f}"
+    )
+
+
+def _milliseconds(taken: Mapping[str, float] | None) -> str:
+    if taken is None:
+        return "-"
+    median, lower, upper = (short(1e3 * taken[k]) for k in ("median", "lower", "upper"))
+    return f"{median} ({lower}-{upper})"
+
+
+def short(number: float) -> str:
+    """Three digits, or all of a whole number's."""
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
