@@ -6,9 +6,14 @@ every batch size.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_ANCHORS = 16  # nodes compared with a whole side at once: bounds memory traffic, not the result
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -127,8 +132,8 @@ def embedding_alignment(
             "embedding-level distillation compares embeddings of one width "
             f"(got student {student.shape[-1]}, teacher {teacher.shape[-1]})"
         )
-    similarity = F.normalize(teacher.detach(), dim=-1) @ F.normalize(student, dim=-1).T
-    return F.cross_entropy(similarity / temperature, anchors)  # (anchors, candidates)
+    loss: Tensor = _EmbeddingAlignment.apply(student, teacher, anchors, temperature)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def uniformity(
@@ -160,11 +165,9 @@ def uniformity(
         ValueError: if ``temperature`` is not positive or ``slack`` negative.
     """
     _positive(temperature=temperature)
-    rows = embedding.index_select(0, anchors)
-    logits = rows @ embedding.T / temperature  # (anchors, nodes)
     alike = similar_masks(entry_mask, anchors, slack=slack)
-    numerator = logits.masked_fill(~alike, -torch.inf).logsumexp(dim=-1)
-    return (logits.logsumexp(dim=-1) - numerator).mean()
+    loss: Tensor = _Uniformity.apply(embedding, anchors, alike, temperature)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def similar_masks(entry_mask: Tensor, anchors: Tensor, *, slack: int) -> Tensor:
@@ -186,10 +189,11 @@ def similar_masks(entry_mask: Tensor, anchors: Tensor, *, slack: int) -> Tensor:
     """
     if slack < 0:
         raise ValueError(f"slack must be at least 0 entries (got {slack})")
-    mask = entry_mask.float()
+    # Whole numbers up to 256 are exact in bfloat16, and its product is the fastest.
+    mask = entry_mask.to(torch.bfloat16 if entry_mask.shape[1] <= 256 else torch.float32)
     size = mask.sum(dim=-1)
     shared = mask[anchors] @ mask.T  # (anchors, nodes)
-    return shared >= torch.maximum(size[anchors, None], size[None, :]) - slack
+    return (shared >= size[anchors, None] - slack) & (shared >= size - slack)
 
 
 def weight_decay(*parameters: Tensor, batch_size: int) -> Tensor:
@@ -205,6 +209,69 @@ def weight_decay(*parameters: Tensor, batch_size: int) -> Tensor:
     """
     squares = torch.stack([p.square().sum() for p in parameters])
     return squares.sum() / (2 * batch_size)
+
+
+class _EmbeddingAlignment(torch.autograd.Function):
+    """Eq. 6 with its gradient, some anchors at a time, so that their logits stay in the cache."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, anchors: Tensor, temperature: float
+    ) -> Tensor:
+        rows = F.normalize(teacher.detach(), dim=-1) / temperature  # (anchors, width)
+        scale = 1 / student.norm(dim=-1).clamp_min(1e-12)  # (candidates,)
+        logits = rows @ student.T  # (anchors, candidates)
+        total, inward = student.new_zeros(()), torch.zeros_like(scale)
+        for part, own in zip(logits.split(_ANCHORS), anchors.split(_ANCHORS), strict=True):
+            part *= scale
+            own = own[:, None]
+            probability = part.softmax(dim=-1)
+            largest = part.amax(dim=-1) - probability.amax(dim=-1).log()  # logsumexp
+            total += (largest - part.gather(1, own).squeeze(1)).sum()
+            probability.scatter_add_(1, own, probability.new_full(own.shape, -1.0))
+            inward += (probability * part).sum(dim=0)
+            torch.mul(probability, scale, out=part)
+        if ctx.needs_input_grad[0]:
+            grad = logits.T @ rows
+            grad.addcmul_(student, (inward * scale.square())[:, None], value=-1)
+            ctx.save_for_backward(grad / len(anchors))
+        return total / len(anchors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (student,) = ctx.saved_tensors
+        return student * grad, None, None, None
+
+
+class _Uniformity(torch.autograd.Function):
+    """Eq. 9 with its gradient, some anchors at a time, so that their logits stay in the cache."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, embedding: Tensor, anchors: Tensor, alike: Tensor, temperature: float
+    ) -> Tensor:
+        rows = embedding.index_select(0, anchors) / temperature  # (anchors, width)
+        logits = rows @ embedding.T  # (anchors, nodes)
+        total = embedding.new_zeros(())
+        for part, chosen in zip(logits.split(_ANCHORS), alike.split(_ANCHORS), strict=True):
+            among = part.masked_fill(~chosen, -torch.inf)
+            probabilities = part.softmax(dim=-1), among.softmax(dim=-1)
+            for sign, x, probability in zip((1, -1), (part, among), probabilities, strict=True):
+                largest = x.amax(dim=-1) - probability.amax(dim=-1).log()  # logsumexp
+                total += sign * largest.sum()
+            torch.sub(*probabilities, out=part)
+        if ctx.needs_input_grad[0]:
+            grad = logits.T @ rows
+            grad.index_add_(0, anchors, logits @ embedding / temperature)
+            ctx.save_for_backward(grad / len(anchors))
+        return total / len(anchors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (embedding,) = ctx.saved_tensors
+        return embedding * grad, None, None, None
 
 
 def _positive(**values: float) -> None:
