@@ -32,7 +32,8 @@ def lightgcn(
         Final embeddings of users, shape (users, width), and items, shape (items, width).
     """
     interactions = graph.interactions
-    return power_sum(interactions.pattern, interactions.norm, user, item, n_powers=n_layers)
+    ones = [1.0] * (n_layers + 1)
+    return power_sum(interactions.pattern, interactions.norm, user, item, coefficients=ones)
 
 
 def weighted_lightgcn(
@@ -62,10 +63,14 @@ def weighted_lightgcn(
     """
     norm = torch.cat([relation.norm for relation in graph.relations])
     value = norm if edge_weight is None else norm * edge_weight
+    pattern = graph.interactions.pattern
+    if len(graph.relations) == 1:
+        # A layer multiplies by I + A: the sum of its powers up to L, in powers of A.
+        binomials = [float(math.comb(n_layers + 1, power + 1)) for power in range(n_layers + 1)]
+        return power_sum(pattern, value, user, item, coefficients=binomials)
     values = torch.split(value, [relation.n_edges for relation in graph.relations])
     user_sum, item_sum = user, item
     for _ in range(n_layers):
-        pattern = graph.interactions.pattern
         new_user = spmm(pattern, values[0], item, add=user)
         new_item = spmm(pattern, values[0], user, add=item, transpose=True)
         if graph.user_user is not None:

@@ -222,7 +222,7 @@ class _EmbeddingAlignment(torch.autograd.Function):
         scale = 1 / student.norm(dim=-1).clamp_min(1e-12)  # (candidates,)
         logits = rows @ student.T  # (anchors, candidates)
         total, inward = student.new_zeros(()), torch.zeros_like(scale)
-        for part, own in zip(logits.split(_ANCHORS), anchors.split(_ANCHORS), strict=True):
+        for part, own in zip(*(torch.split(x, _ANCHORS) for x in (logits, anchors)), strict=True):
             part *= scale
             own = own[:, None]
             probability = part.softmax(dim=-1)
@@ -254,7 +254,7 @@ class _Uniformity(torch.autograd.Function):
         rows = embedding.index_select(0, anchors) / temperature  # (anchors, width)
         logits = rows @ embedding.T  # (anchors, nodes)
         total = embedding.new_zeros(())
-        for part, chosen in zip(logits.split(_ANCHORS), alike.split(_ANCHORS), strict=True):
+        for part, chosen in zip(*(torch.split(x, _ANCHORS) for x in (logits, alike)), strict=True):
             among = part.masked_fill(~chosen, -torch.inf)
             probabilities = part.softmax(dim=-1), among.softmax(dim=-1)
             for sign, x, probability in zip((1, -1), (part, among), probabilities, strict=True):

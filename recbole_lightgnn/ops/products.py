@@ -7,6 +7,7 @@ either gradient needs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -54,36 +55,47 @@ def spmm(
 
 
 def power_sum(
-    pattern: SparsePattern, values: Tensor, rows: Tensor, cols: Tensor, *, n_powers: int
+    pattern: SparsePattern,
+    values: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    *,
+    coefficients: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    r"""The first powers of a bipartite matrix, summed and applied.
+    r"""A polynomial of a bipartite matrix, applied.
 
-    .. math:: \sum_{l=0}^{L}\hat A^l X,\qquad
+    .. math:: \sum_{l=0}^{L} c_l\hat A^l X,\qquad
               \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix}
 
-    By Horner's rule, :math:`X + \hat A(X + \hat A(\dots))`, so that a power costs a product and
-    nothing else, and the gradient, :math:`\hat A` being symmetric, is the same sum of what
-    arrives. Gradients reach X, not the values.
+    By Horner's rule, :math:`H_l = c_l X + \hat A H_{l+1}` from :math:`H_L = c_L X`, so that a
+    power costs a product and nothing else. With :math:`G_l = \hat A^l G` of the gradient G that
+    arrives, :math:`\hat A` being symmetric, the gradients are
+    :math:`\partial_X = \sum_l c_l G_l` and, at the pattern's places only,
+    :math:`\partial_{\hat A} = \sum_{l<L} G_l H_{l+1}^\top`.
 
     Args:
         pattern: places of S. Shape: (rows, cols)
-        values: S at these places; treated as constant. Shape: (nnz,)
+        values: S at these places. Shape: (nnz,)
         rows: the part of X that S takes to. Shape: (rows, width)
         cols: the part of X that S takes from. Shape: (cols, width)
-        n_powers: L, at least 0.
+        coefficients: c, one a power from the zeroth on. Shape: (L + 1,)
 
     Returns:
         Shapes: (rows, width) and (cols, width)
 
     Raises:
-        ValueError: if a shape does not fit the pattern.
+        ValueError: if a shape does not fit the pattern, or there is no coefficient.
     """
     for name, part, size in (("rows", rows, pattern.shape[0]), ("cols", cols, pattern.shape[1])):
         if part.ndim != 2 or part.shape[0] != size:
             raise ValueError(f"{name} must have shape ({size}, width) (got {tuple(part.shape)})")
-    if n_powers == 0:
-        return rows, cols
-    result: tuple[Tensor, Tensor] = _PowerSum.apply(rows, cols, pattern, values, n_powers)  # type: ignore[no-untyped-call]
+    if not coefficients:
+        raise ValueError("coefficients must be at least one, that of the zeroth power (got none)")
+    if len(coefficients) == 1:
+        return coefficients[0] * rows, coefficients[0] * cols
+    result: tuple[Tensor, Tensor] = _PowerSum.apply(  # type: ignore[no-untyped-call]
+        values, rows, cols, pattern, tuple(coefficients)
+    )
     return result
 
 
@@ -100,19 +112,32 @@ def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
     Returns:
         Shape: (nnz,)
     """
-    if pattern.nnz == 0:
-        return left.new_zeros(0)
-    places = pattern.matrix(left.new_zeros(pattern.nnz))
     with torch.no_grad():
-        product: Tensor = torch.sparse.sampled_addmm(places, left, right.t(), beta=0.0)
-        return product.values()
+        return _sampled(pattern, left, right, None, 1.0)
 
 
-def _product(matrix: Tensor, dense: Tensor, add: Tensor | None = None) -> Tensor:
-    """``matrix @ dense + add``; torch's own ``@`` fills and copies the result before it begins."""
+def product(
+    matrix: Tensor, dense: Tensor, add: Tensor | None = None, *, alpha: float = 1, beta: float = 1
+) -> Tensor:
+    r"""A sparse matrix that is there already, times dense, plus dense: :math:`\alpha S X+\beta Y`.
+
+    Not differentiable: what the others are made of. torch's own ``@`` fills and copies the result
+    before it begins.
+
+    Args:
+        matrix: S, of :meth:`SparsePattern.matrix`. Shape: (rows, cols)
+        dense: X. Shape: (cols, width)
+        add: Y, or ``None``. Shape: (rows, width)
+        alpha: factor of the product.
+        beta: factor of what is added.
+
+    Returns:
+        Shape: (rows, width)
+    """
     if add is not None:
-        return torch.addmm(add, matrix, dense)
-    return dense.new_empty(matrix.shape[0], dense.shape[1]).addmm_(matrix, dense, beta=0)
+        return torch.addmm(add, matrix, dense, alpha=alpha, beta=beta)
+    empty = dense.new_empty(matrix.shape[0], dense.shape[1])
+    return empty.addmm_(matrix, dense, alpha=alpha, beta=0)
 
 
 class _SparseDense(torch.autograd.Function):
@@ -127,7 +152,7 @@ class _SparseDense(torch.autograd.Function):
     ) -> Tensor:
         ctx.pattern, ctx.transpose = pattern, transpose
         ctx.save_for_backward(values, dense)
-        return _product(pattern.matrix(values, transpose), dense, add)
+        return product(pattern.matrix(values, transpose), dense, add)
 
     @staticmethod
     @once_differentiable
@@ -137,7 +162,7 @@ class _SparseDense(torch.autograd.Function):
         left, right = (dense, grad) if ctx.transpose else (grad, dense)
         grad_values = sddmm(ctx.pattern, left, right) if ctx.needs_input_grad[0] else None
         grad_dense = (
-            _product(ctx.pattern.matrix(values, not ctx.transpose), grad)
+            product(ctx.pattern.matrix(values, not ctx.transpose), grad)
             if ctx.needs_input_grad[1]
             else None
         )
@@ -147,27 +172,71 @@ class _SparseDense(torch.autograd.Function):
 class _PowerSum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, cols: Tensor, pattern: SparsePattern, values: Tensor, n_powers: int
+        ctx: Any,
+        values: Tensor,
+        rows: Tensor,
+        cols: Tensor,
+        pattern: SparsePattern,
+        coefficients: tuple[float, ...],
     ) -> tuple[Tensor, Tensor]:
-        ctx.matrix, ctx.turned = pattern.matrix(values), pattern.matrix(values, transpose=True)
-        ctx.n_powers = n_powers
-        return _horner(ctx.matrix, ctx.turned, rows, cols, n_powers)
+        *lower, last = coefficients
+        matrices = pattern.matrix(values), pattern.matrix(values, transpose=True)
+        pair, alpha = (rows, cols), last
+        inner = []  # what each product was of: H_L / c_L, H_{L-1}, ..., H_1
+        for coefficient in reversed(lower):
+            inner.append(pair)
+            pair = _across(matrices, pair, (rows, cols), alpha=alpha, beta=coefficient)
+            alpha = 1.0
+        ctx.pattern, ctx.matrices, ctx.coefficients = pattern, matrices, coefficients
+        needed = inner if ctx.needs_input_grad[0] else []
+        ctx.save_for_backward(*(part for pair in needed for part in pair))
+        return pair
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_rows: Tensor, grad_cols: Tensor) -> tuple[Tensor | None, ...]:
-        grads = grad_rows.contiguous(), grad_cols.contiguous()
-        grads = _horner(ctx.matrix, ctx.turned, *grads, ctx.n_powers)
-        return *grads, None, None, None
+        pattern, matrices, (*lower, last) = ctx.pattern, ctx.matrices, ctx.coefficients
+        saved = ctx.saved_tensors
+        inner = list(zip(saved[::2], saved[1::2], strict=True))
+        pair = grad_rows.contiguous(), grad_cols.contiguous()
+        total = tuple(lower[0] * part for part in pair)
+        grad_values: Tensor | None = None
+        for power, coefficient in enumerate([*lower[1:], last], start=1):
+            if inner:  # G_{l-1} H_l^T, one half a direction
+                outer, scale = inner.pop(), 1.0 if power < len(lower) else last
+                grad_values = _sampled(pattern, pair[0], outer[1], grad_values, scale)
+                grad_values = _sampled(pattern, outer[0], pair[1], grad_values, scale)
+            if power == len(lower):  # the last product adds what came before it
+                total = _across(matrices, pair, total, alpha=coefficient)
+            else:
+                pair = _across(matrices, pair)
+                for sum_, part in zip(total, pair, strict=True):
+                    sum_.add_(part, alpha=coefficient)
+        return grad_values, *total, None, None
 
 
-def _horner(
-    matrix: Tensor, turned: Tensor, rows: Tensor, cols: Tensor, n_powers: int
+def _across(
+    matrices: tuple[Tensor, Tensor],
+    pair: tuple[Tensor, Tensor],
+    add: tuple[Tensor, Tensor] | None = None,
+    **factors: float,
 ) -> tuple[Tensor, Tensor]:
-    row_sum, col_sum = rows, cols
-    for _ in range(n_powers):
-        row_sum, col_sum = (
-            _product(matrix, col_sum, add=rows),
-            _product(turned, row_sum, add=cols),
-        )
-    return row_sum, col_sum
+    """One product with the bipartite matrix, S and its transpose: rows from columns and back."""
+    rows, cols = pair
+    to_rows, to_cols = add if add is not None else (None, None)
+    return (
+        product(matrices[0], cols, to_rows, **factors),
+        product(matrices[1], rows, to_cols, **factors),
+    )
+
+
+def _sampled(
+    pattern: SparsePattern, left: Tensor, right: Tensor, add: Tensor | None, alpha: float
+) -> Tensor:
+    """``alpha`` times the products of rows at the pattern's places, and ``add``. Shape: (nnz,)"""
+    if pattern.nnz == 0:
+        return left.new_zeros(0)
+    matrix = pattern.matrix(left.new_zeros(pattern.nnz) if add is None else add)
+    beta = 0.0 if add is None else 1.0
+    found: Tensor = torch.sparse.sampled_addmm(matrix, left, right.t(), alpha=alpha, beta=beta)
+    return found.values()  # type: ignore[no-any-return]

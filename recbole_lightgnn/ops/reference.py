@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -26,14 +28,19 @@ def sddmm_reference(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tens
 
 
 def power_sum_reference(
-    pattern: SparsePattern, values: Tensor, rows: Tensor, cols: Tensor, *, n_powers: int
+    pattern: SparsePattern,
+    values: Tensor,
+    rows: Tensor,
+    cols: Tensor,
+    *,
+    coefficients: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
     """:func:`recbole_lightgnn.ops.power_sum`, power by power."""
-    row_sum, col_sum = rows, cols
-    for _ in range(n_powers):
+    row_sum, col_sum = coefficients[0] * rows, coefficients[0] * cols
+    for coefficient in coefficients[1:]:
         rows, cols = (
             spmm_reference(pattern, values, cols),
             spmm_reference(pattern, values, rows, transpose=True),
         )
-        row_sum, col_sum = row_sum + rows, col_sum + cols
+        row_sum, col_sum = row_sum + coefficient * rows, col_sum + coefficient * cols
     return row_sum, col_sum
