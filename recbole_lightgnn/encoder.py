@@ -140,9 +140,9 @@ class PrunableEmbedding(nn.Module):
     @property
     def entry_mask(self) -> Tensor:
         """Which entries are alive, bool. Shape: (n_nodes, width)"""
-        mask = torch.full(self.shape, not self.pruned, device=self.values.device)
-        mask.view(-1)[self.place] = True
-        return mask
+        if not self.pruned:
+            return torch.ones(self.shape, dtype=torch.bool, device=self.values.device)
+        return unpack_mask(self.bits, math.prod(self.shape)).view(self.shape)
 
     @torch.no_grad()
     def prune(self, entry_mask: Tensor) -> None:

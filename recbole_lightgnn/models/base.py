@@ -50,9 +50,17 @@ class GraphRecommender(GeneralRecommender):
         self.interaction_loss = config["interaction_loss"]
         self._final: tuple[Tensor, Tensor] | None = None
 
+    def initial(self) -> tuple[Tensor, Tensor]:
+        """Initial embeddings of users and of items. Shapes: (users, width), (items, width)"""
+        raise NotImplementedError
+
+    def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        """Final embeddings from initial ones. Shapes: (users, width), (items, width)"""
+        raise NotImplementedError
+
     def encode(self) -> tuple[Tensor, Tensor]:
         """Final embeddings of users and of items. Shapes: (users, width), (items, width)"""
-        raise NotImplementedError
+        return self.propagate(*self.initial())
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
         """The weighted terms of Eq. 11 on a batch, by name."""

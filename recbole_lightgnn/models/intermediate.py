@@ -98,29 +98,29 @@ class LightGNNIntermediate(GraphRecommender):
         self.item_embedding.values *= scale
         self._final = None
 
-    def encode(self) -> tuple[Tensor, Tensor]:
+    def initial(self) -> tuple[Tensor, Tensor]:
+        """The parameters, as tables."""
+        return self.user_embedding(), self.item_embedding()
+
+    def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 4, aggregated by Eq. 2."""
-        return weighted_lightgcn(
-            self.graph,
-            self.edge_weight,
-            self.user_embedding(),
-            self.item_embedding(),
-            n_layers=self.n_layers,
-        )
+        return weighted_lightgcn(self.graph, self.edge_weight, user, item, n_layers=self.n_layers)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
         """The terms of Eq. 11 that are switched on, weighted, by name."""
-        return self._terms(self.encode(), self.batch_of(interaction))
+        batch, initial = self.batch_of(interaction), self.initial()
+        terms = self._terms(self.propagate(*initial), batch)
+        if self.reg_weight:
+            terms["decay"] = self.reg_weight * self.decay(*initial, batch)
+        return terms
 
     def _terms(self, tables: tuple[Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """The terms that look at final embeddings."""
         terms = {}
         if self.interaction_weight:
             terms["interaction"] = self.interaction_weight * self.objective(tables, batch)
         if self.teacher is not None:
             terms |= self.alignment(self.teacher, tables, batch)
-        if self.reg_weight:
-            decay = self.decay(self.user_embedding(), self.item_embedding(), batch)
-            terms["decay"] = self.reg_weight * decay
         return terms
 
     def sizes(self) -> dict[str, int]:

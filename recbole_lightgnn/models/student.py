@@ -60,19 +60,13 @@ class LightGNN(LightGNNIntermediate):
         if run >= self.interaction_runs:
             self.interaction_weight = 0.0
 
-    def encode(self) -> tuple[Tensor, Tensor]:
-        """Eq. 4 on the edges and entries left, aggregated by Eq. 2."""
+    def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 4 on the edges left, aggregated by Eq. 2."""
         weight = self.edge_weight
         if self.binary_edges:
             # Ones forward, the weights' gradients backward: they still learn what to prune.
             weight = 1.0 + weight - weight.detach()
-        return weighted_lightgcn(
-            self.graph,
-            weight,
-            self.user_embedding(),
-            self.item_embedding(),
-            n_layers=self.n_layers,
-        )
+        return weighted_lightgcn(self.graph, weight, user, item, n_layers=self.n_layers)
 
     def _terms(self, tables: tuple[Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
         terms = super()._terms(tables, batch)

@@ -29,19 +29,20 @@ class LightGNNTeacher(GraphRecommender):
         nn.init.xavier_uniform_(self.user_embedding)
         nn.init.xavier_uniform_(self.item_embedding)
 
-    def encode(self) -> tuple[Tensor, Tensor]:
+    def initial(self) -> tuple[Tensor, Tensor]:
+        """The parameters."""
+        return self.user_embedding, self.item_embedding
+
+    def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 1 and 2."""
-        return lightgcn(
-            self.observed, self.user_embedding, self.item_embedding, n_layers=self.n_layers
-        )
+        return lightgcn(self.observed, user, item, n_layers=self.n_layers)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
         """The interaction loss, and weight decay on the batch's initial embeddings."""
         batch = self.batch_of(interaction)
         terms = {"interaction": self.objective(self.encode(), batch)}
         if self.reg_weight:
-            decay = self.decay(self.user_embedding, self.item_embedding, batch)
-            terms["decay"] = self.reg_weight * decay
+            terms["decay"] = self.reg_weight * self.decay(*self.initial(), batch)
         return terms
 
     def sizes(self) -> dict[str, int]:
