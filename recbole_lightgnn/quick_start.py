@@ -17,6 +17,7 @@ from recbole.utils.enum_type import FeatureType
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import check_writable, write_json
+from recbole_lightgnn.memory import keep_freed_memory
 from recbole_lightgnn.models.faster import on_our_products
 from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.report.results import (
@@ -98,6 +99,7 @@ def run(
 def _run(
     config: Any, resume: Path | str | bool | None, result_file: Path | str | None, start: float
 ) -> dict[str, Any]:
+    keep_freed_memory()
     # Before the run: the checkout may be another one after it.
     began = environment(threads=torch.get_num_threads(), device=_device_name(config["device"]))
     init_seed(config["seed"], config["reproducibility"])

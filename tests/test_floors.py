@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "recbole_lightgnn"
 
 # A room is a module or a folder right under the package.
 FLOORS = [
-    ["errors", "files", "ops"],
+    ["errors", "files", "memory", "ops"],
     ["graph", "losses", "pruning"],
     ["encoder"],
     ["models", "baselines"],

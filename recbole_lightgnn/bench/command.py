@@ -59,11 +59,13 @@ def run(
         WrongResult: if what was to be measured computes something else.
     """
     from recbole_lightgnn.files import check_can_draw, check_writable, plain, write_json
+    from recbole_lightgnn.memory import keep_freed_memory
 
     if options.json is not None:
         check_writable("--json", options.json)
     if options.plot is not None:
         check_can_draw(options.plot)
+    keep_freed_memory()  # as a run does
     shown = rows_text
     if options.part == "ops":
         from recbole_lightgnn.bench import ops
