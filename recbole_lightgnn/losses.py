@@ -6,6 +6,7 @@ every batch size.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_ANCHORS = 16  # nodes compared with a whole side at once: bounds memory traffic, not the result
+_BLOCK = 1 << 18  # logits looked at at once, a megabyte: bounds memory traffic, not the result
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -52,11 +53,10 @@ def sampled_softmax(
         accidental: true where a candidate is another interaction of the row's user, and so no
             negative; never its target. Shape: (batch, candidates)
     """
-    if log_probability is not None:
-        logits = logits - log_probability
-    if accidental is not None:
-        logits = logits.masked_fill(accidental, -torch.inf)
-    return F.cross_entropy(logits, target)
+    loss: Tensor = _SampledSoftmax.apply(  # type: ignore[no-untyped-call]
+        logits, target, log_probability, accidental
+    )
+    return loss
 
 
 def pairwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
@@ -99,9 +99,8 @@ def listwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
     """
     _same_shape(student=student, teacher=teacher)
     _positive(temperature=temperature)
-    target = F.log_softmax(teacher.detach() / temperature, dim=-1)
-    log_student = F.log_softmax(student / temperature, dim=-1)
-    return F.kl_div(log_student, target, log_target=True, reduction="batchmean")
+    loss: Tensor = _ListwiseAlignment.apply(student, teacher, temperature)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def embedding_alignment(
@@ -211,29 +210,77 @@ def weight_decay(*parameters: Tensor, batch_size: int) -> Tensor:
     return squares.sum() / (2 * batch_size)
 
 
-class _EmbeddingAlignment(torch.autograd.Function):
-    """Eq. 6 with its gradient, some anchors at a time, so that their logits stay in the cache."""
+# Below, losses over many candidates with their gradients, some rows at a time: rows stay in the
+# cache from the logits to the gradient, where autograd would pass over all of them at every step.
 
+
+class _SampledSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        log_probability: Tensor | None,
+        accidental: Tensor | None,
+    ) -> Tensor:
+        total, grad = logits.new_zeros(()), torch.empty_like(logits)
+        for rows in _blocks(logits):
+            part = logits[rows] if log_probability is None else logits[rows] - log_probability
+            if accidental is not None:
+                part = part.masked_fill(accidental[rows], -torch.inf)
+            loss, inward = _cross_entropy(part, target[rows])
+            total += loss
+            torch.div(inward, len(logits), out=grad[rows])
+        ctx.save_for_backward(grad)
+        return total / len(logits)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (logits,) = ctx.saved_tensors
+        return logits * grad, None, None, None
+
+
+class _ListwiseAlignment(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        total, grad = student.new_zeros(()), torch.empty_like(student)
+        for rows in _blocks(student):
+            goal = (teacher[rows] / temperature).log_softmax(dim=-1)
+            own = (student[rows] / temperature).log_softmax(dim=-1)
+            weight = goal.exp()
+            total += (goal.sub_(own).mul_(weight)).sum()
+            torch.sub(own.exp_(), weight, out=grad[rows])
+            grad[rows] /= len(student) * temperature
+        ctx.save_for_backward(grad)
+        return total / len(student)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (student,) = ctx.saved_tensors
+        return student * grad, None, None
+
+
+class _EmbeddingAlignment(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, student: Tensor, teacher: Tensor, anchors: Tensor, temperature: float
     ) -> Tensor:
-        rows = F.normalize(teacher.detach(), dim=-1) / temperature  # (anchors, width)
+        vectors = F.normalize(teacher.detach(), dim=-1) / temperature  # (anchors, width)
         scale = 1 / student.norm(dim=-1).clamp_min(1e-12)  # (candidates,)
-        logits = rows @ student.T  # (anchors, candidates)
-        total, inward = student.new_zeros(()), torch.zeros_like(scale)
-        for part, own in zip(*(torch.split(x, _ANCHORS) for x in (logits, anchors)), strict=True):
+        logits = vectors @ student.T  # (anchors, candidates)
+        total, radial = student.new_zeros(()), torch.zeros_like(scale)
+        for rows in _blocks(logits):
+            part = logits[rows]
             part *= scale
-            own = own[:, None]
-            probability = part.softmax(dim=-1)
-            largest = part.amax(dim=-1) - probability.amax(dim=-1).log()  # logsumexp
-            total += (largest - part.gather(1, own).squeeze(1)).sum()
-            probability.scatter_add_(1, own, probability.new_full(own.shape, -1.0))
-            inward += (probability * part).sum(dim=0)
-            torch.mul(probability, scale, out=part)
+            loss, inward = _cross_entropy(part, anchors[rows])
+            total += loss
+            radial += (inward * part).sum(dim=0)
+            torch.mul(inward, scale, out=part)
         if ctx.needs_input_grad[0]:
-            grad = logits.T @ rows
-            grad.addcmul_(student, (inward * scale.square())[:, None], value=-1)
+            grad = logits.T @ vectors
+            grad.addcmul_(student, (radial * scale.square())[:, None], value=-1)
             ctx.save_for_backward(grad / len(anchors))
         return total / len(anchors)
 
@@ -245,24 +292,21 @@ class _EmbeddingAlignment(torch.autograd.Function):
 
 
 class _Uniformity(torch.autograd.Function):
-    """Eq. 9 with its gradient, some anchors at a time, so that their logits stay in the cache."""
-
     @staticmethod
     def forward(
         ctx: Any, embedding: Tensor, anchors: Tensor, alike: Tensor, temperature: float
     ) -> Tensor:
-        rows = embedding.index_select(0, anchors) / temperature  # (anchors, width)
-        logits = rows @ embedding.T  # (anchors, nodes)
+        vectors = embedding.index_select(0, anchors) / temperature  # (anchors, width)
+        logits = vectors @ embedding.T  # (anchors, nodes)
         total = embedding.new_zeros(())
-        for part, chosen in zip(*(torch.split(x, _ANCHORS) for x in (logits, alike)), strict=True):
-            among = part.masked_fill(~chosen, -torch.inf)
-            probabilities = part.softmax(dim=-1), among.softmax(dim=-1)
-            for sign, x, probability in zip((1, -1), (part, among), probabilities, strict=True):
-                largest = x.amax(dim=-1) - probability.amax(dim=-1).log()  # logsumexp
-                total += sign * largest.sum()
-            torch.sub(*probabilities, out=part)
+        for rows in _blocks(logits):
+            part = logits[rows]
+            among = part.masked_fill(~alike[rows], -torch.inf)
+            whole, chosen = part.softmax(dim=-1), among.softmax(dim=-1)
+            total += (_logsumexp(part, whole) - _logsumexp(among, chosen)).sum()
+            torch.sub(whole, chosen, out=part)
         if ctx.needs_input_grad[0]:
-            grad = logits.T @ rows
+            grad = logits.T @ vectors
             grad.index_add_(0, anchors, logits @ embedding / temperature)
             ctx.save_for_backward(grad / len(anchors))
         return total / len(anchors)
@@ -272,6 +316,26 @@ class _Uniformity(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (embedding,) = ctx.saved_tensors
         return embedding * grad, None, None, None
+
+
+def _blocks(logits: Tensor) -> Iterator[slice]:
+    """Slices of rows that together cover all, each of about ``_BLOCK`` logits."""
+    step = max(1, _BLOCK // max(1, logits.shape[1]))
+    for start in range(0, len(logits), step):
+        yield slice(start, start + step)
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the rows' cross-entropies, and its gradient: softmax less one at the target."""
+    own = target[:, None]
+    probability = logits.softmax(dim=-1)
+    loss = (_logsumexp(logits, probability) - logits.gather(1, own).squeeze(1)).sum()
+    return loss, probability.scatter_add_(1, own, probability.new_full(own.shape, -1.0))
+
+
+def _logsumexp(logits: Tensor, probability: Tensor) -> Tensor:
+    """Of each row, by its softmax: the largest logit, less the logarithm of its probability."""
+    return logits.amax(dim=-1) - probability.amax(dim=-1).log()
 
 
 def _positive(**values: float) -> None:

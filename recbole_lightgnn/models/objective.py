@@ -67,7 +67,7 @@ class InteractionObjective:
         item_rows = item_table.index_select(0, candidates)
         if self.cosine:
             user_rows, item_rows = F.normalize(user_rows, dim=-1), F.normalize(item_rows, dim=-1)
-        logits = user_rows @ item_rows.T / self.temperature  # (batch, candidates)
+        logits = (user_rows / self.temperature) @ item_rows.T  # (batch, candidates)
         return sampled_softmax(
             logits,
             target,

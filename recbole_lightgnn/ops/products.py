@@ -239,4 +239,4 @@ def _sampled(
     matrix = pattern.matrix(left.new_zeros(pattern.nnz) if add is None else add)
     beta = 0.0 if add is None else 1.0
     found: Tensor = torch.sparse.sampled_addmm(matrix, left, right.t(), alpha=alpha, beta=beta)
-    return found.values()  # type: ignore[no-any-return]
+    return found.values()
