@@ -91,19 +91,19 @@ class FullRanking:
         relevant = eval_data.uid2positive_item[users.numpy()]
         masked = eval_data.uid2history_item[users.numpy()]
         self.n_relevant = np.array([len(items) for items in relevant])
-        self.width = _row_width(self.n_items)
+        self.columns = _columns(self.n_items)
         held = _SCORES_ON_GPU if device.type == "cuda" else _SCORES
-        self.at_once = max(held // self.width, _LEAST_USERS)
+        self.at_once = max(held // self.columns, _LEAST_USERS)
         self.chunks = []
         for start in range(0, self.n_users, self.at_once):
             part = slice(start, start + self.at_once)
-            padding = torch.arange(len(users[part])) * self.width
+            padding = torch.arange(len(users[part])) * self.columns
             masked_row, masked_item = _flatten(masked[part])
             row, item = _flatten(relevant[part])
-            place, order = (row * self.width + item).sort()
+            place, order = (row * self.columns + item).sort()
             tensors = (
                 users[part],
-                torch.cat([padding, masked_row * self.width + masked_item]),
+                torch.cat([padding, masked_row * self.columns + masked_item]),
                 place,
                 row[order],
             )
@@ -131,12 +131,12 @@ class FullRanking:
         return result
 
     def _hits(self, user_table: Tensor, item_table: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Users with a hit, as places in the loader, and whether the item at each rank is relevant.
+        """Users with a hit, maybe some more, and whether their item at each rank is relevant.
 
-        Shapes: (users with a hit,), and (users with a hit, largest cut-off), bool
+        Users are places in the loader. Shapes: (users,), and (users, largest cut-off), bool
         """
         largest = min(max(self.topk), self.n_items)
-        scores = user_table.new_full((min(self.at_once, self.n_users), self.width), -torch.inf)
+        scores = user_table.new_full((min(self.at_once, self.n_users), self.columns), -torch.inf)
         users, found = [], []
         for chunk in self.chunks:
             rows = scores[: len(chunk.users)]
@@ -144,11 +144,12 @@ class FullRanking:
             flat = rows.view(-1)
             flat[chunk.masked] = -torch.inf
             levels = _maxima(rows, largest)
-            # Where so many groups hold a better item than the best relevant one, none is hit.
-            best = flat.new_full((len(rows),), -torch.inf)
-            best.scatter_reduce_(0, chunk.relevant_row, flat[chunk.relevant], "amax")
-            row = ((levels[-1] > best[:, None]).sum(dim=1) < largest).nonzero().squeeze(1)
-            place = row[:, None] * self.width + _top(levels, row, largest)
+            best_relevant = flat.new_full((len(rows),), -torch.inf)
+            best_relevant.scatter_reduce_(0, chunk.relevant_row, flat[chunk.relevant], "amax")
+            # With so many groups that hold a better item than the best relevant, there is no hit.
+            better = (levels[-1] > best_relevant[:, None]).sum(dim=1)
+            row = (better < largest).nonzero().squeeze(1)
+            place = row[:, None] * self.columns + _top(levels, row, largest)
             nearest = torch.searchsorted(chunk.relevant, place).clamp(max=len(chunk.relevant) - 1)
             users.append((chunk.start + row).cpu())
             found.append((chunk.relevant[nearest] == place).cpu())
@@ -183,7 +184,7 @@ def _top(levels: list[Tensor], row: Tensor, k: int) -> Tensor:
     return best
 
 
-def _row_width(n_items: int) -> int:
+def _columns(n_items: int) -> int:
     """Columns for so many items: an odd number of lots of 64.
 
     Such rows begin where a product can write whole cache lines, which halves its time, and on
