@@ -28,6 +28,7 @@ from recbole_lightgnn.report.results import (
 from recbole_lightgnn.settings import did_you_mean, our_models, read_yaml
 from recbole_lightgnn.trainer.masking import mask_in_force
 from recbole_lightgnn.trainer.rows import epochs_of, size_row
+from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables
 from recbole_lightgnn.trainer.training import nan_as_input_error
 
 _OF_THE_PAPER = ("yelp", "gowalla", "amazon")
@@ -160,6 +161,8 @@ def _train(
     """Fit, then test what validation chose. Returns the record's rows, the final model's last."""
     progress = config["show_progress"]
     ours = config["model"] in our_models()
+    if not ours:
+        rank_by_tables(trainer)
     begun = time.monotonic()
     try:
         if ours and resume:

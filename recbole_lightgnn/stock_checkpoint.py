@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.trainer import checkpoint as own
-from recbole_lightgnn.trainer.stock_pickle import load_stock_checkpoint
+from recbole_lightgnn.trainer.stock_pickle import load_stock_checkpoint, load_weights
 
 
 def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,7 +24,7 @@ def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         if eval_data and load_best_model:
             file = model_file or self.saved_model_file
-            _load_weights(self.model, _read(file, self.device))
+            load_weights(self.model, _read(file, self.device))
             self.logger.info(f"Loading model structure and parameters from {file}")
         return original(self, eval_data, load_best_model=False, show_progress=show_progress)
 
@@ -43,7 +43,7 @@ def resume_checkpoint(self: Any, resume_file: Any) -> None:
             f"{resume_file} is a checkpoint of {checkpoint['config']['model']}, "
             f"not of {self.config['model']}: its weights may not fit"
         )
-    _load_weights(self.model, checkpoint)
+    load_weights(self.model, checkpoint)
     self.optimizer.load_state_dict(checkpoint["optimizer"])
     self.logger.info(f"Checkpoint loaded. Resume training from epoch {self.start_epoch}")
 
@@ -61,7 +61,7 @@ def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
     loaders = data_preparation(config, dataset)
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
-    _load_weights(model, checkpoint)
+    load_weights(model, checkpoint)
     return config, model, dataset, *loaders
 
 
@@ -72,8 +72,3 @@ def _read(file: Any, map_location: Any = None) -> dict[str, Any]:
         tensors, meta = own.load(Path(file))
         return {"config": rebuild_config(meta), "state_dict": tensors}
     return load_stock_checkpoint(file, map_location)
-
-
-def _load_weights(model: Any, checkpoint: dict[str, Any]) -> None:
-    model.load_state_dict(checkpoint["state_dict"])
-    model.load_other_parameter(checkpoint.get("other_parameter"))

@@ -169,7 +169,7 @@ def test_scores_may_be_left_as_they_are(build, frozen):
     assert torch.allclose(user[1:] @ item[1:].T, plain.scores(users, items), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["NeuMF", "EASE", "BPR"])
+@pytest.mark.parametrize("name", ["NeuMF", "EASE", "DMF"])
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_model_of_scores_alone_gives_its_own(build, monkeypatch, name, kept):
     """NeuMF scores pair by pair, the others whole rows; asked once, or each time in pieces."""

@@ -24,13 +24,17 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         help="size of a generated graph (default: as the paper's Yelp split)",
     )
     step = parts.add_parser("step", help="a training step, beside RecBole's")
+    evaluate = parts.add_parser("evaluate", help="full ranking, beside RecBole's evaluator")
     imports = parts.add_parser("import", help="a table's import, beside pandas.read_csv")
     imports.add_argument(
         "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
     )
-    for part in (step,):
+    for part, what in ((step, "learnt"), (evaluate, "ranked")):
         part.add_argument(
-            "--dataset", metavar="NAME", default="ml-100k", help="what is learnt (default: ml-100k)"
+            "--dataset",
+            metavar="NAME",
+            default="ml-100k",
+            help=f"what is {what} (default: ml-100k)",
         )
     for part in parts.choices.values():
         part.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
@@ -75,6 +79,10 @@ def run(
         from recbole_lightgnn.bench import step
 
         result = step.run(options.dataset)
+    elif options.part == "evaluate":
+        from recbole_lightgnn.bench import evaluate
+
+        result = evaluate.run(options.dataset)
     else:
         from recbole_lightgnn.bench import imports
 

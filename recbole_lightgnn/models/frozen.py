@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
-from torch import Tensor, nn
+from torch import Tensor
 
-from recbole_lightgnn.encoder import PrunableEmbedding
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.models.tables import final_tables, table_named
 from recbole_lightgnn.ops import SparsePattern, sddmm
 
 _SAMPLE = 256  # users whose scores tell the spread
@@ -32,10 +31,9 @@ def spread(scores: Tensor) -> float:
 class Frozen:
     """Scores of a model that trains no more.
 
-    Our own models, and those of RecBole's that keep their final embeddings while they are
-    evaluated (``restore_user_e``, ``restore_item_e``: LightGCN, NGCF, SGL, NCL ...), are reduced
-    to two tables. Any other general recommender is asked once for every score, where all of them
-    fit into 256 MB, and whenever a score is needed where not.
+    A model that scores by the inner product of two tables (`final_tables`: ours, RecBole's BPR,
+    LightGCN, NGCF, SGL, NCL ...) is reduced to them. Any other general recommender is asked once
+    for every score, where all of them fit into 256 MB, and whenever a score is needed where not.
 
     Args:
         model: the trained model, in evaluation mode from here on.
@@ -58,15 +56,11 @@ class Frozen:
         self.user: Tensor | None = None
         self.item: Tensor | None = None
         self._table: Tensor | None = None  # every score: (users, items)
-        if isinstance(model, GraphRecommender):
-            self.user, self.item = model.final_embeddings()
+        if (tables := final_tables(model)) is not None:
+            self.user, self.item = tables
         else:
             self._whole_rows = self._can_score_all_items()
-            user = getattr(model, "restore_user_e", None)
-            item = getattr(model, "restore_item_e", None)
-            if user is not None and item is not None:
-                self.user, self.item = user.detach(), item.detach()
-            elif model.n_users * model.n_items <= _TABLE:
+            if model.n_users * model.n_items <= _TABLE:
                 every = torch.arange(model.n_users, device=model.device)
                 self._table = torch.cat([self._rows(chunk) for chunk in every.split(_CHUNK)])
         users = sample_users(model.n_users).to(model.device)
@@ -79,17 +73,9 @@ class Frozen:
 
     def initial_embeddings(self) -> tuple[Tensor, Tensor] | None:
         """The tables that the model propagates from, where it has such, for users and items."""
-        tables = []
-        for name in ("user_embedding", "item_embedding"):
-            table = getattr(self.model, name, None)
-            if isinstance(table, PrunableEmbedding):
-                table = table()
-            elif isinstance(table, nn.Embedding):
-                table = table.weight
-            if not isinstance(table, Tensor):
-                return None
-            tables.append(table.detach())
-        return tables[0], tables[1]
+        user = table_named(self.model, "user_embedding")
+        item = table_named(self.model, "item_embedding")
+        return None if user is None or item is None else (user, item)
 
     def require_embeddings(self, setting: str, width: int) -> None:
         """Refuse an embedding-level term where there is nothing to compare with.

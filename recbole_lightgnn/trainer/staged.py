@@ -9,11 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.data.utils import get_dataloader
 from recbole.sampler import Sampler
 from recbole.trainer import Trainer
@@ -25,7 +23,7 @@ from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.trainer import checkpoint
-from recbole_lightgnn.trainer.evaluation import FullRanking, ranks_here
+from recbole_lightgnn.trainer.evaluation import Rankings
 from recbole_lightgnn.trainer.rows import epochs_of, size_row
 from recbole_lightgnn.trainer.run_folder import (
     RunFolder,
@@ -34,6 +32,7 @@ from recbole_lightgnn.trainer.run_folder import (
     shared_settings,
     split_fingerprint,
 )
+from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables
 from recbole_lightgnn.trainer.stored import StoredModel
 from recbole_lightgnn.trainer.training import Label, Training, nan_as_input_error
 
@@ -60,7 +59,7 @@ class StagedTrainer(Trainer):
         super().__init__(config, model)
         self.folder: RunFolder | None = None
         self._temporary: TemporaryDirectory[str] | None = None
-        self._rankings: WeakKeyDictionary[Any, FullRanking] = WeakKeyDictionary()
+        self._rankings = Rankings(config, self.device)
         # A row each, and what measures the state that the row is of.
         self._trained: list[tuple[dict[str, Any], Callable[[Any], Any]]] = []
         self._samplers: dict[tuple[str, float], Any] = {}
@@ -281,8 +280,9 @@ class StagedTrainer(Trainer):
         return model
 
     def _stock_trainer(self, config: Any, model: Any) -> Trainer:
-        """RecBole's own trainer of one of its models, which also evaluates it in its own way."""
+        """RecBole's own trainer of one of its models, which also evaluates it."""
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+        rank_by_tables(trainer)
         trainer.eval_collector.data_collect(self._train_data)
         return trainer
 
@@ -294,13 +294,8 @@ class StagedTrainer(Trainer):
         return row | size_row(model, self._train_data._dataset.inter_num) | result
 
     def _metrics(self, model: Any, data: Any) -> OrderedDict[str, float]:
-        fast = isinstance(data, FullSortEvalDataLoader) and ranks_here(self.config["metrics"])
-        if fast:
-            if data not in self._rankings:
-                self._rankings[data] = FullRanking(
-                    data, self.config["metrics"], self.config["topk"], self.device
-                )
-            return self._rankings[data].evaluate(*model.final_embeddings())
+        if (ranking := self._rankings.of(data)) is not None:
+            return ranking.evaluate(*model.final_embeddings())
         own, self.model = self.model, model
         try:
             return _floats(super().evaluate(data, load_best_model=False))

@@ -85,6 +85,12 @@ def load_stock_checkpoint(path: str | Path, map_location: Any = None) -> dict[st
     return checkpoint
 
 
+def load_weights(model: Any, checkpoint: dict[str, Any]) -> None:
+    """Put what `load_stock_checkpoint` read into a model of RecBole's."""
+    model.load_state_dict(checkpoint["state_dict"])
+    model.load_other_parameter(checkpoint.get("other_parameter"))
+
+
 class _ConfigState:
     """Stands for RecBole's ``Config`` while its attributes are read."""
 

@@ -1,0 +1,223 @@
+"""Full ranking of a test split, from final embeddings to metrics: ours beside RecBole's evaluator.
+
+RecBole's LightGCN, d=64, is evaluated by RecBole's trainer, with and without our ranking. Its
+embeddings are drawn, and each user's leans towards the items to find, so that there are about as
+many hits as after a training. Propagation is left out of all the times alike.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.model.general_recommender import LightGCN
+from recbole.trainer import Trainer
+from recbole.utils import init_seed
+from torch import Tensor
+
+from recbole_lightgnn.bench.measure import WrongResult, conditions, measure
+from recbole_lightgnn.config import build_config
+from recbole_lightgnn.models.tables import final_tables
+from recbole_lightgnn.quick_start import load_data
+from recbole_lightgnn.trainer.evaluation import METRICS
+from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables
+
+SECONDS = 60.0
+LEAN = 0.3  # on Yelp 15 % of the users have a hit in 40, as of a trained LightGCN
+CUT_OFFS = [10, 20, 40]
+SETTINGS = {
+    "embedding_size": 64,
+    "n_layers": 3,
+    "require_pow": True,
+    "metrics": ["Recall", "NDCG", "Hit", "Precision", "MRR", "MAP"],
+    "topk": CUT_OFFS,
+    "valid_metric": "NDCG@20",
+    "metric_decimal_place": 17,
+    "show_progress": False,
+}
+# In double precision scores come out in one order whoever adds them up. In single precision
+# neighbours may change places, and a few of the users' metrics with them.
+EXACT, ROUNDED = 1e-9, 1e-4
+OURS, PLAIN, LARGE, DEFAULT = (
+    "ours",
+    "product and torch.topk",
+    "RecBole's, 40960000 scores a batch",
+    "RecBole's, 4096",
+)
+Metrics = Mapping[str, float]
+
+
+def run(dataset: str) -> dict[str, Any]:
+    """Check that the metrics are the same, then measure the evaluations.
+
+    Args:
+        dataset: one that RecBole or an import has put under ``dataset/``, or ml-100k.
+
+    Returns:
+        The result, of plain values: ``deviation`` of the metrics, ``seconds`` of an evaluation by
+        who does it, ``times_ours``, their medians over ours, ``extra_memory_mb``, what each takes
+        at its peak beside what was there (none where the system does not tell).
+
+    Raises:
+        InputError: if the dataset cannot be read.
+        WrongResult: if a metric differs from RecBole's by more than 1e-9.
+    """
+    before = conditions()
+    config = build_config("LightGCN", dataset, (), SETTINGS)
+    init_seed(config["seed"], config["reproducibility"])
+    train, _, test = load_data(config)
+    model = LightGCN(config, train.dataset).to(config["device"])
+    user, item = _drawn_tables(model, test)
+    contenders = {
+        OURS: _ours(config, model, test),
+        PLAIN: _plain(model, test),
+        LARGE: _recboles(dataset, model, test, 40_960_000),
+        DEFAULT: _recboles(dataset, model, test, 4096),
+    }
+    model.restore_user_e, model.restore_item_e = user.double(), item.double()
+    deviation = _compare({name: contenders[name]() for name in (OURS, PLAIN, LARGE)}, EXACT)
+    model.restore_user_e, model.restore_item_e = user, item
+    metrics, memory = _with_memory(contenders)
+    _compare(metrics, ROUNDED)
+    if final_tables(model) is None:
+        raise WrongResult(f"{OURS}: LightGCN is not taken for a model that scores by two tables")
+    seconds = measure(contenders, seconds=SECONDS)
+    median = seconds[OURS]["median"]
+    return {
+        "bench": "evaluate",
+        "graph": dataset,
+        "users": model.n_users - 1,  # without RecBole's padding
+        "items": model.n_items - 1,
+        "interactions": train.dataset.inter_num,
+        "width": SETTINGS["embedding_size"],
+        "ranked_users": len(test.uid_list),
+        "deviation": deviation,
+        "extra_memory_mb": memory,
+        "conditions": before,
+        "rows": [
+            {
+                "operation": "metrics",
+                "seconds": seconds,
+                "times_ours": {
+                    name: taken["median"] / median
+                    for name, taken in seconds.items()
+                    if name != OURS
+                },
+            }
+        ],
+        "notes": [
+            f"{len(test.uid_list)} users ranked, {metrics[OURS]['hit@40']:.0%} of them with a hit "
+            "in 40; from final embeddings to metrics, propagation left out",
+            f"memory taken at the peak, MB: {_listed(memory)}",
+        ],
+    }
+
+
+def _drawn_tables(model: LightGCN, loader: FullSortEvalDataLoader) -> tuple[Tensor, Tensor]:
+    """Embeddings that find some of a user's items. Shapes: (users, width), (items, width)"""
+    user, item = (torch.randn(n, model.latent_dim) for n in (model.n_users, model.n_items))
+    for number in loader.uid_list.tolist():
+        user[number] += LEAN * item[loader.uid2positive_item[number]].mean(dim=0)
+    return user.to(model.device), item.to(model.device)
+
+
+def _ours(config: Any, model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metrics]:
+    """RecBole's trainer with our ranking; tries at every call whether the model has tables."""
+    trainer = Trainer(config, model)
+    rank_by_tables(trainer)
+    return partial(trainer.evaluate, loader, load_best_model=False)
+
+
+def _recboles(
+    dataset: str, model: LightGCN, loader: FullSortEvalDataLoader, batch: int
+) -> Callable[[], Metrics]:
+    """RecBole's trainer as it is, on a loader of batches of so many scores."""
+    config = build_config("LightGCN", dataset, (), {**SETTINGS, "eval_batch_size": batch})
+    batched = FullSortEvalDataLoader(config, loader._dataset, loader._sampler)
+    return partial(Trainer(config, model).evaluate, batched, load_best_model=False)
+
+
+@torch.no_grad()
+def _plain(model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metrics]:
+    """A product, a mask and ``torch.topk``, 64 MB of scores at once; indices made beforehand."""
+    chunks = []
+    for users in loader.uid_list.split(max(1, (1 << 24) // model.n_items)):
+        lists = (loader.uid2history_item, loader.uid2positive_item)
+        chunks.append((users, *(_places(items[users.numpy()]) for items in lists)))
+    n_relevant = loader.uid2items_num[loader.uid_list.numpy()]
+
+    def evaluate() -> Metrics:
+        found = []
+        for users, masked, relevant in chunks:
+            scores = model.restore_user_e[users] @ model.restore_item_e.T  # (users, items)
+            scores[:, 0] = -torch.inf
+            scores[masked] = -torch.inf
+            wanted = torch.zeros_like(scores, dtype=torch.bool)
+            wanted[relevant] = True
+            found.append(wanted.gather(1, scores.topk(max(CUT_OFFS)).indices).cpu())
+        hits = torch.cat(found).numpy()
+        by_cut_off = {m.lower(): METRICS[m.lower()](hits, n_relevant) for m in SETTINGS["metrics"]}
+        return {
+            f"{metric}@{k}": float(values[:, k - 1].mean())
+            for metric, values in by_cut_off.items()
+            for k in CUT_OFFS
+        }
+
+    return evaluate
+
+
+def _places(lists: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Row and column of all that an array of index tensors, one a row, holds."""
+    sizes = torch.tensor([len(part) for part in lists])
+    return torch.arange(len(lists)).repeat_interleave(sizes), torch.cat(list(lists))
+
+
+def _compare(metrics: Mapping[str, Metrics], tolerance: float) -> float:
+    """Largest difference of a metric from RecBole's, over the largest of these.
+
+    Raises:
+        WrongResult: if a metric is missing, or off by more than the tolerance.
+    """
+    truth, worst = metrics[LARGE], 0.0
+    for name, values in metrics.items():
+        if values.keys() != truth.keys():
+            raise WrongResult(f"{name}: metrics {', '.join(values)}, not {', '.join(truth)}")
+        for metric, expected in truth.items():
+            error = float(abs(values[metric] - expected))
+            if not error <= tolerance:  # so that NaN is wrong too
+                raise WrongResult(f"{name}: {metric} is {values[metric]}, not {expected}")
+            worst = max(worst, error)
+    return worst / max(truth.values())
+
+
+def _with_memory(
+    contenders: Mapping[str, Callable[[], Metrics]],
+) -> tuple[dict[str, Metrics], dict[str, float | None]]:
+    """What each finds, and what it takes at its peak beside what was there before, in MB.
+
+    The latter is None where the system is not Linux or does not tell.
+    """
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    metrics: dict[str, Metrics] = {}
+    memory: dict[str, float | None] = {}
+    for name, contender in contenders.items():
+        before = None
+        with contextlib.suppress(OSError):
+            reset.write_text("5")  # the peak so far is forgotten
+            before = _megabytes(status, "VmRSS")
+        metrics[name] = contender()
+        memory[name] = None if before is None else _megabytes(status, "VmHWM") - before
+    return metrics, memory
+
+
+def _megabytes(status: Path, name: str) -> float:
+    line = next(line for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def _listed(memory: Mapping[str, float | None]) -> str:
+    return "; ".join(f"{name} {'?' if mb is None else f'{mb:.0f}'}" for name, mb in memory.items())
