@@ -45,6 +45,13 @@ def test_bench_ops_measures_every_product_beside_its_rivals(capsys):
         for name, times in row["times_ours"].items():
             quotient = row["seconds"][name]["median"] / row["seconds"]["ours"]["median"]
             assert times == pytest.approx(quotient, rel=1e-12)
+    # 500 rows of 64 numbers with a value and an index each, and the rows of the result
+    forward, transposed = result["rows"][:2]
+    for row, size in ((forward, 117), (transposed, 74)):
+        moved = 500 * (64 * 4 + 8) + size * 64 * 4
+        median = row["seconds"]["ours"]["median"]
+        assert row["bytes_per_second"] == pytest.approx(moved / median, rel=1e-12)
+    assert result["copy_bytes_per_second"] > 0
     assert 0 < result["deviation"] < 1e-5
     assert result["environment"]["threads"] == torch.get_num_threads()
     assert result["environment"]["libraries"]["torch"].startswith(torch.__version__.split("+")[0])
@@ -144,13 +151,12 @@ def test_a_wrong_import_is_reported_and_not_measured(monkeypatch):
 # --- wrong results --------------------------------------------------------------------------
 
 
-def spoil(function, when=lambda pattern, transpose: True):
+def spoil(function, when):
     """The same function, but its first number is off by one where ``when`` says so."""
 
-    def spoilt(pattern, *arguments, transpose=False):
-        turned = {"transpose": True} if transpose else {}
-        result = function(pattern, *arguments, **turned).clone()
-        if when(pattern, transpose):
+    def spoilt(where, *arguments, **more):
+        result = function(where, *arguments, **more).clone()
+        if when(where):
             result.view(-1)[0] += 1
         return result
 
@@ -160,13 +166,15 @@ def spoil(function, when=lambda pattern, transpose: True):
 @pytest.mark.parametrize(
     ("where", "name", "when", "message"),
     [
-        (ops, "spmm", lambda p, t: not t, f"{ops.FORWARD} by ours on a small graph: part 0"),
-        (ops, "spmm", lambda p, t: t, f"{ops.TRANSPOSED} by ours on a small graph: part 0"),
-        (ops, "spmm", lambda p, t: p.nnz == 500, f"{ops.FORWARD} by ours on the graph: part 0"),
-        (ops, "sddmm", lambda p, t: True, f"{ops.SAMPLED} by ours on a small graph: part 0"),
+        # the small graph has 47 users and 29 items, the other 117 and 74
+        (ops, "product", lambda m: len(m) == 47, f"{ops.FORWARD} by ours on a small graph: part 0"),
+        (ops, "product", lambda m: len(m) == 29, f"{ops.TRANSPOSED} by ours on a small graph: p"),
+        (ops, "product", lambda m: len(m) == 117, f"{ops.FORWARD} by ours on the graph: part 0"),
+        (ops, "spmm", lambda p: p.nnz == 500, f"{ops.TO_DENSE} by ours on the graph: part 0"),
+        (ops, "sddmm", lambda p: True, f"{ops.SAMPLED} by ours on a small graph: part 0"),
         (ops, "_gather", None, f"{ops.FORWARD} by gather on a small graph: part 0"),
         # it computes the gradient to the values
-        (products, "sddmm", lambda p, t: True, f"{ops.TO_BOTH} by ours on a small graph: part 1"),
+        (products, "sddmm", lambda p: True, f"{ops.TO_BOTH} by ours on a small graph: part 1"),
     ],
 )
 def test_a_wrong_product_is_reported_and_not_measured(
@@ -177,7 +185,8 @@ def test_a_wrong_product_is_reported_and_not_measured(
     monkeypatch.setattr(ops, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
     assert main([*SMALL, "--json=ops.json"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"internal error: WrongResult: {message} is wrong by ")
+    assert line.startswith(f"internal error: WrongResult: {message}")
+    assert " is wrong by " in line
     assert not Path("ops.json").exists()
 
 

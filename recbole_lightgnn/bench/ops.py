@@ -18,11 +18,12 @@ from torch import Tensor
 
 from recbole_lightgnn.bench.graphs import dataset_graph, power_law_graph
 from recbole_lightgnn.bench.measure import conditions, deviation, measure
-from recbole_lightgnn.ops import SparsePattern, sddmm, spmm
+from recbole_lightgnn.ops import SparsePattern, product, sddmm, spmm
 from recbole_lightgnn.ops.reference import sddmm_reference, spmm_reference
 
 WIDTH = 64
 SECONDS = 4.0  # about how long each product is measured
+COPIED = 1 << 28  # bytes
 
 Product = Callable[[Tensor, Tensor], Tensor]  # of values and dense
 Results = tuple[Tensor, ...]
@@ -75,7 +76,8 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
     Returns:
         The result, of plain values: what was measured, ``deviation`` from the truth, the
         ``conditions``, and ``rows``, one a product, with the ``seconds`` of each contender (ours
-        first) and ``times_ours``, the medians of the others over ours.
+        first) and ``times_ours``, the medians of the others over ours; of the plain products also
+        ``bytes_per_second``, beside ``copy_bytes_per_second``.
 
     Raises:
         InputError: if the dataset cannot be read or the size is too small.
@@ -91,6 +93,8 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
     _check(contenders(small), by_reference(small.double()), "on a small graph")
     entered, left_out = _that_fit(contenders(case), case, before["free_memory_gb"])
     worst = _check(entered, by_coo(case.double()), "on the graph")
+    rows = [_row(operation, who, case) for operation, who in entered.items()]
+    copied = _copy_rate()
     return {
         "bench": "ops",
         "graph": "generated, power law" if dataset is None else dataset,
@@ -100,16 +104,47 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
         "width": WIDTH,
         "deviation": worst,
         "conditions": before,
-        "notes": [f"left out: {line}" for line in left_out],
-        "rows": [_row(operation, who) for operation, who in entered.items()],
+        "notes": [_rates_text(rows, copied), *(f"left out: {line}" for line in left_out)],
+        "copy_bytes_per_second": copied,
+        "rows": rows,
     }
 
 
-def _row(operation: str, who: dict[str, Callable[[], Results]]) -> dict[str, Any]:
+def _row(operation: str, who: dict[str, Callable[[], Results]], case: Case) -> dict[str, Any]:
     seconds = measure(who, seconds=SECONDS)
     ours = seconds["ours"]["median"]
     rivals = {name: taken["median"] / ours for name, taken in seconds.items() if name != "ours"}
-    return {"operation": operation, "seconds": seconds, "times_ours": rivals}
+    row = {"operation": operation, "seconds": seconds, "times_ours": rivals}
+    if operation in (FORWARD, TRANSPOSED):
+        row["bytes_per_second"] = _bytes_moved(case, operation) / ours
+    return row
+
+
+def _bytes_moved(case: Case, operation: str) -> int:
+    """Of a product: a row of the dense matrix, a value and an index a nonzero; the result once."""
+    rows, cols = case.pattern.shape
+    row_bytes = case.x.shape[1] * case.x.element_size()
+    return case.pattern.nnz * (row_bytes + 8) + (rows if operation == FORWARD else cols) * row_bytes
+
+
+def _copy_rate() -> float:
+    """Bytes read and written a second by a copy too large for any cache."""
+    source = torch.ones(COPIED // 4)
+    target = torch.empty_like(source)
+    taken = measure({"copy": lambda: target.copy_(source)}, seconds=SECONDS / 4)
+    return 2 * COPIED / taken["copy"]["median"]
+
+
+def _rates_text(rows: list[dict[str, Any]], copied: float) -> str:
+    rates = [
+        f"{row['operation']} {row['bytes_per_second'] / 1e9:.3g}"
+        for row in rows
+        if "bytes_per_second" in row
+    ]
+    return (
+        f"ours moves, in GB a second: {', '.join(rates)} (rows of the dense matrix may come from "
+        f"the cache); a plain copy of {COPIED >> 20} MB {copied / 1e9:.3g}"
+    )
 
 
 def _check(entered: Entered, truth: dict[str, Results], where: str) -> float:
@@ -165,8 +200,9 @@ def contenders(case: Case) -> Entered:
         "COO": lambda _, dense: torch.sparse.mm(fixed_coo, dense),
         "CSR": lambda _, dense: torch.sparse.mm(fixed_csr, dense),
     }
+    forward: dict[str, Product] = {**fixed, "ours": lambda _, dense: product(fixed_csr, dense)}
     turned: dict[str, Product] = {
-        "ours": partial(ours, transpose=True),
+        "ours": lambda _, dense: product(turned_csr, dense),
         "COO": lambda _, dense: torch.sparse.mm(turned_coo, dense),
         "CSR": lambda _, dense: torch.sparse.mm(turned_csr, dense),
         "gather": partial(_gather, pattern.col, pattern.row, pattern.shape[1]),
@@ -178,7 +214,7 @@ def contenders(case: Case) -> Entered:
         "gather": lambda: ((y[pattern.row] * x[pattern.col]).sum(dim=1),),
     }
     return {
-        FORWARD: {name: partial(_forward, f, values, x) for name, f in fixed.items()},
+        FORWARD: {name: partial(_forward, f, values, x) for name, f in forward.items()},
         TRANSPOSED: {name: partial(_forward, f, values, y) for name, f in turned.items()},
         TO_DENSE: {name: partial(_to_dense, f, values, x, y) for name, f in fixed.items()},
         TO_BOTH: {name: partial(_to_both, f, values, x, y) for name, f in products.items()},
