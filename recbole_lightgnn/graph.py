@@ -12,6 +12,7 @@ from torch import Tensor
 from recbole_lightgnn.ops import SparsePattern
 
 _BLOCK = 512  # nodes whose paths are counted at once: bounds memory, not the result
+_EDGES = 1 << 20  # whose norms are worked out at once, in float64
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,13 @@ class InteractionGraph:
                 raise ValueError(
                     f"{name} numbers must lie in [0, {size}) (got {index.min()} to {index.max()})"
                 )
-        pairs = np.unique(user.astype(np.int64) * n_items + item)
-        return cls(_normalized(pairs // n_items, pairs % n_items, (n_users, n_items)))
+        there = np.ones(len(user), dtype=np.bool_)
+        # Sorted, and repeated pairs made one, by counting: no keys of 64 bits.
+        places = sp.csr_matrix((there, (user, item)), shape=(n_users, n_items))
+        row_degree = np.diff(places.indptr)
+        col_degree = np.bincount(places.indices, minlength=n_items)
+        row = np.repeat(np.arange(n_users, dtype=places.indices.dtype), row_degree)
+        return cls(_relation(row, places.indices, places.shape, row_degree, col_degree))
 
     @property
     def n_users(self) -> int:
@@ -180,8 +186,7 @@ def augment_same_side(graph: InteractionGraph, *, cap: int) -> InteractionGraph:
 
     def relation(edges: sp.spmatrix, row_degree: np.ndarray, col_degree: np.ndarray) -> Relation:
         coo = edges.tocsr().tocoo()
-        norm = 1.0 / np.sqrt(row_degree[coo.row] * col_degree[coo.col])
-        return _relation(coo.row, coo.col, coo.shape, norm)
+        return _relation(coo.row, coo.col, coo.shape, row_degree, col_degree)
 
     return InteractionGraph(
         relation(ones, user_degree, item_degree),
@@ -241,16 +246,16 @@ def _to_scipy(relation: Relation) -> sp.csr_matrix:
     return sp.csr_matrix((values, places), shape=pattern.shape)
 
 
-def _normalized(row: np.ndarray, col: np.ndarray, shape: tuple[int, int]) -> Relation:
-    row_degree = np.bincount(row, minlength=shape[0])
-    col_degree = np.bincount(col, minlength=shape[1])
-    return _relation(row, col, shape, 1.0 / np.sqrt(row_degree[row] * col_degree[col]))
-
-
 def _relation(
-    row: np.ndarray, col: np.ndarray, shape: tuple[int, int], norm: np.ndarray
+    row: np.ndarray,
+    col: np.ndarray,
+    shape: tuple[int, int],
+    row_degree: np.ndarray,
+    col_degree: np.ndarray,
 ) -> Relation:
-    pattern = SparsePattern(
-        torch.from_numpy(row.astype(np.int64)), torch.from_numpy(col.astype(np.int64)), shape
-    )
-    return Relation(pattern, torch.from_numpy(norm.astype(np.float32)))
+    norm = np.empty(len(row), dtype=np.float32)
+    for start in range(0, len(row), _EDGES):
+        part = slice(start, start + _EDGES)
+        norm[part] = 1.0 / np.sqrt(row_degree[row[part]] * col_degree[col[part]])
+    pattern = SparsePattern(torch.from_numpy(row), torch.from_numpy(col), shape)
+    return Relation(pattern, torch.from_numpy(norm))

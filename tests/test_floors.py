@@ -34,7 +34,7 @@ SIDE_ROOMS = {
     "serving": {"cli"},
     "bench": {"cli"},
 }
-LIBRARIES = {0: {"torch", "numpy"}, 1: {"torch", "numpy", "scipy"}, 2: {"torch", "numpy", "scipy"}}
+LIBRARIES = {floor: {"torch", "numpy", "scipy"} for floor in (0, 1, 2)}
 SERVING_LIBRARIES = {"numpy", "scipy"}
 
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
