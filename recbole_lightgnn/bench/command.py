@@ -28,6 +28,13 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     imports.add_argument(
         "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
     )
+    scale = parts.add_parser("scale", help="a training step's time and memory as graphs grow")
+    scale.add_argument(
+        "--largest",
+        type=count,
+        metavar="N",
+        help="interactions of the largest graph, such as 1e9 (default: 1e8)",
+    )
     for part in (step,):
         part.add_argument(
             "--dataset", metavar="NAME", default="ml-100k", help="what is learnt (default: ml-100k)"
@@ -73,6 +80,10 @@ def run(
         from recbole_lightgnn.bench import step
 
         result = step.run(options.dataset)
+    elif options.part == "scale":
+        from recbole_lightgnn.bench import scale
+
+        result, shown = scale.run(options.largest), scale.text
     else:
         from recbole_lightgnn.bench import imports
 
@@ -126,6 +137,18 @@ def conditions_text(result: Mapping[str, Any]) -> str:
         f"{where['threads']} threads of {where['processor']}, {where['cores']} cores; "
         f"{', '.join(libraries)}; load before: {result['conditions']['load']:.1f}"
     )
+
+
+def count(text: str) -> int:
+    """A whole number, also as ``1e9``.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(f"{text} is no whole number")
+    return int(number)
 
 
 def _milliseconds(taken: Mapping[str, float] | None) -> str:
