@@ -52,8 +52,8 @@ def run(largest: int | None = None) -> dict[str, Any]:
     before = conditions()
     sizes = _sizes(LARGEST if largest is None else largest)
     worst = in_a_process(check, sizes[0])
-    libraries = in_a_process(_measured, GOWALLA.least)["peak_mb"]
-    measured, left_out = [], []
+    libraries = in_a_process(measured, GOWALLA.least)["peak_mb"]
+    done, left_out = [], []
     for interactions in sizes:
         users, items = nodes_of(interactions, GOWALLA)
         step = step_bytes(users, items, interactions, width=WIDTH, n_layers=N_LAYERS)
@@ -61,12 +61,12 @@ def run(largest: int | None = None) -> dict[str, Any]:
         if estimate > available:
             left_out.append(
                 f"{interactions} interactions of {users} users and {items} items: a step needs "
-                f"about {estimate / 1e3:.1f} GB, {available / 1e3:.1f} GB are available"
+                f"about {estimate / 1e3:.3g} GB, {available / 1e3:.3g} GB are available"
             )
             continue
-        taken = in_a_process(_measured, interactions)
+        taken = in_a_process(measured, interactions)
         beyond = 1e6 * (taken["peak_mb"] - libraries)
-        measured.append(
+        done.append(
             {
                 **{"interactions": interactions, "users": users, "items": items},
                 **taken,
@@ -75,8 +75,8 @@ def run(largest: int | None = None) -> dict[str, Any]:
                 "seconds_per_interaction": taken["seconds"]["median"] / interactions,
             }
         )
-    if not measured:
-        raise InputError(f"{left_out[0]}; end other programs")
+    if not done:
+        raise InputError(f"{left_out[0]}; end other programs, which hold the rest")
     return {
         "bench": "scale",
         "graph": "generated, power law",
@@ -86,9 +86,9 @@ def run(largest: int | None = None) -> dict[str, Any]:
         "deviation": worst,
         "conditions": before,
         "libraries_mb": libraries,
-        "sizes": measured,
+        "sizes": done,
         "fitted_from": FITTED_FROM,
-        "fits": _fits(measured),
+        "fits": _fits(done),
         "left_out": left_out,
     }
 
@@ -118,19 +118,19 @@ def _fits(sizes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
 # --- a size, in a process of its own --------------------------------------------------------
 
 
-def _measured(interactions: int) -> dict[str, Any]:
+def measured(interactions: int, width: int = WIDTH) -> dict[str, Any]:
     """Seconds of a step, and the peak memory of this process."""
     graph = power_law_graph(interactions, like=GOWALLA)
     batches = cycle(_batches(graph))
-    step = step_of(_model(graph), fused=True)
+    step = step_of(_model(graph, width), fused=True)
     seconds = measure({"step": lambda: step(next(batches))}, seconds=SECONDS)["step"]
     return {"seconds": seconds, "peak_mb": peak_mb()}
 
 
-def _model(graph: InteractionGraph) -> LightGCN:
+def _model(graph: InteractionGraph, width: int = WIDTH) -> LightGCN:
     draw = torch.Generator().manual_seed(0)
     user, item = (
-        torch.randn(size, WIDTH, generator=draw).mul_(0.1)
+        torch.randn(size, width, generator=draw).mul_(0.1)
         for size in (graph.n_users, graph.n_items)
     )
     return LightGCN(graph, user, item, n_layers=N_LAYERS, decay=DECAY)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import psutil
 
 from recbole_lightgnn.errors import InputError
 
+if TYPE_CHECKING:  # a process whose memory is measured should not load RecBole for nothing
+    from recbole_lightgnn.models.base import GraphRecommender
+
 
 def step_bytes(n_users: int, n_items: int, n_edges: int, *, width: int, n_layers: int) -> int:
-    r"""Peak memory of a training step of LightGCN, beyond that of the libraries.
+    r"""Peak memory of a training step of LightGCN with Adam, beyond that of the libraries.
 
     .. math:: 4\,(5 + \min(L, 2))\,(|U| + |V|)\,d + 20\,|E|
 
@@ -33,17 +38,32 @@ def available_bytes() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def require(needed: int, what: str, remedy: str) -> None:
-    """Raise InputError if more is needed than is available.
+def check_training(config: Any, model: GraphRecommender) -> None:
+    """Refuse a training whose steps do not fit, before it begins.
+
+    Counts what a step of LightGCN as wide as the model takes, the least that any of our models
+    needs, beyond the parameters, which are there already. A GPU's memory is not looked at.
 
     Args:
-        needed: bytes.
-        what: needs them; begins the message.
-        remedy: what to do, for the message.
+        config: the run's settings.
+        model: the model of the last stage.
+
+    Raises:
+        InputError: with what is needed and what is available.
     """
+    if model.device.type != "cpu":
+        return
+    needed = step_bytes(
+        model.n_users,
+        model.n_items,
+        model.observed.n_edges,
+        width=config["embedding_size"],
+        n_layers=config["n_layers"],
+    ) - sum(parameter.nbytes for parameter in model.parameters())
     available = available_bytes()
     if needed > available:
         raise InputError(
-            f"{what} needs at least {needed / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB "
-            f"are available: {remedy}"
+            f"training {config['model']} on {config['dataset']} needs at least {needed / 1e9:.3g} "
+            f"GB more of memory, and {available / 1e9:.3g} GB are available: lower embedding_size "
+            f"(now {config['embedding_size']}), or end other programs"
         )
