@@ -14,10 +14,10 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_logger, init_seed, set_color
 from recbole.utils.enum_type import FeatureType
 
+from recbole_lightgnn.allocator import keep_freed_memory
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import check_writable, write_json
-from recbole_lightgnn.memory import keep_freed_memory
 from recbole_lightgnn.models.faster import on_our_products
 from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.report.results import (

@@ -80,6 +80,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("augmentation", "str", "hops | same_side | none", "Eq. 7, the published code's, or none", M),
     ("augmentation_hops", "int", _FROM_1, "how far an augmented pair may be apart", M),
     ("augmentation_cap", "int", _FROM_1, "augmented pairs a node may have, strongest first", M),
+    ("augmentation_memory", "int", _FROM_1, "MB at a time, or what one node's paths take", M),
 
     ("interaction_loss", "str", "bpr | softmax", "Eq. 3, or softmax over items", T + M + S),
     ("interaction_weight", "float", _FROM_0, "lambda_0: weight of the interaction loss", M + S),

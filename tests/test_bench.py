@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_lightgnn.bench import imports, ops, step
+from recbole_lightgnn.bench import imports, lightgcn, ops, step
 from recbole_lightgnn.bench.graphs import power_law_graph
 from recbole_lightgnn.bench.measure import WrongResult, deviation, measure
 from recbole_lightgnn.cli import main
@@ -106,7 +106,7 @@ def test_bench_step_checks_and_measures_beside_recbole(capsys, monkeypatch):
 def test_other_losses_are_reported_and_not_measured(monkeypatch):
     monkeypatch.setattr(step, "CHECKED", 2)
     monkeypatch.setattr(step, "DECAY", 1e-2)
-    monkeypatch.setattr(step, "lightgcn", lambda graph, user, item, n_layers: (user, item))
+    monkeypatch.setattr(lightgcn, "lightgcn", lambda graph, user, item, n_layers: (user, item))
     monkeypatch.setattr(step, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
     with pytest.raises(WrongResult, match="ours: of the first 2 losses one is wrong by"):
         step.run("ml-100k")

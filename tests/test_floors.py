@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "recbole_lightgnn"
 
 # A room is a module or a folder right under the package.
 FLOORS = [
-    ["errors", "files", "memory", "ops"],
+    ["allocator", "errors", "files", "ops"],
     ["graph", "losses", "pruning"],
     ["encoder"],
     ["models", "baselines"],
@@ -34,7 +34,7 @@ SIDE_ROOMS = {
     "serving": {"cli"},
     "bench": {"cli"},
 }
-LIBRARIES = {0: {"torch", "numpy"}, 1: {"torch", "numpy", "scipy"}, 2: {"torch", "numpy", "scipy"}}
+LIBRARIES = {floor: {"torch", "numpy", "scipy"} for floor in (0, 1, 2)}
 SERVING_LIBRARIES = {"numpy", "scipy"}
 
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

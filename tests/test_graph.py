@@ -6,7 +6,6 @@ import torch
 from tiny import REFERENCE, TOLERANCE, adjacency, edges, random_graph
 from torch.testing import assert_close
 
-from recbole_lightgnn import graph as graph_module
 from recbole_lightgnn.graph import InteractionGraph, augment_hops, augment_same_side
 
 LARGE = 10_000
@@ -231,18 +230,6 @@ def test_relabelling_relabels_the_augmentation():
         for u, i in edges(augment_hops(graph, hops=3, cap=2).interactions)
     }
     assert edges(augment_hops(moved, hops=3, cap=2).interactions) == expected
-
-
-@pytest.mark.parametrize(
-    "augment", [lambda g: augment_hops(g, hops=3, cap=2), lambda g: augment_same_side(g, cap=2)]
-)
-def test_block_size_does_not_change_the_result(augment, monkeypatch):
-    graph = random_graph(3, 15, 12, 40)
-    at_once = augment(graph)
-    monkeypatch.setattr(graph_module, "_BLOCK", 4)
-    for one, other in zip(at_once.relations, augment(graph).relations, strict=True):
-        assert edges(one) == edges(other)
-        assert torch.equal(one.norm, other.norm)
 
 
 @pytest.mark.parametrize(("hops", "cap"), [(0, 5), (3, 0)])

@@ -342,3 +342,38 @@ def test_products_that_do_not_fit_are_refused():
         spmm(places, torch.ones(2), torch.ones(3, 2))
     with pytest.raises(ValueError, match=r"shape \(3, width\).*transposed \(got \(4, 2\)\)"):
         spmm(places, torch.ones(2), torch.ones(4, 2), transpose=True)
+
+
+# --- the pattern itself -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("seed", range(3))
+def test_places_come_back_as_they_went_in(seed, dtype):
+    given = random_places(seed, shape=(7, 5), nnz=20)
+    row, col = given.row, given.col
+    places = SparsePattern(row.to(dtype), col.to(dtype), given.shape)
+    for got, expected in ((places.row, row), (places.col, col)):
+        assert got.dtype == torch.int64
+        assert torch.equal(got, expected)
+    assert places.nnz == 20
+    assert places.to("cpu") is places
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_columns_is_the_stable_one(seed):
+    places = random_places(seed, shape=(7, 5), nnz=20)
+    order = torch.argsort(places.col, stable=True)
+    by_column = places.matrix(torch.arange(20.0), transpose=True)
+    assert by_column.values().tolist() == order.tolist()
+    assert by_column.col_indices().tolist() == places.row[order].tolist()
+    ends = torch.bincount(places.col, minlength=5).cumsum(0)
+    assert by_column.crow_indices().tolist() == [0, *ends.tolist()]
+
+
+def test_an_index_takes_four_bytes_an_order():
+    places = random_places(0, shape=(70, 50), nnz=1000)
+    places.matrix(torch.ones(1000), transpose=True)  # works out both orders
+    held = [part for value in vars(places).values() if isinstance(value, tuple) for part in value]
+    held = {part.data_ptr(): part.nbytes for part in held if isinstance(part, torch.Tensor)}
+    assert sum(held.values()) == 4 * (3 * 1000 + 71 + 51)

@@ -29,6 +29,13 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     imports.add_argument(
         "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
     )
+    scale = parts.add_parser("scale", help="a training step's time and memory as graphs grow")
+    scale.add_argument(
+        "--largest",
+        type=count,
+        metavar="N",
+        help="interactions of the largest graph, such as 1e9 (default: 1e8)",
+    )
     for part, what in ((step, "learnt"), (evaluate, "ranked")):
         part.add_argument(
             "--dataset",
@@ -62,8 +69,8 @@ def run(
         InputError: if a file cannot be written, or as the part's own module says.
         WrongResult: if what was to be measured computes something else.
     """
+    from recbole_lightgnn.allocator import keep_freed_memory
     from recbole_lightgnn.files import check_can_draw, check_writable, plain, write_json
-    from recbole_lightgnn.memory import keep_freed_memory
 
     if options.json is not None:
         check_writable("--json", options.json)
@@ -83,6 +90,10 @@ def run(
         from recbole_lightgnn.bench import evaluate
 
         result = evaluate.run(options.dataset)
+    elif options.part == "scale":
+        from recbole_lightgnn.bench import scale
+
+        result, shown = scale.run(options.largest), scale.text
     else:
         from recbole_lightgnn.bench import imports
 
@@ -136,6 +147,18 @@ def conditions_text(result: Mapping[str, Any]) -> str:
         f"{where['threads']} threads of {where['processor']}, {where['cores']} cores; "
         f"{', '.join(libraries)}; load before: {result['conditions']['load']:.1f}"
     )
+
+
+def count(text: str) -> int:
+    """A whole number, also as ``1e9``.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(f"{text} is no whole number")
+    return int(number)
 
 
 def _milliseconds(taken: Mapping[str, float] | None) -> str:

@@ -1,6 +1,8 @@
 """Graphs to measure on: a generated one, or an imported dataset."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,39 +11,100 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.graph import InteractionGraph
 from recbole_lightgnn.settings import did_you_mean
 
+_BLOCK = 1 << 20  # interactions drawn at once: some 60 MB
+
+
+class Density(NamedTuple):
+    """How many users and items a graph has for its interactions, as a dataset has them.
+
+    Attributes:
+        interactions: of the dataset.
+        users: of the dataset.
+        items: of the dataset.
+        least: below so many interactions a graph would be nearly full and follow no power law.
+    """
+
+    interactions: int
+    users: int
+    items: int
+    least: int
+
+
 # The training part of the paper's Yelp split: what a generated graph looks like by default.
-INTERACTIONS, _USERS, _ITEMS = 182_357, 42_712, 26_822
-LEAST = 100  # below, the graph would be nearly full and no longer follow a power law
+YELP = Density(182_357, 42_712, 26_822, least=100)
+# LightGCN's Gowalla, 34 interactions a user and 25 an item: how sizes are compared. At Yelp's
+# density 10^8 interactions would have 38 million nodes, whose embeddings and Adam's state alone
+# fill 39 GB; of a much denser graph a million interactions would lie in the processor's cache.
+GOWALLA = Density(1_027_370, 29_858, 40_981, least=3000)
 
 
-def power_law_graph(interactions: int = INTERACTIONS, *, seed: int = 0) -> InteractionGraph:
+def power_law_graph(
+    interactions: int = YELP.interactions, *, like: Density = YELP, seed: int = 0
+) -> InteractionGraph:
     """A random graph whose degrees fall with the square root of their rank, as Yelp's do.
 
-    Users and items are in Yelp's proportion to the interactions, so the mean degrees are Yelp's at
-    any size. Numbers say nothing of degrees; some nodes have no interaction.
+    Users and items are in a dataset's proportion to the interactions, so the mean degrees are the
+    same at any size. Numbers say nothing of degrees; some nodes have no interaction.
 
     Args:
         interactions: how many, all distinct.
+        like: the dataset whose proportion it is.
         seed: the same seed gives the same graph.
 
     Raises:
-        InputError: if ``interactions`` is below `LEAST`.
+        InputError: if ``interactions`` are too few.
     """
-    if interactions < LEAST:
+    if interactions < like.least:
         raise InputError(
-            f"a generated graph needs {LEAST} interactions or more, got {interactions}"
+            f"a generated graph needs {like.least} interactions or more, got {interactions}"
         )
-    draw = np.random.default_rng(seed)
-    n_users = round(interactions * _USERS / INTERACTIONS)
-    n_items = round(interactions * _ITEMS / INTERACTIONS)
+    n_users, n_items = nodes_of(interactions, like)
+    user, item = np.empty((2, interactions), dtype=np.int32)
+    filled = 0
+    for pairs in _blocks_of_pairs(interactions, n_users, n_items, np.random.default_rng(seed)):
+        block = slice(filled, filled + len(pairs))
+        user[block], item[block] = np.divmod(pairs, n_items)
+        filled += len(pairs)
+    return InteractionGraph.from_pairs(user, item, n_users, n_items)
+
+
+def nodes_of(interactions: int, like: Density) -> tuple[int, int]:
+    """How many users and items go with so many interactions."""
+    users, items = (round(interactions * n / like.interactions) for n in (like.users, like.items))
+    return users, items
+
+
+def _blocks_of_pairs(
+    interactions: int, n_users: int, n_items: int, draw: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Distinct pairs, as ``user * n_items + item``, drawn for some users at a time.
+
+    The chance of rank r is proportional to r^(-1/2): the inverse of its sum is a square, and ranks
+    between two squares have their share of the interactions. Users are in one block alone, so pairs
+    of different blocks differ.
+    """
     user_of_rank, item_of_rank = draw.permutation(n_users), draw.permutation(n_items)
-    pairs = np.empty(0, dtype=np.int64)
-    while missing := interactions - len(pairs):
-        # The chance of rank r is proportional to r^(-1/2): the inverse of its sum is a square.
-        user = user_of_rank[(n_users * draw.random(missing) ** 2).astype(np.int64)]
-        item = item_of_rank[(n_items * draw.random(missing) ** 2).astype(np.int64)]
-        pairs = np.union1d(pairs, user * n_items + item)
-    return InteractionGraph.from_pairs(pairs // n_items, pairs % n_items, n_users, n_items)
+    n_blocks = -(-interactions // _BLOCK)
+    ranks = np.round(n_users * np.linspace(0, 1, n_blocks + 1) ** 2).astype(np.int64)
+    shares = np.sqrt(ranks / n_users)
+    done = np.round(interactions * shares).astype(np.int64)
+    for block in range(n_blocks):
+        (first, last), (low, high) = ranks[block : block + 2], shares[block : block + 2]
+        size = done[block + 1] - done[block]
+        pairs = np.empty(0, dtype=np.int64)
+        while missing := size - len(pairs):
+            rank = (n_users * (low + (high - low) * draw.random(missing)) ** 2).astype(np.int64)
+            user = user_of_rank[rank.clip(first, last - 1)]  # rounding may step over an edge
+            item = item_of_rank[(n_items * draw.random(missing) ** 2).astype(np.int64)]
+            pairs = _union(pairs, user * n_items + item)
+        yield pairs
+
+
+def _union(ascending: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """All numbers, each once, ascending; a merge, where ``np.union1d`` starts over every time."""
+    together = np.concatenate([ascending, np.sort(others)])
+    together.sort(kind="stable")  # finds the two runs
+    return together[np.append(True, together[1:] != together[:-1])]
 
 
 def dataset_graph(name: str, folder: Path = Path("dataset")) -> InteractionGraph:

@@ -1,6 +1,5 @@
 """How long an import of a table takes beside ``pandas.read_csv`` of it, and in how much memory."""
 
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable
@@ -10,7 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_lightgnn.bench.measure import WrongResult, conditions, measure
+from recbole_lightgnn.bench.measure import (
+    WrongResult,
+    conditions,
+    in_a_process,
+    measure,
+    peak_mb,
+)
 from recbole_lightgnn.errors import InputError
 
 Importer = Callable[[Path, str, Path, bool], Path]  # of table, name, folder, overwrite
@@ -60,7 +65,7 @@ def run(importer: Importer, interactions: int | None = None) -> dict[str, Any]:
             megabytes[ids] = table.stat().st_size / 1e6
         write_table(table, LARGER * n)
         memory = {
-            name: _in_a_process(action, importer, table, out)
+            name: in_a_process(_measured, action, importer, table, out)
             for name, action in (("loaded", _nothing), ("ours", _import), ("read_csv", _read))
         }
     return {
@@ -118,26 +123,12 @@ def _check(table: Path, folder: Path) -> None:
 # --- memory ---------------------------------------------------------------------------------
 
 
-def _in_a_process(action: Action, importer: Importer, table: Path, out: Path) -> dict[str, float]:
-    """Peak memory in MB and seconds of an action that has a process to itself."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_measured, (action, importer, table, out))
-
-
 def _measured(action: Action, importer: Importer, table: Path, out: Path) -> dict[str, float]:
+    """Peak memory in MB and seconds of an action that has a process to itself."""
     start = time.perf_counter()
     action(importer, table, out)
     seconds = time.perf_counter() - start
-    return {"peak_mb": _peak_mb(), "seconds": seconds}
-
-
-def _peak_mb() -> float:
-    """Peak memory of this process; `getrusage` counts the one that started it, too."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise OSError("/proc/self/status has no line VmHWM")
+    return {"peak_mb": peak_mb(), "seconds": seconds}
 
 
 def _nothing(importer: Importer, table: Path, out: Path) -> None:

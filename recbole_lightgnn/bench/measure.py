@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
+
+from recbole_lightgnn.errors import InputError
 
 if TYPE_CHECKING:  # a process whose memory is measured should not load it for nothing
     from torch import Tensor
@@ -90,3 +96,28 @@ def conditions() -> dict[str, float]:
         "load": psutil.getloadavg()[0],
         "free_memory_gb": psutil.virtual_memory().available / 1e9,
     }
+
+
+def in_a_process(action: Callable[..., Any], *arguments: Any) -> Any:
+    """What ``action`` returns in a process that does nothing else.
+
+    Raises:
+        InputError: if the process was killed, as the system does where memory runs out.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool:
+        try:
+            return pool.submit(action, *arguments).result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "the process that was measured is gone, killed perhaps for want of memory: end "
+                "other programs, or measure a smaller size"
+            ) from error
+
+
+def peak_mb() -> float:
+    """Peak memory of this process; `getrusage` counts the one that started it, too."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise OSError("/proc/self/status has no line VmHWM")

@@ -1,6 +1,6 @@
 """A benchmark's result as a picture. matplotlib is an optional extra."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from recbole_lightgnn.files import check_can_draw
 def draw(result: Mapping[str, Any], file: Path) -> None:
     """Draw the medians and quartiles of each row, a panel a row, all contenders side by side.
 
+    Where sizes were measured, draw how time and memory grow instead.
+
     Args:
         result: what a part's ``run`` returned; its ``rows`` hold ``operation`` and ``seconds`` by
-            contender.
+            contender, or its ``sizes`` are those of `recbole_lightgnn.bench.scale`.
         file: the picture; its ending says the format.
 
     Raises:
@@ -22,19 +24,25 @@ def draw(result: Mapping[str, Any], file: Path) -> None:
     check_can_draw(file)
     from matplotlib.figure import Figure  # not pyplot: no display, no global state
 
-    rows = result["rows"]
-    height = 0.8 + sum(0.5 + 0.3 * len(row["seconds"]) for row in rows)
-    figure = Figure(figsize=(8, height), layout="constrained")
+    figure = Figure(layout="constrained")
     figure.suptitle(f"bench {result['bench']}: {result['graph']}")
+    if "sizes" in result:
+        _growth(figure, result)
+    else:
+        _panels(figure, result["rows"])
+    try:
+        figure.savefig(file, dpi=150)
+    except OSError as error:
+        raise InputError(f"--plot {file} cannot be written: {error.strerror or error}") from error
+
+
+def _panels(figure: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    figure.set_size_inches(8, 0.8 + sum(0.5 + 0.3 * len(row["seconds"]) for row in rows))
     ratios = [1 + len(row["seconds"]) for row in rows]
     panels = figure.subplots(len(rows), 1, squeeze=False, height_ratios=ratios)[:, 0]
     for axes, row in zip(panels, rows, strict=True):
         _bars(axes, row)
     panels[-1].set_xlabel("milliseconds, median and quartiles")
-    try:
-        figure.savefig(file, dpi=150)
-    except OSError as error:
-        raise InputError(f"--plot {file} cannot be written: {error.strerror or error}") from error
 
 
 def _bars(axes: Any, row: Mapping[str, Any]) -> None:
@@ -51,3 +59,22 @@ def _bars(axes: Any, row: Mapping[str, Any]) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.set_title(row["operation"], loc="left", fontsize="medium")
+
+
+def _growth(figure: Any, result: Mapping[str, Any]) -> None:
+    figure.set_size_inches(8, 4)
+    n = [size["interactions"] for size in result["sizes"]]
+    panels = figure.subplots(1, 2)
+    for axes, name, key, unit, label in (
+        (panels[0], "seconds", "seconds_per_interaction", 1, "seconds a step"),
+        (panels[1], "memory", "bytes_per_interaction", 1e-9, "GB beyond the libraries'"),
+    ):
+        each = [size[key] * unit for size in result["sizes"]]
+        axes.loglog(n, [x * y for x, y in zip(n, each, strict=True)], "o", color="C0")
+        if fit := result["fits"].get(name):
+            ends = [max(n[0], result["fitted_from"]), n[-1]]
+            line = [unit * fit["factor"] * x ** fit["exponent"] for x in ends]
+            axes.loglog(ends, line, color="C7", label=f"interactions^{fit['exponent']:.3f}")
+            axes.legend()
+        axes.set_xlabel("interactions")
+        axes.set_title(label, loc="left", fontsize="medium")

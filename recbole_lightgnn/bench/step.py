@@ -4,20 +4,15 @@ LightGCN with BPR, d=64, 3 layers, batches of 2048: from the same start and on t
 losses must be the same before anything is measured.
 """
 
-from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
-import torch
-from recbole.model.general_recommender import LightGCN
+from recbole.model.general_recommender import LightGCN as StockLightGCN
 from recbole.utils import init_seed
-from torch import Tensor, nn
 
+from recbole_lightgnn.bench.lightgcn import BATCH, DECAY, N_LAYERS, WIDTH, LightGCN, step_of
 from recbole_lightgnn.bench.measure import WrongResult, conditions, measure
 from recbole_lightgnn.config import build_config
-from recbole_lightgnn.encoder import lightgcn
-from recbole_lightgnn.graph import InteractionGraph
-from recbole_lightgnn.losses import bpr, weight_decay
 from recbole_lightgnn.models.faster import on_our_products
 from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.models.student import LightGNN
@@ -26,34 +21,13 @@ from recbole_lightgnn.quick_start import load_data
 
 CHECKED = 20  # steps whose losses are compared
 SECONDS = 30.0
-SETTINGS = {"embedding_size": 64, "n_layers": 3, "train_batch_size": 2048}
-DECAY = 1e-4
-LEARNING_RATE = 1e-3
+SETTINGS = {"embedding_size": WIDTH, "n_layers": N_LAYERS, "train_batch_size": BATCH}
 OURS, THEIRS, MIXED, STUDENT = (
     "ours",
     "RecBole's",
     "RecBole's, by our products",
     "a student, all of Eq. 11",
 )
-
-
-class _LightGCN(nn.Module):
-    """LightGCN as RecBole has it, the mean of the layers, of our parts."""
-
-    def __init__(self, graph: InteractionGraph, user: Tensor, item: Tensor, n_layers: int) -> None:
-        super().__init__()
-        self.graph, self.n_layers = graph, n_layers
-        self.user, self.item = nn.Parameter(user.clone()), nn.Parameter(item.clone())
-
-    def calculate_loss(self, batch: Any) -> Tensor:
-        user, pair = batch["user_id"], torch.cat([batch["item_id"], batch["neg_item_id"]])
-        users, items = lightgcn(self.graph, self.user, self.item, n_layers=self.n_layers)
-        rows = users.index_select(0, user) / (self.n_layers + 1) ** 2
-        positive, negative = (
-            (rows * part).sum(dim=-1) for part in items.index_select(0, pair).chunk(2)
-        )
-        first = self.user.index_select(0, user), self.item.index_select(0, pair)
-        return bpr(positive, negative) + DECAY * weight_decay(*first, batch_size=len(user))
 
 
 def run(dataset: str) -> dict[str, Any]:
@@ -78,24 +52,25 @@ def run(dataset: str) -> dict[str, Any]:
     train = load_data(config)[0]
     batches = [batch for batch, _ in zip(train, range(CHECKED), strict=False)]
 
-    def stock() -> LightGCN:
+    def stock() -> StockLightGCN:
         init_seed(config["seed"], config["reproducibility"])
-        return LightGCN(config, train.dataset)
+        return StockLightGCN(config, train.dataset)
 
     theirs, mixed = stock(), stock()
     on_our_products(mixed)
     student = _student(dataset, train.dataset)
-    ours = _LightGCN(
+    ours = LightGCN(
         student.observed,
-        theirs.user_embedding.weight.detach(),
-        theirs.item_embedding.weight.detach(),
-        SETTINGS["n_layers"],
+        theirs.user_embedding.weight.detach().clone(),
+        theirs.item_embedding.weight.detach().clone(),
+        n_layers=N_LAYERS,
+        decay=DECAY,
     )
     steps = {
-        OURS: _step(ours, fused=True),
-        MIXED: _step(mixed, fused=False),
-        THEIRS: _step(theirs, fused=False),
-        STUDENT: _step(student, fused=True),
+        OURS: step_of(ours, fused=True),
+        MIXED: step_of(mixed, fused=False),
+        THEIRS: step_of(theirs, fused=False),
+        STUDENT: step_of(student, fused=True),
     }
     losses = {name: [step(batch) for batch in batches] for name, step in steps.items()}
     worst = max(_deviation(name, losses[name], losses[THEIRS]) for name in (OURS, MIXED))
@@ -111,7 +86,7 @@ def run(dataset: str) -> dict[str, Any]:
         "users": student.observed.n_users - 1,  # without RecBole's padding
         "items": student.observed.n_items - 1,
         "interactions": student.observed.n_edges,
-        "width": SETTINGS["embedding_size"],
+        "width": WIDTH,
         "deviation": worst,
         "conditions": before,
         "notes": [
@@ -134,7 +109,7 @@ def run(dataset: str) -> dict[str, Any]:
 
 def _student(dataset: str, train: Any) -> LightGNN:
     """A student pruned once, with every term of Eq. 11, taught by a new teacher."""
-    common = {"embedding_size": SETTINGS["embedding_size"], "interaction_loss": "bpr"}
+    common = {"embedding_size": WIDTH, "interaction_loss": "bpr"}
     teacher = LightGNNTeacher(build_config("LightGNNTeacher", dataset, (), common), train)
     terms = ("interaction", "prediction_kd", "embedding_kd", "uniformity", "reg")
     weights = {f"{term}_weight": 1e-3 for term in terms}
@@ -143,21 +118,6 @@ def _student(dataset: str, train: Any) -> LightGNN:
     student.distill_from(Frozen(teacher))
     student.prune()  # before, Eq. 10 finds all nodes alike, and Eq. 9 is zero
     return student
-
-
-def _step(model: Any, *, fused: bool) -> Callable[[Any], float]:
-    """One step of Adam on a batch; returns the loss before it."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=fused)
-    model.train()
-
-    def step(batch: Any) -> float:
-        loss = model.calculate_loss(batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    return step
 
 
 def _deviation(name: str, losses: list[float], truth: list[float]) -> float:

@@ -43,11 +43,11 @@ class LightGNNIntermediate(GraphRecommender):
         """The graph to propagate over: here the augmented one."""
         if config["augmentation"] == "none":
             return self.observed
-        cap = config["augmentation_cap"]
+        bounds = {"cap": config["augmentation_cap"], "memory_mb": config["augmentation_memory"]}
         if config["augmentation"] == "same_side":
-            return augment_same_side(self.observed, cap=cap).to(self.device)
+            return augment_same_side(self.observed, **bounds).to(self.device)
         hops = config["augmentation_hops"]
-        return augment_hops(self.observed, hops=hops, cap=cap).to(self.device)
+        return augment_hops(self.observed, hops=hops, **bounds).to(self.device)
 
     def distill_from(self, teacher: Frozen, *, prefix: str = "") -> None:
         """Align to this model from now on.

@@ -38,7 +38,7 @@ class InteractionObjective:
         self.sampled = config["negatives"] == "sampled"
         self.n_negatives = config["n_negatives"]
         pattern = graph.interactions.pattern
-        self.item_of_edge = pattern.col
+        self.item_of_edge = pattern.col.int()  # as many as interactions: half the bytes
         degree = torch.bincount(pattern.row, minlength=graph.n_users)
         self.user_end = degree.cumsum(0)
         self.user_degree = degree

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from functools import cached_property
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -40,32 +42,55 @@ class SparsePattern:
                 )
         if len(row) > 1 and bool((row[1:] < row[:-1]).any()):
             raise ValueError("row must ascend: sort the places by row first")
-        self.row, self.col, self.shape = row.long(), col.long(), shape
+        small = max(len(row), *shape) <= torch.iinfo(torch.int32).max
+        self.shape = shape
+        # Row numbers are in the pointers; half the bytes an index are half of what a product reads.
+        dtype = torch.int32 if small else torch.int64
+        self._by_row = _compress(row, shape[0]).to(dtype), col.to(dtype)
+
+    @property
+    def row(self) -> Tensor:
+        """Row of every nonzero, ascending; built anew on every access. Shape: (nnz,)"""
+        number = torch.arange(self.shape[0], device=self.device)
+        return number.repeat_interleave(self._by_row[0].diff(), output_size=self.nnz)
+
+    @property
+    def col(self) -> Tensor:
+        """Column of every nonzero; built anew on every access. Shape: (nnz,)"""
+        return self._by_row[1].long()
 
     @property
     def nnz(self) -> int:
         """Number of nonzeros, repeated places counted each time."""
-        return len(self.row)
+        return len(self._by_row[1])
 
     @property
     def device(self) -> torch.device:
         """Where the places are stored."""
-        return self.row.device
+        return self._by_row[1].device
 
-    @cached_property
-    def _by_row(self) -> tuple[Tensor, Tensor]:
-        return _compress(self.row, self.shape[0]), self.col.int()
-
-    @cached_property
+    @property
     def _by_col(self) -> tuple[Tensor, Tensor]:
-        return (
-            _compress(self.col[self._column_order], self.shape[1]),
-            self.row[self._column_order].int(),
-        )
+        return self._turned[:2]
+
+    @property
+    def _column_order(self) -> Tensor:
+        return self._turned[2]
 
     @cached_property
-    def _column_order(self) -> Tensor:
-        return torch.argsort(self.col, stable=True)
+    def _turned(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Column pointers, the rows in the order of columns, and that order: stable.
+
+        By counting, in one pass, where sorting takes several and more memory.
+        """
+        pointers, col = (part.cpu().numpy() for part in self._by_row)
+        places = np.arange(self.nnz, dtype=col.dtype)
+        turned = sp.csr_matrix((places, col, pointers), shape=self.shape).tocsc()
+        by_col, row, order = (
+            torch.from_numpy(part.astype(col.dtype, copy=False)).to(self.device)
+            for part in (turned.indptr, turned.indices, turned.data)
+        )
+        return by_col, row, order
 
     def matrix(self, values: Tensor, transpose: bool = False) -> Tensor:
         """The matrix (or its transpose) as a torch CSR tensor holding ``values``.
@@ -91,11 +116,13 @@ class SparsePattern:
 
     def to(self, device: torch.device | str) -> SparsePattern:
         """The same pattern on another device."""
+        if torch.device(device) == self.device:
+            return self
         return SparsePattern(self.row.to(device), self.col.to(device), self.shape)
 
 
 def _compress(index: Tensor, size: int) -> Tensor:
     """Row pointers of ascending row numbers. Shape: (size + 1,)"""
-    pointers = index.new_zeros(size + 1)
+    pointers = index.new_zeros(size + 1, dtype=torch.int64)
     pointers[1:] = torch.bincount(index, minlength=size).cumsum(0)
-    return pointers.int()
+    return pointers

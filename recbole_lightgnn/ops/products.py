@@ -179,40 +179,52 @@ class _PowerSum(torch.autograd.Function):
         pattern: SparsePattern,
         coefficients: tuple[float, ...],
     ) -> tuple[Tensor, Tensor]:
-        *lower, last = coefficients
-        matrices = pattern.matrix(values), pattern.matrix(values, transpose=True)
-        pair, alpha = (rows, cols), last
-        inner = []  # what each product was of: H_L / c_L, H_{L-1}, ..., H_1
-        for coefficient in reversed(lower):
-            inner.append(pair)
-            pair = _across(matrices, pair, (rows, cols), alpha=alpha, beta=coefficient)
-            alpha = 1.0
-        ctx.pattern, ctx.matrices, ctx.coefficients = pattern, matrices, coefficients
-        needed = inner if ctx.needs_input_grad[0] else []
-        ctx.save_for_backward(*(part for pair in needed for part in pair))
-        return pair
+        ctx.pattern, ctx.coefficients = pattern, coefficients
+        ctx.matrices = pattern.matrix(values), pattern.matrix(values, transpose=True)
+        inner: list[Tensor] = []
+        result = _horner(ctx.matrices, (rows, cols), coefficients, inner)
+        ctx.save_for_backward(*(inner if ctx.needs_input_grad[0] else []))
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_rows: Tensor, grad_cols: Tensor) -> tuple[Tensor | None, ...]:
-        pattern, matrices, (*lower, last) = ctx.pattern, ctx.matrices, ctx.coefficients
-        saved = ctx.saved_tensors
-        inner = list(zip(saved[::2], saved[1::2], strict=True))
-        pair = grad_rows.contiguous(), grad_cols.contiguous()
-        total = tuple(lower[0] * part for part in pair)
+        pattern, matrices, coefficients = ctx.pattern, ctx.matrices, ctx.coefficients
+        pair, inner = (grad_rows.contiguous(), grad_cols.contiguous()), list(ctx.saved_tensors)
+        if not inner:
+            return None, *_horner(matrices, pair, coefficients, []), None, None
+        *lower, last = coefficients
+        total = lower[0] * pair[0], lower[0] * pair[1]
         grad_values: Tensor | None = None
-        for power, coefficient in enumerate([*lower[1:], last], start=1):
-            if inner:  # G_{l-1} H_l^T, one half a direction
-                outer, scale = inner.pop(), 1.0 if power < len(lower) else last
-                grad_values = _sampled(pattern, pair[0], outer[1], grad_values, scale)
-                grad_values = _sampled(pattern, outer[0], pair[1], grad_values, scale)
+        for power in range(1, len(coefficients)):
+            # G_{l-1} H_l^T, a half for each direction; at first H_L is kept without its factor
+            of_cols, of_rows = inner.pop(), inner.pop()
+            scale = last if power == len(lower) else 1.0
+            grad_values = _sampled(pattern, pair[0], of_cols, grad_values, scale)
+            grad_values = _sampled(pattern, of_rows, pair[1], grad_values, scale)
             if power == len(lower):  # the last product adds what came before it
-                total = _across(matrices, pair, total, alpha=coefficient)
+                total = _across(matrices, pair, total, alpha=last)
             else:
                 pair = _across(matrices, pair)
-                for sum_, part in zip(total, pair, strict=True):
-                    sum_.add_(part, alpha=coefficient)
+                for part, more in zip(total, pair, strict=True):
+                    part.add_(more, alpha=lower[power])
         return grad_values, *total, None, None
+
+
+def _horner(
+    matrices: tuple[Tensor, Tensor],
+    pair: tuple[Tensor, Tensor],
+    coefficients: tuple[float, ...],
+    inner: list[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """The polynomial; ``inner`` gets what each product was of: H_L / c_L, H_{L-1}, ..., H_1."""
+    *lower, alpha = coefficients
+    result = pair
+    for coefficient in reversed(lower):
+        inner += result
+        result = _across(matrices, result, pair, alpha=alpha, beta=coefficient)
+        alpha = 1.0
+    return result
 
 
 def _across(

@@ -22,7 +22,7 @@ from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
-from recbole_lightgnn.trainer import checkpoint
+from recbole_lightgnn.trainer import checkpoint, memory
 from recbole_lightgnn.trainer.evaluation import Rankings
 from recbole_lightgnn.trainer.rows import epochs_of, size_row
 from recbole_lightgnn.trainer.run_folder import (
@@ -100,7 +100,7 @@ class StagedTrainer(Trainer):
 
         Raises:
             InputError: without validation data, by which every choice is made, or if a
-                checkpoint to start from does not fit.
+                checkpoint to start from or a training step does not fit.
         """
         if self.folder is not None:
             raise RuntimeError("a trainer fits once: build the model and its trainer anew")
@@ -109,6 +109,7 @@ class StagedTrainer(Trainer):
                 "no validation data: every stage is chosen on it; set eval_args.split so that "
                 "the middle part is not empty"
             )
+        memory.check_training(self.config, self.model)
         self.folder = self._open_folder(train_data, valid_data, saved)
         self._train_data, self._valid_data = train_data, valid_data
         self._show_progress, self._callback = show_progress, callback_fn
