@@ -12,6 +12,7 @@ from recbole_lightgnn.encoder import (
     pack_mask,
     unpack_mask,
     weighted_lightgcn,
+    weighted_lightgcn_inference,
 )
 from recbole_lightgnn.graph import InteractionGraph
 from recbole_lightgnn.losses import uniformity
@@ -71,6 +72,17 @@ class LightGNN(LightGNNIntermediate):
             weight,
             self.user_embedding(),
             self.item_embedding(),
+            n_layers=self.n_layers,
+        )
+
+    @torch.no_grad()
+    def infer(self) -> tuple[Tensor, Tensor]:
+        """As :meth:`encode`, without gradients, of the entries left instead of a whole table."""
+        return weighted_lightgcn_inference(
+            self.graph,
+            None if self.binary_edges else self.edge_weight,
+            self.user_embedding.rows(),
+            self.item_embedding.rows(),
             n_layers=self.n_layers,
         )
 
