@@ -24,11 +24,16 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         help="size of a generated graph (default: as the paper's Yelp split)",
     )
     step = parts.add_parser("step", help="a training step, beside RecBole's")
+    infer = parts.add_parser("infer", help="a pruned student, beside the unpruned and a teacher")
+    trained = infer.add_mutually_exclusive_group()
+    trained.add_argument(
+        "--run", type=Path, metavar="FOLDER", help="a run whose students are taken"
+    )
     imports = parts.add_parser("import", help="a table's import, beside pandas.read_csv")
     imports.add_argument(
         "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
     )
-    for part in (step,):
+    for part in (step, trained):
         part.add_argument(
             "--dataset", metavar="NAME", default="ml-100k", help="what is learnt (default: ml-100k)"
         )
@@ -73,6 +78,10 @@ def run(
         from recbole_lightgnn.bench import step
 
         result = step.run(options.dataset)
+    elif options.part == "infer":
+        from recbole_lightgnn.bench import infer
+
+        result, shown = infer.run(options.dataset, options.run), infer.text
     else:
         from recbole_lightgnn.bench import imports
 
@@ -101,13 +110,11 @@ def rows_text(result: Mapping[str, Any]) -> str:
         for name in names:
             taken = row["seconds"].get(name)
             times = row["times_ours"].get(name)
-            cells += [_milliseconds(taken), "" if times is None else f"x {short(times)}"]
+            cells += [milliseconds(taken), "" if times is None else f"x {short(times)}"]
         lines.append(cells)
     return "\n".join(
         [
-            f"{result['graph']}: {result['users']} users, {result['items']} items, "
-            f"{result['interactions']} interactions; width {result['width']}",
-            f"all results are right, to {result['deviation']:.1g} of their largest entry",
+            *head_text(result),
             "",
             tabulate(lines, tablefmt="plain", disable_numparse=True),
             "",
@@ -116,6 +123,15 @@ def rows_text(result: Mapping[str, Any]) -> str:
             conditions_text(result),
         ]
     )
+
+
+def head_text(result: Mapping[str, Any]) -> list[str]:
+    """What was measured, and that it is right."""
+    return [
+        f"{result['graph']}: {result['users']} users, {result['items']} items, "
+        f"{result['interactions']} interactions; width {result['width']}",
+        f"all results are right, to {result['deviation']:.1g} of their largest entry",
+    ]
 
 
 def conditions_text(result: Mapping[str, Any]) -> str:
@@ -128,7 +144,8 @@ def conditions_text(result: Mapping[str, Any]) -> str:
     )
 
 
-def _milliseconds(taken: Mapping[str, float] | None) -> str:
+def milliseconds(taken: Mapping[str, float] | None) -> str:
+    """Median and quartiles of what `measure` found."""
     if taken is None:
         return "-"
     median, lower, upper = (short(1e3 * taken[k]) for k in ("median", "lower", "upper"))

@@ -25,6 +25,7 @@ from recbole_lightgnn.compiled import compiled
 Array = npt.NDArray[Any]
 
 _LANES = 16  # floats summed by one instruction, where the processor has such
+_TERMS = 64  # summed at once: sums of parts round less than one long sum
 _AHEAD = 8  # terms ahead of the sum that memory is asked for
 
 _I8, _I32, _I64, _FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -63,17 +64,19 @@ def row_kernel(width: int, packed_source: bool, packed_own: bool) -> Callable[..
         first: int,
         last: int,
     ) -> None:
-        final_edge = pointers[last] - 1
+        final_edge = np.int64(pointers[last] - 1)
         for row in range(first, last):
+            start, stop = np.int64(pointers[row]), np.int64(pointers[row + 1])
+            end = min(start + _TERMS, stop)
             _sum_row(
                 width,
                 packed_source,
                 packed_own,
                 columns.ctypes.data,
                 weights.ctypes.data,
-                np.int64(pointers[row]),
-                np.int64(pointers[row + 1]),
-                np.int64(final_edge),
+                start,
+                end,
+                final_edge,
                 source.ctypes.data,
                 source_index.ctypes.data,
                 own.ctypes.data,
@@ -82,6 +85,25 @@ def row_kernel(width: int, packed_source: bool, packed_own: bool) -> Callable[..
                 out.ctypes.data,
                 row,
             )
+            while end < stop:
+                start, end = end, min(end + _TERMS, stop)
+                _sum_row(
+                    width,
+                    packed_source,
+                    False,
+                    columns.ctypes.data,
+                    weights.ctypes.data,
+                    start,
+                    end,
+                    final_edge,
+                    source.ctypes.data,
+                    source_index.ctypes.data,
+                    out.ctypes.data,
+                    own_index.ctypes.data,
+                    np.float32(1.0),
+                    out.ctypes.data,
+                    row,
+                )
 
     return compiled(rows)
 
@@ -121,8 +143,7 @@ def _write_sum_row(
         code = _Code(builder, blocks)
         read_own = code.packed if packed_own.literal_value else code.dense
         read_source = code.packed if packed_source.literal_value else code.dense
-        factor = code.splat(scale)
-        sums = code.multiply(factor, *read_own(own, own_index, row))
+        sums = [ir.Constant(ir.VectorType(_FLOAT, lanes), None) for lanes in blocks]
 
         before = builder.block
         test, body, end = (builder.append_basic_block(name) for name in ("test", "body", "end"))
@@ -150,7 +171,8 @@ def _write_sum_row(
         builder.branch(test)
 
         builder.position_at_end(end)
-        code.store(running, out, row)
+        total = code.add(running, code.splat(scale), *read_own(own, own_index, row))
+        code.store(total, out, row)
         return context.get_dummy_value()
 
     return signature, generate
@@ -230,14 +252,6 @@ class _Code:
         """Where the entries of a row begin."""
         at = self.builder.mul(row, _I64(self.index_width))
         return self.load(index, at, _I64, size=8, align=8)
-
-    def multiply(self, factor: list[Any], terms: list[Any], masks: list[Any]) -> list[Any]:
-        """factor * terms, executed in the lanes that hold an entry."""
-        result = []
-        for times, term, mask in zip(factor, terms, masks, strict=True):
-            value, nothing = self.builder.fmul(times, term), ir.Constant(term.type, None)
-            result.append(value if mask is None else self.builder.select(mask, value, nothing))
-        return result
 
     def add(
         self, sums: list[Any], weight: list[Any], terms: list[Any], masks: list[Any]
