@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from recbole_lightgnn.bench.measure import conditions, deviation, measure
-from recbole_lightgnn.bench.students import RUNS, students_of_run, untrained_students
+from recbole_lightgnn.bench.students import students_of_run, untrained_students
 from recbole_lightgnn.encoder import lightgcn
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.ops import (
@@ -317,7 +317,7 @@ def text(result: Mapping[str, Any]) -> str:
                 *taken,
             ]
         )
-    columns = ["", "multiply-adds", "of teacher's", "reads", *rows]
+    columns = ["", "multiply-adds", "of teacher's", "resident", *rows]
     others = [
         [name, milliseconds(taken), f"x {short(rows[PROPAGATION]['times_ours'][name])}"]
         for name, taken in rows[PROPAGATION]["seconds"].items()
@@ -338,6 +338,3 @@ def text(result: Mapping[str, Any]) -> str:
             conditions_text(result),
         ]
     )
-
-
-__all__ = ["RUNS", "recommend", "run", "text"]

@@ -31,6 +31,7 @@ _AHEAD = 8  # terms ahead of the sum that memory is asked for
 _I8, _I32, _I64, _FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
+@lru_cache
 def expands_in_hardware() -> bool:
     """Whether this processor spreads stored entries in one instruction (AVX-512)."""
     return bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -116,13 +117,14 @@ def polynomial(
             return _dense(rows).detach(), _dense(cols).detach()
         values = values.detach()
         matrix, turned = pattern.matrix(values), pattern.matrix(values, transpose=True)
-        kernel = _runs_here(values, _entries(rows), _entries(cols))
-        layer = _by_kernel if kernel else _by_torch
-        row_sum, col_sum = layer((matrix, cols, rows, inner[-1]), (turned, rows, cols, inner[-1]))
-        for factor in inner[-2::-1]:
-            row_sum, col_sum = layer(
-                (matrix, col_sum, rows, factor), (turned, row_sum, cols, factor)
-            )
+        with _layers(here=_runs_here(values, _entries(rows), _entries(cols))) as layer:
+            factor = inner.pop()
+            row_sum, col_sum = layer((matrix, cols, rows, factor), (turned, rows, cols, factor))
+            while inner:
+                factor = inner.pop()
+                row_sum, col_sum = layer(
+                    (matrix, col_sum, rows, factor), (turned, row_sum, cols, factor)
+                )
         return row_sum, col_sum
 
 
@@ -130,7 +132,7 @@ def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products:
     r"""What :func:`polynomial` executes: multiplications, each with the addition it is part of.
 
     One for each nonzero and each entry of the row that it multiplies, and one for each entry of
-    each :math:`c_k X`, which the sums begin with. Where entries are packed, those alone: the lanes
+    each :math:`c_k X` that is added. Where entries are packed, those alone: the lanes
     of a vector that hold none are masked out, and not counted.
 
     Args:
@@ -160,7 +162,25 @@ def resident_bytes(pattern: SparsePattern, rows: Rows, cols: Rows) -> int:
 
 # --- one layer ------------------------------------------------------------------------------
 
+Part = Callable[[], None]
 Product = tuple[Tensor, Rows, Rows, float]  # CSR matrix M, Z, X, beta: M Z + beta X
+
+
+@contextmanager
+def _layers(*, here: bool) -> Iterator[Callable[[Product, Product], list[Tensor]]]:
+    """Who computes the two products of a layer: the kernel, where tables are ``here``, or torch.
+
+    The kernel is called by as many threads as torch may use. They are Python's, which end with the
+    call: numba's own would stay, and meet torch's on the same cores.
+    """
+    n_threads = torch.get_num_threads()
+    if not here:
+        yield _by_torch
+    elif n_threads == 1:
+        yield partial(_by_kernel, None, 1)
+    else:
+        with ThreadPoolExecutor(n_threads - 1) as pool:  # and the caller
+            yield partial(_by_kernel, pool, n_threads)
 
 
 def _by_torch(*products: Product) -> list[Tensor]:
@@ -170,29 +190,29 @@ def _by_torch(*products: Product) -> list[Tensor]:
     ]
 
 
-def _by_kernel(*products: Product) -> list[Tensor]:
-    """All products at once, in parts of like size, by as many threads as torch may use.
-
-    Threads of Python's: those of numba's own would have to be kept from torch's.
-    """
+def _by_kernel(pool: ThreadPoolExecutor | None, n_threads: int, *products: Product) -> list[Tensor]:
+    n_parts = _PARTS * n_threads if n_threads > 1 else 1
     results = [_entries(own).new_empty(own.shape) for _, _, own, _ in products]
-    n_threads = torch.get_num_threads()
-    parts = [
-        part
-        for product, result in zip(products, results, strict=True)
-        for part in _parts(product, result, _PARTS * n_threads if n_threads > 1 else 1)
-    ]
-    if n_threads == 1:
-        for part in parts:
-            part()
-    else:
-        with ThreadPoolExecutor(n_threads) as pool:
-            for done in [pool.submit(part) for part in parts]:
-                done.result()
+    parts = iter(  # each is taken by whoever is free: a list's iterator gives none twice
+        [
+            part
+            for product, result in zip(products, results, strict=True)
+            for part in _parts(product, result, n_parts)
+        ]
+    )
+    helpers = [pool.submit(_compute, parts) for _ in range(n_threads - 1)] if pool else []
+    _compute(parts)
+    for helper in helpers:
+        helper.result()
     return results
 
 
-def _parts(product: Product, result: Tensor, n_parts: int) -> Iterator[Callable[[], None]]:
+def _compute(parts: Iterator[Part]) -> None:
+    for part in parts:
+        part()
+
+
+def _parts(product: Product, result: Tensor, n_parts: int) -> Iterator[Part]:
     """The product, its rows cut so that parts have as many terms, X being one of each row."""
     matrix, source, own, factor = product
     pointers = matrix.crow_indices().numpy()
