@@ -240,3 +240,14 @@ def test_resident_bytes_by_hand():
     assert resident_bytes(pattern, *tables) == matrix + 4 * 6 * (N_ROWS + N_COLS)
     entries = sum(int(mask.sum()) for mask in masks)
     assert resident_bytes(pattern, *both) == matrix + 4 * entries + 16 * (N_ROWS + N_COLS)
+
+
+@pytest.mark.slow
+def test_without_a_compiler_torch_multiplies():
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_rows as t\n"
+        "t.test_polynomial_equals_the_plain_twin([3, 3, 1], 64, 0.5)\n"
+        "assert not t.expands_in_hardware()\n"
+    )
+    paths = {"PYTHONPATH": str(Path(__file__).parents[1]), "NUMBA_DISABLE_JIT": "1"}
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **paths}, check=True)

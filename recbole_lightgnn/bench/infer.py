@@ -28,10 +28,10 @@ from recbole_lightgnn.ops import (
 )
 
 TEACHER_LAYERS = 8
-TOP = 20
+TOP = 20  # as the names below say
 CHECKED = 256  # users whose recommendations are compared
 SECONDS = 30.0  # about how long each row is measured
-PROPAGATION, ONE_USER, ALL_USERS = "propagation", "best items for one user", "for all users"
+PROPAGATION, ONE_USER, ALL_USERS = "propagation", "top 20 for one user", "top 20 for all users"
 _SCORES = 1 << 24  # scores held at once: 64 MB
 
 Tables = tuple[Tensor, Tensor]

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 import llvmlite.binding
+import numba
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
@@ -31,10 +32,15 @@ _AHEAD = 8  # terms ahead of the sum that memory is asked for
 _I8, _I32, _I64, _FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
+def compiles() -> bool:
+    """Whether there is a compiler: the environment may switch numba's off."""
+    return not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+
+
 @lru_cache
 def expands_in_hardware() -> bool:
     """Whether this processor spreads stored entries in one instruction (AVX-512)."""
-    return bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
+    return compiles() and bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
 
 
 @lru_cache

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from recbole_lightgnn.ops.pattern import SparsePattern
-from recbole_lightgnn.ops.row_kernel import Array, row_kernel
+from recbole_lightgnn.ops.row_kernel import Array, compiles, row_kernel
 
 _PARTS = 4  # of a product, for each thread: one that is held up leaves the others its parts
 
@@ -246,7 +246,8 @@ def _entries(rows: Rows) -> Tensor:
 
 
 def _runs_here(*parts: Tensor) -> bool:
-    return all(part.device.type == "cpu" and part.dtype == torch.float32 for part in parts)
+    here = (part.device.type == "cpu" and part.dtype == torch.float32 for part in parts)
+    return compiles() and all(here)
 
 
 def _dense(rows: Rows) -> Tensor:
