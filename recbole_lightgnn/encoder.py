@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from recbole_lightgnn.graph import InteractionGraph
-from recbole_lightgnn.ops import SparsePattern, power_sum, spmm
+from recbole_lightgnn.ops import (
+    PackedRows,
+    Rows,
+    SparsePattern,
+    expands_in_hardware,
+    polynomial,
+    power_sum,
+    spmm,
+)
 
 
 def lightgcn(
@@ -82,6 +90,39 @@ def weighted_lightgcn(
     return user_sum, item_sum
 
 
+def weighted_lightgcn_inference(
+    graph: InteractionGraph, edge_weight: Tensor | None, user: Rows, item: Rows, *, n_layers: int
+) -> tuple[Tensor, Tensor]:
+    r""":func:`weighted_lightgcn` where no gradient is wanted and all edges are interactions.
+
+    Each layer is :math:`(I + \hat A) E_{l-1}`, so that the sum of layers is a polynomial:
+
+    .. math:: \sum_{l=0}^{L}(I + \hat A)^l E = \sum_{k=0}^{L}\binom{L+1}{k+1}\hat A^k E
+
+    For two layers, :math:`3E + \hat A(3E + \hat A E)`: four products and no other pass.
+
+    Args:
+        graph: the graph.
+        edge_weight: W, numbered like the graph's edges; ``None`` for all ones. Shape: (edges,)
+        user: initial embeddings of the users, whole or packed. Shape: (users, width)
+        item: initial embeddings of the items, likewise. Shape: (items, width)
+        n_layers: L.
+
+    Returns:
+        Final embeddings of users, shape (users, width), and items, shape (items, width).
+
+    Raises:
+        ValueError: if the graph has edges within a side.
+    """
+    interactions, *others = graph.relations
+    if others:
+        raise ValueError("edges within a side: use weighted_lightgcn")
+    with torch.no_grad():
+        value = interactions.norm if edge_weight is None else interactions.norm * edge_weight
+    coefficients = [math.comb(n_layers + 1, k + 1) for k in range(n_layers + 1)]
+    return polynomial(interactions.pattern, value, user, item, coefficients)
+
+
 def _symmetric(pattern: SparsePattern, values: Tensor, dense: Tensor) -> Tensor:
     """Product with the symmetric matrix whose upper triangle is given."""
     return spmm(pattern, values, dense) + spmm(pattern, values, dense, transpose=True)
@@ -124,6 +165,7 @@ class PrunableEmbedding(nn.Module):
         nn.init.xavier_uniform_(self.values)
         self.register_buffer("bits", torch.empty(0, dtype=torch.uint8))
         self.register_buffer("place", torch.empty(0, dtype=torch.int64), persistent=False)
+        self._index: Tensor | None = None
 
     def forward(self) -> Tensor:
         """The table, zero where an entry was pruned. Shape: (n_nodes, width)"""
@@ -131,6 +173,16 @@ class PrunableEmbedding(nn.Module):
             return self.values
         flat = self.values.new_zeros(math.prod(self.shape))
         return flat.index_copy(0, self.place, self.values).view(self.shape)
+
+    def rows(self) -> Rows:
+        """The table without gradients, packed where products with it are then faster."""
+        packed = self.values.device.type == "cpu" and self.values.dtype == torch.float32
+        if not (self.pruned and packed and expands_in_hardware()):
+            table: Tensor = self()
+            return table.detach()
+        if self._index is None:
+            self._index = PackedRows.index_of(self.entry_mask)
+        return PackedRows(self.values.detach(), self._index, self.shape[1])
 
     @property
     def pruned(self) -> bool:
@@ -160,7 +212,7 @@ class PrunableEmbedding(nn.Module):
         self.values = nn.Parameter(table.flatten()[self.place])
 
     def _set_mask(self, entry_mask: Tensor) -> None:
-        self.bits = pack_mask(entry_mask)
+        self.bits, self._index = pack_mask(entry_mask), None
         self.place = entry_mask.flatten().nonzero().squeeze(1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:

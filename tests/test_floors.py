@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "recbole_lightgnn"
 
 # A room is a module or a folder right under the package.
 FLOORS = [
-    ["allocator", "errors", "files", "ops"],
+    ["allocator", "errors", "files", "compiled", "ops"],
     ["graph", "losses", "pruning"],
     ["encoder"],
     ["models", "baselines"],
@@ -35,6 +35,8 @@ SIDE_ROOMS = {
     "bench": {"cli"},
 }
 LIBRARIES = {floor: {"torch", "numpy", "scipy"} for floor in (0, 1, 2)}
+# Machine code is made in these files alone.
+COMPILERS = {"numba": {"compiled.py", "row_kernel.py"}, "llvmlite": {"row_kernel.py"}}
 SERVING_LIBRARIES = {"numpy", "scipy"}
 
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -89,7 +91,17 @@ def test_a_room_imports_only_from_below(room):
 
 @pytest.mark.parametrize("room", [room for room in ROOMS if FLOOR_OF.get(room, 9) in LIBRARIES])
 def test_the_lower_floors_know_no_recbole(room):
-    assert room_imports(room)[1] <= LIBRARIES[FLOOR_OF[room]]
+    assert room_imports(room)[1] - COMPILERS.keys() <= LIBRARIES[FLOOR_OF[room]]
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_machine_code_is_made_in_few_files(compiler):
+    files = {
+        file.name
+        for file in PACKAGE.rglob("*.py")
+        if any(name.split(".")[0] == compiler for name in imports_of(file.read_text("utf-8")))
+    }
+    assert files == COMPILERS[compiler]
 
 
 def test_serving_needs_numpy_and_scipy_alone():

@@ -366,7 +366,9 @@ def test_every_user_and_item_keeps_its_floor(build):
 
 
 def test_uniformity_sees_the_masks_and_no_padding(build, frozen):
-    model = build(uniformity_weight=0.5, uniformity_slack=0, prediction_kd_weight=0.0)
+    model = build(
+        uniformity_weight=0.5, uniformity_slack=0, prediction_kd_weight=0.0, contrast_nodes=999
+    )
     model.interaction_weight = 0.0
     model.prune()
     users, items = (model.batch[name].unique() for name in (model.USER_ID, model.ITEM_ID))

@@ -25,6 +25,11 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     )
     step = parts.add_parser("step", help="a training step, beside RecBole's")
     evaluate = parts.add_parser("evaluate", help="full ranking, beside RecBole's evaluator")
+    infer = parts.add_parser("infer", help="a pruned student, beside the unpruned and a teacher")
+    trained = infer.add_mutually_exclusive_group()
+    trained.add_argument(
+        "--run", type=Path, metavar="FOLDER", help="a run whose students are taken"
+    )
     imports = parts.add_parser("import", help="a table's import, beside pandas.read_csv")
     imports.add_argument(
         "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
@@ -36,7 +41,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         metavar="N",
         help="interactions of the largest graph, such as 1e9 (default: 1e8)",
     )
-    for part, what in ((step, "learnt"), (evaluate, "ranked")):
+    for part, what in ((step, "learnt"), (evaluate, "ranked"), (trained, "pruned")):
         part.add_argument(
             "--dataset",
             metavar="NAME",
@@ -94,6 +99,10 @@ def run(
         from recbole_lightgnn.bench import scale
 
         result, shown = scale.run(options.largest), scale.text
+    elif options.part == "infer":
+        from recbole_lightgnn.bench import infer
+
+        result, shown = infer.run(options.dataset, options.run), infer.text
     else:
         from recbole_lightgnn.bench import imports
 
@@ -122,13 +131,11 @@ def rows_text(result: Mapping[str, Any]) -> str:
         for name in names:
             taken = row["seconds"].get(name)
             times = row["times_ours"].get(name)
-            cells += [_milliseconds(taken), "" if times is None else f"x {short(times)}"]
+            cells += [milliseconds(taken), "" if times is None else f"x {short(times)}"]
         lines.append(cells)
     return "\n".join(
         [
-            f"{result['graph']}: {result['users']} users, {result['items']} items, "
-            f"{result['interactions']} interactions; width {result['width']}",
-            f"all results are right, to {result['deviation']:.1g} of their largest entry",
+            *head_text(result),
             "",
             tabulate(lines, tablefmt="plain", disable_numparse=True),
             "",
@@ -137,6 +144,15 @@ def rows_text(result: Mapping[str, Any]) -> str:
             conditions_text(result),
         ]
     )
+
+
+def head_text(result: Mapping[str, Any]) -> list[str]:
+    """What was measured, and that it is right."""
+    return [
+        f"{result['graph']}: {result['users']} users, {result['items']} items, "
+        f"{result['interactions']} interactions; width {result['width']}",
+        f"all results are right, to {result['deviation']:.1g} of their largest entry",
+    ]
 
 
 def conditions_text(result: Mapping[str, Any]) -> str:
@@ -161,7 +177,8 @@ def count(text: str) -> int:
     return int(number)
 
 
-def _milliseconds(taken: Mapping[str, float] | None) -> str:
+def milliseconds(taken: Mapping[str, float] | None) -> str:
+    """Median and quartiles of what `measure` found."""
     if taken is None:
         return "-"
     median, lower, upper = (short(1e3 * taken[k]) for k in ("median", "lower", "upper"))

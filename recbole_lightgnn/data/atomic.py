@@ -27,7 +27,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from recbole_lightgnn.data.compute import ahead, compiled
+from recbole_lightgnn.compiled import compiled
+from recbole_lightgnn.data.compute import ahead
 from recbole_lightgnn.data.split import inverse
 from recbole_lightgnn.errors import InputError
 

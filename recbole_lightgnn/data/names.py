@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recbole_lightgnn.data.compute import compiled
+from recbole_lightgnn.compiled import compiled
 from recbole_lightgnn.data.text import decimals, integer
 
 MAX_BYTES = 255  # of a name; more is a sign of a wrong delimiter

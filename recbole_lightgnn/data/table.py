@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_lightgnn.data.compute import ahead, compiled
+from recbole_lightgnn.compiled import compiled
+from recbole_lightgnn.data.compute import ahead
 from recbole_lightgnn.data.names import BadName, Names
 from recbole_lightgnn.data.text import MAX_DIGITS, Block, blocks, floats, shown
 from recbole_lightgnn.errors import InputError

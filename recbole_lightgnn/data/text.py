@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_lightgnn.compiled import compiled
 from recbole_lightgnn.data.atomic import progress
-from recbole_lightgnn.data.compute import compiled
 from recbole_lightgnn.errors import InputError
 
 BLOCK = 2**20  # bytes; what is computed from a block fits the processor's cache

@@ -12,6 +12,7 @@ from recbole_lightgnn.encoder import (
     pack_mask,
     unpack_mask,
     weighted_lightgcn,
+    weighted_lightgcn_inference,
 )
 from recbole_lightgnn.graph import InteractionGraph
 from recbole_lightgnn.losses import uniformity
@@ -67,6 +68,17 @@ class LightGNN(LightGNNIntermediate):
             # Ones forward, the weights' gradients backward: they still learn what to prune.
             weight = 1.0 + weight - weight.detach()
         return weighted_lightgcn(self.graph, weight, user, item, n_layers=self.n_layers)
+
+    @torch.no_grad()
+    def infer(self) -> tuple[Tensor, Tensor]:
+        """As :meth:`encode`, without gradients, of the entries left instead of a whole table."""
+        return weighted_lightgcn_inference(
+            self.graph,
+            None if self.binary_edges else self.edge_weight,
+            self.user_embedding.rows(),
+            self.item_embedding.rows(),
+            n_layers=self.n_layers,
+        )
 
     def _terms(self, tables: tuple[Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
         terms = super()._terms(tables, batch)

@@ -2,5 +2,25 @@
 
 from recbole_lightgnn.ops.pattern import SparsePattern
 from recbole_lightgnn.ops.products import power_sum, product, sddmm, spmm
+from recbole_lightgnn.ops.row_kernel import expands_in_hardware
+from recbole_lightgnn.ops.rows import (
+    PackedRows,
+    Rows,
+    multiply_adds,
+    polynomial,
+    resident_bytes,
+)
 
-__all__ = ["SparsePattern", "power_sum", "product", "sddmm", "spmm"]
+__all__ = [
+    "PackedRows",
+    "Rows",
+    "SparsePattern",
+    "expands_in_hardware",
+    "multiply_adds",
+    "polynomial",
+    "power_sum",
+    "product",
+    "resident_bytes",
+    "sddmm",
+    "spmm",
+]

@@ -105,7 +105,7 @@ class SparsePattern:
             )
         compressed, index = self._by_col if transpose else self._by_row
         size = self.shape[::-1] if transpose else self.shape
-        ordered = values[self._column_order] if transpose else values
+        ordered = values.index_select(0, self._column_order) if transpose else values
         return torch.sparse_csr_tensor(
             compressed, index, ordered, size=size, check_invariants=False
         )
