@@ -14,7 +14,7 @@ from recbole_lightgnn.ops import SparsePattern, power_sum
 def on_our_products(model: Any) -> bool:
     """Let a model of RecBole's propagate by our sparse products, if we know how; whether we do.
 
-    LightGCN: the mean of its layers is a :func:`power_sum`. Its matrix is
+    LightGCN: the mean of its layers is our :func:`power_sum` over their number. Its matrix is
     taken as it stands, so that its normalization stays RecBole's.
     """
     if type(model) is not LightGCN:
@@ -30,6 +30,7 @@ def on_our_products(model: Any) -> bool:
 
 
 def _mean_of_layers(model: Any, pattern: SparsePattern, values: Tensor) -> tuple[Tensor, Tensor]:
-    mean = [1 / (model.n_layers + 1)] * (model.n_layers + 1)
+    ones = [1.0] * (model.n_layers + 1)
     tables = model.user_embedding.weight, model.item_embedding.weight
-    return power_sum(pattern, values, *tables, coefficients=mean)
+    user, item = power_sum(pattern, values, *tables, coefficients=ones)
+    return user / len(ones), item / len(ones)

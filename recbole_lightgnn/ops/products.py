@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_lightgnn.ops.pattern import SparsePattern
+from recbole_lightgnn.ops.rows import Layer, layers
 
 
 def spmm(
@@ -65,9 +66,9 @@ def power_sum(
     r"""A polynomial of a bipartite matrix, applied.
 
     .. math:: \sum_{l=0}^{L} c_l\hat A^l X,\qquad
-              \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix}
+              \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix},\qquad c_L = 1
 
-    By Horner's rule, :math:`H_l = c_l X + \hat A H_{l+1}` from :math:`H_L = c_L X`, so that a
+    By Horner's rule, :math:`H_l = c_l X + \hat A H_{l+1}` from :math:`H_L = X`, so that a
     power costs a product and nothing else. With :math:`G_l = \hat A^l G` of the gradient G that
     arrives, :math:`\hat A` being symmetric, the gradients are
     :math:`\partial_X = \sum_l c_l G_l` and, at the pattern's places only,
@@ -78,21 +79,21 @@ def power_sum(
         values: S at these places. Shape: (nnz,)
         rows: the part of X that S takes to. Shape: (rows, width)
         cols: the part of X that S takes from. Shape: (cols, width)
-        coefficients: c, one a power from the zeroth on. Shape: (L + 1,)
+        coefficients: c, one a power from the zeroth on, the last of them 1. Shape: (L + 1,)
 
     Returns:
         Shapes: (rows, width) and (cols, width)
 
     Raises:
-        ValueError: if a shape does not fit the pattern, or there is no coefficient.
+        ValueError: if a shape does not fit the pattern, or the last coefficient is not 1.
     """
     for name, part, size in (("rows", rows, pattern.shape[0]), ("cols", cols, pattern.shape[1])):
         if part.ndim != 2 or part.shape[0] != size:
             raise ValueError(f"{name} must have shape ({size}, width) (got {tuple(part.shape)})")
-    if not coefficients:
-        raise ValueError("coefficients must be at least one, that of the zeroth power (got none)")
+    if not coefficients or coefficients[-1] != 1:
+        raise ValueError(f"the last coefficient must be 1 (got {list(coefficients)})")
     if len(coefficients) == 1:
-        return coefficients[0] * rows, coefficients[0] * cols
+        return rows, cols
     result: tuple[Tensor, Tensor] = _PowerSum.apply(  # type: ignore[no-untyped-call]
         values, rows, cols, pattern, tuple(coefficients)
     )
@@ -113,13 +114,11 @@ def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
         Shape: (nnz,)
     """
     with torch.no_grad():
-        return _sampled(pattern, left, right, None, 1.0)
+        return _sampled(pattern, left, right, None)
 
 
-def product(
-    matrix: Tensor, dense: Tensor, add: Tensor | None = None, *, alpha: float = 1, beta: float = 1
-) -> Tensor:
-    r"""A sparse matrix that is there already, times dense, plus dense: :math:`\alpha S X+\beta Y`.
+def product(matrix: Tensor, dense: Tensor, add: Tensor | None = None) -> Tensor:
+    r"""A sparse matrix that is there already, times dense, plus dense: :math:`S X + Y`.
 
     Not differentiable: what the others are made of. torch's own ``@`` fills and copies the result
     before it begins.
@@ -128,16 +127,14 @@ def product(
         matrix: S, of :meth:`SparsePattern.matrix`. Shape: (rows, cols)
         dense: X. Shape: (cols, width)
         add: Y, or ``None``. Shape: (rows, width)
-        alpha: factor of the product.
-        beta: factor of what is added.
 
     Returns:
         Shape: (rows, width)
     """
     if add is not None:
-        return torch.addmm(add, matrix, dense, alpha=alpha, beta=beta)
+        return torch.addmm(add, matrix, dense)
     empty = dense.new_empty(matrix.shape[0], dense.shape[1])
-    return empty.addmm_(matrix, dense, alpha=alpha, beta=0)
+    return empty.addmm_(matrix, dense, beta=0)
 
 
 class _SparseDense(torch.autograd.Function):
@@ -179,33 +176,32 @@ class _PowerSum(torch.autograd.Function):
         pattern: SparsePattern,
         coefficients: tuple[float, ...],
     ) -> tuple[Tensor, Tensor]:
-        ctx.pattern, ctx.coefficients = pattern, coefficients
+        ctx.pattern, ctx.lower = pattern, coefficients[:-1]
         ctx.matrices = pattern.matrix(values), pattern.matrix(values, transpose=True)
         inner: list[Tensor] = []
-        result = _horner(ctx.matrices, (rows, cols), coefficients, inner)
+        result = _horner(ctx.matrices, (rows, cols), ctx.lower, inner)
         ctx.save_for_backward(*(inner if ctx.needs_input_grad[0] else []))
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_rows: Tensor, grad_cols: Tensor) -> tuple[Tensor | None, ...]:
-        pattern, matrices, coefficients = ctx.pattern, ctx.matrices, ctx.coefficients
+        pattern, matrices, lower = ctx.pattern, ctx.matrices, ctx.lower
         pair, inner = (grad_rows.contiguous(), grad_cols.contiguous()), list(ctx.saved_tensors)
         if not inner:
-            return None, *_horner(matrices, pair, coefficients, []), None, None
-        *lower, last = coefficients
+            return None, *_horner(matrices, pair, lower, []), None, None
         total = lower[0] * pair[0], lower[0] * pair[1]
         grad_values: Tensor | None = None
-        for power in range(1, len(coefficients)):
-            # G_{l-1} H_l^T, a half for each direction; at first H_L is kept without its factor
-            of_cols, of_rows = inner.pop(), inner.pop()
-            scale = last if power == len(lower) else 1.0
-            grad_values = _sampled(pattern, pair[0], of_cols, grad_values, scale)
-            grad_values = _sampled(pattern, of_rows, pair[1], grad_values, scale)
-            if power == len(lower):  # the last product adds what came before it
-                total = _across(matrices, pair, total, alpha=last)
-            else:
-                pair = _across(matrices, pair)
+        with layers(matrices[0].values(), *pair) as layer:
+            for power in range(1, len(lower) + 1):
+                of_cols, of_rows = inner.pop(), inner.pop()
+                # G_{l-1} H_l^T, a half for each direction
+                grad_values = _sampled(pattern, pair[0], of_cols, grad_values)
+                grad_values = _sampled(pattern, of_rows, pair[1], grad_values)
+                if power == len(lower):  # the last product adds what came before it
+                    total = _across(layer, matrices, pair, total, 1.0)
+                    break
+                pair = _across(layer, matrices, pair, pair, 0.0)
                 for part, more in zip(total, pair, strict=True):
                     part.add_(more, alpha=lower[power])
         return grad_values, *total, None, None
@@ -214,41 +210,37 @@ class _PowerSum(torch.autograd.Function):
 def _horner(
     matrices: tuple[Tensor, Tensor],
     pair: tuple[Tensor, Tensor],
-    coefficients: tuple[float, ...],
+    lower: tuple[float, ...],
     inner: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """The polynomial; ``inner`` gets what each product was of: H_L / c_L, H_{L-1}, ..., H_1."""
-    *lower, alpha = coefficients
+    """The polynomial; ``inner`` gets what each product was of: H_L, H_{L-1}, ..., H_1."""
     result = pair
-    for coefficient in reversed(lower):
-        inner += result
-        result = _across(matrices, result, pair, alpha=alpha, beta=coefficient)
-        alpha = 1.0
+    with layers(matrices[0].values(), *pair) as layer:
+        for coefficient in reversed(lower):
+            inner += result
+            result = _across(layer, matrices, result, pair, coefficient)
     return result
 
 
 def _across(
+    layer: Layer,
     matrices: tuple[Tensor, Tensor],
     pair: tuple[Tensor, Tensor],
-    add: tuple[Tensor, Tensor] | None = None,
-    **factors: float,
+    add: tuple[Tensor, Tensor],
+    factor: float,
 ) -> tuple[Tensor, Tensor]:
-    """One product with the bipartite matrix, S and its transpose: rows from columns and back."""
-    rows, cols = pair
-    to_rows, to_cols = add if add is not None else (None, None)
-    return (
-        product(matrices[0], cols, to_rows, **factors),
-        product(matrices[1], rows, to_cols, **factors),
+    """One product with the bipartite matrix, S and its transpose, and ``factor * add``."""
+    rows, cols = layer(
+        (matrices[0], pair[1], add[0], factor), (matrices[1], pair[0], add[1], factor)
     )
+    return rows, cols
 
 
-def _sampled(
-    pattern: SparsePattern, left: Tensor, right: Tensor, add: Tensor | None, alpha: float
-) -> Tensor:
-    """``alpha`` times the products of rows at the pattern's places, and ``add``. Shape: (nnz,)"""
+def _sampled(pattern: SparsePattern, left: Tensor, right: Tensor, add: Tensor | None) -> Tensor:
+    """Products of rows at the pattern's places, and ``add``. Shape: (nnz,)"""
     if pattern.nnz == 0:
         return left.new_zeros(0)
     matrix = pattern.matrix(left.new_zeros(pattern.nnz) if add is None else add)
     beta = 0.0 if add is None else 1.0
-    found: Tensor = torch.sparse.sampled_addmm(matrix, left, right.t(), alpha=alpha, beta=beta)
+    found: Tensor = torch.sparse.sampled_addmm(matrix, left, right.t(), beta=beta)
     return found.values()

@@ -117,7 +117,7 @@ def polynomial(
             return _dense(rows).detach(), _dense(cols).detach()
         values = values.detach()
         matrix, turned = pattern.matrix(values), pattern.matrix(values, transpose=True)
-        with _layers(here=_runs_here(values, _entries(rows), _entries(cols))) as layer:
+        with layers(values, _entries(rows), _entries(cols)) as layer:
             factor = inner.pop()
             row_sum, col_sum = layer((matrix, cols, rows, factor), (turned, rows, cols, factor))
             while inner:
@@ -166,15 +166,18 @@ Part = Callable[[], None]
 Product = tuple[Tensor, Rows, Rows, float]  # CSR matrix M, Z, X, beta: M Z + beta X
 
 
+Layer = Callable[[Product, Product], list[Tensor]]
+
+
 @contextmanager
-def _layers(*, here: bool) -> Iterator[Callable[[Product, Product], list[Tensor]]]:
-    """Who computes the two products of a layer: the kernel, where tables are ``here``, or torch.
+def layers(*parts: Tensor) -> Iterator[Layer]:
+    """Who computes the two products of a layer: the kernel, of float32 on a CPU, or torch.
 
     The kernel is called by as many threads as torch may use. They are Python's, which end with the
     call: numba's own would stay, and meet torch's on the same cores.
     """
     n_threads = torch.get_num_threads()
-    if not here:
+    if not _runs_here(*parts):
         yield _by_torch
     elif n_threads == 1:
         yield partial(_by_kernel, None, 1)
