@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_lightgnn.allocator import keep_freed_memory
 from recbole_lightgnn.bench.command import conditions_text, short
 from recbole_lightgnn.bench.graphs import GOWALLA, nodes_of, power_law_graph
 from recbole_lightgnn.bench.lightgcn import BATCH, DECAY, N_LAYERS, WIDTH, LightGCN, step_of
@@ -120,6 +121,7 @@ def _fits(sizes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
 
 def measured(interactions: int, width: int = WIDTH) -> dict[str, Any]:
     """Seconds of a step, and the peak memory of this process."""
+    keep_freed_memory()  # as a run does
     graph = power_law_graph(interactions, like=GOWALLA)
     batches = cycle(_batches(graph))
     step = step_of(_model(graph, width), fused=True)
