@@ -99,6 +99,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("uniformity_temperature", "float", _POSITIVE, "of Eq. 9", S),
     ("uniformity_slack", "int", _FROM_0, "delta of Eq. 10", S),
     ("contrast_nodes", "int", _FROM_1, "nodes a side in Eq. 6 and 9, drawn from the batch", M + S),
+    ("contrast_candidates", "int", _FROM_1, "nodes a side they are compared with, drawn", M + S),
     ("reg_weight", "float", _FROM_0, "lambda_4: weight decay on the batch's embeddings", T + M + S),
 
     ("n_pruning_runs", "int", _FROM_0, "how often to train and prune", S),

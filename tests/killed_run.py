@@ -21,7 +21,7 @@ from recbole_lightgnn.trainer.training import Training
 
 # Sampled items, drawn pairs, drawn nodes, and masks drawn at random.
 DRAWN = {"interaction_loss": "bpr", "interaction_weight": 1.0, "prediction_kd": "pairwise"}
-DRAWN |= {"embedding_kd_weight": 0.1, "contrast_nodes": 20}
+DRAWN |= {"embedding_kd_weight": 0.1, "contrast_nodes": 20, "contrast_candidates": 30}
 TEACHER = QUICK["teacher_settings"] | {"interaction_loss": "bpr"}
 INTERMEDIATE = QUICK["intermediate_settings"] | DRAWN
 SHARED = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric", "train_batch_size")}

@@ -143,6 +143,7 @@ def alignment(**changes):
         "embedding_kd_weight": 0.0,
         "embedding_kd_temperature": 0.3,
         "contrast_nodes": 1000,
+        "contrast_candidates": 1000,
     }
     return AlignmentObjective({**settings, **changes})
 
@@ -236,6 +237,25 @@ def test_embedding_alignment_sets_nodes_of_the_batch_against_their_side(build, f
             expected += (cosines.logsumexp(0) - cosines[node - 1]).item() / len(nodes)
     terms = alignment(embedding_kd_weight=0.1)(frozen, both, Batch(user, item, negative))
     assert terms["embedding_kd"].item() == pytest.approx(0.1 * expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("candidates", "most"), [(6, 9), (8, 11), (9, 9), (50, 9)])
+def test_who_is_contrasted_with_whom(candidates, most):
+    """Of a table of 10 rows, the first of them padding; node 0 is in no batch."""
+    compare = alignment(contrast_nodes=3, contrast_candidates=candidates).contrasted
+    seen = set()
+    for seed in range(200):
+        torch.manual_seed(seed)
+        anchors, others, place = compare(torch.tensor([9, 2, 2, 5, 7]), 10)
+        assert len(anchors) == 3
+        assert set(anchors.tolist()) <= {2, 5, 7, 9}
+        assert torch.equal(others[place], anchors)
+        assert others.tolist() == sorted(set(others.tolist()))
+        assert len(others) <= most
+        if candidates >= 9:
+            assert others.tolist() == list(range(1, 10))
+        seen |= set(others.tolist())
+    assert seen == set(range(1, 10)), "every node may be drawn, the padding may not"
 
 
 @pytest.mark.parametrize("name", ["LightGNNTeacher", "LightGNNIntermediate", "LightGNN"])

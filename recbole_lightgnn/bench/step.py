@@ -91,7 +91,7 @@ def run(dataset: str) -> dict[str, Any]:
         "conditions": before,
         "notes": [
             f"the student compares {student.alignment.contrast_nodes} users and as many items with "
-            "all others (Eq. 6 and 9)"
+            f"{student.alignment.contrast_candidates} others (Eq. 6 and 9)"
         ],
         "rows": [
             {

@@ -112,7 +112,7 @@ class AlignmentObjective:
     """Bilevel alignment (Eq. 5, 6) of a student to a frozen model.
 
     Args:
-        config: the settings ``prediction_kd*``, ``embedding_kd*`` and ``contrast_nodes``.
+        config: the settings ``prediction_kd*``, ``embedding_kd*`` and ``contrast_*``.
     """
 
     def __init__(self, config: Any) -> None:
@@ -122,6 +122,7 @@ class AlignmentObjective:
         self.embedding_weight = config["embedding_kd_weight"]
         self.embedding_temperature = config["embedding_kd_temperature"]
         self.contrast_nodes = config["contrast_nodes"]
+        self.contrast_candidates = config["contrast_candidates"]
 
     def __call__(
         self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch
@@ -160,11 +161,35 @@ class AlignmentObjective:
         return pairwise_alignment(student, target, temperature=self.prediction_temperature)
 
     def _side(self, student: Tensor, teacher: Tensor, nodes: Tensor) -> Tensor:
-        """Eq. 6 of one side, over nodes of the batch; RecBole's padding row is no candidate."""
-        anchors = draw_nodes(nodes, self.contrast_nodes)
+        """Eq. 6 of one side, over nodes of the batch."""
+        anchors, candidates, place = self.contrasted(nodes, len(student))
         return embedding_alignment(
-            student[1:], teacher[anchors], anchors - 1, temperature=self.embedding_temperature
+            student.index_select(0, candidates),
+            teacher[anchors],
+            place,
+            temperature=self.embedding_temperature,
         )
+
+    def contrasted(self, nodes: Tensor, n_nodes: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Who is compared with whom in Eq. 6 and 9: some nodes of the batch with some of all.
+
+        RecBole's padding row is no candidate.
+
+        Args:
+            nodes: those of the batch. Shape: (batch,)
+            n_nodes: rows of the side's table.
+
+        Returns:
+            Anchors, candidates (ascending, the anchors among them), and which candidate each
+            anchor is. Shapes: (anchors,), (candidates,), (anchors,)
+        """
+        anchors = draw_nodes(nodes, self.contrast_nodes)
+        if n_nodes - 1 > self.contrast_candidates:
+            drawn = torch.randint(1, n_nodes, (self.contrast_candidates,), device=nodes.device)
+            candidates = torch.cat([anchors, drawn]).unique()
+        else:
+            candidates = torch.arange(1, n_nodes, device=nodes.device)
+        return anchors, candidates, torch.searchsorted(candidates, anchors)
 
 
 def batch_items(item: Tensor) -> tuple[Tensor, Tensor]:

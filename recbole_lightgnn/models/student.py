@@ -18,7 +18,6 @@ from recbole_lightgnn.graph import InteractionGraph
 from recbole_lightgnn.losses import uniformity
 from recbole_lightgnn.models.base import Batch
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
-from recbole_lightgnn.models.objective import draw_nodes
 from recbole_lightgnn.pruning import edge_importance, keep_largest, principal_axes, varimax_axes
 
 
@@ -92,11 +91,12 @@ class LightGNN(LightGNNIntermediate):
         return terms
 
     def _uniformity(self, table: Tensor, embedding: PrunableEmbedding, nodes: Tensor) -> Tensor:
-        """Eq. 9 of one side, over nodes of the batch; RecBole's padding row is no candidate."""
+        """Eq. 9 of one side, over nodes of the batch."""
+        _, candidates, place = self.alignment.contrasted(nodes, len(table))
         return uniformity(
-            table[1:],
-            draw_nodes(nodes, self.alignment.contrast_nodes) - 1,
-            embedding.entry_mask[1:],
+            table.index_select(0, candidates),
+            place,
+            embedding.entry_mask[candidates],
             slack=self.uniformity_slack,
             temperature=self.uniformity_temperature,
         )
