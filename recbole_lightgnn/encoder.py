@@ -73,9 +73,7 @@ def weighted_lightgcn(
     value = norm if edge_weight is None else norm * edge_weight
     pattern = graph.interactions.pattern
     if len(graph.relations) == 1:
-        # A layer multiplies by I + A: the sum of its powers up to L, in powers of A.
-        binomials = [float(math.comb(n_layers + 1, power + 1)) for power in range(n_layers + 1)]
-        return power_sum(pattern, value, user, item, coefficients=binomials)
+        return power_sum(pattern, value, user, item, coefficients=_binomials(n_layers))
     values = torch.split(value, [relation.n_edges for relation in graph.relations])
     user_sum, item_sum = user, item
     for _ in range(n_layers):
@@ -94,10 +92,6 @@ def weighted_lightgcn_inference(
     graph: InteractionGraph, edge_weight: Tensor | None, user: Rows, item: Rows, *, n_layers: int
 ) -> tuple[Tensor, Tensor]:
     r""":func:`weighted_lightgcn` where no gradient is wanted and all edges are interactions.
-
-    Each layer is :math:`(I + \hat A) E_{l-1}`, so that the sum of layers is a polynomial:
-
-    .. math:: \sum_{l=0}^{L}(I + \hat A)^l E = \sum_{k=0}^{L}\binom{L+1}{k+1}\hat A^k E
 
     For two layers, :math:`3E + \hat A(3E + \hat A E)`: four products and no other pass.
 
@@ -119,8 +113,15 @@ def weighted_lightgcn_inference(
         raise ValueError("edges within a side: use weighted_lightgcn")
     with torch.no_grad():
         value = interactions.norm if edge_weight is None else interactions.norm * edge_weight
-    coefficients = [math.comb(n_layers + 1, k + 1) for k in range(n_layers + 1)]
-    return polynomial(interactions.pattern, value, user, item, coefficients)
+    return polynomial(interactions.pattern, value, user, item, _binomials(n_layers))
+
+
+def _binomials(n_layers: int) -> list[float]:
+    r"""Eq. 4 and 2 as a polynomial: each layer is :math:`(I + \hat A) E_{l-1}`, and their sum
+
+    .. math:: \sum_{l=0}^{L}(I + \hat A)^l E = \sum_{k=0}^{L}\binom{L+1}{k+1}\hat A^k E
+    """
+    return [float(math.comb(n_layers + 1, k + 1)) for k in range(n_layers + 1)]
 
 
 def _symmetric(pattern: SparsePattern, values: Tensor, dense: Tensor) -> Tensor:
