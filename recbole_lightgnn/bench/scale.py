@@ -118,8 +118,9 @@ def _fits(sizes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     fits = {}
     for name, key in EACH.items():
         whole = n * [size[key] for size in fitted]
-        exponent, factor = np.polyfit(np.log(n), np.log(whole), 1)
-        fits[name] = {"exponent": float(exponent), "factor": float(np.exp(factor))}
+        if whole.min() > 0:  # a tiny graph may take no memory that shows beside the libraries'
+            exponent, factor = np.polyfit(np.log(n), np.log(whole), 1)
+            fits[name] = {"exponent": float(exponent), "factor": float(np.exp(factor))}
     return fits
 
 
