@@ -32,7 +32,7 @@ def result_of(sizes, seconds, each=150.0):
         {
             **{"interactions": n, "users": n // 34, "items": n // 25},
             "seconds": {"median": s, "lower": s / 2, "upper": 2 * s, "rounds": 3},
-            "seconds_per_interaction": s / n,
+            **{"seconds_per_interaction": s / n, "seconds_per_row": s / n / 20},
             **{"peak_mb": 400 + each * n / 1e6, "bytes_per_interaction": each, "estimate_mb": 1.0},
         }
         for n, s in zip(sizes, seconds, strict=True)
@@ -159,7 +159,8 @@ def test_bench_scale_measures_every_size_in_its_own_process(small, capsys):
         step = 7 * 4 * 64 * (size["users"] + size["items"]) + 20 * size["interactions"]
         assert size["estimate_mb"] == pytest.approx(result["libraries_mb"] + step / 1e6)
         assert size["seconds"]["rounds"] >= 3
-    assert list(result["fits"]) == ["seconds", "memory"]
+        assert size["seconds_per_interaction"] > size["seconds_per_row"] > 0
+    assert {"seconds", "a row fetched for each"} <= set(result["fits"]) <= set(scale.EACH)
     assert result["left_out"] == []
     printed = capsys.readouterr().out
     assert "exponents of growth from 3000 interactions on: seconds: " in printed
@@ -173,7 +174,9 @@ def test_what_does_not_fit_is_left_out_with_what_it_would_need(small, monkeypatc
         scale,
         "in_a_process",
         lambda action, *_: (
-            1e-7 if action is scale.check else {"peak_mb": 100.0, "seconds": {"median": 1.0}}
+            1e-7
+            if action is scale.check
+            else {"peak_mb": 100.0, "seconds": {"median": 1.0}, "seconds_per_row": 1e-8}
         ),
     )
     result = scale.run(10_000)
@@ -237,7 +240,10 @@ def test_growth_by_hand():
     fits = result_of(sizes, [9.0, *(2e-7 * n**1.1 for n in sizes[1:])])["fits"]
     assert fits["seconds"] == pytest.approx({"exponent": 1.1, "factor": 2e-7}, rel=1e-9)
     assert fits["memory"] == pytest.approx({"exponent": 1.0, "factor": 150.0}, rel=1e-9)
+    fetched = fits["a row fetched for each"]
+    assert fetched == pytest.approx({"exponent": 1.1, "factor": 1e-8}, rel=1e-9)
     assert result_of(sizes[:2], [1.0, 2.0])["fits"] == {}
+    assert "memory" not in result_of(sizes, [1.0] * 4, each=-1.0)["fits"]
 
 
 def test_the_picture_shows_the_growth_of_both():

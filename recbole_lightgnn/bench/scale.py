@@ -1,7 +1,8 @@
 """How the time and the memory of a training step grow with the interactions.
 
 LightGCN with BPR, forward, backward and Adam, on generated graphs; every size in a process of its
-own, whose peak memory is that size's.
+own, whose peak memory is that size's. Beside it, what fetching rows alone costs: a larger graph has
+less of its tables in the processor's cache.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,10 +27,15 @@ SMALLEST, LARGEST = 10**5, 10**8
 FITTED_FROM = 10**6  # smaller graphs lie in the processor's cache
 SECONDS = 10.0  # about how long a size is measured
 BATCHES = 8  # drawn beforehand, then repeated
+FETCHED, BAG = 1 << 20, 32  # rows fetched at most, and how many are added up
 
 Batch = dict[str, Tensor]
 # What grows, and its share of an interaction; memory is that beyond the libraries'.
-EACH = {"seconds": "seconds_per_interaction", "memory": "bytes_per_interaction"}
+EACH = {
+    "seconds": "seconds_per_interaction",
+    "memory": "bytes_per_interaction",
+    "a row fetched for each": "seconds_per_row",
+}
 
 
 def run(largest: int | None = None) -> dict[str, Any]:
@@ -42,9 +48,10 @@ def run(largest: int | None = None) -> dict[str, Any]:
     Returns:
         The result, of plain values: ``deviation`` of loss and gradients; ``libraries_mb``, the
         peak of a process whose graph is tiny; ``sizes``, each with the ``seconds`` of a step, the
-        ``peak_mb`` of its process and its ``estimate_mb`` beforehand, and time and memory (beyond
-        the libraries') an interaction; ``fits``, how these two grow from `FITTED_FROM` on, empty
-        where that is one size or none; and ``left_out``, what did not fit.
+        ``peak_mb`` of its process and its ``estimate_mb`` beforehand, time and memory (beyond the
+        libraries') an interaction, and the time of fetching a row; ``fits``, how these three grow
+        from `FITTED_FROM` on, empty where that is one size or none; and ``left_out``, what did not
+        fit.
 
     Raises:
         InputError: if ``largest`` is too small, or no size fits.
@@ -111,8 +118,9 @@ def _fits(sizes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     fits = {}
     for name, key in EACH.items():
         whole = n * [size[key] for size in fitted]
-        exponent, factor = np.polyfit(np.log(n), np.log(whole), 1)
-        fits[name] = {"exponent": float(exponent), "factor": float(np.exp(factor))}
+        if whole.min() > 0:  # a tiny graph may take no memory that shows beside the libraries'
+            exponent, factor = np.polyfit(np.log(n), np.log(whole), 1)
+            fits[name] = {"exponent": float(exponent), "factor": float(np.exp(factor))}
     return fits
 
 
@@ -120,13 +128,26 @@ def _fits(sizes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def measured(interactions: int, width: int = WIDTH) -> dict[str, Any]:
-    """Seconds of a step, and the peak memory of this process."""
+    """Seconds of a step, the peak memory of this process, and seconds in which a row is fetched."""
     keep_freed_memory()  # as a run does
     graph = power_law_graph(interactions, like=GOWALLA)
     batches = cycle(_batches(graph))
-    step = step_of(_model(graph, width), fused=True)
+    model = _model(graph, width)
+    step = step_of(model, fused=True)
     seconds = measure({"step": lambda: step(next(batches))}, seconds=SECONDS)["step"]
-    return {"seconds": seconds, "peak_mb": peak_mb()}
+    return {"seconds": seconds, "peak_mb": peak_mb(), "seconds_per_row": _fetching(model)}
+
+
+@torch.no_grad()
+def _fetching(model: LightGCN) -> float:
+    """Seconds a row in which torch fetches items as a product does, and adds them up in bags."""
+    items = model.graph.interactions.pattern.col[:FETCHED]
+    bags = torch.arange(0, len(items), BAG)
+    taken = measure(
+        {"fetch": lambda: F.embedding_bag(items, model.item, bags, mode="sum")},
+        seconds=SECONDS / 10,
+    )
+    return taken["fetch"]["median"] / len(items)
 
 
 def _model(graph: InteractionGraph, width: int = WIDTH) -> LightGCN:
@@ -196,7 +217,7 @@ def text(result: Mapping[str, Any]) -> str:
     """The result, for reading."""
     from tabulate import tabulate
 
-    head = ["interactions", "users", "items", "seconds a step", "ns each"]
+    head = ["interactions", "users", "items", "seconds a step", "ns each", "ns a row"]
     lines = [[*head, "peak MB", "estimated", "bytes each"]]
     for size in result["sizes"]:
         median, lower, upper = (short(size["seconds"][k]) for k in ("median", "lower", "upper"))
@@ -204,7 +225,7 @@ def text(result: Mapping[str, Any]) -> str:
             [
                 *(str(size[key]) for key in ("interactions", "users", "items")),
                 f"{median} ({lower}-{upper})",
-                short(1e9 * size["seconds_per_interaction"]),
+                *(short(1e9 * size[key]) for key in ("seconds_per_interaction", "seconds_per_row")),
                 *(f"{size[key]:.0f}" for key in ("peak_mb", "estimate_mb")),
                 short(size["bytes_per_interaction"]),
             ]
@@ -222,6 +243,7 @@ def text(result: Mapping[str, Any]) -> str:
             *([fitted] if grown else []),
             "median (quartiles); each: of an interaction, without the "
             f"{result['libraries_mb']:.0f} MB that a process with a tiny graph takes",
+            f"a row: fetched as a product does; a step fetches {4 * result['n_layers']} for each",
             *(f"left out: {line}" for line in result["left_out"]),
             conditions_text(result),
         ]
