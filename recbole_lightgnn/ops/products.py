@@ -178,9 +178,9 @@ class _PowerSum(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.pattern, ctx.lower = pattern, coefficients[:-1]
         ctx.matrices = pattern.matrix(values), pattern.matrix(values, transpose=True)
-        inner: list[Tensor] = []
+        inner: list[Tensor] | None = [] if ctx.needs_input_grad[0] else None
         result = _horner(ctx.matrices, (rows, cols), ctx.lower, inner)
-        ctx.save_for_backward(*(inner if ctx.needs_input_grad[0] else []))
+        ctx.save_for_backward(*(inner or []))
         return result
 
     @staticmethod
@@ -189,7 +189,7 @@ class _PowerSum(torch.autograd.Function):
         pattern, matrices, lower = ctx.pattern, ctx.matrices, ctx.lower
         pair, inner = (grad_rows.contiguous(), grad_cols.contiguous()), list(ctx.saved_tensors)
         if not inner:
-            return None, *_horner(matrices, pair, lower, []), None, None
+            return None, *_horner(matrices, pair, lower), None, None
         total = lower[0] * pair[0], lower[0] * pair[1]
         grad_values: Tensor | None = None
         with layers(matrices[0].values(), *pair) as layer:
@@ -211,13 +211,14 @@ def _horner(
     matrices: tuple[Tensor, Tensor],
     pair: tuple[Tensor, Tensor],
     lower: tuple[float, ...],
-    inner: list[Tensor],
+    inner: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The polynomial; ``inner`` gets what each product was of: H_L, H_{L-1}, ..., H_1."""
+    """The polynomial; a list ``inner`` gets what each product was of: H_L, H_{L-1}, ..., H_1."""
     result = pair
     with layers(matrices[0].values(), *pair) as layer:
         for coefficient in reversed(lower):
-            inner += result
+            if inner is not None:
+                inner += result
             result = _across(layer, matrices, result, pair, coefficient)
     return result
 
