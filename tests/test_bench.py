@@ -40,7 +40,7 @@ def test_bench_ops_measures_every_product_beside_its_rivals(capsys):
         assert set(row["seconds"]) == who
         assert set(row["times_ours"]) == who - {"ours"}
         for taken in row["seconds"].values():
-            assert 3 <= taken["rounds"] <= 100
+            assert taken["calls"] >= 3
             assert 0 < taken["lower"] <= taken["median"] <= taken["upper"]
         for name, times in row["times_ours"].items():
             quotient = row["seconds"][name]["median"] / row["seconds"]["ours"]["median"]
@@ -236,16 +236,23 @@ def test_a_file_that_holds_no_interactions(capsys, text):
 
 
 def test_contenders_take_turns_and_drop_out_when_their_time_is_up(monkeypatch):
-    now = itertools.accumulate(itertools.count())  # every look takes a second more than the last
-    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     calls = []
-    taken = measure({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, seconds=40)
-    # Warm-up, then rounds of (1 s, 3 s), (5 s, 7 s), (9 s, 11 s), and b has had its 20 seconds;
-    # a goes on for 13 s.
-    assert "".join(calls) == "ab" + "ababab" + "a"
+
+    def call(name, seconds):
+        calls.append(name)
+        clock[0] += seconds
+
+    taken = measure(
+        {"short": lambda: call("s", 0.008), "long": lambda: call("l", 3.0)}, seconds=0.1
+    )
+    # Warm-up, then turns of 24 ms or of a call; the short one has had its 50 ms after three turns,
+    # as the long one has from the first on, but for the three that each gets.
+    assert "".join(calls) == "sl" + "sssl" * 3
     assert taken == {
-        "a": {"median": 7.0, "lower": 4.0, "upper": 10.0, "rounds": 4},
-        "b": {"median": 7.0, "lower": 5.0, "upper": 9.0, "rounds": 3},
+        name: {key: pytest.approx(seconds) for key in ("median", "lower", "upper")} | {"calls": n}
+        for name, seconds, n in (("short", 0.008, 9), ("long", 3.0, 3))
     }
 
 

@@ -31,7 +31,7 @@ def result_of(sizes, seconds, each=150.0):
     done = [
         {
             **{"interactions": n, "users": n // 34, "items": n // 25},
-            "seconds": {"median": s, "lower": s / 2, "upper": 2 * s, "rounds": 3},
+            "seconds": {"median": s, "lower": s / 2, "upper": 2 * s, "calls": 3},
             **{"seconds_per_interaction": s / n, "seconds_per_row": s / n / 20},
             **{"peak_mb": 400 + each * n / 1e6, "bytes_per_interaction": each, "estimate_mb": 1.0},
         }
@@ -158,7 +158,7 @@ def test_bench_scale_measures_every_size_in_its_own_process(small, capsys):
         assert size["bytes_per_interaction"] == pytest.approx(beyond / size["interactions"])
         step = 7 * 4 * 64 * (size["users"] + size["items"]) + 20 * size["interactions"]
         assert size["estimate_mb"] == pytest.approx(result["libraries_mb"] + step / 1e6)
-        assert size["seconds"]["rounds"] >= 3
+        assert size["seconds"]["calls"] >= 3
         assert size["seconds_per_interaction"] > size["seconds_per_row"] > 0
     assert {"seconds", "a row fetched for each"} <= set(result["fits"]) <= set(scale.EACH)
     assert result["left_out"] == []

@@ -120,8 +120,7 @@ def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
 def product(matrix: Tensor, dense: Tensor, add: Tensor | None = None) -> Tensor:
     r"""A sparse matrix that is there already, times dense, plus dense: :math:`S X + Y`.
 
-    Not differentiable: what the others are made of. torch's own ``@`` fills and copies the result
-    before it begins.
+    Not differentiable: what the others are made of.
 
     Args:
         matrix: S, of :meth:`SparsePattern.matrix`. Shape: (rows, cols)
@@ -131,10 +130,10 @@ def product(matrix: Tensor, dense: Tensor, add: Tensor | None = None) -> Tensor:
     Returns:
         Shape: (rows, width)
     """
-    if add is not None:
-        return torch.addmm(add, matrix, dense)
-    empty = dense.new_empty(matrix.shape[0], dense.shape[1])
-    return empty.addmm_(matrix, dense, beta=0)
+    parts = (matrix.values(), dense) if add is None else (matrix.values(), dense, add)
+    with layers(*parts) as layer:
+        (result,) = layer((matrix, dense, add, 1.0))
+    return result
 
 
 class _SparseDense(torch.autograd.Function):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import llvmlite.binding
 import numba
@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 from recbole_lightgnn.compiled import compiled
 
 Array = npt.NDArray[Any]
+OwnKind = Literal["packed", "dense", "none"]
 
 _LANES = 16  # floats summed by one instruction, where the processor has such
 _TERMS = 64  # summed at once: sums of parts round less than one long sum
@@ -44,13 +45,13 @@ def expands_in_hardware() -> bool:
 
 
 @lru_cache
-def row_kernel(width: int, packed_source: bool, packed_own: bool) -> Callable[..., None]:
+def row_kernel(width: int, packed_source: bool, own_kind: OwnKind) -> Callable[..., None]:
     r"""The loop over rows: :math:`Y_i = \beta X_i + \sum_e w_e Z_{c_e}` for rows first to last.
 
     Args:
         width: columns of X, Y and Z.
         packed_source: whether Z has only its entries stored.
-        packed_own: whether X has.
+        own_kind: whether X has, or is dense, or there is none (and no beta).
 
     Returns:
         A function of the CSR matrix (``pointers``, ``columns``, ``weights``), Z and X as arrays of
@@ -78,7 +79,7 @@ def row_kernel(width: int, packed_source: bool, packed_own: bool) -> Callable[..
             _sum_row(
                 width,
                 packed_source,
-                packed_own,
+                own_kind,
                 columns.ctypes.data,
                 weights.ctypes.data,
                 start,
@@ -97,7 +98,7 @@ def row_kernel(width: int, packed_source: bool, packed_own: bool) -> Callable[..
                 _sum_row(
                     width,
                     packed_source,
-                    False,
+                    "dense",
                     columns.ctypes.data,
                     weights.ctypes.data,
                     start,
@@ -119,7 +120,7 @@ def _write_sum_row(
     _context: Any,
     width: Any,
     packed_source: Any,
-    packed_own: Any,
+    own_kind: Any,
     columns: Any,
     weights: Any,
     start: Any,
@@ -139,7 +140,7 @@ def _write_sum_row(
         blocks.append(width.literal_value % _LANES)
     address, whole = types.uintp, types.int64
     signature = types.void(
-        *(width, packed_source, packed_own),
+        *(width, packed_source, own_kind),
         *(address, address, whole, whole, whole),  # columns, weights, from, to, final edge
         *(address, address, address, address, types.float32, address, whole),
     )
@@ -148,7 +149,6 @@ def _write_sum_row(
         columns, weights, start, stop, final_edge = values[3:8]
         source, source_index, own, own_index, scale, out, row = values[8:]
         code = _Code(builder, blocks)
-        read_own = code.packed if packed_own.literal_value else code.dense
         read_source = code.packed if packed_source.literal_value else code.dense
         sums = [ir.Constant(ir.VectorType(_FLOAT, lanes), None) for lanes in blocks]
 
@@ -178,7 +178,10 @@ def _write_sum_row(
         builder.branch(test)
 
         builder.position_at_end(end)
-        total = code.add(running, code.splat(scale), *read_own(own, own_index, row))
+        total = running
+        if own_kind.literal_value != "none":
+            read_own = code.packed if own_kind.literal_value == "packed" else code.dense
+            total = code.add(running, code.splat(scale), *read_own(own, own_index, row))
         code.store(total, out, row)
         return context.get_dummy_value()
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from recbole_lightgnn.ops.pattern import SparsePattern
-from recbole_lightgnn.ops.row_kernel import Array, compiles, row_kernel
+from recbole_lightgnn.ops.row_kernel import Array, OwnKind, compiles, row_kernel
 
 _PARTS = 4  # of a product, for each thread: one that is held up leaves the others its parts
 
@@ -163,15 +163,13 @@ def resident_bytes(pattern: SparsePattern, rows: Rows, cols: Rows) -> int:
 # --- one layer ------------------------------------------------------------------------------
 
 Part = Callable[[], None]
-Product = tuple[Tensor, Rows, Rows, float]  # CSR matrix M, Z, X, beta: M Z + beta X
-
-
-Layer = Callable[[Product, Product], list[Tensor]]
+Product = tuple[Tensor, Rows, Rows | None, float]  # CSR matrix M, Z, X, beta: M Z + beta X
+Layer = Callable[..., list[Tensor]]  # of products, which share their parts
 
 
 @contextmanager
 def layers(*parts: Tensor) -> Iterator[Layer]:
-    """Who computes the two products of a layer: the kernel, of float32 on a CPU, or torch.
+    """Who computes the products of a layer: the kernel, of float32 on a CPU, or torch.
 
     The kernel is called by as many threads as torch may use. They are Python's, which end with the
     call: numba's own would stay, and meet torch's on the same cores.
@@ -187,15 +185,23 @@ def layers(*parts: Tensor) -> Iterator[Layer]:
 
 
 def _by_torch(*products: Product) -> list[Tensor]:
-    return [
-        torch.addmm(_dense(own), matrix, _dense(source), beta=factor)
-        for matrix, source, own, factor in products
-    ]
+    results = []
+    for matrix, source, own, factor in products:
+        dense = _dense(source)
+        if own is None:  # as `matrix @ dense`, which fills and copies the result before it begins
+            empty = dense.new_empty(matrix.shape[0], dense.shape[1])
+            results.append(empty.addmm_(matrix, dense, beta=0))
+        else:
+            results.append(torch.addmm(_dense(own), matrix, dense, beta=factor))
+    return results
 
 
 def _by_kernel(pool: ThreadPoolExecutor | None, n_threads: int, *products: Product) -> list[Tensor]:
     n_parts = _PARTS * n_threads if n_threads > 1 else 1
-    results = [_entries(own).new_empty(own.shape) for _, _, own, _ in products]
+    results = [
+        _entries(source).new_empty(matrix.shape[0], source.shape[1])
+        for matrix, source, _, _ in products
+    ]
     parts = iter(  # each is taken by whoever is free: a list's iterator gives none twice
         [
             part
@@ -218,16 +224,19 @@ def _compute(parts: Iterator[Part]) -> None:
 def _parts(product: Product, result: Tensor, n_parts: int) -> Iterator[Part]:
     """The product, its rows cut so that parts have as many terms, X being one of each row."""
     matrix, source, own, factor = product
+    kind: OwnKind = (
+        "none" if own is None else "packed" if isinstance(own, PackedRows) else "dense"
+    )
     pointers = matrix.crow_indices().numpy()
     terms = pointers + np.arange(len(pointers))
     cuts = np.searchsorted(terms, np.linspace(0, terms[-1], n_parts + 1)).tolist()
-    kernel = row_kernel(own.shape[1], isinstance(source, PackedRows), isinstance(own, PackedRows))
+    kernel = row_kernel(source.shape[1], isinstance(source, PackedRows), kind)
     given: tuple[Any, ...] = (
         pointers,
-        matrix.col_indices().numpy(),
+        matrix.col_indices().numpy().astype(np.int32, copy=False),  # the kernel reads 32 bits
         matrix.values().numpy(),
         *_arrays(source),
-        *_arrays(own),
+        *_arrays(source if own is None else own),
         np.float32(factor),
         result.numpy(),
     )
