@@ -67,6 +67,7 @@ def check_settings(config: Any) -> None:
     _check_values(settings, config.model)
     if config.model in our_models():
         _check_sampling(settings, config.model_class)
+        _check_batches(settings)
     _check_metrics(settings)
     _check_mask(settings)
     if config.model == STUDENT:
@@ -173,6 +174,33 @@ def _check_sampling(settings: Mapping[str, Any], model_class: type, prefix: str 
         raise InputError(
             f"{prefix}train_neg_sample_args must name a distribution, uniform or popularity, "
             f"got {sampling!r}: {model_class.__name__} samples items; leave the setting out"
+        )
+
+
+def _check_batches(settings: Mapping[str, Any]) -> None:
+    """What needs batches of users, and what these cannot do.
+
+    Args:
+        settings: of one of our models, all of them.
+    """
+    by_user = settings["batches"] == "users"
+    others = {"interaction_loss": "softmax", "prediction_kd": "listwise", "negatives": "batch"}
+    for key, value in others.items():
+        if by_user and settings.get(key, value) != value:
+            raise InputError(
+                f"{key} must be {value} where batches is users, which are compared with all items, "
+                f"got {settings[key]}: set batches=interactions or {key}={value}"
+            )
+    if settings["popularity_prior"] and not by_user:
+        raise InputError(
+            f"popularity_prior ({settings['popularity_prior']}) has no effect, as batches is "
+            "interactions: set batches=users, or popularity_correction in its place"
+        )
+    if settings.get("ranking") == "cosine" and not (by_user and settings["similarity"] == "cosine"):
+        raise InputError(
+            "ranking=cosine is by the logits of a softmax over all items by their cosine (got "
+            f"batches={settings['batches']}, similarity={settings['similarity']}): set "
+            "batches=users and similarity=cosine, or ranking=inner"
         )
 
 

@@ -3,6 +3,8 @@
 import sys
 
 import pytest
+import torch
+from planted import QUICK, WIDTH, write_planted
 
 import recbole_lightgnn  # noqa: F401  RecBole is mended however a test imports it
 
@@ -13,6 +15,30 @@ def _clean_place(tmp_path, monkeypatch):
     # sys.argv.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pytest"])
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Makes a model on the planted world, with the given settings."""
+    write_planted(tmp_path / "dataset")
+    shared = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
+
+    from recbole.utils import get_model
+
+    from recbole_lightgnn.config import build_config
+    from recbole_lightgnn.quick_start import load_data
+    from recbole_lightgnn.settings import our_models
+
+    def make(name="LightGNN", **settings):
+        width = {"embedding_size": WIDTH} if name in our_models() else {}
+        config = build_config(name, "planted", (), {**shared, **width, **settings})
+        train_data = load_data(config)[0]
+        torch.manual_seed(5)
+        model = get_model(name)(config, train_data._dataset)
+        model.batch = next(iter(train_data))
+        return model
+
+    return make
 
 
 @pytest.fixture

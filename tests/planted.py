@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from recbole_lightgnn.data.generate import Pairs, World, generate, planted_pairs
 
 N_USERS, N_ITEMS = World().users, World().items
@@ -26,3 +28,25 @@ QUICK = {
     "teacher_settings": {"embedding_size": 16, "epochs": 8, "learning_rate": 0.01},
     "intermediate_settings": {"embedding_size": 16, "epochs": 3, "augmentation_cap": 4},
 }
+
+WIDTH = 4  # of the embeddings of a model that the fixture `build` makes
+
+
+def columns(model, rows=24):
+    """Users, items and sampled items of a batch. Shape of each: (rows,)"""
+    batch = model.batch
+    names = (model.USER_ID, model.ITEM_ID, model.NEG_ITEM_ID)
+    return tuple(batch[name][:rows] for name in names)
+
+
+def tables(model):
+    generator = torch.Generator().manual_seed(1)
+    return (
+        torch.randn(model.n_users, WIDTH, generator=generator),
+        torch.randn(model.n_items, WIDTH, generator=generator),
+    )
+
+
+def interactions(model):
+    pattern = model.observed.interactions.pattern
+    return set(zip(pattern.row.tolist(), pattern.col.tolist(), strict=True))

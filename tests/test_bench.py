@@ -1,6 +1,5 @@
 """Benchmarks: that they check before they measure and write what they found; never how fast."""
 
-import itertools
 import json
 import time
 from pathlib import Path

@@ -5,59 +5,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from planted import QUICK, write_planted
+from planted import WIDTH, columns, interactions, tables
 from recbole.data.interaction import Interaction
-from recbole.utils import get_model
 
-from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.losses import uniformity
 from recbole_lightgnn.models.base import Batch
 from recbole_lightgnn.models.frozen import Frozen, spread
 from recbole_lightgnn.models.objective import AlignmentObjective
-from recbole_lightgnn.quick_start import load_data
-from recbole_lightgnn.settings import our_models
-
-WIDTH = 4
-
-
-@pytest.fixture
-def build(tmp_path, monkeypatch):
-    """Makes a model on the planted world, with the given settings."""
-    monkeypatch.chdir(tmp_path)
-    write_planted(tmp_path / "dataset")
-    shared = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
-
-    def make(name="LightGNN", **settings):
-        width = {"embedding_size": WIDTH} if name in our_models() else {}
-        config = build_config(name, "planted", (), {**shared, **width, **settings})
-        train_data = load_data(config)[0]
-        torch.manual_seed(5)
-        model = get_model(name)(config, train_data._dataset)
-        model.batch = next(iter(train_data))
-        return model
-
-    return make
-
-
-def columns(model, rows=24):
-    """Users, items and sampled items of a batch. Shape of each: (rows,)"""
-    batch = model.batch
-    names = (model.USER_ID, model.ITEM_ID, model.NEG_ITEM_ID)
-    return tuple(batch[name][:rows] for name in names)
-
-
-def tables(model):
-    generator = torch.Generator().manual_seed(1)
-    return (
-        torch.randn(model.n_users, WIDTH, generator=generator),
-        torch.randn(model.n_items, WIDTH, generator=generator),
-    )
-
-
-def interactions(model):
-    pattern = model.observed.interactions.pattern
-    return set(zip(pattern.row.tolist(), pattern.col.tolist(), strict=True))
 
 
 def plain_softmax(
@@ -144,8 +99,10 @@ def alignment(**changes):
         "embedding_kd_temperature": 0.3,
         "contrast_nodes": 1000,
         "contrast_candidates": 1000,
+        "batches": "interactions",
+        "prediction_kd_items": 500,
     }
-    return AlignmentObjective({**settings, **changes})
+    return AlignmentObjective({**settings, **changes}, None)
 
 
 def test_scores_of_a_frozen_model_have_a_spread_of_one(frozen):

@@ -10,21 +10,47 @@ from recbole.utils import InputType
 from torch import Tensor
 
 from recbole_lightgnn.graph import InteractionGraph
-from recbole_lightgnn.losses import weight_decay
+from recbole_lightgnn.losses import Places, weight_decay
 
 
 class Batch(NamedTuple):
-    """Rows of RecBole's pairwise loader.
+    """Rows of RecBole's pairwise loader; or users, with all their interactions.
 
     Attributes:
-        user: users. Shape: (batch,)
-        item: their observed items. Shape: (batch,)
-        negative: an item sampled for each, used by BPR and Eq. 5. Shape: (batch,)
+        user: users; distinct in a batch of users. Shape: (batch,)
+        item: their observed items. Shape: (batch,), or (interactions,) in a batch of users
+        negative: an item sampled for each, used by BPR and Eq. 5. Shape: (batch,), or empty in a
+            batch of users
     """
 
     user: Tensor
     item: Tensor
     negative: Tensor
+
+
+class OwnItems:
+    """The items that users have interactions with, for any users at once.
+
+    Args:
+        graph: the observed interactions.
+
+    Attributes:
+        degree: interactions of each user. Shape: (users,)
+    """
+
+    def __init__(self, graph: InteractionGraph) -> None:
+        pattern = graph.interactions.pattern
+        self._item = pattern.col.int()  # as many as interactions: half the bytes
+        self.degree = torch.bincount(pattern.row, minlength=graph.n_users)
+        self._start = self.degree.cumsum(0) - self.degree
+
+    def __call__(self, user: Tensor) -> Places:
+        """The items of each given user: a row each."""
+        degree = self.degree[user]
+        pointers = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
+        shift = (self._start[user] - pointers[:-1]).repeat_interleave(degree)
+        places = torch.arange(len(shift), device=user.device) + shift
+        return Places(pointers, self._item[places].long())
 
 
 class GraphRecommender(GeneralRecommender):
@@ -48,6 +74,8 @@ class GraphRecommender(GeneralRecommender):
             self.n_items,
         ).to(self.device)
         self.interaction_loss = config["interaction_loss"]
+        self.by_user = config["batches"] == "users"
+        self.own_items = OwnItems(self.observed)
         self._final: tuple[Tensor, Tensor] | None = None
 
     def initial(self) -> tuple[Tensor, Tensor]:
@@ -71,7 +99,12 @@ class GraphRecommender(GeneralRecommender):
         raise NotImplementedError
 
     def batch_of(self, interaction: Any) -> Batch:
-        """The columns of RecBole's batch that the losses look at."""
+        """The columns of RecBole's batch that the losses look at, or its users with all theirs."""
+        if self.by_user:
+            user = interaction[self.USER_ID].unique()
+            user = user[self.own_items.degree[user] > 0]
+            item = self.own_items(user).col
+            return Batch(user, item, item[:0])
         return Batch(*(interaction[key] for key in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID)))
 
     def decay(self, user: Tensor, item: Tensor, batch: Batch) -> Tensor:
@@ -92,7 +125,8 @@ class GraphRecommender(GeneralRecommender):
         return weight_decay(*rows, batch_size=len(batch.user))
 
     def calculate_loss(self, interaction: Any) -> Tensor:
-        """Eq. 11 on a batch of RecBole's pairwise loader: users, items, sampled items."""
+        """Eq. 11 on a batch of RecBole's pairwise loader (users, items, sampled items), or of its
+        users alone."""
         return torch.stack(list(self.loss_terms(interaction).values())).sum()
 
     def train(self, mode: bool = True) -> GraphRecommender:

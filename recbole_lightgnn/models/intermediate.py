@@ -30,8 +30,8 @@ class LightGNNIntermediate(GraphRecommender):
         self.n_layers = config["n_layers"]
         self.interaction_weight = config["interaction_weight"]
         self.reg_weight = config["reg_weight"]
-        self.objective = InteractionObjective(config, self.observed)
-        self.alignment = AlignmentObjective(config)
+        self.objective = InteractionObjective(config, self.observed, self.own_items)
+        self.alignment = AlignmentObjective(config, self.own_items)
         self.graph = self.build_graph(config)
         width = config["embedding_size"]
         self.user_embedding = PrunableEmbedding(self.n_users, width)

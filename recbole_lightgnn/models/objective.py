@@ -11,13 +11,15 @@ from torch import Tensor
 
 from recbole_lightgnn.graph import InteractionGraph
 from recbole_lightgnn.losses import (
+    Places,
     bpr,
     embedding_alignment,
+    full_softmax,
     listwise_alignment,
     pairwise_alignment,
     sampled_softmax,
 )
-from recbole_lightgnn.models.base import Batch
+from recbole_lightgnn.models.base import Batch, OwnItems
 from recbole_lightgnn.models.frozen import Frozen
 
 
@@ -25,24 +27,29 @@ class InteractionObjective:
     """The loss on observed interactions: BPR, or a softmax over the batch's or sampled items.
 
     Args:
-        config: the settings ``interaction_loss``, ``similarity``, ``temperature``,
-            ``popularity_correction``, ``negatives`` and ``n_negatives``.
-        graph: the observed interactions: popularity, and which candidates are no negatives.
+        config: the settings ``interaction_loss``, ``batches``, ``similarity``, ``temperature``,
+            ``popularity_correction``, ``popularity_prior``, ``negatives`` and ``n_negatives``.
+        graph: the observed interactions: popularity.
+        own_items: which candidates are no negatives.
+
+    Attributes:
+        prior: what an item's popularity adds to its logit, in a batch of users.
+            Shape: (items,)
     """
 
-    def __init__(self, config: Any, graph: InteractionGraph) -> None:
+    def __init__(self, config: Any, graph: InteractionGraph, own_items: OwnItems) -> None:
         self.loss = config["interaction_loss"]
         self.cosine = config["similarity"] == "cosine"
         self.temperature = config["temperature"]
         self.correction = config["popularity_correction"]
         self.sampled = config["negatives"] == "sampled"
         self.n_negatives = config["n_negatives"]
+        self.by_user = config["batches"] == "users"
+        self.own_items = own_items
         pattern = graph.interactions.pattern
-        self.item_of_edge = pattern.col.int()  # as many as interactions: half the bytes
-        degree = torch.bincount(pattern.row, minlength=graph.n_users)
-        self.user_end = degree.cumsum(0)
-        self.user_degree = degree
-        self.popularity = torch.bincount(pattern.col, minlength=graph.n_items) / pattern.nnz
+        count = torch.bincount(pattern.col, minlength=graph.n_items)
+        self.popularity = count / pattern.nnz
+        self.prior = config["popularity_prior"] * torch.log1p(count.float())
 
     def __call__(self, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """The loss on a batch.
@@ -54,6 +61,8 @@ class InteractionObjective:
         """
         (user_table, item_table), (user, item, negative) = tables, batch
         user_rows = user_table.index_select(0, user)
+        if self.by_user:
+            return self._over_all_items(user_rows, item_table, user)
         if self.loss == "bpr":
             # one gather: the gradient of each is a table as large as all items
             pair = item_table.index_select(0, torch.cat([item, negative])).chunk(2)
@@ -73,6 +82,20 @@ class InteractionObjective:
             target,
             log_probability=log_probability,
             accidental=self._accidental(user, candidates, target),
+        )
+
+    def _over_all_items(self, user_rows: Tensor, item_table: Tensor, user: Tensor) -> Tensor:
+        """Each interaction of the batch's users against all items; a mean over interactions."""
+        items = item_table[1:]  # without RecBole's padding row
+        if self.cosine:
+            user_rows, items = F.normalize(user_rows, dim=-1), F.normalize(items, dim=-1)
+        own = self.own_items(user)
+        return full_softmax(
+            user_rows / self.temperature,
+            items,
+            Places(own.pointers, own.col - 1),
+            items.new_full((len(own.col),), 1 / len(own.col)),
+            bias=self.prior[1:],
         )
 
     def _log_probability(self, candidates: Tensor, batch_size: int) -> Tensor:
@@ -96,11 +119,8 @@ class InteractionObjective:
         """Candidates that are other interactions of the row's user. Shape: (batch, candidates)"""
         column = torch.full_like(self.popularity, -1, dtype=torch.int64)
         column[candidates] = torch.arange(len(candidates), device=user.device)
-        degree = self.user_degree[user]
-        row = torch.repeat_interleave(torch.arange(len(user), device=user.device), degree)
-        start = (self.user_end[user] - degree)[row]
-        within = torch.arange(len(row), device=user.device) - (degree.cumsum(0) - degree)[row]
-        col = column[self.item_of_edge[start + within]]
+        own = self.own_items(user)
+        row, col = own.row, column[own.col]
         row, col = row[col >= 0], col[col >= 0]
         accidental = torch.zeros(len(user), len(candidates), dtype=torch.bool, device=user.device)
         accidental[row, col] = True
@@ -112,10 +132,14 @@ class AlignmentObjective:
     """Bilevel alignment (Eq. 5, 6) of a student to a frozen model.
 
     Args:
-        config: the settings ``prediction_kd*``, ``embedding_kd*`` and ``contrast_*``.
+        config: the settings ``batches``, ``prediction_kd*``, ``embedding_kd*`` and ``contrast_*``.
+        own_items: the items that no user is ranked with.
     """
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, own_items: OwnItems) -> None:
+        self.by_user = config["batches"] == "users"
+        self.own_items = own_items
+        self.list_length = config["prediction_kd_items"]
         self.listwise = config["prediction_kd"] == "listwise"
         self.prediction_weight = config["prediction_kd_weight"]
         self.prediction_temperature = config["prediction_kd_temperature"]
@@ -140,7 +164,9 @@ class AlignmentObjective:
         return terms
 
     def _listwise(self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-        """Eq. 5 over the list of the batch's items."""
+        """Eq. 5 over the list of the batch's items; over all items in a batch of users."""
+        if self.by_user:
+            return self._over_all_items(teacher, tables, batch.user)
         candidates, _ = batch_items(batch.item)
         users, items = (
             table.index_select(0, index)
@@ -149,6 +175,27 @@ class AlignmentObjective:
         student = users @ items.T  # (batch, candidates)
         target = teacher.scores(batch.user, candidates)
         return listwise_alignment(student, target, temperature=self.prediction_temperature)
+
+    def _over_all_items(
+        self, teacher: Frozen, tables: tuple[Tensor, Tensor], user: Tensor
+    ) -> Tensor:
+        """The teacher's softmax over its best items against the student's over all.
+
+        Neither has a user's own interactions in it, which are not ranked. A mean over users.
+        """
+        best, scores = teacher.best_items(user, self.list_length, self.own_items)
+        weight = (scores / self.prediction_temperature).softmax(dim=-1) / len(user)
+        ranked = weight > 0  # where few items are left, a list ends in a user's own
+        count = ranked.sum(dim=-1)
+        pointers = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        own = self.own_items(user)
+        return full_softmax(
+            tables[0].index_select(0, user) / self.prediction_temperature,
+            tables[1][1:],  # without RecBole's padding row
+            Places(pointers, best[ranked] - 1),
+            weight[ranked],
+            left_out=Places(own.pointers, own.col - 1),
+        )
 
     def _pairwise(self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """Eq. 5 on tuples whose two items are any of the batch's, positive or not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_lightgnn.encoder import lightgcn
@@ -16,13 +17,18 @@ class LightGNNTeacher(GraphRecommender):
     r"""LightGCN (Eq. 1, 2) trained on the interactions alone (Eq. 3, or a softmax).
 
     .. math:: \mathcal L = \mathcal L_{bpr} + \lambda_4\|\Theta\|^2
+
+    Ranks by inner product (Eq. 2) or, where ``ranking`` says so, by the logits of its softmax:
+    cosine over temperature, and the prior of popularity. Its final embeddings are then normalized,
+    and have the prior as a column more.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.n_layers = config["n_layers"]
         self.reg_weight = config["reg_weight"]
-        self.objective = InteractionObjective(config, self.observed)
+        self.objective = InteractionObjective(config, self.observed, self.own_items)
+        self.ranks_by_cosine = config["ranking"] == "cosine"
         width = config["embedding_size"]
         self.user_embedding = nn.Parameter(torch.empty(self.n_users, width))
         self.item_embedding = nn.Parameter(torch.empty(self.n_items, width))
@@ -36,6 +42,15 @@ class LightGNNTeacher(GraphRecommender):
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 1 and 2."""
         return lightgcn(self.observed, user, item, n_layers=self.n_layers)
+
+    def infer(self) -> tuple[Tensor, Tensor]:
+        """Final embeddings whose inner product ranks."""
+        user, item = self.encode()
+        if not self.ranks_by_cosine:
+            return user, item
+        user, item = F.normalize(user, dim=-1), F.normalize(item, dim=-1)
+        prior = self.objective.temperature * self.objective.prior[:, None]
+        return torch.cat([user, torch.ones_like(user[:, :1])], 1), torch.cat([item, prior], 1)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
         """The interaction loss, and weight decay on the batch's initial embeddings."""

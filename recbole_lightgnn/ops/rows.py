@@ -224,9 +224,7 @@ def _compute(parts: Iterator[Part]) -> None:
 def _parts(product: Product, result: Tensor, n_parts: int) -> Iterator[Part]:
     """The product, its rows cut so that parts have as many terms, X being one of each row."""
     matrix, source, own, factor = product
-    kind: OwnKind = (
-        "none" if own is None else "packed" if isinstance(own, PackedRows) else "dense"
-    )
+    kind: OwnKind = "none" if own is None else "packed" if isinstance(own, PackedRows) else "dense"
     pointers = matrix.crow_indices().numpy()
     terms = pointers + np.arange(len(pointers))
     cuts = np.searchsorted(terms, np.linspace(0, terms[-1], n_parts + 1)).tolist()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from recbole.data.dataloader import UserDataLoader
 from recbole.data.utils import get_dataloader
 from recbole.sampler import Sampler
 from recbole.trainer import Trainer
@@ -188,9 +189,10 @@ class StagedTrainer(Trainer):
         label = Label("intermediate")
         if path := self.config["intermediate_checkpoint"]:
             return self._from_checkpoint(label, path, "LightGNNIntermediate")
+        # first, so that what is wrong with it is said before the teacher is trained
+        config = self.config.stage("LightGNNIntermediate", self.config["intermediate_settings"])
         teacher = self._teacher()
         self._seed(label)
-        config = self.config.stage("LightGNNIntermediate", self.config["intermediate_settings"])
         model = self._build(config)
         self._distill(config, model, teacher)
         self._fit(label, config, model)
@@ -316,12 +318,13 @@ class StagedTrainer(Trainer):
 
     def _loader(self, config: Any, label: Label) -> Any:
         """A fresh training loader of the stage's batch size and sampling, on the run's data."""
-        loader = get_dataloader(config, "train")(
-            config,
-            self._train_data._dataset,
-            self._sampler(config["train_neg_sample_args"]),
-            shuffle=config["shuffle"],
-        )
+        dataset = self._train_data._dataset
+        if config["batches"] == "users":
+            loader = UserDataLoader(config, dataset, None, shuffle=True)
+        else:
+            sampler = self._sampler(config["train_neg_sample_args"])
+            kind = get_dataloader(config, "train")
+            loader = kind(config, dataset, sampler, shuffle=config["shuffle"])
         loader.generator.manual_seed(self._seed_of(label))
         return loader
 

@@ -6,15 +6,31 @@ every batch size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-_BLOCK = 1 << 18  # logits looked at at once, a megabyte: bounds memory traffic, not the result
+from recbole_lightgnn.losses.by_rows import (
+    EmbeddingAlignment,
+    FullSoftmax,
+    ListwiseAlignment,
+    Places,
+    SampledSoftmax,
+    Uniformity,
+)
+
+__all__ = [
+    "Places",
+    "bpr",
+    "embedding_alignment",
+    "full_softmax",
+    "listwise_alignment",
+    "pairwise_alignment",
+    "sampled_softmax",
+    "similar_masks",
+    "uniformity",
+    "weight_decay",
+]
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -53,9 +69,41 @@ def sampled_softmax(
         accidental: true where a candidate is another interaction of the row's user, and so no
             negative; never its target. Shape: (batch, candidates)
     """
-    loss: Tensor = _SampledSoftmax.apply(  # type: ignore[no-untyped-call]
+    loss: Tensor = SampledSoftmax.apply(  # type: ignore[no-untyped-call]
         logits, target, log_probability, accidental
     )
+    return loss
+
+
+def full_softmax(
+    user: Tensor,
+    item: Tensor,
+    target: Places,
+    weight: Tensor,
+    *,
+    bias: Tensor | None = None,
+    left_out: Places | None = None,
+) -> Tensor:
+    r"""Softmax cross-entropy over all items.
+
+    .. math:: -\sum_u \sum_{k \in T_u} q_{uk}\,\log
+              \frac{\exp(z_{uk})}{\sum_{c \notin O_u} \exp(z_{uc})},
+              \qquad z_{uc} = e_u\cdot e_c + b_c
+
+    With a user's interactions as targets, the multinomial likelihood (Liang et al., WWW'18); with a
+    teacher's softmax as q and the interactions left out, :func:`listwise_alignment` over all that
+    is ranked, up to the teacher's own entropy. Logits and their gradient are made some rows at a
+    time, and never stored.
+
+    Args:
+        user: embeddings over temperature. Shape: (batch, width)
+        item: embeddings of all items. Shape: (items, width)
+        target: T, the items with a weight.
+        weight: q of these. Shape: (targets,)
+        bias: b, or ``None``. Shape: (items,)
+        left_out: O, items that a user is not ranked with; never among its targets.
+    """
+    loss: Tensor = FullSoftmax.apply(user, item, target, weight, bias, left_out)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -99,7 +147,7 @@ def listwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
     """
     _same_shape(student=student, teacher=teacher)
     _positive(temperature=temperature)
-    loss: Tensor = _ListwiseAlignment.apply(student, teacher, temperature)  # type: ignore[no-untyped-call]
+    loss: Tensor = ListwiseAlignment.apply(student, teacher, temperature)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -131,7 +179,7 @@ def embedding_alignment(
             "embedding-level distillation compares embeddings of one width "
             f"(got student {student.shape[-1]}, teacher {teacher.shape[-1]})"
         )
-    loss: Tensor = _EmbeddingAlignment.apply(student, teacher, anchors, temperature)  # type: ignore[no-untyped-call]
+    loss: Tensor = EmbeddingAlignment.apply(student, teacher, anchors, temperature)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -165,7 +213,7 @@ def uniformity(
     """
     _positive(temperature=temperature)
     alike = similar_masks(entry_mask, anchors, slack=slack)
-    loss: Tensor = _Uniformity.apply(embedding, anchors, alike, temperature)  # type: ignore[no-untyped-call]
+    loss: Tensor = Uniformity.apply(embedding, anchors, alike, temperature)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -208,134 +256,6 @@ def weight_decay(*parameters: Tensor, batch_size: int) -> Tensor:
     """
     squares = torch.stack([p.square().sum() for p in parameters])
     return squares.sum() / (2 * batch_size)
-
-
-# Below, losses over many candidates with their gradients, some rows at a time: rows stay in the
-# cache from the logits to the gradient, where autograd would pass over all of them at every step.
-
-
-class _SampledSoftmax(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        logits: Tensor,
-        target: Tensor,
-        log_probability: Tensor | None,
-        accidental: Tensor | None,
-    ) -> Tensor:
-        total, grad = logits.new_zeros(()), torch.empty_like(logits)
-        for rows in _blocks(logits):
-            part = logits[rows] if log_probability is None else logits[rows] - log_probability
-            if accidental is not None:
-                part = part.masked_fill(accidental[rows], -torch.inf)
-            loss, inward = _cross_entropy(part, target[rows])
-            total += loss
-            torch.div(inward, len(logits), out=grad[rows])
-        ctx.save_for_backward(grad)
-        return total / len(logits)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (logits,) = ctx.saved_tensors
-        return logits * grad, None, None, None
-
-
-class _ListwiseAlignment(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        total, grad = student.new_zeros(()), torch.empty_like(student)
-        for rows in _blocks(student):
-            goal = (teacher[rows] / temperature).log_softmax(dim=-1)
-            own = (student[rows] / temperature).log_softmax(dim=-1)
-            weight = goal.exp()
-            total += (goal.sub_(own).mul_(weight)).sum()
-            torch.sub(own.exp_(), weight, out=grad[rows])
-            grad[rows] /= len(student) * temperature
-        ctx.save_for_backward(grad)
-        return total / len(student)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (student,) = ctx.saved_tensors
-        return student * grad, None, None
-
-
-class _EmbeddingAlignment(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, anchors: Tensor, temperature: float
-    ) -> Tensor:
-        vectors = F.normalize(teacher.detach(), dim=-1) / temperature  # (anchors, width)
-        scale = 1 / student.norm(dim=-1).clamp_min(1e-12)  # (candidates,)
-        logits = vectors @ student.T  # (anchors, candidates)
-        total, radial = student.new_zeros(()), torch.zeros_like(scale)
-        for rows in _blocks(logits):
-            part = logits[rows]
-            part *= scale
-            loss, inward = _cross_entropy(part, anchors[rows])
-            total += loss
-            radial += (inward * part).sum(dim=0)
-            torch.mul(inward, scale, out=part)
-        if ctx.needs_input_grad[0]:
-            grad = logits.T @ vectors
-            grad.addcmul_(student, (radial * scale.square())[:, None], value=-1)
-            ctx.save_for_backward(grad / len(anchors))
-        return total / len(anchors)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (student,) = ctx.saved_tensors
-        return student * grad, None, None, None
-
-
-class _Uniformity(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, embedding: Tensor, anchors: Tensor, alike: Tensor, temperature: float
-    ) -> Tensor:
-        vectors = embedding.index_select(0, anchors) / temperature  # (anchors, width)
-        logits = vectors @ embedding.T  # (anchors, nodes)
-        total = embedding.new_zeros(())
-        for rows in _blocks(logits):
-            part = logits[rows]
-            among = part.masked_fill(~alike[rows], -torch.inf)
-            whole, chosen = part.softmax(dim=-1), among.softmax(dim=-1)
-            total += (_logsumexp(part, whole) - _logsumexp(among, chosen)).sum()
-            torch.sub(whole, chosen, out=part)
-        if ctx.needs_input_grad[0]:
-            grad = logits.T @ vectors
-            grad.index_add_(0, anchors, logits @ embedding / temperature)
-            ctx.save_for_backward(grad / len(anchors))
-        return total / len(anchors)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (embedding,) = ctx.saved_tensors
-        return embedding * grad, None, None, None
-
-
-def _blocks(logits: Tensor) -> Iterator[slice]:
-    """Slices of rows that together cover all, each of about ``_BLOCK`` logits."""
-    step = max(1, _BLOCK // max(1, logits.shape[1]))
-    for start in range(0, len(logits), step):
-        yield slice(start, start + step)
-
-
-def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the rows' cross-entropies, and its gradient: softmax less one at the target."""
-    own = target[:, None]
-    probability = logits.softmax(dim=-1)
-    loss = (_logsumexp(logits, probability) - logits.gather(1, own).squeeze(1)).sum()
-    return loss, probability.scatter_add_(1, own, probability.new_full(own.shape, -1.0))
-
-
-def _logsumexp(logits: Tensor, probability: Tensor) -> Tensor:
-    """Of each row, by its softmax: the largest logit, less the logarithm of its probability."""
-    return logits.amax(dim=-1) - probability.amax(dim=-1).log()
 
 
 def _positive(**values: float) -> None:

@@ -1,0 +1,206 @@
+"""Training by users, against all items: the loss, what a batch is, the prior, and a whole run."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from planted import QUICK, interactions, tables
+from recbole.data.interaction import Interaction
+from tiny import double
+from torch.testing import assert_close
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.losses import Places, full_softmax, listwise_alignment
+from recbole_lightgnn.models.frozen import Frozen
+from recbole_lightgnn.quick_start import run
+
+BY_USER = {"batches": "users", "train_batch_size": 32}
+BLOCKS = pytest.mark.parametrize("block", [1 << 21, 14])  # all rows at once, or two
+
+
+def places(*rows):
+    pointers = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0)
+    return Places(pointers, torch.tensor([col for row in rows for col in row], dtype=torch.int64))
+
+
+TARGET = places([1, 4], [], [0], [3, 6], [2])
+LEFT_OUT = places([0], [], [5], [], [6, 3])
+
+
+def logits(user, item, bias, left_out):
+    z = user @ item.T
+    z = z if bias is None else z + bias
+    if left_out is None:
+        return z
+    outside = torch.zeros_like(z, dtype=torch.bool)
+    outside[left_out.row, left_out.col] = True
+    return z.masked_fill(outside, -torch.inf)
+
+
+# --- the loss --------------------------------------------------------------------------------
+
+
+def test_by_hand():
+    """Two items of scores log 3 and 0: the first has 3/4 of the mass."""
+    user, item = (
+        torch.ones(1, 1, dtype=torch.float64),
+        torch.tensor([[math.log(3)], [0.0]], dtype=torch.float64),
+    )
+    loss = full_softmax(user, item, places([0, 1]), torch.tensor([0.5, 1.0]).double())
+    assert loss.item() == pytest.approx(-0.5 * math.log(3 / 4) - math.log(1 / 4), rel=1e-12)
+
+
+@BLOCKS
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("left_out", [None, LEFT_OUT])
+def test_value_and_gradients_are_those_of_the_plain_form(monkeypatch, block, bias, left_out):
+    monkeypatch.setattr("recbole_lightgnn.losses.by_rows._FULL_BLOCK", block)
+    user, item = double(5, 3, seed=1, grad=True), double(7, 3, seed=2, grad=True)
+    weight, bias = double(6, seed=3).abs(), double(7, seed=4) if bias else None
+    loss = full_softmax(user, item, TARGET, weight, bias=bias, left_out=left_out)
+    log_softmax = logits(user, item, bias, left_out).log_softmax(dim=1)
+    plain = -(weight * log_softmax[TARGET.row, TARGET.col]).sum()
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-12)
+    for got, expected in zip(
+        torch.autograd.grad(3 * loss, (user, item)),
+        torch.autograd.grad(3 * plain, (user, item)),
+        strict=True,
+    ):
+        assert_close(got, expected)
+
+
+def test_large_logits_do_not_overflow():
+    user, item = torch.tensor([[1000.0]]), torch.tensor([[1.0], [2.0]])
+    loss = full_softmax(user, item, places([0]), torch.ones(1))
+    assert loss.item() == pytest.approx(1000.0)
+
+
+def test_no_users_no_loss():
+    none = Places(torch.zeros(1, dtype=torch.int64), TARGET.col[:0])
+    assert full_softmax(torch.ones(0, 3), torch.ones(7, 3), none, torch.ones(0)).item() == 0.0
+
+
+# --- what a model makes of a batch -----------------------------------------------------------
+
+
+def by_user(build, name="LightGNNTeacher", **settings):
+    model = build(name, batches="users", **settings)
+    return model, model.batch_of(Interaction({"user_id": torch.tensor([5, 0, 3, 5, 71])}))
+
+
+def test_a_batch_is_each_user_once_with_all_their_items(build):
+    model, batch = by_user(build)
+    pairs = interactions(model)
+    assert batch.user.tolist() == [3, 5, 71]  # 0 is RecBole's padding
+    own = model.own_items(batch.user)
+    for place, user in enumerate(batch.user.tolist()):
+        items = own.col[own.pointers[place] : own.pointers[place + 1]].tolist()
+        assert sorted(items) == sorted(i for u, i in pairs if u == user)
+    assert torch.equal(batch.item, own.col)
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("prior", [0.0, 0.5])
+def test_the_softmax_ranks_with_all_items(build, cosine, prior):
+    similarity = "cosine" if cosine else "inner"
+    model, batch = by_user(build, similarity=similarity, popularity_prior=prior, temperature=0.3)
+    user, item = tables(model)
+    pairs = interactions(model)
+    losses = []
+    for u, i in pairs & {(u, i) for u in batch.user.tolist() for i in range(model.n_items)}:
+        a, b = user[u], item[1:]
+        scores = F.cosine_similarity(a[None], b) if cosine else b @ a
+        popularity = [sum(i == other for _, other in pairs) for i in range(1, model.n_items)]
+        z = scores / 0.3 + prior * torch.tensor(popularity).float().log1p()
+        losses.append(torch.logsumexp(z, 0) - z[i - 1])
+    expected = torch.stack(losses).mean()
+    assert model.objective((user, item), batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("k", [5, 1000])
+def test_listwise_alignment_is_over_all_that_is_ranked(build, k):
+    teacher = Frozen(build("LightGNNTeacher"))
+    model, batch = by_user(build, "LightGNN", prediction_kd_items=k)
+    user, item = tables(model)
+    got = model.alignment(teacher, (user, item), batch)["prediction_kd"]
+    everything = torch.arange(1, model.n_items)
+    target = teacher.scores(batch.user, everything) / 0.5
+    own = model.own_items(batch.user)
+    target[own.row, own.col - 1] = -torch.inf
+    if k < target.shape[1]:
+        worst = target.topk(k).values[:, -1:]
+        target = target.masked_fill(target < worst, -torch.inf)
+    z = logits(user[batch.user], item[1:], None, Places(own.pointers, own.col - 1))
+    probability = target.softmax(dim=1)
+    plain = -(probability * (z / 0.5).log_softmax(dim=1)).nan_to_num(0.0).sum(dim=1).mean()
+    assert got.item() == pytest.approx(plain.item(), rel=1e-5)
+    if k >= target.shape[1]:  # but for the teacher's entropy, the loss over any list
+        ranked = torch.isfinite(target[0])
+        whole = listwise_alignment(z[:1, ranked], target[:1, ranked] * 0.5, temperature=0.5)
+        entropy = -(probability[0] * probability[0].log()).nan_to_num(0.0).sum()
+        one = model.alignment(teacher, (user, item), model.batch_of(
+            Interaction({"user_id": batch.user[:1]})))["prediction_kd"]  # fmt: skip
+        assert one.item() == pytest.approx((whole + entropy).item(), rel=1e-4)
+
+
+def test_a_teacher_may_rank_by_the_logits_of_its_softmax(build):
+    settings = {"similarity": "cosine", "popularity_prior": 0.5, "temperature": 0.3}
+    model, _ = by_user(build, ranking="cosine", **settings)
+    model.eval()
+    user, item = (table.detach() for table in model.encode())
+    users = torch.tensor([3, 71])
+    got = model.full_sort_predict(Interaction({"user_id": users})).view(2, -1)
+    cosine = F.cosine_similarity(user[users][:, None], item[None], dim=-1)
+    expected = cosine + 0.3 * model.objective.prior
+    assert_close(got[:, 1:], expected[:, 1:], rtol=1e-5, atol=1e-6)
+
+
+# --- runs and refusals -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def by_users(build):
+    """Every stage by users, on the planted world."""
+    teacher = {"similarity": "cosine", "ranking": "cosine", "popularity_prior": 0.4}
+    return {
+        **QUICK,
+        **BY_USER,
+        "teacher_settings": {**QUICK["teacher_settings"], **BY_USER, **teacher},
+        "intermediate_settings": {**QUICK["intermediate_settings"], **BY_USER},
+    }
+
+
+def test_every_stage_learns_and_the_same_seed_gives_the_same(by_users):
+    first, again = (run("LightGNN", "planted", settings=by_users) for _ in range(2))
+    assert first["test"]["recall@5"] > 0.5
+    assert [row["valid"] for row in first["rows"]] == [row["valid"] for row in again["rows"]]
+    assert first["test"] == again["test"]
+    assert first["result_file"] != again["result_file"]
+    assert Path(first["result_file"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts"),
+    [
+        ({"batches": "users", "interaction_loss": "bpr"}, "interaction_loss must be softmax"),
+        ({"batches": "users", "prediction_kd": "pairwise"}, "prediction_kd must be listwise"),
+        ({"batches": "users", "negatives": "sampled"}, "negatives must be batch"),
+        ({"popularity_prior": 1.0}, "popularity_prior (1.0) has no effect"),
+        (
+            {"teacher_settings": {**QUICK["teacher_settings"], "ranking": "cosine"}},
+            "ranking=cosine is by the logits",
+        ),
+        (
+            {"intermediate_settings": {**QUICK["intermediate_settings"], "popularity_prior": 1.0}},
+            "popularity_prior (1.0) has no",
+        ),
+    ],
+)
+def test_what_batches_of_users_cannot_do_is_refused(build, changes, facts):
+    build("Pop")  # writes the world
+    with pytest.raises(InputError) as error:
+        run("LightGNN", "planted", settings={**QUICK, **changes})
+    assert facts in str(error.value)
+    assert not list(Path("saved").glob("*/*.safetensors"))  # nothing was trained before
