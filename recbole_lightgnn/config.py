@@ -1,7 +1,8 @@
 """Where settings come from: our layers inside RecBole's ``Config``.
 
 Low to high: RecBole's ``overall.yaml`` < ours < the model's yaml < the recipe's < the dataset's <
-config files < config_dict < command line. Ours are added to RecBole's class method by method, so
+config files < config_dict < command line. A dataset's sections for models of ours are part of the
+default recipe, and not read with another. Ours are added to RecBole's class method by method, so
 that stock ``run_recbole`` sees them too. Names of models with a yaml of ours are "ours".
 """
 
@@ -34,6 +35,8 @@ _OUR_FRONT_DOOR: ContextVar[bool] = ContextVar("our_front_door", default=False)
 # In force while that Config is a part of a run (a stage, a checkpoint's): the run's own has the
 # settings of the other stages, and its check has seen to all of them.
 _PART_OF_A_RUN: ContextVar[bool] = ContextVar("part_of_a_run", default=False)
+# The recipe of the run that a stage is built for.
+_RECIPE: ContextVar[str] = ContextVar("recipe", default="default")
 
 
 def extend_recbole() -> None:
@@ -108,7 +111,8 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
     shared = {key: copy.deepcopy(config[key]) for key in sorted(keys)}
     shared["data_path"] = str(Path(config["data_path"]).parent)  # RecBole adds the dataset's name
     settings = {**shared, **copy.deepcopy(dict(overrides))}
-    with _set(_PART_OF_A_RUN):
+    recipe = config["recipe"] if "recipe" in config else "default"
+    with _set(_PART_OF_A_RUN), _set(_RECIPE, recipe):
         stage = build_config(model, config["dataset"], (), settings)
     stage["data_path"] = config["data_path"]
     return stage
@@ -132,8 +136,8 @@ def rebuild_config(meta: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def _set(flag: ContextVar[bool]) -> Iterator[None]:
-    token = flag.set(True)
+def _set(flag: ContextVar[Any], value: Any = True) -> Iterator[None]:
+    token = flag.set(value)
     try:
         yield
     finally:
@@ -198,7 +202,8 @@ def _load_internal_config_dict(original: Any) -> Any:
         ours = read_yaml(file) if file.is_file() else {}
         # One file where ours has three is another dataset of the name, such as RecBole's gowalla.
         if parts or not whole or "benchmark_filename" not in ours:
-            self.internal_config_dict.update(_of_model(ours, model))
+            recipe = self.external_config_dict.get("recipe", _RECIPE.get())
+            self.internal_config_dict.update(_of_model(ours, model, recipe))
         settings = {**self.internal_config_dict, **self.external_config_dict}
         if settings.get("benchmark_filename") is None and parts and not whole:
             # Nothing to ask the user about.
@@ -207,11 +212,13 @@ def _load_internal_config_dict(original: Any) -> Any:
     return load
 
 
-def _of_model(settings: Mapping[str, Any], model: str) -> dict[str, Any]:
+def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str, Any]:
     """A dataset's settings: those for every model, and over them the section named ``model``."""
     from recbole_lightgnn.registry import model_names
 
     common = {key: value for key, value in settings.items() if key not in model_names()}
+    if recipe != "default" and model in our_models():
+        return common
     return {**common, **(settings.get(model) or {})}
 
 

@@ -144,3 +144,23 @@ def test_gradients_are_clipped_as_recbole_does(train, clipped):
     changes = {"clip_grad_norm": {"max_norm": 1e-3}} if clipped else {}
     train([0.1], Watched, epochs=1, **changes)
     assert (max(steps) < 1.001e-3) == clipped
+
+
+def test_the_learning_rate_falls_along_a_line(train):
+    rates = []
+
+    def recorded(parameters):
+        optimizer = ADAM(parameters)
+        step = optimizer.step
+
+        def first_of_an_epoch(*args, **kwargs):
+            if not rates or rates[-1] != optimizer.param_groups[0]["lr"]:
+                rates.append(optimizer.param_groups[0]["lr"])
+            return step(*args, **kwargs)
+
+        optimizer.step = first_of_an_epoch
+        return optimizer
+
+    settings = {"learning_rate": 0.01, "learning_rate_end": 0.1, "epochs": 4}
+    train([0.1, 0.2, 0.3, 0.4], recorded, **settings)
+    assert rates == pytest.approx([0.01, 0.007, 0.004, 0.001])

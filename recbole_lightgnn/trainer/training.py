@@ -104,6 +104,7 @@ class Training:
         patience = self.config["stopping_step"]
         while self.epoch < self.config["epochs"] and self.fruitless <= patience:
             started = perf_counter()
+            self._set_learning_rate()
             losses = self._train_epoch(train_data)
             self.epoch += 1
             due = self.epoch % self.config["eval_step"] == 0
@@ -120,6 +121,13 @@ class Training:
             "seconds": self.seconds,
             "valid": self.best_valid,
         }
+
+    def _set_learning_rate(self) -> None:
+        """Along a line from the first epoch's to that of the last there may be."""
+        done = self.epoch / max(1, self.config["epochs"] - 1)
+        share = 1 - done * (1 - self.config["learning_rate_end"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = share * self.config["learning_rate"]
 
     def _train_epoch(self, train_data: Any) -> dict[str, float]:
         self.model.train()
