@@ -196,12 +196,6 @@ def _check_batches(settings: Mapping[str, Any]) -> None:
             f"popularity_prior ({settings['popularity_prior']}) has no effect, as batches is "
             "interactions: set batches=users, or popularity_correction in its place"
         )
-    if settings.get("ranking") == "cosine" and not (by_user and settings["similarity"] == "cosine"):
-        raise InputError(
-            "ranking=cosine is by the logits of a softmax over all items by their cosine (got "
-            f"batches={settings['batches']}, similarity={settings['similarity']}): set "
-            "batches=users and similarity=cosine, or ranking=inner"
-        )
 
 
 def _check_metrics(settings: Mapping[str, Any]) -> None:

@@ -145,16 +145,21 @@ def test_listwise_alignment_is_over_all_that_is_ranked(build, k):
         assert one.item() == pytest.approx((whole + entropy).item(), rel=1e-4)
 
 
-def test_a_teacher_may_rank_by_the_logits_of_its_softmax(build):
-    settings = {"similarity": "cosine", "popularity_prior": 0.5, "temperature": 0.3}
-    model, _ = by_user(build, ranking="cosine", **settings)
-    model.eval()
+@pytest.mark.parametrize(("norm", "prior"), [(0.0, 0.5), (0.5, 0.0), (1.0, 0.7), (1.0, 0.0)])
+def test_a_teacher_may_rank_by_cosine_and_popularity(build, norm, prior):
+    settings = {"ranking_norm": norm, "ranking_prior": prior, "temperature": 0.3}
+    model = build("LightGNNTeacher", **settings).eval()
     user, item = (table.detach() for table in model.encode())
-    users = torch.tensor([3, 71])
-    got = model.full_sort_predict(Interaction({"user_id": users})).view(2, -1)
-    cosine = F.cosine_similarity(user[users][:, None], item[None], dim=-1)
-    expected = cosine + 0.3 * model.objective.prior
-    assert_close(got[:, 1:], expected[:, 1:], rtol=1e-5, atol=1e-6)
+    pairs = interactions(model)
+    length = item.norm(dim=1) / item[1:].norm(dim=1).mean()
+    popularity = [sum(i == other for _, other in pairs) for i in range(model.n_items)]
+    for u in (3, 71):
+        scores = F.cosine_similarity(user[u][None], item) * length**norm
+        scores = scores + 0.3 * prior * torch.tensor(popularity).float().log1p()
+        if (norm, prior) == (1.0, 0.0):
+            scores = item @ user[u]
+        got = model.full_sort_predict(Interaction({"user_id": torch.tensor([u])}))
+        assert_close(got[1:], scores[1:], rtol=1e-4, atol=1e-6)
 
 
 # --- runs and refusals -----------------------------------------------------------------------
@@ -163,7 +168,12 @@ def test_a_teacher_may_rank_by_the_logits_of_its_softmax(build):
 @pytest.fixture
 def by_users(build):
     """Every stage by users, on the planted world."""
-    teacher = {"similarity": "cosine", "ranking": "cosine", "popularity_prior": 0.4}
+    teacher = {
+        "similarity": "cosine",
+        "ranking_norm": 0.0,
+        "ranking_prior": 0.4,
+        "popularity_prior": 0.4,
+    }
     return {
         **QUICK,
         **BY_USER,
@@ -188,10 +198,6 @@ def test_every_stage_learns_and_the_same_seed_gives_the_same(by_users):
         ({"batches": "users", "prediction_kd": "pairwise"}, "prediction_kd must be listwise"),
         ({"batches": "users", "negatives": "sampled"}, "negatives must be batch"),
         ({"popularity_prior": 1.0}, "popularity_prior (1.0) has no effect"),
-        (
-            {"teacher_settings": {**QUICK["teacher_settings"], "ranking": "cosine"}},
-            "ranking=cosine is by the logits",
-        ),
         (
             {"intermediate_settings": {**QUICK["intermediate_settings"], "popularity_prior": 1.0}},
             "popularity_prior (1.0) has no",

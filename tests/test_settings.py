@@ -250,6 +250,13 @@ def test_a_datasets_section_of_a_model_is_for_that_model_alone():
     assert config_of("SGL")["NCL"] is None
 
 
+def test_a_datasets_sections_for_our_models_are_part_of_the_default_recipe():
+    assert config_of(TEACHER)["reg_weight"] == 1.0
+    paper = config_of(recipe="paper")
+    assert paper.stage(TEACHER, {})["reg_weight"] == defaults_of(TEACHER)["reg_weight"]
+    assert paper.stage("NCL", {})["num_clusters"] == 100  # RecBole's models have no recipe
+
+
 # --- ablations ------------------------------------------------------------------------------
 
 

@@ -33,8 +33,7 @@ class InteractionObjective:
         own_items: which candidates are no negatives.
 
     Attributes:
-        prior: what an item's popularity adds to its logit, in a batch of users.
-            Shape: (items,)
+        log_popularity: log(1 + interactions) of each item. Shape: (items,)
     """
 
     def __init__(self, config: Any, graph: InteractionGraph, own_items: OwnItems) -> None:
@@ -49,7 +48,8 @@ class InteractionObjective:
         pattern = graph.interactions.pattern
         count = torch.bincount(pattern.col, minlength=graph.n_items)
         self.popularity = count / pattern.nnz
-        self.prior = config["popularity_prior"] * torch.log1p(count.float())
+        self.log_popularity = torch.log1p(count.float())
+        self.prior = config["popularity_prior"]
 
     def __call__(self, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """The loss on a batch.
@@ -95,7 +95,7 @@ class InteractionObjective:
             items,
             Places(own.pointers, own.col - 1),
             items.new_full((len(own.col),), 1 / len(own.col)),
-            bias=self.prior[1:],
+            bias=self.prior * self.log_popularity[1:],
         )
 
     def _log_probability(self, candidates: Tensor, batch_size: int) -> Tensor:

@@ -18,9 +18,15 @@ class LightGNNTeacher(GraphRecommender):
 
     .. math:: \mathcal L = \mathcal L_{bpr} + \lambda_4\|\Theta\|^2
 
-    Ranks by inner product (Eq. 2) or, where ``ranking`` says so, by the logits of its softmax:
-    cosine over temperature, and the prior of popularity. Its final embeddings are then normalized,
-    and have the prior as a column more.
+    Ranks by inner product (Eq. 2); or, with an exponent :math:`\gamma` (``ranking_norm``) below 1
+    or a weight :math:`\beta` (``ranking_prior``) above 0, by
+
+    .. math:: \hat y_{ui} = \cos(e_u, e_i)\,(|e_i| / \overline{|e|})^\gamma
+              + \tau\beta\log(1 + d_i)
+
+    with the temperature :math:`\tau` of the softmax and the item's interactions :math:`d_i`:
+    :math:`\gamma = 0` and the prior of training are the logits that were trained. Final embeddings
+    are then these factors, with a column more.
     """
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -28,7 +34,7 @@ class LightGNNTeacher(GraphRecommender):
         self.n_layers = config["n_layers"]
         self.reg_weight = config["reg_weight"]
         self.objective = InteractionObjective(config, self.observed, self.own_items)
-        self.ranks_by_cosine = config["ranking"] == "cosine"
+        self.ranking_norm, self.ranking_prior = config["ranking_norm"], config["ranking_prior"]
         width = config["embedding_size"]
         self.user_embedding = nn.Parameter(torch.empty(self.n_users, width))
         self.item_embedding = nn.Parameter(torch.empty(self.n_items, width))
@@ -46,10 +52,13 @@ class LightGNNTeacher(GraphRecommender):
     def infer(self) -> tuple[Tensor, Tensor]:
         """Final embeddings whose inner product ranks."""
         user, item = self.encode()
-        if not self.ranks_by_cosine:
+        if self.ranking_norm == 1 and self.ranking_prior == 0:
             return user, item
-        user, item = F.normalize(user, dim=-1), F.normalize(item, dim=-1)
-        prior = self.objective.temperature * self.objective.prior[:, None]
+        user, length = F.normalize(user, dim=-1), item.norm(dim=-1, keepdim=True)
+        length = length / length[1:].mean()
+        item = F.normalize(item, dim=-1) * length**self.ranking_norm
+        weight = self.objective.temperature * self.ranking_prior
+        prior = weight * self.objective.log_popularity[:, None]
         return torch.cat([user, torch.ones_like(user[:, :1])], 1), torch.cat([item, prior], 1)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
