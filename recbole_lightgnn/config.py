@@ -111,7 +111,7 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
     shared = {key: copy.deepcopy(config[key]) for key in sorted(keys)}
     shared["data_path"] = str(Path(config["data_path"]).parent)  # RecBole adds the dataset's name
     settings = {**shared, **copy.deepcopy(dict(overrides))}
-    recipe = config["recipe"] if "recipe" in config else "default"
+    recipe = config.final_config_dict.get("recipe", "default")
     with _set(_PART_OF_A_RUN), _set(_RECIPE, recipe):
         stage = build_config(model, config["dataset"], (), settings)
     stage["data_path"] = config["data_path"]

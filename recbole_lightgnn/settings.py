@@ -107,7 +107,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("contrast_candidates", "int", _FROM_1, "nodes a side they are compared with, drawn", M + S),
     ("reg_weight", "float", _FROM_0, "lambda_4: weight decay on the batch's embeddings", T + M + S),
 
-    ("learning_rate_end", "float", _RATIO, "the last epoch's, as a share of the first's", T + M + S),
+    ("learning_rate_end", "float", _RATIO, "the last epoch's, of the first's", T + M + S),
     ("n_pruning_runs", "int", _FROM_0, "how often to train and prune", S),
     ("entry_ratio", "float", _RATIO, "entries kept by each run, of those still alive", S),
     ("edge_ratio", "float", _RATIO, "interactions kept by each run, of those still alive", S),
