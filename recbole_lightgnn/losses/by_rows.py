@@ -107,10 +107,12 @@ class FullSoftmax(Prepared):
             logits.sub_(top).exp_()
             sums = logits.sum(dim=-1)
             total += mass @ sums.log()
-            logits.mul_((mass / sums)[:, None])
-            logits.view(-1).index_add_(0, row * logits.shape[1] + col, -share)
+            # The gradient of a row's logits is mass / sums times what `logits` holds now.
+            scale = mass / sums
+            logits.view(-1).index_add_(0, row * logits.shape[1] + col, -share / scale[row])
             torch.mm(logits, item, out=user_grad[rows])
-            item_grad.addmm_(logits.T, user[rows])
+            user_grad[rows] *= scale[:, None]
+            item_grad.addmm_(logits.T, user[rows] * scale[:, None])
         ctx.save_for_backward(user_grad, item_grad)
         return total
 
