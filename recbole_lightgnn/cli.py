@@ -1,4 +1,4 @@
-"""The command line: ``recbole-lightgnn run | settings | import | data | bench | version``.
+"""The command line: ``recbole-lightgnn run | settings | import | data | bench | report | version``.
 
 Nothing heavy is imported before the arguments have been read.
 """
@@ -101,6 +101,10 @@ def _dispatch(arguments: list[str]) -> int:
         return data_command.run(options)
     if options.command == "bench":
         return _bench(options)
+    if options.command == "report":
+        from recbole_lightgnn.report import accuracy
+
+        return accuracy.run(options)
     print(f"recbole-lightgnn {__version__}")
     return 0
 
@@ -144,9 +148,15 @@ def _parser() -> argparse.ArgumentParser:
     data = data_command.add_parsers(commands)
 
     benches = bench_command.add_parsers(commands)
+    report = commands.add_parser(
+        "report", help="records of one split, several seeds, as a table and pictures"
+    )
+    report.add_argument("records", nargs="+", type=Path, metavar="RECORD.json")
+    report.add_argument("--json", type=Path, metavar="FILE", help="write all records into one")
+    report.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against size")
 
     version = commands.add_parser("version", help="print the version")
-    for command in (run, settings, version, *imports, *data, *benches):
+    for command in (run, settings, version, *imports, *data, *benches, report):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
