@@ -84,6 +84,7 @@ def _check_stage(config: Any, stage: str, model: str) -> None:
     key = f"{stage}_settings"
     own = config.final_config_dict.get(key) or {}
     of_the_run = {"teacher", "teacher_settings", "teacher_checkpoint", "intermediate_checkpoint"}
+    of_the_run |= {"n_teachers"}
     # A batch of users is a matter of memory, not of results; _check_values speaks of wandb.
     of_the_run |= shared_keys(config) - {"eval_batch_size", "log_wandb"}
     for name in sorted(of_the_run & own.keys()):
@@ -313,7 +314,7 @@ def _teacher_widths(settings: Mapping[str, Any]) -> tuple[int | None, int | None
         return None, None
     if model in our_models():
         width = {**defaults_of(model), **own}["embedding_size"]
-        return width, width
+        return width, width * settings["n_teachers"]
     width = {**recbole_yaml(f"model/{model}"), **own}.get("embedding_size")
     source = _source(_recommender("teacher", model))
     tables = re.findall(r"self\.user_embedding = (?:torch\.)?(nn\.Embedding\()?", source)

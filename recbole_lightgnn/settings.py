@@ -66,6 +66,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("ablation", "str", " | ".join(ABLATIONS), "one row of the paper's Table 3", S),
     ("teacher", "model", "", "any general recommender; only its scores are needed", M + S),
     ("teacher_settings", "dict", "", "changes to the teacher's own settings", M + S),
+    ("n_teachers", "int", _FROM_1, "trained with other draws, their scores averaged", M + S),
     ("teacher_checkpoint", "path", "", "start from this file instead of training a teacher", M + S),
     ("use_intermediate", "bool", "", "False: from the teacher straight to the student", S),
     ("intermediate_settings", "dict", "", "changes to the intermediate's own settings", S),

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.losses import Places, full_softmax, listwise_alignment
+from recbole_lightgnn.models.ensemble import Ensemble
 from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.quick_start import run
 
@@ -210,3 +211,33 @@ def test_what_batches_of_users_cannot_do_is_refused(build, changes, facts):
         run("LightGNN", "planted", settings={**QUICK, **changes})
     assert facts in str(error.value)
     assert not list(Path("saved").glob("*/*.safetensors"))  # nothing was trained before
+
+
+# --- several teachers ------------------------------------------------------------------------
+
+
+def test_scores_of_several_teachers_are_added_by_their_spread(build):
+    members = [build("LightGNNTeacher"), build("BPR")]
+    with torch.no_grad():
+        members[1].item_embedding.weight *= 30.0
+    alone = [Frozen(member) for member in members]
+    together = Frozen(Ensemble(members))
+    users, items = torch.arange(1, 20), torch.arange(1, 30)
+    expected = sum(one.scores(users, items) for one in alone) / together.divisor
+    assert_close(together.scores(users, items), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(together.initial_embeddings()[0], members[0].user_embedding)
+
+
+def test_several_teachers_are_trained_with_draws_of_their_own(by_users):
+    record = run("LightGNN", "planted", settings={**by_users, "n_teachers": 2})
+    first, second, *_ = record["rows"]
+    assert (first["key"], second["key"]) == ("teacher", "teacher-01")
+    assert first["valid"] != second["valid"]
+    alone = run("LightGNN", "planted", settings={**by_users, "n_pruning_runs": 0})
+    assert alone["rows"][0]["valid"] == first["valid"]
+    assert len(record["rows"]) == 6
+
+
+def test_teachers_without_tables_cannot_be_added(build):
+    with pytest.raises(InputError, match="NeuMF does not: set n_teachers=1"):
+        Ensemble([build("NeuMF")])

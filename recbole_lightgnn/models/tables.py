@@ -10,7 +10,6 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor, nn
 
 from recbole_lightgnn.encoder import PrunableEmbedding
-from recbole_lightgnn.models.base import GraphRecommender
 
 # Where RecBole's models have them: graph models keep what they propagated while evaluated
 # (LightGCN, NGCF, SGL, NCL, DGCF ...), others score by what they train (BPR, LINE ...).
@@ -33,8 +32,9 @@ def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
     Returns:
         Tables of users and items, without gradients. Shapes: (users, width), (items, width)
     """
-    if isinstance(model, GraphRecommender):
-        return model.final_embeddings()
+    if hasattr(model, "final_embeddings"):  # ours
+        tables: tuple[Tensor, Tensor] = model.final_embeddings()
+        return tables
     if not isinstance(model, GeneralRecommender) or not (
         hasattr(model, _FINAL[1]) or hasattr(model, _TRAINED[1])
     ):

@@ -20,6 +20,7 @@ from recbole.utils import get_model, get_trainer, init_seed, set_color
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.models.ensemble import Ensemble
 from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
@@ -199,10 +200,15 @@ class StagedTrainer(Trainer):
         return model
 
     def _teacher(self) -> Any:
-        """The trained teacher: from a checkpoint, or any general recommender trained here."""
-        label = Label("teacher")
+        """The trained teacher: from a checkpoint, or general recommenders trained here."""
         if path := self.config["teacher_checkpoint"]:
-            return self._from_checkpoint(label, path, self.config["teacher"])
+            return self._from_checkpoint(Label("teacher"), path, self.config["teacher"])
+        last = self.config["n_teachers"] - 1
+        # the first is as where there is one
+        members = [self._train_teacher(Label("teacher", k or None, last)) for k in range(last + 1)]
+        return Ensemble(members) if last else members[0]
+
+    def _train_teacher(self, label: Label) -> Any:
         self._seed(label)
         config = self.config.stage(self.config["teacher"], self.config["teacher_settings"])
         model = self._build(config)

@@ -1,0 +1,59 @@
+"""Several trained models as one teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.models.frozen import sample_users, spread
+from recbole_lightgnn.models.tables import final_tables, table_named
+
+
+class Ensemble:
+    """Models whose scores are added, each divided by its spread; it trains no more.
+
+    As an inner product, of their final embeddings side by side.
+
+    Args:
+        members: models of the same users and items, in evaluation mode from here on. The first
+            gives the embeddings to begin with.
+
+    Raises:
+        InputError: if a member does not score by two tables.
+    """
+
+    @torch.no_grad()
+    def __init__(self, members: Sequence[Any]) -> None:
+        first = members[0]
+        self.n_users, self.n_items, self.device = first.n_users, first.n_items, first.device
+        parts = []
+        for member in members:
+            member.eval()
+            tables = final_tables(member)
+            if tables is None:
+                raise InputError(
+                    f"n_teachers above 1 needs teachers that score by two tables, as graph models "
+                    f"do, and {type(member).__name__} does not: set n_teachers=1"
+                )
+            user, item = tables
+            users = sample_users(self.n_users).to(self.device)
+            parts.append((user / spread(user[users] @ item[1:].T), item))
+        self.user_embedding = table_named(first, "user_embedding")
+        self.item_embedding = table_named(first, "item_embedding")
+        user_parts, item_parts = zip(*parts, strict=True)
+        self._final = torch.cat(user_parts, dim=1), torch.cat(item_parts, dim=1)
+
+    def eval(self) -> Ensemble:
+        """It always is."""
+        return self
+
+    def final_embeddings(self) -> tuple[Tensor, Tensor]:
+        """Tables whose inner products are the scores; as wide as all members' together.
+
+        Shapes: (users, width), (items, width)
+        """
+        return self._final
