@@ -138,15 +138,26 @@ def configure(
     Raises:
         InputError: if a setting or the dataset's files cannot be used.
     """
+    model, dataset = names(model, dataset, config_files)
+    config = build_config(model, dataset, config_files, settings or {})
+    check_dataset_files(config)
+    return config
+
+
+def names(
+    model: str | None, dataset: str | None, config_files: Iterable[Path | str]
+) -> tuple[str, str]:
+    """A run's model and dataset: as given, as in its config files, or the default ones.
+
+    Raises:
+        InputError: if there is no such model.
+    """
     in_files: dict[str, Any] = {}
     for file in config_files:
         in_files.update(read_yaml(Path(file)))
     model = model or in_files.get("model", "LightGNN")
-    dataset = dataset or in_files.get("dataset", "ml-100k")
     _check_model(model)
-    config = build_config(model, dataset, config_files, settings or {})
-    check_dataset_files(config)
-    return config
+    return model, dataset or in_files.get("dataset", "ml-100k")
 
 
 def fingerprint_of(config: Any) -> dict[str, Any]:
