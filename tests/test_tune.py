@@ -148,6 +148,11 @@ def test_what_is_given_is_held_fixed_though_the_space_has_it(capsys):
     assert record()["trials"][0]["settings"].keys() == {"learning_rate"}
 
 
+def test_what_is_held_fixed_may_need_what_the_space_says():
+    space("batches: {choices: [users]}\npopularity_prior: {low: 0, high: 1}\n")
+    assert tune(*TEACHER, "--trials=1", "--popularity_prior=0.5") == 0
+
+
 def test_a_search_reaches_into_a_stage():
     space("teacher_settings: {learning_rate: {choices: [0.01]}}\nepochs: {low: 1, high: 2}\n")
     assert tune("-m", "LightGNN", "-d", "planted", "--space=space.yaml", *SHORT) == 0

@@ -134,7 +134,6 @@ class Search:
 
     def _config_of(self, model: str | None, dataset: str | None, space: Space, file: Path) -> Any:
         """The ``Config`` of the first of the space's samples, after a look at all of them."""
-        configure(model, dataset, config_files=self.config_files, settings=self.settings)
         try:
             configs = [
                 configure(
@@ -146,6 +145,8 @@ class Search:
                 for sample in samples(space)
             ]
         except InputError as error:
+            # What is wrong without the space too is not the space's fault.
+            configure(model, dataset, config_files=self.config_files, settings=self.settings)
             raise InputError(f"{file}: {error}") from error
         return configs[0]
 
