@@ -1,4 +1,4 @@
-"""The command line: ``recbole-lightgnn run | settings | import | data | bench | report | version``.
+"""The command line: ``recbole-lightgnn run | tune | settings | import | data | bench | report``.
 
 Nothing heavy is imported before the arguments have been read.
 """
@@ -27,6 +27,7 @@ from recbole_lightgnn.settings import (
     recipes,
     table_of,
 )
+from recbole_lightgnn.studies import command as tune_command
 
 _RUN_FLAGS = (
     "model dataset config_files resume result_file debug nproc world_size ip port group_offset"
@@ -48,8 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, 2 for bad input (one line ``error: ...`` on standard error), 1 for an
-        error of ours (one line ``internal error: ...``) and where ``data check`` finds errors, 130
-        when interrupted. With ``--debug`` a traceback comes first.
+        error of ours (one line ``internal error: ...``), where ``data check`` finds errors and
+        where every trial of ``tune`` failed, 130 when interrupted. With ``--debug`` a traceback
+        comes first.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -60,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         run_dir = getattr(stop, "run_dir", None)
         hint = f"; continue with the same command and --resume={run_dir}" if run_dir else ""
+        hint = f"; {stop}" if str(stop) else hint
         return _fail(f"interrupted{hint}", 130, debug)
     except BrokenPipeError:  # `... | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -80,9 +83,9 @@ def _fail(message: str, status: int, debug: bool) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     # RecBole's way: any setting as --key=value. They are taken out before argparse sees them.
-    known = set(_RUN_FLAGS.split())
-    settings = []
-    if arguments[:1] == ["run"]:
+    command, settings = arguments[0] if arguments else "", []
+    if command in ("run", "tune"):
+        known = set((_RUN_FLAGS if command == "run" else tune_command.FLAGS).split())
         settings = [
             a for a in arguments if (m := re.match(r"--([\w.]+)=", a)) and m[1] not in known
         ]
@@ -93,6 +96,8 @@ def _dispatch(arguments: list[str]) -> int:
         raise InputError(_explain(rest[0]))
     if options.command == "run":
         return _run(options, settings)
+    if options.command == "tune":
+        return _tune(options, settings)
     if options.command == "settings":
         return _settings(options.model)
     if options.command == "import":
@@ -141,6 +146,8 @@ def _parser() -> argparse.ArgumentParser:
     for flag in ("nproc", "world_size", "ip", "port", "group_offset"):
         run.add_argument(f"--{flag}", help=argparse.SUPPRESS)
 
+    tune = tune_command.add_parser(commands)
+
     settings = commands.add_parser("settings", help="every setting of a model, with its default")
     settings.add_argument("model", help="name of a model")
 
@@ -156,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against size")
 
     version = commands.add_parser("version", help="print the version")
-    for command in (run, settings, version, *imports, *data, *benches, report):
+    for command in (run, tune, settings, version, *imports, *data, *benches, report):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -231,6 +238,23 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines)
     return "\n".join(line.rstrip() for line in padded)
+
+
+# --- tune -----------------------------------------------------------------------------------
+
+
+def _tune(options: argparse.Namespace, arguments: list[str]) -> int:
+    settings = _read_settings(arguments)
+
+    import torch
+
+    from recbole_lightgnn.report.results import environment
+
+    return tune_command.run(
+        options,
+        settings,
+        environment=lambda device: environment(threads=torch.get_num_threads(), device=device),
+    )
 
 
 # --- bench ----------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
-"""One call that trains, tests and records any model, RecBole's or ours."""
+"""One call that trains, tests and records any model, RecBole's or ours; one that only chooses."""
 
 import hashlib
+import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from logging import FileHandler, StreamHandler, getLogger
 from pathlib import Path
 from typing import Any
@@ -74,22 +76,104 @@ def run(
         Interrupted: if stopped by hand.
     """
     start = time.monotonic()
+    config = configure(model, dataset, config_files=config_files, settings=settings)
+    if result_file is not None:
+        check_writable("result_file", Path(result_file))
+    if resume and config["model"] not in our_models():
+        raise InputError(
+            f"{config['model']} is RecBole's own and cannot be resumed; run it again from start"
+        )
+    with _own_log():
+        return _run(config, resume, result_file, start)
+
+
+def choose(
+    model: str | None = None,
+    dataset: str | None = None,
+    *,
+    config_files: Iterable[Path | str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train a model and choose by validation, as `run` does, and stop there.
+
+    No test interaction is ranked. Neither a record nor a checkpoint is left.
+
+    Args:
+        model, dataset, config_files, settings: as for `run`.
+
+    Returns:
+        ``score``, the validation score by ``valid_metric``; ``valid``, all validation metrics;
+        and ``dataset_fingerprint``.
+
+    Raises:
+        InputError: as `run`; if the score is not a number.
+    """
+    config = configure(model, dataset, config_files=config_files, settings=settings)
+    with _own_log():
+        _start_log(config)
+        (train_data, valid_data, _), fingerprint = _load(config)
+        with _installed(config):
+            trainer = _trainer(config, train_data)
+            valid = _fit(config, trainer, train_data, valid_data, saved=False)
+    metric = config["valid_metric"].lower()
+    score = float(valid[metric])
+    if not math.isfinite(score):
+        raise InputError(f"the validation score, {metric}, is not a number: {score}")
+    return {
+        "score": score,
+        "valid": {name: float(value) for name, value in valid.items()},
+        "dataset_fingerprint": fingerprint,
+    }
+
+
+def configure(
+    model: str | None = None,
+    dataset: str | None = None,
+    *,
+    config_files: Iterable[Path | str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Any:
+    """The checked ``Config`` of a run whose dataset's files are there; arguments as for `run`.
+
+    Raises:
+        InputError: if a setting or the dataset's files cannot be used.
+    """
+    model, dataset = names(model, dataset, config_files)
+    config = build_config(model, dataset, config_files, settings or {})
+    check_dataset_files(config)
+    return config
+
+
+def names(
+    model: str | None, dataset: str | None, config_files: Iterable[Path | str]
+) -> tuple[str, str]:
+    """A run's model and dataset: as given, as in its config files, or the default ones.
+
+    Raises:
+        InputError: if there is no such model.
+    """
     in_files: dict[str, Any] = {}
     for file in config_files:
         in_files.update(read_yaml(Path(file)))
     model = model or in_files.get("model", "LightGNN")
-    dataset = dataset or in_files.get("dataset", "ml-100k")
     _check_model(model)
-    if result_file is not None:
-        check_writable("result_file", Path(result_file))
-    if resume and model not in our_models():
-        raise InputError(f"{model} is RecBole's own and cannot be resumed; run it again from start")
-    config = build_config(model, dataset, config_files, settings or {})
-    check_dataset_files(config)
+    return model, dataset or in_files.get("dataset", "ml-100k")
 
+
+def fingerprint_of(config: Any) -> dict[str, Any]:
+    """Counts and hashes of a run's splits (`dataset_fingerprint`), without the run.
+
+    Raises:
+        InputError: as `load_data`.
+    """
+    return _load(config)[1]
+
+
+@contextmanager
+def _own_log() -> Iterator[None]:
     handlers = getLogger().handlers[:]
     try:
-        return _run(config, resume, result_file, start)
+        yield
     finally:
         for handler in getLogger().handlers[:]:
             if handler not in handlers and isinstance(handler, FileHandler | StreamHandler):
@@ -100,39 +184,28 @@ def run(
 def _run(
     config: Any, resume: Path | str | bool | None, result_file: Path | str | None, start: float
 ) -> dict[str, Any]:
-    keep_freed_memory()
     # Before the run: the checkout may be another one after it.
     began = environment(threads=torch.get_num_threads(), device=_device_name(config["device"]))
-    init_seed(config["seed"], config["reproducibility"])
-    init_logger(config)
-    logger = getLogger()
-    logger.info(config)
-    train_data, valid_data, test_data = load_data(config)
-
-    init_seed(config["seed"], config["reproducibility"])
-    try:
-        model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
-        if config["our_products"] and not on_our_products(model):
-            logger.info(f"our_products: no such way for {config['model']}, which stays as it is")
-        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-        logger.info(model)
-        rows = _train(config, trainer, resume, train_data, valid_data, test_data)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("recbole"):
-            raise
-        raise InputError(
-            f"{config['model']} needs the package {error.name!r}, which is not installed"
-        ) from error
+    _start_log(config)
+    (train_data, valid_data, test_data), fingerprint = _load(config)
+    with _installed(config):
+        trainer = _trainer(config, train_data)
+        begun = time.monotonic()
+        try:
+            if resume:
+                trainer.resume(None if resume is True else Path(resume))
+            valid = _fit(config, trainer, train_data, valid_data, saved=True)
+            seconds = time.monotonic() - begun
+            rows = _tested(config, trainer, train_data, test_data, valid, seconds)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(_run_dir(trainer)) from stop
 
     record = make_record(
         model=config["model"],
         dataset=config["dataset"],
         seed=config["seed"],
         settings=config.final_config_dict,
-        fingerprint={
-            **_fingerprint(train_data, valid_data, test_data),
-            "card_sha256": _card_hash(config),
-        },
+        fingerprint={**fingerprint, "card_sha256": _card_hash(config)},
         masking=mask_in_force(config),
         valid_metric=config["valid_metric"].lower(),
         valid=rows[-1]["valid"],
@@ -144,37 +217,71 @@ def _run(
     )
     path = Path(result_file) if result_file is not None else _default_result_file(config, trainer)
     write_json(path, record)
+    logger = getLogger()
     logger.info(set_color("best valid ", "yellow") + f": {record['best_valid']}")
     logger.info(set_color("test result", "yellow") + f": {record['test']}")
     logger.info(set_color("record", "yellow") + f": {path}")
     return {**record, "result_file": str(path)}
 
 
-def _train(
-    config: Any,
-    trainer: Any,
-    resume: Path | str | bool | None,
-    train_data: Any,
-    valid_data: Any,
-    test_data: Any,
-) -> list[dict[str, Any]]:
-    """Fit, then test what validation chose. Returns the record's rows, the final model's last."""
-    progress = config["show_progress"]
-    ours = config["model"] in our_models()
-    if not ours:
+# --- the parts of a run -----------------------------------------------------------------------
+
+
+def _start_log(config: Any) -> None:
+    keep_freed_memory()
+    init_logger(config)
+    getLogger().info(config)
+
+
+def _load(config: Any) -> tuple[tuple[Any, Any, Any], dict[str, Any]]:
+    """The loaders of the three splits, and their fingerprint."""
+    init_seed(config["seed"], config["reproducibility"])
+    loaders = load_data(config)
+    return loaders, _fingerprint(*loaders)
+
+
+def _trainer(config: Any, train_data: Any) -> Any:
+    """A trainer with a new model."""
+    logger = getLogger()
+    init_seed(config["seed"], config["reproducibility"])
+    model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    if config["our_products"] and not on_our_products(model):
+        logger.info(f"our_products: no such way for {config['model']}, which stays as it is")
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    logger.info(model)
+    if config["model"] not in our_models():
         rank_by_tables(trainer)
-    begun = time.monotonic()
+    return trainer
+
+
+@contextmanager
+def _installed(config: Any) -> Iterator[None]:
+    """Say which package a model of RecBole's would need."""
     try:
-        if ours and resume:
-            trainer.resume(None if resume is True else Path(resume))
-        with nan_as_input_error(config):
-            valid = trainer.fit(train_data, valid_data, saved=True, show_progress=progress)[1]
-        if ours:
-            return trainer.stage_rows(test_data)
-        seconds = time.monotonic() - begun
-        test = trainer.evaluate(test_data, load_best_model=True, show_progress=progress)
-    except KeyboardInterrupt as stop:
-        raise Interrupted(_run_dir(trainer)) from stop
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("recbole"):
+            raise
+        raise InputError(
+            f"{config['model']} needs the package {error.name!r}, which is not installed"
+        ) from error
+
+
+def _fit(config: Any, trainer: Any, train_data: Any, valid_data: Any, *, saved: bool) -> Any:
+    """Train; returns the validation metrics of what validation chose."""
+    progress = config["show_progress"]
+    with nan_as_input_error(config):
+        return trainer.fit(train_data, valid_data, saved=saved, show_progress=progress)[1]
+
+
+def _tested(
+    config: Any, trainer: Any, train_data: Any, test_data: Any, valid: Any, seconds: float
+) -> list[dict[str, Any]]:
+    """Test what validation chose. Returns the record's rows, the final model's last."""
+    if config["model"] in our_models():
+        return trainer.stage_rows(test_data)
+    progress = config["show_progress"]
+    test = trainer.evaluate(test_data, load_best_model=True, show_progress=progress)
     name = config["model"]
     row = {
         **{"key": name, "stage": name, "run": None, "model": name},

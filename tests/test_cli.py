@@ -305,6 +305,7 @@ def test_version(capsys):
     [
         ["settings", "LightGNN"],
         ["run", "--help"],
+        ["tune", "--help"],
         ["data", "show", "--help"],
         ["bench", "ops", "--help"],
         ["version"],

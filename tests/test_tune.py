@@ -1,0 +1,490 @@
+"""The search of settings: on the planted world, with Optuna as it is."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from planted import write_planted
+
+from recbole_lightgnn import quick_start
+from recbole_lightgnn.cli import main
+from recbole_lightgnn.settings import properties_dir
+from recbole_lightgnn.studies.search import MOST_KILLS, Search, reason_of, state_of
+from recbole_lightgnn.studies.space import Choices, Range, read_space, samples, settle
+
+PROCESS = Path(__file__).with_name("tuning_process.py")
+TEACHER = ["-m", "LightGNNTeacher", "-d", "planted", "--space=space.yaml"]
+TEACHER += ["--epochs=3", "--embedding_size=16", "--topk=[5]", "--valid_metric=Recall@5"]
+EASE = [
+    "-m",
+    "EASE",
+    "-d",
+    "planted",
+    "--space=space.yaml",
+    "--topk=[5]",
+    "--valid_metric=Recall@5",
+]
+# LightGNN in a second.
+SHORT = ["--trials=1", "--n_pruning_runs=0", "--use_intermediate=False"]
+SHORT += ["--teacher_settings.epochs=1", "--teacher_settings.embedding_size=64"]
+TWO_RATES = "learning_rate: {choices: [0.02, 1.0e-7]}\n"
+WEIGHTS = "reg_weight: {low: 0.1, high: 1000, log: true}\n"
+
+
+@pytest.fixture(autouse=True)
+def _world(tmp_path):
+    write_planted(tmp_path / "dataset")
+
+
+def space(text):
+    Path("space.yaml").write_text(text, encoding="utf-8")
+
+
+def tune(*arguments):
+    return main(["tune", *arguments])
+
+
+def record(name="LightGNNTeacher-planted"):
+    return json.loads(Path("tuning", f"{name}.json").read_text())
+
+
+def teacher(text=TWO_RATES, name=None, **changes):
+    """A search as the command makes it."""
+    space(text)
+    settings = {"epochs": 1, "embedding_size": 8, "state": "warning", "show_progress": False}
+    return Search(
+        "LightGNNTeacher",
+        "planted",
+        config_files=[],
+        settings=settings | changes,
+        space=Path("space.yaml"),
+        name=name,
+        storage=None,
+        environment=lambda device: {"device": device},
+    )
+
+
+# --- what is found ----------------------------------------------------------------------------
+
+
+def test_the_better_settings_are_found_and_their_command_repeats_the_score(capsys):
+    space(TWO_RATES + "temperature: {low: 0.2, high: 0.4}\n")
+    assert tune(*TEACHER, "--trials=5") == 0
+    found = record()
+    scores = {t["number"]: t["score"] for t in found["trials"]}
+    rates = {t["settings"]["learning_rate"] for t in found["trials"]}
+    best = found["trials"][found["best"]]
+    assert rates == {0.02, 1e-7}
+    assert best["settings"]["learning_rate"] == 0.02
+    assert best["score"] == max(scores.values()) == best["valid"]["recall@5"]
+    printed = capsys.readouterr().out
+    (command,) = (line for line in printed.splitlines() if line.startswith("recbole-lightgnn run"))
+    assert main([*shlex.split(command)[1:], "--result_file=best.json"]) == 0
+    assert json.loads(Path("best.json").read_text())["best_valid"] == best["valid"]
+    lines = yaml.safe_load(printed.split("\n\n")[2])
+    assert lines == best["settings"]
+
+
+def test_the_record_says_what_every_trial_was():
+    space(WEIGHTS)
+    assert tune(*EASE, "--trials=2", "--seed=7", "--study=mine", "--storage=here/x.log") == 0
+    found = json.loads(Path("here/mine.json").read_text())
+    assert (found["study"], found["model"], found["dataset"]) == ("mine", "EASE", "planted")
+    assert (found["seed"], found["valid_metric"]) == (7, "recall@5")
+    assert found["space"] == {"reg_weight": {"low": 0.1, "high": 1000, "log": True, "step": None}}
+    assert found["settings"]["topk"] == [5]
+    assert "reg_weight" not in found["settings"]
+    whole = quick_start.run("EASE", "planted")["dataset_fingerprint"]
+    assert whole == found["dataset_fingerprint"] | {"card_sha256": whole["card_sha256"]}
+    for trial in found["trials"]:
+        assert (trial["state"], trial["seed"], trial["reason"]) == ("finished", 7, None)
+        assert trial["seconds"] > 0
+        assert trial["environment"]["optuna"] == optuna.__version__
+        assert {"git", "libraries", "device"} <= trial["environment"].keys()
+    assert not any("test" in key for key in found["trials"][0])
+
+
+def suggestions(*stops, **changes):
+    """What a search suggests that is stopped and gone on with at each of ``stops``."""
+    for stop in stops:
+        search = teacher("temperature: {low: 0.1, high: 1}\n", name=f"{stops}{changes}", **changes)
+        for _ in range(len(search.trials("finished")), stop):
+            trial = search._next(None)
+            search.study.tell(trial, trial.params["temperature"])
+            search.desk.leave(trial.number)
+        search.close()
+    return [trial.params["temperature"] for trial in search.study.trials]
+
+
+def test_one_seed_gives_the_same_suggestions_also_where_the_search_was_stopped():
+    whole = suggestions(15)  # more than Optuna draws at random
+    assert suggestions(4, 12, 15) == whole
+    assert suggestions(15, seed=1)[0] != whole[0]
+    assert len(set(whole)) == 15
+
+
+def test_a_search_by_a_score_that_is_better_when_lower():
+    space("reg_weight: {choices: [0.1, 1000]}\n")
+    gini = ["--metrics=[GiniIndex]", "--valid_metric=GiniIndex@5"]
+    assert tune(*EASE[:-1], "--trials=4", *gini) == 0
+    found = record("EASE-planted")
+    scores = [trial["score"] for trial in found["trials"]]
+    assert found["trials"][found["best"]]["score"] == min(scores) < max(scores)
+
+
+def test_what_is_given_is_held_fixed_though_the_space_has_it(capsys):
+    space(TWO_RATES + "n_layers: {low: 1, high: 9}\n")
+    assert tune(*TEACHER, "--trials=1", "--n_layers=1") == 0
+    assert "searching learning_rate\n" in capsys.readouterr().out
+    assert record()["settings"]["n_layers"] == 1
+    assert record()["trials"][0]["settings"].keys() == {"learning_rate"}
+
+
+def test_what_is_held_fixed_may_need_what_the_space_says():
+    space("batches: {choices: [users]}\npopularity_prior: {low: 0, high: 1}\n")
+    assert tune(*TEACHER, "--trials=1", "--popularity_prior=0.5") == 0
+
+
+def test_a_search_reaches_into_a_stage():
+    space("teacher_settings: {learning_rate: {choices: [0.01]}}\nepochs: {low: 1, high: 2}\n")
+    assert tune("-m", "LightGNN", "-d", "planted", "--space=space.yaml", *SHORT) == 0
+    found = record("LightGNN-planted")
+    assert found["trials"][0]["settings"]["teacher_settings.learning_rate"] == 0.01
+    assert found["settings"]["teacher_settings"] == {"epochs": 1, "embedding_size": 64}
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [("LightGNNTeacher", ["--epochs=1"]), ("LightGNN", SHORT), ("LightGCN", ["--epochs=1"])],
+)
+def test_the_spaces_that_are_shipped(model, arguments):
+    file = properties_dir() / "space" / f"{model}.yaml"
+    read = read_space(file, {})
+    configs = [quick_start.configure(model, "planted", settings=sample) for sample in samples(read)]
+    assert settle(read, file, configs[0]).keys() == read.keys()
+    assert tune("-m", model, "-d", "planted", "--trials=1", *arguments) == 0
+
+
+# --- the test split ---------------------------------------------------------------------------
+
+
+class Sealed:
+    """A loader that only the checks of a dataset may look at."""
+
+    def __init__(self, loader):
+        self._dataset = loader._dataset
+
+    def _broken(self, *_):
+        raise AssertionError("the test split was opened")
+
+    __iter__ = __len__ = __bool__ = __getattr__ = _broken
+
+
+@pytest.mark.parametrize("model", ["LightGNNTeacher", "BPR", "MultiVAE"])
+def test_no_trial_opens_the_test_split(model, monkeypatch, capsys):
+    prepare = quick_start.data_preparation
+
+    def sealed(config, dataset):
+        train, valid, test = prepare(config, dataset)
+        return train, valid, Sealed(test)
+
+    monkeypatch.setattr(quick_start, "data_preparation", sealed)
+    space("learning_rate: {choices: [0.01]}\n")
+    arguments = ["-m", model, "-d", "planted", "--epochs=1", "--topk=[5]"]
+    arguments += ["--valid_metric=Recall@5", "--state=error", "--show_progress=False"]
+    assert tune(*arguments, "--space=space.yaml", "--trials=1") == 0
+    assert record(f"{model}-planted")["trials"][0]["state"] == "finished"
+    assert main(["run", *arguments]) == 1  # a run does open it
+    assert "the test split was opened" in capsys.readouterr().err
+
+
+def test_the_score_is_not_changed_by_the_test_split(tmp_path):
+    space("learning_rate: {choices: [0.02]}\n")
+    assert tune(*TEACHER, "--trials=1", "--study=a") == 0
+    file = tmp_path / "dataset" / "planted" / "planted.test.inter"
+    head, *rows = file.read_text().splitlines()
+    file.write_text("\n".join([head, *rows[: len(rows) // 2]]) + "\n")
+    assert tune(*TEACHER, "--trials=1", "--study=b") == 0
+    assert record("a")["trials"][0]["valid"] == record("b")["trials"][0]["valid"]
+    assert record("a")["dataset_fingerprint"]["test"] != record("b")["dataset_fingerprint"]["test"]
+
+
+# --- killed, shared, failed -------------------------------------------------------------------
+
+
+def process(moment, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(PROCESS.parents[1]), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, PROCESS, moment, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_and_does_again_what_it_was_at():
+    space("temperature: {low: 0.1, high: 1}\n")
+    killed = process("kill:3", *TEACHER, "--trials=4")
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert len(record()["trials"]) == 2  # written after each trial; the third was under way
+    assert tune(*TEACHER, "--trials=4") == 0
+    trials = record()["trials"]
+    states = [trial["state"] for trial in trials]
+    assert states == ["finished", "finished", "killed", "finished", "finished"]
+    assert trials[3]["settings"] == trials[2]["settings"]
+    assert trials[2]["score"] is None
+    assert tune(*TEACHER, "--trials=4") == 0  # nothing is left to do
+    assert record()["trials"] == trials
+
+
+@pytest.mark.slow
+def test_processes_share_the_trials_of_a_study():
+    space("temperature: {low: 0.1, high: 1}\n")
+    together = [process("meet:2", *TEACHER, "--trials=7") for _ in range(2)]
+    printed = [one.communicate() for one in together]
+    assert [one.returncode for one in together] == [0, 0], printed
+    own = [[line for line in out.splitlines() if line.startswith("trial ")] for out, _ in printed]
+    assert len(own[0]) + len(own[1]) == 7
+    assert min(map(len, own)) >= 1
+    trials = record()["trials"]
+    assert [trial["number"] for trial in trials] == list(range(7))
+    assert {trial["state"] for trial in trials} == {"finished"}
+    assert len({trial["settings"]["temperature"] for trial in trials}) == 7
+
+
+def test_a_trial_that_ends_its_process_again_and_again_has_failed():
+    begun = []
+    for _ in range(MOST_KILLS):
+        search = teacher("temperature: {low: 0.1, high: 1}\n")
+        begun.append(search._next(None).user_attrs["settings"])
+        search.close()  # as the system closes a killed process's files
+    assert begun[0] == begun[1] == begun[2]
+    search = teacher("temperature: {low: 0.1, high: 1}\n")
+    assert search._next(None).user_attrs["settings"] != begun[0]
+    trials = search.study.trials
+    assert [state_of(trial) for trial in trials] == ["killed", "killed", "failed", "running"]
+    assert reason_of(trials[2]) == "its process was ended 3 times before it was done"
+
+
+def test_a_line_of_the_journal_that_was_cut_off_is_left_out():
+    search = teacher()
+    search.run(1, None, lambda trial: None)
+    search.close()
+    file = Path("tuning/LightGNNTeacher-planted.log")
+    whole = file.read_bytes()
+    file.write_bytes(whole + b'{"op_code":4,"wor')
+    search = teacher()
+    search.run(2, None, lambda trial: None)
+    assert len(search.trials("finished")) == 2
+    assert file.read_bytes().startswith(whole)
+
+
+def test_a_trial_that_fails_is_recorded_and_the_others_go_on(capsys):
+    space("learning_rate: {choices: [0.02, 1.0e+38]}\n")
+    assert tune(*TEACHER, "--trials=6") == 0
+    by_rate = {trial["settings"]["learning_rate"]: trial for trial in record()["trials"]}
+    assert by_rate[0.02]["state"] == "finished"
+    failed = by_rate[1e38]
+    assert (failed["state"], failed["score"]) == ("failed", None)
+    assert "the loss is not a number in epoch 1" in failed["reason"]
+    assert len(record()["trials"]) == 6  # the failed count
+    printed = capsys.readouterr().out
+    assert f"failed: {failed['reason']}" in printed
+    assert "trials finished," in printed
+
+
+def test_a_search_all_of_whose_trials_fail_says_why(capsys):
+    space("learning_rate: {choices: [1.0e+38]}\n")
+    assert tune(*TEACHER, "--trials=2") == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: every trial failed (2); the last: ")
+    assert "the loss is not a number" in line
+    assert record()["best"] is None
+
+
+def test_interrupted_by_hand_and_gone_on_with(capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    space(TWO_RATES)
+    with monkeypatch.context() as patch:
+        patch.setattr("recbole_lightgnn.trainer.training.Training._train_epoch", interrupted)
+        assert tune(*TEACHER, "--trials=1") == 130
+    assert capsys.readouterr().err == "interrupted; continue with the same command\n"
+    assert tune(*TEACHER, "--trials=1") == 0
+    assert [trial["state"] for trial in record()["trials"]] == ["killed", "finished"]
+
+
+def test_no_trial_is_begun_after_the_minutes():
+    space(WEIGHTS)
+    assert tune(*EASE, "--minutes=1e-9") == 0
+    assert not Path("tuning/EASE-planted.json").exists()
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+
+def bad(capsys, *arguments):
+    """Tune, expect bad input before any training, and return the one line it must say."""
+    assert tune(*arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("error: ")
+    assert len([line for line in lines if line.startswith(("error", "Traceback"))]) == 1
+    assert not Path("log_tensorboard").exists()
+    return lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("temperatur: {low: 1, high: 2}", ["unknown setting temperatur", "'temperature'"]),
+        ("entry_ratio: {low: 0.1, high: 1}", ["entry_ratio is a setting of LightGNN, not of"]),
+        ("teacher_settings.epochs: {low: 1, high: 2}", ["teacher_settings is a setting of"]),
+        ("temperature: {low: 2, high: 1}", ["temperature: low must be at most high", "2", "1"]),
+        ("temperature: {low: 0, high: 1, log: true}", ["low must be more than 0", "got 0"]),
+        ("temperature: {low: 0, high: 1}", ["temperature must be", "(0, inf), got 0"]),
+        ("temperature: {low: 1, high: .inf}", ["temperature: high must be a number, got inf"]),
+        ("temperature: {low: x, high: 1}", ["temperature: low must be a number, got 'x'"]),
+        ("temperature: {low: true, high: 1}", ["low must be a number, got True"]),
+        ("temperature: {low: 1}", ["temperature: high is missing"]),
+        ("temperature: {low: 1, hihg: 2}", ["unknown 'hihg' (did you mean 'high'?)"]),
+        ("temperature: {low: 1, high: 2, log: 3}", ["log must be true or false, got 3"]),
+        ("temperature: {low: 1, high: 2, step: 0}", ["step must be more than 0"]),
+        ("temperature: {low: 1, high: 2, step: 3}", ["at most high - low, that is 1, got 3"]),
+        ("temperature: {low: 1, high: 2, step: 1, log: true}", ["expected log or step, got both"]),
+        ("temperature: {choices: []}", ["choices must be a list of at least one value, got []"]),
+        ("temperature: {choices: 3}", ["choices must be a list"]),
+        ("temperature: {choices: [0.1, 0.1]}", ["choices has 0.1 twice"]),
+        ("temperature: {choices: [0.1], low: 1}", ["expected choices alone or a range"]),
+        ("temperature: {choices: [0.1, -1]}", ["temperature must be", "got -1"]),
+        ("temperature: 0.3", ["temperature: expected {low: , high: }", "got 0.3"]),
+        ("n_layers: {low: 1, high: 2, step: 0.5}", ["n_layers is an integer"]),
+        ("n_layers: {low: 0.5, high: 2}", ["n_layers must be an integer in [0, inf), got 0.5"]),
+        ("similarity: {low: 0, high: 1}", ["similarity must be a name, got 0"]),
+        ("similarity: {choices: [inner, cosin]}", ["'cosin' (did you mean 'cosine'?)"]),
+        ("popularity_prior: {low: 0, high: 1}", ["has no effect, as batches is interactions"]),
+        ("metrics: {choices: [[NDCG], [Recall]]}", ["valid_metric must be METRIC@K"]),
+        ("eval_mask: {choices: [train]}", ["eval_mask is a setting of data or evaluation"]),
+        ("seed: {low: 1, high: 9}", ["seed is a setting of data or evaluation"]),
+        ("model: {choices: [BPR]}", ["model cannot be searched: give --model=NAME"]),
+        ("epochs: {choices: [3]}", ["at least one `key:", "not held fixed"]),
+        ("", ["expected at least one `key: {low"]),
+        ("- a", ["must hold `key: value` lines"]),
+        ("a: [1", ["is not YAML"]),
+    ],
+)
+def test_a_space_that_cannot_be_used(capsys, text, facts):
+    space(text + "\n")
+    line = bad(capsys, *TEACHER)
+    for fact in ("space.yaml", *facts):
+        assert fact in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        (["--space=no.yaml"], ["no.yaml cannot be read"]),
+        (["--trials=0"], ["--trials", "whole number from 1, got '0'"]),
+        (["--minutes=-1"], ["--minutes", "minutes above 0, got '-1'"]),
+        (["--study=a/b"], ["--study=a/b: expected letters"]),
+        (["--seed=x"], ["seed must be an integer"]),
+        (["--storage=dataset"], ["storage dataset is a folder"]),
+        (["--storage=tuning/LightGNNTeacher-planted.json"], ["is where the results go"]),
+        (["--storage=space.yaml"], ["space.yaml is not a journal of Optuna's"]),
+        (["--storage=torn.log"], ["torn.log cannot be read as a journal of Optuna's"]),
+        (["--temperatur=1"], ["unknown setting temperatur"]),
+        (["-d", "planten"], ["'planten' not found", "'planted'"]),
+        (["-m", "BPS"], ["no model is named 'BPS'"]),
+        (["--trials", "3", "stray"], ["unexpected argument 'stray'"]),
+    ],
+)
+def test_a_command_that_cannot_be_used(capsys, arguments, facts):
+    space(TWO_RATES)
+    Path("torn.log").write_text('{"op_code"\n{"op_code"\n')
+    line = bad(capsys, *TEACHER, *arguments)
+    for fact in facts:
+        assert fact in line
+
+
+def test_a_model_without_a_space_of_its_own(capsys):
+    line = bad(capsys, "-m", "BPR", "-d", "planted")
+    assert "no search space comes with BPR (only with LightGCN, LightGNN, LightGNNTeacher)" in line
+
+
+def test_without_optuna_the_extra_is_named(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    space(TWO_RATES)
+    assert "pip install 'recbole-lightgnn[tune]'" in bad(capsys, *TEACHER)
+
+
+def test_a_study_goes_on_only_as_it_was_begun(capsys, tmp_path):
+    space(TWO_RATES)
+    assert tune(*TEACHER, "--trials=1", "--study=s") == 0
+    before = Path("tuning/s.json").read_text()
+
+    def refused(*arguments):
+        assert tune("--study=s", *arguments) == 2
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("error: study s in tuning/s.log ")
+        assert line.endswith("or name another with --study")
+        return line
+
+    assert "other settings (n_layers)" in refused(*TEACHER, "--n_layers=1")
+    assert "other settings (seed)" in refused(*TEACHER, "--seed=1")
+    assert "is of model LightGNNTeacher, not of BPR" in refused("-m", "BPR", *TEACHER[2:5])
+    space("learning_rate: {choices: [0.02, 1.0e-6]}\n")
+    assert "another space (learning_rate)" in refused(*TEACHER)
+    space(TWO_RATES)
+    dataset, kept = tmp_path / "dataset", tmp_path / "kept"
+    dataset.rename(kept)
+    write_planted(dataset, seed=1)
+    assert "other interactions than planted has now" in refused(*TEACHER)
+    shutil.rmtree(dataset)
+    kept.rename(dataset)
+    assert Path("tuning/s.json").read_text() == before
+    assert tune(*TEACHER, "--trials=2", "--study=s") == 0
+
+
+# --- ranges -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("temperature: {low: 1, high: 2}", Range(1.0, 2.0, False, None)),
+        ("n_layers: {low: 1, high: 4, step: 3}", Range(1, 4, False, 3)),
+        ("learning_rate: {low: 1e-4, high: 1, log: true}", Range(1e-4, 1.0, True, None)),
+        ("weight_decay: {low: 0, high: 1}", Range(0.0, 1.0, False, None)),  # RecBole's, by its yaml
+        ("temperature: {low: 0.1, high: 0.3, step: 0.2}", Range(0.1, 0.3, False, 0.2)),
+        ("teacher_settings.epochs: {low: 1, high: 2}", Range(1, 2, False, None)),
+        ("intermediate_settings.temperature: {low: 1, high: 2}", Range(1.0, 2.0, False, None)),
+        ("ablation: {choices: [none, BnEdge]}", Choices(("none", "BnEdge"))),
+    ],
+)
+def test_a_range_is_of_the_settings_type(text, expected):
+    space(text + "\n")
+    read = read_space(Path("space.yaml"), {})
+    config = quick_start.configure("LightGNN", "planted", settings=next(iter(samples(read))))
+    (settled,) = settle(read, Path("space.yaml"), config).values()
+    assert settled == expected
+    assert [type(value) for value in settled.ends] == [type(value) for value in expected.ends]
+
+
+def test_choices_may_be_of_any_kind():
+    values = Choices((None, "a", 2, True, [64, 32], {"b": 1}))
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    seen = [values.suggest(study.ask(), "x") for _ in range(60)]
+    assert all(value in values.values for value in seen)
+    assert [64, 32] in seen
+    assert {"b": 1} in seen
