@@ -1,7 +1,8 @@
 """Runs one of our models on the planted world and, at a given moment, kills itself with SIGKILL.
 
 Usage: killed_run.py CASE MOMENT RECORD [resume], in a folder with the dataset. CASE is one of our
-models, or ``LightGCN teaches`` for LightGNN from a teacher of RecBole's. What is random in
+models, ``LightGNN by users``, all of whose stages are trained on batches of users, from two
+teachers, or ``LightGCN teaches`` for LightGNN from a teacher of RecBole's. What is random in
 training is switched on, so that a lost random state shows. MOMENT is ``never``,
 ``step:N`` (in the N-th training step of the process) or ``write:FILE:N:WHEN`` (at the N-th time
 that FILE is written; WHEN is ``half``, with half of the new file on disk, ``before`` it takes the
@@ -37,6 +38,14 @@ SETTINGS = {
     },
 }
 OF_RECBOLE = {"teacher": "LightGCN", "teacher_settings": {"epochs": 2, "embedding_size": 16}}
+BY_USERS = {"batches": "users", "train_batch_size": 32, "learning_rate_end": 0.1}
+SETTINGS["LightGNN by users"] = {
+    **QUICK,
+    **BY_USERS,
+    "n_teachers": 2,
+    "teacher_settings": QUICK["teacher_settings"] | BY_USERS | {"ranking_prior": 0.3},
+    "intermediate_settings": QUICK["intermediate_settings"] | BY_USERS,
+}
 SETTINGS["LightGCN teaches"] = SETTINGS["LightGNN"] | OF_RECBOLE
 
 
@@ -92,7 +101,7 @@ def _die_at_write(name: str, number: int, when: str) -> None:
 if __name__ == "__main__":
     arrange(sys.argv[2])
     run(
-        "LightGNN" if "teaches" in sys.argv[1] else sys.argv[1],
+        "LightGNN" if " " in sys.argv[1] else sys.argv[1],
         "planted",
         settings=SETTINGS[sys.argv[1]],
         result_file=sys.argv[3],

@@ -20,6 +20,7 @@ FINAL = {
     "LightGNNTeacher": "teacher",
     "LightGNNIntermediate": "intermediate",
     "LightGNN": "student-02",
+    "LightGNN by users": "student-02",
     "LightGCN teaches": "student-02",
 }
 
@@ -73,6 +74,9 @@ def undisturbed(tmp_path_factory):
             "LightGNN",
             ("step:11", "write:progress.safetensors:2:half", "step:9", "write:run.json:1:after"),
         ),
+        ("LightGNN by users", ("step:7",)),
+        ("LightGNN by users", ("write:teacher-01.safetensors:1:half",)),
+        ("LightGNN by users", ("write:progress.safetensors:20:after",)),
         ("LightGCN teaches", ("write:student-00.safetensors:1:after",)),
         ("LightGNNTeacher", ("step:7",)),
         ("LightGNNIntermediate", ("write:run.json:2:after",)),  # between teacher and intermediate
