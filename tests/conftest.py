@@ -26,8 +26,8 @@ def build(tmp_path):
     from recbole.utils import get_model
 
     from recbole_lightgnn.config import build_config
-    from recbole_lightgnn.quick_start import load_data
     from recbole_lightgnn.settings import our_models
+    from recbole_lightgnn.splits import load_data
 
     def make(name="LightGNN", **settings):
         width = {"embedding_size": WIDTH} if name in our_models() else {}

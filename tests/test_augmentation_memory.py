@@ -19,7 +19,7 @@ from recbole_lightgnn.graph import (
     augment_same_side,
 )
 from recbole_lightgnn.models import intermediate
-from recbole_lightgnn.quick_start import load_data
+from recbole_lightgnn.splits import load_data
 
 AUGMENTATIONS = {
     "hops": lambda graph, memory_mb: augment_hops(graph, hops=3, cap=2, memory_mb=memory_mb),

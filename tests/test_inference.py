@@ -16,7 +16,7 @@ from recbole_lightgnn.encoder import (
 )
 from recbole_lightgnn.graph import InteractionGraph, augment_same_side
 from recbole_lightgnn.ops import PackedRows, expands_in_hardware
-from recbole_lightgnn.quick_start import load_data
+from recbole_lightgnn.splits import load_data
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from recbole_lightgnn.cli import main
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.models.faster import on_our_products
-from recbole_lightgnn.quick_start import load_data
+from recbole_lightgnn.splits import load_data
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.models.tables import final_tables
-from recbole_lightgnn.quick_start import load_data, run
+from recbole_lightgnn.quick_start import run
+from recbole_lightgnn.splits import load_data
 from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables
 
 SETTINGS = {

@@ -9,7 +9,7 @@ from recbole.utils import get_model
 
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.quick_start import load_data
+from recbole_lightgnn.splits import load_data
 from recbole_lightgnn.trainer import checkpoint
 from recbole_lightgnn.trainer.run_folder import RunFolder
 from recbole_lightgnn.trainer.training import Label, Training

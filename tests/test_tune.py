@@ -14,7 +14,7 @@ import pytest
 import yaml
 from planted import write_planted
 
-from recbole_lightgnn import quick_start
+from recbole_lightgnn import quick_start, splits
 from recbole_lightgnn.cli import main
 from recbole_lightgnn.settings import properties_dir
 from recbole_lightgnn.studies.search import MOST_KILLS, Search, reason_of, state_of
@@ -190,13 +190,13 @@ class Sealed:
 
 @pytest.mark.parametrize("model", ["LightGNNTeacher", "BPR", "MultiVAE"])
 def test_no_trial_opens_the_test_split(model, monkeypatch, capsys):
-    prepare = quick_start.data_preparation
+    prepare = splits.data_preparation
 
     def sealed(config, dataset):
         train, valid, test = prepare(config, dataset)
         return train, valid, Sealed(test)
 
-    monkeypatch.setattr(quick_start, "data_preparation", sealed)
+    monkeypatch.setattr(splits, "data_preparation", sealed)
     space("learning_rate: {choices: [0.01]}\n")
     arguments = ["-m", model, "-d", "planted", "--epochs=1", "--topk=[5]"]
     arguments += ["--valid_metric=Recall@5", "--state=error", "--show_progress=False"]

@@ -22,7 +22,7 @@ from torch import Tensor
 from recbole_lightgnn.bench.measure import WrongResult, conditions, measure
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.models.tables import final_tables
-from recbole_lightgnn.quick_start import load_data
+from recbole_lightgnn.splits import load_data
 from recbole_lightgnn.trainer.evaluation import METRICS
 from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables
 

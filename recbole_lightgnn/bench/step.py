@@ -17,7 +17,7 @@ from recbole_lightgnn.models.faster import on_our_products
 from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.models.teacher import LightGNNTeacher
-from recbole_lightgnn.quick_start import load_data
+from recbole_lightgnn.splits import load_data
 
 CHECKED = 20  # steps whose losses are compared
 SECONDS = 30.0

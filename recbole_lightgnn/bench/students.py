@@ -14,7 +14,7 @@ from recbole_lightgnn.config import build_config, rebuild_config
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.models.student import LightGNN
-from recbole_lightgnn.quick_start import check_dataset_files, load_data
+from recbole_lightgnn.splits import check_dataset_files, load_data
 from recbole_lightgnn.trainer import checkpoint
 from recbole_lightgnn.trainer.run_folder import RunFolder, pairs_fingerprint
 from recbole_lightgnn.trainer.stored import StoredModel
