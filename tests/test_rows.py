@@ -17,7 +17,7 @@ from recbole_lightgnn.ops import (
     polynomial,
     resident_bytes,
 )
-from recbole_lightgnn.ops.reference import polynomial_reference
+from recbole_lightgnn.ops.reference import power_sum_reference
 from recbole_lightgnn.ops.row_kernel import expands_in_hardware
 
 N_ROWS, N_COLS = 23, 17
@@ -98,7 +98,7 @@ def test_polynomial_by_hand():
 def test_polynomial_equals_the_plain_twin(coefficients, width, share):
     pattern, values, tables, masks = case(width, share)
     twin = [table.double() for table in tables]
-    expected = polynomial_reference(pattern, values.double(), *twin, coefficients)
+    expected = power_sum_reference(pattern, values.double(), *twin, coefficients=coefficients)
     for rows, cols in (
         [packed(table, mask) for table, mask in zip(tables, masks, strict=True)],
         tables,
@@ -116,7 +116,7 @@ def test_other_numbers_than_float32_are_as_exact_as_they_are():
     pattern, values, tables, masks = case(7, 0.5)
     values, tables = values.double(), [table.double() for table in tables]
     both = [packed(table, mask) for table, mask in zip(tables, masks, strict=True)]
-    expected = polynomial_reference(pattern, values, *tables, [3, 3, 1])
+    expected = power_sum_reference(pattern, values, *tables, coefficients=[3, 3, 1])
     for result, truth in zip(polynomial(pattern, values, *both, [3, 3, 1]), expected, strict=True):
         assert_close(result, truth, rtol=1e-12, atol=1e-12)
 
@@ -124,7 +124,7 @@ def test_other_numbers_than_float32_are_as_exact_as_they_are():
 @pytest.mark.gpu
 def test_tables_on_a_gpu_are_multiplied_there():
     pattern, values, tables, _ = case(64, 0.5)
-    expected = polynomial_reference(pattern, values, *tables, [3, 3, 1])
+    expected = power_sum_reference(pattern, values, *tables, coefficients=[3, 3, 1])
     there = [part.to("cuda") for part in (values, *tables)]
     for result, truth in zip(
         polynomial(pattern.to("cuda"), *there, [3, 3, 1]), expected, strict=True
@@ -146,10 +146,10 @@ def test_no_nonzeros_at_all():
 def test_one_row():
     pattern = SparsePattern(torch.zeros(3).long(), torch.tensor([0, 2, 2]), (1, 3))
     values, rows, cols = numbers(3, seed=1), numbers(1, 64, seed=2), numbers(3, 64, seed=3)
-    expected = polynomial_reference(pattern, values, rows, cols, [3, 3, 1])
+    expected = power_sum_reference(pattern, values, rows, cols, coefficients=[3, 3, 1])
     for result, truth in zip(
         polynomial(pattern, values, packed(rows, rows > 0), cols, [3, 3, 1]),
-        polynomial_reference(pattern, values, rows.clamp_min(0), cols, [3, 3, 1]),
+        power_sum_reference(pattern, values, rows.clamp_min(0), cols, coefficients=[3, 3, 1]),
         strict=True,
     ):
         assert_close(result, truth)

@@ -35,25 +35,7 @@ def power_sum_reference(
     *,
     coefficients: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    """:func:`recbole_lightgnn.ops.power_sum`, power by power."""
-    row_sum, col_sum = coefficients[0] * rows, coefficients[0] * cols
-    for coefficient in coefficients[1:]:
-        rows, cols = (
-            spmm_reference(pattern, values, cols),
-            spmm_reference(pattern, values, rows, transpose=True),
-        )
-        row_sum, col_sum = row_sum + coefficient * rows, col_sum + coefficient * cols
-    return row_sum, col_sum
-
-
-def polynomial_reference(
-    pattern: SparsePattern,
-    values: Tensor,
-    rows: Tensor,
-    cols: Tensor,
-    coefficients: Sequence[float],
-) -> tuple[Tensor, Tensor]:
-    """:func:`recbole_lightgnn.ops.polynomial` of whole tables, power by power."""
+    """:func:`recbole_lightgnn.ops.power_sum`, power by power; of whole tables, `polynomial` too."""
     row_sum, col_sum = coefficients[0] * rows, coefficients[0] * cols
     for coefficient in coefficients[1:]:
         rows, cols = (

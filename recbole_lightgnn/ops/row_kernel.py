@@ -4,7 +4,7 @@ numba writes a running sum of rows to memory at every term, and takes a step for
 of a row where only some are stored. Here the sum stays in vector registers, and the processor
 spreads stored entries over their columns (`expandload`): a row with 20 entries in 64 columns costs
 four instructions, and no more memory than its entries. LLVM is told so directly.
-:func:`recbole_lightgnn.ops.reference.polynomial_reference` is the same in plain torch.
+:func:`recbole_lightgnn.ops.reference.power_sum_reference` is the same in plain torch.
 """
 
 from __future__ import annotations
