@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from recbole_lightgnn import splits
 from recbole_lightgnn.data.generate import Pairs, World, generate, planted_pairs
 
 N_USERS, N_ITEMS = World().users, World().items
@@ -50,3 +51,26 @@ def tables(model):
 def interactions(model):
     pattern = model.observed.interactions.pattern
     return set(zip(pattern.row.tolist(), pattern.col.tolist(), strict=True))
+
+
+class Sealed:
+    """A loader that only the checks of a dataset may look at."""
+
+    def __init__(self, loader):
+        self._dataset = loader._dataset
+
+    def _broken(self, *_):
+        raise AssertionError("the test split was opened")
+
+    __iter__ = __len__ = __bool__ = __getattr__ = _broken
+
+
+def seal_test_split(monkeypatch):
+    """From now on, whoever looks at a test loader breaks."""
+    prepare = splits.data_preparation
+
+    def sealed(config, dataset):
+        train, valid, test = prepare(config, dataset)
+        return train, valid, Sealed(test)
+
+    monkeypatch.setattr(splits, "data_preparation", sealed)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted import N_ITEMS, N_USERS, QUICK, write_planted
+from planted import N_ITEMS, N_USERS, QUICK, seal_test_split, write_planted
 from recbole.utils import get_model, get_trainer
 
 from recbole_lightgnn.errors import InputError
@@ -38,6 +38,19 @@ def stages(record):
 @pytest.fixture
 def full(world):
     return quick()
+
+
+@pytest.mark.parametrize("batches", ["interactions", "users"])
+def test_everything_is_chosen_before_the_test_split_is_opened(monkeypatch, batches):
+    seal_test_split(monkeypatch)
+    own = {"batches": batches}
+    stages = {key: {**QUICK[key], **own} for key in ("teacher_settings", "intermediate_settings")}
+    with pytest.raises(AssertionError, match="the test split was opened"):
+        quick(**own, **stages)
+    (run_file,) = Path("saved").glob("*/run.json")
+    rows = json.loads(run_file.read_text())["rows"]
+    assert [row["key"] for row in rows][-1] == "student-02"
+    assert len(rows) == 5
 
 
 def test_all_stages_run_and_what_is_pruned_is_gone(full, world):

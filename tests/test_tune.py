@@ -12,9 +12,9 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
-from planted import write_planted
+from planted import seal_test_split, write_planted
 
-from recbole_lightgnn import quick_start, splits
+from recbole_lightgnn import quick_start
 from recbole_lightgnn.cli import main
 from recbole_lightgnn.settings import properties_dir
 from recbole_lightgnn.studies.search import MOST_KILLS, Search, reason_of, state_of
@@ -176,27 +176,9 @@ def test_the_spaces_that_are_shipped(model, arguments):
 # --- the test split ---------------------------------------------------------------------------
 
 
-class Sealed:
-    """A loader that only the checks of a dataset may look at."""
-
-    def __init__(self, loader):
-        self._dataset = loader._dataset
-
-    def _broken(self, *_):
-        raise AssertionError("the test split was opened")
-
-    __iter__ = __len__ = __bool__ = __getattr__ = _broken
-
-
 @pytest.mark.parametrize("model", ["LightGNNTeacher", "BPR", "MultiVAE"])
 def test_no_trial_opens_the_test_split(model, monkeypatch, capsys):
-    prepare = splits.data_preparation
-
-    def sealed(config, dataset):
-        train, valid, test = prepare(config, dataset)
-        return train, valid, Sealed(test)
-
-    monkeypatch.setattr(splits, "data_preparation", sealed)
+    seal_test_split(monkeypatch)
     space("learning_rate: {choices: [0.01]}\n")
     arguments = ["-m", model, "-d", "planted", "--epochs=1", "--topk=[5]"]
     arguments += ["--valid_metric=Recall@5", "--state=error", "--show_progress=False"]
