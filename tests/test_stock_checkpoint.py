@@ -12,7 +12,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.quick_start import quick_start as quick_start_module
 from recbole.trainer import Trainer
-from recbole.utils import get_model, init_seed
+from recbole.utils import ModelType, get_model, init_seed
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.trainer.stock_pickle import load_stock_checkpoint
@@ -118,6 +118,20 @@ def test_a_checkpoint_cannot_call_what_it_may_name(trained, tmp_path, protocol):
         with pytest.raises(InputError, match="not a checkpoint as RecBole writes it"):
             load_stock_checkpoint("evil.pth")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_members_of_enums_are_read_as_python_3_11_0_to_3_pickles_them(trained, protocol):
+    free = torch.load(trained[2], weights_only=False)
+    named = Evil(getattr, (ModelType, "GENERAL"))
+    torch.save({**free, "epoch": named}, "old.pth", pickle_protocol=protocol)
+    assert load_stock_checkpoint("old.pth")["epoch"] is ModelType.GENERAL
+    for owner, name in ((ModelType, "__init__"), (ModelType, "mro"), (get_model("BPR"), "__init__"),
+                        (Config, "_load_config_files")):  # fmt: skip
+        payload = {**free, "epoch": Evil(getattr, (owner, name))}
+        torch.save(payload, "evil.pth", pickle_protocol=protocol)
+        with pytest.raises(InputError, match="not a checkpoint as RecBole writes it"):
+            load_stock_checkpoint("evil.pth")
 
 
 def test_files_that_are_no_checkpoints_of_recbole(trained, tmp_path):

@@ -25,6 +25,7 @@ import pickle
 import pickletools
 import zipfile
 from dataclasses import dataclass
+from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from struct import pack
@@ -40,6 +41,7 @@ from recbole_lightgnn.errors import InputError
 
 _CONFIG = "recbole.config.configurator.Config"
 _YAML_LOADER = "yaml.loader.FullLoader"
+_GETATTR = "builtins.getattr"  # how Python 3.11.0 to 3.11.3 pickles a member of an enum
 _ENUM_MODULE = "recbole.utils.enum_type"
 _ENUMS = (
     "ModelType",
@@ -116,6 +118,8 @@ def _meaning(name: str, path: str | Path) -> Any:
         return _ConfigState
     if name in _DATA:
         return _DATA[name]
+    if name == _GETATTR:
+        return _member
     module, _, attribute = name.rpartition(".")
     if name == _YAML_LOADER:
         return _Name(yaml.FullLoader)
@@ -131,6 +135,13 @@ def _meaning(name: str, path: str | Path) -> Any:
         f"checkpoint {path} is refused: it names {name}, which is neither data nor a recommender "
         "that is known here. Nothing in it was run"
     )
+
+
+def _member(named: Any, member: Any) -> Any:
+    """A member of one of RecBole's enums, which is all that ``getattr`` may be called for."""
+    if not (isinstance(named, type) and issubclass(named, Enum) and named.__name__ in _ENUMS):
+        raise pickle.UnpicklingError(f"an attribute of {named!r} is asked for")
+    return named[member]
 
 
 def _data_names() -> dict[str, Any]:
