@@ -191,9 +191,9 @@ def run(options: Any) -> int:
     if options.json:
         check_writable("--json", options.json)
     records = read_records(options.records)
-    print(markdown(records))
-    if options.json:
+    if options.json:  # before what is printed, whose reader may leave
         write_json(options.json, records)
     if options.plot:
         draw(records, options.plot)
+    print(markdown(records))
     return 0
