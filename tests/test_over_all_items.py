@@ -239,5 +239,9 @@ def test_several_teachers_are_trained_with_draws_of_their_own(by_users):
 
 
 def test_teachers_without_tables_cannot_be_added(build):
+    build("Pop")  # writes the world
     with pytest.raises(InputError, match="NeuMF does not: set n_teachers=1"):
-        Ensemble([build("NeuMF")])
+        run("LightGNN", "planted", settings={
+            **QUICK, "teacher": "NeuMF", "teacher_settings": {}, "initial_embedding": "xavier",
+            "n_teachers": 2})  # fmt: skip
+    assert not list(Path("saved").glob("*/teacher*"))  # nothing was trained before

@@ -204,6 +204,9 @@ class StagedTrainer(Trainer):
         if path := self.config["teacher_checkpoint"]:
             return self._from_checkpoint(Label("teacher"), path, self.config["teacher"])
         last = self.config["n_teachers"] - 1
+        if last:  # refuses, before any is trained, a model that cannot be added to others
+            stage = self.config.stage(self.config["teacher"], self.config["teacher_settings"])
+            Ensemble([self._build(stage)])
         # the first is as where there is one
         members = [self._train_teacher(Label("teacher", k or None, last)) for k in range(last + 1)]
         return Ensemble(members) if last else members[0]
