@@ -102,6 +102,28 @@ def test_a_batch_is_each_user_once_with_all_their_items(build):
     assert torch.equal(batch.item, own.col)
 
 
+def test_a_batch_of_users_without_interactions_teaches_nothing(build):
+    """The last batch of an epoch may be RecBole's padding user alone."""
+    nobody = Interaction({"user_id": torch.tensor([0])})
+    settings = {"batches": "users", "reg_weight": 0.1}
+    student = {**settings, "interaction_weight": 1.0, "embedding_kd_weight": 1.0}
+    teacher = build("LightGNNTeacher", **settings)
+    model = build(
+        "LightGNN",
+        uniformity_weight=1.0,
+        use_intermediate=False,
+        **student,
+        teacher_settings={"embedding_size": 4},
+    )
+    model.distill_from(Frozen(teacher))
+    for one in (teacher, model):
+        one.train()
+        loss = one.calculate_loss(nobody)
+        loss.backward()
+        assert loss.item() == 0.0
+        assert all(p.grad is None or not p.grad.any() for p in one.parameters())
+
+
 @pytest.mark.parametrize("cosine", [False, True])
 @pytest.mark.parametrize("prior", [0.0, 0.5])
 def test_the_softmax_ranks_with_all_items(build, cosine, prior):

@@ -151,8 +151,8 @@ class EmbeddingAlignment(Prepared):
         if ctx.needs_input_grad[0]:
             grad = logits.T @ vectors
             grad.addcmul_(student, (radial * scale.square())[:, None], value=-1)
-            ctx.save_for_backward(grad / len(anchors))
-        return total / len(anchors)
+            ctx.save_for_backward(grad / max(1, len(anchors)))
+        return total / max(1, len(anchors))
 
 
 class Uniformity(Prepared):
@@ -172,8 +172,8 @@ class Uniformity(Prepared):
         if ctx.needs_input_grad[0]:
             grad = logits.T @ vectors
             grad.index_add_(0, anchors, logits @ embedding / temperature)
-            ctx.save_for_backward(grad / len(anchors))
-        return total / len(anchors)
+            ctx.save_for_backward(grad / max(1, len(anchors)))
+        return total / max(1, len(anchors))
 
 
 def _blocks(logits: Tensor) -> Iterator[slice]:

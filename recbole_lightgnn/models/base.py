@@ -99,7 +99,11 @@ class GraphRecommender(GeneralRecommender):
         raise NotImplementedError
 
     def batch_of(self, interaction: Any) -> Batch:
-        """The columns of RecBole's batch that the losses look at, or its users with all theirs."""
+        """The columns of RecBole's batch that the losses look at, or its users with all theirs.
+
+        RecBole's padding user, and others without interactions, are left out; where a batch holds
+        none but these, every term is 0.
+        """
         if self.by_user:
             user = interaction[self.USER_ID].unique()
             user = user[self.own_items.degree[user] > 0]
@@ -122,7 +126,7 @@ class GraphRecommender(GeneralRecommender):
         if self.interaction_loss == "bpr":
             items = torch.cat([items, batch.negative])
         rows = user.index_select(0, batch.user), item.index_select(0, items)
-        return weight_decay(*rows, batch_size=len(batch.user))
+        return weight_decay(*rows, batch_size=max(1, len(batch.user)))
 
     def calculate_loss(self, interaction: Any) -> Tensor:
         """Eq. 11 on a batch of RecBole's pairwise loader (users, items, sampled items), or of its

@@ -94,7 +94,7 @@ class InteractionObjective:
             user_rows / self.temperature,
             items,
             Places(own.pointers, own.col - 1),
-            items.new_full((len(own.col),), 1 / len(own.col)),
+            items.new_full((len(own.col),), 1 / max(1, len(own.col))),
             bias=self.prior * self.log_popularity[1:],
         )
 
