@@ -27,8 +27,8 @@ class Setting:
 
     Attributes:
         key: its name in yaml and on the command line.
-        type: ``int``, ``float``, ``bool``, ``str``, ``dict``, ``ints``, ``strs`` (one or a list),
-            ``model`` (a recommender's name), ``path`` (of an existing file, or nothing).
+        type: ``int``, ``float``, ``bool``, ``str``, ``dict``, ``ints``, ``strs`` and ``paths`` (one
+            or a list), ``model`` (a recommender's name), ``path`` (of a file, or nothing).
         allowed: an interval such as ``(0, 1]``, or the values themselves, parted by ``|``.
         meaning: what it does, in a few words.
         models: whose setting it is; empty for every model.
@@ -67,7 +67,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("teacher", "model", "", "any general recommender; only its scores are needed", M + S),
     ("teacher_settings", "dict", "", "changes to the teacher's own settings", M + S),
     ("n_teachers", "int", _FROM_1, "trained with other draws, their scores averaged", M + S),
-    ("teacher_checkpoint", "path", "", "start from this file instead of training a teacher", M + S),
+    ("teacher_checkpoint", "paths", "", "take these files, train no teacher", M + S),
     ("use_intermediate", "bool", "", "False: from the teacher straight to the student", S),
     ("intermediate_settings", "dict", "", "changes to the intermediate's own settings", S),
     ("intermediate_checkpoint", "path", "", "start from this file instead of training it", S),
@@ -262,7 +262,7 @@ def check_value(row: Setting, value: Any, prefix: str = "") -> None:
         prefix: put before the key in messages, such as ``teacher_settings.``.
     """
     key = prefix + row.key
-    if row.type in ("ints", "strs"):
+    if row.type in ("ints", "strs", "paths"):
         values = value if isinstance(value, list | tuple) else [value]
         if not values:
             raise InputError(f"{key} must name at least one, got an empty list")

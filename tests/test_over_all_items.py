@@ -252,12 +252,30 @@ def test_scores_of_several_teachers_are_added_by_their_spread(build):
 
 def test_several_teachers_are_trained_with_draws_of_their_own(by_users):
     record = run("LightGNN", "planted", settings={**by_users, "n_teachers": 2})
-    first, second, *_ = record["rows"]
-    assert (first["key"], second["key"]) == ("teacher", "teacher-01")
+    first, second, added, *students = record["rows"]
+    assert [row["key"] for row in (first, second, added)] == ["teacher", "teacher-01", "teachers"]
     assert first["valid"] != second["valid"]
     alone = run("LightGNN", "planted", settings={**by_users, "n_pruning_runs": 0})
     assert alone["rows"][0]["valid"] == first["valid"]
-    assert len(record["rows"]) == 6
+    assert len(students) == 3
+    assert added["bytes"] == first["bytes"] + second["bytes"]
+    assert added["test"] not in (first["test"], second["test"])
+
+    folder = Path(record["result_file"]).parent
+    files = [str(folder / f"{row['key']}.safetensors") for row in (first, second)]
+    again = run("LightGNN", "planted", settings={**by_users, "teacher_checkpoint": files})
+    assert [row["test"] for row in again["rows"]] == [row["test"] for row in record["rows"]]
+
+
+def test_added_teachers_are_measured_by_recbole_where_a_metric_is_only_its(by_users):
+    settings = {**by_users, "n_teachers": 2, "n_pruning_runs": 0}
+    ours = run("LightGNN", "planted", settings=settings)["rows"][2]
+    metrics = ["Recall", "NDCG", "AveragePopularity"]
+    theirs = run("LightGNN", "planted", settings={**settings, "metrics": metrics})["rows"][2]
+    assert theirs["key"] == "teachers"
+    assert theirs["test"]["averagepopularity@5"] > 0
+    for key in ("recall@5", "ndcg@20"):
+        assert theirs["test"][key] == pytest.approx(ours["test"][key], abs=1e-4)
 
 
 def test_teachers_without_tables_cannot_be_added(build):

@@ -113,6 +113,7 @@ def test_values_of_the_command_line_are_yaml(text, value):
         ("strs", "", ["x", ["x", "y"]], [[], 3, [3]]),
         ("dict", "", [{}, {"a": 1}, None], [3, "a", []]),
         ("path", "", [None, __file__], [3, True]),
+        ("paths", "", [None, __file__, [__file__, __file__]], [3, [], [__file__, 3]]),
     ],
 )
 def test_a_value_must_be_of_its_type_and_in_its_range(type, allowed, good, bad):

@@ -30,6 +30,7 @@ class Ensemble:
     def __init__(self, members: Sequence[Any]) -> None:
         first = members[0]
         self.n_users, self.n_items, self.device = first.n_users, first.n_items, first.device
+        self.USER_ID, self.ITEM_ID = first.USER_ID, first.ITEM_ID
         parts = []
         for member in members:
             member.eval()
@@ -57,3 +58,13 @@ class Ensemble:
         Shapes: (users, width), (items, width)
         """
         return self._final
+
+    def predict(self, interaction: Any) -> Tensor:
+        """Scores of the given user-item pairs. Shape: (batch,)"""
+        user, item = self._final
+        return (user[interaction[self.USER_ID]] * item[interaction[self.ITEM_ID]]).sum(dim=-1)
+
+    def full_sort_predict(self, interaction: Any) -> Tensor:
+        """Scores of the given users for all items. Shape: (batch * items,)"""
+        user, item = self._final
+        return (user[interaction[self.USER_ID]] @ item.T).flatten()

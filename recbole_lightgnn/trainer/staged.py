@@ -200,16 +200,34 @@ class StagedTrainer(Trainer):
         return model
 
     def _teacher(self) -> Any:
-        """The trained teacher: from a checkpoint, or general recommenders trained here."""
-        if path := self.config["teacher_checkpoint"]:
-            return self._from_checkpoint(Label("teacher"), path, self.config["teacher"])
-        last = self.config["n_teachers"] - 1
+        """The trained teacher: from checkpoints, or general recommenders trained here."""
+        paths = self.config["teacher_checkpoint"]
+        paths = [paths] if isinstance(paths, str) else paths
+        last = len(paths or range(self.config["n_teachers"])) - 1
         if last:  # refuses, before any is trained, a model that cannot be added to others
             stage = self.config.stage(self.config["teacher"], self.config["teacher_settings"])
             Ensemble([self._build(stage)])
         # the first is as where there is one
-        members = [self._train_teacher(Label("teacher", k or None, last)) for k in range(last + 1)]
-        return Ensemble(members) if last else members[0]
+        labels = [Label("teacher", k or None, last) for k in range(last + 1)]
+        if paths:
+            name, named = self.config["teacher"], zip(labels, paths, strict=True)
+            members = [self._from_checkpoint(label, path, name) for label, path in named]
+        else:
+            members = [self._train_teacher(label) for label in labels]
+        return self._added(members) if last else members[0]
+
+    def _added(self, members: list[Any]) -> Ensemble:
+        """Several teachers as one, which has a row of its own: it is what the student sees."""
+        ensemble = Ensemble(members)
+        of_members = self.rows[-len(members) :]
+        measure = partial(self._metrics, ensemble)
+        row = {"key": "teachers", "stage": "teacher", "run": None, "model": "Ensemble"}
+        row |= {key: of_members[0][key] for key in ("interactions", "interactions_kept")}
+        row |= {"entries": sum(one["entries"] for one in of_members), "entries_kept": 1.0}
+        row |= {"bytes": sum(one["bytes"] for one in of_members), "seconds": 0.0}
+        row |= {"epochs": 0, "best_epoch": 0}
+        self._trained.append((row | {"valid": measure(self._valid_data)}, measure))
+        return ensemble
 
     def _train_teacher(self, label: Label) -> Any:
         self._seed(label)
