@@ -1,4 +1,4 @@
-"""The command line: ``recbole-lightgnn run | tune | settings | import | data | bench | report``.
+"""The command line: ``recbole-lightgnn run | tune | ablate | settings | import | data | ...``.
 
 Nothing heavy is imported before the arguments have been read.
 """
@@ -27,6 +27,7 @@ from recbole_lightgnn.settings import (
     recipes,
     table_of,
 )
+from recbole_lightgnn.studies import ablation_command as ablate_command
 from recbole_lightgnn.studies import command as tune_command
 
 _RUN_FLAGS = (
@@ -84,8 +85,9 @@ def _fail(message: str, status: int, debug: bool) -> int:
 def _dispatch(arguments: list[str]) -> int:
     # RecBole's way: any setting as --key=value. They are taken out before argparse sees them.
     command, settings = arguments[0] if arguments else "", []
-    if command in ("run", "tune"):
-        known = set((_RUN_FLAGS if command == "run" else tune_command.FLAGS).split())
+    flags = {"run": _RUN_FLAGS, "tune": tune_command.FLAGS, "ablate": ablate_command.FLAGS}
+    if command in flags:
+        known = set(flags[command].split())
         settings = [
             a for a in arguments if (m := re.match(r"--([\w.]+)=", a)) and m[1] not in known
         ]
@@ -98,6 +100,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _run(options, settings)
     if options.command == "tune":
         return _tune(options, settings)
+    if options.command == "ablate":
+        return ablate_command.run(options, _read_settings(settings))
     if options.command == "settings":
         return _settings(options.model)
     if options.command == "import":
@@ -147,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         run.add_argument(f"--{flag}", help=argparse.SUPPRESS)
 
     tune = tune_command.add_parser(commands)
+    ablate = ablate_command.add_parser(commands)
 
     settings = commands.add_parser("settings", help="every setting of a model, with its default")
     settings.add_argument("model", help="name of a model")
@@ -163,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against size")
 
     version = commands.add_parser("version", help="print the version")
-    for command in (run, tune, settings, version, *imports, *data, *benches, report):
+    for command in (run, tune, ablate, settings, version, *imports, *data, *benches, report):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

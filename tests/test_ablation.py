@@ -1,0 +1,159 @@
+"""The ablation of our own ingredients: what is shared, what is run again, what the table says."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from planted import write_planted
+
+from recbole_lightgnn.cli import main
+from recbole_lightgnn.config import build_config
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.settings import STUDENT, merge, nested, properties_dir, read_yaml
+from recbole_lightgnn.studies.ablation import Variant, read_variants
+
+QUICK = ["--topk=[5,20]", "--valid_metric=Recall@5", "--embedding_size=16", "--epochs=2"]
+QUICK += ["--n_pruning_runs=1", "--teacher_settings.embedding_size=16"]
+QUICK += ["--teacher_settings.epochs=3", "--seed=1"]
+DIRECT = [*QUICK, "--use_intermediate=False", "--n_teachers=2"]
+VARIANTS = """
+wide teacher: {teacher_settings.embedding_size: 24}
+no rotation: {rotation: none}
+nothing: {n_layers: 2}
+diverges: {learning_rate: 1.0e+30}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _world(tmp_path):
+    write_planted(tmp_path / "dataset")
+    Path("variants.yaml").write_text(VARIANTS, encoding="utf-8")
+
+
+def ablate(*arguments):
+    return main(["ablate", "--dataset=planted", "--variants=variants.yaml", *arguments])
+
+
+def record(name):
+    return json.loads(Path("out", f"{name}.json").read_text())
+
+
+def checkpoints(name):
+    return [row.get("checkpoint") for row in record(name)["rows"] if row["stage"] == "teacher"]
+
+
+def test_stages_that_a_variant_leaves_alone_are_trained_once(capsys):
+    assert ablate("--out=out", *DIRECT) == 1  # one diverges, and the others are there
+    told = capsys.readouterr()
+    assert "4/4 diverges failed: " in told.out
+    assert "diverges failed: " in told.err
+    assert not Path("out/nothing.json").exists()
+
+    assert checkpoints("all") == [None, None, None]
+    assert checkpoints("wide-teacher") == [None, None, None]
+    first, second, added = checkpoints("no-rotation")
+    assert (Path(first).name, Path(second).name) == (
+        "teacher.safetensors",
+        "teacher-01.safetensors",
+    )
+    assert added is None
+    tests = {name: [row["test"] for row in record(name)["rows"]] for name in ("all", "no-rotation")}
+    assert tests["no-rotation"][:4] == tests["all"][:4]  # three teachers, and the unpruned student
+    assert tests["no-rotation"][4] != tests["all"][4]
+
+    table = told.out[told.out.index("recall@20 on planted") :]
+    rows = [re.findall(r"[^|]+", line) for line in table.splitlines() if line.startswith("| ")]
+    assert [row[0].strip() for row in rows[1:]] == ["all", "wide teacher", "no rotation"]
+    whole, wide = (
+        [row["test"]["recall@20"] for row in record(name)["rows"][2:]]
+        for name in ("all", "wide-teacher")
+    )
+    assert [float(cell) for cell in rows[1][1:]] == pytest.approx(whole, abs=6e-5)
+    expected = [(w - a) * 1e4 for w, a in zip(wide, whole, strict=True)]
+    assert [float(cell) for cell in rows[2][1:]] == pytest.approx(expected, abs=0.51)
+    kept = json.loads(Path("out/ablation.json").read_text())
+    assert [one["variant"] for one in kept] == ["all", "wide teacher", "no rotation"]
+    assert kept[2]["changes"] == {"rotation": "none"}
+    assert (
+        kept[1]["rows"][-1]["valid"]["recall@20"]
+        == record("wide-teacher")["rows"][-1]["valid"]["recall@20"]
+    )
+
+
+def test_the_same_command_runs_what_is_missing_and_nothing_else(capsys):
+    assert ablate("--out=out", "--only=no rotation", *DIRECT) == 0
+    whole = Path("out/all.json").read_bytes()
+    again = Path("out/no-rotation.json")
+    before = [row["test"] for row in record("no-rotation")["rows"]]
+    again.unlink()  # as if killed just before it was written
+    capsys.readouterr()
+    assert ablate("--out=out", "--only=no rotation", *DIRECT) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "2/2 no rotation"
+    assert Path("out/all.json").read_bytes() == whole
+    assert record("no-rotation")["resumed"]
+    assert [row["test"] for row in record("no-rotation")["rows"]] == before
+    assert len(list(Path("out/runs/no-rotation").iterdir())) == 1
+
+    assert ablate("--out=out", "--only=no rotation", *DIRECT, "--epochs=3") == 2
+    assert "given twice" in capsys.readouterr().err
+    assert ablate("--out=out", "--only=no rotation", *DIRECT[:-1]) == 2
+    assert "out holds a study of other settings: give the command" in capsys.readouterr().err
+
+
+def test_an_intermediate_that_a_variant_leaves_alone_is_trained_once():
+    small = [
+        *QUICK,
+        "--intermediate_settings.embedding_size=16",
+        "--intermediate_settings.epochs=1",
+    ]
+    assert ablate("--out=out", "--only=no rotation", *small) == 0
+    (row, *_) = record("no-rotation")["rows"]
+    assert row["stage"] == "intermediate"
+    assert Path(row["checkpoint"]).name == "intermediate.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only=none such"], "--only: variants.yaml has no variant 'none such'; it has 'wide"),
+        (["--embeding_size=16"], "unknown setting embeding_size (did you mean 'embedding_size'?)"),
+        (["--dataset=nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_commands_are_refused_before_anything_is_trained(arguments, message, capsys):
+    assert ablate("--out=out", *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("text", ["all: {n_layers: 1}", "x: 3", "x: {}", "x:"])
+def test_a_file_of_another_form_is_refused(text):
+    Path("variants.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"variants.yaml: '\w+' must be a variant's name"):
+        read_variants(Path("variants.yaml"))
+
+
+def test_a_variant_with_a_setting_that_is_none_is_refused(capsys):
+    Path("variants.yaml").write_text("x: {rotatoin: none}", encoding="utf-8")
+    assert ablate("--out=out", *DIRECT) == 2
+    assert "rotatoin" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dataset", ["yelp", "gowalla"])
+def test_our_variants_can_be_run_where_results_are_reported(dataset, tmp_path):
+    own = read_yaml(properties_dir() / "dataset" / f"{dataset}.yaml")[STUDENT]
+    teacher = read_yaml(properties_dir() / "dataset" / f"{dataset}.yaml")["LightGNNTeacher"]
+    for variant in read_variants(properties_dir() / "study" / "ablation.yaml"):
+        settings = {**own, "teacher_settings": dict(teacher)}
+        merge(settings, nested(variant.changes))
+        build_config(STUDENT, "planted", (), settings)  # raises if a setting will not do
+
+
+def test_what_a_variant_touches():
+    variant = Variant("BPR's teacher", {"teacher_settings.epochs": 1})
+    assert variant.touches("teacher_settings")
+    assert not variant.touches("teacher", "settings")
+    assert variant.file_name == "bpr-s-teacher"
