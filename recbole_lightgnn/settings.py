@@ -90,6 +90,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("similarity", "str", "inner | cosine", "of the softmax", T + M + S),
     ("ranking_norm", "float", "[0, 1]", "exponent of an item's norm; 1: inner, 0: cosine", T),
     ("ranking_prior", "float", _FROM_0, "weight of log-popularity added to the ranking", T),
+    ("ranking_own", "float", _FROM_0, "weight of a node's own embedding in the ranking", T),
     ("temperature", "float", _POSITIVE, "of the softmax", T + M + S),
     ("popularity_correction", "float", _FROM_0, "weight of log-popularity taken off", T + M + S),
     ("popularity_prior", "float", _FROM_0, "weight of log-popularity added, by users", T + M + S),

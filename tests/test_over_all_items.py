@@ -185,6 +185,23 @@ def test_a_teacher_may_rank_by_cosine_and_popularity(build, norm, prior):
         assert_close(got[1:], scores[1:], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("own", [0.0, 0.5, 2.0])
+def test_a_teacher_may_weigh_a_nodes_own_embedding_in_its_ranking(build, own):
+    model = build("LightGNNTeacher", ranking_own=own, n_layers=2).eval()
+    adjacency = torch.zeros(model.n_users, model.n_items)
+    for u, i in interactions(model):
+        adjacency[u, i] = 1.0
+    degrees = adjacency.sum(1, keepdim=True) * adjacency.sum(0, keepdim=True)
+    adjacency = adjacency / degrees.clamp_min(1).sqrt()
+    user, item = (table.detach() for table in model.initial())
+    first = adjacency @ item, adjacency.T @ user
+    second = adjacency @ first[1], adjacency.T @ first[0]
+    expected = own * user + first[0] + second[0], own * item + first[1] + second[1]
+    assert_close(model.final_embeddings(), expected)
+    whole = user + first[0] + second[0], item + first[1] + second[1]
+    assert_close(tuple(table.detach() for table in model.encode()), whole)  # what is trained
+
+
 # --- runs and refusals -----------------------------------------------------------------------
 
 
