@@ -122,7 +122,6 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
 
     ("learning_rate", "float", _POSITIVE, "step size of the optimizer", ANY),
     ("epochs", "int", _FROM_1, "epochs at most (LightGNN: in each pruning run)", ANY),
-    ("unpruned_epochs", "int", _FROM_0, "epochs at most before pruning; 0: as many as epochs", S),
     ("stopping_step", "int", _FROM_0, "validations without a new best before stopping", ANY),
     ("train_batch_size", "int", _FROM_1, "interactions a batch (users, by users)", ANY),
     ("eval_step", "int", _FROM_1, "epochs from one validation to the next", ANY),

@@ -255,12 +255,6 @@ def test_the_rows_say_how_each_stage_was_trained(full):
     assert full["settings"]["epochs"] == 3
 
 
-def test_the_unpruned_student_may_train_longer():
-    record = quick(unpruned_epochs=5, stopping_step=9, use_intermediate=False)
-    epochs = {row["key"]: row["epochs"] for row in record["rows"] if row["stage"] == "student"}
-    assert epochs == {"student-00": 5, "student-01": 3, "student-02": 3}
-
-
 def test_a_stage_may_sample_in_its_own_way(monkeypatch):
     from recbole_lightgnn.trainer.training import Training
 

@@ -85,9 +85,6 @@ class Training:
         self.optimizer, self.validate, self.meta = optimizer, validate, meta
         self.tensorboard, self.show_progress, self.callback = tensorboard, show_progress, callback
         self.logger = getLogger()
-        self.epochs = config["epochs"]
-        if label.run == 0 and config["unpruned_epochs"]:
-            self.epochs = config["unpruned_epochs"]
         self.metric = config["valid_metric"].lower()
         self.clip_grad_norm = config["clip_grad_norm"]
         self.sign = 1.0 if config["valid_metric_bigger"] else -1.0
@@ -105,13 +102,13 @@ class Training:
         """
         self._restore(train_data)
         patience = self.config["stopping_step"]
-        while self.epoch < self.epochs and self.fruitless <= patience:
+        while self.epoch < self.config["epochs"] and self.fruitless <= patience:
             started = perf_counter()
             self._set_learning_rate()
             losses = self._train_epoch(train_data)
             self.epoch += 1
             due = self.epoch % self.config["eval_step"] == 0
-            result = self._validate() if due or self.epoch == self.epochs else None
+            result = self._validate() if due or self.epoch == self.config["epochs"] else None
             self.seconds += perf_counter() - started
             self._report(losses, result, perf_counter() - started)
             self._save(train_data)
@@ -127,7 +124,7 @@ class Training:
 
     def _set_learning_rate(self) -> None:
         """Along a line from the first epoch's to that of the last there may be."""
-        done = self.epoch / max(1, self.epochs - 1)
+        done = self.epoch / max(1, self.config["epochs"] - 1)
         share = 1 - done * (1 - self.config["learning_rate_end"])
         for group in self.optimizer.param_groups:
             group["lr"] = share * self.config["learning_rate"]
