@@ -164,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         "report", help="records of one split, several seeds, as a table and pictures"
     )
     report.add_argument("records", nargs="+", type=Path, metavar="RECORD.json")
+    report.add_argument("--rows", default="", metavar="KEY,KEY", help="show these (default: all)")
     report.add_argument("--json", type=Path, metavar="FILE", help="write all records into one")
     report.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against size")
 

@@ -67,6 +67,15 @@ def test_the_table_and_all_records_in_one_file(files, capsys):
     assert capsys.readouterr().out == table
 
 
+def test_some_rows_alone(files, capsys):
+    assert main(["report", *files, "--rows=student-00"]) == 0
+    table = capsys.readouterr().out
+    assert "| student-00 | .33 / 1.00 |" in table
+    assert "| teacher |" not in table
+    assert main(["report", *files, "--rows=student-00,studnet-01"]) == 2
+    assert "--rows must be one of teacher, student-00, got 'studnet-01'" in capsys.readouterr().err
+
+
 def test_the_papers_results_stand_beside_its_own_split(capsys):
     (first, *_) = POINTS
     write("mine.json", record(1, train=first))

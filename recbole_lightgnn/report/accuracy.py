@@ -10,6 +10,7 @@ import numpy as np
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import check_can_draw, check_writable, write_json
 from recbole_lightgnn.report.paper import METRICS, POINTS, Point
+from recbole_lightgnn.settings import must_be_one_of
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
@@ -95,8 +96,19 @@ def paper_points(records: Sequence[Record]) -> tuple[Point, ...]:
     return POINTS.get(records[0]["dataset_fingerprint"]["train"]["sha256"], ())
 
 
-def markdown(records: Sequence[Record]) -> str:
-    """The table, the paper's own results beside ours where it has the split."""
+def markdown(records: Sequence[Record], keys: Sequence[str] = ()) -> str:
+    """The table, the paper's own results beside ours where it has the split.
+
+    Args:
+        records: of `read_records`.
+        keys: of the rows to show; all, where empty.
+
+    Raises:
+        InputError: if there is no such row.
+    """
+    rows = summary(records)
+    for key in keys:
+        must_be_one_of("--rows", key, [row["key"] for row in rows])
     seeds = ", ".join(str(record["seed"]) for record in records)
     lines = [
         f"{records[0]['model']} on {records[0]['dataset']}, test, seeds {seeds}",
@@ -104,7 +116,9 @@ def markdown(records: Sequence[Record]) -> str:
         "| model | entries / interactions kept | bytes | R@20 | N@20 | R@40 | N@40 |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in summary(records):
+    for row in rows:
+        if keys and row["key"] not in keys:
+            continue
         kept = f"{_short(row['entries_kept'], 2)} / {_short(row['interactions_kept'], 2)}"
         cells = [row["key"], kept, f"{row['bytes'] / 1e6:.1f} MB"]
         cells += [_cell(row["test"].get(metric)) for metric in METRICS]
@@ -190,9 +204,10 @@ def run(options: Any) -> int:
     if options.json:
         check_writable("--json", options.json)
     records = read_records(options.records)
+    keys = [key for key in options.rows.split(",") if key]
     if options.json:  # before what is printed, whose reader may leave
         write_json(options.json, records)
     if options.plot:
         draw(records, options.plot)
-    print(markdown(records))
+    print(markdown(records, keys))
     return 0
