@@ -353,3 +353,7 @@ def _comments(file: Path) -> dict[str, str]:
     lines = file.read_text(encoding="utf-8").splitlines()
     found = (re.match(r"(\w+):.*?#\s*(.*)", line) for line in lines)
     return {match[1]: match[2].strip() for match in found if match}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

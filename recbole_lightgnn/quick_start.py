@@ -8,7 +8,9 @@ from logging import FileHandler, StreamHandler, getLogger
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_logger, init_seed, set_color
 
 from recbole_lightgnn.allocator import keep_freed_memory
@@ -17,15 +19,14 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import check_writable, write_json
 from recbole_lightgnn.models.faster import on_our_products
 from recbole_lightgnn.registry import model_names
-from recbole_lightgnn.report.results import (
-    environment,
-    make_record,
-)
+from recbole_lightgnn.report.results import environment, make_record
+from recbole_lightgnn.report.users import users_file, write_users
 from recbole_lightgnn.settings import did_you_mean, our_models, read_yaml
 from recbole_lightgnn.splits import card_hash, check_dataset_files, fingerprint, load_data
+from recbole_lightgnn.trainer.evaluation import Ranked, metrics_by_user
 from recbole_lightgnn.trainer.masking import mask_in_force
-from recbole_lightgnn.trainer.rows import epochs_of, size_row
-from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables
+from recbole_lightgnn.trainer.rows import Curve, curve_callback, epochs_of, new_curve, size_row
+from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables, ranked_by
 from recbole_lightgnn.trainer.training import nan_as_input_error
 
 
@@ -51,6 +52,9 @@ def run(
     result_file: Path | str | None = None,
 ) -> dict[str, Any]:
     """Train a model, choose by validation, test what was chosen, and write the record.
+
+    Beside the record goes, where all items were ranked, the metrics of every test user
+    (`recbole_lightgnn.report.users`).
 
     Args:
         model: name; by default what the config files say, or ``LightGNN``.
@@ -107,7 +111,7 @@ def choose(
         (train_data, valid_data, _), fingerprint = _load(config)
         with _installed(config):
             trainer = _trainer(config, train_data)
-            valid = _fit(config, trainer, train_data, valid_data, saved=False)
+            valid, _ = _fit(config, trainer, train_data, valid_data, saved=False)
     metric = config["valid_metric"].lower()
     score = float(valid[metric])
     if not math.isfinite(score):
@@ -187,9 +191,9 @@ def _run(
         try:
             if resume:
                 trainer.resume(None if resume is True else Path(resume))
-            valid = _fit(config, trainer, train_data, valid_data, saved=True)
-            seconds = time.monotonic() - begun
-            rows = _tested(config, trainer, train_data, test_data, valid, seconds)
+            valid, curve = _fit(config, trainer, train_data, valid_data, saved=True)
+            trained = {"seconds": time.monotonic() - begun, "valid": valid, "curve": curve}
+            rows, ranked = _tested(config, trainer, train_data, test_data, trained)
         except KeyboardInterrupt as stop:
             raise Interrupted(_run_dir(trainer)) from stop
 
@@ -209,7 +213,8 @@ def _run(
         seconds=time.monotonic() - start,
     )
     path = Path(result_file) if result_file is not None else _default_result_file(config, trainer)
-    write_json(path, record)
+    _write_users(users_file(path), config, ranked, train_data._dataset, test_data)
+    write_json(path, record)  # the last, so that where it is, the run is whole
     logger = getLogger()
     logger.info(set_color("best valid ", "yellow") + f": {record['best_valid']}")
     logger.info(set_color("test result", "yellow") + f": {record['test']}")
@@ -260,31 +265,57 @@ def _installed(config: Any) -> Iterator[None]:
         ) from error
 
 
-def _fit(config: Any, trainer: Any, train_data: Any, valid_data: Any, *, saved: bool) -> Any:
-    """Train; returns the validation metrics of what validation chose."""
-    progress = config["show_progress"]
+def _fit(
+    config: Any, trainer: Any, train_data: Any, valid_data: Any, *, saved: bool
+) -> tuple[Any, Curve]:
+    """Train; returns the validation metrics of what validation chose, and what led there."""
+    options, curve = {"saved": saved, "show_progress": config["show_progress"]}, new_curve()
+    if isinstance(trainer, Trainer):  # RecBole's trees have no epochs to tell of
+        options["callback_fn"] = curve_callback(curve)
     with nan_as_input_error(config):
-        return trainer.fit(train_data, valid_data, saved=saved, show_progress=progress)[1]
+        return trainer.fit(train_data, valid_data, **options)[1], curve
 
 
 def _tested(
-    config: Any, trainer: Any, train_data: Any, test_data: Any, valid: Any, seconds: float
-) -> list[dict[str, Any]]:
-    """Test what validation chose. Returns the record's rows, the final model's last."""
+    config: Any, trainer: Any, train_data: Any, test_data: Any, trained: dict[str, Any]
+) -> tuple[list[dict[str, Any]], dict[str, Ranked]]:
+    """Test what validation chose.
+
+    Returns:
+        The record's rows, the final model's last, and by their keys what they are made of.
+    """
     if config["model"] in our_models():
-        return trainer.stage_rows(test_data)
+        return trainer.stage_rows(test_data), trainer.ranked
     progress = config["show_progress"]
-    test = trainer.evaluate(test_data, load_best_model=True, show_progress=progress)
+    ranked = ranked_by(trainer, test_data, load_best_model=True, show_progress=progress)
     name = config["model"]
     row = {
         **{"key": name, "stage": name, "run": None, "model": name},
         **size_row(trainer.model, train_data._dataset.inter_num),
         **epochs_of(trainer),
-        "seconds": seconds,
-        "valid": valid,
-        "test": test,
+        **trained,
+        "test": ranked.metrics,
+        "test_seconds": ranked.seconds,
     }
-    return [row]
+    return [row], {name: ranked}
+
+
+def _write_users(
+    file: Path, config: Any, ranked: dict[str, Ranked], dataset: Any, test_data: Any
+) -> None:
+    """Leave the users' metrics of all rows, or none of an earlier run."""
+    metrics = {metric.lower() for metric in config["metrics"]}
+    if not {"recall", "ndcg"} <= metrics or any(one.hits is None for one in ranked.values()):
+        file.unlink(missing_ok=True)
+        return
+    users = test_data.uid_list.numpy()
+    train = dataset.inter_feat[dataset.uid_field].numpy()
+    write_users(
+        file,
+        dataset.field2id_token[dataset.uid_field][users],
+        np.bincount(train, minlength=dataset.user_num)[users],
+        {key: metrics_by_user(one, test_data, config["topk"]) for key, one in ranked.items()},
+    )
 
 
 # --- small checks and names -----------------------------------------------------------------

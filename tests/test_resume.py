@@ -34,8 +34,10 @@ def start(folder: Path, model: str, moment: str, *rest: str) -> subprocess.Compl
 def outcome(folder: Path, model: str) -> tuple[list, dict, dict]:
     """Metrics of every row, and the final checkpoint."""
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    timeless = ("seconds", "peak_memory_mb")
-    rows = [{k: v for k, v in row.items() if k not in timeless} for row in record["rows"]]
+    rows = record["rows"]
+    for row in rows:
+        del row["seconds"], row["test_seconds"]
+        row.get("curve", {}).pop("seconds", None)  # several teachers' sum has none
     (path,) = (folder / "saved").glob(f"LightGNN*-planted-*/{FINAL[model]}.safetensors")
     tensors, meta = checkpoint.load(path)
     return rows, tensors, meta

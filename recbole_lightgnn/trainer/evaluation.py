@@ -51,6 +51,39 @@ class Rankings:
         return self._made[eval_data]
 
 
+class Ranked(NamedTuple):
+    """A split that was ranked.
+
+    Attributes:
+        metrics: averaged over users, named as RecBole names them (``recall@20``).
+        hits: whether the item at each rank of a user's is one to find; ``None`` where RecBole did
+            not rank all items. Shape: (users of the loader, largest cut-off), bool
+        seconds: what scores (propagation included, if the model had not done it), masks, lists
+            and metrics took.
+    """
+
+    metrics: dict[str, float]
+    hits: np.ndarray | None
+    seconds: float
+
+
+def metrics_by_user(ranked: Ranked, eval_data: Any, topk: list[int]) -> dict[str, np.ndarray]:
+    """Recall and NDCG of each user, whose averages are the metrics of those names.
+
+    Args:
+        ranked: what came of ranking ``eval_data``, with its hits.
+        eval_data: the loader.
+        topk: cut-offs.
+
+    Returns:
+        ``recall@k`` and ``ndcg@k`` for each k, users as the loader has them. Shape: (users,)
+    """
+    relevant = eval_data.uid2positive_item[eval_data.uid_list.numpy()]
+    n_relevant = np.array([len(items) for items in relevant])
+    tables = {name: METRICS[name](ranked.hits, n_relevant) for name in ("recall", "ndcg")}
+    return {f"{name}@{k}": table[:, k - 1] for name, table in tables.items() for k in topk}
+
+
 class _Chunk(NamedTuple):
     """Users ranked at once. Places are those in the flattened table of their scores.
 
@@ -109,13 +142,23 @@ class FullRanking:
             )
             self.chunks.append(_Chunk(start, *(tensor.to(device) for tensor in tensors)))
 
-    @torch.no_grad()
     def evaluate(self, user_table: Tensor, item_table: Tensor) -> OrderedDict[str, float]:
+        """The first of what :meth:`rank` returns."""
+        return self.rank(user_table, item_table)[0]
+
+    @torch.no_grad()
+    def rank(
+        self, user_table: Tensor, item_table: Tensor
+    ) -> tuple[OrderedDict[str, float], np.ndarray]:
         """Metrics averaged over users, as RecBole computes and names them (``recall@20``).
 
         Args:
             user_table: final embeddings. Shape: (users, width)
             item_table: final embeddings, row 0 the padding item. Shape: (items, width)
+
+        Returns:
+            The metrics, and whether the item at each rank is one to find. Shape of the latter:
+            (users, largest cut-off), bool
 
         Raises:
             InputError: if there are embeddings whose products may not be finite.
@@ -128,7 +171,9 @@ class FullRanking:
             total = METRICS[metric](hits, self.n_relevant[user]).sum(axis=0)  # (largest cut-off,)
             for k in self.topk:
                 result[f"{metric}@{k}"] = float(total[k - 1] / self.n_users)
-        return result
+        of_all = np.zeros((self.n_users, hits.shape[1]), dtype=bool)
+        of_all[user] = hits
+        return result, of_all
 
     def _hits(self, user_table: Tensor, item_table: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Users with a hit, maybe some more, and whether their item at each rank is relevant.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,26 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
         "entries_kept": sizes["entries"] / table,
         "bytes": sizes["bytes"],
     }
+
+
+Curve = dict[str, list[float]]
+
+
+def new_curve() -> Curve:
+    """Validation scores of a training: ``epoch`` (from 1), ``seconds`` in training, ``score``."""
+    return {"epoch": [], "seconds": [], "score": []}
+
+
+def add_point(curve: Curve, epoch: int, seconds: float, score: float) -> None:
+    """One more validation."""
+    for name, value in (("epoch", epoch), ("seconds", seconds), ("score", float(score))):
+        curve[name].append(value)
+
+
+def curve_callback(curve: Curve) -> Callable[[int, float], None]:
+    """What makes one of RecBole's trainers draw a curve, given to its ``fit`` at once."""
+    started = perf_counter()
+    return lambda index, score: add_point(curve, index + 1, perf_counter() - started, score)
 
 
 def epochs_of(trainer: Any) -> dict[str, int]:

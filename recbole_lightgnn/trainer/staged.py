@@ -25,8 +25,8 @@ from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.trainer import checkpoint, memory
-from recbole_lightgnn.trainer.evaluation import Rankings
-from recbole_lightgnn.trainer.rows import epochs_of, size_row
+from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
+from recbole_lightgnn.trainer.rows import curve_callback, epochs_of, new_curve, size_row
 from recbole_lightgnn.trainer.run_folder import (
     RunFolder,
     model_settings,
@@ -34,7 +34,7 @@ from recbole_lightgnn.trainer.run_folder import (
     shared_settings,
     split_fingerprint,
 )
-from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables
+from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables, ranked_by
 from recbole_lightgnn.trainer.stored import StoredModel
 from recbole_lightgnn.trainer.training import Label, Training, nan_as_input_error
 
@@ -55,6 +55,7 @@ class StagedTrainer(Trainer):
     Attributes:
         run_dir: folder of the run, from :meth:`fit` on.
         rows: one a finished training, in order.
+        ranked: by the key of its row, what its test ranking came to; from :meth:`stage_rows` on.
     """
 
     def __init__(self, config: Any, model: GraphRecommender) -> None:
@@ -63,7 +64,8 @@ class StagedTrainer(Trainer):
         self._temporary: TemporaryDirectory[str] | None = None
         self._rankings = Rankings(config, self.device)
         # A row each, and what measures the state that the row is of.
-        self._trained: list[tuple[dict[str, Any], Callable[[Any], Any]]] = []
+        self._trained: list[tuple[dict[str, Any], Callable[[Any], Ranked]]] = []
+        self.ranked: dict[str, Ranked] = {}
         self._samplers: dict[tuple[str, float], Any] = {}
         self._resume: tuple[Path | None] | None = None
         pattern = model.observed.interactions.pattern
@@ -151,11 +153,13 @@ class StagedTrainer(Trainer):
             stored.expect_encoding(self.config)
             stored.load_into(self.model)
         self.model.eval()
-        return self._metrics(self.model, eval_data)
+        return self._rank(self.model, eval_data).metrics
 
     def stage_rows(self, test_data: Any) -> list[dict[str, Any]]:
         """The rows with the test metrics of what validation chose; the last is the final model."""
-        return [row | {"test": measure(test_data)} for row, measure in self._trained]
+        self.ranked = {row["key"]: measure(test_data) for row, measure in self._trained}
+        rows = [(row, self.ranked[row["key"]]) for row in self.rows]
+        return [row | {"test": one.metrics, "test_seconds": one.seconds} for row, one in rows]
 
     # --- stages ---------------------------------------------------------------------------------
 
@@ -220,13 +224,13 @@ class StagedTrainer(Trainer):
         """Several teachers as one, which has a row of its own: it is what the student sees."""
         ensemble = Ensemble(members)
         of_members = self.rows[-len(members) :]
-        measure = partial(self._metrics, ensemble)
+        measure = partial(self._rank, ensemble)
         row = {"key": "teachers", "stage": "teacher", "run": None, "model": "Ensemble"}
         row |= {key: of_members[0][key] for key in ("interactions", "interactions_kept")}
         row |= {"entries": sum(one["entries"] for one in of_members), "entries_kept": 1.0}
         row |= {"bytes": sum(one["bytes"] for one in of_members), "seconds": 0.0}
         row |= {"epochs": 0, "best_epoch": 0}
-        self._trained.append((row | {"valid": measure(self._valid_data)}, measure))
+        self._trained.append((row | {"valid": measure(self._valid_data).metrics}, measure))
         return ensemble
 
     def _train_teacher(self, label: Label) -> Any:
@@ -255,7 +259,7 @@ class StagedTrainer(Trainer):
                 label,
                 self.folder,
                 self._optimizer(config, model),
-                lambda model: self._metrics(model, self._valid_data),
+                lambda model: self._rank(model, self._valid_data).metrics,
                 meta=self._meta(label, config),
                 tensorboard=self.tensorboard,
                 show_progress=self._show_progress,
@@ -264,10 +268,10 @@ class StagedTrainer(Trainer):
             row = self._row(label, config, model, training.fit(self._loader(config, label)))
             self.folder.finish(row)
 
-        def measure(data: Any) -> Any:
+        def measure(data: Any) -> Ranked:
             model.load_state_dict(checkpoint.load(path)[0])
             model.eval()
-            return self._metrics(model, data)
+            return self._rank(model, data)
 
         self._trained.append((row, measure))
 
@@ -278,17 +282,23 @@ class StagedTrainer(Trainer):
         row = self.folder.row(label.key)
         if row is None:
             started = perf_counter()
-            loader = self._loader(config, label)
+            loader, curve = self._loader(config, label), new_curve()
             with nan_as_input_error(config, prefix="teacher_settings."):
-                trainer.fit(loader, self._valid_data, show_progress=self._show_progress)
+                trainer.fit(
+                    loader,
+                    self._valid_data,
+                    show_progress=self._show_progress,
+                    callback_fn=curve_callback(curve),
+                )
             seconds = perf_counter() - started
             valid = _floats(trainer.evaluate(self._valid_data, load_best_model=True))
             result = epochs_of(trainer) | {"seconds": seconds, "valid": valid}
+            result |= {"curve": curve}
             row = self._row(label, config, model, result)
             self.folder.finish(row)
         else:
             trainer.evaluate(self._valid_data, load_best_model=True)
-        self._trained.append((row, partial(trainer.evaluate, load_best_model=False)))
+        self._trained.append((row, partial(ranked_by, trainer)))
 
     def _from_checkpoint(self, label: Label, path: str, expected: str) -> Any:
         """The model of an earlier run's checkpoint, rebuilt with the settings it names."""
@@ -301,11 +311,11 @@ class StagedTrainer(Trainer):
         stored.load_into(model)
         model.eval()
         if isinstance(model, GraphRecommender):
-            measure = partial(self._metrics, model)
+            measure = partial(self._rank, model)
         else:
-            measure = partial(self._stock_trainer(config, model).evaluate, load_best_model=False)
+            measure = partial(ranked_by, self._stock_trainer(config, model))
         result = {"epochs": 0, "best_epoch": stored.epoch, "seconds": 0.0}
-        result |= {"valid": measure(self._valid_data), "checkpoint": path}
+        result |= {"valid": measure(self._valid_data).metrics, "checkpoint": path}
         self._trained.append((self._row(label, config, model, result), measure))
         return model
 
@@ -323,12 +333,15 @@ class StagedTrainer(Trainer):
             row["settings"] = model_settings(config)
         return row | size_row(model, self._train_data._dataset.inter_num) | result
 
-    def _metrics(self, model: Any, data: Any) -> OrderedDict[str, float]:
-        if (ranking := self._rankings.of(data)) is not None:
-            return ranking.evaluate(*model.final_embeddings())
+    def _rank(self, model: Any, data: Any) -> Ranked:
+        ranking, started = self._rankings.of(data), perf_counter()
+        if ranking is not None:
+            metrics, hits = ranking.rank(*model.final_embeddings())
+            return Ranked(metrics, hits, perf_counter() - started)
         own, self.model = self.model, model
         try:
-            return _floats(super().evaluate(data, load_best_model=False))
+            metrics = _floats(super().evaluate(data, load_best_model=False))
+            return Ranked(metrics, None, perf_counter() - started)
         finally:
             self.model = own
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer
 
 from recbole_lightgnn.models.tables import final_tables
-from recbole_lightgnn.trainer.evaluation import Rankings
+from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
 from recbole_lightgnn.trainer.stock_pickle import load_stock_checkpoint, load_weights
 
 
@@ -19,12 +22,13 @@ def rank_by_tables(trainer: Any) -> None:
     Its ``evaluate`` is replaced, which its ``fit`` validates by. Metrics, rounded as RecBole rounds
     them, are those of RecBole's evaluator, which goes on doing what cannot be done here: models
     that do not score by the inner product of two tables, other metrics, lists and sequences, and
-    work shared by several processes.
+    work shared by several processes. What an evaluation came to, whoever ranked, is left as the
+    trainer's ``ranked`` (see `ranked_by`).
     """
     if not isinstance(trainer, Trainer) or not trainer.config["single_spec"]:
         return
     rankings, original = Rankings(trainer.config, trainer.device), trainer.evaluate
-    places = trainer.config["metric_decimal_place"]
+    places, lists = trainer.config["metric_decimal_place"], _keep_lists(trainer)
 
     def evaluate(
         eval_data: Any,
@@ -39,14 +43,47 @@ def rank_by_tables(trainer: Any) -> None:
             load_weights(trainer.model, load_stock_checkpoint(file, trainer.device))
             trainer.logger.info(f"Loading model structure and parameters from {file}")
         trainer.model.eval()
-        ranking = rankings.of(eval_data)
+        ranking, started = rankings.of(eval_data), perf_counter()
         tables = None if ranking is None else final_tables(trainer.model)
         if ranking is None or tables is None:
-            return original(eval_data, load_best_model=False, show_progress=show_progress)
-        metrics = ranking.evaluate(*tables)
+            result = original(eval_data, load_best_model=False, show_progress=show_progress)
+            trainer.ranked = Ranked(result, lists(eval_data), perf_counter() - started)
+            return result
+        metrics, hits = ranking.rank(*tables)
+        seconds = perf_counter() - started
         # As RecBole rounds: NumPy's numbers, which go another way to halves than Python's.
         result = OrderedDict((k, round(np.float64(v), places)) for k, v in metrics.items())
         trainer.wandblogger.log_eval_metrics(result, head="eval")
+        trainer.ranked = Ranked(result, hits, seconds)
         return result
 
     trainer.evaluate = evaluate
+
+
+def ranked_by(
+    trainer: Any, eval_data: Any, *, load_best_model: bool = False, show_progress: bool = False
+) -> Ranked:
+    """What one of RecBole's trainers says of a split; hits where `rank_by_tables` has been."""
+    trainer.ranked, started = None, perf_counter()
+    metrics = trainer.evaluate(
+        eval_data, load_best_model=load_best_model, show_progress=show_progress
+    )
+    return trainer.ranked or Ranked(metrics, None, perf_counter() - started)
+
+
+def _keep_lists(trainer: Any) -> Callable[[Any], np.ndarray | None]:
+    """Let RecBole's evaluator keep the lists that it judges, and get their hits by the loader."""
+    judge, judged = trainer.evaluator.evaluate, {}
+
+    def evaluate(collected: Any) -> Any:
+        judged.pop("lists", None)
+        if "rec.topk" in collected:  # hits by rank, and how many there are to find
+            judged["lists"] = collected.get("rec.topk")[:, :-1].bool().numpy()
+        return judge(collected)
+
+    def hits(eval_data: Any) -> np.ndarray | None:
+        full = isinstance(eval_data, FullSortEvalDataLoader) and not eval_data.is_sequential
+        return judged.get("lists") if full else None
+
+    trainer.evaluator.evaluate = evaluate
+    return hits

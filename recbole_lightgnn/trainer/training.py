@@ -18,10 +18,11 @@ from tqdm import tqdm
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.trainer import checkpoint
+from recbole_lightgnn.trainer.rows import add_point, new_curve
 from recbole_lightgnn.trainer.run_folder import RunFolder
 
 # What a training remembers from epoch to epoch, besides tensors.
-_STATE = ("epoch", "best_epoch", "best_score", "best_valid", "fruitless", "seconds")
+_STATE = ("epoch", "best_epoch", "best_score", "best_valid", "fruitless", "seconds", "curve")
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,10 @@ class Training:
         self.best_valid: dict[str, float] = {}
         self.fruitless = 0
         self.seconds = 0.0
+        self.curve = new_curve()
 
     def fit(self, train_data: Any) -> dict[str, Any]:
-        """Train; returns epochs, best epoch, seconds and the best validation metrics.
+        """Train; returns epochs, best epoch, seconds, the best validation metrics and the curve.
 
         Raises:
             InputError: if the loss is no number any more; the best state so far stays on disk.
@@ -110,6 +112,8 @@ class Training:
             due = self.epoch % self.config["eval_step"] == 0
             result = self._validate() if due or self.epoch == self.config["epochs"] else None
             self.seconds += perf_counter() - started
+            if result:
+                add_point(self.curve, self.epoch, self.seconds, result[self.metric])
             self._report(losses, result, perf_counter() - started)
             self._save(train_data)
         tensors, _ = checkpoint.load(self.folder.best_file(self.label.key))
@@ -120,6 +124,7 @@ class Training:
             "best_epoch": self.best_epoch,
             "seconds": self.seconds,
             "valid": self.best_valid,
+            "curve": self.curve,
         }
 
     def _set_learning_rate(self) -> None:
@@ -209,7 +214,7 @@ class Training:
         if meta["key"] != self.label.key:
             return
         for name in _STATE:
-            setattr(self, name, meta[name])
+            setattr(self, name, meta.get(name, getattr(self, name)))  # an older version had fewer
         self.model.load_state_dict(_part(tensors, "model."))
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(tensors, "optimizer.").items():
