@@ -1,4 +1,4 @@
-"""The command line: ``recbole-lightgnn run | tune | ablate | settings | import | data | ...``.
+"""The command line: ``recbole-lightgnn run | tune | ablate | compare | settings | import | ...``.
 
 Nothing heavy is imported before the arguments have been read.
 """
@@ -29,10 +29,16 @@ from recbole_lightgnn.settings import (
 )
 from recbole_lightgnn.studies import ablation_command as ablate_command
 from recbole_lightgnn.studies import command as tune_command
+from recbole_lightgnn.studies import compare_command
 
-_RUN_FLAGS = (
-    "model dataset config_files resume result_file debug nproc world_size ip port group_offset"
-)
+# What is no setting of the commands that take settings.
+_FLAGS = {
+    "run": "model dataset config_files resume result_file debug nproc world_size ip port "
+    "group_offset",
+    "tune": tune_command.FLAGS,
+    "ablate": ablate_command.FLAGS,
+    "compare": compare_command.FLAGS,
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,9 +91,8 @@ def _fail(message: str, status: int, debug: bool) -> int:
 def _dispatch(arguments: list[str]) -> int:
     # RecBole's way: any setting as --key=value. They are taken out before argparse sees them.
     command, settings = arguments[0] if arguments else "", []
-    flags = {"run": _RUN_FLAGS, "tune": tune_command.FLAGS, "ablate": ablate_command.FLAGS}
-    if command in flags:
-        known = set(flags[command].split())
+    if flags := _FLAGS.get(command):
+        known = set(flags.split())
         settings = [
             a for a in arguments if (m := re.match(r"--([\w.]+)=", a)) and m[1] not in known
         ]
@@ -102,6 +107,8 @@ def _dispatch(arguments: list[str]) -> int:
         return _tune(options, settings)
     if options.command == "ablate":
         return ablate_command.run(options, _read_settings(settings))
+    if options.command == "compare":
+        return compare_command.run(options, _read_settings(settings), report=_report_of)
     if options.command == "settings":
         return _settings(options.model)
     if options.command == "import":
@@ -111,9 +118,7 @@ def _dispatch(arguments: list[str]) -> int:
     if options.command == "bench":
         return _bench(options)
     if options.command == "report":
-        from recbole_lightgnn.report import accuracy
-
-        return accuracy.run(options)
+        return _report(options)
     print(f"recbole-lightgnn {__version__}")
     return 0
 
@@ -152,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
 
     tune = tune_command.add_parser(commands)
     ablate = ablate_command.add_parser(commands)
+    compare = compare_command.add_parser(commands)
 
     settings = commands.add_parser("settings", help="every setting of a model, with its default")
     settings.add_argument("model", help="name of a model")
@@ -161,15 +167,28 @@ def _parser() -> argparse.ArgumentParser:
 
     benches = bench_command.add_parsers(commands)
     report = commands.add_parser(
-        "report", help="records of one split, several seeds, as a table and pictures"
+        "report",
+        help="records of one split, several seeds, as a table and pictures; or the folder of a "
+        "comparison, whose tables and page are made anew",
     )
-    report.add_argument("records", nargs="+", type=Path, metavar="RECORD.json")
+    report.add_argument("records", nargs="+", type=Path, metavar="RECORD.json|DIR")
     report.add_argument("--rows", default="", metavar="KEY,KEY", help="show these (default: all)")
     report.add_argument("--json", type=Path, metavar="FILE", help="write all records into one")
     report.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against size")
 
     version = commands.add_parser("version", help="print the version")
-    for command in (run, tune, ablate, settings, version, *imports, *data, *benches, report):
+    for command in (
+        run,
+        tune,
+        ablate,
+        compare,
+        settings,
+        version,
+        *imports,
+        *data,
+        *benches,
+        report,
+    ):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
@@ -261,6 +280,26 @@ def _tune(options: argparse.Namespace, arguments: list[str]) -> int:
         settings,
         environment=lambda device: environment(threads=torch.get_num_threads(), device=device),
     )
+
+
+# --- reports --------------------------------------------------------------------------------
+
+
+def _report_of(folder: Path) -> str:
+    """As `recbole_lightgnn.report.comparison_report.report`, which is loaded only now."""
+    from recbole_lightgnn.report.comparison_report import report
+
+    return report(folder)
+
+
+def _report(options: argparse.Namespace) -> int:
+    first, *others = options.records
+    if first.is_dir() and not (others or options.json or options.plot):
+        print(_report_of(first))
+        return 0
+    from recbole_lightgnn.report import accuracy
+
+    return accuracy.run(options)
 
 
 # --- bench ----------------------------------------------------------------------------------

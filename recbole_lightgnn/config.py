@@ -3,7 +3,9 @@
 Low to high: RecBole's ``overall.yaml`` < ours < the model's yaml < the recipe's < the dataset's <
 config files < config_dict < command line. A dataset's sections for models of ours are part of the
 default recipe, and not read with another. Ours are added to RecBole's class method by method, so
-that stock ``run_recbole`` sees them too. Names of models with a yaml of ours are "ours".
+that stock ``run_recbole`` sees them too. Names of models with a yaml of ours are "ours". The line
+``tuned`` of a dataset's file names the models whose section a search has chosen: ``config.tuned``
+says whether the model is one.
 """
 
 import copy
@@ -200,10 +202,13 @@ def _load_internal_config_dict(original: Any) -> Any:
         whole, parts = _dataset_files(Path(given["data_path"]), dataset)
         file = properties_dir() / "dataset" / f"{dataset}.yaml"
         ours = read_yaml(file) if file.is_file() else {}
+        tuned = ours.pop("tuned", ())
+        self.tuned = False
         # One file where ours has three is another dataset of the name, such as RecBole's gowalla.
         if parts or not whole or "benchmark_filename" not in ours:
             recipe = self.external_config_dict.get("recipe", _RECIPE.get())
             self.internal_config_dict.update(_of_model(ours, model, recipe))
+            self.tuned = model in tuned and recipe == "default"
         settings = {**self.internal_config_dict, **self.external_config_dict}
         if settings.get("benchmark_filename") is None and parts and not whole:
             # Nothing to ask the user about.

@@ -47,6 +47,14 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def read_json(path: Path) -> Any | None:
+    """What a JSON file holds; ``None`` where it is missing or no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def check_writable(what: str, path: Path) -> None:
     """Raise InputError unless a file can be written there; to be asked before the work, not after.
 

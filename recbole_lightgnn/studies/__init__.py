@@ -1,1 +1,1 @@
-"""Side room: searches of settings."""
+"""Side room: searches of settings, and comparisons of models."""

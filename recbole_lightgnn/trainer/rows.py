@@ -17,7 +17,8 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
     """Interactions, embedding entries and bytes, and what share of the unpruned ones they are.
 
     RecBole's padding rows are left out. For RecBole's own models every parameter is an entry, and
-    the bytes are those of its state, arrays and matrices beside the parameters (EASE's) included.
+    the bytes are those of its state; arrays and matrices beside the parameters (EASE's) are
+    included in both.
 
     Args:
         model: the trained model.
@@ -27,7 +28,8 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
         return {
             "interactions": n_pairs,
             "interactions_kept": 1.0,
-            "entries": sum(_without_padding(p, model) for p in model.parameters()),
+            "entries": sum(_without_padding(p, model) for p in model.parameters())
+            + sum(map(_numbers, _beside(model))),
             "entries_kept": 1.0,
             "bytes": sum(map(_bytes, [*model.state_dict().values(), *_beside(model)])),
         }
@@ -81,6 +83,12 @@ def _without_padding(parameter: torch.nn.Parameter, model: Any) -> int:
     if parameter.ndim != 2 or len(parameter) not in padding:
         return parameter.numel()
     return (len(parameter) - padding[len(parameter)]) * parameter.shape[1]
+
+
+def _numbers(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel()
+    return value.nnz if sparse.issparse(value) else getattr(value, "size", 0)
 
 
 def _bytes(value: Any) -> int:

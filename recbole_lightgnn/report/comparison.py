@@ -1,0 +1,274 @@
+"""What a comparison came to, from its records alone: the lines of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.files import read_json
+from recbole_lightgnn.report.significance import Difference, holm, paired_t
+from recbole_lightgnn.report.users import Users, read_users, users_file
+
+FILE = "comparison.json"
+_THIRD = 0.33  # of the entries: the paper's main student
+
+
+@dataclass
+class Entry:
+    """A line of the table: a model, or one stage of a model that has several; means over seeds.
+
+    Attributes:
+        label: what the table calls it.
+        model: its model.
+        key: of the record's row it is; none where no seed is done.
+        tuned: whether a search on this dataset chose the model's settings.
+        seeds: those that are done.
+        problems: why the others are not.
+        valid: the validation score by which epochs are chosen.
+        test: by the name of a metric, of each seed.
+        parameters: embedding entries that are stored; of RecBole's models all parameters.
+        entries_kept, interactions_kept: shares of the unpruned.
+        bytes: of the stored model.
+        seconds: of training and validation, earlier stages included.
+        ranking_ms: of ranking all items for one test user, in milliseconds.
+        users: by the name of a metric, of each test user. Shape: (users,)
+        differences: from the reference, by the name of a metric.
+    """
+
+    label: str
+    model: str
+    key: str | None
+    tuned: bool
+    seeds: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    valid: float = 0.0
+    test: dict[str, list[float]] = field(default_factory=dict)
+    parameters: float = 0.0
+    entries_kept: float = 1.0
+    interactions_kept: float = 1.0
+    bytes: float = 0.0
+    seconds: float = 0.0
+    ranking_ms: float | None = None
+    users: dict[str, np.ndarray] | None = None
+    differences: dict[str, Difference] = field(default_factory=dict)
+
+    def mean(self, metric: str) -> float:
+        """Over seeds."""
+        return float(np.mean(self.test[metric]))
+
+    def deviation(self, metric: str) -> float | None:
+        """Of the sample of seeds; ``None`` of one."""
+        return float(np.std(self.test[metric], ddof=1)) if len(self.seeds) > 1 else None
+
+
+class Comparison:
+    """The folder of a comparison, read.
+
+    Args:
+        folder: where ``recbole-lightgnn compare`` has been.
+
+    Attributes:
+        dataset, seeds, given, fingerprint: what was compared.
+        records: by model and seed, of the runs that are done.
+        degree: train interactions of each test user; none where no model has users' metrics.
+        metrics: the table's: Recall and NDCG from the cut-off of selection on.
+        judged: those that are tested for significance, at the cut-off of selection.
+        entries: the table's lines, in the order of the models.
+        reference: the student that is best on validation; without one, the best model.
+        path: students of every pruning run, unpruned first.
+
+    Raises:
+        InputError: if the folder is none of a comparison, or holds records that are not of it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        content = read_json(folder / FILE)
+        if not isinstance(content, dict) or "dataset_fingerprint" not in content:
+            raise InputError(
+                f"{folder} is no folder of a comparison (it has no {FILE}): give one that "
+                "`recbole-lightgnn compare` made"
+            )
+        self.folder, self.content = folder, content
+        self.dataset, self.seeds = content["dataset"], content["seeds"]
+        self.given, self.fingerprint = content["given"], content["dataset_fingerprint"]
+        self.selection = content["footing"]["valid_metric"].lower()
+        cutoff = int(self.selection.rpartition("@")[2])
+        cutoffs = sorted(k for k in content["footing"]["topk"] if k >= cutoff)
+        self.judged = [f"recall@{cutoff}", f"ndcg@{cutoff}"]
+        self.metrics = [f"{name}@{k}" for k in cutoffs for name in ("recall", "ndcg")]
+        self.records: dict[tuple[str, int], dict[str, Any]] = {}
+        self.degree: np.ndarray | None = None
+        self._users: dict[tuple[str, int], Users] = {}
+        self._order: np.ndarray | None = None
+        for model in content["models"]:
+            for seed in self.seeds:
+                self._read(model, seed)
+        self.entries = [line for model in content["models"] for line in self._entries(model)]
+        self.reference = self._reference()
+        self._compare()
+
+    @property
+    def path(self) -> list[Entry]:
+        """LightGNN's student after each pruning run."""
+        if not (records := self._of("LightGNN")):
+            return []
+        keys = [row["key"] for row in next(iter(records.values()))["rows"]]
+        return [self._entry("LightGNN", key) for key in keys if key.startswith("student")]
+
+    def done(self) -> list[Entry]:
+        """The entries with at least one seed."""
+        return [entry for entry in self.entries if entry.seeds]
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def _place(self, model: str, seed: int) -> Path:
+        return self.folder / "runs" / f"{model}-{seed}"
+
+    def _read(self, model: str, seed: int) -> None:
+        file = self._place(model, seed) / "record.json"
+        record = read_json(file)
+        if record is None:
+            return
+        fingerprint = {k: v for k, v in record["dataset_fingerprint"].items() if k != "card_sha256"}
+        if (record["model"], record["seed"], fingerprint) != (model, seed, self.fingerprint):
+            raise InputError(
+                f"{file} is of another model, seed or dataset than its folder says: remove it, and "
+                "give the command again"
+            )
+        self.records[model, seed] = record
+        if (users := read_users(users_file(file))) is None:
+            return
+        if self._order is None:
+            self._order, self.degree = users.user, users.degree
+        if not np.array_equal(self._order, users.user):
+            raise InputError(f"{users_file(file)} is of other users than the other runs'")
+        self._users[model, seed] = users
+
+    def _problem(self, seed: int, model: str) -> str:
+        failure = read_json(self._place(model, seed) / "failed.json")
+        return "not done yet" if failure is None else f"failed: {failure['reason']}"
+
+    def _of(self, model: str) -> dict[int, dict[str, Any]]:
+        return {seed: record for (name, seed), record in self.records.items() if name == model}
+
+    # --- the lines ------------------------------------------------------------------------------
+
+    def _entries(self, model: str) -> Iterator[Entry]:
+        records = self._of(model)
+        if not records:
+            tuned = model in self.content["tuned"]
+            problems = [f"seed {seed} {self._problem(seed, model)}" for seed in self.seeds]
+            yield Entry(model, model, None, tuned, problems=problems)
+            return
+        rows = next(iter(records.values()))["rows"]
+        for key in shown_rows(rows, self.content["rows"]):
+            yield self._entry(model, key)
+
+    def _entry(self, model: str, key: str) -> Entry:
+        """Means of one row over the seeds that are done."""
+        records = self._of(model)
+        rows = [_row(record, key) for record in records.values()]
+        users = [self._users.get((model, seed)) for seed in records]
+        n_users = self.fingerprint["test"]["users"]
+        timed = [row["test_seconds"] for row in rows if "test_seconds" in row]
+        return Entry(
+            _label(model, rows[0], len(next(iter(records.values()))["rows"])),
+            model,
+            key,
+            model in self.content["tuned"],
+            seeds=list(records),
+            problems=[
+                f"seed {seed} {self._problem(seed, model)}"
+                for seed in self.seeds
+                if seed not in records
+            ],
+            valid=_mean(row["valid"][self.selection] for row in rows),
+            test={metric: [row["test"][metric] for row in rows] for metric in self.metrics},
+            parameters=_mean(row["entries"] for row in rows),
+            entries_kept=_mean(row["entries_kept"] for row in rows),
+            interactions_kept=_mean(row["interactions_kept"] for row in rows),
+            bytes=_mean(row["bytes"] for row in rows),
+            seconds=_mean(_seconds_to(record, key) for record in records.values()),
+            ranking_ms=1e3 * _mean(timed) / n_users if timed else None,
+            users=None
+            if None in users
+            else {
+                metric: np.mean([one.rows[key][metric] for one in users if one], axis=0)
+                for metric in self.metrics
+            },
+        )
+
+    def _reference(self) -> Entry | None:
+        done = self.done()
+        students = [
+            e for e in done if e.model == "LightGNN" and (e.key or "").startswith("student")
+        ]
+        sign = 1 if self.content["footing"]["valid_metric_bigger"] else -1
+        return max(students or done, key=lambda entry: sign * entry.valid, default=None)
+
+    def _compare(self) -> None:
+        """Give every entry its differences from the reference, corrected for all of them."""
+        reference = self.reference
+        if reference is None or reference.users is None:
+            return
+        tests = [
+            (entry, metric, *paired_t(entry.users[metric], reference.users[metric]))
+            for entry in self.done()
+            if entry is not reference and entry.users is not None
+            for metric in self.judged
+        ]
+        corrected = holm([p for *_, p in tests])
+        for (entry, metric, mean, p), p_holm in zip(tests, corrected, strict=True):
+            entry.differences[metric] = Difference(mean, p, p_holm)
+
+
+def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -> list[str]:
+    """Which rows of a record a table shows.
+
+    By default the teacher (where there are several, their sum), the student nearest to a third of
+    its entries, and the last.
+
+    Args:
+        rows: the record's.
+        asked: keys of rows; of a record that has none of them the last is shown.
+
+    Returns:
+        Keys, in the record's order.
+    """
+    keys = [row["key"] for row in rows]
+    if asked is not None:
+        wanted = set(asked) & set(keys) or {keys[-1]}
+    else:
+        teachers = [key for key in ("teachers", "teacher") if key in keys]
+        students = [row for row in rows if row["stage"] == "student"]
+        third = sorted(students, key=lambda row: abs(row["entries_kept"] - _THIRD))
+        wanted = {*teachers[:1], *(row["key"] for row in third[:1]), keys[-1]}
+    return [key for key in keys if key in wanted]
+
+
+def _row(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return next(row for row in record["rows"] if row["key"] == key)
+
+
+def _seconds_to(record: Mapping[str, Any], key: str) -> float:
+    """Training time of a row and of the stages before it."""
+    keys = [row["key"] for row in record["rows"]]
+    return sum(row["seconds"] for row in record["rows"][: keys.index(key) + 1])
+
+
+def _label(model: str, row: Mapping[str, Any], n_rows: int) -> str:
+    if n_rows == 1:
+        return model
+    if row["stage"] != "student":
+        return f"{model}'s {row['key'].replace('-', ' ')}"
+    kept = [f"{row[key]:.2f}".removeprefix("0") for key in ("entries_kept", "interactions_kept")]
+    return f"{model} {' / '.join(kept)}"
+
+
+def _mean(values: Any) -> float:
+    return float(np.mean(list(values)))

@@ -1,0 +1,29 @@
+"""Everything that is made of a comparison's records: tables in three forms, and the page."""
+
+from pathlib import Path
+
+from recbole_lightgnn.files import whole_file
+from recbole_lightgnn.report.comparison import Comparison
+from recbole_lightgnn.report.table import full, latex, markdown, table
+
+
+def report(folder: Path) -> str:
+    """Write ``table.md``, ``table.csv``, ``table.tex`` and ``index.html`` of a comparison's folder.
+
+    Returns:
+        The table, as Markdown.
+
+    Raises:
+        InputError: as `Comparison`.
+    """
+    comparison = Comparison(folder)
+    content = table(comparison)
+    files = {
+        "table.md": markdown(content),
+        "table.csv": full(comparison),
+        "table.tex": latex(content),
+    }
+    for name, text in files.items():
+        with whole_file(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return files["table.md"]

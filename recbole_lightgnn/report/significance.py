@@ -1,0 +1,64 @@
+"""Whether two models differ over the users that both rank for."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Difference(NamedTuple):
+    """Of a model from another, over users.
+
+    Attributes:
+        mean: of the users' differences.
+        p: two-sided, of the paired t-test.
+        p_holm: the same, corrected for all differences of a table.
+    """
+
+    mean: float
+    p: float
+    p_holm: float
+
+
+def paired_t(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    r"""The paired t-test over users.
+
+    .. math:: t = \bar d \,/\, (s_d / \sqrt n), \quad d_u = a_u - b_u
+
+    with n - 1 degrees of freedom. Where all users differ by the same, p is 1 if that is nothing,
+    and else 0.
+
+    Args:
+        one, other: a metric of the same users. Shape of each: (users,), at least 2
+
+    Returns:
+        The mean of d, and the two-sided p.
+    """
+    difference = np.asarray(one, dtype=np.float64) - other
+    mean, n = float(difference.mean()), len(difference)
+    error = float(difference.std(ddof=1)) / math.sqrt(n)
+    if error == 0:
+        return mean, 1.0 if mean == 0 else 0.0
+    return mean, float(2 * stats.t.sf(abs(mean) / error, n - 1))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    r"""Holm's correction: the chance that any of the m tests is wrong is at most what is left.
+
+    .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})
+
+    S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
+
+    Args:
+        p: of each test, in any order.
+
+    Returns:
+        The corrected p of each, in the same order.
+    """
+    corrected, largest = [0.0] * len(p), 0.0
+    for place, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
+        largest = max(largest, min(1.0, (len(p) - place) * p[index]))
+        corrected[index] = largest
+    return corrected

@@ -1,0 +1,236 @@
+"""A comparison's table: cells once, and from them Markdown, LaTeX and the page; CSV in full."""
+
+import csv
+import io
+import re
+from typing import NamedTuple
+
+from recbole_lightgnn.report.comparison import Comparison, Entry
+
+_NAMES = {"recall": "R", "ndcg": "N"}
+_SETTINGS = {True: "tuned", False: "authors'"}
+
+
+class Cell(NamedTuple):
+    """A cell of the table.
+
+    Attributes:
+        text: without markup.
+        best: whether it is the best of its column.
+        rest: whether it takes the rest of the line, to say why the numbers are not there.
+    """
+
+    text: str
+    best: bool = False
+    rest: bool = False
+
+
+class Table(NamedTuple):
+    """What every form of the table is made of.
+
+    Attributes:
+        title: a sentence: what is compared.
+        head: names of the columns.
+        lines: cells; the last of a line may take the rest of it.
+        notes: what a reader must know of the columns, and of what is missing.
+    """
+
+    title: str
+    head: list[str]
+    lines: list[list[Cell]]
+    notes: list[str]
+
+
+def table(comparison: Comparison) -> Table:
+    """The table's cells, numbers rounded."""
+    head = ["model", "settings", "seeds", "parameters", "size"]
+    head += [short_name(metric) for metric in comparison.metrics]
+    head += [f"p {short_name(metric)}" for metric in comparison.judged]
+    head += ["training", "ranking"]
+    best = {metric: _best(comparison, metric) for metric in comparison.metrics}
+    lines = [_line(entry, comparison, best) for entry in comparison.entries]
+    return Table(_title(comparison), head, lines, _notes(comparison))
+
+
+def _line(entry: Entry, comparison: Comparison, best: dict[str, str]) -> list[Cell]:
+    n_seeds = len(comparison.seeds)
+    seeds = str(n_seeds) if len(entry.seeds) == n_seeds else f"{len(entry.seeds)} of {n_seeds}"
+    first = [Cell(entry.label), Cell(_SETTINGS[entry.tuned]), Cell(seeds)]
+    if not entry.seeds:
+        return [*first, Cell("; ".join(entry.problems), rest=True)]
+    cells = [Cell(f"{entry.parameters:,.0f}"), Cell(size(entry.bytes))]
+    for metric in comparison.metrics:
+        shown = short(entry.mean(metric))
+        deviation = entry.deviation(metric)
+        text = shown if deviation is None else f"{shown} ± {short(deviation)}"
+        cells.append(Cell(text, best=shown == best[metric]))
+    cells += [Cell(_p(entry, comparison, metric)) for metric in comparison.judged]
+    ranking = "" if entry.ranking_ms is None else f"{entry.ranking_ms:.2g} ms"
+    return [*first, *cells, Cell(duration(entry.seconds)), Cell(ranking)]
+
+
+def _best(comparison: Comparison, metric: str) -> str:
+    return short(max((entry.mean(metric) for entry in comparison.done()), default=0.0))
+
+
+def _p(entry: Entry, comparison: Comparison, metric: str) -> str:
+    if entry is comparison.reference:
+        return "reference"
+    if metric not in entry.differences:
+        return "no users' metrics"
+    difference = entry.differences[metric]
+    direction = "−" if difference.mean < 0 else "+"
+    p = "<.001" if difference.p_holm < 0.001 else short(difference.p_holm, 3)
+    return f"{direction} {p}"
+
+
+def _title(comparison: Comparison) -> str:
+    masking = {record["masking"] for record in comparison.records.values()}
+    masked = {"train": "train items are left out of the rankings"}.get(
+        "".join(sorted(masking)), "train and validation items are left out of the rankings"
+    )
+    seeds = ", ".join(map(str, comparison.seeds))
+    plural = "s" if len(comparison.seeds) > 1 else ""
+    return (
+        f"{comparison.dataset}: test, seed{plural} {seeds}; all items are ranked, {masked}; epochs "
+        f"chosen by validation {comparison.selection}"
+    )
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    notes = ["± is the standard deviation over seeds; the best mean of a column is bold."]
+    if comparison.reference is not None and len(comparison.done()) > 1:
+        notes.append(
+            f"p: paired t-test over the test users against {comparison.reference.label}, each "
+            "user's metric averaged over seeds; two-sided, corrected by Holm for all tests of the "
+            "table. − is worse than it, + better."
+        )
+    if any("/" in entry.label for entry in comparison.entries):
+        notes.append("LightGNN a / b: a of its embedding entries and b of its interactions kept.")
+    notes.append(
+        "parameters: embedding entries that are stored (RecBole's models: all parameters); size: "
+        "what is stored, with indices; training: with validation and all earlier stages; "
+        "ranking: scores, masks, top lists and metrics, for one test user."
+    )
+    notes.append("settings: tuned on this dataset's validation split, or the authors'.")
+    if comparison.given:
+        given = ", ".join(f"{key}={value}" for key, value in comparison.given.items())
+        notes.append(f"Settings given by hand: {given}.")
+    seen = set()
+    for entry in comparison.entries:
+        if entry.problems and entry.seeds and entry.model not in seen:
+            seen.add(entry.model)
+            notes.append(f"{entry.model}: {'; '.join(entry.problems)}.")
+    return notes
+
+
+# --- forms ------------------------------------------------------------------------------------
+
+
+def markdown(content: Table) -> str:
+    """For a README."""
+    lines = [content.title + ".", "", "| " + " | ".join(content.head) + " |"]
+    lines.append("|" + "---|" * len(content.head))
+    for line in content.lines:
+        cells = [cell.text.replace("|", "\\|") for cell in line]
+        shown = [f"**{c}**" if cell.best else c for c, cell in zip(cells, line, strict=True)]
+        shown += [""] * (len(content.head) - len(shown))
+        lines.append("| " + " | ".join(shown) + " |")
+    return "\n".join([*lines, "", *(f"- {note}" for note in content.notes)]) + "\n"
+
+
+def latex(content: Table) -> str:
+    r"""A ``table`` for a paper, with ``\usepackage{booktabs}``."""
+    columns = "ll" + "r" * (len(content.head) - 2)
+    lines = [
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{{_tex(content.title)}.}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(map(_tex, content.head)) + r" \\",
+        r"\midrule",
+    ]
+    for line in content.lines:
+        cells = []
+        for cell in line:
+            text = rf"\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text)
+            left = len(content.head) - len(line) + 1
+            cells.append(rf"\multicolumn{{{left}}}{{l}}{{{text}}}" if cell.rest else text)
+        lines.append(" & ".join(cells) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\footnotesize {_tex(note)}" for note in content.notes]
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def full(comparison: Comparison) -> str:
+    """CSV with every number at full precision; a model without a finished run has its reason."""
+    heads = ["label", "model", "row", "settings", "seeds_done", "parameters", "bytes"]
+    heads += ["entries_kept", "interactions_kept", "training_seconds", "ranking_ms_per_user"]
+    for metric in comparison.metrics:
+        heads += [f"{metric}_mean", f"{metric}_std"]
+    for metric in comparison.judged:
+        heads += [f"{metric}_difference", f"{metric}_p", f"{metric}_p_holm"]
+    text = io.StringIO()
+    rows = csv.DictWriter(text, [*heads, "problems"], lineterminator="\n")
+    rows.writeheader()
+    for entry in comparison.entries:
+        row: dict[str, object] = {
+            "label": entry.label,
+            "model": entry.model,
+            "row": entry.key,
+            "settings": _SETTINGS[entry.tuned],
+            "seeds_done": " ".join(map(str, entry.seeds)),
+            "problems": "; ".join(entry.problems),
+        }
+        if entry.seeds:
+            row |= {"parameters": entry.parameters, "bytes": entry.bytes}
+            row |= {"entries_kept": entry.entries_kept, "training_seconds": entry.seconds}
+            row |= {"interactions_kept": entry.interactions_kept}
+            row |= {"ranking_ms_per_user": entry.ranking_ms}
+        for metric in entry.test:
+            row[f"{metric}_mean"], row[f"{metric}_std"] = (
+                entry.mean(metric),
+                entry.deviation(metric),
+            )
+        for metric, found in entry.differences.items():
+            row |= {f"{metric}_difference": found.mean, f"{metric}_p": found.p}
+            row[f"{metric}_p_holm"] = found.p_holm
+        rows.writerow(row)
+    return text.getvalue()
+
+
+# --- words and numbers ------------------------------------------------------------------------
+
+
+def short_name(metric: str) -> str:
+    """``R@20`` for ``recall@20``."""
+    name, _, cutoff = metric.partition("@")
+    return f"{_NAMES[name]}@{cutoff}"
+
+
+def short(value: float, digits: int = 4) -> str:
+    """A number below one, without the zero before the point."""
+    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
+
+
+def size(n_bytes: float) -> str:
+    """``7.0 MB``, or ``28.5 kB``; powers of ten."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:.1f} {unit}"
+    return f"{n_bytes:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """``4.2 s``, ``12 min`` or ``3.1 h``."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _tex(text: str) -> str:
+    escaped = re.sub(r"([&%$#_{}])", r"\\\1", text)
+    for sign, command in (("±", r"$\pm$"), ("−", "$-$"), ("<", "$<$"), ("+", "$+$")):
+        escaped = escaped.replace(sign, command)
+    return escaped

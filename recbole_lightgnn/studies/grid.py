@@ -1,0 +1,315 @@
+"""What a comparison runs: models by seeds on one footing, checked before any of it begins."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.files import check_folder, plain, read_json, write_json
+from recbole_lightgnn.quick_start import configure, fingerprint_of
+from recbole_lightgnn.registry import model_names
+from recbole_lightgnn.settings import did_you_mean, our_models
+from recbole_lightgnn.trainer.run_folder import settings_of, shared_settings
+
+SCHEMA_VERSION = 1
+FILE = "comparison.json"
+# What the grid says, and not a setting for all of it.
+_OF_THE_GRID = {
+    "model": "--models",
+    "seed": "--seeds",
+    "config_files": "--KEY=VALUE",
+    **dict.fromkeys(("checkpoint_dir", "result_file", "resume"), "--out"),
+}
+# How many users are ranked at once changes memory and time alone.
+_NOT_OF_THE_FOOTING = {"eval_batch_size", "seed"}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One model with one seed, and where all of it is.
+
+    Attributes:
+        model, dataset, seed: what is run.
+        given: settings given for this model, as the command line has them.
+        settings: every setting in force that can change a result.
+        folder: of its record, log and checkpoints.
+    """
+
+    model: str
+    dataset: str
+    seed: int
+    given: dict[str, Any]
+    settings: dict[str, Any]
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.model} seed {self.seed}"
+
+    @property
+    def record_file(self) -> Path:
+        """Where its record goes; there only once the run is done."""
+        return self.folder / "record.json"
+
+    @property
+    def failure_file(self) -> Path:
+        """Where its failure is, until it is tried again."""
+        return self.folder / "failed.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where its checkpoints and, of a model that can be resumed, its run folder are."""
+        return self.folder / "saved"
+
+    def record(self) -> dict[str, Any] | None:
+        """Its record if it is done."""
+        record = read_json(self.record_file)
+        if not isinstance(record, dict) or (record.get("model"), record.get("seed")) != (
+            self.model,
+            self.seed,
+        ):
+            return None
+        return record if all("test" in row for row in record["rows"]) else None
+
+    def arguments(self) -> list[str]:
+        """Of the command ``recbole-lightgnn run``."""
+        settings = {"show_progress": False, **self.given, "seed": self.seed}
+        settings["checkpoint_dir"] = str(self.checkpoints)
+        return [
+            f"--model={self.model}",
+            f"--dataset={self.dataset}",
+            f"--result_file={self.record_file}",
+            *(f"--{key}={json.dumps(value)}" for key, value in settings.items()),
+        ]
+
+    def begin(self) -> None:
+        """Say in the folder what is run there."""
+        write_json(self.folder / "asked.json", {"settings": self.settings})
+
+    def check_begun(self) -> None:
+        """Raise InputError if the folder is of a run with other settings."""
+        begun = read_json(self.folder / "asked.json")
+        if begun is None:
+            return
+        old = begun["settings"]
+        keys = self.settings.keys() | old.keys()
+        other = sorted(key for key in keys if self.settings.get(key) != old.get(key))
+        if other:
+            raise InputError(
+                f"{self.folder} was begun with other settings ({', '.join(other)}): go on with "
+                "those, remove that folder to run it anew, or name another --out"
+            )
+
+
+class Grid:
+    """A comparison: every model with every seed.
+
+    Args:
+        dataset: its name.
+        models: names of general recommenders.
+        seeds: of the runs.
+        out: the comparison's folder.
+        given: settings for every model, and as ``MODEL.KEY`` for one.
+        rows: keys of the rows to show of a record that has several, or ``None``.
+
+    Raises:
+        InputError: if anything of it cannot be run, cannot be compared with the rest, or if
+            ``out`` is of another comparison.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        models: Sequence[str],
+        seeds: Sequence[int],
+        out: Path,
+        *,
+        given: Mapping[str, Any],
+        rows: Sequence[str] | None,
+    ) -> None:
+        self.dataset, self.models, self.seeds, self.out = dataset, list(models), list(seeds), out
+        self.given, self.rows = dict(given), rows
+        _check_given(self.given, self.models)
+        configs = {model: self._config(model) for model in self.models}
+        self.footing = _footing(configs)
+        _check_rows(rows, configs)
+        self.tuned = [model for model, config in configs.items() if config.tuned]
+        self.runs = [
+            Run(
+                model,
+                dataset,
+                seed,
+                self._given_to(model),
+                settings_of(configs[model]) | {"seed": seed},
+                out / "runs" / f"{model}-{seed}",
+            )
+            for seed in self.seeds  # outside: every model has its first result soon
+            for model in self.models
+        ]
+        self._check_out()
+        self.fingerprint = _fingerprint(configs)
+        self._check_begun()
+
+    def begin(self) -> None:
+        """Make the folder, or write anew what it compares."""
+        write_json(self.out / FILE, plain(self._described()))
+
+    def _described(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "dataset": self.dataset,
+            "dataset_fingerprint": self.fingerprint,
+            "footing": self.footing,
+            "models": self.models,
+            "seeds": self.seeds,
+            "rows": self.rows,
+            "given": self.given,
+            "tuned": self.tuned,
+        }
+
+    def _given_to(self, model: str) -> dict[str, Any]:
+        own = {key: value for key, value in self.given.items() if _owner(key) is None}
+        prefix = f"{model}."
+        own |= {
+            key.removeprefix(prefix): value
+            for key, value in self.given.items()
+            if key.startswith(prefix)
+        }
+        return own
+
+    def _config(self, model: str) -> Any:
+        """The checked ``Config`` of a model that can run here."""
+        settings = {"show_progress": False, **self._given_to(model), "seed": self.seeds[0]}
+        config = configure(model, self.dataset, settings=settings)
+        _check_class(model, config.model_class)
+        return config
+
+    def _check_out(self) -> None:
+        check_folder("--out", self.out, self.out)
+        strange = self.out.is_dir() and any(self.out.iterdir()) and not (self.out / FILE).is_file()
+        if strange:
+            raise InputError(
+                f"--out {self.out} has files, but no {FILE} of a comparison: name a new folder"
+            )
+
+    def _check_begun(self) -> None:
+        begun = read_json(self.out / FILE)
+        if begun is None:
+            if (self.out / FILE).is_file():
+                raise InputError(f"{self.out / FILE} is no JSON: restore it, or name another --out")
+            return
+        where, remedy = f"--out {self.out} has a comparison", "name another --out"
+        if begun["dataset"] != self.dataset:
+            raise InputError(f"{where} on {begun['dataset']}, not on {self.dataset}: {remedy}")
+        if begun["dataset_fingerprint"] != plain(self.fingerprint):
+            raise InputError(
+                f"{where} on other interactions than {self.dataset} has now: put the files back, "
+                f"or {remedy}"
+            )
+        if other := _differing(begun["footing"], plain(self.footing)):
+            raise InputError(
+                f"{where} with other settings of data or evaluation ({', '.join(other)}): go on "
+                f"with those, or {remedy}"
+            )
+        for run in self.runs:
+            run.check_begun()
+
+
+# --- checks -----------------------------------------------------------------------------------
+
+
+def _owner(key: str) -> str | None:
+    """The model of a setting ``MODEL.KEY``."""
+    head, dot, _ = key.partition(".")
+    return head if dot and head in model_names() else None
+
+
+def _check_given(given: Mapping[str, Any], models: Sequence[str]) -> None:
+    for key in given:
+        owner = _owner(key)
+        if owner is not None and owner not in models:
+            raise InputError(f"--{key}: {owner} is not one of --models {','.join(models)}")
+        name = key.partition(".")[2] if owner else key
+        if name in _OF_THE_GRID:
+            raise InputError(f"--{key} is no setting for a comparison: see {_OF_THE_GRID[name]}")
+
+
+def _check_class(model: str, model_class: type) -> None:
+    """Raise InputError unless a model ranks all items for a user, and its packages are there."""
+    from recbole.model.abstract_recommender import GeneralRecommender
+
+    if not issubclass(model_class, GeneralRecommender):
+        raise InputError(
+            f"{model} is no general recommender (it needs sequences, features or knowledge), and "
+            f"cannot be ranked beside the others{did_you_mean(model, model_names())}"
+        )
+    if missing := _missing_package(model_class):
+        raise InputError(f"{model} needs the package {missing!r}, which is not installed")
+
+
+def _missing_package(model_class: type) -> str | None:
+    """A package that the model's module imports, now or when trained, and that is not there."""
+    tree = ast.parse(Path(inspect.getfile(model_class)).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for name in names:
+            if find_spec(package := name.partition(".")[0]) is None:
+                return package
+    return None
+
+
+def _footing(configs: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of data and evaluation, which all must have in common."""
+    shared = {
+        model: {k: v for k, v in shared_settings(one).items() if k not in _NOT_OF_THE_FOOTING}
+        for model, one in configs.items()
+    }
+    first, *others = shared
+    for model in others:
+        if differing := _differing(shared[first], shared[model]):
+            raise InputError(
+                f"{model} and {first} would not be on one footing, with other settings of data or "
+                f"evaluation ({', '.join(differing)}): give them for all, as --KEY=VALUE"
+            )
+    metrics = {metric.lower() for metric in shared[first]["metrics"]}
+    if not {"recall", "ndcg"} <= metrics:
+        raise InputError(
+            f"a comparison is by Recall and NDCG: metrics must have both, got "
+            f"{', '.join(shared[first]['metrics'])}"
+        )
+    return shared[first]
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+
+
+def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
+    """Raise InputError for a row that no record of these models will have."""
+    for key in rows or ():
+        match = re.fullmatch(r"teachers?|teacher-\d\d|intermediate|student-(\d\d)", key)
+        if match is None:
+            raise InputError(
+                f"--rows: {key!r} is no row of a record; expected teacher, teachers, intermediate "
+                "or student-NN, parted by commas"
+            )
+        runs = configs["LightGNN"]["n_pruning_runs"] if "LightGNN" in configs else None
+        if match[1] and runs is not None and int(match[1]) > runs:
+            raise InputError(f"--rows: there is no {key}, as LightGNN has {runs} pruning runs")
+
+
+def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts and hashes of the data, read once as ours must be and once as RecBole's."""
+    ours = {model: model in our_models() for model in configs}
+    kinds = {kind: model for model, kind in ours.items()}
+    *_, last = [fingerprint_of(configs[model]) for model in kinds.values()]
+    return last

@@ -1,0 +1,179 @@
+"""Runs as processes of their own, some at a time: none takes another with it when it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.files import read_json, write_json
+from recbole_lightgnn.studies.grid import Run
+from recbole_lightgnn.studies.progress import Progress
+
+_POLL_SECONDS = 0.2
+_LAST_WORDS_SECONDS = 20  # for a run that is stopped by hand
+_PATIENCE_SECONDS = 10  # for runs whose comparison was killed, and who are killed with it
+_TAIL = 1 << 16
+_PR_SET_PDEATHSIG = 1
+
+
+def work(runs: Sequence[Run], jobs: int, lock: int, progress: Progress) -> None:
+    """Do the runs, ``jobs`` at a time.
+
+    Each leaves its record, or a file that says why it failed. A model with a run folder goes on
+    where it was interrupted; what has failed by itself begins anew.
+
+    Args:
+        runs: those that are not done.
+        jobs: how many at a time; they share the cores.
+        lock: descriptor of `at_work_in`, which runs hold too.
+        progress: told of it.
+
+    Raises:
+        KeyboardInterrupt: when stopped by hand, after all runs have stopped.
+    """
+    waiting, at_work = list(runs), {}
+    try:
+        while waiting or at_work:
+            while waiting and len(at_work) < jobs:
+                run = waiting.pop(0)
+                resumed = _prepare(run)
+                at_work[run] = _start(run, resumed, jobs, lock)
+                progress.began(run, resumed)
+            time.sleep(_POLL_SECONDS)
+            for run, process in list(at_work.items()):
+                if (status := process.poll()) is not None:
+                    del at_work[run]
+                    progress.ended(run, _note_failure(run, status))
+            progress.tick(list(at_work))
+    finally:
+        _stop(list(at_work.values()))
+
+
+@contextmanager
+def at_work_in(folder: Path) -> Iterator[int]:
+    """A lock on a comparison's folder, held by this process and the runs that inherit it.
+
+    Raises:
+        InputError: if another comparison is at work there, or runs that outlived theirs.
+    """
+    with (folder / "lock").open("ab") as file:
+        patience = time.monotonic() + _PATIENCE_SECONDS
+        while not _take(file.fileno()):
+            if time.monotonic() > patience:
+                raise InputError(
+                    f"another comparison, or a run that it began, is at work in {folder}: wait for "
+                    "it, or stop it"
+                )
+            time.sleep(_POLL_SECONDS)
+        yield file.fileno()
+
+
+def reason_of(run: Run) -> str | None:
+    """Why a run failed, if it did when it was last tried."""
+    failure = read_json(run.failure_file)
+    return failure["reason"] if isinstance(failure, dict) else None
+
+
+# --- one run ----------------------------------------------------------------------------------
+
+
+def _prepare(run: Run) -> bool:
+    """Lay the run's folder out; returns whether there is something to go on with."""
+    failure = read_json(run.failure_file) or {}
+    resumable = any(run.checkpoints.glob("*/run.json")) and failure.get("status", -1) < 0
+    if not resumable:
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+    run.begin()
+    run.failure_file.unlink(missing_ok=True)
+    run.record_file.unlink(missing_ok=True)  # of another program, or damaged
+    return resumable
+
+
+def _start(run: Run, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "recbole_lightgnn.cli", "run", *run.arguments()]
+    with (run.folder / "log.txt").open("wb") as log:
+        return subprocess.Popen(
+            command + ["--resume"] * resumed,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(jobs),
+            pass_fds=[lock],
+            start_new_session=True,  # Ctrl-C is for this process, which tells the runs
+            preexec_fn=_dies_with_parent(),
+        )
+
+
+def _environment(jobs: int) -> dict[str, str]:
+    """Threads in their share, and what can be imported here can be imported there."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = str(max(1, (cores or 1) // jobs))
+    given = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return {"OMP_NUM_THREADS": threads} | given
+
+
+def _dies_with_parent() -> Callable[[], object] | None:
+    """What a new process calls so that it does not outlive this one, where the system can that."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _note_failure(run: Run, status: int) -> str | None:
+    """Why a run that has ended has failed, on disk too; ``None`` if it has not."""
+    if status == 0 and run.record() is not None:
+        return None
+    reason = _reason(run.folder / "log.txt", status)
+    write_json(run.failure_file, {"reason": reason, "status": status})
+    return reason
+
+
+def _reason(log: Path, status: int) -> str:
+    if status < 0:
+        name = signal.Signals(-status).name
+        memory = ": out of memory, perhaps" if name == "SIGKILL" else ""
+        return f"ended by {name}{memory}"
+    lines = log.read_bytes()[-_TAIL:].decode(errors="replace").splitlines()
+    said = [line for line in lines if re.match(r"(internal )?error: ", line)]
+    if said:
+        return said[-1].removeprefix("error: ")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    return f"exit status {status}; its last words: {last}"
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End runs as Ctrl-C would, and by force those that take too long."""
+    for process in processes:
+        _signal(process, signal.SIGINT)
+    patience = time.monotonic() + _LAST_WORDS_SECONDS
+    for process in processes:
+        try:
+            process.wait(max(0.0, patience - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            _signal(process, signal.SIGKILL)
+            process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, number)
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
