@@ -124,6 +124,15 @@ class Comparison:
         """The entries with at least one seed."""
         return [entry for entry in self.entries if entry.seeds]
 
+    def curve(self, model: str, seed: int) -> list[tuple[list[float], list[float]]]:
+        """Seconds and validation scores of a run's trainings, one after the other."""
+        parts, before = [], 0.0
+        for row in self.records[model, seed]["rows"]:
+            if curve := row.get("curve"):
+                parts.append(([before + s for s in curve["seconds"]], curve["score"]))
+            before += row["seconds"]
+        return parts
+
     # --- reading --------------------------------------------------------------------------------
 
     def _place(self, model: str, seed: int) -> Path:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from recbole_lightgnn.files import whole_file
 from recbole_lightgnn.report.comparison import Comparison
+from recbole_lightgnn.report.figures import pictures
+from recbole_lightgnn.report.page import page
 from recbole_lightgnn.report.table import full, latex, markdown, table
 
 
@@ -22,6 +24,7 @@ def report(folder: Path) -> str:
         "table.md": markdown(content),
         "table.csv": full(comparison),
         "table.tex": latex(content),
+        "index.html": page(comparison, content, pictures(comparison)),
     }
     for name, text in files.items():
         with whole_file(folder / name) as partial:

@@ -1,0 +1,376 @@
+"""A comparison's pictures, drawn from its records: each with a caption and words in its place."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recbole_lightgnn.report.comparison import Comparison, Entry
+from recbole_lightgnn.report.table import duration, short, size
+
+# Okabe and Ito's colours, which colour-blind readers tell apart, but for their yellow, which is
+# pale on white. Blue is LightGNN's.
+_OURS = "#0072B2"
+_COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("s", "^", "D", "v", "P", "X", "p")
+_GREY = "#555555"
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _GREY,
+    "axes.labelcolor": "#222222",
+    "axes.grid": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "xtick.color": _GREY,
+    "ytick.color": _GREY,
+    "xtick.labelcolor": "#222222",
+    "ytick.labelcolor": "#222222",
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.fonttype": "path",  # the same everywhere, whatever fonts a reader has
+    "svg.hashsalt": "recbole-lightgnn",
+}
+_SECONDS = [unit * n for unit in (0.01, 0.1, 1, 60, 3600) for n in (1, 3, 10, 30)]
+_GROUPS = 5
+
+
+class Picture(NamedTuple):
+    """A picture of the page.
+
+    Attributes:
+        name: a word for it.
+        svg: its drawing.
+        caption: what it shows and how to read it.
+        words: the same content for who does not see it.
+    """
+
+    name: str
+    svg: str
+    caption: str
+    words: str
+
+
+def pictures(comparison: Comparison) -> list[Picture]:
+    """Those that there are data for."""
+    drawn = [
+        _scatter(comparison, "size", lambda entry: entry.bytes, "stored size", size, _byte_ticks),
+        _scatter(
+            comparison,
+            "time",
+            lambda entry: entry.seconds,
+            "training time, earlier stages and validation included",
+            duration,
+            _time_ticks,
+        ),
+        _curves(comparison),
+        _groups(comparison),
+    ]
+    return [picture for picture in drawn if picture is not None]
+
+
+# --- accuracy against size and time -----------------------------------------------------------
+
+
+def _scatter(
+    comparison: Comparison,
+    name: str,
+    value: Callable[[Entry], float],
+    what: str,
+    text: Callable[[float], str],
+    ticks: Callable[[Any], None],
+) -> Picture | None:
+    metric, entries = comparison.judged[0], comparison.done()
+    if not entries:
+        return None
+    path = comparison.path
+    means = [entry.mean(metric) for entry in entries]
+    lowest = _lowest(means)
+
+    def draw(axes: Any) -> None:
+        axes.set_xscale("log")
+        if len(path) > 1:
+            at = [value(entry) for entry in path], [entry.mean(metric) for entry in path]
+            axes.plot(*at, "-o", color=_OURS, markersize=2.5, linewidth=1, alpha=0.6)
+        labels = []
+        for entry in entries:
+            colour, marker = _look(comparison, entry)
+            at, mean = value(entry), entry.mean(metric)
+            if mean < lowest:
+                continue
+            axes.errorbar(
+                at,
+                mean,
+                yerr=entry.deviation(metric),
+                fmt=marker,
+                color=colour,
+                markerfacecolor="white" if _is_teacher(entry) else colour,
+                markersize=6,
+                capsize=2,
+                linewidth=1,
+            )
+            labels.append((at, mean, entry.label, colour))
+        below = [entry for entry in entries if entry.mean(metric) < lowest]
+        if below:
+            axes.set_ylim(bottom=lowest)
+            names = ", ".join(f"{entry.label} {short(entry.mean(metric))}" for entry in below)
+            place = {"transform": axes.transAxes, "ha": "left", "va": "bottom"}
+            axes.text(0.01, 0.01, f"below: {names}", fontsize=7.5, color=_GREY, **place)
+        axes.margins(x=0.16, y=0.12)
+        ticks(axes)
+        axes.set_xlabel(f"{what} (log scale)")
+        axes.set_ylabel(f"test {_title(metric)}")
+        _place_labels(axes, labels)
+
+    words = "; ".join(
+        f"{entry.label} {short(entry.mean(metric))} at {text(value(entry))}" for entry in entries
+    )
+    line = " The line is LightGNN's student, pruning run by pruning run." if len(path) > 1 else ""
+    return Picture(
+        name,
+        _svg(draw),
+        f"Accuracy against {what}: up and to the left is better. Bars are the standard deviation "
+        f"over seeds.{line}",
+        f"{_title(metric)} against {what}. {words}.",
+    )
+
+
+def _place_labels(axes: Any, labels: Sequence[tuple[float, float, str, str]]) -> None:
+    """A name beside each point, where it covers neither a point nor another name."""
+    figure = axes.figure
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    points = [axes.transData.transform((x, y)) for x, y, *_ in labels]
+    taken = [_box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    frame = axes.get_window_extent(renderer)
+    for x, y, text, colour in labels:
+        best: tuple[float, Any, Any] | None = None
+        for dx, dy, ha, va in _OFFSETS:
+            note = axes.annotate(
+                text, (x, y), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8
+            )
+            box = note.get_window_extent(renderer)
+            covered = sum(_overlap(box, other) for other in taken)
+            covered += box.width * box.height - _overlap(box, frame)  # outside costs as much
+            if best is None or covered < best[0] - 1:
+                if best is not None:
+                    best[1].remove()
+                best = covered, note, box
+            else:
+                note.remove()
+        if best is not None:
+            best[1].set_color(colour)
+            taken.append(best[2])
+
+
+_OFFSETS = [
+    (dx * step, dy * step, ha, va)
+    for step in (1, 2, 3.5)
+    for dx, dy, ha, va in (
+        (7, 0, "left", "center"),
+        (-7, 0, "right", "center"),
+        (0, 7, "center", "bottom"),
+        (0, -7, "center", "top"),
+        (6, 6, "left", "bottom"),
+        (6, -6, "left", "top"),
+        (-6, 6, "right", "bottom"),
+        (-6, -6, "right", "top"),
+    )
+]
+
+
+def _box(x0: float, y0: float, x1: float, y1: float) -> Any:
+    from matplotlib.transforms import Bbox
+
+    return Bbox.from_extents(x0, y0, x1, y1)
+
+
+def _overlap(one: Any, other: Any) -> float:
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def _lowest(means: Sequence[float]) -> float:
+    """Where the axis may begin, so that the better half of the models fills a third of it."""
+    best, middle = max(means), float(np.median(means))
+    lowest = best - 3.5 * (best - middle)
+    return min(means) if lowest <= min(means) or best == middle else lowest
+
+
+def _byte_ticks(axes: Any) -> None:
+    _log_ticks(axes, [n * 10.0**power for power in range(2, 12) for n in (1, 2, 5)], size)
+
+
+def _time_ticks(axes: Any) -> None:
+    _log_ticks(axes, _SECONDS, duration)
+
+
+def _log_ticks(axes: Any, places: Sequence[float], text: Callable[[float], str]) -> None:
+    """At most seven of the places that are in view."""
+    low, high = axes.get_xlim()
+    seen = [place for place in places if low <= place <= high]
+    shown = seen[:: -(-len(seen) // 7)] if seen else [low, high]
+    axes.set_xticks(shown, [re.sub(r"\.0 ", " ", text(place)) for place in shown])
+    axes.minorticks_off()
+
+
+# --- learning curves --------------------------------------------------------------------------
+
+
+def _curves(comparison: Comparison) -> Picture | None:
+    """Validation by time, of each model's first seed."""
+    drawn: list[tuple[Entry, list[tuple[list[float], list[float]]]]] = []
+    for model in comparison.content["models"]:
+        entries = [entry for entry in comparison.done() if entry.model == model]
+        if entries and (parts := comparison.curve(model, entries[0].seeds[0])):
+            drawn.append((entries[-1], parts))
+    if not drawn:
+        return None
+    ends = [max(score for _, scores in parts for score in scores) for _, parts in drawn]
+    lowest = _lowest(ends)
+    name = _title(comparison.selection)
+
+    def draw(axes: Any) -> None:
+        axes.set_xscale("log")
+        for entry, parts in drawn:
+            colour, marker = _look(comparison, entry)
+            for number, (seconds, scores) in enumerate(parts):
+                label = None if number else entry.model
+                wide = 1.8 if entry.model == "LightGNN" else 1.1
+                dot = {"marker": marker, "markersize": 4} if len(scores) == 1 else {}
+                axes.plot(seconds, scores, color=colour, linewidth=wide, label=label, **dot)
+        axes.set_ylim(bottom=lowest - 0.05 * (max(ends) - lowest))
+        _time_ticks(axes)
+        axes.set_xlabel("training time, validation included (log scale)")
+        axes.set_ylabel(f"validation {name}")
+        _legend(axes)
+
+    words = "; ".join(
+        f"{entry.model} reaches {short(end)} after {duration(parts[-1][0][-1])}"
+        for (entry, parts), end in zip(drawn, ends, strict=True)
+    )
+    several = any(len(parts) > 1 for _, parts in drawn)
+    stages = " LightGNN's stages and pruning runs follow one another." if several else ""
+    return Picture(
+        "curves",
+        _svg(draw),
+        f"Learning curves: validation {name} by training time, first seed of each model.{stages}",
+        f"Validation {name} by training time. {words}.",
+    )
+
+
+# --- groups of users --------------------------------------------------------------------------
+
+
+def degree_groups(degree: np.ndarray, n_groups: int = _GROUPS) -> list[tuple[str, np.ndarray]]:
+    """Users by their train interactions: groups as equal as whole degrees allow.
+
+    Args:
+        degree: of each user. Shape: (users,)
+        n_groups: how many at most.
+
+    Returns:
+        Of each group a label such as ``3–5``, and whether a user is in it. Shape: (users,), bool
+    """
+    shares = np.arange(n_groups) / n_groups
+    edges = np.unique(np.quantile(degree, shares, method="inverted_cdf")).astype(int)
+    groups = []
+    for low, high in zip(edges, [*edges[1:], degree.max() + 1], strict=True):
+        label = str(low) if high == low + 1 else f"{low}–{high - 1}"
+        groups.append((label, (degree >= low) & (degree < high)))
+    return groups
+
+
+def _groups(comparison: Comparison) -> Picture | None:
+    metric = comparison.judged[0]
+    entries = [entry for entry in comparison.done() if entry.users is not None]
+    if comparison.degree is None or not entries:
+        return None
+    groups = degree_groups(comparison.degree)
+    recall = {
+        entry.label: [float(entry.users[metric][members].mean()) for _, members in groups]
+        for entry in entries
+    }
+
+    def draw(axes: Any) -> None:
+        for entry in entries:
+            colour, marker = _look(comparison, entry)
+            axes.plot(
+                recall[entry.label],
+                marker=marker,
+                color=colour,
+                markerfacecolor="white" if _is_teacher(entry) else colour,
+                linestyle=":" if _is_teacher(entry) else "-",
+                markersize=4.5,
+                linewidth=2 if entry is comparison.reference else 1,
+                label=entry.label,
+            )
+        labels = [f"{label}\n{members.sum():,} users" for label, members in groups]
+        axes.set_xticks(range(len(groups)), labels)
+        axes.margins(x=0.08)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("train interactions of a user")
+        axes.set_ylabel(f"test {_title(metric)}")
+        _legend(axes)
+
+    words = "; ".join(
+        f"{name}: "
+        + ", ".join(
+            f"{short(value)} for {label}" for value, (label, _) in zip(values, groups, strict=True)
+        )
+        for name, values in recall.items()
+    )
+    return Picture(
+        "groups",
+        _svg(draw),
+        f"{_title(metric)} by how many train interactions a user has; groups of about as many test "
+        "users.",
+        f"{_title(metric)} by train interactions of a user. {words}.",
+    )
+
+
+# --- drawing ----------------------------------------------------------------------------------
+
+
+def _look(comparison: Comparison, entry: Entry) -> tuple[str, str]:
+    """Colour and marker of a model, the same in every picture."""
+    if entry.model == "LightGNN":
+        return _OURS, "o"
+    others = [model for model in comparison.content["models"] if model != "LightGNN"]
+    place = others.index(entry.model)
+    return _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
+
+
+def _is_teacher(entry: Entry) -> bool:
+    return entry.model == "LightGNN" and not (entry.key or "").startswith("student")
+
+
+def _title(metric: str) -> str:
+    return metric.replace("recall", "Recall").replace("ndcg", "NDCG")
+
+
+def _legend(axes: Any) -> None:
+    axes.figure.legend(loc="outside lower center", ncols=3, handlelength=2.2, columnspacing=1.2)
+
+
+def _svg(draw: Callable[[Any], None]) -> str:
+    """A drawing as SVG text alone: no prolog, no metadata, so that nothing in it is a reference."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # not pyplot: no display, no global state
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+        FigureCanvasAgg(figure)  # which measures texts
+        draw(figure.subplots())
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
