@@ -6,9 +6,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # What cannot run here is left out by its mark, so that no test is skipped in the run itself.
-NO_DATA := $(if $(wildcard ../shared/data),,not data)
-NO_GPU := $(if $(shell command -v nvidia-smi),,not gpu)
-ALL := $(NO_DATA)$(if $(and $(NO_DATA),$(NO_GPU)), and )$(NO_GPU)
+LEFT_OUT := $(if $(wildcard ../shared/data),,not_data)
+LEFT_OUT += $(if $(shell command -v nvidia-smi),,not_gpu)
+LEFT_OUT += $(if $(shell command -v chromium || command -v google-chrome),,not_browser)
+space := $(subst ,, )
+ALL := $(subst _, ,$(subst $(space),_and_,$(strip $(LEFT_OUT))))
 FAST := not slow and not data and not gpu
 
 .PHONY: run test check bench fuzz test-oldest clean

@@ -90,11 +90,16 @@ def check_can_draw(file: Path) -> None:
         raise InputError(f"--plot {file}: expected a name that ends in {', '.join(_PICTURES)}")
     if file.is_dir() or not file.absolute().parent.is_dir():
         raise InputError(f"--plot {file}: expected a file in a folder that is there")
+    check_matplotlib("--plot")
+
+
+def check_matplotlib(what: str) -> None:
+    """Raise InputError unless what draws can draw."""
     try:
         importlib.import_module("matplotlib")
     except ImportError as error:
         raise InputError(
-            "--plot needs matplotlib, which is not installed: pip install 'recbole-lightgnn[plot]'"
+            f"{what} needs matplotlib, which is not installed: pip install 'recbole-lightgnn[plot]'"
         ) from error
 
 

@@ -158,9 +158,18 @@ class Comparison:
             raise InputError(f"{users_file(file)} is of other users than the other runs'")
         self._users[model, seed] = users
 
-    def _problem(self, seed: int, model: str) -> str:
-        failure = read_json(self._place(model, seed) / "failed.json")
-        return "not done yet" if failure is None else f"failed: {failure['reason']}"
+    def _problems(self, model: str) -> list[str]:
+        """Why seeds are missing, those of one reason together."""
+        seeds_of: dict[str, list[str]] = {}
+        for seed in self.seeds:
+            if (model, seed) not in self.records:
+                failure = read_json(self._place(model, seed) / "failed.json")
+                reason = "not done yet" if failure is None else f"failed: {failure['reason']}"
+                seeds_of.setdefault(reason, []).append(str(seed))
+        return [
+            f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} {reason}"
+            for reason, seeds in seeds_of.items()
+        ]
 
     def _of(self, model: str) -> dict[int, dict[str, Any]]:
         return {seed: record for (name, seed), record in self.records.items() if name == model}
@@ -171,8 +180,7 @@ class Comparison:
         records = self._of(model)
         if not records:
             tuned = model in self.content["tuned"]
-            problems = [f"seed {seed} {self._problem(seed, model)}" for seed in self.seeds]
-            yield Entry(model, model, None, tuned, problems=problems)
+            yield Entry(model, model, None, tuned, problems=self._problems(model))
             return
         rows = next(iter(records.values()))["rows"]
         for key in shown_rows(rows, self.content["rows"]):
@@ -191,11 +199,7 @@ class Comparison:
             key,
             model in self.content["tuned"],
             seeds=list(records),
-            problems=[
-                f"seed {seed} {self._problem(seed, model)}"
-                for seed in self.seeds
-                if seed not in records
-            ],
+            problems=self._problems(model),
             valid=_mean(row["valid"][self.selection] for row in rows),
             test={metric: [row["test"][metric] for row in rows] for metric in self.metrics},
             parameters=_mean(row["entries"] for row in rows),

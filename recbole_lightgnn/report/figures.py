@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -36,7 +37,15 @@ _STYLE = {
     "svg.fonttype": "path",  # the same everywhere, whatever fonts a reader has
     "svg.hashsalt": "recbole-lightgnn",
 }
-_SECONDS = [unit * n for unit in (0.01, 0.1, 1, 60, 3600) for n in (1, 3, 10, 30)]
+# Places for ticks, from many to few.
+_BYTES = [
+    [n * 10.0**power for power in range(2, 12) for n in of] for of in ((1, 2, 5), (1, 3), (1,))
+]
+_UNDER_1 = (0.01, 0.03, 0.1, 0.3)
+_SECONDS = [
+    [*_UNDER_1, *(unit * n for unit in (1, 60, 3600) for n in of)]
+    for of in ((1, 2, 5, 10, 30), (1, 3, 10, 30), (1, 10))
+]
 _GROUPS = 5
 
 
@@ -99,7 +108,7 @@ def _scatter(
             axes.plot(*at, "-o", color=_OURS, markersize=2.5, linewidth=1, alpha=0.6)
         labels = []
         for entry in entries:
-            colour, marker = _look(comparison, entry)
+            colour, marker, _ = _look(comparison, entry)
             at, mean = value(entry), entry.mean(metric)
             if mean < lowest:
                 continue
@@ -125,7 +134,7 @@ def _scatter(
         ticks(axes)
         axes.set_xlabel(f"{what} (log scale)")
         axes.set_ylabel(f"test {_title(metric)}")
-        _place_labels(axes, labels)
+        _place_labels(axes, labels, [(value(entry), entry.mean(metric)) for entry in path])
 
     words = "; ".join(
         f"{entry.label} {short(entry.mean(metric))} at {text(value(entry))}" for entry in entries
@@ -140,12 +149,25 @@ def _scatter(
     )
 
 
-def _place_labels(axes: Any, labels: Sequence[tuple[float, float, str, str]]) -> None:
-    """A name beside each point, where it covers neither a point nor another name."""
+def _place_labels(
+    axes: Any,
+    labels: Sequence[tuple[float, float, str, str]],
+    line: Sequence[tuple[float, float]],
+) -> None:
+    """A name beside each point, where it covers neither a point, the line nor another name.
+
+    Args:
+        axes: with everything else drawn.
+        labels: place, text and colour of each.
+        line: the places that a line goes through.
+    """
     figure = axes.figure
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     points = [axes.transData.transform((x, y)) for x, y, *_ in labels]
+    bends = [axes.transData.transform(place) for place in line]
+    for one, other in itertools.pairwise(bends):
+        points += [one + share * (other - one) for share in (0.0, 0.25, 0.5, 0.75)]
     taken = [_box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     frame = axes.get_window_extent(renderer)
     for x, y, text, colour in labels:
@@ -204,19 +226,21 @@ def _lowest(means: Sequence[float]) -> float:
 
 
 def _byte_ticks(axes: Any) -> None:
-    _log_ticks(axes, [n * 10.0**power for power in range(2, 12) for n in (1, 2, 5)], size)
+    _log_ticks(axes, _BYTES, size)
 
 
 def _time_ticks(axes: Any) -> None:
-    _log_ticks(axes, _SECONDS, duration)
+    _log_ticks(axes, _SECONDS, lambda s: duration(s) if s < 3600 else f"{s / 3600:g} h")
 
 
-def _log_ticks(axes: Any, places: Sequence[float], text: Callable[[float], str]) -> None:
-    """At most seven of the places that are in view."""
+def _log_ticks(axes: Any, choices: Sequence[Sequence[float]], text: Callable[[float], str]) -> None:
+    """The first of the choices of places that has at most six in view, or the last."""
     low, high = axes.get_xlim()
-    seen = [place for place in places if low <= place <= high]
-    shown = seen[:: -(-len(seen) // 7)] if seen else [low, high]
-    axes.set_xticks(shown, [re.sub(r"\.0 ", " ", text(place)) for place in shown])
+    for places in choices:
+        seen = [place for place in places if low <= place <= high]
+        if len(seen) <= 6:
+            break
+    axes.set_xticks(seen, [re.sub(r"\.0 ", " ", text(place)) for place in seen])
     axes.minorticks_off()
 
 
@@ -239,12 +263,13 @@ def _curves(comparison: Comparison) -> Picture | None:
     def draw(axes: Any) -> None:
         axes.set_xscale("log")
         for entry, parts in drawn:
-            colour, marker = _look(comparison, entry)
+            colour, marker, dash = _look(comparison, entry)
             for number, (seconds, scores) in enumerate(parts):
                 label = None if number else entry.model
                 wide = 1.8 if entry.model == "LightGNN" else 1.1
                 dot = {"marker": marker, "markersize": 4} if len(scores) == 1 else {}
-                axes.plot(seconds, scores, color=colour, linewidth=wide, label=label, **dot)
+                look = {"color": colour, "linestyle": dash, "linewidth": wide, **dot}
+                axes.plot(seconds, scores, label=label, **look)
         axes.set_ylim(bottom=lowest - 0.05 * (max(ends) - lowest))
         _time_ticks(axes)
         axes.set_xlabel("training time, validation included (log scale)")
@@ -300,13 +325,13 @@ def _groups(comparison: Comparison) -> Picture | None:
 
     def draw(axes: Any) -> None:
         for entry in entries:
-            colour, marker = _look(comparison, entry)
+            colour, marker, dash = _look(comparison, entry)
             axes.plot(
                 recall[entry.label],
                 marker=marker,
                 color=colour,
                 markerfacecolor="white" if _is_teacher(entry) else colour,
-                linestyle=":" if _is_teacher(entry) else "-",
+                linestyle=":" if _is_teacher(entry) else dash,
                 markersize=4.5,
                 linewidth=2 if entry is comparison.reference else 1,
                 label=entry.label,
@@ -338,13 +363,14 @@ def _groups(comparison: Comparison) -> Picture | None:
 # --- drawing ----------------------------------------------------------------------------------
 
 
-def _look(comparison: Comparison, entry: Entry) -> tuple[str, str]:
-    """Colour and marker of a model, the same in every picture."""
+def _look(comparison: Comparison, entry: Entry) -> tuple[str, str, str]:
+    """Colour, marker and line of a model, the same in every picture."""
     if entry.model == "LightGNN":
-        return _OURS, "o"
+        return _OURS, "o", "-"
     others = [model for model in comparison.content["models"] if model != "LightGNN"]
     place = others.index(entry.model)
-    return _COLOURS[place % len(_COLOURS)], _MARKERS[place % len(_MARKERS)]
+    round_, colour = divmod(place, len(_COLOURS))
+    return _COLOURS[colour], _MARKERS[place % len(_MARKERS)], ("-", "--", "-.")[round_ % 3]
 
 
 def _is_teacher(entry: Entry) -> bool:

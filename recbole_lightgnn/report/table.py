@@ -43,7 +43,7 @@ class Table(NamedTuple):
 
 def table(comparison: Comparison) -> Table:
     """The table's cells, numbers rounded."""
-    head = ["model", "settings", "seeds", "parameters", "size"]
+    head = ["model", "settings", "parameters", "size"]
     head += [short_name(metric) for metric in comparison.metrics]
     head += [f"p {short_name(metric)}" for metric in comparison.judged]
     head += ["training", "ranking"]
@@ -53,12 +53,13 @@ def table(comparison: Comparison) -> Table:
 
 
 def _line(entry: Entry, comparison: Comparison, best: dict[str, str]) -> list[Cell]:
-    n_seeds = len(comparison.seeds)
-    seeds = str(n_seeds) if len(entry.seeds) == n_seeds else f"{len(entry.seeds)} of {n_seeds}"
-    first = [Cell(entry.label), Cell(_SETTINGS[entry.tuned]), Cell(seeds)]
+    label, n_seeds = entry.label, len(comparison.seeds)
+    if 0 < len(entry.seeds) < n_seeds:
+        label += f" ({len(entry.seeds)} of {n_seeds} seeds)"
+    first = [Cell(label), Cell(_SETTINGS[entry.tuned])]
     if not entry.seeds:
         return [*first, Cell("; ".join(entry.problems), rest=True)]
-    cells = [Cell(f"{entry.parameters:,.0f}"), Cell(size(entry.bytes))]
+    cells = [Cell(count(entry.parameters)), Cell(size(entry.bytes))]
     for metric in comparison.metrics:
         shown = short(entry.mean(metric))
         deviation = entry.deviation(metric)
@@ -77,7 +78,7 @@ def _p(entry: Entry, comparison: Comparison, metric: str) -> str:
     if entry is comparison.reference:
         return "reference"
     if metric not in entry.differences:
-        return "no users' metrics"
+        return "no user data"
     difference = entry.differences[metric]
     direction = "−" if difference.mean < 0 else "+"
     p = "<.001" if difference.p_holm < 0.001 else short(difference.p_holm, 3)
@@ -222,9 +223,19 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.0f} B"
 
 
+def count(number: float) -> str:
+    """``4.45 M``, or ``27.0 k``."""
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.3g} {unit}"
+    return f"{number:.0f}"
+
+
 def duration(seconds: float) -> str:
-    """``4.2 s``, ``12 min`` or ``3.1 h``."""
-    if seconds < 100:
+    """``30 ms``, ``4.2 s``, ``12 min`` or ``3.1 h``."""
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 

@@ -62,10 +62,12 @@ def run(
     Raises:
         InputError: if anything of it cannot be run or compared; see `Grid`.
     """
+    from recbole_lightgnn.files import check_matplotlib
     from recbole_lightgnn.studies.grid import Grid
     from recbole_lightgnn.studies.progress import Progress
     from recbole_lightgnn.studies.runner import at_work_in, reason_of, work
 
+    check_matplotlib("compare")
     grid = Grid(
         options.dataset,
         options.models,

@@ -1,0 +1,129 @@
+"""The folder of a comparison, made up: records, users' metrics and a failure, without a training.
+
+Every model has the same test users. A user's NDCG is three quarters of its recall, and a metric at
+40 is a half more than at 20, so that a test can say what a cell must hold.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from recbole_lightgnn.report.users import write_users
+
+METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
+FACTORS = dict(zip(METRICS, (1.0, 0.75, 1.5, 1.125), strict=True))
+# Model: row, recall@20, numbers, bytes, seconds; the last row is the final model.
+MODELS = {
+    "LightGNN": [
+        ("teacher", 0.095, 1.78e7, 7.12e7, 400),
+        *(
+            (f"student-{run:02d}", 0.0935 - 0.00001 * run**2, 4.45e6 * 0.8**run,
+             1.85e7 * 0.83**run, 80)
+            for run in range(12)
+        ),
+    ],
+    "LightGCN": [("LightGCN", 0.0762, 4.45e6, 1.78e7, 2400)],
+    "SGL": [("SGL", 0.0806, 4.45e6, 1.78e7, 3900)],
+    "NCL": [("NCL", 0.0812, 4.45e6, 1.78e7, 5200)],
+    "SimGCL": [("SimGCL", 0.0809, 4.45e6, 1.78e7, 4400)],
+    "XSimGCL": [("XSimGCL", 0.0817, 4.45e6, 1.78e7, 1500)],
+    "DirectAU": [("DirectAU", 0.0801, 4.45e6, 1.78e7, 1100)],
+    "BPR": [("BPR", 0.0623, 4.45e6, 1.78e7, 700)],
+    "NeuMF": [("NeuMF", 0.041, 8.9e6, 3.56e7, 2600)],
+    "EASE": [("EASE", 0.079, 7.2e8, 2.88e9, 240)],
+    "Pop": [("Pop", 0.0118, 2.7e4, 2.14e5, 0.6)],
+}  # fmt: skip
+FAILURE = "internal error: RuntimeError: not enough memory: you tried to allocate 18 GB"
+
+
+def write_compared(
+    folder: Path,
+    models: tuple[str, ...] = tuple(MODELS),
+    seeds: tuple[int, ...] = (1, 2, 3),
+    *,
+    n_users: int = 400,
+    without: tuple[tuple[str, int], ...] = (),
+    failed: tuple[tuple[str, int], ...] = (),
+    without_users: tuple[str, ...] = (),
+    **changes: object,
+) -> Path:
+    """Write a comparison of some of `MODELS`.
+
+    Args:
+        folder: where.
+        models, seeds: what was compared.
+        n_users: test users.
+        without: runs not done yet.
+        failed: runs that failed.
+        without_users: models without users' metrics.
+        changes: to ``comparison.json``.
+    """
+    test = {"pairs": 3 * n_users, "users": n_users, "items": 200, "sha256": "3" * 64}
+    data = {"users": n_users + 9, "items": 300, "train": test | {"pairs": 9 * n_users}}
+    data |= {"valid": test, "test": test}
+    content = {
+        "schema_version": 1,
+        "dataset": "madeup",
+        "dataset_fingerprint": data,
+        "footing": {"valid_metric": "Recall@20", "valid_metric_bigger": True, "topk": [10, 20, 40]},
+        "models": list(models),
+        "seeds": list(seeds),
+        "rows": None,
+        "given": {},
+        "tuned": ["LightGNN"],
+    }
+    write(folder / "comparison.json", content | changes)
+    degree = np.random.default_rng(0).geometric(0.2, n_users)
+    for model in models:
+        for seed in seeds:
+            place = folder / "runs" / f"{model}-{seed}"
+            if (model, seed) in failed:
+                write(place / "failed.json", {"reason": FAILURE, "status": 1})
+            elif (model, seed) not in without:
+                _write_run(place, model, seed, data, degree, users=model not in without_users)
+    return folder
+
+
+def write(file: Path, content: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _write_run(place, model, seed, data, degree, *, users):
+    draws = np.random.default_rng([sum(map(ord, model)), seed])
+    rows, of_users = [], {}
+    for number, (key, recall, entries, n_bytes, seconds) in enumerate(MODELS[model]):
+        # What a user's test items are worth is the same to all models.
+        found = np.random.default_rng(1).gamma(0.5, 2 * recall, len(degree)) * (0.8 + degree / 25)
+        found = np.clip(found * draws.normal(1, 0.3, len(degree)), 0, 0.6)
+        of_users[key] = {metric: factor * found for metric, factor in FACTORS.items()}
+        test = {metric: float(values.mean()) for metric, values in of_users[key].items()}
+        n_epochs = 1 if model in ("Pop", "EASE") else 5 if key.startswith("student") else 40
+        at = np.arange(1, n_epochs + 1)
+        scores = recall * (1.02 - (0.3 if number < 2 else 0.02) * np.exp(-4 * at / n_epochs))
+        rows.append(
+            {
+                "key": key,
+                "stage": key.partition("-")[0],
+                "entries": entries,
+                "entries_kept": 0.8 ** int(key[-2:]) if key.startswith("student") else 1.0,
+                "interactions_kept": 0.95 ** int(key[-2:]) if key.startswith("student") else 1.0,
+                "bytes": n_bytes,
+                "seconds": seconds * (1 + seed / 10),
+                "test_seconds": 0.001 * seed,
+                "valid": {metric: value + 0.004 for metric, value in test.items()},
+                "test": test,
+                "curve": {
+                    "epoch": at.tolist(),
+                    "seconds": (seconds * (1 + seed / 10) * at / n_epochs).tolist(),
+                    "score": scores.tolist(),
+                },
+            }
+        )
+    if users:
+        names = [str(user) for user in range(len(degree))]
+        write_users(place / "record.users.npz", names, degree, of_users)
+    record = {"model": model, "dataset": "madeup", "seed": seed, "masking": "train"}
+    record |= {"valid_metric": "recall@20", "rows": rows, "dataset_fingerprint": data}
+    write(place / "record.json", record)
