@@ -20,7 +20,7 @@ from recbole_lightgnn.settings import did_you_mean, our_models
 from recbole_lightgnn.trainer.run_folder import settings_of, shared_settings
 
 SCHEMA_VERSION = 1
-FILE = "comparison.json"
+FILE, LOCK = "comparison.json", "lock"
 # What the grid says, and not a setting for all of it.
 _OF_THE_GRID = {
     "model": "--models",
@@ -193,8 +193,9 @@ class Grid:
 
     def _check_out(self) -> None:
         check_folder("--out", self.out, self.out)
-        strange = self.out.is_dir() and any(self.out.iterdir()) and not (self.out / FILE).is_file()
-        if strange:
+        files = {file.name for file in self.out.iterdir()} if self.out.is_dir() else set()
+        # The lock comes first, and what takes the file's place is beside it.
+        if files - {LOCK, f"{FILE}.partial"} and FILE not in files:
             raise InputError(
                 f"--out {self.out} has files, but no {FILE} of a comparison: name a new folder"
             )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import read_json, write_json
-from recbole_lightgnn.studies.grid import Run
+from recbole_lightgnn.studies.grid import LOCK, Run
 from recbole_lightgnn.studies.progress import Progress
 
 _POLL_SECONDS = 0.2
@@ -67,7 +67,7 @@ def at_work_in(folder: Path) -> Iterator[int]:
     Raises:
         InputError: if another comparison is at work there, or runs that outlived theirs.
     """
-    with (folder / "lock").open("ab") as file:
+    with (folder / LOCK).open("ab") as file:
         patience = time.monotonic() + _PATIENCE_SECONDS
         while not _take(file.fileno()):
             if time.monotonic() > patience:

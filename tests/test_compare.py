@@ -1,0 +1,334 @@
+"""`recbole-lightgnn compare` on the planted world: real runs, really killed."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from planted import write_planted
+
+from recbole_lightgnn.cli import main
+from recbole_lightgnn.studies.grid import Run
+from recbole_lightgnn.studies.progress import Progress, duration
+from recbole_lightgnn.studies.runner import at_work_in
+
+# LightGNN in some seconds, from one teacher in seven trainings.
+LIGHTGNN = ["--LightGNN.n_pruning_runs=5", "--LightGNN.teacher_settings.learning_rate=0.01"]
+LIGHTGNN += ["--LightGNN.epochs=12", "--LightGNN.stopping_step=12"]
+OUT = Path("out")
+
+
+@pytest.fixture(autouse=True)
+def _world(tmp_path):
+    write_planted(tmp_path / "dataset")
+
+
+def arguments(models, *rest, seeds="1"):
+    return ["compare", "--dataset=planted", f"--models={models}", f"--seeds={seeds}", *rest]
+
+
+def compare(models, *rest, seeds="1"):
+    return main([*arguments(models, *rest, seeds=seeds), "--out=out"])
+
+
+def process(models, *rest, out="out", seeds="1"):
+    """The command as a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", "recbole_lightgnn.cli"]
+    return subprocess.Popen(
+        [*command, *arguments(models, *rest, seeds=seeds), f"--out={out}"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def begun(text):
+    """The runs that a command has begun, and those that it has gone on with."""
+    return re.findall(r"^(\S+ seed \d+): (begins|goes on)$", text, re.MULTILINE)
+
+
+def table(out="out"):
+    with Path(out, "table.csv").open(encoding="utf-8") as file:
+        return {line["label"]: line for line in csv.DictReader(file)}
+
+
+def timeless(out="out"):
+    """The table without what depends on the clock."""
+    clock = ("training_seconds", "ranking_ms_per_user")
+    return [{k: v for k, v in line.items() if k not in clock} for line in table(out).values()]
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.01)
+    return found
+
+
+def children_of(pid):
+    try:
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
+    except FileNotFoundError:
+        return []
+
+
+def runs_of(pid):
+    """Processes of runs: those that have their program already."""
+    return [one for one in children_of(pid) if b"--result_file" in command_of(one)]
+
+
+def command_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+# --- what is run --------------------------------------------------------------------------------
+
+
+def test_a_grid_is_run_once_and_its_table_written(capsys):
+    assert compare("Pop,BPR", "--BPR.epochs=2", "--topk=[20]", "--jobs=2") == 0
+    told = capsys.readouterr().out
+    assert sorted(begun(told)) == [("BPR seed 1", "begins"), ("Pop seed 1", "begins")]
+    assert "2 of 2 runs done" in told
+    record = json.loads(Path("out/runs/BPR-1/record.json").read_text())
+    assert record["settings"]["epochs"] == 2
+    assert record["rows"][0]["curve"]["epoch"] == [1, 2]
+    assert float(table()["BPR"]["recall@20_mean"]) == record["test"]["recall@20"]
+    assert {"R@20", "N@20", "p R@20"} <= set(Path("out/table.md").read_text().split(" | "))
+    assert Path("out/table.md").read_text().strip() in told
+    written = {file: file.stat().st_mtime_ns for file in Path("out/runs").rglob("*")}
+
+    assert compare("Pop,BPR", "--BPR.epochs=2", "--topk=[20]") == 0
+    again = capsys.readouterr().out
+    assert not begun(again)
+    assert "2 runs done before, 0 to do" in again
+    assert {file: file.stat().st_mtime_ns for file in Path("out/runs").rglob("*")} == written
+
+
+@pytest.mark.slow
+def test_a_failed_run_is_reported_the_others_go_on_and_it_is_tried_again(capsys):
+    wrong = "--BPR.learning_rate=1e30"
+    assert compare("BPR,Pop", wrong, "--BPR.epochs=4") == 1
+    told = capsys.readouterr()
+    reason = "the training loss of BPR became NaN: lower learning_rate (now 1e+30)"
+    assert "BPR seed 1: failed after " in told.out
+    assert f"seed 1 failed: {reason}" == table()["BPR"]["problems"]
+    assert f"| BPR | authors' | seed 1 failed: {reason} |" in Path("out/table.md").read_text()
+    assert float(table()["Pop"]["recall@20_mean"]) > 0
+    assert "1 of 2 runs failed: BPR seed 1 (the training loss" in told.err
+    assert "the same command tries them again" in told.err
+    assert compare("BPR,Pop", wrong, "--BPR.epochs=4") == 1
+    assert begun(capsys.readouterr().out) == [("BPR seed 1", "begins")]
+
+
+@pytest.mark.slow
+def test_models_and_seeds_can_be_added_and_left_out(capsys):
+    assert compare("Pop") == 0
+    assert compare("Pop,Random", seeds="1,2") == 0
+    told = begun(capsys.readouterr().out)
+    assert len(told) == 4  # one, and then three
+    assert table()["Pop"]["seeds_done"] == "1 2"
+    assert compare("Random", seeds="2") == 0
+    assert not begun(capsys.readouterr().out)
+    assert list(table()) == ["Random"]
+
+
+# --- kills --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_killed_and_given_again_it_ends_the_same_and_repeats_nothing():
+    models, rest = "Pop,LightGNN,BPR", [*LIGHTGNN, "--BPR.epochs=3"]
+    whole = process(models, *rest, out="whole")
+    killed = process(models, *rest)
+    state = Path("out/runs/LightGNN-1/saved")
+
+    def teacher_done():
+        return any('"student-01"' in file.read_text() for file in state.glob("*/run.json"))
+
+    wait_for(teacher_done)
+    (run,) = runs_of(killed.pid)
+    killed.kill()
+    told = killed.communicate()[0]
+    assert begun(told) == [("Pop seed 1", "begins"), ("LightGNN seed 1", "begins")]
+    wait_for(lambda: not command_of(run), 10)  # it does not outlive the comparison
+    assert not Path("out/runs/LightGNN-1/record.json").exists()
+    pop = Path("out/runs/Pop-1/record.json").stat().st_mtime_ns
+    rows = json.loads(next(state.glob("*/run.json")).read_text())["rows"]
+
+    again = process(models, *rest)
+    told, errors = again.communicate()
+    assert again.returncode == 0, errors
+    assert begun(told) == [("LightGNN seed 1", "goes on"), ("BPR seed 1", "begins")]
+    assert Path("out/runs/Pop-1/record.json").stat().st_mtime_ns == pop
+    record = json.loads(Path("out/runs/LightGNN-1/record.json").read_text())
+    assert record["resumed"]
+    kept = {row["key"]: row["seconds"] for row in rows}  # of trainings that were not repeated
+    assert len(kept) >= 3
+    assert {row["key"]: row["seconds"] for row in record["rows"] if row["key"] in kept} == kept
+
+    assert whole.wait() == 0
+    whole.communicate()
+    assert timeless() == timeless("whole")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_is_a_failure_and_goes_on_when_tried_again():
+    comparison = process("LightGNN,Pop", *LIGHTGNN)
+    wait_for(lambda: list(Path("out/runs/LightGNN-1/saved").glob("*/progress.safetensors")))
+    (run,) = runs_of(comparison.pid)
+    os.kill(run, signal.SIGKILL)
+    told, errors = comparison.communicate()
+    assert comparison.returncode == 1
+    assert "LightGNN seed 1 (ended by SIGKILL: out of memory, perhaps)" in errors
+    assert "ended by SIGKILL" in table()["LightGNN"]["problems"]
+    assert table()["Pop"]["seeds_done"] == "1"
+    again = process("LightGNN,Pop", *LIGHTGNN)
+    told, errors = again.communicate()
+    assert again.returncode == 0, errors
+    assert begun(told) == [("LightGNN seed 1", "goes on")]
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_the_runs():
+    comparison = process("LightGNN,BPR,Pop", *LIGHTGNN, "--BPR.epochs=300", "--jobs=2")
+    runs = wait_for(lambda: len(runs_of(comparison.pid)) == 2 and runs_of(comparison.pid))
+    wait_for(lambda: list(Path("out/runs/LightGNN-1/saved").glob("*/progress.safetensors")))
+    comparison.send_signal(signal.SIGINT)
+    _, errors = comparison.communicate(timeout=30)
+    assert comparison.returncode == 130
+    assert errors.splitlines()[-1] == "interrupted; continue with the same command"
+    assert not any(map(command_of, runs))
+    log = Path("out/runs/LightGNN-1/log.txt").read_text()
+    assert "interrupted; continue with" in log
+    assert not list(Path("out/runs").glob("*/failed.json"))
+
+
+def test_two_comparisons_in_one_folder_are_refused(capsys, monkeypatch):
+    monkeypatch.setattr("recbole_lightgnn.studies.runner._PATIENCE_SECONDS", 0)
+    OUT.mkdir()
+    with at_work_in(OUT):
+        assert compare("Pop") == 2
+    assert "is at work in out: wait for it, or stop it" in capsys.readouterr().err
+
+
+# --- what is refused before anything is run -----------------------------------------------------
+
+
+@pytest.fixture
+def _no_run(monkeypatch):
+    monkeypatch.setattr(
+        "recbole_lightgnn.studies.runner._start", lambda *_: pytest.fail("a run was begun")
+    )
+
+
+@pytest.mark.usefixtures("_no_run")
+@pytest.mark.parametrize(
+    ("models", "rest", "facts"),
+    [
+        ("Pop,LightGNC", [], "no model is named 'LightGNC' here (did you mean 'Light"),
+        ("Pop,GRU4Rec", [], "GRU4Rec"),
+        ("Pop,FM", [], "FM is no general recommender (it needs sequences, features or knowledge)"),
+        ("Pop,Pop", [], "expected each once, parted by commas, got 'Pop,Pop'"),
+        ("Pop,", [], "expected each once, parted by commas"),
+        ("Pop", ["--seeds=1,x"], "expected whole numbers from 0 to 2^32 - 1"),
+        ("Pop", ["--seeds=-1"], "expected whole numbers from 0 to 2^32 - 1"),
+        ("Pop", ["--seeds=2,2"], "expected each once"),
+        ("Pop", ["--jobs=0"], "expected a whole number from 1, got '0'"),
+        ("Pop", ["--dataset=plantd"], "dataset 'plantd' not found (did you mean 'planted'?)"),
+        ("Pop", ["--seed=3"], "--seed is no setting for a comparison: see --seeds"),
+        ("Pop", ["--result_file=x"], "--result_file is no setting for a comparison: see --out"),
+        ("Pop", ["--BPR.epochs=2"], "--BPR.epochs: BPR is not one of --models Pop"),
+        ("BPR", ["--BPR.epoch=2"], "epoch"),
+        ("BPR", ["--n_pruning_runs=2"], "n_pruning_runs is a setting of LightGNN"),
+        ("LightGNN", ["--LightGNN.n_layers=-1"], "n_layers"),
+        ("Pop,BPR", ["--BPR.topk=[20]"], "BPR and Pop would not be on one footing"),
+        ("Pop,BPR", ["--metrics=[Recall]"], "metrics must have both, got Recall"),
+        ("Pop", ["--topk=[100]", "--valid_metric=Recall@100"], "has 60 items"),
+        ("LightGNN", ["--rows=student-09"], "there is no student-09, as LightGNN has 5 pruning"),
+        ("LightGNN", ["--rows=best"], "'best' is no row of a record"),
+    ],
+)
+def test_bad_input(capsys, models, rest, facts):
+    assert compare(models, *rest) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    assert facts in line
+    assert not OUT.exists()
+
+
+@pytest.mark.usefixtures("_no_run")
+def test_a_model_whose_package_is_missing(capsys, monkeypatch):
+    monkeypatch.setattr(
+        "recbole_lightgnn.studies.grid.find_spec", lambda name: None if name == "faiss" else True
+    )
+    assert compare("Pop,NCL") == 2
+    assert "NCL needs the package 'faiss', which is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_folder_of_another_comparison_is_refused(capsys, tmp_path):
+    assert compare("Pop,BPR", "--BPR.epochs=1") == 0
+    capsys.readouterr()
+
+    def refused(*rest, models="Pop,BPR"):
+        assert compare(models, *rest) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    line = refused("--BPR.epochs=2")
+    assert "out/runs/BPR-1 was begun with other settings (epochs): go on with those" in line
+    assert "other settings of data or evaluation (topk)" in refused("--topk=[20]", "--BPR.epochs=1")
+    write_planted(tmp_path / "dataset", "other", seed=1)
+    line = refused("--dataset=other")
+    assert "out has a comparison on planted, not on other: name another --out" in line
+    shutil.rmtree(tmp_path / "dataset" / "planted")
+    write_planted(tmp_path / "dataset", seed=1)
+    assert "other interactions than planted has now: put the files back" in refused()
+    Path("out/comparison.json").write_text("{")
+    assert "is no JSON: restore it" in refused()
+    Path("out/comparison.json").unlink()
+    assert "has files, but no comparison.json of a comparison: name a new folder" in refused()
+
+
+# --- progress -----------------------------------------------------------------------------------
+
+
+def run_of(model, seed, folder):
+    return Run(model, "planted", seed, {}, {}, folder / f"{model}-{seed}")
+
+
+def test_the_time_to_go_is_guessed_from_the_runs_that_are_done(tmp_path):
+    runs = [run_of(model, seed, tmp_path) for model in ("A", "B") for seed in (1, 2, 3)]
+    done = {("A", 1): 100.0, ("A", 2): 200.0, ("B", 1): 30.0}
+    for run in runs:
+        if seconds := done.get((run.model, run.seed)):
+            run.folder.mkdir()
+            record = {"model": run.model, "seed": run.seed, "seconds": 1.0}
+            row = {"seconds": seconds - 5, "test_seconds": 5.0, "test": {}}
+            run.record_file.write_text(json.dumps(record | {"rows": [row]}))
+    # A again takes 150, B twice 30.
+    assert Progress(runs, 1).seconds_left() == pytest.approx(210)
+    assert Progress(runs, 2).seconds_left() == pytest.approx(105)
+    assert Progress([run_of("C", 1, tmp_path)], 1).seconds_left() is None
+    assert Progress([*runs, run_of("C", 1, tmp_path)], 1).seconds_left() == pytest.approx(320)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5940, "99 min"), (11100, "3 h 05 min")],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
