@@ -177,18 +177,8 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against size")
 
     version = commands.add_parser("version", help="print the version")
-    for command in (
-        run,
-        tune,
-        ablate,
-        compare,
-        settings,
-        version,
-        *imports,
-        *data,
-        *benches,
-        report,
-    ):
+    studies = (tune, ablate, compare)
+    for command in (run, *studies, settings, version, *imports, *data, *benches, report):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -102,7 +102,7 @@ def test_names_are_escaped(tmp_path):
     assert markdown_of(folder)["BPR"]["parameters"] == f"seed 1 failed: {reason}".replace(
         "|", r"\|"
     )
-    assert r"x\_1 \& $<$script>" in (folder / "table.tex").read_text()
+    assert r"x\_1 \& $<$script$>$" in (folder / "table.tex").read_text()
 
 
 @pytest.mark.slow

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import itertools
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from recbole_lightgnn.report.comparison import Comparison, Entry
+from recbole_lightgnn.report.drawing import byte_ticks, place_labels, svg_of, time_ticks
 from recbole_lightgnn.report.table import duration, short, size
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, but for their yellow, which is
@@ -19,33 +17,6 @@ _OURS = "#0072B2"
 _COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("s", "^", "D", "v", "P", "X", "p")
 _GREY = "#555555"
-_STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
-    "axes.labelcolor": "#222222",
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
-    "xtick.labelcolor": "#222222",
-    "ytick.labelcolor": "#222222",
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "svg.fonttype": "path",  # the same everywhere, whatever fonts a reader has
-    "svg.hashsalt": "recbole-lightgnn",
-}
-# Places for ticks, from many to few.
-_BYTES = [
-    [n * 10.0**power for power in range(2, 12) for n in of] for of in ((1, 2, 5), (1, 3), (1,))
-]
-_UNDER_1 = (0.01, 0.03, 0.1, 0.3)
-_SECONDS = [
-    [*_UNDER_1, *(unit * n for unit in (1, 60, 3600) for n in of)]
-    for of in ((1, 2, 5, 10, 30), (1, 3, 10, 30), (1, 10))
-]
 _GROUPS = 5
 
 
@@ -68,14 +39,14 @@ class Picture(NamedTuple):
 def pictures(comparison: Comparison) -> list[Picture]:
     """Those that there are data for."""
     drawn = [
-        _scatter(comparison, "size", lambda entry: entry.bytes, "stored size", size, _byte_ticks),
+        _scatter(comparison, "size", lambda entry: entry.bytes, "stored size", size, byte_ticks),
         _scatter(
             comparison,
             "time",
             lambda entry: entry.seconds,
             "training time, earlier stages and validation included",
             duration,
-            _time_ticks,
+            time_ticks,
         ),
         _curves(comparison),
         _groups(comparison),
@@ -134,7 +105,7 @@ def _scatter(
         ticks(axes)
         axes.set_xlabel(f"{what} (log scale)")
         axes.set_ylabel(f"test {_title(metric)}")
-        _place_labels(axes, labels, [(value(entry), entry.mean(metric)) for entry in path])
+        place_labels(axes, labels, [(value(entry), entry.mean(metric)) for entry in path])
 
     words = "; ".join(
         f"{entry.label} {short(entry.mean(metric))} at {text(value(entry))}" for entry in entries
@@ -142,80 +113,11 @@ def _scatter(
     line = " The line is LightGNN's student, pruning run by pruning run." if len(path) > 1 else ""
     return Picture(
         name,
-        _svg(draw),
+        svg_of(draw),
         f"Accuracy against {what}: up and to the left is better. Bars are the standard deviation "
         f"over seeds.{line}",
         f"{_title(metric)} against {what}. {words}.",
     )
-
-
-def _place_labels(
-    axes: Any,
-    labels: Sequence[tuple[float, float, str, str]],
-    line: Sequence[tuple[float, float]],
-) -> None:
-    """A name beside each point, where it covers neither a point, the line nor another name.
-
-    Args:
-        axes: with everything else drawn.
-        labels: place, text and colour of each.
-        line: the places that a line goes through.
-    """
-    figure = axes.figure
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    points = [axes.transData.transform((x, y)) for x, y, *_ in labels]
-    bends = [axes.transData.transform(place) for place in line]
-    for one, other in itertools.pairwise(bends):
-        points += [one + share * (other - one) for share in (0.0, 0.25, 0.5, 0.75)]
-    taken = [_box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
-    frame = axes.get_window_extent(renderer)
-    for x, y, text, colour in labels:
-        best: tuple[float, Any, Any] | None = None
-        for dx, dy, ha, va in _OFFSETS:
-            note = axes.annotate(
-                text, (x, y), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8
-            )
-            box = note.get_window_extent(renderer)
-            covered = sum(_overlap(box, other) for other in taken)
-            covered += box.width * box.height - _overlap(box, frame)  # outside costs as much
-            if best is None or covered < best[0] - 1:
-                if best is not None:
-                    best[1].remove()
-                best = covered, note, box
-            else:
-                note.remove()
-        if best is not None:
-            best[1].set_color(colour)
-            taken.append(best[2])
-
-
-_OFFSETS = [
-    (dx * step, dy * step, ha, va)
-    for step in (1, 2, 3.5)
-    for dx, dy, ha, va in (
-        (7, 0, "left", "center"),
-        (-7, 0, "right", "center"),
-        (0, 7, "center", "bottom"),
-        (0, -7, "center", "top"),
-        (6, 6, "left", "bottom"),
-        (6, -6, "left", "top"),
-        (-6, 6, "right", "bottom"),
-        (-6, -6, "right", "top"),
-    )
-]
-
-
-def _box(x0: float, y0: float, x1: float, y1: float) -> Any:
-    from matplotlib.transforms import Bbox
-
-    return Bbox.from_extents(x0, y0, x1, y1)
-
-
-def _overlap(one: Any, other: Any) -> float:
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return max(width, 0.0) * max(height, 0.0)
 
 
 def _lowest(means: Sequence[float]) -> float:
@@ -223,25 +125,6 @@ def _lowest(means: Sequence[float]) -> float:
     best, middle = max(means), float(np.median(means))
     lowest = best - 3.5 * (best - middle)
     return min(means) if lowest <= min(means) or best == middle else lowest
-
-
-def _byte_ticks(axes: Any) -> None:
-    _log_ticks(axes, _BYTES, size)
-
-
-def _time_ticks(axes: Any) -> None:
-    _log_ticks(axes, _SECONDS, lambda s: duration(s) if s < 3600 else f"{s / 3600:g} h")
-
-
-def _log_ticks(axes: Any, choices: Sequence[Sequence[float]], text: Callable[[float], str]) -> None:
-    """The first of the choices of places that has at most six in view, or the last."""
-    low, high = axes.get_xlim()
-    for places in choices:
-        seen = [place for place in places if low <= place <= high]
-        if len(seen) <= 6:
-            break
-    axes.set_xticks(seen, [re.sub(r"\.0 ", " ", text(place)) for place in seen])
-    axes.minorticks_off()
 
 
 # --- learning curves --------------------------------------------------------------------------
@@ -271,7 +154,7 @@ def _curves(comparison: Comparison) -> Picture | None:
                 look = {"color": colour, "linestyle": dash, "linewidth": wide, **dot}
                 axes.plot(seconds, scores, label=label, **look)
         axes.set_ylim(bottom=lowest - 0.05 * (max(ends) - lowest))
-        _time_ticks(axes)
+        time_ticks(axes)
         axes.set_xlabel("training time, validation included (log scale)")
         axes.set_ylabel(f"validation {name}")
         _legend(axes)
@@ -284,7 +167,7 @@ def _curves(comparison: Comparison) -> Picture | None:
     stages = " LightGNN's stages and pruning runs follow one another." if several else ""
     return Picture(
         "curves",
-        _svg(draw),
+        svg_of(draw),
         f"Learning curves: validation {name} by training time, first seed of each model.{stages}",
         f"Validation {name} by training time. {words}.",
     )
@@ -353,7 +236,7 @@ def _groups(comparison: Comparison) -> Picture | None:
     )
     return Picture(
         "groups",
-        _svg(draw),
+        svg_of(draw),
         f"{_title(metric)} by how many train interactions a user has; groups of about as many test "
         "users.",
         f"{_title(metric)} by train interactions of a user. {words}.",
@@ -383,20 +266,3 @@ def _title(metric: str) -> str:
 
 def _legend(axes: Any) -> None:
     axes.figure.legend(loc="outside lower center", ncols=3, handlelength=2.2, columnspacing=1.2)
-
-
-def _svg(draw: Callable[[Any], None]) -> str:
-    """A drawing as SVG text alone: no prolog, no metadata, so that nothing in it is a reference."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # not pyplot: no display, no global state
-
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.2, 3.9), layout="constrained")
-        FigureCanvasAgg(figure)  # which measures texts
-        draw(figure.subplots())
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -86,15 +86,14 @@ def _p(entry: Entry, comparison: Comparison, metric: str) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    masking = {record["masking"] for record in comparison.records.values()}
-    masked = {"train": "train items are left out of the rankings"}.get(
-        "".join(sorted(masking)), "train and validation items are left out of the rankings"
-    )
+    masking = sorted({record["masking"] for record in comparison.records.values()})
+    masked = f"left out of a ranking are the items of {', '.join(masking).replace('+', ' and ')}"
     seeds = ", ".join(map(str, comparison.seeds))
     plural = "s" if len(comparison.seeds) > 1 else ""
     return (
-        f"{comparison.dataset}: test, seed{plural} {seeds}; all items are ranked, {masked}; epochs "
-        f"chosen by validation {comparison.selection}"
+        f"{comparison.dataset}: test, seed{plural} {seeds}"
+        + (f"; {masked}" if masking else "")
+        + f"; epochs chosen by validation {comparison.selection}"
     )
 
 
@@ -240,8 +239,17 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+_TEX = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "+": "$+$",
+    "<": "$<$",
+    ">": "$>$",
+}
+
+
 def _tex(text: str) -> str:
-    escaped = re.sub(r"([&%$#_{}])", r"\\\1", text)
-    for sign, command in (("±", r"$\pm$"), ("−", "$-$"), ("<", "$<$"), ("+", "$+$")):
-        escaped = escaped.replace(sign, command)
-    return escaped
+    return text.translate(str.maketrans(_TEX))
