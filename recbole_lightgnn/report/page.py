@@ -23,8 +23,9 @@ figure img { display: block; width: 100%; height: auto; }
 figcaption { margin-top: .3rem; line-height: 1.4; }
 figcaption b, .lead b { color: var(--ink); }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; min-width: 100%; font: 13px/1.4 system-ui, sans-serif; white-space: nowrap;
-  font-variant-numeric: tabular-nums; border-bottom: 1.5px solid var(--ink); }
+table { border-collapse: collapse; min-width: 100%; white-space: nowrap;
+  font: 13px/1.4 system-ui, sans-serif; font-variant-numeric: tabular-nums;
+  border-bottom: 1.5px solid var(--ink); }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; white-space: normal; }
 th { font-weight: 600; border-top: 1.5px solid var(--ink); border-bottom: 1px solid var(--ink); }
 th, td { padding: .32rem .6rem .32rem 0; text-align: right; }
