@@ -275,17 +275,17 @@ def _tune(options: argparse.Namespace, arguments: list[str]) -> int:
 # --- reports --------------------------------------------------------------------------------
 
 
-def _report_of(folder: Path) -> str:
+def _report_of(folder: Path, rows: Sequence[str] | None = None) -> str:
     """As `recbole_lightgnn.report.comparison_report.report`, which is loaded only now."""
     from recbole_lightgnn.report.comparison_report import report
 
-    return report(folder)
+    return report(folder, rows)
 
 
 def _report(options: argparse.Namespace) -> int:
     first, *others = options.records
     if first.is_dir() and not (others or options.json or options.plot):
-        print(_report_of(first))
+        print(_report_of(first, options.rows.split(",") if options.rows else None))
         return 0
     from recbole_lightgnn.report import accuracy
 

@@ -291,6 +291,8 @@ def test_the_reference_is_chosen_by_validation(tmp_path):
     assert Comparison(folder).reference.key == "student-03"
     report(folder)
     assert list(table_of(folder)) == ["LightGNN 1.00 / 1.00", "LightGNN .51 / .86", "BPR"]
+    assert main(["report", str(folder), "--rows=teacher,student-03"]) == 0
+    assert list(table_of(folder)) == ["LightGNN's teacher", "LightGNN .51 / .86", "BPR"]
     assert Comparison(write_compared(tmp_path / "2", ("Pop", "BPR"))).reference.label == "BPR"
 
 

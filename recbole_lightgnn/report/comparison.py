@@ -71,6 +71,8 @@ class Comparison:
 
     Args:
         folder: where ``recbole-lightgnn compare`` has been.
+        rows: keys of the rows to show of a record that has several; by default as ``compare`` was
+            told (see `shown_rows`).
 
     Attributes:
         dataset, seeds, given, fingerprint: what was compared.
@@ -86,7 +88,7 @@ class Comparison:
         InputError: if the folder is none of a comparison, or holds records that are not of it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rows: Sequence[str] | None = None) -> None:
         content = read_json(folder / FILE)
         if not isinstance(content, dict) or "dataset_fingerprint" not in content:
             raise InputError(
@@ -94,6 +96,7 @@ class Comparison:
                 "`recbole-lightgnn compare` made"
             )
         self.folder, self.content = folder, content
+        self._rows = content["rows"] if rows is None else rows
         self.dataset, self.seeds = content["dataset"], content["seeds"]
         self.given, self.fingerprint = content["given"], content["dataset_fingerprint"]
         self.selection = content["footing"]["valid_metric"].lower()
@@ -183,7 +186,7 @@ class Comparison:
             yield Entry(model, model, None, tuned, problems=self._problems(model))
             return
         rows = next(iter(records.values()))["rows"]
-        for key in shown_rows(rows, self.content["rows"]):
+        for key in shown_rows(rows, self._rows):
             yield self._entry(model, key)
 
     def _entry(self, model: str, key: str) -> Entry:

@@ -1,5 +1,6 @@
 """Everything that is made of a comparison's records: tables in three forms, and the page."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_lightgnn.files import whole_file
@@ -9,8 +10,12 @@ from recbole_lightgnn.report.page import page
 from recbole_lightgnn.report.table import full, latex, markdown, table
 
 
-def report(folder: Path) -> str:
+def report(folder: Path, rows: Sequence[str] | None = None) -> str:
     """Write ``table.md``, ``table.csv``, ``table.tex`` and ``index.html`` of a comparison's folder.
+
+    Args:
+        folder: of the comparison.
+        rows: as for `Comparison`.
 
     Returns:
         The table, as Markdown.
@@ -18,7 +23,7 @@ def report(folder: Path) -> str:
     Raises:
         InputError: as `Comparison`.
     """
-    comparison = Comparison(folder)
+    comparison = Comparison(folder, rows)
     content = table(comparison)
     files = {
         "table.md": markdown(content),
