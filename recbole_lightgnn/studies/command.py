@@ -47,7 +47,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     tune.add_argument(
         "--trials",
-        type=_count,
+        type=count,
         metavar="N",
         help=f"of the whole study, the failed included (default: {_TRIALS}, or no bound where "
         "--minutes is given)",
@@ -188,7 +188,8 @@ def _text(value: Any) -> str:
     return json.dumps(value)
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A whole number from 1, for argparse."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_lightgnn.studies.command import count
+
 FLAGS = "dataset models seeds out jobs rows debug"
 
 
@@ -34,7 +36,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--out", required=True, type=Path, metavar="DIR", help="where all of it is kept"
     )
     compare.add_argument(
-        "--jobs", type=_count, default=1, metavar="N", help="runs at a time (default: 1)"
+        "--jobs", type=count, default=1, metavar="N", help="runs at a time (default: 1)"
     )
     compare.add_argument(
         "--rows",
@@ -119,9 +121,3 @@ def _distinct(values: list[Any], text: str) -> list[Any]:
     if "" in values or len(set(values)) < len(values):
         raise argparse.ArgumentTypeError(f"expected each once, parted by commas, got {text!r}")
     return values
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)
