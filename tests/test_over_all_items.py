@@ -269,12 +269,12 @@ def test_scores_of_several_teachers_are_added_by_their_spread(build):
 
 def test_several_teachers_are_trained_with_draws_of_their_own(by_users):
     record = run("LightGNN", "planted", settings={**by_users, "n_teachers": 2})
-    first, second, added, *students = record["rows"]
+    first, second, added, *learners = record["rows"]
     assert [row["key"] for row in (first, second, added)] == ["teacher", "teacher-01", "teachers"]
     assert first["valid"] != second["valid"]
     alone = run("LightGNN", "planted", settings={**by_users, "n_pruning_runs": 0})
     assert alone["rows"][0]["valid"] == first["valid"]
-    assert len(students) == 3
+    assert len(learners) == 4  # the intermediate, and students of three sizes
     assert added["bytes"] == first["bytes"] + second["bytes"]
     assert added["test"] not in (first["test"], second["test"])
 
