@@ -134,11 +134,9 @@ def _check_known(
     for key in given:
         if key in known:
             continue
-        owners = [row.models for row in TABLE if row.key == key]
+        owners = [name for row in TABLE if row.key == key for name in row.models]
         if owners:
-            raise InputError(
-                f"{prefix}{key} is a setting of {' and '.join(owners[0])}, not of {model}"
-            )
+            raise InputError(f"{prefix}{key} is a setting of {' and '.join(owners)}, not of {model}")
         raise InputError(
             f"unknown setting {prefix}{key}{did_you_mean(key, known)}; "
             f"`recbole-lightgnn settings {model}` lists them"
@@ -184,7 +182,7 @@ def _check_batches(settings: Mapping[str, Any]) -> None:
     Args:
         settings: of one of our models, all of them.
     """
-    by_user = settings["batches"] == "users"
+    by_user = settings.get("batches") == "users"
     others = {"interaction_loss": "softmax", "prediction_kd": "listwise", "negatives": "batch"}
     for key, value in others.items():
         if by_user and settings.get(key, value) != value:
@@ -192,7 +190,7 @@ def _check_batches(settings: Mapping[str, Any]) -> None:
                 f"{key} must be {value} where batches is users, which are compared with all items, "
                 f"got {settings[key]}: set batches=interactions or {key}={value}"
             )
-    if settings["popularity_prior"] and not by_user:
+    if settings.get("popularity_prior") and not by_user:
         raise InputError(
             f"popularity_prior ({settings['popularity_prior']}) has no effect, as batches is "
             "interactions: set batches=users, or popularity_correction in its place"

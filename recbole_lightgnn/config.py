@@ -19,6 +19,7 @@ from recbole_lightgnn.checks import check_run, check_settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import (
     INTERMEDIATE,
+    STAGES,
     STUDENT,
     apply_ablation,
     defaults_of,
@@ -222,7 +223,7 @@ def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str,
     from recbole_lightgnn.registry import model_names
 
     common = {key: value for key, value in settings.items() if key not in model_names()}
-    if recipe != "default" and model in our_models():
+    if recipe != "default" and model in STAGES:
         return common
     return {**common, **(settings.get(model) or {})}
 

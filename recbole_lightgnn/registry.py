@@ -22,6 +22,7 @@ MODELS = {
     "LightGNNTeacher": "recbole_lightgnn.models.teacher:LightGNNTeacher",
     "LightGNNIntermediate": "recbole_lightgnn.models.intermediate:LightGNNIntermediate",
     "LightGNN": "recbole_lightgnn.models.student:LightGNN",
+    "SimGCL": "recbole_lightgnn.baselines.simgcl:SimGCL",
 }
 TRAINERS = {f"{name}Trainer": "recbole_lightgnn.trainer.staged:StagedTrainer" for name in MODELS}
 

@@ -17,7 +17,10 @@ import yaml
 from recbole_lightgnn.errors import InputError
 
 TEACHER, INTERMEDIATE, STUDENT = "LightGNNTeacher", "LightGNNIntermediate", "LightGNN"
-T, M, S = (TEACHER,), (INTERMEDIATE,), (STUDENT,)
+STAGES = (TEACHER, INTERMEDIATE, STUDENT)
+# Whose rows these are in the table: stages, and baselines.
+T, M, S = ((name,) for name in STAGES)
+SIM = ("SimGCL",)
 ANY: tuple[str, ...] = ()  # of every model, RecBole's own too
 
 
@@ -72,8 +75,9 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("intermediate_settings", "dict", "", "changes to the intermediate's own settings", S),
     ("intermediate_checkpoint", "path", "", "start from this file instead of training it", S),
 
-    ("embedding_size", "int", _FROM_1, "length of an embedding", T + M + S),
+    ("embedding_size", "int", _FROM_1, "length of an embedding", T + M + S + SIM),
     ("n_layers", "int", _FROM_0, "propagation layers", T + M + S),
+    ("n_layers", "int", _FROM_1, "propagation layers", SIM),
     ("initial_embedding", "str", "xavier | teacher", "where the first embeddings come from", M + S),
     ("teacher_scale", "str", "spread | none", "what a frozen model's scores are divided by", M + S),
     ("edge_weights", "str", "learned | binary", "edge weights in propagation", S),
@@ -107,9 +111,12 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("uniformity_slack", "int", _FROM_0, "delta of Eq. 10", S),
     ("contrast_nodes", "int", _FROM_1, "nodes a side in Eq. 6 and 9, drawn from the batch", M + S),
     ("contrast_candidates", "int", _FROM_1, "nodes a side they are compared with, drawn", M + S),
-    ("reg_weight", "float", _FROM_0, "lambda_4: weight decay on the batch's embeddings", T + M + S),
+    ("contrast_weight", "float", _FROM_0, "lambda: weight of the contrast of views", SIM),
+    ("contrast_temperature", "float", _POSITIVE, "tau of the contrast of views", SIM),
+    ("noise", "float", _FROM_0, "epsilon: length of a layer's noise in a view", SIM),
+    ("reg_weight", "float", _FROM_0, "weight decay on the batch's embeddings", T + M + S + SIM),
 
-    ("learning_rate_end", "float", _RATIO, "the last epoch's, of the first's", T + M + S),
+    ("learning_rate_end", "float", _RATIO, "the last epoch's, of the first's", T + M + S + SIM),
     ("n_pruning_runs", "int", _FROM_0, "how often to train and prune", S),
     ("entry_ratio", "float", _RATIO, "entries kept by each run, of those still alive", S),
     ("edge_ratio", "float", _RATIO, "interactions kept by each run, of those still alive", S),

@@ -24,6 +24,7 @@ __all__ = [
     "bpr",
     "embedding_alignment",
     "full_softmax",
+    "info_nce",
     "listwise_alignment",
     "pairwise_alignment",
     "sampled_softmax",
@@ -105,6 +106,25 @@ def full_softmax(
     """
     loss: Tensor = FullSoftmax.apply(user, item, target, weight, bias, left_out)  # type: ignore[no-untyped-call]
     return loss
+
+
+def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
+    r"""Two views of the same nodes against each other (InfoNCE; van den Oord et al., 2018).
+
+    .. math:: -\frac1B\sum_i\log\frac{\exp(\cos(z_i, z'_i)/\tau)}{\sum_j\exp(\cos(z_i, z'_j)/\tau)}
+
+    Args:
+        view: z, a row a node; receives gradients. Shape: (nodes, width)
+        other: z', the same nodes; receives gradients. Shape: (nodes, width)
+        temperature: tau > 0.
+
+    Raises:
+        ValueError: if the shapes differ or ``temperature`` is not positive.
+    """
+    _same_shape(view=view, other=other)
+    _positive(temperature=temperature)
+    logits = (F.normalize(view, dim=-1) / temperature) @ F.normalize(other, dim=-1).T
+    return sampled_softmax(logits, torch.arange(len(view), device=view.device))
 
 
 def pairwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:

@@ -38,11 +38,12 @@ from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables, ranked_by
 from recbole_lightgnn.trainer.stored import StoredModel
 from recbole_lightgnn.trainer.training import Label, Training, nan_as_input_error
 
-_SEED = {"teacher": 1, "intermediate": 2, "student": 3}  # each training draws numbers of its own
+_SEED = {"intermediate": 2, "student": 3}  # each training draws numbers of its own
+_FIRST_SEED = 1  # of a teacher, or a model trained alone
 
 
 class StagedTrainer(Trainer):
-    """Trains ``LightGNNTeacher``, ``LightGNNIntermediate`` or ``LightGNN`` with its earlier stages.
+    """Trains ``LightGNN`` or ``LightGNNIntermediate`` with its earlier stages; other models alone.
 
     Validation alone chooses the epoch of every training. Test data is seen by
     :meth:`stage_rows` and :meth:`evaluate` only, after everything has been chosen.
@@ -127,7 +128,8 @@ class StagedTrainer(Trainer):
             self._distill(self.config, self.model, teacher)
             self._fit(label, self.config, self.model)
         else:
-            label = Label("teacher")
+            name = self.config["model"]
+            label = Label("teacher" if name == "LightGNNTeacher" else name)
             self._seed(label)
             self._fit(label, self.config, self.model)
         row = self.rows[-1]
@@ -403,7 +405,7 @@ class StagedTrainer(Trainer):
 
     def _seed_of(self, label: Label) -> int:
         """A seed of the training's own, far from those of other trainings and other seeds."""
-        key = [self.config["seed"], _SEED[label.stage], label.run or 0]
+        key = [self.config["seed"], _SEED.get(label.stage, _FIRST_SEED), label.run or 0]
         return int(np.random.SeedSequence(key).generate_state(1)[0])
 
     def _meta(self, label: Label, config: Any) -> dict[str, Any]:
@@ -435,5 +437,5 @@ def _floats(metrics: dict[str, Any]) -> OrderedDict[str, float]:
     return OrderedDict((name, float(value)) for name, value in metrics.items())
 
 
-def _size_text(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{value:,} {name}" for name, value in sizes.items())
+def _size_text(sizes: dict[str, float]) -> str:
+    return ", ".join(f"{sizes[name]:,} {name}" for name in ("interactions", "entries", "bytes"))

@@ -30,7 +30,7 @@ class Label:
     """Which training of a run this is.
 
     Attributes:
-        stage: ``teacher``, ``intermediate`` or ``student``.
+        stage: ``teacher``, ``intermediate``, ``student``, or the name of a model trained alone.
         run: pruning run of the student, 0 before the first pruning; ``None`` for other stages.
         last_run: number of the last pruning run.
     """
