@@ -90,7 +90,7 @@ def noisy_layers(
     layers = []
     for _ in range(n_layers):
         user, item = spmm(pattern, norm, item), spmm(pattern, norm, user, transpose=True)
-        user, item = (table + noise * _direction(table) for table in (user, item))
+        user, item = (table.add_(_direction(table), alpha=noise) for table in (user, item))
         layers.append((user, item))
     return layers
 

@@ -133,9 +133,14 @@ class GraphRecommender(GeneralRecommender):
         users alone."""
         return torch.stack(list(self.loss_terms(interaction).values())).sum()
 
+    @staticmethod
+    def widths(settings: Any) -> tuple[int | None, int]:
+        """Widths of initial and final embeddings with these settings; ``None``: has no initial."""
+        return settings["embedding_size"], settings["embedding_size"]
+
     def sizes(self) -> dict[str, float]:
-        """What it holds: interactions; entries, that is numbers trained (RecBole's padding rows left
-        out), and their share of the unpruned ones; and bytes."""
+        """What it holds: interactions; entries, that is numbers trained but for RecBole's padding
+        rows, and their share of the unpruned ones; bytes."""
         return {
             "interactions": self.observed.n_edges,
             "entries": entries_of(self),

@@ -38,6 +38,13 @@ class LightGNNTeacher(EmbeddingRecommender):
         self.objective = InteractionObjective(config, self.observed, self.own_items)
         self.ranking_norm, self.ranking_prior = config["ranking_norm"], config["ranking_prior"]
         self.ranking_own = config["ranking_own"]
+        self.by_inner_product = _by_inner_product(config)
+
+    @staticmethod
+    def widths(settings: Any) -> tuple[int | None, int]:
+        """Of both alike, but for the column that a ranking by parts has more."""
+        width = settings["embedding_size"]
+        return width, width + (not _by_inner_product(settings))
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 1 and 2."""
@@ -49,7 +56,7 @@ class LightGNNTeacher(EmbeddingRecommender):
         if self.ranking_own != 1:
             more = self.ranking_own - 1
             user, item = user + more * self.user_embedding, item + more * self.item_embedding
-        if self.ranking_norm == 1 and self.ranking_prior == 0:
+        if self.by_inner_product:
             return user, item
         user, length = F.normalize(user, dim=-1), item.norm(dim=-1, keepdim=True)
         length = length / length[1:].mean()
@@ -65,3 +72,7 @@ class LightGNNTeacher(EmbeddingRecommender):
         if self.reg_weight:
             terms["decay"] = self.reg_weight * self.decay(*self.initial(), batch)
         return terms
+
+
+def _by_inner_product(settings: Any) -> bool:
+    return bool(settings["ranking_norm"] == 1 and settings["ranking_prior"] == 0)
