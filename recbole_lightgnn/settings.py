@@ -149,7 +149,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("eval_batch_size", "int", _FROM_1, "scores an evaluation batch (users x items)", ANY),
     ("metric_decimal_place", "int", _FROM_0, "decimals that metrics are rounded to", ANY),
     ("eval_mask", "str", "train+valid | train", "what a test ranking leaves out", ANY),
-    ("our_products", "bool", "", "RecBole's LightGCN by our sparse products: sooner", ANY),
+    ("our_products", "bool", "", "RecBole's graph models by our sparse products: sooner", ANY),
     ("seed", "int", "[0, 4294967295]", "of every random number", ANY),
     ("show_progress", "bool", "", "progress bars", ANY),
     ("checkpoint_dir", "str", "", "folder of checkpoints, run folders and records", ANY),
