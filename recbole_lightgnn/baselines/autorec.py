@@ -45,10 +45,13 @@ class AutoRec(GraphRecommender):
 
     def hidden(self, user: Tensor) -> Tensor:
         """h of the given users, and a column of ones. Shape: (users, width + 1)"""
-        own = self.own_items(user)
-        sums = F.embedding_bag(own.col, self.encoder, own.pointers[:-1], mode="sum")
-        state = torch.sigmoid(sums + self.hidden_bias)
+        state = torch.sigmoid(self._sums(self.encoder, user) + self.hidden_bias)
         return torch.cat([state, torch.ones_like(state[:, :1])], dim=1)
+
+    def _sums(self, table: Tensor, user: Tensor) -> Tensor:
+        """The rows of each user's own items, summed. Shape: (users, width of the table)"""
+        own = self.own_items(user)
+        return F.embedding_bag(own.col, table, own.pointers[:-1], mode="sum")
 
     def output(self) -> Tensor:
         """W and b, side by side. Shape: (items, width + 1)"""
@@ -60,13 +63,13 @@ class AutoRec(GraphRecommender):
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
         """The squared error of all items of a batch of users, and weight decay."""
-        user = self.batch_of(interaction).user
-        own, hidden, output = self.own_items(user), self.hidden(user), self.output()
+        batch, output = self.batch_of(interaction), self.output()
+        user, hidden = batch.user, self.hidden(batch.user)
         items = output[1:]  # without RecBole's padding row
         every = ((hidden @ (items.T @ items)) * hidden).sum()
-        observed = (hidden.index_select(0, own.row) * output.index_select(0, own.col)).sum()
+        observed = (hidden * self._sums(output, user)).sum()
         # (1 - y)^2 is y^2 - 2 y + 1
-        error = every - 2 * observed + len(own.col)
+        error = every - 2 * observed + len(batch.item)
         weights = self.encoder.square().sum() + self.decoder.square().sum()
         return {
             "reconstruction": error / max(1, len(user)),
