@@ -1,13 +1,15 @@
 """The baselines against plain twins of their papers, and what every model of ours must do."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from planted import QUICK, columns, write_planted
 from recbole.data.interaction import Interaction
-from recbole.utils import get_model
+from recbole.quick_start import load_data_and_model, run_recbole
+from recbole.utils import get_model, get_trainer
 from torch.testing import assert_close
 
 from recbole_lightgnn.baselines.softmax import SoftmaxLightGCN
@@ -323,7 +325,7 @@ OWN = {
     "DirectAU": {"n_layers": 1},
     "SimGCL": {"contrast_weight": 0.005},
     "XSimGCL": {"contrast_weight": 0.05},
-    "AutoRec": {"train_batch_size": 16, "epochs": 80},
+    "AutoRec": {"train_batch_size": 16, "epochs": 40},
 }
 
 
@@ -355,6 +357,30 @@ def test_it_may_be_the_teacher(name, tmp_path):
     assert rows[0]["model"] == name
     assert rows[0]["settings"]["embedding_size"] == 16
     assert record["test"]["recall@20"] > 0.8
+
+
+@EVERY
+def test_stock_recbole_trains_and_loads_it(name, tmp_path):
+    write_planted(tmp_path / "dataset")
+    settings = {"show_progress": False, "epochs": 2, "embedding_size": 8}
+    result = run_recbole(model=name, dataset="planted", config_dict=settings)
+    (path,) = (tmp_path / "saved").glob(f"{name}-planted-*/{name}.safetensors")
+    config, model, _, _, valid, test = load_data_and_model(model_file=str(path))
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    assert trainer.evaluate(valid, load_best_model=False) == result["best_valid_result"]
+    assert trainer.evaluate(test, load_best_model=False) == result["test_result"]
+
+
+def test_its_checkpoint_may_teach(tmp_path):
+    write_planted(tmp_path / "dataset")
+    own = {"show_progress": False, "epochs": 3, "embedding_size": 16}
+    first = run("SimGCL", "planted", settings=own)
+    file = Path(first["result_file"]).with_name("SimGCL.safetensors")
+    settings = {**QUICK, "n_pruning_runs": 0, "use_intermediate": False, "teacher": "SimGCL"}
+    settings |= {"teacher_settings": {}, "teacher_checkpoint": str(file)}
+    rows = run("LightGNN", "planted", settings=settings)["rows"]
+    assert [row["key"] for row in rows] == ["teacher", "student-00"]
+    assert rows[0]["valid"]["recall@20"] == first["best_valid"]["recall@20"]
 
 
 # --- bad input -------------------------------------------------------------------------------
