@@ -68,6 +68,7 @@ def check_settings(config: Any) -> None:
     if config.model in our_models():
         _check_sampling(settings, config.model_class)
         _check_batches(settings)
+        _check_layers(settings)
     _check_metrics(settings)
     _check_mask(settings)
     if config.model == STUDENT:
@@ -134,10 +135,10 @@ def _check_known(
     for key in given:
         if key in known:
             continue
-        owners = [row.models for row in TABLE if row.key == key]
+        owners = [name for row in TABLE if row.key == key for name in row.models]
         if owners:
             raise InputError(
-                f"{prefix}{key} is a setting of {' and '.join(owners[0])}, not of {model}"
+                f"{prefix}{key} is a setting of {' and '.join(owners)}, not of {model}"
             )
         raise InputError(
             f"unknown setting {prefix}{key}{did_you_mean(key, known)}; "
@@ -184,7 +185,7 @@ def _check_batches(settings: Mapping[str, Any]) -> None:
     Args:
         settings: of one of our models, all of them.
     """
-    by_user = settings["batches"] == "users"
+    by_user = settings.get("batches") == "users"
     others = {"interaction_loss": "softmax", "prediction_kd": "listwise", "negatives": "batch"}
     for key, value in others.items():
         if by_user and settings.get(key, value) != value:
@@ -192,10 +193,19 @@ def _check_batches(settings: Mapping[str, Any]) -> None:
                 f"{key} must be {value} where batches is users, which are compared with all items, "
                 f"got {settings[key]}: set batches=interactions or {key}={value}"
             )
-    if settings["popularity_prior"] and not by_user:
+    if settings.get("popularity_prior") and not by_user:
         raise InputError(
             f"popularity_prior ({settings['popularity_prior']}) has no effect, as batches is "
             "interactions: set batches=users, or popularity_correction in its place"
+        )
+
+
+def _check_layers(settings: Mapping[str, Any]) -> None:
+    layer, last = settings.get("contrast_layer"), settings.get("n_layers")
+    if layer is not None and layer > last:
+        raise InputError(
+            f"contrast_layer must be one of the n_layers ({last}), got {layer}: lower it, or raise "
+            "n_layers"
         )
 
 
@@ -313,8 +323,8 @@ def _teacher_widths(settings: Mapping[str, Any]) -> tuple[int | None, int | None
     if settings["teacher_checkpoint"]:
         return None, None
     if model in our_models():
-        width = {**defaults_of(model), **own}["embedding_size"]
-        return width, width * settings["n_teachers"]
+        widths = _recommender("teacher", model).widths({**defaults_of(model), **own})
+        return widths[0], widths[1] * settings["n_teachers"]
     width = {**recbole_yaml(f"model/{model}"), **own}.get("embedding_size")
     source = _source(_recommender("teacher", model))
     tables = re.findall(r"self\.user_embedding = (?:torch\.)?(nn\.Embedding\()?", source)

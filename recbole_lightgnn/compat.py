@@ -7,6 +7,7 @@ soon as RecBole is imported.
 """
 
 import functools
+import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -359,6 +360,31 @@ def _anomaly_detection_as_it_is() -> AbstractContextManager[Any]:
     return torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled(), check_nan)
 
 
+def mend_dgcf_samples() -> bool:
+    """RecBole 1.2.1: DGCF samples as many users as items, and maybe more than there are.
+
+    ``ValueError: Sample larger than population or is negative`` in the first step where batches are
+    so few that a share of the larger side is more than the smaller, which it now takes whole.
+    """
+    if _DGCF in sys.modules:
+        with _samples_of_what_there_is():
+            pass
+    during_import(_DGCF, _samples_of_what_there_is)
+    return True
+
+
+_DGCF = "recbole.model.general_recommender.dgcf"
+
+
+@contextmanager
+def _samples_of_what_there_is() -> Iterator[None]:
+    def sample(n_users: int, n_items: int, size: int) -> tuple[list[int], ...]:
+        return tuple(random.sample(range(n), min(size, n)) for n in (n_users, n_items))
+
+    yield
+    _replace(sys.modules[_DGCF], "sample_cor_samples", sample)
+
+
 MENDS: tuple[Callable[[], bool], ...] = (
     mend_ray_import,
     mend_unknown_model_name,
@@ -371,4 +397,5 @@ MENDS: tuple[Callable[[], bool], ...] = (
     mend_data_metrics,
     mend_download,
     mend_anomaly_detection,
+    mend_dgcf_samples,
 )

@@ -1,11 +1,11 @@
 """Where settings come from: our layers inside RecBole's ``Config``.
 
 Low to high: RecBole's ``overall.yaml`` < ours < the model's yaml < the recipe's < the dataset's <
-config files < config_dict < command line. A dataset's sections for models of ours are part of the
-default recipe, and not read with another. Ours are added to RecBole's class method by method, so
-that stock ``run_recbole`` sees them too. Names of models with a yaml of ours are "ours". The line
-``tuned`` of a dataset's file names the models whose section a search has chosen: ``config.tuned``
-says whether the model is one.
+config files < config_dict < command line. A dataset's sections for LightGNN's stages are part of
+the default recipe, and not read with another. Ours are added to RecBole's class method by method,
+so that stock ``run_recbole`` sees them too. Names of models with a yaml of ours are "ours". The
+line ``tuned`` of a dataset's file names the models whose section a search has chosen:
+``config.tuned`` says whether the model is one.
 """
 
 import copy
@@ -19,6 +19,7 @@ from recbole_lightgnn.checks import check_run, check_settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import (
     INTERMEDIATE,
+    STAGES,
     STUDENT,
     apply_ablation,
     defaults_of,
@@ -222,7 +223,7 @@ def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str,
     from recbole_lightgnn.registry import model_names
 
     common = {key: value for key, value in settings.items() if key not in model_names()}
-    if recipe != "default" and model in our_models():
+    if recipe != "default" and model in STAGES:
         return common
     return {**common, **(settings.get(model) or {})}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_lightgnn.graph import InteractionGraph
@@ -42,6 +43,66 @@ def lightgcn(
     interactions = graph.interactions
     ones = [1.0] * (n_layers + 1)
     return power_sum(interactions.pattern, interactions.norm, user, item, coefficients=ones)
+
+
+def mean_of_layers(
+    graph: InteractionGraph, user: Tensor, item: Tensor, *, n_layers: int
+) -> tuple[Tensor, Tensor]:
+    r"""LightGCN without its initial embeddings, as SimGCL has it:
+    :math:`\frac1L\sum_{l=1}^{L}\hat A^l E`.
+
+    Args:
+        graph: the graph; only its interactions are used.
+        user: E of the users. Shape: (users, width)
+        item: E of the items. Shape: (items, width)
+        n_layers: L, at least 1.
+
+    Returns:
+        Final embeddings of users, shape (users, width), and items, shape (items, width).
+    """
+    interactions, powers = graph.interactions, [0.0] + [1.0] * n_layers
+    pair = power_sum(interactions.pattern, interactions.norm, user, item, coefficients=powers)
+    return pair[0] / n_layers, pair[1] / n_layers
+
+
+def noisy_layers(
+    graph: InteractionGraph, user: Tensor, item: Tensor, *, n_layers: int, noise: float
+) -> list[tuple[Tensor, Tensor]]:
+    r"""LightGCN's layers with noise in every one of them (Yu et al., SIGIR'22).
+
+    .. math:: E_l = \hat A E_{l-1} + \epsilon\,\mathrm{sign}(\hat A E_{l-1})\odot
+              \frac{z}{\|z\|},\qquad z\sim U(0, 1)^d
+
+    The noise of a node has length :math:`\epsilon` and stays in the orthant of its embedding. It is
+    a constant to gradients.
+
+    Args:
+        graph: the graph; only its interactions are used.
+        user: E_0 of the users. Shape: (users, width)
+        item: E_0 of the items. Shape: (items, width)
+        n_layers: L.
+        noise: epsilon.
+
+    Returns:
+        The layers 1 to L, of users, shape (users, width), and items, shape (items, width).
+    """
+    pattern, norm = graph.interactions.pattern, graph.interactions.norm
+    layers = []
+    for _ in range(n_layers):
+        user, item = spmm(pattern, norm, item), spmm(pattern, norm, user, transpose=True)
+        user, item = (table.add_(_direction(table), alpha=noise) for table in (user, item))
+        layers.append((user, item))
+    return layers
+
+
+@torch.no_grad()
+def _direction(table: Tensor) -> Tensor:
+    """Random rows of length 1 with the signs of a table's. Shape: as the table"""
+    # Drawing is most of what a step of SimGCL takes. A fraction of 15 bits is fine enough, and a
+    # draw of 64 has four.
+    drawn = torch.empty(-(-table.numel() // 4), dtype=torch.int64, device=table.device).random_()
+    size = drawn.view(torch.int16)[: table.numel()].view(table.shape).to(table.dtype).abs_()
+    return F.normalize(size, dim=-1).mul_(table.sign())
 
 
 def weighted_lightgcn(

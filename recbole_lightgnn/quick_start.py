@@ -27,7 +27,7 @@ from recbole_lightgnn.trainer.evaluation import Ranked, metrics_by_user
 from recbole_lightgnn.trainer.masking import mask_in_force
 from recbole_lightgnn.trainer.rows import Curve, curve_callback, epochs_of, new_curve, size_row
 from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables, ranked_by
-from recbole_lightgnn.trainer.training import nan_as_input_error
+from recbole_lightgnn.trainer.training import stock_errors_explained
 
 
 class Interrupted(KeyboardInterrupt):
@@ -272,7 +272,7 @@ def _fit(
     options, curve = {"saved": saved, "show_progress": config["show_progress"]}, new_curve()
     if isinstance(trainer, Trainer):  # RecBole's trees have no epochs to tell of
         options["callback_fn"] = curve_callback(curve)
-    with nan_as_input_error(config):
+    with stock_errors_explained(config):
         return trainer.fit(train_data, valid_data, **options)[1], curve
 
 

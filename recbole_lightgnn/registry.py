@@ -22,6 +22,14 @@ MODELS = {
     "LightGNNTeacher": "recbole_lightgnn.models.teacher:LightGNNTeacher",
     "LightGNNIntermediate": "recbole_lightgnn.models.intermediate:LightGNNIntermediate",
     "LightGNN": "recbole_lightgnn.models.student:LightGNN",
+    "SimGCL": "recbole_lightgnn.baselines.simgcl:SimGCL",
+    "XSimGCL": "recbole_lightgnn.baselines.xsimgcl:XSimGCL",
+    "LRGCCF": "recbole_lightgnn.baselines.lrgccf:LRGCCF",
+    "DirectAU": "recbole_lightgnn.baselines.directau:DirectAU",
+    "BiasMF": "recbole_lightgnn.baselines.biasmf:BiasMF",
+    "AutoRec": "recbole_lightgnn.baselines.autorec:AutoRec",
+    "SoftmaxLightGCN": "recbole_lightgnn.baselines.softmax:SoftmaxLightGCN",
+    "SoftmaxMF": "recbole_lightgnn.baselines.softmax:SoftmaxMF",
 }
 TRAINERS = {f"{name}Trainer": "recbole_lightgnn.trainer.staged:StagedTrainer" for name in MODELS}
 

@@ -17,7 +17,14 @@ import yaml
 from recbole_lightgnn.errors import InputError
 
 TEACHER, INTERMEDIATE, STUDENT = "LightGNNTeacher", "LightGNNIntermediate", "LightGNN"
-T, M, S = (TEACHER,), (INTERMEDIATE,), (STUDENT,)
+STAGES = (TEACHER, INTERMEDIATE, STUDENT)
+# Whose a row of the table is. T: our teacher, and the baselines that are it by another name.
+T_LAYERS, T_MF = (TEACHER, "SoftmaxLightGCN"), ("SoftmaxMF",)
+T, M, S = T_LAYERS + T_MF, (INTERMEDIATE,), (STUDENT,)
+X, LR, AU, MF, AUTO = ("XSimGCL",), ("LRGCCF",), ("DirectAU",), ("BiasMF",), ("AutoRec",)
+SIM = ("SimGCL", *X)
+DECAYED = T + M + S + SIM + LR + MF
+OURS = DECAYED + AU + AUTO
 ANY: tuple[str, ...] = ()  # of every model, RecBole's own too
 
 
@@ -72,8 +79,10 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("intermediate_settings", "dict", "", "changes to the intermediate's own settings", S),
     ("intermediate_checkpoint", "path", "", "start from this file instead of training it", S),
 
-    ("embedding_size", "int", _FROM_1, "length of an embedding", T + M + S),
-    ("n_layers", "int", _FROM_0, "propagation layers", T + M + S),
+    ("embedding_size", "int", _FROM_1, "length of an embedding", OURS),
+    ("n_layers", "int", _FROM_0, "propagation layers", T_LAYERS + M + S + LR + AU),
+    ("n_layers", "int", _FROM_1, "propagation layers", SIM),
+    ("n_layers", "int", "[0, 0]", "propagation layers: none", T_MF),
     ("initial_embedding", "str", "xavier | teacher", "where the first embeddings come from", M + S),
     ("teacher_scale", "str", "spread | none", "what a frozen model's scores are divided by", M + S),
     ("edge_weights", "str", "learned | binary", "edge weights in propagation", S),
@@ -87,6 +96,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("interaction_weight", "float", _FROM_0, "lambda_0: weight of the interaction loss", M + S),
     ("interaction_runs", "int", _FROM_0, "pruning runs in which the interaction loss is on", S),
     ("batches", "str", "interactions | users", "of training; users: against all items", T + M + S),
+    ("batches", "str", "users", "of training: users, whose every interaction counts", AUTO),
     ("similarity", "str", "inner | cosine", "of the softmax", T + M + S),
     ("ranking_norm", "float", "[0, 1]", "exponent of an item's norm; 1: inner, 0: cosine", T),
     ("ranking_prior", "float", _FROM_0, "weight of log-popularity added to the ranking", T),
@@ -103,13 +113,20 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("embedding_kd_weight", "float", _FROM_0, "lambda_2: weight of Eq. 6", M + S),
     ("embedding_kd_temperature", "float", _POSITIVE, "of Eq. 6", M + S),
     ("uniformity_weight", "float", _FROM_0, "lambda_3: weight of Eq. 9", S),
+    ("uniformity_weight", "float", _FROM_0, "gamma: weight of uniformity", AU),
     ("uniformity_temperature", "float", _POSITIVE, "of Eq. 9", S),
     ("uniformity_slack", "int", _FROM_0, "delta of Eq. 10", S),
     ("contrast_nodes", "int", _FROM_1, "nodes a side in Eq. 6 and 9, drawn from the batch", M + S),
     ("contrast_candidates", "int", _FROM_1, "nodes a side they are compared with, drawn", M + S),
-    ("reg_weight", "float", _FROM_0, "lambda_4: weight decay on the batch's embeddings", T + M + S),
+    ("contrast_weight", "float", _FROM_0, "lambda: weight of the contrast of views", SIM),
+    ("contrast_temperature", "float", _POSITIVE, "tau of the contrast of views", SIM),
+    ("contrast_layer", "int", _FROM_1, "l*: the layer contrasted with all", X),
+    ("noise", "float", _FROM_0, "epsilon: length of a layer's noise in a view", SIM),
+    ("reg_weight", "float", _FROM_0, "weight decay on the batch's embeddings", DECAYED),
+    ("reg_weight", "float", _FROM_0, "lambda: weight decay on the weights", AUTO),
+    ("weight_decay", "float", _FROM_0, "of the optimizer, on every parameter", ANY),
 
-    ("learning_rate_end", "float", _RATIO, "the last epoch's, of the first's", T + M + S),
+    ("learning_rate_end", "float", _RATIO, "the last epoch's, of the first's", OURS),
     ("n_pruning_runs", "int", _FROM_0, "how often to train and prune", S),
     ("entry_ratio", "float", _RATIO, "entries kept by each run, of those still alive", S),
     ("edge_ratio", "float", _RATIO, "interactions kept by each run, of those still alive", S),
@@ -132,7 +149,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("eval_batch_size", "int", _FROM_1, "scores an evaluation batch (users x items)", ANY),
     ("metric_decimal_place", "int", _FROM_0, "decimals that metrics are rounded to", ANY),
     ("eval_mask", "str", "train+valid | train", "what a test ranking leaves out", ANY),
-    ("our_products", "bool", "", "RecBole's LightGCN by our sparse products: sooner", ANY),
+    ("our_products", "bool", "", "RecBole's graph models by our sparse products: sooner", ANY),
     ("seed", "int", "[0, 4294967295]", "of every random number", ANY),
     ("show_progress", "bool", "", "progress bars", ANY),
     ("checkpoint_dir", "str", "", "folder of checkpoints, run folders and records", ANY),

@@ -47,6 +47,8 @@ SETTINGS["LightGNN by users"] = {
     "intermediate_settings": QUICK["intermediate_settings"] | BY_USERS,
 }
 SETTINGS["LightGCN teaches"] = SETTINGS["LightGNN"] | OF_RECBOLE
+SETTINGS["SimGCL"] = SHARED | {"epochs": 4, "embedding_size": 16}  # noise
+SETTINGS["AutoRec"] = SETTINGS["SimGCL"] | {"train_batch_size": 32}  # by users
 
 
 def die() -> None:

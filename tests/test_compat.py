@@ -5,6 +5,8 @@ nothing, and RecBole's own code must still stand there.
 """
 
 import collections
+import importlib
+import random
 import subprocess
 import sys
 from urllib.error import URLError
@@ -159,6 +161,22 @@ def test_a_sequential_model_leaves_anomaly_detection_alone(preamble, setting, ex
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.split()[-1] == expected
+
+
+# --- DGCF ---------------------------------------------------------------------------------------
+
+
+def test_dgcf_samples_no_more_than_there_are():
+    module = importlib.import_module("recbole.model.general_recommender.dgcf")
+    with pytest.raises(ValueError, match="Sample larger than population"):
+        original(module.sample_cor_samples)(9, 3, 9)
+    users, items = module.sample_cor_samples(9, 3, 5)
+    assert len(set(users)) == 5
+    assert sorted(items) == [0, 1, 2]
+    random.seed(3)
+    ours = module.sample_cor_samples(9, 8, 5)
+    random.seed(3)
+    assert tuple(original(module.sample_cor_samples)(9, 8, 5)) == ours
 
 
 # --- numpy --------------------------------------------------------------------------------------

@@ -19,7 +19,15 @@ from tiny import (
 )
 from torch.testing import assert_close
 
-from recbole_lightgnn.losses import embedding_alignment, sampled_softmax, similar_masks, uniformity
+from recbole_lightgnn.losses import (
+    alignment,
+    embedding_alignment,
+    gaussian_potential,
+    info_nce,
+    sampled_softmax,
+    similar_masks,
+    uniformity,
+)
 
 SEEDS = pytest.mark.parametrize("seed", range(3))
 
@@ -271,3 +279,84 @@ def test_uniformity_refuses_bad_arguments():
         uniformity(*arguments, slack=0, temperature=math.nan)
     with pytest.raises(ValueError, match="slack must be at least 0"):
         uniformity(*arguments, slack=-1, temperature=1.0)
+
+
+# --- InfoNCE between two views (SimGCL) -------------------------------------------------------
+
+
+def test_info_nce_by_hand():
+    """The views of a node point the same way and across those of the other, whatever the length."""
+    view, other = numbers(3, 0, 0, 0.5).view(2, 2), numbers(1, 0, 0, 7).view(2, 2)
+    loss = info_nce(view, other, temperature=0.5)
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-2.0)), rel=1e-12)
+    swapped = info_nce(view, other.flip(0), temperature=0.5)
+    assert swapped.item() == pytest.approx(math.log(1 + math.exp(2.0)), rel=1e-12)
+
+
+@SEEDS
+def test_info_nce_equals_the_plain_loop(seed):
+    view, other = double(5, 3, seed=seed), double(5, 3, seed=seed + 10)
+    losses = []
+    for node, own in enumerate(view.tolist()):
+        cosines = [cosine(own, candidate) / 0.2 for candidate in other.tolist()]
+        losses.append(logsumexp(cosines) - cosines[node])
+    loss = info_nce(view, other, temperature=0.2)
+    assert loss.item() == pytest.approx(mean(losses), rel=1e-12)
+
+
+def test_info_nce_has_gradients_to_both_views():
+    view, other = double(4, 3, seed=1, grad=True), double(4, 3, seed=2, grad=True)
+    assert torch.autograd.gradcheck(lambda *z: info_nce(*z, temperature=0.5), (view, other))
+
+
+def test_info_nce_of_one_node_is_zero():
+    one = double(1, 3, seed=1)
+    assert info_nce(one, -one, temperature=0.2).item() == pytest.approx(0.0, abs=1e-12)
+
+
+def test_info_nce_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="view and other must have one shape"):
+        info_nce(double(2, 3, seed=1), double(3, 3, seed=1), temperature=1.0)
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        info_nce(double(2, 3, seed=1), double(2, 3, seed=1), temperature=0.0)
+
+
+# --- alignment and uniformity (DirectAU) -------------------------------------------------------
+
+
+def test_alignment_by_hand():
+    """Across each other, opposite, and the same way: distances 2, 4 and 0."""
+    user = numbers(2, 0, 1, 0, 0, 3).view(3, 2)
+    item = numbers(0, 5, -7, 0, 0, 1).view(3, 2)
+    assert alignment(user, item).item() == pytest.approx((2 + 4 + 0) / 3, rel=1e-12)
+    with pytest.raises(ValueError, match="user and item must have one shape"):
+        alignment(user, item[:2])
+
+
+def test_gaussian_potential_by_hand():
+    """Pairs of the three rows are at squared distances 0, 2 and 2."""
+    rows = numbers(1, 0, 4, 0, 0, 2).view(3, 2)
+    expected = math.log((1 + 2 * math.exp(-4)) / 3)
+    assert gaussian_potential(rows).item() == pytest.approx(expected, rel=1e-12)
+    assert gaussian_potential(rows[:1]).item() == 0
+
+
+@SEEDS
+def test_gaussian_potential_equals_the_plain_loop(seed):
+    rows = double(6, 3, seed=seed)
+    potentials = [
+        math.exp(-2 * (2 - 2 * cosine(a, b)))
+        for k, a in enumerate(rows.tolist())
+        for b in rows.tolist()[:k]
+    ]
+    value = gaussian_potential(rows).item()
+    assert value == pytest.approx(math.log(mean(potentials)), rel=1e-12)
+
+
+def test_alignment_and_potential_have_their_gradients():
+    user, item = double(4, 3, seed=1, grad=True), double(4, 3, seed=2, grad=True)
+    assert torch.autograd.gradcheck(alignment, (user, item))
+    assert torch.autograd.gradcheck(gaussian_potential, user)
+    one = double(1, 3, seed=3, grad=True)
+    gaussian_potential(one).backward()
+    assert one.grad.abs().max() == 0

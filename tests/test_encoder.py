@@ -8,6 +8,8 @@ from torch.testing import assert_close
 from recbole_lightgnn.encoder import (
     PrunableEmbedding,
     lightgcn,
+    mean_of_layers,
+    noisy_layers,
     pack_mask,
     unpack_mask,
     weighted_lightgcn,
@@ -91,6 +93,84 @@ def test_lightgcn_uses_interactions_alone(tables):
         strict=True,
     ):
         assert torch.equal(one, other)
+
+
+# --- SimGCL's layers -------------------------------------------------------------------------
+
+
+def test_mean_of_layers_by_hand():
+    """User 0 and item 0 swap places at each layer; who is alone has no layer but its own."""
+    graph = graph_of((0, 0), n_users=2, n_items=2)
+    user = torch.tensor([[1.0], [5.0]], dtype=torch.float64)
+    item = torch.tensor([[10.0], [7.0]], dtype=torch.float64)
+    for n_layers, users, items in (
+        (1, [10.0, 0.0], [1.0, 0.0]),
+        (2, [5.5, 0.0], [5.5, 0.0]),
+        (4, [5.5, 0.0], [5.5, 0.0]),
+    ):
+        out = mean_of_layers(graph, user, item, n_layers=n_layers)
+        assert [table.flatten().tolist() for table in out] == [users, items]
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+def test_mean_of_layers_equals_the_dense_formula(n_layers, tables):
+    graph = in_double(random_graph(4, N_USERS, N_ITEMS, 14))
+    matrix = square(graph, torch.ones(graph.n_edges))
+    powers = [torch.linalg.matrix_power(matrix, k + 1) for k in range(n_layers)]
+    out = torch.cat(mean_of_layers(graph, *tables, n_layers=n_layers))
+    assert_close(out, sum(powers) @ torch.cat(tables) / n_layers)
+
+
+def test_every_layer_has_noise_of_one_length_in_the_orthant_of_its_node(tables):
+    graph = in_double(random_graph(4, N_USERS, N_ITEMS, 14))
+    matrix, before = square(graph, torch.ones(graph.n_edges)), torch.cat(tables)
+    alone = matrix.sum(dim=1) == 0
+    seen = []
+    torch.manual_seed(1)
+    for layer in noisy_layers(graph, *tables, n_layers=3, noise=0.3):
+        clean, here = matrix @ before, torch.cat(layer)
+        shift = here - clean
+        assert_close(shift.norm(dim=1), torch.where(alone, 0.0, 0.3).double())
+        assert (shift * clean >= 0).all()
+        seen.append(shift[~alone].abs())
+        before = here
+    assert not torch.allclose(seen[0], seen[1], atol=1e-3)
+
+
+def test_noise_is_uniform_before_its_length_is_taken():
+    """Of z uniform in [0, 1]: E z / sqrt(E z^2) = sqrt(3) / 2 and E z^4 / (E z^2)^2 = 9 / 5."""
+    graph = graph_of(*((user, 0) for user in range(50)), n_users=50, n_items=1)
+    user, item = (torch.full((n, 4000), -1.0, dtype=torch.float64) for n in (50, 1))
+    torch.manual_seed(1)
+    ((shifted, _),) = noisy_layers(graph, user, item, n_layers=1, noise=2.0)
+    size = (-1 / 50**0.5 - shifted) * 4000**0.5 / 2  # of root mean square 1
+    assert size.min() >= 0
+    assert size.max().item() == pytest.approx(3**0.5, abs=0.05)
+    assert size.mean().item() == pytest.approx(3**0.5 / 2, abs=0.003)
+    assert (size**4).mean().item() == pytest.approx(9 / 5, abs=0.01)
+
+
+def test_noisy_layers_are_without_noise_the_powers(tables):
+    graph = in_double(random_graph(4, N_USERS, N_ITEMS, 14))
+    matrix = square(graph, torch.ones(graph.n_edges))
+    for power, layer in enumerate(noisy_layers(graph, *tables, n_layers=3, noise=0.0), start=1):
+        expected = torch.linalg.matrix_power(matrix, power) @ torch.cat(tables)
+        assert_close(torch.cat(layer), expected)
+
+
+def test_noise_is_a_constant_to_gradients(tables):
+    graph = in_double(random_graph(4, N_USERS, N_ITEMS, 14))
+    weights = double(N_USERS + N_ITEMS, 3, seed=5)
+
+    def weighed(user, item, noise):
+        torch.manual_seed(2)
+        layers = noisy_layers(graph, user, item, n_layers=2, noise=noise)
+        return sum((torch.cat(layer) * weights).sum() for layer in layers)
+
+    leaves = tuple(table.requires_grad_() for table in tables)
+    assert torch.autograd.gradcheck(lambda *t: weighed(*t, 0.2), leaves)
+    noisy, clean = (torch.autograd.grad(weighed(*leaves, noise), leaves) for noise in (0.2, 0.0))
+    assert_close(noisy, clean)
 
 
 # --- weighted propagation (Eq. 4) ------------------------------------------------------------

@@ -273,6 +273,17 @@ def test_strided_arguments_and_gradients(transpose):
     )
 
 
+@both_ways
+def test_a_column_of_a_wider_table_in_float32(transpose):
+    """As DGCF multiplies: its numbers are apart in memory, where the kernel wants them close."""
+    places = random_places(4, shape=(5, 5), nnz=9)
+    values, table = double(9, seed=1).float(), double(5, 4, seed=2).float()
+    matrix = dense(places, values)
+    for columns in (slice(1, 2), slice(1, 3)):
+        out = spmm(places, values, table[:, columns], transpose=transpose)
+        assert_close(out, (matrix.T if transpose else matrix) @ table[:, columns])
+
+
 # --- edges of the domain ---------------------------------------------------------------------
 
 

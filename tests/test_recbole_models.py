@@ -1,9 +1,11 @@
 """RecBole's own models through our command line, on ml-100k as RecBole ships it."""
 
 import json
+from itertools import product
 
 import pytest
 import torch
+from planted import write_planted
 from recbole.utils import get_model, init_seed
 from torch.testing import assert_close
 
@@ -26,27 +28,105 @@ def test_recboles_model_runs_and_leaves_a_record(model, tmp_path):
     assert 0 < record["test"]["recall@20"] < 1
 
 
-def test_recboles_lightgcn_by_our_products_has_the_same_losses():
-    config = build_config("LightGCN", "ml-100k", (), {"n_layers": 3, "train_batch_size": 2048})
+OF_THE_COMPARISON = ["Pop", "ItemKNN", "EASE", "BPR", "NeuMF", "MultiVAE", "NGCF", "GCMC", "DGCF"]
+OF_THE_COMPARISON += ["LightGCN", "SGL", "NCL"]
+
+
+@pytest.mark.parametrize(
+    ("model", "ours"), [*product(OF_THE_COMPARISON, [False]), ("SGL", True), ("NCL", True)]
+)
+def test_it_runs_on_a_small_dataset_of_three_files(model, ours, tmp_path):
+    write_planted(tmp_path / "dataset")
+    path = tmp_path / "record.json"
+    settings = ["--epochs=2", "--show_progress=False", f"--our_products={ours}"]
+    command = ["run", f"--model={model}", "--dataset=planted", f"--result_file={path}", *settings]
+    assert main(command) == 0
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["rows"][0]["model"] == model
+    assert 0.2 < record["test"]["recall@20"] <= 1  # a third is chance
+
+
+def test_more_clusters_than_users_are_refused(tmp_path, capsys):
+    write_planted(tmp_path / "dataset")
+    command = ["run", "--model=NCL", "--dataset=planted", "--num_clusters=91"]
+    assert main([*command, "--show_progress=False"]) == 2
+    message = "num_clusters must be at most the number of users, and of items, got 91: lower it"
+    assert message in capsys.readouterr().err
+
+
+# Settings that planted's 90 users and 60 items, or the paths to be tested, ask for.
+OWN = {
+    "SGL": {"type": "ED"},
+    "NCL": {"num_clusters": 10, "ssl_reg": 0.1, "proto_reg": 0.01},
+    "GCMC": {"gcn_output_dim": 20},
+}
+SMALL = {"embedding_size": 16, "train_batch_size": 128}
+
+
+def summed(loss):
+    """NCL gives its terms one by one."""
+    return sum(loss) if isinstance(loss, tuple) else loss
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "settings"),
+    [
+        ("LightGCN", "ml-100k", {"n_layers": 3, "train_batch_size": 2048}),
+        ("LightGCN", "planted", SMALL),
+        ("SGL", "planted", SMALL),
+        ("SGL", "planted", SMALL | {"type": "ND"}),
+        ("SGL", "planted", SMALL | {"type": "RW"}),
+        ("NCL", "planted", SMALL),
+        ("NGCF", "planted", SMALL | {"hidden_size_list": [16, 8]}),
+        ("GCMC", "planted", SMALL),
+        ("GCMC", "planted", SMALL | {"accum": "sum", "sparse_feature": False}),
+        ("DGCF", "planted", SMALL | {"n_layers": 2}),
+    ],
+)
+def test_recboles_models_by_our_products_have_the_same_losses_gradients_and_scores(
+    name, dataset, settings, tmp_path
+):
+    if dataset == "planted":
+        write_planted(tmp_path / "dataset")
+    config = build_config(name, dataset, (), OWN.get(name, {}) | settings)
     init_seed(1, True)
     train, _, test = load_data(config)
-    batches, losses, scores = list(train)[:20], [], []
+    batches, losses, gradients, scores = list(train)[:20], [], [], []
     for ours in (False, True):
         init_seed(2, True)
-        model = get_model("LightGCN")(config, train.dataset)
+        model = get_model(name)(config, train.dataset)
         assert not ours or on_our_products(model)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-        for batch in batches:
-            loss = model.calculate_loss(batch)
+        model.train()
+        if name == "NCL":
+            model.e_step()
+        for number, batch in enumerate(batches):
+            loss = summed(model.calculate_loss(batch))
             optimizer.zero_grad()
             loss.backward()
+            if number == 0:
+                gradients.append([parameter.grad.clone() for parameter in model.parameters()])
             optimizer.step()
             losses.append(loss.item())
         model.eval()
         scores.append(model.full_sort_predict(next(iter(test))[0]))
-    assert len(batches) > 10
+    assert len(batches) > 5
     assert_close(losses[: len(batches)], losses[len(batches) :], rtol=1e-5, atol=1e-5)
+    for stock, mine in zip(*gradients, strict=True):
+        assert_close(mine, stock, rtol=1e-4, atol=1e-6 * float(stock.abs().max()) + 1e-9)
     assert_close(*scores, rtol=1e-3, atol=1e-4)
+
+
+def test_a_matrix_of_ours_is_for_products_alone(tmp_path):
+    write_planted(tmp_path / "dataset")
+    config = build_config("NGCF", "planted", (), {"node_dropout": 0.1})
+    train = load_data(config)[0]
+    assert not on_our_products(get_model("NGCF")(config, train.dataset)), "it opens its matrix"
+    config["node_dropout"] = 0.0
+    model = get_model("NGCF")(config, train.dataset)
+    assert on_our_products(model)
+    with pytest.raises(TypeError, match=r"'torch\.mm'"):
+        torch.mm(model.norm_adj_matrix, torch.ones(152, 2))
 
 
 def test_other_models_stay_as_they_are():

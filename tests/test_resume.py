@@ -22,6 +22,8 @@ FINAL = {
     "LightGNN": "student-02",
     "LightGNN by users": "student-02",
     "LightGCN teaches": "student-02",
+    "SimGCL": "SimGCL",
+    "AutoRec": "AutoRec",
 }
 
 
@@ -38,7 +40,7 @@ def outcome(folder: Path, model: str) -> tuple[list, dict, dict]:
     for row in rows:
         del row["seconds"], row["test_seconds"]
         row.get("curve", {}).pop("seconds", None)  # several teachers' sum has none
-    (path,) = (folder / "saved").glob(f"LightGNN*-planted-*/{FINAL[model]}.safetensors")
+    (path,) = (folder / "saved").glob(f"*-planted-*/{FINAL[model]}.safetensors")
     tensors, meta = checkpoint.load(path)
     return rows, tensors, meta
 
@@ -81,6 +83,8 @@ def undisturbed(tmp_path_factory):
         ("LightGNN by users", ("write:progress.safetensors:20:after",)),
         ("LightGCN teaches", ("write:student-00.safetensors:1:after",)),
         ("LightGNNTeacher", ("step:7",)),
+        ("SimGCL", ("step:7", "write:progress.safetensors:1:half")),
+        ("AutoRec", ("write:progress.safetensors:2:after",)),
         ("LightGNNIntermediate", ("write:run.json:2:after",)),  # between teacher and intermediate
     ],
     ids=str,

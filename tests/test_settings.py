@@ -7,7 +7,7 @@ import pytest
 from recbole.config import Config
 
 from recbole_lightgnn.checks import check_settings
-from recbole_lightgnn.config import build_config
+from recbole_lightgnn.config import _of_model, build_config
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import (
     ABLATIONS,
@@ -19,6 +19,7 @@ from recbole_lightgnn.settings import (
     apply_ablation,
     check_value,
     defaults_of,
+    our_models,
     properties_dir,
     read_value,
     read_yaml,
@@ -42,7 +43,7 @@ def write(path, text):
 # --- the table ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [TEACHER, INTERMEDIATE, STUDENT])
+@pytest.mark.parametrize("model", our_models())
 def test_table_and_yaml_have_the_same_keys(model):
     own = {row.key for row in TABLE if model in row.models}
     shared = {row.key for row in TABLE if not row.models}
@@ -57,7 +58,7 @@ def test_overall_yaml_is_in_the_table():
 
 
 def test_no_key_has_two_rows_for_one_model():
-    for model in (TEACHER, INTERMEDIATE, STUDENT):
+    for model in our_models():
         rows = [row.key for row in TABLE if not row.models or model in row.models]
         assert len(rows) == len(set(rows))
 
@@ -256,6 +257,9 @@ def test_a_datasets_sections_for_our_models_are_part_of_the_default_recipe():
     paper = config_of(recipe="paper")
     assert paper.stage(TEACHER, {})["reg_weight"] == defaults_of(TEACHER)["reg_weight"]
     assert paper.stage("NCL", {})["num_clusters"] == 100  # RecBole's models have no recipe
+    section = {TEACHER: {"epochs": 7}, "SimGCL": {"epochs": 8}}
+    assert _of_model(section, "SimGCL", "paper") == {"epochs": 8}  # nor have the baselines
+    assert _of_model(section, TEACHER, "paper") == {}
 
 
 # --- ablations ------------------------------------------------------------------------------

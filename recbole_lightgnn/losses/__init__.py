@@ -21,9 +21,12 @@ from recbole_lightgnn.losses.by_rows import (
 
 __all__ = [
     "Places",
+    "alignment",
     "bpr",
     "embedding_alignment",
     "full_softmax",
+    "gaussian_potential",
+    "info_nce",
     "listwise_alignment",
     "pairwise_alignment",
     "sampled_softmax",
@@ -105,6 +108,60 @@ def full_softmax(
     """
     loss: Tensor = FullSoftmax.apply(user, item, target, weight, bias, left_out)  # type: ignore[no-untyped-call]
     return loss
+
+
+def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
+    r"""Two views of the same nodes against each other (InfoNCE; van den Oord et al., 2018).
+
+    .. math:: -\frac1B\sum_i\log\frac{\exp(\cos(z_i, z'_i)/\tau)}{\sum_j\exp(\cos(z_i, z'_j)/\tau)}
+
+    Args:
+        view: z, a row a node; receives gradients. Shape: (nodes, width)
+        other: z', the same nodes; receives gradients. Shape: (nodes, width)
+        temperature: tau > 0.
+
+    Raises:
+        ValueError: if the shapes differ or ``temperature`` is not positive.
+    """
+    _same_shape(view=view, other=other)
+    _positive(temperature=temperature)
+    logits = (F.normalize(view, dim=-1) / temperature) @ F.normalize(other, dim=-1).T
+    return sampled_softmax(logits, torch.arange(len(view), device=view.device))
+
+
+def alignment(user: Tensor, item: Tensor) -> Tensor:
+    r"""Squared distance of interacting pairs on the unit sphere (Wang and Isola, ICML'20).
+
+    .. math:: \frac1B\sum_{(u,i)}\Big\|\frac{e_u}{\|e_u\|} - \frac{e_i}{\|e_i\|}\Big\|^2
+
+    Args:
+        user: embeddings. Shape: (pairs, width)
+        item: embeddings of what each interacted with. Shape: (pairs, width)
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    _same_shape(user=user, item=item)
+    distance = F.normalize(user, dim=-1) - F.normalize(item, dim=-1)
+    return distance.square().sum(dim=-1).mean()
+
+
+def gaussian_potential(embedding: Tensor) -> Tensor:
+    r"""Uniformity on the unit sphere, as Wang and Isola (ICML'20) have it: the logarithm of the
+    mean Gaussian potential of two rows.
+
+    .. math:: \log\frac{2}{B(B-1)}\sum_{i<j}\exp(-2\|x_i - x_j\|^2),\qquad
+              x = \frac{e}{\|e\|},\quad \|x_i - x_j\|^2 = 2 - 2\,x_i\cdot x_j
+
+    Args:
+        embedding: e. A single row has no other, and the value 0. Shape: (rows, width)
+    """
+    n = len(embedding)
+    if n < 2:
+        return embedding.sum() * 0
+    x = F.normalize(embedding, dim=-1)
+    potential = (4 * (x @ x.T) - 4).exp()
+    return ((potential.sum() - potential.diagonal().sum()) / (n * (n - 1))).log()
 
 
 def pairwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_lightgnn.graph import InteractionGraph
 from recbole_lightgnn.losses import Places, weight_decay
@@ -123,7 +123,7 @@ class GraphRecommender(GeneralRecommender):
             batch: whose embeddings are in use.
         """
         items = batch.item
-        if self.interaction_loss == "bpr":
+        if self.interaction_loss != "softmax":
             items = torch.cat([items, batch.negative])
         rows = user.index_select(0, batch.user), item.index_select(0, items)
         return weight_decay(*rows, batch_size=max(1, len(batch.user)))
@@ -132,6 +132,21 @@ class GraphRecommender(GeneralRecommender):
         """Eq. 11 on a batch of RecBole's pairwise loader (users, items, sampled items), or of its
         users alone."""
         return torch.stack(list(self.loss_terms(interaction).values())).sum()
+
+    @staticmethod
+    def widths(settings: Any) -> tuple[int | None, int]:
+        """Widths of initial and final embeddings with these settings; ``None``: has no initial."""
+        return settings["embedding_size"], settings["embedding_size"]
+
+    def sizes(self) -> dict[str, float]:
+        """What it holds: interactions; entries, that is numbers trained but for RecBole's padding
+        rows, and their share of the unpruned ones; bytes."""
+        return {
+            "interactions": self.observed.n_edges,
+            "entries": entries_of(self),
+            "entries_kept": 1.0,
+            "bytes": sum(tensor.nbytes for tensor in self.state_dict().values()),
+        }
 
     def train(self, mode: bool = True) -> GraphRecommender:
         """Switch mode; training outdates the embeddings computed before it."""
@@ -162,3 +177,37 @@ class GraphRecommender(GeneralRecommender):
         """Scores of the given users for all items. Shape: (batch * items,)"""
         user, item = self.final_embeddings()
         return (user[interaction[self.USER_ID]] @ item.T).flatten()
+
+
+class EmbeddingRecommender(GraphRecommender):
+    """One that learns an embedding of every user and of every item.
+
+    Attributes:
+        user_embedding: drawn by Xavier's rule. Shape: (users, width)
+        item_embedding: likewise. Shape: (items, width)
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        width = config["embedding_size"]
+        self.user_embedding = nn.Parameter(torch.empty(self.n_users, width))
+        self.item_embedding = nn.Parameter(torch.empty(self.n_items, width))
+        nn.init.xavier_uniform_(self.user_embedding)
+        nn.init.xavier_uniform_(self.item_embedding)
+
+    def initial(self) -> tuple[Tensor, Tensor]:
+        """The parameters."""
+        return self.user_embedding, self.item_embedding
+
+
+def entries_of(model: Any) -> int:
+    """Numbers in a model's parameters; tables with a row a user, an item or both have padding."""
+    return sum(_without_padding(parameter, model) for parameter in model.parameters())
+
+
+def _without_padding(parameter: nn.Parameter, model: Any) -> int:
+    n_users, n_items = getattr(model, "n_users", 0), getattr(model, "n_items", 0)
+    padding = {n_users: 1, n_items: 1, n_users + n_items: 2}
+    if parameter.ndim != 2 or len(parameter) not in padding:
+        return parameter.numel()
+    return (len(parameter) - padding[len(parameter)]) * parameter.shape[1]

@@ -123,11 +123,12 @@ class LightGNNIntermediate(GraphRecommender):
             terms |= self.alignment(self.teacher, tables, batch)
         return terms
 
-    def sizes(self) -> dict[str, int]:
-        """Edges, living embedding entries (padding rows left out) and bytes."""
-        masks = (self.user_embedding.entry_mask, self.item_embedding.entry_mask)
-        return {
+    def sizes(self) -> dict[str, float]:
+        """Of the graph propagated over; and of the embeddings, without edge weights."""
+        masks = [table.entry_mask[1:] for table in (self.user_embedding, self.item_embedding)]
+        entries = sum(int(mask.sum()) for mask in masks)
+        return super().sizes() | {
             "interactions": self.graph.interactions.n_edges,
-            "entries": sum(int(mask[1:].sum()) for mask in masks),
-            "bytes": sum(t.nbytes for t in self.state_dict().values()),
+            "entries": entries,
+            "entries_kept": entries / sum(mask.numel() for mask in masks),
         }

@@ -59,14 +59,12 @@ class InteractionObjective:
                 Shapes: (users, width), (items, width)
             batch: who is to be ranked above whom.
         """
-        (user_table, item_table), (user, item, negative) = tables, batch
+        if self.loss == "bpr":
+            return batch_bpr(tables, batch)
+        (user_table, item_table), (user, item, _) = tables, batch
         user_rows = user_table.index_select(0, user)
         if self.by_user:
             return self._over_all_items(user_rows, item_table, user)
-        if self.loss == "bpr":
-            # one gather: the gradient of each is a table as large as all items
-            pair = item_table.index_select(0, torch.cat([item, negative])).chunk(2)
-            return bpr(*((user_rows * rows).sum(dim=-1) for rows in pair))
         candidates, target = batch_items(item)
         if self.sampled:
             candidates, target = self._with_samples(candidates, target)
@@ -237,6 +235,14 @@ class AlignmentObjective:
         else:
             candidates = torch.arange(1, n_nodes, device=nodes.device)
         return anchors, candidates, torch.searchsorted(candidates, anchors)
+
+
+def batch_bpr(tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
+    """BPR (Eq. 3) of each row's item against the sampled one; shapes as `InteractionObjective`."""
+    user = tables[0].index_select(0, batch.user)
+    # one gather: the gradient of each is a table as large as all items
+    pair = tables[1].index_select(0, torch.cat([batch.item, batch.negative])).chunk(2)
+    return bpr(*((user * rows).sum(dim=-1) for rows in pair))
 
 
 def batch_items(item: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_lightgnn.encoder import lightgcn
-from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.models.base import EmbeddingRecommender
 from recbole_lightgnn.models.objective import InteractionObjective
 
 
-class LightGNNTeacher(GraphRecommender):
+class LightGNNTeacher(EmbeddingRecommender):
     r"""LightGCN (Eq. 1, 2) trained on the interactions alone (Eq. 3, or a softmax).
 
     .. math:: \mathcal L = \mathcal L_{bpr} + \lambda_4\|\Theta\|^2
@@ -38,15 +38,13 @@ class LightGNNTeacher(GraphRecommender):
         self.objective = InteractionObjective(config, self.observed, self.own_items)
         self.ranking_norm, self.ranking_prior = config["ranking_norm"], config["ranking_prior"]
         self.ranking_own = config["ranking_own"]
-        width = config["embedding_size"]
-        self.user_embedding = nn.Parameter(torch.empty(self.n_users, width))
-        self.item_embedding = nn.Parameter(torch.empty(self.n_items, width))
-        nn.init.xavier_uniform_(self.user_embedding)
-        nn.init.xavier_uniform_(self.item_embedding)
+        self.by_inner_product = _by_inner_product(config)
 
-    def initial(self) -> tuple[Tensor, Tensor]:
-        """The parameters."""
-        return self.user_embedding, self.item_embedding
+    @staticmethod
+    def widths(settings: Any) -> tuple[int | None, int]:
+        """Of both alike, but for the column that a ranking by parts has more."""
+        width = settings["embedding_size"]
+        return width, width + (not _by_inner_product(settings))
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 1 and 2."""
@@ -58,7 +56,7 @@ class LightGNNTeacher(GraphRecommender):
         if self.ranking_own != 1:
             more = self.ranking_own - 1
             user, item = user + more * self.user_embedding, item + more * self.item_embedding
-        if self.ranking_norm == 1 and self.ranking_prior == 0:
+        if self.by_inner_product:
             return user, item
         user, length = F.normalize(user, dim=-1), item.norm(dim=-1, keepdim=True)
         length = length / length[1:].mean()
@@ -75,11 +73,6 @@ class LightGNNTeacher(GraphRecommender):
             terms["decay"] = self.reg_weight * self.decay(*self.initial(), batch)
         return terms
 
-    def sizes(self) -> dict[str, int]:
-        """Interactions, embedding entries (padding rows left out) and bytes."""
-        entries = (self.n_users + self.n_items - 2) * self.user_embedding.shape[1]
-        return {
-            "interactions": self.observed.n_edges,
-            "entries": entries,
-            "bytes": sum(t.nbytes for t in self.state_dict().values()),
-        }
+
+def _by_inner_product(settings: Any) -> bool:
+    return bool(settings["ranking_norm"] == 1 and settings["ranking_prior"] == 0)

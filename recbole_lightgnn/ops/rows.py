@@ -248,7 +248,8 @@ _NO_INDEX = np.empty((0, 1), dtype=np.int64)
 
 def _arrays(rows: Rows) -> tuple[Array, Array]:
     index = rows.index.numpy() if isinstance(rows, PackedRows) else _NO_INDEX
-    return _entries(rows).reshape(-1).numpy(), index
+    # A column of a wider table would flatten to numbers that are apart in memory.
+    return _entries(rows).contiguous().view(-1).numpy(), index
 
 
 def _entries(rows: Rows) -> Tensor:

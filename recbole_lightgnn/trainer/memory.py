@@ -42,7 +42,8 @@ def check_training(config: Any, model: GraphRecommender) -> None:
     """Refuse a training whose steps do not fit, before it begins.
 
     Counts what a step of LightGCN as wide as the model takes, the least that any of our models
-    needs, beyond the parameters, which are there already. A GPU's memory is not looked at.
+    needs, beyond the parameters, which are there already. Not looked at are a GPU's memory
+    and models of no graph.
 
     Args:
         config: the run's settings.
@@ -51,7 +52,7 @@ def check_training(config: Any, model: GraphRecommender) -> None:
     Raises:
         InputError: with what is needed and what is available.
     """
-    if model.device.type != "cpu":
+    if model.device.type != "cpu" or config["n_layers"] is None:
         return
     needed = step_bytes(
         model.n_users,

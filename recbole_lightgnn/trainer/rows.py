@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.models.base import GraphRecommender, entries_of
 
 
 def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
@@ -28,20 +28,12 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
         return {
             "interactions": n_pairs,
             "interactions_kept": 1.0,
-            "entries": sum(_without_padding(p, model) for p in model.parameters())
-            + sum(map(_numbers, _beside(model))),
+            "entries": entries_of(model) + sum(map(_numbers, _beside(model))),
             "entries_kept": 1.0,
             "bytes": sum(map(_bytes, [*model.state_dict().values(), *_beside(model)])),
         }
     sizes = model.sizes()
-    table = (model.n_users + model.n_items - 2) * model.user_embedding.shape[1]
-    return {
-        "interactions": sizes["interactions"],
-        "interactions_kept": sizes["interactions"] / n_pairs,
-        "entries": sizes["entries"],
-        "entries_kept": sizes["entries"] / table,
-        "bytes": sizes["bytes"],
-    }
+    return sizes | {"interactions_kept": sizes["interactions"] / n_pairs}
 
 
 Curve = dict[str, list[float]]
@@ -74,15 +66,6 @@ def _beside(model: Any) -> list[Any]:
     """What a model of RecBole's keeps beside its state, but for what evaluation has cached."""
     other = model.other_parameter() or {}
     return [value for name, value in other.items() if not name.startswith("restore_")]
-
-
-def _without_padding(parameter: torch.nn.Parameter, model: Any) -> int:
-    """Numbers in a parameter; tables with a row a user, an item or both have padding rows."""
-    n_users, n_items = getattr(model, "n_users", 0), getattr(model, "n_items", 0)
-    padding = {n_users: 1, n_items: 1, n_users + n_items: 2}
-    if parameter.ndim != 2 or len(parameter) not in padding:
-        return parameter.numel()
-    return (len(parameter) - padding[len(parameter)]) * parameter.shape[1]
 
 
 def _numbers(value: Any) -> int:

@@ -21,6 +21,7 @@ from recbole.utils import get_model, get_trainer, init_seed, set_color
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.ensemble import Ensemble
+from recbole_lightgnn.models.faster import on_our_products
 from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
@@ -36,13 +37,15 @@ from recbole_lightgnn.trainer.run_folder import (
 )
 from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables, ranked_by
 from recbole_lightgnn.trainer.stored import StoredModel
-from recbole_lightgnn.trainer.training import Label, Training, nan_as_input_error
+from recbole_lightgnn.trainer.training import Label, Training, stock_errors_explained
 
-_SEED = {"teacher": 1, "intermediate": 2, "student": 3}  # each training draws numbers of its own
+_STAGE = {"LightGNNTeacher": "teacher", "LightGNNIntermediate": "intermediate"}
+_SEED = {"intermediate": 2, "student": 3}  # each training draws numbers of its own
+_FIRST_SEED = 1  # of a teacher, or a model trained alone
 
 
 class StagedTrainer(Trainer):
-    """Trains ``LightGNNTeacher``, ``LightGNNIntermediate`` or ``LightGNN`` with its earlier stages.
+    """Trains ``LightGNN`` or ``LightGNNIntermediate`` with its earlier stages; other models alone.
 
     Validation alone chooses the epoch of every training. Test data is seen by
     :meth:`stage_rows` and :meth:`evaluate` only, after everything has been chosen.
@@ -120,15 +123,13 @@ class StagedTrainer(Trainer):
         self.eval_collector.data_collect(train_data)
         if isinstance(self.model, LightGNN):
             self._fit_student(self.model)
-        elif isinstance(self.model, LightGNNIntermediate):
-            label = Label("intermediate")
-            teacher = self._teacher()
-            self._seed(label)
-            self._distill(self.config, self.model, teacher)
-            self._fit(label, self.config, self.model)
         else:
-            label = Label("teacher")
+            label = Label(_STAGE.get(self.config["model"], self.config["model"]))
+            learns = isinstance(self.model, LightGNNIntermediate)
+            teacher = self._teacher() if learns else None
             self._seed(label)
+            if learns:
+                self._distill(self.config, self.model, teacher)
             self._fit(label, self.config, self.model)
         row = self.rows[-1]
         self.saved_model_file = str(self.folder.best_file(row["key"]))
@@ -283,7 +284,7 @@ class StagedTrainer(Trainer):
         if row is None:
             started = perf_counter()
             loader, curve = self._loader(config, label), new_curve()
-            with nan_as_input_error(config, prefix="teacher_settings."):
+            with stock_errors_explained(config, prefix="teacher_settings."):
                 trainer.fit(
                     loader,
                     self._valid_data,
@@ -354,6 +355,8 @@ class StagedTrainer(Trainer):
             raise InputError(
                 f"{config['model']} needs the package {error.name!r}, which is not installed"
             ) from error
+        if config["our_products"]:
+            on_our_products(model)
         return model.to(self.device)
 
     def _loader(self, config: Any, label: Label) -> Any:
@@ -403,7 +406,7 @@ class StagedTrainer(Trainer):
 
     def _seed_of(self, label: Label) -> int:
         """A seed of the training's own, far from those of other trainings and other seeds."""
-        key = [self.config["seed"], _SEED[label.stage], label.run or 0]
+        key = [self.config["seed"], _SEED.get(label.stage, _FIRST_SEED), label.run or 0]
         return int(np.random.SeedSequence(key).generate_state(1)[0])
 
     def _meta(self, label: Label, config: Any) -> dict[str, Any]:
@@ -435,5 +438,5 @@ def _floats(metrics: dict[str, Any]) -> OrderedDict[str, float]:
     return OrderedDict((name, float(value)) for name, value in metrics.items())
 
 
-def _size_text(sizes: dict[str, int]) -> str:
-    return ", ".join(f"{value:,} {name}" for name, value in sizes.items())
+def _size_text(sizes: dict[str, float]) -> str:
+    return ", ".join(f"{sizes[name]:,} {name}" for name in ("interactions", "entries", "bytes"))

@@ -30,7 +30,7 @@ class Label:
     """Which training of a run this is.
 
     Attributes:
-        stage: ``teacher``, ``intermediate`` or ``student``.
+        stage: ``teacher``, ``intermediate``, ``student``, or the name of a model trained alone.
         run: pruning run of the student, 0 before the first pruning; ``None`` for other stages.
         last_run: number of the last pruning run.
     """
@@ -227,8 +227,8 @@ class Training:
 
 
 @contextmanager
-def nan_as_input_error(config: Any, prefix: str = "") -> Iterator[None]:
-    """Say of RecBole's own trainers what their ``ValueError`` of a loss that is NaN does not.
+def stock_errors_explained(config: Any, prefix: str = "") -> Iterator[None]:
+    """Say of RecBole's own trainers what their errors do not: a loss that is NaN, NCL's clusters.
 
     Args:
         config: settings of the model that is trained.
@@ -242,6 +242,13 @@ def nan_as_input_error(config: Any, prefix: str = "") -> Iterator[None]:
         raise InputError(
             f"the training loss of {config['model']} became NaN: lower {prefix}learning_rate (now "
             f"{config['learning_rate']})"
+        ) from error
+    except RuntimeError as error:  # faiss's
+        if "as large as number of clusters" not in str(error):
+            raise
+        raise InputError(
+            f"{prefix}num_clusters must be at most the number of users, and of items, got "
+            f"{config['num_clusters']}: lower it"
         ) from error
 
 

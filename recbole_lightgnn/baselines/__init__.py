@@ -1,0 +1,1 @@
+"""Rivals that RecBole lacks, one file each: on our graph and losses, by our trainer."""

@@ -1,0 +1,50 @@
+"""BiasMF: matrix factorization with biases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recbole_lightgnn.models.base import EmbeddingRecommender
+from recbole_lightgnn.models.objective import batch_bpr
+
+
+class BiasMF(EmbeddingRecommender):
+    r"""Matrix factorization with biases (Koren, Bell and Volinsky, "Matrix Factorization Techniques
+    for Recommender Systems", IEEE Computer 2009).
+
+    .. math:: \hat y_{ui} = \mu + b_u + b_i + p_u\cdot q_i
+
+    Theirs are ratings and a squared error, which a one for each interaction and no zeros would
+    make trivial. Here, with interactions alone to learn from, it is trained by BPR, which compares
+    items of one user: :math:`\mu + b_u` is in no loss and changes no ranking, and is left out. The
+    score is the inner product of :math:`[p_u, 1]` and :math:`[q_i, b_i]`. Weight decay is on all
+    three.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.reg_weight = config["reg_weight"]
+        self.item_bias = nn.Parameter(torch.zeros(self.n_items, 1))
+
+    @staticmethod
+    def widths(settings: Any) -> tuple[int | None, int]:
+        """Embeddings, and these with a column for the bias."""
+        width = settings["embedding_size"]
+        return width, width + 1
+
+    def encode(self) -> tuple[Tensor, Tensor]:
+        """Embeddings with the column of biases, and of ones for users."""
+        ones = torch.ones_like(self.user_embedding[:, :1])
+        user = torch.cat([self.user_embedding, ones], dim=1)
+        return user, torch.cat([self.item_embedding, self.item_bias], dim=1)
+
+    def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
+        """BPR, and weight decay on the batch's embeddings and biases."""
+        batch, final = self.batch_of(interaction), self.encode()
+        return {
+            "interaction": batch_bpr(final, batch),
+            "decay": self.reg_weight * self.decay(self.user_embedding, final[1], batch),
+        }

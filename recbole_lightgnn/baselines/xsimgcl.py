@@ -1,0 +1,32 @@
+"""XSimGCL: SimGCL in one propagation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_lightgnn.baselines.simgcl import SimGCL, Tables
+from recbole_lightgnn.encoder import noisy_layers
+
+
+class XSimGCL(SimGCL):
+    r"""SimGCL whose ranking and contrast share one propagation with noise (Yu et al., "XSimGCL:
+    Towards Extremely Simple Graph Contrastive Learning for Recommendation", TKDE'23).
+
+    .. math:: \mathcal L = \mathcal L_{bpr}(\bar E) + \lambda\,\mathcal L_{nce}(\bar E, E_{l^*})
+              + \lambda_4\|\Theta\|^2,\qquad \bar E = \frac1L\sum_{l=1}^L E_l
+
+    with the layers :math:`E_l` of `noisy_layers`; the layer :math:`l^*` is the setting
+    ``contrast_layer``. Nothing is noisy once training is over.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.contrast_layer = config["contrast_layer"]
+
+    def views(self) -> tuple[Tables, Tables, Tables]:
+        """The mean of the layers, to rank by and to contrast with the second, one layer."""
+        layers = noisy_layers(
+            self.observed, *self.initial(), n_layers=self.n_layers, noise=self.noise
+        )
+        user, item = (sum(sides) / self.n_layers for sides in zip(*layers, strict=True))
+        return (user, item), (user, item), layers[self.contrast_layer - 1]
