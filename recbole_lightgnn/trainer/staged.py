@@ -12,9 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from recbole.data.dataloader import UserDataLoader
-from recbole.data.utils import get_dataloader
-from recbole.sampler import Sampler
 from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_seed, set_color
 
@@ -27,6 +24,7 @@ from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.trainer import checkpoint, memory
 from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
+from recbole_lightgnn.trainer.loaders import TrainingLoaders
 from recbole_lightgnn.trainer.rows import curve_callback, epochs_of, new_curve, size_row
 from recbole_lightgnn.trainer.run_folder import (
     RunFolder,
@@ -69,7 +67,6 @@ class StagedTrainer(Trainer):
         # A row each, and what measures the state that the row is of.
         self._trained: list[tuple[dict[str, Any], Callable[[Any], Ranked]]] = []
         self.ranked: dict[str, Ranked] = {}
-        self._samplers: dict[tuple[str, float], Any] = {}
         self._resume: tuple[Path | None] | None = None
         pattern = model.observed.interactions.pattern
         pairs = (pattern.row.cpu().numpy(), pattern.col.cpu().numpy())
@@ -119,6 +116,7 @@ class StagedTrainer(Trainer):
         memory.check_training(self.config, self.model)
         self.folder = self._open_folder(train_data, valid_data, saved)
         self._train_data, self._valid_data = train_data, valid_data
+        self._loaders = TrainingLoaders(train_data, repeatable=self.config["repeatable"])
         self._show_progress, self._callback = show_progress, callback_fn
         self.eval_collector.data_collect(train_data)
         if isinstance(self.model, LightGNN):
@@ -266,7 +264,9 @@ class StagedTrainer(Trainer):
                 show_progress=self._show_progress,
                 callback=self._callback,
             )
-            row = self._row(label, config, model, training.fit(self._loader(config, label)))
+            row = self._row(
+                label, config, model, training.fit(self._loaders.of(config, self._seed_of(label)))
+            )
             self.folder.finish(row)
 
         def measure(data: Any) -> Ranked:
@@ -283,7 +283,7 @@ class StagedTrainer(Trainer):
         row = self.folder.row(label.key)
         if row is None:
             started = perf_counter()
-            loader, curve = self._loader(config, label), new_curve()
+            loader, curve = self._loaders.of(config, self._seed_of(label)), new_curve()
             with stock_errors_explained(config, prefix="teacher_settings."):
                 trainer.fit(
                     loader,
@@ -358,31 +358,6 @@ class StagedTrainer(Trainer):
         if config["our_products"]:
             on_our_products(model)
         return model.to(self.device)
-
-    def _loader(self, config: Any, label: Label) -> Any:
-        """A fresh training loader of the stage's batch size and sampling, on the run's data."""
-        dataset = self._train_data._dataset
-        if config["batches"] == "users":
-            loader = UserDataLoader(config, dataset, None, shuffle=True)
-        else:
-            sampler = self._sampler(config["train_neg_sample_args"])
-            kind = get_dataloader(config, "train")
-            loader = kind(config, dataset, sampler, shuffle=config["shuffle"])
-        loader.generator.manual_seed(self._seed_of(label))
-        return loader
-
-    def _sampler(self, drawn: dict[str, Any]) -> Any:
-        """Draws negatives as a stage's own settings say.
-
-        Popularity is counted on the training interactions; RecBole counts the other splits too.
-        """
-        dataset, distribution = self._train_data._dataset, drawn["distribution"]
-        if self.config["repeatable"] or distribution not in ("uniform", "popularity"):
-            return self._train_data._sampler
-        kind = (distribution, drawn["alpha"])
-        if kind not in self._samplers:
-            self._samplers[kind] = Sampler("train", dataset, *kind).set_phase("train")
-        return self._samplers[kind]
 
     def _optimizer(self, config: Any, model: GraphRecommender) -> Any:
         optimizer = self._build_optimizer(
