@@ -6,7 +6,7 @@ one another's.
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -269,11 +269,12 @@ def _source(model_class: type) -> str:
 # --- the settings of a run's stages, beside one another -----------------------------------------
 
 
-def check_run(config: Any) -> None:
+def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> None:
     """Check that the stages of a run can learn, and from one another, and leave what they learn.
 
     Args:
         config: the ``Config`` of a run, not of a stage in one; `check_settings` has passed it.
+        stage_defaults: the settings of a stage, by its model's name, that the run does not give.
 
     Raises:
         InputError: if a stage would have no loss, or a model to learn from of a wrong width; if a
@@ -282,19 +283,22 @@ def check_run(config: Any) -> None:
     settings = config.final_config_dict
     folder = Path(settings["checkpoint_dir"])
     check_folder("checkpoint_dir", folder, folder)
+    if config.model not in (STUDENT, INTERMEDIATE):
+        return
+    teacher = _teacher_widths(settings, stage_defaults)
     if config.model == INTERMEDIATE:
-        _check_learner(settings, "", "teacher", _teacher_widths(settings))
+        _check_learner(settings, "", "teacher", teacher)
     if config.model != STUDENT:
         return
     _check_ignored(settings)
     if not settings["use_intermediate"]:
-        _check_learner(settings, "", "teacher", _teacher_widths(settings))
+        _check_learner(settings, "", "teacher", teacher)
     elif settings["intermediate_checkpoint"]:
         _check_learner(settings, "", "intermediate", (None, None))
     else:
-        stage = {**defaults_of(INTERMEDIATE), **(settings["intermediate_settings"] or {})}
+        stage = {**stage_defaults(INTERMEDIATE), **(settings["intermediate_settings"] or {})}
         width = stage["embedding_size"]
-        _check_learner(stage, "intermediate_settings.", "teacher", _teacher_widths(settings))
+        _check_learner(stage, "intermediate_settings.", "teacher", teacher)
         _check_learner(settings, "", "intermediate", (width, width))
 
 
@@ -314,7 +318,9 @@ def _check_ignored(settings: Mapping[str, Any]) -> None:
         )
 
 
-def _teacher_widths(settings: Mapping[str, Any]) -> tuple[int | None, int | None]:
+def _teacher_widths(
+    settings: Mapping[str, Any], stage_defaults: Callable[[str], dict[str, Any]]
+) -> tuple[int | None, int | None]:
     """Widths of the teacher's initial and final embeddings.
 
     ``None`` where only a run can tell, and 0 of the final ones where there are none.
@@ -323,7 +329,7 @@ def _teacher_widths(settings: Mapping[str, Any]) -> tuple[int | None, int | None
     if settings["teacher_checkpoint"]:
         return None, None
     if model in our_models():
-        widths = _recommender("teacher", model).widths({**defaults_of(model), **own})
+        widths = _recommender("teacher", model).widths({**stage_defaults(model), **own})
         return widths[0], widths[1] * settings["n_teachers"]
     width = {**recbole_yaml(f"model/{model}"), **own}.get("embedding_size")
     source = _source(_recommender("teacher", model))

@@ -204,10 +204,11 @@ def _load_internal_config_dict(original: Any) -> Any:
         file = properties_dir() / "dataset" / f"{dataset}.yaml"
         ours = read_yaml(file) if file.is_file() else {}
         tuned = ours.pop("tuned", ())
-        self.tuned = False
+        self.tuned, self.of_dataset = False, {}
         # One file where ours has three is another dataset of the name, such as RecBole's gowalla.
         if parts or not whole or "benchmark_filename" not in ours:
             recipe = self.external_config_dict.get("recipe", _RECIPE.get())
+            self.of_dataset = ours
             self.internal_config_dict.update(_of_model(ours, model, recipe))
             self.tuned = model in tuned and recipe == "default"
         settings = {**self.internal_config_dict, **self.external_config_dict}
@@ -228,6 +229,12 @@ def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str,
     return {**common, **(settings.get(model) or {})}
 
 
+def _stage_defaults(config: Any, model: str) -> dict[str, Any]:
+    """A stage's settings in the run ``config``, but for those that the run gives it."""
+    recipe = config.final_config_dict.get("recipe", "default")
+    return {**defaults_of(model), **_of_model(config.of_dataset, model, recipe)}
+
+
 def _get_final_config_dict(self: Any) -> dict[str, Any]:
     final = copy.deepcopy(self.internal_config_dict)
     merge(final, self.external_config_dict)
@@ -238,7 +245,7 @@ def _get_final_config_dict(self: Any) -> dict[str, Any]:
     if ours or _OUR_FRONT_DOOR.get():
         check_settings(self)
         if not _PART_OF_A_RUN.get():
-            check_run(self)
+            check_run(self, lambda model: _stage_defaults(self, model))
     return final
 
 

@@ -272,6 +272,16 @@ def test_widths_that_fit_or_that_only_the_run_can_tell_are_not(model, settings):
     config_of(model, **settings)
 
 
+def test_a_teacher_has_the_width_that_the_dataset_gives_it():
+    with pytest.raises(InputError, match=r"embedding_size 514 of the teacher, own 64"):
+        build_config(
+            STUDENT, "yelp", (), {"embedding_kd_weight": 0.1}
+        )  # two of 256, and a column of popularity each
+    with pytest.raises(InputError, match=r"embedding_size 256 of the teacher, own 300"):
+        build_config(STUDENT, "gowalla", (), {"embedding_size": 300})
+    build_config(STUDENT, "gowalla", (), {"embedding_size": 256})
+
+
 def test_a_stage_of_a_run_is_not_measured_by_the_teacher_it_does_not_have():
     sizes = {T_SIZE: 128, M_SIZE: 128}
     config = config_of(**sizes, intermediate_settings={"initial_embedding": "teacher"})
