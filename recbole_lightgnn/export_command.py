@@ -1,0 +1,101 @@
+"""The command ``recbole-lightgnn export RUN``.
+
+The command line calls `add_parsers` and `run`; nothing heavy is imported before the latter.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_lightgnn.serving.command import add_key_flag, read_secret
+
+_PARTS = {"names": ("users.", "items."), "edges": ("edge.", "user.pruned", "item.degree")}
+
+
+def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
+    """Add ``export`` to the command line's subparsers; returns the parsers."""
+    export = commands.add_parser("export", help="a trained model as one small file that serves")
+    export.add_argument(
+        "run", type=Path, metavar="RUN", help="folder of a run (saved/LightGNN-...)"
+    )
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="where it goes")
+    export.add_argument(
+        "--row", metavar="KEY", help="which model, such as student-05 (default: the last student)"
+    )
+    export.add_argument(
+        "--values",
+        choices=("float32", "float16", "int8"),
+        default="float32",
+        help="what entries and weights are stored as (default: float32, exact)",
+    )
+    export.add_argument(
+        "--ids",
+        choices=("tokens", "hashed", "none"),
+        default="tokens",
+        help="what users and items are called: as in the dataset, hashed with --key, or numbers",
+    )
+    add_key_flag(export)
+    export.add_argument(
+        "--form",
+        choices=("graph", "final"),
+        help="entries and edges, or final embeddings (default: whichever is smaller)",
+    )
+    export.add_argument(
+        "--seen",
+        choices=("kept", "all", "none"),
+        default="kept",
+        help="interactions in the file: what pruning kept, all, or none (form final only)",
+    )
+    return [export]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export; returns 0, the exit status.
+
+    Raises:
+        InputError: if the run or the place to write to is no good.
+    """
+    from recbole_lightgnn.export import export
+    from recbole_lightgnn.trained import TrainedRun
+
+    result = export(
+        TrainedRun(options.run),
+        options.out,
+        row=options.row,
+        values=options.values,
+        ids=options.ids,
+        secret=read_secret(options.key),
+        form=options.form,
+        seen=options.seen,
+    )
+    print(text(result))
+    print(f"model: {options.out}")
+    return 0
+
+
+def text(result: Mapping[str, Any]) -> str:
+    """What an export came to, for reading."""
+    lines = [
+        f"{result['row']}, form {result['form']}, {result['values']}: {result['bytes']:,} bytes, "
+        f"{result['of_dense']:.2%} of embeddings of 64 columns in float32",
+        ", ".join(f"{name} {size:,}" for name, size in parts(result).items()),
+    ]
+    valid = result["valid"] or {}
+    for name in [n for n in ("recall@20", "ndcg@20") if n in valid] or list(valid)[:2]:
+        lines.append(
+            f"validation {name}: {result['run_valid'][name]:.6f} in the run, "
+            f"{valid[name]:.6f} from the file"
+        )
+    return "\n".join(lines)
+
+
+def parts(result: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of embeddings, edges, names and the rest, which are all of the file."""
+    sizes = {"embeddings": 0, **dict.fromkeys(_PARTS, 0), "seen": 0, "header": result["bytes"]}
+    for name, size in result["arrays"].items():
+        part = "seen" if name.startswith("seen.") else "embeddings"
+        part = next((p for p, starts in _PARTS.items() if name.startswith(starts)), part)
+        sizes[part] += size
+        sizes["header"] -= size
+    return sizes
