@@ -117,7 +117,7 @@ def _dispatch(arguments: list[str]) -> int:
         return import_command.run(options)
     if options.command == "data":
         return data_command.run(options)
-    if options.command == "export":
+    if options.command in ("export", "explain"):
         return export_command.run(options)
     if options.command == "recommend":
         return serving_command.run(options)

@@ -90,6 +90,18 @@ def export(
     }
 
 
+def recommender_of(run: TrainedRun, row: str) -> Recommender:
+    """The student of a row as `export` would write it, exactly, with all interactions as seen.
+
+    Raises:
+        InputError: if the row has no model, or is no student's.
+    """
+    model = run.model(row)
+    _forms(model, "graph", "all")
+    names = _names(run.dataset, "tokens", None)
+    return Recommender(_served(model, names, {}, "graph", "all"))
+
+
 def metrics_of(
     recommender: Recommender, run: TrainedRun, row: str, split: str = "valid"
 ) -> Mapping[str, float] | None:

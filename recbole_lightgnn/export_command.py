@@ -1,20 +1,22 @@
-"""The command ``recbole-lightgnn export RUN``.
+"""The commands ``recbole-lightgnn export RUN`` and ``explain RUN``.
 
 The command line calls `add_parsers` and `run`; nothing heavy is imported before the latter.
 """
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving.command import add_key_flag, read_secret
 
 _PARTS = {"names": ("users.", "items."), "edges": ("edge.", "user.pruned", "item.degree")}
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``export`` to the command line's subparsers; returns the parsers."""
+    """Add both to the command line's subparsers; returns the parsers."""
     export = commands.add_parser("export", help="a trained model as one small file that serves")
     export.add_argument(
         "run", type=Path, metavar="RUN", help="folder of a run (saved/LightGNN-...)"
@@ -47,15 +49,55 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         default="kept",
         help="interactions in the file: what pruning kept, all, or none (form final only)",
     )
-    return [export]
+    explain = commands.add_parser("explain", help="why a user is recommended what it is")
+    explain.add_argument(
+        "run", type=Path, metavar="RUN", help="folder of a run; or a model that `export` wrote"
+    )
+    explain.add_argument("--user", required=True, metavar="TOKEN", help="whom it is recommended to")
+    explain.add_argument("--item", metavar="TOKEN", help="what (default: the --k best)")
+    explain.add_argument("--k", type=int, default=5, metavar="N", help="how many (default: 5)")
+    explain.add_argument("--row", metavar="KEY", help="which student of a run (default: the last)")
+    explain.add_argument("--json", action="store_true", help="print JSON instead, with every part")
+    add_key_flag(explain)
+    return [export, explain]
 
 
 def run(options: argparse.Namespace) -> int:
-    """Export; returns 0, the exit status.
+    """Export or explain; returns 0, the exit status.
 
     Raises:
-        InputError: if the run or the place to write to is no good.
+        InputError: if the run, the file, a user or an item, or the place to write to is no good.
     """
+    return {"export": _export, "explain": _explain}[options.command](options)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from recbole_lightgnn.serving.explaining import explained_scores, lines
+    from recbole_lightgnn.serving.recommender import Recommender
+
+    asked = options.user, options.item, options.k
+    if options.run.is_dir():
+        from recbole_lightgnn.export import recommender_of
+        from recbole_lightgnn.history import history
+        from recbole_lightgnn.trained import TrainedRun
+
+        trained = TrainedRun(options.run)
+        key = trained.row(options.row)["key"]
+        scores = explained_scores(recommender_of(trained, key), *asked)
+        explained = {"interactions": history(trained, key, options.user), "scores": scores}
+    else:
+        if options.row is not None:
+            raise InputError(f"--row is of a run's folder, and {options.run} is none")
+        recommender = Recommender.load(options.run, read_secret(options.key))
+        explained = {"scores": explained_scores(recommender, *asked)}
+    if options.json:
+        print(json.dumps(explained, indent=2, allow_nan=False))
+    else:
+        print("\n".join(lines(explained)))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
     from recbole_lightgnn.export import export
     from recbole_lightgnn.trained import TrainedRun
 

@@ -24,6 +24,7 @@ FLOORS = [
         "registry",
         "splits",
         "trained",
+        "history",
         "export",
         "export_command",
         "quick_start",
