@@ -178,13 +178,16 @@ def _name(what: str, tokens: list[str], kind: str, secret: bytes | None) -> _Nam
 def _forms(model: Any, form: str | None, seen: str) -> list[str]:
     """The forms to choose from."""
     forms = [form] if form else ["graph", "final"]
-    refused = {
-        "a teacher or an intermediate": not isinstance(model, LightGNN),
+    no_graph = {
+        f"a {type(model).__name__}": not isinstance(model, LightGNN),
         "--seen none": seen == "none",
     }
-    for what, is_so in refused.items():
+    for what, is_so in no_graph.items():
         if is_so and form == "graph":
-            raise InputError(f"{what} has no form graph, whose edges are interactions kept")
+            raise InputError(
+                f"{what} has no form graph, whose edges are the interactions that a student kept: "
+                "choose another, or the form final"
+            )
         if is_so:
             forms = ["final"]
     return forms
@@ -199,13 +202,13 @@ def _served(
     kept = np.ones(pattern.nnz, np.bool_)
     if isinstance(model, LightGNN):
         kept = model.edge_mask.numpy()
-    graph = None
-    tables = model.final_embeddings()
     listed = {"kept": kept, "all": np.ones_like(kept), "none": np.zeros_like(kept)}[seen]
     if form == "graph":
         graph = _graph(model, observed, kept, len(user_names.ids), len(item_names.ids))
         tables = model.initial()
         listed = listed & ~kept
+    else:
+        graph, tables = None, model.final_embeddings()
     return Model(
         users=user_names.ids,
         items=item_names.ids,

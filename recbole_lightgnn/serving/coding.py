@@ -230,21 +230,21 @@ def decode_pairs(name: str, take: Take, n_users: int, n_items: int) -> Pairs:
     Raises:
         Damaged: if the arrays do not make such pairs.
     """
-    count = take(f"{name}.count", "u", n_users)
-    if int(count.max(initial=0)) > n_items:
-        raise Damaged(f"{name}: a user with more items than there are")
+    count = _below(take(f"{name}.count", "u", n_users), n_items + 1, name)
     n_pairs = total(count, 2**31 - 1, name)
-    distance = take(f"{name}.distance", "u", n_pairs)
-    if int(distance.max(initial=0)) >= n_items:
-        raise Damaged(f"{name}: an item that is none")
-    sums = np.cumsum(distance + np.int64(1))
-    ends = np.cumsum(count, dtype=np.int64)
+    distance = _below(take(f"{name}.distance", "u", n_pairs), n_items, name)
+    sums = np.cumsum(distance + 1)
+    ends = np.cumsum(count)
     before = np.concatenate([[0], sums])[ends - count]  # what the users before have summed to
     item = sums - np.repeat(before, count) - 1
-    if int(item.max(initial=0)) >= n_items:
-        raise Damaged(f"{name}: an item that is none")
     user = np.repeat(np.arange(n_users, dtype=np.int32), count)
-    return Pairs(user, item.astype(np.int32))
+    return Pairs(user, _below(item, n_items, name).astype(np.int32))
+
+
+def _below(numbers: np.ndarray, bound: int, name: str) -> np.ndarray:
+    if int(numbers.max(initial=0)) >= max(1, bound):
+        raise Damaged(f"{name}: {int(numbers.max())} where all is below {bound}")
+    return numbers.astype(np.int64)
 
 
 def encode_weights(name: str, weight: np.ndarray, values: str) -> Arrays:
@@ -257,7 +257,7 @@ def encode_weights(name: str, weight: np.ndarray, values: str) -> Arrays:
     """
     if values != "int8":
         return {f"{name}.weight": weight.astype(values)}
-    low, high = (np.float32(weight.min()), np.float32(weight.max())) if len(weight) else (0, 0)
+    low, high = (float(weight.min()), float(weight.max())) if len(weight) else (0.0, 0.0)
     step = np.float32((high - low) / _WEIGHT_LEVELS) or np.float32(1)
     steps = np.rint((weight - low) / step).clip(0, _WEIGHT_LEVELS).astype(np.uint8)
     return {f"{name}.weight": steps, f"{name}.steps": np.array([low, step], np.float32)}

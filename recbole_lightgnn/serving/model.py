@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,11 @@ from recbole_lightgnn.serving.container import Arrays, Damaged
 from recbole_lightgnn.serving.ids import KINDS, Ids, key_check, key_of, take_ids
 
 FORMS = ("graph", "final")
+NO_PAIRS = Pairs(np.empty(0, np.int32), np.empty(0, np.int32))
+_NO_WEIGHTS = np.empty(0, np.float32)
 _MOST_LAYERS = 64
+_FLOAT32 = float(np.finfo(np.float32).max)
+_BOUNDS = (("users", 0, 2**31 - 1), ("items", 0, 2**31 - 1), ("width", 1, 2**16))
 
 
 @dataclass(frozen=True)
@@ -101,22 +107,19 @@ def to_bytes(
         "coefficients": model.graph.coefficients if model.graph else None,
         "card": model.card,
     }
+    tables = {"user": model.user, "item": model.item}
+    _check_finite({**tables, "edge weights": model.graph.weight if model.graph else _NO_WEIGHTS})
     arrays: Arrays = {}
     encode = coding.encode_table if model.graph else coding.encode_dense
-    for name, table in (("user", model.user), ("item", model.item)):
-        arrays |= encode(name, table, values)
-    if model.graph:
-        arrays |= _encode_graph(model.graph, values)
-    arrays |= (
-        coding.encode_pairs("seen", model.seen, len(model.users)) if len(model.seen.user) else {}
-    )
+    with np.errstate(over="ignore"):
+        for name, table in tables.items():
+            arrays |= encode(name, table, values)
+        if model.graph:
+            arrays |= _encode_graph(model.graph, values)
+    if len(model.seen.user):
+        arrays |= coding.encode_pairs("seen", model.seen, len(model.users))
     arrays |= model.users.arrays() | model.items.arrays()
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(
-                f"{name} of the model is not finite as {array.dtype}: the training has diverged, "
-                "or --values must be float32"
-            )
+    _check_finite(arrays, f" as {values}: export it with --values float32")
     mapped = ("user.values", "item.values") if model.graph is None and values == "float32" else ()
     return container.pack(meta, arrays, mapped)
 
@@ -133,8 +136,17 @@ def read(path: Path, secret: bytes | None = None) -> Model:
             is another.
     """
     meta, arrays = container.read(path)
-    with container.reading(str(path)):
+    # What overflows is not finite then, which whoever scores by it sees to.
+    with container.reading(str(path)), np.errstate(over="ignore", invalid="ignore"):
         return _decode(meta, Take(arrays), None if secret is None else key_of(secret))
+
+
+def _check_finite(
+    arrays: Mapping[str, np.ndarray], why: str = ": the training has diverged"
+) -> None:
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"{name} of the model cannot be exported, not all is finite{why}")
 
 
 def _encode_graph(graph: Graph, values: str) -> Arrays:
@@ -149,8 +161,7 @@ def _encode_graph(graph: Graph, values: str) -> Arrays:
 
 
 def _decode(meta: Mapping[str, Any], take: Take, key: bytes | None) -> Model:
-    n_users, n_items = (_whole(meta, side, 0) for side in ("users", "items"))
-    width = _whole(meta, "width", 1)
+    n_users, n_items, width = (_whole(meta, *bounds) for bounds in _BOUNDS)
     form, values, kind = (
         _one_of(meta, *allowed)
         for allowed in (("form", FORMS), ("values", coding.VALUES), ("ids", KINDS))
@@ -159,19 +170,31 @@ def _decode(meta: Mapping[str, Any], take: Take, key: bytes | None) -> Model:
     if not isinstance(card, dict):
         raise Damaged("its card is missing")
     if key and meta.get("key_check") != key_check(key):
-        reason = "was hashed with another key" if kind == "hashed" else "has no hashed names"
-        raise InputError(f"the key does not fit: the model {reason}")
+        reason = "hashed with another one" if kind == "hashed" else "not hashed"
+        raise InputError(f"--key does not fit: the names in this model are {reason}")
+    # What is as long as there are users and items comes first: the tables' size is but said.
     users = take_ids("user", kind, n_users, take, key)
     items = take_ids("item", kind, n_items, take, key)
+    graph = _decode_graph(meta, take, n_users, n_items, values) if form == "graph" else None
+    seen = NO_PAIRS
+    if "seen.count" in take:
+        seen = coding.decode_pairs("seen", take, n_users, n_items)
+    _check_memory((n_users + n_items) * width)
     decode = coding.decode_table if form == "graph" else coding.decode_dense
     user = decode("user", take, (n_users, width), values)
     item = decode("item", take, (n_items, width), values)
-    graph = _decode_graph(meta, take, n_users, n_items, values) if form == "graph" else None
-    seen = Pairs(np.empty(0, np.int32), np.empty(0, np.int32))
-    if "seen.count" in take:
-        seen = coding.decode_pairs("seen", take, n_users, n_items)
     take.done()
     return Model(users, items, user, item, graph, seen, card)
+
+
+def _check_memory(entries: int) -> None:
+    """Raise MemoryError if tables of so many entries cannot be held: initial ones and final ones.
+
+    Pruned entries take hardly a bit in a file, so that its size does not bound what it asks for.
+    """
+    with suppress(ValueError, AttributeError, OSError):  # where the system does not say
+        if 2 * 4 * entries > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+            raise MemoryError
 
 
 def _decode_graph(
@@ -186,20 +209,16 @@ def _decode_graph(
     if (item_degree < kept_item).any():
         raise Damaged("an item has more edges than it had interactions")
     coefficients = meta.get("coefficients")
-    if (
-        not isinstance(coefficients, list)
-        or not 1 <= len(coefficients) <= _MOST_LAYERS + 1
-        or not all(
-            type(c) in (int, float) and abs(c) <= np.finfo(np.float32).max for c in coefficients
-        )
-    ):
+    if not isinstance(coefficients, list) or not 1 <= len(coefficients) <= _MOST_LAYERS + 1:
+        raise Damaged("its coefficients are missing")
+    if not all(type(c) in (int, float) and abs(c) < _FLOAT32 for c in coefficients):
         raise Damaged("its coefficients are no numbers")
     return Graph(pairs, weight, user_degree, item_degree, [float(c) for c in coefficients])
 
 
-def _whole(meta: Mapping[str, Any], key: str, least: int) -> int:
+def _whole(meta: Mapping[str, Any], key: str, least: int, most: int) -> int:
     value = meta.get(key)
-    if type(value) is not int or not least <= value < 2**31:
+    if type(value) is not int or not least <= value <= most:
         raise Damaged(f"{key} is {value!r}")
     return value
 

@@ -47,12 +47,13 @@ def propagate(graph: Graph, user: np.ndarray, item: np.ndarray) -> Propagated:
     edges = sp.csr_matrix((graph.values(), tuple(graph.pairs)), shape)
     turned = edges.T.tocsr()
     *lower, last = (np.float32(c) for c in graph.coefficients)
-    new_user, new_item, carried = last * user, last * item, np.zeros_like(item)
-    for coefficient in reversed(lower):
-        carried = new_item
-        new_user, new_item = (
-            coefficient * user + edges @ new_item,
-            coefficient * item + turned @ new_user,
-        )
-    own = np.float32(graph.coefficients[0]) * user
+    with np.errstate(over="ignore", invalid="ignore"):  # who scores sees to what is not finite
+        new_user, new_item, carried = last * user, last * item, np.zeros_like(item)
+        for coefficient in reversed(lower):
+            carried = new_item
+            new_user, new_item = (
+                coefficient * user + edges @ new_item,
+                coefficient * item + turned @ new_user,
+            )
+        own = np.float32(graph.coefficients[0]) * user
     return Propagated(new_user, new_item, own, carried, edges, graph)

@@ -108,7 +108,10 @@ class Recommender:
         """
         model = read(Path(path), key)
         with reading(str(path)):
-            return cls(model)
+            try:
+                return cls(model)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
 
     def recommend(
         self,
