@@ -42,7 +42,7 @@ SIDE_ROOMS = {
 LIBRARIES = {floor: {"torch", "numpy", "scipy"} for floor in (0, 1, 2)}
 # Machine code is made in these files alone.
 COMPILERS = {"numba": {"compiled.py", "row_kernel.py"}, "llvmlite": {"row_kernel.py"}}
-SERVING_LIBRARIES = {"numpy", "scipy"}
+SERVING_LIBRARIES = {"numpy"}
 # What the command writes and shows with, where it is there; the library goes without.
 OF_THE_COMMAND = {"pyarrow": {"table.py"}, "tqdm": {"command.py"}}
 
@@ -115,7 +115,7 @@ def test_machine_code_is_made_in_few_files(compiler):
     assert files_importing(compiler, PACKAGE) == COMPILERS[compiler]
 
 
-def test_serving_needs_numpy_and_scipy_alone():
+def test_serving_needs_numpy_alone():
     rooms, libraries = room_imports("serving")
     for room in rooms:  # whatever it shares with other rooms must be as light
         libraries |= room_imports(room)[1]

@@ -30,6 +30,8 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     trained.add_argument(
         "--run", type=Path, metavar="FOLDER", help="a run whose students are taken"
     )
+    serve = parts.add_parser("serve", help="exported models: cold start, one user, all, memory")
+    serve.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a model's file")
     imports = parts.add_parser("import", help="a table's import, beside pandas.read_csv")
     imports.add_argument(
         "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
@@ -99,6 +101,10 @@ def run(
         from recbole_lightgnn.bench import scale
 
         result, shown = scale.run(options.largest), scale.text
+    elif options.part == "serve":
+        from recbole_lightgnn.bench import serve
+
+        result, shown = serve.run(options.files), serve.text
     elif options.part == "infer":
         from recbole_lightgnn.bench import infer
 

@@ -1,4 +1,4 @@
-"""Side room: the exported model. Loads with NumPy and SciPy alone: no torch, no RecBole."""
+"""Side room: the exported model. Loads with NumPy alone: no torch, no RecBole."""
 
 from typing import Any
 

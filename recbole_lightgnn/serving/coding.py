@@ -12,7 +12,8 @@ import numpy as np
 
 from recbole_lightgnn.serving.container import Arrays, Damaged, stored_size
 
-VALUES = ("float32", "float16", "int8")
+_KINDS = {"float32": "f4", "float16": "f2", "int8": "i1"}
+VALUES = tuple(_KINDS)
 _LEVELS = 127  # of a value, to each side of zero
 _WEIGHT_LEVELS = 63  # of an edge weight: such a step moves a score as far as one of the values
 _LONG = 255  # in gaps: so many places are left out, and the gap goes on
@@ -155,10 +156,10 @@ def decode_table(name: str, take: Take, shape: tuple[int, int], values: str) -> 
     else:
         places = decode_gaps(take(f"{name}.gaps", "u1"), size, name)
     found, scale = _take_values(name, take, len(places), width, values)
-    turned = np.zeros(size, np.float32)
-    turned[places] = found
-    turned = turned.reshape(width, rows)
-    return np.ascontiguousarray(turned.T) * scale
+    column, row = np.divmod(places, max(1, rows))
+    table = np.zeros(shape, np.float32)
+    table[row, column] = found if values != "int8" else found * scale[column]
+    return table
 
 
 def encode_dense(name: str, table: np.ndarray, values: str) -> Arrays:
@@ -176,9 +177,8 @@ def decode_dense(name: str, take: Take, shape: tuple[int, int], values: str) -> 
     """
     rows, width = shape
     found, scale = _take_values(name, take, rows * width, width, values)
-    if values == "float32":
-        return found.reshape(shape)
-    return found.reshape(shape).astype(np.float32) * scale
+    table = found.reshape(shape)
+    return table * scale if values == "int8" else table.astype(np.float32, copy=False)
 
 
 def column_scale(table: np.ndarray) -> np.ndarray:
@@ -198,10 +198,10 @@ def _encode_values(
 
 def _take_values(
     name: str, take: Take, size: int, width: int, values: str
-) -> tuple[np.ndarray, np.ndarray | np.float32]:
-    """Entries as they are stored, and what to multiply columns by."""
-    found = take(f"{name}.values", {"float32": "f4", "float16": "f2", "int8": "i1"}[values], size)
-    return found, take(f"{name}.scale", "f4", width) if values == "int8" else np.float32(1)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Entries as they are stored, and, of ``int8``, what to multiply columns by."""
+    found = take(f"{name}.values", _KINDS[values], size)
+    return found, take(f"{name}.scale", "f4", width) if values == "int8" else found[:0]
 
 
 # --- pairs and their weights ----------------------------------------------------------------
@@ -270,7 +270,6 @@ def decode_weights(name: str, take: Take, size: int, values: str) -> np.ndarray:
         Damaged: if the arrays do not make such weights.
     """
     if values != "int8":
-        kind = {"float32": "f4", "float16": "f2"}[values]
-        return take(f"{name}.weight", kind, size).astype(np.float32)
+        return take(f"{name}.weight", _KINDS[values], size).astype(np.float32)
     low, step = take(f"{name}.steps", "f4", 2)
     return low + step * take(f"{name}.weight", "u1", size).astype(np.float32)

@@ -215,13 +215,15 @@ class Recommender:
         propagated = self._need_graph("explain")
         user_number, item_number = self.users.number(user), self.items.number(item)
         edges, target = propagated.edges, self.item[item_number]
-        place = slice(*edges.indptr[user_number : user_number + 2])
-        numbers = edges.indices[place]
-        contributions = edges.data[place] * (propagated.carried[numbers] @ target)
+        place = slice(*edges.pointers[user_number : user_number + 2])
+        numbers = edges.column[place]
+        contributions = edges.value[place] * (propagated.carried[numbers] @ target)
         order = np.argsort(-contributions, kind="stable")
         return Explanation(
             score=float(self.user[user_number] @ target),
-            own=float(propagated.own[user_number] @ target),
+            own=float(
+                propagated.graph.coefficients[0] * (propagated.initial[user_number] @ target)
+            ),
             items=self.items.names(numbers[order]),
             weights=propagated.graph.weight[place][order],
             contributions=contributions[order],
