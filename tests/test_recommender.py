@@ -189,6 +189,16 @@ def test_an_item_without_length_is_similar_to_none():
     assert Recommender(model).similar_items(["21"], 2).scores.tolist() == [[0, 0]]
 
 
+@pytest.mark.filterwarnings("error")
+def test_cosines_of_embeddings_whose_squares_overflow():
+    model = random_model(0, final=True)
+    usual = Recommender(model).similar_items(["0", "7"], 3)
+    model.item[:] *= np.float32(1e25)
+    large = Recommender(model).similar_items(["0", "7"], 3)
+    assert large.items.tolist() == usual.items.tolist()
+    np.testing.assert_allclose(large.scores, usual.scores, rtol=1e-5)
+
+
 # --- fold in, explain --------------------------------------------------------------------------
 
 

@@ -85,12 +85,7 @@ class Recommender:
             self.user, self.item = self._propagated.user, self._propagated.item
             pairs.append(model.graph.pairs)
         self._seen = Lists.by_user(pairs, len(model.users))
-        bounds = [float(np.abs(table).max(initial=0)) for table in (self.user, self.item)]
-        if not bounds[0] * bounds[1] * self.user.shape[1] < np.finfo(np.float32).max:
-            raise InputError(
-                f"embeddings as large as {bounds[0]:.3g} for users and {bounds[1]:.3g} for items "
-                "may give scores that are not finite: the training has diverged"
-            )
+        self._check_finite()
 
     @classmethod
     def load(cls, path: Path | str, key: bytes | None = None) -> Recommender:
@@ -231,9 +226,24 @@ class Recommender:
 
     @cached_property
     def _direction(self) -> np.ndarray:
-        """The items' final embeddings, of length 1. Shape: (items, width)"""
-        length = np.linalg.norm(self.item, axis=1, keepdims=True)
-        return self.item / np.where(length > 0, length, 1)
+        """The items' final embeddings, of length 1, or 0. Shape: (items, width)"""
+        largest_entry = np.abs(self.item).max(axis=1, keepdims=True)
+        scaled = self.item / np.where(largest_entry > 0, largest_entry, 1)  # squares stay finite
+        length = np.linalg.norm(scaled, axis=1, keepdims=True)
+        return scaled / np.where(length > 0, length, 1)
+
+    def _check_finite(self) -> None:
+        """Raise InputError if a score, or a part of one, may not be finite."""
+        rows = [self.user, *([self._propagated.carried] if self._propagated else [])]
+        left, right = (
+            max(float(np.abs(t).max(initial=0)) for t in ts) for ts in (rows, [self.item])
+        )
+        most = left * right * self.user.shape[1] * max(1, len(self.items)) ** 0.5  # of `fold_in`
+        if not most < float(np.finfo(np.float32).max):  # so that NaN is refused too
+            raise InputError(
+                f"embeddings as large as {left:.3g} and {right:.3g} may give scores that are not "
+                "finite: the training has diverged"
+            )
 
     def _need_graph(self, question: str) -> Propagated:
         if self._propagated is None:
