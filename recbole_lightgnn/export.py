@@ -90,16 +90,15 @@ def export(
     }
 
 
-def recommender_of(run: TrainedRun, row: str) -> Recommender:
-    """The student of a row as `export` would write it, exactly, with all interactions as seen.
+def served_model(run: TrainedRun, row: str, *, form: str, seen: str = "all") -> Model:
+    """The model of a row as `export` would write it, exactly, with the dataset's names.
 
     Raises:
-        InputError: if the row has no model, or is no student's.
+        InputError: if the row has no model, or not this form.
     """
     model = run.model(row)
-    _forms(model, "graph", "all")
-    names = _names(run.dataset, "tokens", None)
-    return Recommender(_served(model, names, {}, "graph", "all"))
+    _forms(model, form, seen)
+    return _served(model, _names(run.dataset, "tokens", None), {}, form, seen)
 
 
 def metrics_of(

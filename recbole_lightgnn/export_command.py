@@ -77,13 +77,14 @@ def _explain(options: argparse.Namespace) -> int:
 
     asked = options.user, options.item, options.k
     if options.run.is_dir():
-        from recbole_lightgnn.export import recommender_of
+        from recbole_lightgnn.export import served_model
         from recbole_lightgnn.history import history
         from recbole_lightgnn.trained import TrainedRun
 
         trained = TrainedRun(options.run)
         key = trained.row(options.row)["key"]
-        scores = explained_scores(recommender_of(trained, key), *asked)
+        recommender = Recommender(served_model(trained, key, form="graph"))
+        scores = explained_scores(recommender, *asked)
         explained = {"interactions": history(trained, key, options.user), "scores": scores}
     else:
         if options.row is not None:

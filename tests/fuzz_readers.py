@@ -2,10 +2,10 @@
 
 Those of ``import``, and that of exported models, whose checksum is made right again.
 
-A reader must give pairs (or recommendations) or say in one line why not. What counts as a finding: any exception but
-InputError, an error of more lines than one, a file that takes more than ten seconds, and anything
-that a file makes the process do (start another one, evaluate code, write elsewhere). Hypothesis
-draws the damage, and makes it as small as it can once there is a finding.
+A reader must give pairs, or recommendations, or say in one line why not. What counts as a finding:
+any exception but InputError, an error of more lines than one, a file that takes more than ten
+seconds, and anything that a file makes the process do (start another one, evaluate code, write
+elsewhere). Hypothesis draws the damage, and makes it as small as it can once there is a finding.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from planted import N_ITEMS, N_USERS, QUICK, write_planted
 
 from recbole_lightgnn.cli import main
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.export import export, metrics_of, recommender_of
+from recbole_lightgnn.export import export, metrics_of, served_model
 from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.serving.model import read
 from recbole_lightgnn.serving.recommender import Recommender
@@ -71,7 +71,7 @@ def test_metrics_from_the_file_are_those_of_the_run(trained, tmp_path, row, form
     ],
 )
 def test_fewer_bits_lose_little(trained, tmp_path, values, form, error):
-    exact = recommender_of(trained, "student-02")
+    exact = Recommender(served_model(trained, "student-02", form="graph"))
     export(trained, tmp_path / "m.lgnn", values=values, form=form)
     ours = Recommender.load(tmp_path / "m.lgnn")
     for got, truth in ((ours.user, exact.user), (ours.item, exact.item)):
@@ -84,7 +84,7 @@ def test_fewer_bits_lose_little(trained, tmp_path, values, form, error):
 def test_the_model_is_its_tables_by_name(trained):
     """In whatever order the file has users and items, a user's row is the user's."""
     model = trained.model("student-01")
-    ours = recommender_of(trained, "student-01")
+    ours = Recommender(served_model(trained, "student-01", form="graph"))
     user, item = (table.numpy() for table in model.final_embeddings())
     data = trained.dataset
     for number, token in list(enumerate(data.field2id_token["user_id"]))[1::13]:
@@ -393,6 +393,44 @@ def test_a_run_without_the_model_of_a_row(place, trained, tmp_path):
     })  # fmt: skip
     with pytest.raises(InputError, match=r"has no intermediate\.safetensors: the model of row"):
         TrainedRun(Path(again["result_file"]).parent).model("intermediate")
+
+
+# --- the benchmark of forms -----------------------------------------------------------------------
+
+
+def test_every_form_is_weighed_and_ranked(place, trained, capsys):
+    command = ["bench", "export", str(place[1]), "--row=student-00", "--row=student-02"]
+    assert main([*command, "--split=test", "--json=forms.json"]) == 0
+    result = json.loads(Path("forms.json").read_text())
+    assert (result["graph"], result["users"], result["items"]) == ("planted", N_USERS, N_ITEMS)
+    forms = [(row["row"], row["form"], row["values"]) for row in result["rows"]]
+    assert forms == [
+        *(
+            (row, form, values)
+            for row in ("student-00", "student-02")
+            for form in ("graph", "final")
+            for values in ("float32", "float16", "int8")
+        ),
+        *((f"dense, {width}", "final", "int8") for width in (32, 16, 8)),
+    ]
+    for row in result["rows"]:
+        assert sum(row["parts"].values()) == row["bytes"]
+        assert row["parts"]["names"] == 0
+        assert row["of_dense"] == row["bytes"] / (256 * (N_USERS + N_ITEMS))
+        if row["values"] == "float32":
+            assert row["metrics"] == pytest.approx(trained.row(row["row"])["test"], abs=1e-6)
+    # 16 columns: as many dimensions as there are lose nothing but what int8 does.
+    assert result["rows"][-2]["metrics"] == pytest.approx(result["rows"][5]["metrics"], abs=0.02)
+    assert "dense, 8" in capsys.readouterr().out
+
+
+def test_a_file_that_ranks_otherwise_is_wrong(place, trained, monkeypatch):
+    from recbole_lightgnn.bench import export as bench
+    from recbole_lightgnn.bench.measure import WrongResult
+
+    monkeypatch.setattr(bench, "metrics_of", lambda *_: {"recall@20": 0.5})
+    with pytest.raises(WrongResult, match="student-02, form graph"):
+        bench.run(place[1], (), "valid")
 
 
 # --- elsewhere ------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ SIDE_ROOMS = {
     "data": {"cli"},
     "report": {"cli", "quick_start", "splits"},
     "studies": {"cli"},
-    "serving": {"cli", "export", "export_command"},
+    "serving": {"cli", "export", "export_command", "bench"},
     "bench": {"cli"},
 }
 LIBRARIES = {floor: {"torch", "numpy", "scipy"} for floor in (0, 1, 2)}

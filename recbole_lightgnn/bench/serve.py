@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.bench.measure import WrongResult, conditions, summary
+from recbole_lightgnn.bench.measure import WrongResult, conditions, row, summary
 from recbole_lightgnn.errors import InputError
 
 STARTS = 10
@@ -51,10 +51,7 @@ def run(files: Sequence[Path]) -> dict[str, Any]:
             for file in files
         },
         "rows": [
-            {
-                "operation": operation,
-                "seconds": {name: one["seconds"][operation] for name, one in found.items()},
-            }
+            row(operation, {name: one["seconds"][operation] for name, one in found.items()})
             for operation in (COLD, LOAD, ONE_USER, ALL_USERS)
         ],
     }
@@ -102,9 +99,9 @@ def text(result: Mapping[str, Any]) -> str:
 
     from recbole_lightgnn.bench.command import conditions_text, milliseconds
 
-    lines = [["", "bytes", "peak memory", *(row["operation"] for row in result["rows"])]]
+    lines = [["", "bytes", "peak memory", *(one["operation"] for one in result["rows"])]]
     for name, size in result["models"].items():
-        taken = [milliseconds(row["seconds"][name]) for row in result["rows"]]
+        taken = [milliseconds(one["seconds"][name]) for one in result["rows"]]
         lines.append([name, f"{size['bytes']:,}", f"{size['peak_mb']:.0f} MB", *taken])
     return "\n".join(
         [
