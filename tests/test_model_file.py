@@ -67,7 +67,7 @@ def test_what_is_written_is_read(model, values):
         for name in ("user_degree", "item_degree", "coefficients"):
             assert list(getattr(other.graph, name)) == list(getattr(model.graph, name))
         spread = np.ptp(model.graph.weight) if len(model.graph.weight) else 0
-        error = {"float32": 0, "float16": 2.0**-10, "int8": 0.51 * spread / 63 + 1e-6}[values]
+        error = {"float32": 0, "float16": 2.0**-10, "int8": 0.51 * spread / 255 + 1e-6}[values]
         np.testing.assert_allclose(other.graph.weight, model.graph.weight, rtol=0, atol=error)
 
 
@@ -150,10 +150,10 @@ def test_pairs_by_hand():
 
 
 def test_weights_of_8_bits_are_steps_from_the_smallest_to_the_largest():
-    weight = np.array([-0.5, 2.65, 1.0, -0.45], np.float32)  # steps of 0.05
+    weight = np.array([-0.5, 2.05, 1.0, -0.49], np.float32)  # steps of 0.01
     arrays = coding.encode_weights("edge", weight, "int8")
-    assert arrays["edge.weight"].tolist() == [0, 63, 30, 1]
-    np.testing.assert_allclose(arrays["edge.steps"], [-0.5, 0.05], rtol=1e-6)
+    assert arrays["edge.weight"].tolist() == [0, 255, 150, 1]
+    np.testing.assert_allclose(arrays["edge.steps"], [-0.5, 0.01], rtol=1e-6)
     same = coding.encode_weights("edge", np.ones(3, np.float32), "int8")
     assert coding.decode_weights("edge", Take(same), 3, "int8").tolist() == [1, 1, 1]
 

@@ -15,7 +15,7 @@ from recbole_lightgnn.serving.container import Arrays, Damaged, stored_size
 _KINDS = {"float32": "f4", "float16": "f2", "int8": "i1"}
 VALUES = tuple(_KINDS)
 _LEVELS = 127  # of a value, to each side of zero
-_WEIGHT_LEVELS = 63  # of an edge weight: such a step moves a score as far as one of the values
+_STEPS = 255  # of an edge weight, from the smallest to the largest
 _LONG = 255  # in gaps: so many places are left out, and the gap goes on
 
 
@@ -248,7 +248,7 @@ def _below(numbers: np.ndarray, bound: int, name: str) -> np.ndarray:
 
 
 def encode_weights(name: str, weight: np.ndarray, values: str) -> Arrays:
-    """A weight an edge; of ``int8`` in 64 steps from the smallest to the largest.
+    """A weight an edge; of ``int8`` in 255 steps from the smallest to the largest.
 
     Args:
         name: of the weights.
@@ -258,8 +258,8 @@ def encode_weights(name: str, weight: np.ndarray, values: str) -> Arrays:
     if values != "int8":
         return {f"{name}.weight": weight.astype(values)}
     low, high = (float(weight.min()), float(weight.max())) if len(weight) else (0.0, 0.0)
-    step = np.float32((high - low) / _WEIGHT_LEVELS) or np.float32(1)
-    steps = np.rint((weight - low) / step).clip(0, _WEIGHT_LEVELS).astype(np.uint8)
+    step = np.float32((high - low) / _STEPS) or np.float32(1)
+    steps = np.rint((weight - low) / step).clip(0, _STEPS).astype(np.uint8)
     return {f"{name}.weight": steps, f"{name}.steps": np.array([low, step], np.float32)}
 
 
