@@ -30,7 +30,7 @@ check: .venv/ready
 bench: .venv/ready
 	$(BIN)/recbole-lightgnn bench $(or $(ARGS),ops)
 
-# Damaged files at the importers' readers; five minutes, or ARGS="--minutes=60".
+# Damaged files at the readers of imports and of exported models; five minutes, or ARGS="--minutes=60".
 fuzz: .venv/ready
 	$(BIN)/python tests/fuzz_readers.py $(ARGS)
 

@@ -1,9 +1,10 @@
-"""The command line: ``recbole-lightgnn run | tune | ablate | compare | settings | import | ...``.
+"""The command line: ``recbole-lightgnn run | tune | ablate | compare | export | ...``.
 
 Nothing heavy is imported before the arguments have been read.
 """
 
 import argparse
+import itertools
 import os
 import re
 import sys
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from recbole_lightgnn import __version__
+from recbole_lightgnn import __version__, export_command
 from recbole_lightgnn.bench import command as bench_command
 from recbole_lightgnn.data import command as data_command
 from recbole_lightgnn.data import import_command
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.serving import command as serving_command
 from recbole_lightgnn.settings import (
     Setting,
     defaults_of,
@@ -115,6 +117,10 @@ def _dispatch(arguments: list[str]) -> int:
         return import_command.run(options)
     if options.command == "data":
         return data_command.run(options)
+    if options.command in ("export", "explain"):
+        return export_command.run(options)
+    if options.command == "recommend":
+        return serving_command.run(options)
     if options.command == "bench":
         return _bench(options)
     if options.command == "report":
@@ -165,6 +171,8 @@ def _parser() -> argparse.ArgumentParser:
     imports = import_command.add_parsers(commands)
     data = data_command.add_parsers(commands)
 
+    exports = export_command.add_parsers(commands)
+    servings = serving_command.add_parsers(commands)
     benches = bench_command.add_parsers(commands)
     report = commands.add_parser(
         "report",
@@ -177,8 +185,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against size")
 
     version = commands.add_parser("version", help="print the version")
-    studies = (tune, ablate, compare)
-    for command in (run, *studies, settings, version, *imports, *data, *benches, report):
+    groups = (imports, data, exports, servings, benches)
+    single = (run, tune, ablate, compare, settings, version, report)
+    for command in itertools.chain(single, *groups):
         command.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 

@@ -134,7 +134,7 @@ def weighted_lightgcn(
     value = norm if edge_weight is None else norm * edge_weight
     pattern = graph.interactions.pattern
     if len(graph.relations) == 1:
-        return power_sum(pattern, value, user, item, coefficients=_binomials(n_layers))
+        return power_sum(pattern, value, user, item, coefficients=binomials(n_layers))
     values = torch.split(value, [relation.n_edges for relation in graph.relations])
     user_sum, item_sum = user, item
     for _ in range(n_layers):
@@ -174,10 +174,10 @@ def weighted_lightgcn_inference(
         raise ValueError("edges within a side: use weighted_lightgcn")
     with torch.no_grad():
         value = interactions.norm if edge_weight is None else interactions.norm * edge_weight
-    return polynomial(interactions.pattern, value, user, item, _binomials(n_layers))
+    return polynomial(interactions.pattern, value, user, item, binomials(n_layers))
 
 
-def _binomials(n_layers: int) -> list[float]:
+def binomials(n_layers: int) -> list[float]:
     r"""Eq. 4 and 2 as a polynomial: each layer is :math:`(I + \hat A) E_{l-1}`, and their sum
 
     .. math:: \sum_{l=0}^{L}(I + \hat A)^l E = \sum_{k=0}^{L}\binom{L+1}{k+1}\hat A^k E

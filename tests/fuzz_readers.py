@@ -1,9 +1,11 @@
-"""Damaged files at every reader of ``import``, for some minutes: ``make fuzz ARGS="--minutes=5"``.
+"""Damaged files at every reader, for some minutes: ``make fuzz ARGS="--minutes=5"``.
 
-A reader must give pairs or say in one line why not. What counts as a finding: any exception but
-InputError, an error of more lines than one, a file that takes more than ten seconds, and anything
-that a file makes the process do (start another one, evaluate code, write elsewhere). Hypothesis
-draws the damage, and makes it as small as it can once there is a finding.
+Those of ``import``, and that of exported models, whose checksum is made right again.
+
+A reader must give pairs, or recommendations, or say in one line why not. What counts as a finding:
+any exception but InputError, an error of more lines than one, a file that takes more than ten
+seconds, and anything that a file makes the process do (start another one, evaluate code, write
+elsewhere). Hypothesis draws the damage, and makes it as small as it can once there is a finding.
 """
 
 import argparse
@@ -30,6 +32,7 @@ import pyarrow.parquet
 import scipy.sparse as sp
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from model_files import altered, file_of, random_model, resigned
 
 from recbole_lightgnn.data import text
 from recbole_lightgnn.data.lightgcn import import_lightgcn, read_lists
@@ -37,6 +40,8 @@ from recbole_lightgnn.data.npz import read_npz_matrix
 from recbole_lightgnn.data.pairs import Selection, import_pairs
 from recbole_lightgnn.data.unpickle import read_pickled_matrix
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.serving import coding
+from recbole_lightgnn.serving.recommender import Recommender
 
 SECONDS_A_FILE = 10
 _ROUND = 500  # files, before the clock is looked at
@@ -102,7 +107,13 @@ def seeds() -> dict[str, list[bytes]]:
             columns = {"user": users * 4, "item": list(range(36)), "time": [0.5] * 36}
             pa.parquet.write_table(pa.table(columns), file, compression=compression)
             parquets.append(file.getvalue())
+    models = [
+        file_of(random_model(nth, final=nth % 2 == 1, names=names), values)
+        for nth, names in enumerate(["none", "numbers", "words", "words"])
+        for values in coding.VALUES
+    ]
     return {
+        "model": models,
         "parquet": parquets,
         "pickle": [pickle.dumps(form, protocol) for form in forms for protocol in (2, 4, 5)],
         "npz": npz,
@@ -138,7 +149,19 @@ def readers(folder: Path) -> dict[str, Callable[[Path, random.Random], object]]:
         read_lists(path, skip_empty=draw.random() < 0.5)
         return import_lightgcn(folder, "it", folder / "out", True)
 
+    def model(path: Path, _: random.Random) -> object:
+        ours = Recommender.load(path)
+        users, items = (ids.names(np.arange(len(ids)))[:9] for ids in (ours.users, ours.items))
+        assert not np.isnan(ours.score(users[:1].repeat(len(items)), items)).any()
+        return (
+            ours.recommend(users, len(ours.items)),
+            ours.similar_items(items, 1),
+            ours.explain(users[0], items[0]) if len(users) and len(items) else None,
+            ours.fold_in(items, 1),
+        )
+
     return {
+        "model": model,
         "parquet": parquet,
         "pickle": lambda path, _: read_pickled_matrix(path),
         "npz": lambda path, _: read_npz_matrix(path),
@@ -226,6 +249,9 @@ def main() -> int:
         @given(kind=st.sampled_from(sorted(read)), draw=st.randoms(use_true_random=False))
         def a_file_is_read_or_refused(kind: str, draw: random.Random) -> None:
             content = damaged(draw.choice(whole[kind]), everything, draw)
+            if kind == "model":  # behind a checksum that is right, too
+                other = altered(draw.choice(whole[kind]), draw)
+                content = draw.choice([content, resigned(content), other])
             text.BLOCK = draw.choice([2**6, 2**9, 2**20])  # lines lie across several
             (folder / "file").write_bytes(content)
             signal.alarm(SECONDS_A_FILE)

@@ -30,6 +30,19 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     trained.add_argument(
         "--run", type=Path, metavar="FOLDER", help="a run whose students are taken"
     )
+    export = parts.add_parser("export", help="every form of an exported model: bytes and accuracy")
+    export.add_argument("run", type=Path, metavar="RUN", help="folder of a run of LightGNN")
+    export.add_argument(
+        "--row", action="append", metavar="KEY", help="a student; may be given several times"
+    )
+    export.add_argument(
+        "--split",
+        choices=("valid", "test"),
+        default="valid",
+        help="what is ranked (default: valid)",
+    )
+    serve = parts.add_parser("serve", help="exported models: cold start, one user, all, memory")
+    serve.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a model's file")
     imports = parts.add_parser("import", help="a table's import, beside pandas.read_csv")
     imports.add_argument(
         "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
@@ -48,9 +61,11 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
             default="ml-100k",
             help=f"what is {what} (default: ml-100k)",
         )
-    for part in parts.choices.values():
+    for name, part in parts.choices.items():
         part.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
-        part.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result")
+        part.set_defaults(plot=None)
+        if name != "export":  # its rows are no times
+            part.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result")
     return list(parts.choices.values())
 
 
@@ -99,6 +114,14 @@ def run(
         from recbole_lightgnn.bench import scale
 
         result, shown = scale.run(options.largest), scale.text
+    elif options.part == "export":
+        from recbole_lightgnn.bench import export
+
+        result, shown = export.run(options.run, options.row or (), options.split), export.text
+    elif options.part == "serve":
+        from recbole_lightgnn.bench import serve
+
+        result, shown = serve.run(options.files), serve.text
     elif options.part == "infer":
         from recbole_lightgnn.bench import infer
 

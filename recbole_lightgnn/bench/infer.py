@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_lightgnn.bench.measure import conditions, deviation, measure
+from recbole_lightgnn.bench.measure import conditions, deviation, measure, row
 from recbole_lightgnn.bench.students import students_of_run, untrained_students
 from recbole_lightgnn.encoder import lightgcn
 from recbole_lightgnn.models.student import LightGNN
@@ -125,18 +125,11 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
         "notes": [origin],
         "models": _sizes(contenders),
         "rows": [
-            _row(PROPAGATION, ways),
-            _row(ONE_USER, recommend_one),
-            _row(ALL_USERS, recommend_all),
+            row(PROPAGATION, measure(ways, seconds=SECONDS)),
+            row(ONE_USER, measure(recommend_one, seconds=SECONDS)),
+            row(ALL_USERS, measure(recommend_all, seconds=SECONDS)),
         ],
     }
-
-
-def _row(operation: str, who: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
-    seconds = measure(who, seconds=SECONDS)
-    first, *others = seconds
-    times = {name: seconds[name]["median"] / seconds[first]["median"] for name in others}
-    return {"operation": operation, "seconds": seconds, "times_ours": times}
 
 
 # --- who competes ---------------------------------------------------------------------------

@@ -81,10 +81,18 @@ def measure(
             while (start := time.perf_counter()) < ends:
                 contender()
                 times[name].append(time.perf_counter() - start)
-    return {name: _summary(taken) for name, taken in times.items()}
+    return {name: summary(taken) for name, taken in times.items()}
 
 
-def _summary(taken: list[float]) -> dict[str, Any]:
+def row(operation: str, seconds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A result's row: who took how long (`summary`), and medians over that of the first."""
+    first, *others = seconds
+    times = {name: seconds[name]["median"] / seconds[first]["median"] for name in others}
+    return {"operation": operation, "seconds": seconds, "times_ours": times}
+
+
+def summary(taken: Sequence[float]) -> dict[str, Any]:
+    """Median and quartiles of some seconds, and how many there are."""
     lower, median, upper = np.quantile(taken, [0.25, 0.5, 0.75]).tolist()
     return {"median": median, "lower": lower, "upper": upper, "calls": len(taken)}
 

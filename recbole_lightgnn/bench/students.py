@@ -10,14 +10,12 @@ from recbole.utils import init_seed
 from scipy.sparse.linalg import svds
 from torch import Tensor
 
-from recbole_lightgnn.config import build_config, rebuild_config
+from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.splits import check_dataset_files, load_data
-from recbole_lightgnn.trainer import checkpoint
-from recbole_lightgnn.trainer.run_folder import RunFolder, pairs_fingerprint
-from recbole_lightgnn.trainer.stored import StoredModel
+from recbole_lightgnn.trained import TrainedRun
 
 RUNS = (5, 11)  # on Yelp with the paper's ratios: .33/.77 and .09/.57 are left
 
@@ -36,27 +34,15 @@ def students_of_run(folder: Path) -> tuple[str, Students]:
     Raises:
         InputError: if the folder holds no pruned student of LightGNN, or was run on other data.
     """
-    rows = {row["run"]: row for row in RunFolder(folder).rows if row["stage"] == "student"}
-    if not rows or max(rows) == 0:
+    trained = TrainedRun(folder)
+    keys = {row["run"]: row["key"] for row in trained.rows if row["stage"] == "student"}
+    if not keys or max(keys) == 0:
         raise InputError(
             f"--run {folder} holds no pruned student: give the folder of a run of LightGNN that "
             "has pruned (saved/LightGNN-...)"
         )
-    files = {run: RunFolder(folder).best_file(rows[run]["key"]) for run in _measured(max(rows))}
-    meta = checkpoint.load(files[0])[1]
-    meta["shared_settings"]["use_gpu"] = False
-    config = rebuild_config(meta)
-    check_dataset_files(config)
-    dataset = load_data(config)[0].dataset
-    students = {}
-    for run, file in files.items():
-        students[run] = student = LightGNN(config, dataset)
-        places = (part.numpy() for part in _observed(student))
-        data = pairs_fingerprint(student.n_users, student.n_items, *places)
-        stored = StoredModel.read(str(file), config, data)
-        stored.expect("LightGNN", "--run")
-        stored.load_into(student)
-    return config["dataset"], students
+    students = {run: trained.model(keys[run]) for run in _measured(max(keys))}
+    return trained.config(keys[0])["dataset"], students
 
 
 def untrained_students(name: str) -> Students:

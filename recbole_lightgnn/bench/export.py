@@ -1,0 +1,132 @@
+"""What each form of an exported model weighs, and what it loses, beside dense tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from recbole_lightgnn.bench.measure import WrongResult
+from recbole_lightgnn.export import export, metrics_of, served_model
+from recbole_lightgnn.export_command import parts
+from recbole_lightgnn.serving.coding import VALUES
+from recbole_lightgnn.serving.ids import Ids
+from recbole_lightgnn.serving.model import FORMS, Model, to_bytes
+from recbole_lightgnn.serving.recommender import Recommender
+from recbole_lightgnn.trained import TrainedRun
+
+WIDTHS = (32, 16, 8)  # of the dense tables
+UNPRUNED = "student-00"
+_EXACT = 1e-6  # of a metric
+
+
+def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
+    """Export every form of some rows' models, and rank with each.
+
+    Args:
+        folder: of a run of LightGNN.
+        rows: keys of students' rows; by default the last.
+        split: ``valid`` or ``test``; nothing is chosen by it.
+
+    Returns:
+        The result, of plain values: ``rows``, for each file its ``row``, ``form``, ``values``,
+        ``bytes``, their share ``of_dense`` (float32 tables of 64 columns), ``parts``, ``metrics``
+        and, in the run, ``run_metrics``. Those named ``dense, N`` are the unpruned student's final
+        embeddings in the N dimensions that come nearest to its scores.
+
+    Raises:
+        InputError: if the run has no such rows, or the evaluation is one that only RecBole can do.
+        WrongResult: if a file of float32 has other metrics than the run.
+    """
+    trained = TrainedRun(folder)
+    rows = [trained.row(key)["key"] for key in rows or (None,)]
+    measured = []
+    with TemporaryDirectory() as place:
+        file = Path(place, "model.lgnn")
+        for key in rows:
+            for form in FORMS:
+                for values in VALUES:
+                    one = export(trained, file, row=key, values=values, form=form, ids="none")
+                    measured.append(_measured(trained, key, file, split, one | {"row": key}))
+        for width in WIDTHS:
+            content, arrays = to_bytes(_dense(trained, width), "int8")
+            file.write_bytes(content)
+            row = {"row": f"dense, {width}", "form": "final", "values": "int8", "arrays": arrays}
+            measured.append(_measured(trained, UNPRUNED, file, split, row))
+    dataset = trained.dataset
+    return {
+        "bench": "export",
+        "graph": trained.config(rows[0])["dataset"],
+        "users": dataset.user_num - 1,
+        "items": dataset.item_num - 1,
+        "split": split,
+        "rows": measured,
+    }
+
+
+def _measured(
+    trained: TrainedRun, key: str, file: Path, split: str, row: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The result's entry of a file that is an export of a row's model."""
+    found = metrics_of(Recommender.load(file), trained, key, split)
+    expected = trained.row(key)[split]
+    if row["values"] == "float32" and any(abs(found[k] - expected[k]) > _EXACT for k in found):
+        raise WrongResult(f"{key}, form {row['form']}: {dict(found)} from the file, not {expected}")
+    size = file.stat().st_size
+    n_rows = trained.dataset.user_num + trained.dataset.item_num - 2
+    return {
+        "row": row["row"],
+        "form": row["form"],
+        "values": row["values"],
+        "bytes": size,
+        "of_dense": size / (4 * 64 * n_rows),
+        "parts": parts({"bytes": size, "arrays": row["arrays"]}),
+        "metrics": dict(found),
+        "run_metrics": dict(expected),
+    }
+
+
+def _dense(trained: TrainedRun, width: int) -> Model:
+    """The unpruned student's final embeddings, of less width: the truncated SVD of its scores."""
+    model = served_model(trained, UNPRUNED, form="final", seen="none")
+    (user, left), (item, right) = (np.linalg.qr(table) for table in (model.user, model.item))
+    turn, strength, back = np.linalg.svd(left @ right.T)
+    root = np.sqrt(strength[:width])
+    return replace(
+        model,
+        users=Ids("user", len(user)),
+        items=Ids("item", len(item)),
+        user=(user @ turn[:, :width] * root).astype(np.float32),
+        item=(item @ back[:width].T * root).astype(np.float32),
+    )
+
+
+def text(result: Mapping[str, Any]) -> str:
+    """The result, for reading: a line a file."""
+    from tabulate import tabulate
+
+    first = result["rows"][0]
+    name = "recall@20" if "recall@20" in first["metrics"] else next(iter(first["metrics"]))
+    head = ["", "form", "values", "bytes", "of dense", *first["parts"], f"{result['split']} {name}"]
+    lines = [[*head, "of the run's"]]
+    for row in result["rows"]:
+        metric, of_run = row["metrics"][name], row["run_metrics"][name]
+        sizes = [f"{size:,}" for size in (row["bytes"], *row["parts"].values())]
+        lines.append(
+            [
+                *(row["row"], row["form"], row["values"], sizes[0], f"{row['of_dense']:.2%}"),
+                *(*sizes[1:], f"{metric:.5f}", f"{metric / of_run - 1:+.2%}"),
+            ]
+        )
+    return "\n".join(
+        [
+            f"{result['graph']}: {result['users']} users, {result['items']} items",
+            "",
+            tabulate(lines, tablefmt="plain", disable_numparse=True),
+            "",
+            "of dense: of embeddings of 64 columns in float32; names are left out (--ids none)",
+            f"dense, N: {UNPRUNED}'s scores in N dimensions, by a truncated SVD",
+        ]
+    )
