@@ -21,7 +21,7 @@ from recbole_lightgnn.serving.ids import Hashes, Ids, Tokens, hashed, in_order, 
 from recbole_lightgnn.serving.model import Graph, Model, to_bytes
 from recbole_lightgnn.serving.recommender import Recommender
 from recbole_lightgnn.trained import TrainedRun
-from recbole_lightgnn.trainer.evaluation import Rankings
+from recbole_lightgnn.trainer.evaluation import FullRanking, Rankings
 from recbole_lightgnn.trainer.masking import mask_in_force
 from recbole_lightgnn.trainer.run_folder import model_settings
 
@@ -115,13 +115,22 @@ def metrics_of(
     Returns:
         Metrics by name, or ``None`` where only RecBole's evaluator knows one of them.
     """
-    loader = run.loaders[("train", "valid", "test").index(split)]
-    ranking = Rankings(run.config(row), torch.device("cpu")).of(loader)
-    if ranking is None:
+    if (ranking := _ranking(run, row, split)) is None:
         return None
     tables = (recommender.user, recommender.item)
     ids = (recommender.users, recommender.items)
     return ranking.evaluate(*map(_in_recboles_order, tables, ids, _tokens(run.dataset)))
+
+
+def metrics_of_row(run: TrainedRun, row: str, split: str) -> Mapping[str, float] | None:
+    """As `metrics_of`, of the row's model as it was trained."""
+    ranking = _ranking(run, row, split)
+    return None if ranking is None else ranking.evaluate(*run.model(row).final_embeddings())
+
+
+def _ranking(run: TrainedRun, row: str, split: str) -> FullRanking | None:
+    loader = run.loaders[("train", "valid", "test").index(split)]
+    return Rankings(run.config(row), torch.device("cpu")).of(loader)
 
 
 # --- what the file is made of ---------------------------------------------------------------

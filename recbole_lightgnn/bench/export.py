@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.bench.measure import WrongResult
-from recbole_lightgnn.export import export, metrics_of, served_model
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.export import export, metrics_of, metrics_of_row, served_model
 from recbole_lightgnn.export_command import parts
 from recbole_lightgnn.serving.coding import VALUES
 from recbole_lightgnn.serving.ids import Ids
@@ -46,15 +47,19 @@ def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
     with TemporaryDirectory() as place:
         file = Path(place, "model.lgnn")
         for key in rows:
+            expected = _expected(trained, key, split)
             for form in FORMS:
                 for values in VALUES:
                     one = export(trained, file, row=key, values=values, form=form, ids="none")
-                    measured.append(_measured(trained, key, file, split, one | {"row": key}))
+                    measured.append(
+                        _measured(trained, key, file, split, one | {"row": key}, expected)
+                    )
+        expected = _expected(trained, UNPRUNED, split)
         for width in WIDTHS:
             content, arrays = to_bytes(_dense(trained, width), "int8")
             file.write_bytes(content)
             row = {"row": f"dense, {width}", "form": "final", "values": "int8", "arrays": arrays}
-            measured.append(_measured(trained, UNPRUNED, file, split, row))
+            measured.append(_measured(trained, UNPRUNED, file, split, row, expected))
     dataset = trained.dataset
     return {
         "bench": "export",
@@ -66,12 +71,26 @@ def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
     }
 
 
+def _expected(trained: TrainedRun, key: str, split: str) -> Mapping[str, float]:
+    metrics = metrics_of_row(trained, key, split)
+    if metrics is None:
+        raise InputError(
+            f"{trained.folder.path} was evaluated with a metric that only RecBole computes: choose "
+            "a run with metrics such as Recall and NDCG"
+        )
+    return metrics
+
+
 def _measured(
-    trained: TrainedRun, key: str, file: Path, split: str, row: Mapping[str, Any]
+    trained: TrainedRun,
+    key: str,
+    file: Path,
+    split: str,
+    row: Mapping[str, Any],
+    expected: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The result's entry of a file that is an export of a row's model."""
+    """The result's entry of an export of a row's model, whose own metrics are ``expected``."""
     found = metrics_of(Recommender.load(file), trained, key, split)
-    expected = trained.row(key)[split]
     if row["values"] == "float32" and any(abs(found[k] - expected[k]) > _EXACT for k in found):
         raise WrongResult(f"{key}, form {row['form']}: {dict(found)} from the file, not {expected}")
     size = file.stat().st_size
