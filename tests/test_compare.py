@@ -47,6 +47,8 @@ def process(models, *rest, out="out", seeds="1"):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Tests may have been begun with `&`, and hear no Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -111,7 +111,7 @@ def _start(run: Run, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[by
             env=_environment(jobs),
             pass_fds=[lock],
             start_new_session=True,  # Ctrl-C is for this process, which tells the runs
-            preexec_fn=_dies_with_parent(),
+            preexec_fn=_before_run(),
         )
 
 
@@ -123,12 +123,17 @@ def _environment(jobs: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": threads} | given
 
 
-def _dies_with_parent() -> Callable[[], object] | None:
-    """What a new process calls so that it does not outlive this one, where the system can that."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _before_run() -> Callable[[], None]:
+    """What a new process calls first: it is to hear Ctrl-C, also where this one was begun deaf to
+    it (by a shell, with ``&``), and not to outlive this one, where the system can that."""
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if prctl is not None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return prepare
 
 
 def _note_failure(run: Run, status: int) -> str | None:
