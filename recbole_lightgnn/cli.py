@@ -17,6 +17,7 @@ from recbole_lightgnn.bench import command as bench_command
 from recbole_lightgnn.data import command as data_command
 from recbole_lightgnn.data import import_command
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.service import command as service_command
 from recbole_lightgnn.serving import command as serving_command
 from recbole_lightgnn.settings import (
     Setting,
@@ -121,6 +122,8 @@ def _dispatch(arguments: list[str]) -> int:
         return export_command.run(options)
     if options.command == "recommend":
         return serving_command.run(options)
+    if options.command == "serve":
+        return service_command.run(options)
     if options.command == "bench":
         return _bench(options)
     if options.command == "report":
@@ -172,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     data = data_command.add_parsers(commands)
 
     exports = export_command.add_parsers(commands)
-    servings = serving_command.add_parsers(commands)
+    servings = [*serving_command.add_parsers(commands), service_command.add_parser(commands)]
     benches = bench_command.add_parsers(commands)
     report = commands.add_parser(
         "report",

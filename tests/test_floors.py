@@ -36,7 +36,8 @@ SIDE_ROOMS = {
     "data": {"cli"},
     "report": {"cli", "quick_start", "splits"},
     "studies": {"cli"},
-    "serving": {"cli", "export", "export_command", "bench"},
+    "serving": {"cli", "export", "export_command", "bench", "service"},
+    "service": {"cli"},
     "bench": {"cli"},
 }
 LIBRARIES = {floor: {"torch", "numpy", "scipy"} for floor in (0, 1, 2)}

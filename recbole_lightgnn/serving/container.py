@@ -115,14 +115,19 @@ def _deflate(raw: bytes, itemsize: int) -> bytes:
 # --- reading --------------------------------------------------------------------------------
 
 
-def read(path: Path) -> tuple[dict[str, Any], Arrays]:
-    """Map a file and read it (`unpack`). One that is in use is to be replaced, not written over.
+def read(path: Path, mapped: bool = True) -> tuple[dict[str, Any], Arrays]:
+    """Map a file and read it (`unpack`).
+
+    Args:
+        path: of the file.
+        mapped: one that is in use is to be replaced then, not written over. Else it is copied to
+            memory first, and may be.
 
     Raises:
         InputError: if there is none, or as `unpack`.
     """
     try:
-        data = np.asarray(np.memmap(path, np.uint8, "r"))
+        data = np.asarray(np.memmap(path, np.uint8, "r")) if mapped else np.fromfile(path, np.uint8)
     except FileNotFoundError as error:
         raise InputError(f"no file at {path}: check the path") from error
     except OSError as error:

@@ -27,6 +27,20 @@ _NEARBY = 100  # tokens to each side among which a similar one is looked for
 _DIGITS = 18  # of the numbers that 64 bits hold
 
 
+class Unknown(InputError):
+    """No user or item has this name.
+
+    Args:
+        what: ``user`` or ``item``.
+        name: what was asked for.
+        hint: what is known of the right names.
+    """
+
+    def __init__(self, what: str, name: Any, hint: str) -> None:
+        super().__init__(f"no {what} {shown(name)}{hint}")
+        self.what, self.name = what, name
+
+
 class Ids:
     """The names of the users, or of the items, of a model.
 
@@ -47,11 +61,11 @@ class Ids:
         """The number of one user or item.
 
         Raises:
-            InputError: if there is none of that name.
+            Unknown: if there is none of that name.
         """
         found = self._find(str(name))
         if found is None:
-            raise InputError(f"no {self.what} {shown(name)}{self._hint(str(name))}")
+            raise Unknown(self.what, name, self._hint(str(name)))
         return found
 
     def numbers(self, names: Iterable[Any]) -> np.ndarray:

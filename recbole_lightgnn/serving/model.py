@@ -124,18 +124,19 @@ def to_bytes(
     return container.pack(meta, arrays, mapped)
 
 
-def read(path: Path, secret: bytes | None = None) -> Model:
+def read(path: Path, secret: bytes | None = None, mapped: bool = True) -> Model:
     """The model in a file.
 
     Args:
         path: of the file.
         secret: what names were hashed with, if they were.
+        mapped: as of `container.read`.
 
     Raises:
         InputError: if the file is missing, foreign, of a newer version or damaged, or the secret
             is another.
     """
-    meta, arrays = container.read(path)
+    meta, arrays = container.read(path, mapped)
     # What overflows is not finite then, which whoever scores by it sees to.
     with container.reading(str(path)), np.errstate(over="ignore", invalid="ignore"):
         return _decode(meta, Take(arrays), None if secret is None else key_of(secret))

@@ -68,6 +68,7 @@ class Recommender:
         card: where the model comes from and what it reached.
         user: final embeddings, whose inner products are the scores. Shape: (users, width)
         item: likewise. Shape: (items, width)
+        form: ``graph``, or ``final``, which neither folds in nor explains.
 
     Raises:
         InputError: if the embeddings are so large that a score may not be finite.
@@ -76,7 +77,7 @@ class Recommender:
     def __init__(self, model: Model) -> None:
         self.users: Ids = model.users
         self.items: Ids = model.items
-        self.card = model.card
+        self.card, self.form = model.card, model.form
         self.user, self.item = model.user, model.item
         self._propagated: Propagated | None = None
         pairs = [model.seen]
@@ -88,7 +89,7 @@ class Recommender:
         self._check_finite()
 
     @classmethod
-    def load(cls, path: Path | str, key: bytes | None = None) -> Recommender:
+    def load(cls, path: Path | str, key: bytes | None = None, mapped: bool = True) -> Recommender:
         """A recommender from a file that ``recbole-lightgnn export`` wrote, its checksum verified.
 
         Final embeddings of float32 are mapped, not read; all else is decoded.
@@ -96,12 +97,14 @@ class Recommender:
         Args:
             path: the file.
             key: what names were hashed with; then they are given as the dataset has them.
+            mapped: whether to map at all: who cannot rule out that the file is written over while
+                it is in use reads it.
 
         Raises:
             InputError: if the file is missing, foreign, of a newer format or damaged, or was
                 hashed with another key.
         """
-        model = read(Path(path), key)
+        model = read(Path(path), key, mapped)
         with reading(str(path)):
             try:
                 return cls(model)

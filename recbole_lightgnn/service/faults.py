@@ -1,0 +1,92 @@
+"""What is wrong with a request, as JSON: what, got, expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.service.messages import Problem
+from recbole_lightgnn.serving.ids import Unknown, shown
+
+
+class Refused(InputError):
+    """A request that is not answered.
+
+    Args:
+        status: of HTTP.
+        what: is wrong.
+        got: of what was sent.
+        expected: instead of it.
+    """
+
+    def __init__(
+        self, status: int, what: str, got: str | None = None, expected: str | None = None
+    ) -> None:
+        super().__init__(what)
+        self.status, self.problem = status, Problem(what=what, got=got, expected=expected)
+
+    def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
+        """What the client gets."""
+        return JSONResponse(self.problem.model_dump(), self.status, headers)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Turn all that an application raises into `Refused.response`."""
+
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(Unknown)
+    async def unknown(request: Request, error: Unknown) -> JSONResponse:
+        expected = f"the name of one of the model's {error.what}s"
+        return Refused(404, str(error), shown(error.name), expected).response()
+
+    @app.exception_handler(InputError)
+    async def bad_input(request: Request, error: InputError) -> JSONResponse:
+        return Refused(422, str(error)).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _refused(error.errors()[0]).response()
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        got = f"{request.method} {shown(request.url.path)}"
+        found = Refused(error.status_code, str(error.detail), got, "as /openapi.json says")
+        return found.response(dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def ours(request: Request, error: Exception) -> JSONResponse:
+        return Refused(500, "an error of the service, not of the request").response()
+
+
+def _refused(error: dict[str, Any]) -> Refused:
+    """Of what pydantic or FastAPI found."""
+    kind, message = error["type"], str(error["msg"])
+    where = _where(error["loc"])
+    if kind == "json_invalid":
+        return Refused(400, "the body is not JSON", str(error["ctx"]["error"]), "JSON")
+    if kind == "missing":
+        return Refused(422, f"{where} is missing", "nothing", f"{where}, as /openapi.json says")
+    if kind == "extra_forbidden":
+        return Refused(422, f"{where} means nothing here", shown(error["input"]), "no such field")
+    got = error["input"]
+    many = isinstance(got, list) and kind in ("too_long", "too_short")
+    return Refused(
+        422, f"{where} is not as it should be", f"{len(got)}" if many else shown(got), message
+    )
+
+
+def _where(places: Sequence[int | str]) -> str:
+    """``users[3]`` for what FastAPI calls ``("body", "users", 3)``."""
+    text = ""
+    for place in places[1:]:
+        text += f"[{place}]" if isinstance(place, int) else f".{place}"
+    return text.lstrip(".") or "the body"
