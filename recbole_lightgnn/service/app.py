@@ -29,12 +29,13 @@ def create_app(current: Current) -> FastAPI:
         version=__version__,
         docs_url=None,  # both pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=_lifespan,
     )
     app.state.current, app.state.requests = current, metrics.Requests()
     app.include_router(_ROUTER)
     add_handlers(app)
-    paths = {*app.openapi()["paths"], "/openapi.json"}
+    paths = {"/openapi.json", *app.openapi()["paths"]}
     app.add_middleware(Guard, requests=app.state.requests, paths=paths)
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,9 @@ from starlette.responses import JSONResponse
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.service.messages import Problem
-from recbole_lightgnn.serving.ids import Unknown, shown
+from recbole_lightgnn.serving.ids import Unknown
+
+_SHOWN = 60  # characters of what was sent
 
 
 class Refused(InputError):
@@ -46,7 +49,7 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Unknown)
     async def unknown(request: Request, error: Unknown) -> JSONResponse:
         expected = f"the name of one of the model's {error.what}s"
-        return Refused(404, str(error), shown(error.name), expected).response()
+        return Refused(404, str(error), _sent(error.name), expected).response()
 
     @app.exception_handler(InputError)
     async def bad_input(request: Request, error: InputError) -> JSONResponse:
@@ -57,36 +60,43 @@ def add_handlers(app: FastAPI) -> None:
         return _refused(error.errors()[0]).response()
 
     @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
-        got = f"{request.method} {shown(request.url.path)}"
-        found = Refused(error.status_code, str(error.detail), got, "as /openapi.json says")
-        return found.response(dict(error.headers or {}))
+    async def of_http(request: Request, error: HTTPException) -> JSONResponse:
+        path, headers = request.url.path, dict(error.headers or {})
+        expected = "one of " + ", ".join(app.openapi()["paths"])
+        if error.status_code == 405:  # the framework allows those of one of the path's functions
+            allowed = app.openapi()["paths"].get(path, {"get": {}})
+            headers["Allow"] = expected = ", ".join(method.upper() for method in allowed)
+        got = _short(f"{request.method} {path}")
+        return Refused(error.status_code, str(error.detail), got, expected).response(headers)
 
     @app.exception_handler(Exception)
-    async def ours(request: Request, error: Exception) -> JSONResponse:
+    async def of_ours(request: Request, error: Exception) -> JSONResponse:
         return Refused(500, "an error of the service, not of the request").response()
 
 
 def _refused(error: dict[str, Any]) -> Refused:
     """Of what pydantic or FastAPI found."""
-    kind, message = error["type"], str(error["msg"])
-    where = _where(error["loc"])
+    kind, where = error["type"], _where(error["loc"])
     if kind == "json_invalid":
         return Refused(400, "the body is not JSON", str(error["ctx"]["error"]), "JSON")
     if kind == "missing":
         return Refused(422, f"{where} is missing", "nothing", f"{where}, as /openapi.json says")
     if kind == "extra_forbidden":
-        return Refused(422, f"{where} means nothing here", shown(error["input"]), "no such field")
-    got = error["input"]
-    many = isinstance(got, list) and kind in ("too_long", "too_short")
-    return Refused(
-        422, f"{where} is not as it should be", f"{len(got)}" if many else shown(got), message
-    )
+        return Refused(422, f"{where} means nothing here", _sent(error["input"]), "no such field")
+    got = f"{len(error['input'])} of them" if kind == "too_long" else _sent(error["input"])
+    return Refused(422, f"{where} is not as it should be", got, str(error["msg"]))
 
 
 def _where(places: Sequence[int | str]) -> str:
     """``users[3]`` for what FastAPI calls ``("body", "users", 3)``."""
-    text = ""
-    for place in places[1:]:
-        text += f"[{place}]" if isinstance(place, int) else f".{place}"
+    text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in places[1:])
     return text.lstrip(".") or "the body"
+
+
+def _sent(value: Any) -> str:
+    """A value as JSON has it, cut where it is long."""
+    return _short(json.dumps(value, default=repr))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MOST_QUESTIONS = 256  # users or items asked about in one call
 MOST_ITEMS = 10_000  # in a list of a user's items, of pairs, or of what may be recommended
 MOST_K = 1000
 
+
+def _whole(value: Any) -> Any:
+    """In JSON, 10.0 is a whole number as 10 is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Name = Annotated[str, Field(description="as the model file calls it, always a string")]
 K = Annotated[
     int,
     Field(ge=1, le=MOST_K, description="how many items; no more than the catalogue has"),
+    BeforeValidator(_whole),
 ]
 Questions = Annotated[list[Name], Field(min_length=1, max_length=MOST_QUESTIONS)]
 Items = Annotated[list[Name], Field(max_length=MOST_ITEMS)]

@@ -1,0 +1,498 @@
+"""The service: a real process, asked over the network."""
+
+import json
+import shutil
+import signal
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_files import file_of, random_model
+from service_process import SECONDS, Service, answer_of, wait_until
+
+from recbole_lightgnn.cli import main
+from recbole_lightgnn.service import guard, messages
+from recbole_lightgnn.serving.recommender import Recommender
+
+WORLD = {"n_users": 300, "n_items": 400, "width": 6}
+SECRET = b"sixteen bytes or more"
+
+
+def write_model(path, *, values="float32", secret=None, **settings):
+    path.write_bytes(file_of(random_model(**settings), values, secret))
+    return path
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    file = write_model(tmp_path_factory.mktemp("service") / "model.lgnn", seed=3, **WORLD)
+    found = Service(file)
+    found.ours = Recommender.load(file)
+    yield found
+    assert found.stop() == 0
+
+
+@pytest.fixture
+def start():
+    """Starts services that end with the test."""
+    started = []
+
+    def begin(file, *flags):
+        started.append(Service(file, *flags))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.stop()
+
+
+def rows(ranked):
+    """What the service is to answer: without the places where nothing is left."""
+    found = []
+    for items, scores in zip(ranked.items, ranked.scores, strict=True):
+        kept = [item is not None for item in items]
+        found.append({"items": items[kept].tolist(), "scores": scores[kept].tolist()})
+    return found
+
+
+# --- answers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_one_user_gets_what_the_recommender_says(service, seen):
+    for user, k in (("0", 1), ("700", 10), ("2093", 400)):
+        got = service.get(f"/recommend?user={user}&k={k}&exclude_seen={str(seen).lower()}")
+        assert got == rows(service.ours.recommend([user], k, seen))[0]
+    assert len(service.get("/recommend?user=7")["items"]) == 10
+
+
+def test_several_users_get_what_the_recommender_says(service):
+    users = [str(7 * n) for n in (5, 0, 299, 5)]
+    got = service.post("/recommend", users=users, k=7)
+    assert got == {"answers": rows(service.ours.recommend(users, 7))}
+    got = service.post("/recommend", users=users, k=400, exclude_seen=False)
+    assert got == {"answers": rows(service.ours.recommend(users, 400, False))}
+    only = ["21", "14", "2793"]
+    got = service.post("/recommend", users=users, k=7, filter_items=only)
+    assert got == {"answers": rows(service.ours.recommend(users, 7, True, only))}
+    assert all(set(answer["items"]) <= set(only) for answer in got["answers"])
+    gone = [["7"], [], ["14", "21"], []]
+    got = service.post("/recommend", users=users, k=400, exclude_items=gone)
+    assert got == {"answers": rows(service.ours.recommend(users, 400, gone))}
+    assert [len(answer["items"]) for answer in got["answers"]] == [399, 400, 398, 400]
+    assert service.post("/recommend", users=["7"], k=3.0) == service.post(
+        "/recommend", users=["7"], k=3
+    )
+
+
+def test_scores_similar_items_fold_in_and_explain_are_the_recommenders(service):
+    users, items = ["0", "7", "0"], ["14", "14", "0"]
+    got = service.post("/score", users=users, items=items)
+    assert got == {"scores": service.ours.score(users, items).tolist()}
+    assert service.post("/score", users=[], items=[]) == {"scores": []}
+    got = service.post("/similar_items", items=["70", "7"], k=5)
+    assert got == {"answers": rows(service.ours.similar_items(["70", "7"], 5))}
+    got = service.post("/fold_in", items=["70", "7", "70"], k=5)
+    assert got == rows(service.ours.fold_in(["70", "7"], 5))[0]
+    why = service.ours.explain("70", "14")
+    got = service.get("/explain?user=70&item=14")
+    assert got == {
+        "score": why.score,
+        "own": why.own,
+        "items": why.items.tolist(),
+        "weights": why.weights.tolist(),
+        "contributions": why.contributions.tolist(),
+    }
+    assert got["own"] + sum(got["contributions"]) == pytest.approx(got["score"], abs=1e-4)
+
+
+def test_the_card_health_and_the_document(service):
+    about = service.get("/model")
+    assert about["card"] == {"seed": 3, "valid": {"recall@20": 0.25}}
+    assert (about["users"], about["items"], about["form"]) == (300, 400, "graph")
+    assert about["file"] == "model.lgnn"
+    assert service.get("/health")["status"] == "ok"
+    assert service.get("/health")["reload_error"] is None
+    document = service.get("/openapi.json")
+    assert document["openapi"].startswith("3.")
+    asked = {path: sorted(methods) for path, methods in document["paths"].items()}
+    assert asked == {
+        **{"/recommend": ["get", "post"], "/explain": ["get"]},
+        **{path: ["post"] for path in ("/score", "/similar_items", "/fold_in")},
+        **{path: ["get"] for path in ("/model", "/health", "/metrics")},
+    }
+    users = document["components"]["schemas"]["Users"]["properties"]["users"]
+    assert (users["minItems"], users["maxItems"]) == (1, 256)
+
+
+def test_requests_are_counted(service):
+    before = service.metrics()
+    service.get("/recommend?user=7")
+    service.ask("GET", "/recommend?user=8")
+    service.ask("GET", "/no/such/path")
+    after = service.metrics()
+
+    def more(name):
+        return after[name] - before.get(name, 0)
+
+    assert more('lightgnn_requests_total{path="/recommend",status="200"}') == 1
+    assert more('lightgnn_requests_total{path="/recommend",status="404"}') == 1
+    assert more('lightgnn_requests_total{path="other",status="404"}') == 1
+    assert more("lightgnn_request_seconds_count") == 4  # and the metrics' own
+    assert more('lightgnn_request_seconds_bucket{le="+Inf"}') == 4
+    assert more("lightgnn_request_seconds_sum") > 0
+    within = [value for name, value in after.items() if "_bucket" in name]
+    assert within == sorted(within)
+    assert after["lightgnn_requests_in_flight"] == 1
+    assert after["process_resident_memory_bytes"] > 10e6
+
+
+def test_names_that_are_no_numbers(start, tmp_path):
+    file = write_model(tmp_path / "model.lgnn", names="words")
+    service, ours = start(file), Recommender.load(file)
+    users = ours.users.names(slice(None, -1)).tolist()
+    assert "" in users
+    assert any("日" in user for user in users)
+    got = service.post("/recommend", users=users, k=3)
+    assert got == {"answers": rows(ours.recommend(users, 3))}
+    assert service.get("/recommend?user=&k=3") == got["answers"][users.index("")]
+
+
+def test_hashed_names_with_their_key(start, tmp_path):
+    from recbole_lightgnn.serving.ids import Hashes, hashed, key_of
+    from recbole_lightgnn.serving.model import Model
+
+    plain = random_model(names="none")
+    key = key_of(SECRET)
+    ids = []
+    for what, size in (("user", len(plain.users)), ("item", len(plain.items))):
+        ids.append(Hashes(what, np.sort(hashed(what, [f"n{n}" for n in range(size)], key)), key))
+    model = Model(*ids, plain.user, plain.item, plain.graph, plain.seen, plain.card)
+    file, secret = tmp_path / "model.lgnn", tmp_path / "secret"
+    file.write_bytes(file_of(model, secret=SECRET))
+    secret.write_bytes(SECRET)
+    service = start(file, f"--key={secret}")
+    got = service.get("/recommend?user=n4&k=3")
+    assert got == rows(Recommender.load(file, SECRET).recommend(["n4"], 3))[0]
+    assert service.ask("POST", "/recommend", b'{"users": ["\\ud800"]}')[0] == 404
+
+
+# --- bad requests ----------------------------------------------------------------------------
+
+
+def users(*names, **others):
+    return {"users": list(names), **others}
+
+
+BAD = {
+    "an unknown user": ("POST", "/recommend", users("0", "8"), 404, "no user '8'", '"8"'),
+    "an unknown user alone": ("GET", "/recommend?user=x", None, 404, "no user 'x'", '"x"'),
+    "an unknown item": ("POST", "/similar_items", {"items": ["-7"]}, 404, "no item '-7'", '"-7"'),
+    "an unknown item to score": ("POST", "/score", users("0", items=["1"]), 404, "no item", '"1"'),
+    "an unknown item had": ("POST", "/fold_in", {"items": ["1"]}, 404, "no item '1'", '"1"'),
+    "an unknown item explained": ("GET", "/explain?user=0&item=1", None, 404, "no item", '"1"'),
+    "an unknown item to filter": (
+        *("POST", "/recommend", users("0", filter_items=["x"])),
+        *(404, "no item 'x'", '"x"'),
+    ),
+    "half a character": ("POST", "/recommend", b'{"users": ["\\ud800"]}', 404, "no user", "ud800"),
+    "k of more than there is": ("POST", "/recommend", users("0", k=401), 422, "items, 400", None),
+    "k of zero": ("GET", "/recommend?user=0&k=0", None, 422, "k is not", '"0"'),
+    "k below zero": ("POST", "/recommend", users("0", k=-1), 422, "k is not", "-1"),
+    "k that is huge": ("POST", "/recommend", users("0", k=10**30), 422, "k is not", "1000000"),
+    "k that is true": ("POST", "/recommend", users("0", k=True), 422, "k is not", "true"),
+    "k in quotes": ("POST", "/recommend", users("0", k="10"), 422, "k is not", '"10"'),
+    "k with a fraction": ("POST", "/recommend", users("0", k=1.5), 422, "k is not", "1.5"),
+    "k of NaN": ("POST", "/recommend", b'{"users": ["0"], "k": NaN}', 422, "k is not", "NaN"),
+    "k of 1e999": ("POST", "/fold_in", b'{"items": ["0"], "k": 1e999}', 422, "k is", "Infinity"),
+    "k of 5000 digits": (
+        *("POST", "/recommend", b'{"users": ["0"], "k": %s}' % (b"1" * 5000)),
+        *(400, "", None),
+    ),
+    "NaN for a user": ("POST", "/recommend", b'{"users": [NaN]}', 422, "users[0]", "NaN"),
+    "Infinity for an item": ("POST", "/fold_in", b'{"items": [-Infinity]}', 422, "items[0]", "-In"),
+    "a number for a user": ("POST", "/recommend", users("0", 7), 422, "users[1]", "7"),
+    "a text for a list": ("POST", "/recommend", {"users": "0"}, 422, "users is not", '"0"'),
+    "an object for a list": ("POST", "/recommend", {"users": {"0": 1}}, 422, "users is", '{"0"'),
+    "null for a list": ("POST", "/recommend", {"users": None}, 422, "users is not", "null"),
+    "no users": ("POST", "/recommend", users(), 422, "users is not", "[]"),
+    "users left out": ("POST", "/recommend", {}, 422, "users is missing", "nothing"),
+    "no items had": ("POST", "/fold_in", {"items": []}, 422, "items is not", "[]"),
+    "a user left out": ("GET", "/recommend", None, 422, "user is missing", "nothing"),
+    "a user twice": ("GET", "/recommend?user=0&user=7", None, 422, "user is given twice", None),
+    "a misspelt field": ("POST", "/recommend", users("0", K=3), 422, "K means nothing", "3"),
+    "a misspelt parameter": ("GET", "/recommend?user=0&K=3", None, 422, "K means nothing", '"3"'),
+    "seen that is no truth": (
+        *("POST", "/recommend", users("0", exclude_seen="no")),
+        *(422, "exclude_seen is not", '"no"'),
+    ),
+    "lists of fewer users": (
+        *("POST", "/recommend", users("0", "7", exclude_items=[[]])),
+        *(422, "items of 1 users", None),
+    ),
+    "fewer items than users": ("POST", "/score", users("0", items=[]), 422, "0 items", None),
+    "too many users": (
+        *("POST", "/recommend", {"users": ["0"] * 257}),
+        *(422, "users is not", "257 of them"),
+    ),
+    "a million users": ("POST", "/recommend", users(*["0"] * 10**6), 413, "too large", "bytes"),
+    "no body": ("POST", "/recommend", b"", 422, "the body is missing", "nothing"),
+    "a body of text": ("POST", "/recommend", b"users=0", 400, "not JSON", "Expecting"),
+    "half a body": ("POST", "/recommend", b'{"users": ["0"', 400, "not JSON", "Expecting"),
+    "a body of bytes": ("POST", "/recommend", b"\xff\xfe\x00", 400, "", None),
+    "a body of a list": ("POST", "/recommend", ["0"], 422, "the body is not", '["0"]'),
+    "a body of brackets": ("POST", "/recommend", b"[" * 10**5, 400, "", None),
+    "a foreign path": ("GET", "/users/0", None, 404, "Not Found", "GET /users/0"),
+    "a path with an end": ("GET", "/health/", None, 404, "Not Found", "GET /health/"),
+    "a foreign method": ("DELETE", "/recommend", None, 405, "Not Allowed", "DELETE /recommend"),
+    "another path's method": ("GET", "/score", None, 405, "Not Allowed", "GET /score"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_requests_are_told_what_is_wrong(service, case):
+    method, path, body, status, what, got = BAD[case]
+    found, problem = service.ask(method, path, body)
+    assert found == status, problem
+    assert set(problem) == {"what", "got", "expected"}
+    assert what in problem["what"]
+    assert got is None or got in problem["got"]
+    assert len(problem["got"] or "") <= 60
+    assert service.get("/recommend?user=0&k=1") == rows(service.ours.recommend(["0"], 1))[0]
+    assert service.process.poll() is None
+
+
+def test_what_is_allowed_is_said(service):
+    connection = service.connect()
+    connection.request("OPTIONS", "/recommend")
+    response = connection.getresponse()
+    assert (response.status, response.headers["Allow"]) == (405, "GET, POST")
+    connection.close()
+
+
+def test_a_body_that_is_not_said_to_be_json(service):
+    status, problem = service.ask("POST", "/recommend", b'{"users": ["0"]}', {})
+    assert (status, problem["what"]) == (422, "the body is not as it should be")
+
+
+HEAD = b"POST /recommend HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET /health HTTP/1.1\r\n\r\n",  # without a host
+        b"GET /\x00 HTTP/1.1\r\nHost: here\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: here\r\nX: " + b"x" * 10**5,
+        HEAD + b"Content-Length: -1\r\n\r\n",
+        HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
+    ],
+)
+def test_what_is_no_http_is_told_so(service, sent):
+    with socket.create_connection(("127.0.0.1", service.port), SECONDS) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while b"}" not in answer:
+            part = connection.recv(1 << 16)
+            assert part, answer
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in answer
+    assert b'"what":"this is no HTTP request"' in answer
+    assert service.get("/health")["status"] == "ok"
+
+
+def test_a_large_body_in_chunks_is_refused_without_its_length(service):
+    connection = service.connect()
+    parts = (b"x" * 2**16 for _ in range(20))
+    connection.request("POST", "/recommend", parts, encode_chunked=True)
+    status, problem = answer_of(connection)
+    assert (status, problem["expected"]) == (413, "up to 1048576 bytes")
+    connection.close()
+
+
+def test_a_client_that_goes_away_is_forgotten(service):
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", service.port), SECONDS) as connection:
+            connection.sendall(HEAD + b"Content-Length: 100\r\n\r\nhalf")
+    wait_until(lambda: service.metrics()["lightgnn_requests_in_flight"] == 1)
+
+
+# --- stopping --------------------------------------------------------------------------------
+
+
+def half_asked(service, body):
+    """A request whose last byte is still to be sent."""
+    connection = socket.create_connection(("127.0.0.1", service.port), SECONDS)
+    before = service.metrics()["lightgnn_requests_in_flight"]
+    connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body[:-1])
+    wait_until(lambda: service.metrics()["lightgnn_requests_in_flight"] == before + 1)
+    return connection
+
+
+def read_all(connection):
+    parts = []
+    while part := connection.recv(1 << 16):
+        parts.append(part)
+    head, _, content = b"".join(parts).partition(b"\r\n\r\n")
+    return head, json.loads(content)
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_requests_in_flight_are_answered_before_it_stops(start, tmp_path, told):
+    file = write_model(tmp_path / "model.lgnn", seed=3, **WORLD)
+    service, ours = start(file), Recommender.load(file)
+    names = [str(7 * n) for n in range(256)]
+    body = json.dumps(users(*names, k=400)).encode()
+    waiting = [half_asked(service, body) for _ in range(5)]
+    service.process.send_signal(told)
+
+    def refused():
+        try:
+            socket.create_connection(("127.0.0.1", service.port), SECONDS).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    wait_until(refused)
+    assert service.process.poll() is None
+    for connection in waiting:
+        connection.sendall(body[-1:])
+    for connection in waiting:
+        head, content = read_all(connection)
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        assert content == {"answers": rows(ours.recommend(names, 400))}
+        connection.close()
+    assert service.process.wait(SECONDS) == 0
+    assert service.process.stdout.read() == "stopped\n"
+    assert service.logged() == ""
+
+
+# --- reloading -------------------------------------------------------------------------------
+
+
+def test_a_new_file_is_served_and_a_broken_one_is_not(start, tmp_path):
+    file = write_model(tmp_path / "model.lgnn", seed=3, **WORLD)
+    other = write_model(tmp_path / "other.lgnn", seed=4, **WORLD)
+    one, two = (rows(Recommender.load(path).recommend(["7"], 10))[0] for path in (file, other))
+    assert one != two
+    service = start(file)
+    waiting = half_asked(service, body := json.dumps(users("7")).encode())
+    assert service.get("/recommend?user=7") == one
+
+    shutil.copy(other, tmp_path / "new.lgnn")
+    (tmp_path / "new.lgnn").replace(file)
+    wait_until(lambda: service.get("/recommend?user=7") == two)
+    waiting.sendall(body[-1:])
+    assert b'"answers"' in waiting.recv(1 << 16)  # of the new one, which it had not begun without
+    waiting.close()
+
+    whole = file.read_bytes()
+    for broken, why in ((whole[:-1], "cut off"), (b"", "no model of"), (None, "no file at")):
+        file.unlink() if broken is None else file.write_bytes(broken)
+        wait_until(lambda why=why: why in (service.get("/health")["reload_error"] or ""))
+        assert service.get("/health")["status"] == "ok"
+        assert service.get("/recommend?user=7") == two
+        assert f"ERROR the model before is still served: {file}" in service.logged()
+    failed = service.metrics()['lightgnn_reloads_total{result="failed"}']
+    assert failed >= 3
+
+    file.write_bytes(whole)
+    wait_until(lambda: service.get("/health")["reload_error"] is None)
+    loaded = service.metrics()["lightgnn_model_loaded_seconds"]
+    service.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: service.metrics()["lightgnn_model_loaded_seconds"] > loaded)
+    after = service.metrics()
+    assert after['lightgnn_reloads_total{result="done"}'] == 3
+    assert after['lightgnn_reloads_total{result="failed"}'] == failed
+
+
+def test_a_file_written_over_does_not_change_what_is_served(start, tmp_path):
+    file = write_model(tmp_path / "model.lgnn", seed=3, final=True, **WORLD)
+    service = start(file)
+    before = service.post("/recommend", users=["7"], k=400)
+    with file.open("r+b") as content:  # what is mapped would be zeros, or gone
+        content.write(b"\0" * 50_000)
+        content.truncate(50_000)
+    assert service.post("/recommend", users=["7"], k=400) == before
+    wait_until(lambda: service.get("/health")["reload_error"])
+    assert service.post("/recommend", users=["7"], k=400) == before
+
+
+def test_requests_under_way_keep_the_model_they_began_with(start, tmp_path):
+    """Answers are of one model or of the other, whole; and every request is answered."""
+    file = write_model(tmp_path / "model.lgnn", seed=3, **WORLD)
+    files = [file.read_bytes(), file_of(random_model(4, **WORLD))]
+    names = [str(7 * n) for n in range(256)]
+    body = {"users": names, "k": 400}
+    service, answers = start(file), []
+    for content in files:
+        (tmp_path / "one.lgnn").write_bytes(content)
+        ours = Recommender.load(tmp_path / "one.lgnn")
+        answers.append({"answers": rows(ours.recommend(names, 400))})
+    done = threading.Event()
+
+    def asked(_):
+        found = set()
+        while not done.is_set():
+            status, content = service.ask("POST", "/recommend", body)
+            assert status == 200
+            found.add(answers.index(content))
+        return found
+
+    with ThreadPoolExecutor(3) as threads:
+        found = threads.map(asked, range(3))
+        try:
+            for turn in range(1, 4):
+                loaded = service.get("/health")["loaded"]
+                (tmp_path / "new.lgnn").write_bytes(files[turn % 2])
+                (tmp_path / "new.lgnn").replace(file)
+                count = f'lightgnn_reloads_total{{result="done"}}'
+                wait_until(lambda: service.metrics()[count] == turn)
+                assert service.get("/health")["loaded"] >= loaded
+        finally:
+            done.set()
+        assert set().union(*found) == {0, 1}
+
+
+# --- before it serves ------------------------------------------------------------------------
+
+
+def bad(capsys, *arguments):
+    assert main(list(arguments)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_what_keeps_it_from_serving(capsys, tmp_path, monkeypatch):
+    file = write_model(tmp_path / "model.lgnn")
+    assert bad(capsys, "serve", "none.lgnn", "--port=0").startswith("error: no file at none.lgnn")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "is cut off" in bad(capsys, "serve", str(file), "--port=0")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"cannot listen at 127.0.0.1, port {port} (" in bad(
+            capsys, "serve", str(file), f"--port={port}"
+        )
+    assert "port 99999" in bad(capsys, "serve", str(file), "--port=99999")
+    assert "cannot listen at no.such.host" in bad(capsys, "serve", str(file), "--host=no.such.host")
+    monkeypatch.setattr("recbole_lightgnn.service.command.find_spec", lambda name: None)
+    assert "pip install 'recbole-lightgnn[serve]'" in bad(capsys, "serve", str(file))
+
+
+def test_a_model_of_final_embeddings_says_what_it_cannot_do(start, tmp_path):
+    service = start(write_model(tmp_path / "model.lgnn", final=True))
+    assert service.get("/model")["form"] == "final"
+    for asked in (
+        ("GET", "/explain?user=0&item=0"),
+        ("POST", "/fold_in", {"items": ["0"]}),
+    ):
+        status, problem = service.ask(*asked)
+        assert (status, problem["expected"]) == (409, "a model exported with --form graph")
