@@ -1,8 +1,10 @@
 """A service as a process of its own, in which nothing but what it needs can be imported.
 
-``python service_process.py FILE [FLAG ...]`` runs ``recbole-lightgnn serve FILE --port 0``.
+``python service_process.py FILE [FLAG ...]`` is ``recbole-lightgnn serve FILE --port 0`` without the
+command line around it, whose other commands read yaml.
 """
 
+import argparse
 import http.client
 import json
 import subprocess
@@ -27,7 +29,8 @@ class OnlyNeeded(MetaPathFinder):
         self.allowed = {"recbole_lightgnn", *allowed, *sys.stdlib_module_names}
 
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] not in self.allowed:
+        top = name.split(".")[0]
+        if top not in self.allowed and not top.startswith("_"):
             raise ModuleNotFoundError(f"No module named {name!r} (not needed)", name=name)
 
 
@@ -92,9 +95,10 @@ class Service:
     def stop(self):
         """Tell it to stop; returns its exit status."""
         self.process.terminate()
+        status = self.process.wait(SECONDS)
         self.log.close()
         self.process.stdout.close()
-        return self.process.wait(SECONDS)
+        return status
 
 
 def answer_of(connection):
@@ -116,6 +120,8 @@ if __name__ == "__main__":
     sys.meta_path.insert(0, OnlyNeeded(NEEDED))
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-    from recbole_lightgnn.cli import main
+    from recbole_lightgnn.service import command
 
-    sys.exit(main(["serve", *sys.argv[1:], "--port=0"]))
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    sys.exit(command.run(parser.parse_args(["serve", *sys.argv[1:], "--port=0"])))

@@ -15,7 +15,7 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving.recommender import Recommender
 
 LOG = logging.getLogger("recbole_lightgnn.service")
-_TICK = 0.5  # seconds between two looks at the file
+_TICK = 0.2  # seconds between two looks at the file
 
 
 @dataclass(frozen=True)

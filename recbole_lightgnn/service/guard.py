@@ -90,7 +90,9 @@ async def _whole(receive: Receive) -> bytes | None:
             else:
                 parts.clear()
     if size > MOST_BYTES:
-        raise Refused(413, "the body is too large", f"{size} bytes or more", f"up to {MOST_BYTES}")
+        raise Refused(
+            413, "the body is too large", f"{size} bytes or more", f"up to {MOST_BYTES} bytes"
+        )
     if limit.cancelled_caught:
         raise Refused(408, "the body is too slow", f"{size} bytes", f"all within {MOST_SECONDS} s")
     return b"".join(parts)

@@ -16,6 +16,7 @@ from recbole_lightgnn.service.app import create_app
 from recbole_lightgnn.service.current import LOG, Current
 from recbole_lightgnn.service.messages import Problem
 
+_LAST_PORT = 65535
 _GRACE = 30  # seconds for requests in flight to finish, once told to stop
 
 
@@ -42,10 +43,12 @@ def listening(host: str, port: int) -> socket.socket:
     Raises:
         InputError: if there can be none.
     """
+    if not 0 <= port <= _LAST_PORT:
+        raise InputError(f"--port must be from 0 to {_LAST_PORT}, got {port}")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
-    except (OSError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:  # the latter of names that cannot be one
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"cannot listen at {host}, port {port} ({reason}): give another --port or --host"
