@@ -81,15 +81,17 @@ def recommend_one(asked: Annotated[messages.OneUser, Query()], served: _Model) -
 @_ROUTER.post("/recommend", response_model=messages.Answers)
 def recommend(asked: messages.Users, served: _Model) -> Response:
     """The best items for each of several users."""
-    seen = asked.exclude_seen if asked.exclude_items is None else asked.exclude_items
-    best = served.recommender.recommend(asked.users, asked.k, seen, asked.filter_items)
+    best = served.recommender.recommend(
+        asked.users, asked.k, asked.exclude_seen, asked.filter_items, asked.exclude_items
+    )
     return _json({"answers": _rows(best)})
 
 
 @_ROUTER.post("/score", response_model=messages.Scores)
 def score(asked: messages.Pairs, served: _Model) -> Response:
-    """The score of each user for the item at the same place."""
-    return _json({"scores": served.recommender.score(asked.users, asked.items).tolist()})
+    """The score of each pair of a user and an item."""
+    users, items = ([pair[side] for pair in asked.pairs] for side in (0, 1))
+    return _json({"scores": served.recommender.score(users, items).tolist()})
 
 
 @_ROUTER.post("/similar_items", response_model=messages.Answers)

@@ -59,23 +59,19 @@ class Users(_Asked):
     users: Questions
     k: K = 10
     exclude_seen: Seen = True
-    exclude_items: Annotated[
-        list[Items] | None,
-        Field(
-            max_length=MOST_QUESTIONS,
-            description="items of each user to leave out, instead of those that the file holds",
-        ),
-    ] = None
+    exclude_items: Annotated[Items, Field(description="what to leave out besides")] = []
     filter_items: Annotated[
         Items | None, Field(description="the only items that may be recommended")
     ] = None
 
 
 class Pairs(_Asked):
-    """The scores of users for the items at the same places."""
+    """The scores of users for items."""
 
-    users: Items
-    items: Items
+    pairs: Annotated[
+        list[Annotated[list[Name], Field(min_length=2, max_length=2)]],
+        Field(max_length=MOST_ITEMS, description="a user and an item each"),
+    ]
 
 
 class Similar(_Asked):

@@ -41,6 +41,13 @@ class Lists(NamedTuple):
         shift = np.repeat(self.pointers[numbers] - pointers[:-1], sizes)
         return Lists(pointers, self.item[np.arange(pointers[-1]) + shift])
 
+    def and_all(self, items: np.ndarray) -> Lists:
+        """Each list, and these items at its end."""
+        n_lists = len(self.pointers) - 1
+        ends = np.repeat(self.pointers[1:], len(items))
+        item = np.insert(self.item, ends, np.tile(items, n_lists))
+        return Lists(_pointers(np.diff(self.pointers) + len(items)), item)
+
     def places(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows, counted from ``start``, and items of the lists from ``start`` to ``stop``."""
         pointers = self.pointers[start : stop + 1]

@@ -117,6 +117,7 @@ class Recommender:
         k: int,
         exclude_seen: bool | Iterable[Iterable[Any]] = True,
         filter_items: Iterable[Any] | None = None,
+        exclude_items: Iterable[Any] = (),
     ) -> Ranked:
         """The k items of largest score for each user; of equal ones the first in the file.
 
@@ -127,6 +128,7 @@ class Recommender:
                 it does not hold (unless exported with ``--seen all``), and they may be
                 recommended again. Who knows better gives the items of each user instead.
             filter_items: the only items that may be recommended; by default all.
+            exclude_items: what is recommended to none of these users.
 
         Raises:
             InputError: if a user or an item is not known, or k is not from 1 to the number of
@@ -143,8 +145,9 @@ class Recommender:
                     f"exclude_seen has items of {len(seen.pointers) - 1} users, and {len(numbers)} "
                     "are asked about: give a list for each"
                 )
+        excluded = seen.and_all(self.items.numbers(exclude_items))
         allowed = None if filter_items is None else np.unique(self.items.numbers(filter_items))
-        return self._rank(self.user, numbers, self.item, self._how_many(k), seen, allowed)
+        return self._rank(self.user, numbers, self.item, self._how_many(k), excluded, allowed)
 
     def score(self, users: Iterable[Any], items: Iterable[Any]) -> np.ndarray:
         """The score of each user for the item at the same place. Shape: (pairs,)
