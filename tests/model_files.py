@@ -57,6 +57,12 @@ def file_of(model, values="float32", secret=None):
     return to_bytes(model, values, secret)[0]
 
 
+def write_model(path, **settings):
+    """A file of a random model, in float32; returns where it is."""
+    path.write_bytes(file_of(random_model(**settings)))
+    return path
+
+
 def unpack(content):
     return container.unpack(np.frombuffer(content, np.uint8), "it")
 

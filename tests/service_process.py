@@ -1,6 +1,6 @@
 """A service as a process of its own, in which nothing but what it needs can be imported.
 
-``python service_process.py FILE [FLAG ...]`` is ``recbole-lightgnn serve FILE --port 0`` without the
+``python service_process.py FILE [FLAG ...]``: ``recbole-lightgnn serve FILE --port 0`` without the
 command line around it, whose other commands read yaml.
 """
 
@@ -35,7 +35,7 @@ class OnlyNeeded(MetaPathFinder):
 
 
 class Service:
-    """A running service; ``stop`` it at the end.
+    """A running service, until the ``with`` statement ends.
 
     Attributes:
         process: its process.
@@ -51,6 +51,16 @@ class Service:
         line = self.process.stdout.readline()
         assert line.startswith(f"serving {file} at http://127.0.0.1:"), line + self.logged()
         self.port = int(line.rpartition(":")[2])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(SECONDS)
+        self.process.stdout.close()
+        self.log.close()
 
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
@@ -95,10 +105,7 @@ class Service:
     def stop(self):
         """Tell it to stop; returns its exit status."""
         self.process.terminate()
-        status = self.process.wait(SECONDS)
-        self.log.close()
-        self.process.stdout.close()
-        return status
+        return self.process.wait(SECONDS)
 
 
 def answer_of(connection):
@@ -106,6 +113,15 @@ def answer_of(connection):
     content = response.read()
     assert response.headers["Content-Type"] == "application/json", content
     return response.status, json.loads(content)
+
+
+def rows(ranked):
+    """What the service is to answer: without the places where nothing is left."""
+    found = []
+    for items, scores in zip(ranked.items, ranked.scores, strict=True):
+        kept = [item is not None for item in items]
+        found.append({"items": items[kept].tolist(), "scores": scores[kept].tolist()})
+    return found
 
 
 def wait_until(condition):

@@ -109,6 +109,21 @@ def test_who_knows_what_was_seen_says_it():
         ours.recommend(["0", "7"], 4, exclude_seen=[every])
 
 
+def test_items_that_are_recommended_to_nobody():
+    _, ours = world()
+    users = ["0", "7", "0"]
+    order = ours.recommend(users, 30)
+    gone = [str(order.items[0, 0]), str(order.items[1, 2]), str(order.items[0, 0])]
+    ranked = ours.recommend(users, 30, exclude_items=gone)
+    for got, before in zip(ranked.items, order.items, strict=True):
+        left = [item for item in before if item is not None and item not in gone]
+        assert got.tolist() == left + [None] * (30 - len(left))
+    few = ours.recommend(["0"], 3, False, filter_items=["0", *gone], exclude_items=gone)
+    assert few.items.tolist() == [["0", None, None]]
+    with pytest.raises(InputError, match="no item '1'"):
+        ours.recommend(users, 1, exclude_items=["1"])
+
+
 def test_a_million_users_in_one_call():
     _, ours = world()
     users = [str(7 * (n % 12)) for n in range(1_000_000)]

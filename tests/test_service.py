@@ -1,63 +1,22 @@
-"""The service: a real process, asked over the network."""
+"""What a service answers: a real process, asked over the network."""
 
-import http.client
-import json
-import shutil
-import signal
 import socket
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
-from model_files import file_of, random_model
-from service_process import SECONDS, Service, answer_of, wait_until
+from model_files import write_model
+from service_process import SECONDS, Service, answer_of, rows, wait_until
 
-from recbole_lightgnn.cli import main
 from recbole_lightgnn.serving.recommender import Recommender
-
-WORLD = {"n_users": 300, "n_items": 400, "width": 6}
-DONE = 'lightgnn_reloads_total{result="done"}'
-SECRET = b"sixteen bytes or more"
-
-
-def write_model(path, *, values="float32", secret=None, **settings):
-    path.write_bytes(file_of(random_model(**settings), values, secret))
-    return path
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    file = write_model(tmp_path_factory.mktemp("service") / "model.lgnn", seed=3, **WORLD)
-    found = Service(file)
-    found.ours = Recommender.load(file)
-    yield found
-    assert found.stop() == 0
-
-
-@pytest.fixture
-def start():
-    """Starts services that end with the test."""
-    started = []
-
-    def begin(file, *flags):
-        started.append(Service(file, *flags))
-        return started[-1]
-
-    yield begin
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.stop()
-
-
-def rows(ranked):
-    """What the service is to answer: without the places where nothing is left."""
-    found = []
-    for items, scores in zip(ranked.items, ranked.scores, strict=True):
-        kept = [item is not None for item in items]
-        found.append({"items": items[kept].tolist(), "scores": scores[kept].tolist()})
-    return found
+    file = tmp_path_factory.mktemp("service") / "model.lgnn"
+    write_model(file, seed=3, n_users=300, n_items=400, width=6)
+    with Service(file) as found:
+        found.ours = Recommender.load(file)
+        yield found
+        assert found.stop() == 0
 
 
 # --- answers ---------------------------------------------------------------------------------
@@ -81,10 +40,10 @@ def test_several_users_get_what_the_recommender_says(service):
     got = service.post("/recommend", users=users, k=7, filter_items=only)
     assert got == {"answers": rows(service.ours.recommend(users, 7, True, only))}
     assert all(set(answer["items"]) <= set(only) for answer in got["answers"])
-    gone = [["7"], [], ["14", "21"], []]
-    got = service.post("/recommend", users=users, k=400, exclude_items=gone)
-    assert got == {"answers": rows(service.ours.recommend(users, 400, gone))}
-    assert [len(answer["items"]) for answer in got["answers"]] == [399, 400, 398, 400]
+    gone = ["7", "14", "21"]
+    got = service.post("/recommend", users=users, k=400, exclude_seen=False, exclude_items=gone)
+    assert got == {"answers": rows(service.ours.recommend(users, 400, False, None, gone))}
+    assert {len(answer["items"]) for answer in got["answers"]} == {397}
     assert service.post("/recommend", users=["7"], k=3.0) == service.post(
         "/recommend", users=["7"], k=3
     )
@@ -92,9 +51,9 @@ def test_several_users_get_what_the_recommender_says(service):
 
 def test_scores_similar_items_fold_in_and_explain_are_the_recommenders(service):
     users, items = ["0", "7", "0"], ["14", "14", "0"]
-    got = service.post("/score", users=users, items=items)
+    got = service.post("/score", pairs=list(zip(users, items, strict=True)))
     assert got == {"scores": service.ours.score(users, items).tolist()}
-    assert service.post("/score", users=[], items=[]) == {"scores": []}
+    assert service.post("/score", pairs=[]) == {"scores": []}
     got = service.post("/similar_items", items=["70", "7"], k=5)
     assert got == {"answers": rows(service.ours.similar_items(["70", "7"], 5))}
     got = service.post("/fold_in", items=["70", "7", "70"], k=5)
@@ -152,36 +111,6 @@ def test_requests_are_counted(service):
     assert after["process_resident_memory_bytes"] > 10e6
 
 
-def test_names_that_are_no_numbers(start, tmp_path):
-    file = write_model(tmp_path / "model.lgnn", names="words")
-    service, ours = start(file), Recommender.load(file)
-    users = ours.users.names(slice(None, -1)).tolist()
-    assert "" in users
-    assert any("日" in user for user in users)
-    got = service.post("/recommend", users=users, k=3)
-    assert got == {"answers": rows(ours.recommend(users, 3))}
-    assert service.get("/recommend?user=&k=3") == rows(ours.recommend([""], 3))[0]
-
-
-def test_hashed_names_with_their_key(start, tmp_path):
-    from recbole_lightgnn.serving.ids import Hashes, hashed, key_of
-    from recbole_lightgnn.serving.model import Model
-
-    plain = random_model(names="none")
-    key = key_of(SECRET)
-    ids = []
-    for what, size in (("user", len(plain.users)), ("item", len(plain.items))):
-        ids.append(Hashes(what, np.sort(hashed(what, [f"n{n}" for n in range(size)], key)), key))
-    model = Model(*ids, plain.user, plain.item, plain.graph, plain.seen, plain.card)
-    file, secret = tmp_path / "model.lgnn", tmp_path / "secret"
-    file.write_bytes(file_of(model, secret=SECRET))
-    secret.write_bytes(SECRET)
-    service = start(file, f"--key={secret}")
-    got = service.get("/recommend?user=n4&k=3")
-    assert got == rows(Recommender.load(file, SECRET).recommend(["n4"], 3))[0]
-    assert service.ask("POST", "/recommend", b'{"users": ["\\ud800"]}')[0] == 404
-
-
 # --- bad requests ----------------------------------------------------------------------------
 
 
@@ -193,7 +122,7 @@ BAD = {
     "an unknown user": ("POST", "/recommend", users("0", "8"), 404, "no user '8'", '"8"'),
     "an unknown user alone": ("GET", "/recommend?user=x", None, 404, "no user 'x'", '"x"'),
     "an unknown item": ("POST", "/similar_items", {"items": ["-7"]}, 404, "no item '-7'", '"-7"'),
-    "an unknown item to score": ("POST", "/score", users("0", items=["1"]), 404, "no item", '"1"'),
+    "an unknown item to score": ("POST", "/score", {"pairs": [["0", "1"]]}, 404, "no item", '"1"'),
     "an unknown item had": ("POST", "/fold_in", {"items": ["1"]}, 404, "no item '1'", '"1"'),
     "an unknown item explained": ("GET", "/explain?user=0&item=1", None, 404, "no item", '"1"'),
     "an unknown item to filter": (
@@ -231,11 +160,12 @@ BAD = {
         *("POST", "/recommend", users("0", exclude_seen="no")),
         *(422, "exclude_seen is not", '"no"'),
     ),
-    "lists of fewer users": (
-        *("POST", "/recommend", users("0", "7", exclude_items=[[]])),
-        *(422, "items of 1 users", None),
+    "an item too few": ("POST", "/score", {"pairs": [["0"]]}, 422, "pairs[0] is not", '["0"]'),
+    "an item too many": ("POST", "/score", {"pairs": [["0"] * 3]}, 422, "pairs[0]", "3 of them"),
+    "an unknown item to leave out": (
+        *("POST", "/recommend", users("0", exclude_items=["x"])),
+        *(404, "no item 'x'", '"x"'),
     ),
-    "fewer items than users": ("POST", "/score", users("0", items=[]), 422, "0 items", None),
     "too many users": (
         *("POST", "/recommend", {"users": ["0"] * 257}),
         *(422, "users is not", "257 of them"),
@@ -323,170 +253,3 @@ def test_a_client_that_goes_away_is_forgotten(service):
         with socket.create_connection(("127.0.0.1", service.port), SECONDS) as connection:
             connection.sendall(HEAD + b"Content-Length: 100\r\n\r\nhalf")
     wait_until(lambda: service.metrics()["lightgnn_requests_in_flight"] == 1)
-
-
-# --- stopping --------------------------------------------------------------------------------
-
-
-def half_asked(service, body):
-    """A request whose last byte is still to be sent."""
-    connection = socket.create_connection(("127.0.0.1", service.port), SECONDS)
-    before = service.metrics()["lightgnn_requests_in_flight"]
-    connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body[:-1])
-    wait_until(lambda: service.metrics()["lightgnn_requests_in_flight"] == before + 1)
-    return connection
-
-
-def finished(connection, body):
-    """Status and content, now that the last byte is sent."""
-    connection.sendall(body[-1:])
-    response = http.client.HTTPResponse(connection)
-    response.begin()
-    content = json.loads(response.read())
-    connection.close()
-    return response.status, content
-
-
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_requests_in_flight_are_answered_before_it_stops(start, tmp_path, told):
-    file = write_model(tmp_path / "model.lgnn", seed=3, **WORLD)
-    service, ours = start(file), Recommender.load(file)
-    names = [str(7 * n) for n in range(100)]
-    body = json.dumps(users(*names, k=400)).encode()
-    waiting = [half_asked(service, body) for _ in range(5)]
-    service.process.send_signal(told)
-
-    def refused():
-        try:
-            socket.create_connection(("127.0.0.1", service.port), SECONDS).close()
-        except ConnectionRefusedError:
-            return True
-        return False
-
-    wait_until(refused)
-    assert service.process.poll() is None
-    right = {"answers": rows(ours.recommend(names, 400))}
-    with ThreadPoolExecutor(len(waiting)) as threads:
-        for found in threads.map(finished, waiting, [body] * len(waiting)):
-            assert found == (200, right)
-    assert service.process.wait(SECONDS) == 0
-    assert service.process.stdout.read() == "stopped\n"
-    assert service.logged() == ""
-
-
-# --- reloading -------------------------------------------------------------------------------
-
-
-def test_a_new_file_is_served_and_a_broken_one_is_not(start, tmp_path):
-    file = write_model(tmp_path / "model.lgnn", seed=3, **WORLD)
-    other = write_model(tmp_path / "other.lgnn", seed=4, **WORLD)
-    one, two = (rows(Recommender.load(path).recommend(["7"], 10))[0] for path in (file, other))
-    assert one != two
-    service = start(file)
-    waiting = half_asked(service, body := json.dumps(users("7")).encode())
-    assert service.get("/recommend?user=7") == one
-
-    shutil.copy(other, tmp_path / "new.lgnn")
-    (tmp_path / "new.lgnn").replace(file)
-    wait_until(lambda: service.get("/recommend?user=7") == two)
-    assert finished(waiting, body) == (200, {"answers": [two]})  # it had not begun before
-
-    whole = file.read_bytes()
-    for broken, why in ((whole[:-1], "cut off"), (b"", "no model of"), (None, "no file at")):
-        file.unlink() if broken is None else file.write_bytes(broken)
-        wait_until(lambda why=why: why in (service.get("/health")["reload_error"] or ""))
-        assert service.get("/health")["status"] == "ok"
-        assert service.get("/recommend?user=7") == two
-        assert f"ERROR the model before is still served: {file}" in service.logged()
-    failed = service.metrics()['lightgnn_reloads_total{result="failed"}']
-    assert failed >= 3
-
-    file.write_bytes(whole)
-    wait_until(lambda: service.get("/health")["reload_error"] is None)
-    loaded = service.metrics()["lightgnn_model_loaded_seconds"]
-    service.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: service.metrics()["lightgnn_model_loaded_seconds"] > loaded)
-    after = service.metrics()
-    assert after[DONE] == 3
-    assert after['lightgnn_reloads_total{result="failed"}'] == failed
-
-
-def test_a_file_written_over_does_not_change_what_is_served(start, tmp_path):
-    file = write_model(tmp_path / "model.lgnn", seed=3, final=True, **WORLD)
-    service = start(file)
-    before = service.post("/recommend", users=["7"], k=400)
-    with file.open("r+b") as content:  # what is mapped would be zeros, or gone
-        content.write(b"\0" * 50_000)
-        content.truncate(50_000)
-    assert service.post("/recommend", users=["7"], k=400) == before
-    wait_until(lambda: service.get("/health")["reload_error"])
-    assert service.post("/recommend", users=["7"], k=400) == before
-
-
-def test_requests_under_way_keep_the_model_they_began_with(start, tmp_path):
-    """Answers are of one model or of the other, whole; and every request is answered."""
-    file = write_model(tmp_path / "model.lgnn", seed=3, **WORLD)
-    files = [file.read_bytes(), file_of(random_model(4, **WORLD))]
-    names = [str(7 * n) for n in range(100)]
-    body = {"users": names, "k": 40}
-    service, answers = start(file), []
-    for content in files:
-        (tmp_path / "one.lgnn").write_bytes(content)
-        ours = Recommender.load(tmp_path / "one.lgnn")
-        answers.append({"answers": rows(ours.recommend(names, 40))})
-    done = threading.Event()
-
-    def asked(_):
-        found = set()
-        while not done.is_set():
-            status, content = service.ask("POST", "/recommend", body)
-            assert status == 200
-            found.add(answers.index(content))
-        return found
-
-    with ThreadPoolExecutor(3) as threads:
-        found = threads.map(asked, range(3))
-        try:
-            for turn in range(1, 4):
-                (tmp_path / "new.lgnn").write_bytes(files[turn % 2])
-                (tmp_path / "new.lgnn").replace(file)
-                wait_until(lambda turn=turn: service.metrics()[DONE] == turn)
-        finally:
-            done.set()
-        assert set().union(*found) == {0, 1}
-
-
-# --- before it serves ------------------------------------------------------------------------
-
-
-def bad(capsys, *arguments):
-    assert main(list(arguments)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
-
-
-def test_what_keeps_it_from_serving(capsys, tmp_path, monkeypatch):
-    file = write_model(tmp_path / "model.lgnn")
-    assert bad(capsys, "serve", "none.lgnn", "--port=0").startswith("error: no file at none.lgnn")
-    file.write_bytes(file.read_bytes()[:-1])
-    assert "is cut off" in bad(capsys, "serve", str(file), "--port=0")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert f"cannot listen at 127.0.0.1, port {port} (" in bad(
-            capsys, "serve", str(file), f"--port={port}"
-        )
-    assert "from 0 to 65535, got 99999" in bad(capsys, "serve", str(file), "--port=99999")
-    assert "cannot listen at no.such.host" in bad(capsys, "serve", str(file), "--host=no.such.host")
-    monkeypatch.setattr("recbole_lightgnn.service.command.find_spec", lambda name: None)
-    assert "pip install 'recbole-lightgnn[serve]'" in bad(capsys, "serve", str(file))
-
-
-def test_a_model_of_final_embeddings_says_what_it_cannot_do(start, tmp_path):
-    service = start(write_model(tmp_path / "model.lgnn", final=True))
-    assert service.get("/model")["form"] == "final"
-    for asked in (
-        ("GET", "/explain?user=0&item=0"),
-        ("POST", "/fold_in", {"items": ["0"]}),
-    ):
-        status, problem = service.ask(*asked)
-        assert (status, problem["expected"]) == (409, "a model exported with --form graph")
