@@ -248,11 +248,11 @@ def test_made_up_requests_get_what_the_document_says(tmp_path, known):
     with Service(write_model(tmp_path / "model.lgnn", **world)) as service:
         document = service.get("/openapi.json")
         if known:  # else hardly a request gets past the first unknown name
-            document = with_names(document, [str(n) for n in range(1000)])
+            document = with_names(document, ["0", "1", "998"])
         Path("document.json").write_text(json.dumps(document))
         Path("schemathesis.toml").write_text(TOO_LARGE)
         command = ["run", "document.json", f"--url=http://127.0.0.1:{service.port}"]
-        command += ["--checks=all", "--seed=1", "--max-examples=100", "--no-color"]
+        command += ["--checks=all", "--seed=1", "--max-examples=50", "--no-color"]
         command += ["--generation-database=none"]
         done = subprocess.run(
             [
