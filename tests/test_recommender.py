@@ -140,6 +140,18 @@ def test_no_users_and_no_items():
     assert ours.score([], []).tolist() == []
 
 
+@pytest.mark.parametrize("final", [False, True])
+def test_models_without_users_or_items(final):
+    no_users = Recommender(random_model(n_users=0, final=final))
+    assert no_users.recommend([], 3).items.shape == (0, 3)
+    assert no_users.similar_items(["0"], 7).items.shape == (1, 7)
+    with pytest.raises(InputError, match="no user '0'"):
+        no_users.recommend(["0"], 3)
+    no_items = Recommender(random_model(n_items=0, final=final))
+    with pytest.raises(InputError, match="k must be a whole number from 1 to .* 0, got 1"):
+        no_items.recommend(["0"], 1)
+
+
 @pytest.mark.parametrize("k", [0, -1, 31, 2.0, float("nan"), None, "3"])
 def test_a_k_that_is_none(k):
     _, ours = world()

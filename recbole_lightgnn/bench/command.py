@@ -43,6 +43,14 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     )
     serve = parts.add_parser("serve", help="exported models: cold start, one user, all, memory")
     serve.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a model's file")
+    load = parts.add_parser("load", help="the service under load: errors, seconds, memory")
+    load.add_argument("file", type=Path, metavar="FILE", help="a model's file")
+    load.add_argument(
+        "--rate", type=float, default=300, metavar="N", help="requests a second (default: 300)"
+    )
+    load.add_argument(
+        "--seconds", type=float, default=60, metavar="N", help="how long (default: 60)"
+    )
     imports = parts.add_parser("import", help="a table's import, beside pandas.read_csv")
     imports.add_argument(
         "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
@@ -122,6 +130,10 @@ def run(
         from recbole_lightgnn.bench import serve
 
         result, shown = serve.run(options.files), serve.text
+    elif options.part == "load":
+        from recbole_lightgnn.bench import load
+
+        result, shown = load.run(options.file, options.rate, options.seconds), load.text
     elif options.part == "infer":
         from recbole_lightgnn.bench import infer
 

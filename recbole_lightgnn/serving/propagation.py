@@ -45,7 +45,7 @@ class Edges(NamedTuple):
         degree = np.diff(self.pointers)
         by_degree = np.argsort(degree, kind="stable")
         degrees, starts = np.unique(degree[by_degree], return_index=True)
-        for n_edges, alike in zip(degrees, np.split(by_degree, starts[1:]), strict=True):
+        for n_edges, alike in zip(degrees, np.split(by_degree, starts)[1:], strict=True):
             step = max(1, _ROWS // max(1, n_edges))
             for start in range(0, len(alike) if n_edges else 0, step):
                 row = alike[start : start + step]
