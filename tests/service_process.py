@@ -133,7 +133,8 @@ def wait_until(condition):
 
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, OnlyNeeded(NEEDED))
+    searched = any(flag.startswith("--approximate") for flag in sys.argv)
+    sys.meta_path.insert(0, OnlyNeeded(NEEDED | ({"faiss", "packaging"} if searched else set())))
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
     from recbole_lightgnn.service import command

@@ -44,8 +44,8 @@ LIBRARIES = {floor: {"torch", "numpy", "scipy"} for floor in (0, 1, 2)}
 # Machine code is made in these files alone.
 COMPILERS = {"numba": {"compiled.py", "row_kernel.py"}, "llvmlite": {"row_kernel.py"}}
 SERVING_LIBRARIES = {"numpy"}
-# What the command writes and shows with, where it is there; the library goes without.
-OF_THE_COMMAND = {"pyarrow": {"table.py"}, "tqdm": {"command.py"}}
+# What is used where it is there, or asked for: the library goes without.
+OF_EXTRAS = {"pyarrow": {"table.py"}, "tqdm": {"command.py"}, "faiss": {"approximate.py"}}
 
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS = sorted(
@@ -120,8 +120,8 @@ def test_serving_needs_numpy_alone():
     rooms, libraries = room_imports("serving")
     for room in rooms:  # whatever it shares with other rooms must be as light
         libraries |= room_imports(room)[1]
-    assert libraries - OF_THE_COMMAND.keys() <= SERVING_LIBRARIES
-    for library, files in OF_THE_COMMAND.items():
+    assert libraries - OF_EXTRAS.keys() <= SERVING_LIBRARIES
+    for library, files in OF_EXTRAS.items():
         assert files_importing(library, PACKAGE / "serving") == files
 
 

@@ -148,7 +148,7 @@ def test_models_without_users_or_items(final):
     with pytest.raises(InputError, match="no user '0'"):
         no_users.recommend(["0"], 3)
     no_items = Recommender(random_model(n_items=0, final=final))
-    with pytest.raises(InputError, match="k must be a whole number from 1 to .* 0, got 1"):
+    with pytest.raises(InputError, match=r"k must be a whole number from 1 to .* 0, got 1"):
         no_items.recommend(["0"], 1)
 
 

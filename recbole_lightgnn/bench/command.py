@@ -43,6 +43,16 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     )
     serve = parts.add_parser("serve", help="exported models: cold start, one user, all, memory")
     serve.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a model's file")
+    approximate = parts.add_parser("approximate", help="approximate search: what it misses")
+    searched = approximate.add_mutually_exclusive_group()
+    searched.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a model's file")
+    searched.add_argument(
+        "--items",
+        type=count,
+        default=10**6,
+        metavar="N",
+        help="random items instead (default: 1e6)",
+    )
     load = parts.add_parser("load", help="the service under load: errors, seconds, memory")
     load.add_argument("file", type=Path, metavar="FILE", help="a model's file")
     load.add_argument(
@@ -130,6 +140,10 @@ def run(
         from recbole_lightgnn.bench import serve
 
         result, shown = serve.run(options.files), serve.text
+    elif options.part == "approximate":
+        from recbole_lightgnn.bench import approximate
+
+        result, shown = approximate.run(options.file, options.items), approximate.text
     elif options.part == "load":
         from recbole_lightgnn.bench import load
 

@@ -160,6 +160,7 @@ async def model(request: Request, served: _Model) -> Response:
             "users": len(ours.users),
             "items": len(ours.items),
             "form": ours.form,
+            "approximate": request.app.state.current.share,
             "card": ours.card,
         }
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.serving.command import add_key_flag, read_secret
+from recbole_lightgnn.serving.command import add_approximate_flag, add_key_flag, read_secret
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -32,6 +32,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="address to listen at; by default this machine alone can ask (127.0.0.1)",
     )
     add_key_flag(parser)
+    add_approximate_flag(parser)
     return parser
 
 
@@ -51,5 +52,5 @@ def run(options: argparse.Namespace) -> int:
 
     listener = listening(options.host, options.port)
     with listener:
-        serve(Current(options.file, read_secret(options.key)), listener)
+        serve(Current(options.file, read_secret(options.key), options.approximate), listener)
     return 0

@@ -40,6 +40,7 @@ class Current:
     Args:
         path: the file.
         secret: what names were hashed with, if they were.
+        share: of the items that are looked at, if not all (`Recommender`).
 
     Attributes:
         served: what is answered from.
@@ -50,8 +51,8 @@ class Current:
         InputError: if there is no model to begin with.
     """
 
-    def __init__(self, path: Path, secret: bytes | None = None) -> None:
-        self.path, self._secret = path, secret
+    def __init__(self, path: Path, secret: bytes | None = None, share: float | None = None) -> None:
+        self.path, self.share, self._secret = path, share, secret
         self.error: str | None = None
         self.reloads = {"done": 0, "failed": 0}
         self._asked = False
@@ -100,7 +101,7 @@ class Current:
 
     def _load(self) -> Served:
         # Not mapped: were a mapped file written over in place, what is being served would change.
-        return Served(Recommender.load(self.path, self._secret, mapped=False))
+        return Served(Recommender.load(self.path, self._secret, False, self.share))
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

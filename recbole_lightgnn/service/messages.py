@@ -25,9 +25,6 @@ K = Annotated[
 Questions = Annotated[list[Name], Field(min_length=1, max_length=MOST_QUESTIONS)]
 Items = Annotated[list[Name], Field(max_length=MOST_ITEMS)]
 Seen = Annotated[bool, Field(description="leave out the interactions that the file holds")]
-Approximate = Annotated[
-    bool, Field(description="search an index; for services started with --approximate")
-]
 
 
 class _Asked(BaseModel):
@@ -125,6 +122,9 @@ class About(BaseModel):
     users: int
     items: int
     form: Annotated[str, Field(description="`graph`, or `final`: no fold_in, no explain")]
+    approximate: Annotated[
+        float | None, Field(description="share of the items that are looked at, if not all")
+    ]
     card: Annotated[dict[str, Any], Field(description="where it comes from and what it reached")]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from recbole_lightgnn.errors import InputError
 
+SHARE = 1 / 16  # of the items that approximate search looks at, by default
 _USERS = 1024  # between two writes
 
 
@@ -36,6 +37,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         "--include-seen", action="store_true", help="also interactions that the file holds"
     )
     add_key_flag(recommend)
+    add_approximate_flag(recommend)
     return [recommend]
 
 
@@ -43,6 +45,19 @@ def add_key_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--key``."""
     parser.add_argument(
         "--key", type=Path, metavar="FILE", help="holds the secret that names are hashed with"
+    )
+
+
+def add_approximate_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--approximate``."""
+    parser.add_argument(
+        "--approximate",
+        nargs="?",
+        type=float,
+        const=SHARE,
+        metavar="SHARE",
+        help=f"look at this share of the items only (default: {SHARE}); `bench approximate` "
+        "says what is missed",
     )
 
 
@@ -73,7 +88,9 @@ def run(options: argparse.Namespace) -> int:
         check_table(options.out)
     elif options.all_users:
         raise InputError("--all-users needs --out TABLE, a name that ends in .csv or .parquet")
-    recommender = Recommender.load(options.file, read_secret(options.key))
+    recommender = Recommender.load(
+        options.file, read_secret(options.key), share=options.approximate
+    )
     users = options.user or recommender.users.names(slice(None, -1)).tolist()
     seen = not options.include_seen
     if options.out is None:

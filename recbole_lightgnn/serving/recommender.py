@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.serving.approximate import Index
 from recbole_lightgnn.serving.container import reading
 from recbole_lightgnn.serving.ids import Ids, shown
 from recbole_lightgnn.serving.lists import Lists
@@ -62,19 +63,24 @@ class Recommender:
 
     Args:
         model: from a file, or made by an export.
+        share: of the items that `recommend` and `fold_in` look at, approximately
+            (`approximate.Index`; needs faiss). By default, with ``filter_items``, and where too
+            few are found otherwise, all are looked at, exactly.
 
     Attributes:
         users, items: what they are called.
         card: where the model comes from and what it reached.
         user: final embeddings, whose inner products are the scores. Shape: (users, width)
         item: likewise. Shape: (items, width)
+        index: of approximate search, if that is asked for.
         form: ``graph``, or ``final``, which neither folds in nor explains.
 
     Raises:
-        InputError: if the embeddings are so large that a score may not be finite.
+        InputError: if the embeddings are so large that a score may not be finite; and as
+            `approximate.Index`.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, share: float | None = None) -> None:
         self.users: Ids = model.users
         self.items: Ids = model.items
         self.card, self.form = model.card, model.form
@@ -87,9 +93,18 @@ class Recommender:
             pairs.append(model.graph.pairs)
         self._seen = Lists.by_user(pairs, len(model.users))
         self._check_finite()
+        self.index: Index | None = None
+        if share is not None and len(self.items):
+            self.index = Index(self.item, share)
 
     @classmethod
-    def load(cls, path: Path | str, key: bytes | None = None, mapped: bool = True) -> Recommender:
+    def load(
+        cls,
+        path: Path | str,
+        key: bytes | None = None,
+        mapped: bool = True,
+        share: float | None = None,
+    ) -> Recommender:
         """A recommender from a file that ``recbole-lightgnn export`` wrote, its checksum verified.
 
         Final embeddings of float32 are mapped, not read; all else is decoded.
@@ -99,6 +114,7 @@ class Recommender:
             key: what names were hashed with; then they are given as the dataset has them.
             mapped: whether to map at all: who cannot rule out that the file is written over while
                 it is in use reads it.
+            share: as of the class.
 
         Raises:
             InputError: if the file is missing, foreign, of a newer format or damaged, or was
@@ -107,7 +123,7 @@ class Recommender:
         model = read(Path(path), key, mapped)
         with reading(str(path)):
             try:
-                return cls(model)
+                return cls(model, share)
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
 
@@ -297,15 +313,19 @@ class Recommender:
             place[allowed] = np.arange(len(allowed))
         found = np.full((len(numbers), k), -1, np.int32)
         scores = np.full((len(numbers), k), -np.inf, np.float32)
+        left = np.arange(len(numbers))
+        if self.index is not None and columns is self.item:
+            found, scores = self.index.best(rows[numbers], k, excluded)
+            left = np.flatnonzero(found[:, -1] < 0)  # where too few were looked at
         step = max(1, _SCORES // max(1, len(columns)))
-        for start in range(0, len(numbers), step):
-            stop = min(len(numbers), start + step)
-            table = rows[numbers[start:stop]] @ columns.T
-            row, column = excluded.places(start, stop)
+        for start in range(0, len(left), step):
+            part = left[start : start + step]
+            table = rows[numbers[part]] @ columns.T
+            row, column = excluded.take(part).places(0, len(part))
             if place is not None:
                 column = place[column]
                 row, column = row[column >= 0], column[column >= 0]
             table[row, column] = -np.inf
-            best, scores[start:stop] = largest(table, k)
-            found[start:stop] = best if allowed is None else np.append(allowed, -1)[best]
+            best, scores[part] = largest(table, k)
+            found[part] = best if allowed is None else np.append(allowed, -1)[best]
         return Ranked(self.items.names(found), scores)
