@@ -315,6 +315,17 @@ def test_a_header_that_says_something_else(change, what):
         Recommender.load(written(content))
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "-1e999"])
+def test_a_card_with_a_number_that_is_no_json(number):
+    model, place = random_model(0, final=True), "1" * len(number)
+    model.card["seed"] = int(place)  # of as many bytes
+    content = file_of(model)
+    assert content.count(f":{place},".encode()) == 1
+    Recommender.load(written(content))
+    content = content.replace(f":{place},".encode(), f":{number},".encode())
+    assert "its header is not as written" in refusal(resigned(content))
+
+
 @pytest.mark.parametrize(
     ("name", "array", "what"),
     [

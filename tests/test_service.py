@@ -141,7 +141,7 @@ BAD = {
     "k of 1e999": ("POST", "/fold_in", b'{"items": ["0"], "k": 1e999}', 422, "k is", "Infinity"),
     "k of 5000 digits": (
         *("POST", "/recommend", b'{"users": ["0"], "k": %s}' % (b"1" * 5000)),
-        *(400, "", None),
+        *(400, "error parsing the body", "POST"),
     ),
     "NaN for a user": ("POST", "/recommend", b'{"users": [NaN]}', 422, "users[0]", "NaN"),
     "Infinity for an item": ("POST", "/fold_in", b'{"items": [-Infinity]}', 422, "items[0]", "-In"),
@@ -153,8 +153,17 @@ BAD = {
     "users left out": ("POST", "/recommend", {}, 422, "users is missing", "nothing"),
     "no items had": ("POST", "/fold_in", {"items": []}, 422, "items is not", "[]"),
     "a user left out": ("GET", "/recommend", None, 422, "user is missing", "nothing"),
-    "a user twice": ("GET", "/recommend?user=0&user=7", None, 422, "user is given twice", None),
+    "a user twice": ("GET", "/recommend?user=0&user=7", None, 422, "user is given 2 times", None),
+    "k in two places": ("POST", "/recommend?k=3", users("0"), 422, "the URL has parameters", "k"),
     "a misspelt field": ("POST", "/recommend", users("0", K=3), 422, "K means nothing", "3"),
+    "a field of half a character": (
+        *("POST", "/recommend", b'{"users": ["0"], "\\ud800": 1}'),
+        *(422, "the body is not", "ud800"),
+    ),
+    "a field with a long name": (
+        *("POST", "/recommend", users("0", **{"x" * 10**5: 1})),
+        *(422, "xxx", "1"),
+    ),
     "a misspelt parameter": ("GET", "/recommend?user=0&K=3", None, 422, "K means nothing", '"3"'),
     "seen that is no truth": (
         *("POST", "/recommend", users("0", exclude_seen="no")),
@@ -193,6 +202,7 @@ def test_bad_requests_are_told_what_is_wrong(service, case):
     assert what in problem["what"]
     assert got is None or got in problem["got"]
     assert len(problem["got"] or "") <= 60
+    assert len(problem["what"]) <= 200
     assert service.get("/recommend?user=0&k=1") == rows(service.ours.recommend(["0"], 1))[0]
     assert service.process.poll() is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timezone
@@ -18,7 +19,7 @@ from starlette.responses import Response
 from recbole_lightgnn import __version__
 from recbole_lightgnn.service import messages, metrics
 from recbole_lightgnn.service.current import Current, Served
-from recbole_lightgnn.service.faults import Refused, add_handlers
+from recbole_lightgnn.service.faults import Refused, add_handlers, short
 from recbole_lightgnn.service.guard import Guard
 from recbole_lightgnn.serving.recommender import Ranked
 
@@ -57,11 +58,14 @@ async def _served(request: Request) -> Served:
     return served
 
 
-async def _each_once(request: Request) -> None:
-    names = [name for name, _ in request.query_params.multi_items()]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise Refused(422, f"{twice} is given twice", expected="each parameter once")
+async def _check_query(request: Request) -> None:
+    """Refuse what the framework would not look at."""
+    names = Counter(name for name, _ in request.query_params.multi_items())
+    for name, times in names.items():
+        if request.method == "POST":
+            raise Refused(422, "the URL has parameters", short(name), "all in the body")
+        if times > 1:
+            raise Refused(422, f"{short(name)} is given {times} times", expected="once")
 
 
 _Model = Annotated[Served, Depends(_served)]
@@ -69,7 +73,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": messages.Problem, "description": "What is wrong with the request"},
     "503": {"model": messages.Problem, "description": "Too many requests at once"},
 }
-_ROUTER = APIRouter(responses=_PROBLEMS, dependencies=[Depends(_each_once)])
+_ROUTER = APIRouter(responses=_PROBLEMS, dependencies=[Depends(_check_query)])
 
 
 # --- answers from the model ----------------------------------------------------------------------
@@ -142,7 +146,7 @@ def _rows(ranked: Ranked) -> list[dict[str, Any]]:
 
 
 def _json(content: Mapping[str, Any]) -> Response:
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return Response(text, media_type="application/json")
 
 

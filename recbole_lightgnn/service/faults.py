@@ -61,12 +61,14 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> JSONResponse:
-        path, headers = request.url.path, dict(error.headers or {})
-        expected = "one of " + ", ".join(app.openapi()["paths"])
-        if error.status_code == 405:  # the framework allows those of one of the path's functions
-            allowed = app.openapi()["paths"].get(path, {"get": {}})
-            headers["Allow"] = expected = ", ".join(method.upper() for method in allowed)
-        got = _short(f"{request.method} {path}")
+        path, paths = request.url.path, app.openapi()["paths"]
+        got, expected = short(f"{request.method} {path}"), "a body of JSON"
+        headers = dict(error.headers or {})
+        if error.status_code == 404:
+            expected = f"one of {', '.join(paths)}"
+        elif error.status_code == 405:  # the framework allows those of one function of the path
+            expected = ", ".join(method.upper() for method in paths.get(path, {"get": {}}))
+            headers["Allow"] = expected
         return Refused(error.status_code, str(error.detail), got, expected).response(headers)
 
     @app.exception_handler(Exception)
@@ -90,13 +92,15 @@ def _refused(error: dict[str, Any]) -> Refused:
 def _where(places: Sequence[int | str]) -> str:
     """``users[3]`` for what FastAPI calls ``("body", "users", 3)``."""
     text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in places[1:])
-    return text.lstrip(".") or "the body"
+    # A name that was sent may have half a character in it, which cannot be sent back.
+    return short(text.encode(errors="backslashreplace").decode()).lstrip(".") or "the body"
 
 
 def _sent(value: Any) -> str:
-    """A value as JSON has it, cut where it is long."""
-    return _short(json.dumps(value, default=repr))
+    """A value as JSON has it."""
+    return short(json.dumps(value, default=repr))
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """A text, cut where it is long."""
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

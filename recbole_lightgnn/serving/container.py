@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -202,7 +203,7 @@ def _size(entries: list[_Entry], at: int) -> int:
 
 def _header(text: bytes) -> tuple[dict[str, Any], list[_Entry]]:
     try:
-        content = json.loads(text.decode(), parse_constant=_refuse)
+        content = json.loads(text.decode(), parse_constant=_refuse, parse_float=_finite)
         meta, entries = content["meta"], [_entry(*entry) for entry in content["arrays"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Damaged("its header is not as written by `recbole-lightgnn export`") from error
@@ -216,6 +217,10 @@ def _entry(name: Any, kind: Any, count: Any, deflated: Any, size: Any) -> _Entry
     if not whole or not isinstance(name, str) or kind not in _DTYPES or min(count, size) < 0:
         raise ValueError("no array")
     return name, kind, count, deflated, size
+
+
+def _finite(number: str) -> float:
+    return float(number) if isfinite(float(number)) else _refuse(number)
 
 
 def _refuse(constant: str) -> NoReturn:
