@@ -21,6 +21,7 @@ VARIANTS = """
 wide teacher: {teacher_settings.embedding_size: 24}
 no rotation: {rotation: none}
 nothing: {n_layers: 2}
+the same teacher: {teacher_settings.n_layers: 3}
 diverges: {learning_rate: 1.0e+30}
 """
 
@@ -48,7 +49,8 @@ def test_stages_that_a_variant_leaves_alone_are_trained_once(capsys):
     told = capsys.readouterr()
     assert "4/4 diverges failed: " in told.out
     assert "diverges failed: " in told.err
-    assert not Path("out/nothing.json").exists()
+    assert not list(Path("out").glob("*nothing*"))
+    assert not list(Path("out").glob("the-same-teacher*"))
 
     assert checkpoints("all") == [None, None, None]
     assert checkpoints("wide-teacher") == [None, None, None]
@@ -94,6 +96,13 @@ def test_the_same_command_runs_what_is_missing_and_nothing_else(capsys):
     assert record("no-rotation")["resumed"]
     assert [row["test"] for row in record("no-rotation")["rows"]] == before
     assert len(list(Path("out/runs/no-rotation").iterdir())) == 1
+
+    assert ablate("--out=out", "--only=wide teacher", *DIRECT) == 0  # a variant more
+    assert capsys.readouterr().out.splitlines()[0] == "2/2 wide teacher"
+    Path("variants.yaml").write_text("no rotation: {rotation: pca}", encoding="utf-8")
+    assert ablate("--out=out", *DIRECT) == 2
+    assert "holds a study of other changes of 'no rotation'" in capsys.readouterr().err
+    Path("variants.yaml").write_text(VARIANTS, encoding="utf-8")
 
     assert ablate("--out=out", "--only=no rotation", *DIRECT, "--epochs=3") == 2
     assert "given twice" in capsys.readouterr().err

@@ -4,15 +4,14 @@ Stages that a variant does not touch are those of the whole recipe: they are tra
 """
 
 import copy
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.files import check_folder, plain, write_json
-from recbole_lightgnn.settings import STUDENT, merge, nested, read_yaml
+from recbole_lightgnn.files import check_folder, plain, read_json, write_json
+from recbole_lightgnn.settings import INTERMEDIATE, STUDENT, merge, nested, read_yaml
 from recbole_lightgnn.trainer.run_folder import RUN_FILE, RunFolder, settings_of
 
 WHOLE = "all"  # the name of the recipe that nothing is changed of
@@ -103,7 +102,7 @@ class Ablation:
             changed = configure(
                 STUDENT, dataset, config_files=config_files, settings=self._settings(variant)
             )
-            if variant.name == WHOLE or _differ(changed, whole):
+            if variant.name == WHOLE or _in_force(changed) != _in_force(whole):
                 self.variants.append(variant)
         self._use_intermediate = whole["use_intermediate"]
         out.mkdir(parents=True, exist_ok=True)
@@ -184,8 +183,8 @@ class Ablation:
         }
 
     def _record(self, variant: Variant) -> dict[str, Any] | None:
-        file = self._file(variant)
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        record: dict[str, Any] | None = read_json(self._file(variant))
+        return record
 
     def _file(self, variant: Variant) -> Path:
         return self.out / f"{variant.file_name}.json"
@@ -201,17 +200,20 @@ class Ablation:
             "settings": self.settings,
             "variants": {variant.name: variant.changes for variant in self.variants},
         })  # fmt: skip
-        file = self.out / STUDY_FILE
-        if not file.is_file():
-            write_json(file, study)
-            return
-        theirs = json.loads(file.read_text(encoding="utf-8"))
-        differing = [key for key in study if study[key] != theirs.get(key)]
+        theirs = read_json(self.out / STUDY_FILE) or study
+        differing = [key for key in ("dataset", "settings") if study[key] != theirs[key]]
+        known = theirs["variants"]
+        differing += [
+            f"changes of {name!r}"
+            for name, changes in study["variants"].items()
+            if known.get(name, changes) != changes
+        ]
         if differing:
             raise InputError(
                 f"--out {self.out} holds a study of other {' and '.join(differing)}: give the "
                 "command it was begun with, or another folder"
             )
+        write_json(self.out / STUDY_FILE, study | {"variants": known | study["variants"]})
 
 
 def compact(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -282,5 +284,12 @@ def _by_column(result: Mapping[str, Any], metric: str) -> dict[str, float]:
     return found
 
 
-def _differ(one: Any, other: Any) -> bool:
-    return settings_of(one) != settings_of(other)
+def _in_force(config: Any) -> dict[str, Any]:
+    """A run's settings, those of its earlier stages as they come to be."""
+    stages = {"teacher_settings": config["teacher"]}
+    if config["use_intermediate"]:
+        stages["intermediate_settings"] = INTERMEDIATE
+    own = settings_of(config)
+    return own | {
+        key: settings_of(config.stage(model, config[key] or {})) for key, model in stages.items()
+    }
