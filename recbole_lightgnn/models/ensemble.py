@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.frozen import sample_users, spread
 from recbole_lightgnn.models.tables import final_tables, table_named
 
@@ -59,12 +60,6 @@ class Ensemble:
         """
         return self._final
 
-    def predict(self, interaction: Any) -> Tensor:
-        """Scores of the given user-item pairs. Shape: (batch,)"""
-        user, item = self._final
-        return (user[interaction[self.USER_ID]] * item[interaction[self.ITEM_ID]]).sum(dim=-1)
-
-    def full_sort_predict(self, interaction: Any) -> Tensor:
-        """Scores of the given users for all items. Shape: (batch * items,)"""
-        user, item = self._final
-        return (user[interaction[self.USER_ID]] @ item.T).flatten()
+    # RecBole's evaluator asks as it asks any model of two tables.
+    predict = GraphRecommender.predict
+    full_sort_predict = GraphRecommender.full_sort_predict
