@@ -25,8 +25,16 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     )
     step = parts.add_parser("step", help="a training step, beside RecBole's")
     evaluate = parts.add_parser("evaluate", help="full ranking, beside RecBole's evaluator")
-    infer = parts.add_parser("infer", help="a pruned student, beside the unpruned and a teacher")
+    infer = parts.add_parser("infer", help="models in use: exported ones, or students before that")
     trained = infer.add_mutually_exclusive_group()
+    trained.add_argument(
+        "files",
+        nargs="*",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a model's file: cold start, one user, all users and memory are measured",
+    )
     trained.add_argument(
         "--run", type=Path, metavar="FOLDER", help="a run whose students are taken"
     )
@@ -41,8 +49,6 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         default="valid",
         help="what is ranked (default: valid)",
     )
-    serve = parts.add_parser("serve", help="exported models: cold start, one user, all, memory")
-    serve.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a model's file")
     approximate = parts.add_parser("approximate", help="approximate search: what it misses")
     searched = approximate.add_mutually_exclusive_group()
     searched.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a model's file")
@@ -136,10 +142,6 @@ def run(
         from recbole_lightgnn.bench import export
 
         result, shown = export.run(options.run, options.row or (), options.split), export.text
-    elif options.part == "serve":
-        from recbole_lightgnn.bench import serve
-
-        result, shown = serve.run(options.files), serve.text
     elif options.part == "approximate":
         from recbole_lightgnn.bench import approximate
 
@@ -148,6 +150,10 @@ def run(
         from recbole_lightgnn.bench import load
 
         result, shown = load.run(options.file, options.rate, options.seconds), load.text
+    elif options.part == "infer" and options.files:
+        from recbole_lightgnn.bench import exported
+
+        result, shown = exported.run(options.files), exported.text
     elif options.part == "infer":
         from recbole_lightgnn.bench import infer
 

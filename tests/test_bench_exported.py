@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from model_files import file_of, random_model
 
-from recbole_lightgnn.bench import serve
+from recbole_lightgnn.bench import exported
 from recbole_lightgnn.bench.measure import WrongResult
 from recbole_lightgnn.cli import main
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def _files(monkeypatch):
-    monkeypatch.setattr(serve, "STARTS", 1)
+    monkeypatch.setattr(exported, "STARTS", 1)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     for name, values in (("small", "int8"), ("exact", "float32")):
         model = random_model(0, n_users=60, n_items=40, width=8)
@@ -25,7 +25,7 @@ def _files(monkeypatch):
 
 
 def test_files_are_measured_side_by_side(capsys):
-    command = ["bench", "serve", "small.lgnn", "exact.lgnn", "--json=s.json", "--plot=s.svg"]
+    command = ["bench", "infer", "small.lgnn", "exact.lgnn", "--json=s.json", "--plot=s.svg"]
     assert main(command) == 0
     result = json.loads(Path("s.json").read_text())
     assert (result["users"], result["items"]) == (60, 40)
@@ -54,11 +54,11 @@ def test_what_cannot_be_measured(capsys, monkeypatch):
         (["small.lgnn", "./small.lgnn"], "two of the files have one name"),
         (["small.lgnn", "other.lgnn"], "are models of other users and items"),
     ):
-        assert main(["bench", "serve", *files]) == 2
+        assert main(["bench", "infer", *files]) == 2
         assert what in capsys.readouterr().err
     Path("small.lgnn").write_bytes(Path("small.lgnn").read_bytes()[:-1])
-    assert main(["bench", "serve", "small.lgnn"]) == 2
+    assert main(["bench", "infer", "small.lgnn"]) == 2
     assert "error: small.lgnn is cut off" in capsys.readouterr().err
-    monkeypatch.setattr(serve, "_ask", lambda *_: {"ready": 0, "load": 0, "deviation": 0.1})
+    monkeypatch.setattr(exported, "_ask", lambda *_: {"ready": 0, "load": 0, "deviation": 0.1})
     with pytest.raises(WrongResult, match=r"recommendations are not the best, by 0\.1"):
-        serve.run([Path("exact.lgnn")])
+        exported.run([Path("exact.lgnn")])

@@ -42,7 +42,7 @@ def run(files: Sequence[Path]) -> dict[str, Any]:
     if any(other["about"] != first["about"] for other in others):
         raise InputError("the files are models of other users and items: measure them one by one")
     return {
-        "bench": "serve",
+        "bench": "infer",
         **first["about"],
         "deviation": max(one["deviation"] for one in found.values()),
         "conditions": before,
