@@ -227,6 +227,26 @@ def test_two_comparisons_in_one_folder_are_refused(capsys, monkeypatch):
     assert "is at work in out: wait for it, or stop it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_rivals_are_models_with_settings_of_their_own(capsys):
+    Path("rivals.yaml").write_text(
+        "Small: {model: BPR, embedding_size: 8}\n"
+        "Taught-8: {model: LightGNN, embedding_size: 8, n_pruning_runs: 0}\n"
+    )
+    given = ["--rivals=rivals.yaml", "--epochs=1", "--Small.embedding_size=4"]
+    assert compare("BPR,Small,Taught-8", *given) == 0
+    assert list(table()) == ["BPR", "Small", "Taught-8"], "a rival's teacher is not shown"
+    records = {
+        name: json.loads((OUT / f"runs/{name}-1/record.json").read_text()) for name in table()
+    }
+    assert [record["model"] for record in records.values()] == ["BPR", "BPR", "LightGNN"]
+    sizes = {name: record["settings"]["embedding_size"] for name, record in records.items()}
+    assert sizes == {"BPR": 64, "Small": 4, "Taught-8": 8}
+    text = (OUT / "table.md").read_text()
+    assert "- Small: BPR with embedding_size=8.\n" in text
+    assert "- Settings given by hand: epochs=1, Small.embedding_size=4.\n" in text
+
+
 # --- what is refused before anything is run -----------------------------------------------------
 
 
@@ -242,6 +262,7 @@ def _no_run(monkeypatch):
     ("models", "rest", "facts"),
     [
         ("Pop,LightGNC", [], "no model is named 'LightGNC' here (did you mean 'Light"),
+        ("Pop,Dense-12", [], "no model or rival is named 'Dense-12' (did you mean 'Dense-"),
         ("Pop,GRU4Rec", [], "GRU4Rec"),
         ("Pop,FM", [], "FM is no general recommender (it needs sequences, features or knowledge)"),
         ("Pop,Pop", [], "expected each once, parted by commas, got 'Pop,Pop'"),
@@ -260,11 +281,21 @@ def _no_run(monkeypatch):
         ("Pop,BPR", ["--BPR.topk=[20]"], "BPR and Pop would not be on one footing"),
         ("Pop,BPR", ["--metrics=[Recall]"], "metrics must have both, got Recall"),
         ("Pop", ["--topk=[100]", "--valid_metric=Recall@100"], "has 60 items"),
+        ("Pop", ["--rivals=none.yaml"], "none.yaml"),
+        ("Pop", ["--rivals=taken.yaml"], "taken.yaml: 'BPR' cannot be a rival's name"),
+        ("Pop", ["--rivals=form.yaml"], "form.yaml: Small must be {model: MODEL, setting: value"),
+        ("Small", ["--rivals=small.yaml"], "epoch"),
+        ("Small", ["--rivals=odd.yaml"], "no model is named 'BPRR'"),
+        ("Pop", ["--rivals=small.yaml", "--Small.epochs=1"], "Small is not one of --models Pop"),
         ("LightGNN", ["--rows=student-09"], "there is no student-09, as LightGNN has 5 pruning"),
         ("LightGNN", ["--rows=best"], "'best' is no row of a record"),
     ],
 )
 def test_bad_input(capsys, models, rest, facts):
+    Path("taken.yaml").write_text("BPR: {model: LightGNN}")
+    Path("form.yaml").write_text("Small: 8")
+    Path("small.yaml").write_text("Small: {model: BPR, epoch: 8}")
+    Path("odd.yaml").write_text("Small: {model: BPRR}")
     assert compare(models, *rest) == 2
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
     assert facts in line
@@ -309,7 +340,7 @@ def test_the_folder_of_another_comparison_is_refused(capsys, tmp_path):
 
 
 def run_of(model, seed, folder):
-    return Run(model, "planted", seed, {}, {}, folder / f"{model}-{seed}")
+    return Run(model, model, "planted", seed, {}, {}, folder / f"{model}-{seed}")
 
 
 def test_the_time_to_go_is_guessed_from_the_runs_that_are_done(tmp_path):

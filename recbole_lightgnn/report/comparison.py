@@ -24,7 +24,7 @@ class Entry:
 
     Attributes:
         label: what the table calls it.
-        model: its model.
+        model: its name in the comparison, a model's or a rival's.
         key: of the record's row it is; none where no seed is done.
         tuned: whether a search on this dataset chose the model's settings.
         seeds: those that are done.
@@ -76,6 +76,7 @@ class Comparison:
 
     Attributes:
         dataset, seeds, given, fingerprint: what was compared.
+        rivals: what names stand for that are no model's: ``model``, and its settings.
         records: by model and seed, of the runs that are done.
         degree: train interactions of each test user; none where no model has users' metrics.
         metrics: the table's: Recall and NDCG from the cut-off of selection on.
@@ -99,6 +100,7 @@ class Comparison:
         self._rows = content["rows"] if rows is None else rows
         self.dataset, self.seeds = content["dataset"], content["seeds"]
         self.given, self.fingerprint = content["given"], content["dataset_fingerprint"]
+        self.rivals: dict[str, dict[str, Any]] = content.get("rivals", {})
         self.selection = content["footing"]["valid_metric"].lower()
         cutoff = int(self.selection.rpartition("@")[2])
         cutoffs = sorted(k for k in content["footing"]["topk"] if k >= cutoff)
@@ -147,7 +149,8 @@ class Comparison:
         if record is None:
             return
         fingerprint = {k: v for k, v in record["dataset_fingerprint"].items() if k != "card_sha256"}
-        if (record["model"], record["seed"], fingerprint) != (model, seed, self.fingerprint):
+        expected = (self.rivals.get(model, {}).get("model", model), seed, self.fingerprint)
+        if (record["model"], record["seed"], fingerprint) != expected:
             raise InputError(
                 f"{file} is of another model, seed or dataset than its folder says: remove it, and "
                 "give the command again"
@@ -185,9 +188,14 @@ class Comparison:
             tuned = model in self.content["tuned"]
             yield Entry(model, model, None, tuned, problems=self._problems(model))
             return
-        rows = next(iter(records.values()))["rows"]
-        for key in shown_rows(rows, self._rows):
+        for key in shown_rows(self._rows_of(model), self._rows):
             yield self._entry(model, key)
+
+    def _rows_of(self, model: str) -> list[dict[str, Any]]:
+        """Of its first record; a rival's teachers are no rivals."""
+        rows = next(iter(self._of(model).values()))["rows"]
+        earlier = ("teacher", "intermediate") if model in self.rivals else ()
+        return [row for row in rows if row["stage"] not in earlier]
 
     def _entry(self, model: str, key: str) -> Entry:
         """Means of one row over the seeds that are done."""
@@ -197,7 +205,7 @@ class Comparison:
         n_users = self.fingerprint["test"]["users"]
         timed = [row["test_seconds"] for row in rows if "test_seconds" in row]
         return Entry(
-            _label(model, rows[0], len(next(iter(records.values()))["rows"])),
+            _label(model, rows[0], len(self._rows_of(model))),
             model,
             key,
             model in self.content["tuned"],

@@ -106,13 +106,16 @@ def _notes(comparison: Comparison) -> list[str]:
             "table. − is worse than it, + better."
         )
     if any("/" in entry.label for entry in comparison.entries):
-        notes.append("LightGNN a / b: a of its embedding entries and b of its interactions kept.")
+        notes.append("a / b: a of the model's embedding entries and b of its interactions kept.")
     notes.append(
         "parameters: embedding entries that are stored (RecBole's models: all parameters); size: "
         "what is stored, with indices; training: with validation and all earlier stages; "
         "ranking: scores, masks, top lists and metrics, for one test user."
     )
     notes.append("settings: tuned on this dataset's validation split, or the authors'.")
+    for name, rival in comparison.rivals.items():
+        given = ", ".join(f"{key}={value}" for key, value in rival.items() if key != "model")
+        notes.append(f"{name}: {rival['model']} with {given}.")
     if comparison.given:
         given = ", ".join(f"{key}={value}" for key, value in comparison.given.items())
         notes.append(f"Settings given by hand: {given}.")

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_lightgnn.settings import properties_dir
 from recbole_lightgnn.studies.command import count
 
-FLAGS = "dataset models seeds out jobs rows debug"
+FLAGS = "dataset models seeds out jobs rows rivals debug"
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -27,7 +28,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     compare.add_argument("--dataset", "-d", required=True, help="name of a dataset")
     compare.add_argument(
-        "--models", required=True, type=_names, metavar="A,B,...", help="names of models"
+        "--models", required=True, type=_names, metavar="A,B,...", help="of models or rivals"
     )
     compare.add_argument(
         "--seeds", type=_seeds, default=[1, 2, 3], metavar="1,2,...", help="default: 1,2,3"
@@ -44,6 +45,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="KEY,...",
         help="rows of LightGNN's record to show (default: the teacher, the student nearest to a "
         "third of the entries, and the last)",
+    )
+    compare.add_argument(
+        "--rivals",
+        type=Path,
+        metavar="FILE.yaml",
+        help="lines `NAME: {model: MODEL, setting: value}`: what other names in --models stand for "
+        "(default: properties/study/rivals.yaml)",
     )
     return compare
 
@@ -65,8 +73,10 @@ def run(
         InputError: if anything of it cannot be run or compared; see `Grid`.
     """
     from recbole_lightgnn.files import check_matplotlib
+    from recbole_lightgnn.registry import model_names
     from recbole_lightgnn.studies.grid import Grid
     from recbole_lightgnn.studies.progress import Progress
+    from recbole_lightgnn.studies.rivals import read_rivals
     from recbole_lightgnn.studies.runner import at_work_in, reason_of, work
 
     check_matplotlib("compare")
@@ -77,6 +87,9 @@ def run(
         options.out,
         given=settings,
         rows=options.rows,
+        rivals=read_rivals(
+            options.rivals or properties_dir() / "study" / "rivals.yaml", model_names()
+        ),
     )
     grid.out.mkdir(parents=True, exist_ok=True)
     with at_work_in(grid.out) as lock:

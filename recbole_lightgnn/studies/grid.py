@@ -17,6 +17,7 @@ from recbole_lightgnn.files import check_folder, plain, read_json, write_json
 from recbole_lightgnn.quick_start import configure, fingerprint_of
 from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.settings import did_you_mean, our_models
+from recbole_lightgnn.studies.rivals import Rival
 from recbole_lightgnn.trainer.run_folder import settings_of, shared_settings
 
 SCHEMA_VERSION = 1
@@ -37,12 +38,14 @@ class Run:
     """One model with one seed, and where all of it is.
 
     Attributes:
+        name: what the comparison calls it: the model's name, or a rival's.
         model, dataset, seed: what is run.
         given: settings given for this model, as the command line has them.
         settings: every setting in force that can change a result.
         folder: of its record, log and checkpoints.
     """
 
+    name: str
     model: str
     dataset: str
     seed: int
@@ -51,7 +54,7 @@ class Run:
     folder: Path
 
     def __str__(self) -> str:
-        return f"{self.model} seed {self.seed}"
+        return f"{self.name} seed {self.seed}"
 
     @property
     def record_file(self) -> Path:
@@ -113,11 +116,12 @@ class Grid:
 
     Args:
         dataset: its name.
-        models: names of general recommenders.
+        models: names of general recommenders, or of rivals.
         seeds: of the runs.
         out: the comparison's folder.
         given: settings for every model, and as ``MODEL.KEY`` for one.
         rows: keys of the rows to show of a record that has several, or ``None``.
+        rivals: what other names stand for.
 
     Raises:
         InputError: if anything of it cannot be run, cannot be compared with the rest, or if
@@ -133,25 +137,30 @@ class Grid:
         *,
         given: Mapping[str, Any],
         rows: Sequence[str] | None,
+        rivals: Mapping[str, Rival],
     ) -> None:
         self.dataset, self.models, self.seeds, self.out = dataset, list(models), list(seeds), out
         self.given, self.rows = dict(given), rows
-        _check_given(self.given, self.models)
+        _check_names(self.models, rivals)
+        self._names = {*model_names(), *rivals}
+        self.rivals = {name: rivals[name] for name in self.models if name in rivals}
+        self._check_given()
         configs = {model: self._config(model) for model in self.models}
         self.footing = _footing(configs)
         _check_rows(rows, configs)
         self.tuned = [model for model, config in configs.items() if config.tuned]
         self.runs = [
             Run(
-                model,
+                name,
+                self._model(name),
                 dataset,
                 seed,
-                self._given_to(model),
-                settings_of(configs[model]) | {"seed": seed},
-                out / "runs" / f"{model}-{seed}",
+                self._given_to(name),
+                settings_of(configs[name]) | {"seed": seed},
+                out / "runs" / f"{name}-{seed}",
             )
             for seed in self.seeds  # outside: every model has its first result soon
-            for model in self.models
+            for name in self.models
         ]
         self._check_out()
         self.fingerprint = _fingerprint(configs)
@@ -168,25 +177,52 @@ class Grid:
             "dataset_fingerprint": self.fingerprint,
             "footing": self.footing,
             "models": self.models,
+            "rivals": {
+                name: {"model": rival.model, **rival.settings}
+                for name, rival in self.rivals.items()
+            },
             "seeds": self.seeds,
             "rows": self.rows,
             "given": self.given,
             "tuned": self.tuned,
         }
 
-    def _given_to(self, model: str) -> dict[str, Any]:
-        own = {key: value for key, value in self.given.items() if _owner(key) is None}
-        prefix = f"{model}."
-        own |= {
+    def _model(self, name: str) -> str:
+        return self.rivals[name].model if name in self.rivals else name
+
+    def _given_to(self, name: str) -> dict[str, Any]:
+        """Settings for one model: those for all, a rival's own, and those given to its name."""
+        given = {key: value for key, value in self.given.items() if self._owner(key) is None}
+        if name in self.rivals:
+            given |= self.rivals[name].settings
+        prefix = f"{name}."
+        given |= {
             key.removeprefix(prefix): value
             for key, value in self.given.items()
             if key.startswith(prefix)
         }
-        return own
+        return given
 
-    def _config(self, model: str) -> Any:
+    def _owner(self, key: str) -> str | None:
+        """The name before a setting ``NAME.KEY``, where it is one."""
+        head, dot, _ = key.partition(".")
+        return head if dot and head in self._names else None
+
+    def _check_given(self) -> None:
+        for key in self.given:
+            owner = self._owner(key)
+            if owner is not None and owner not in self.models:
+                raise InputError(f"--{key}: {owner} is not one of --models {','.join(self.models)}")
+            name = key.partition(".")[2] if owner else key
+            if name in _OF_THE_GRID:
+                raise InputError(
+                    f"--{key} is no setting for a comparison: see {_OF_THE_GRID[name]}"
+                )
+
+    def _config(self, name: str) -> Any:
         """The checked ``Config`` of a model that can run here."""
-        settings = {"show_progress": False, **self._given_to(model), "seed": self.seeds[0]}
+        model = self._model(name)
+        settings = {"show_progress": False, **self._given_to(name), "seed": self.seeds[0]}
         config = configure(model, self.dataset, settings=settings)
         _check_class(model, config.model_class)
         return config
@@ -226,20 +262,12 @@ class Grid:
 # --- checks -----------------------------------------------------------------------------------
 
 
-def _owner(key: str) -> str | None:
-    """The model of a setting ``MODEL.KEY``."""
-    head, dot, _ = key.partition(".")
-    return head if dot and head in model_names() else None
-
-
-def _check_given(given: Mapping[str, Any], models: Sequence[str]) -> None:
-    for key in given:
-        owner = _owner(key)
-        if owner is not None and owner not in models:
-            raise InputError(f"--{key}: {owner} is not one of --models {','.join(models)}")
-        name = key.partition(".")[2] if owner else key
-        if name in _OF_THE_GRID:
-            raise InputError(f"--{key} is no setting for a comparison: see {_OF_THE_GRID[name]}")
+def _check_names(models: Sequence[str], rivals: Mapping[str, Rival]) -> None:
+    """Raise InputError for a rival's name misspelt; a model's is seen to with its settings."""
+    for name in models:
+        hint = did_you_mean(name, rivals)
+        if hint and name not in (*model_names(), *rivals):
+            raise InputError(f"--models: no model or rival is named {name!r}{hint}")
 
 
 def _check_class(model: str, model_class: type) -> None:
@@ -310,7 +338,6 @@ def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
 
 def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
     """Counts and hashes of the data, read once as ours must be and once as RecBole's."""
-    ours = {model: model in our_models() for model in configs}
-    kinds = {kind: model for model, kind in ours.items()}
-    *_, last = [fingerprint_of(configs[model]) for model in kinds.values()]
+    kinds = {config["model"] in our_models(): config for config in configs.values()}
+    *_, last = [fingerprint_of(config) for config in kinds.values()]
     return last

@@ -64,7 +64,7 @@ class Progress:
             return None
         now, work = time.monotonic(), 0.0
         for run in self.left:
-            own = [seconds for other, seconds in self.seconds.items() if other.model == run.model]
+            own = [seconds for other, seconds in self.seconds.items() if other.name == run.name]
             expected = mean(own or self.seconds.values())
             work += max(0.0, expected - (now - self.begun.get(run, now)))
         return work / max(1, min(self.jobs, len(self.left)))
