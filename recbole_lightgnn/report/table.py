@@ -116,8 +116,14 @@ def _notes(comparison: Comparison) -> list[str]:
     for name, rival in comparison.rivals.items():
         given = ", ".join(f"{key}={value}" for key, value in rival.items() if key != "model")
         notes.append(f"{name}: {rival['model']} with {given}.")
-    if comparison.given:
-        given = ", ".join(f"{key}={value}" for key, value in comparison.given.items())
+    by_hand = dict(comparison.given)
+    if by_hand.pop("our_products", False):
+        notes.append(
+            "RecBole's graph models compute by this package's sparse products: the same but for "
+            "rounding."
+        )
+    if by_hand:
+        given = ", ".join(f"{key}={value}" for key, value in by_hand.items())
         notes.append(f"Settings given by hand: {given}.")
     seen = set()
     for entry in comparison.entries:
