@@ -97,7 +97,7 @@ def _dispatch(arguments: list[str]) -> int:
     if flags := _FLAGS.get(command):
         known = set(flags.split())
         settings = [
-            a for a in arguments if (m := re.match(r"--([\w.]+)=", a)) and m[1] not in known
+            a for a in arguments if (m := re.match(r"--([\w.-]+)=", a)) and m[1] not in known
         ]
         arguments = [a for a in arguments if a not in settings]
     parser = _parser()

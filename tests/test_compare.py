@@ -231,9 +231,9 @@ def test_two_comparisons_in_one_folder_are_refused(capsys, monkeypatch):
 def test_rivals_are_models_with_settings_of_their_own(capsys):
     Path("rivals.yaml").write_text(
         "Small: {model: BPR, embedding_size: 8}\n"
-        "Taught-8: {model: LightGNN, embedding_size: 8, n_pruning_runs: 0}\n"
+        "Taught-8: {model: LightGNN, embedding_size: 16, n_pruning_runs: 0}\n"
     )
-    given = ["--rivals=rivals.yaml", "--epochs=1", "--Small.embedding_size=4"]
+    given = ["--rivals=rivals.yaml", "--epochs=1", "--Small.embedding_size=4", "--Taught-8.embedding_size=8"]
     assert compare("BPR,Small,Taught-8", *given) == 0
     assert list(table()) == ["BPR", "Small", "Taught-8"], "a rival's teacher is not shown"
     records = {
@@ -244,7 +244,7 @@ def test_rivals_are_models_with_settings_of_their_own(capsys):
     assert sizes == {"BPR": 64, "Small": 4, "Taught-8": 8}
     text = (OUT / "table.md").read_text()
     assert "- Small: BPR with embedding_size=8.\n" in text
-    assert "- Settings given by hand: epochs=1, Small.embedding_size=4.\n" in text
+    assert "- Settings given by hand: epochs=1, Small.embedding_size=4, Taught-8.embedding_size=8.\n" in text
 
 
 # --- what is refused before anything is run -----------------------------------------------------
