@@ -17,7 +17,7 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import check_writable, plain, whole_file
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.serving.coding import Pairs
-from recbole_lightgnn.serving.ids import Hashes, Ids, Tokens, hashed, in_order, key_of
+from recbole_lightgnn.serving.ids import Hashes, Ids, Tokens, hashed, in_order, key_of, keyed
 from recbole_lightgnn.serving.model import Graph, Model, to_bytes
 from recbole_lightgnn.serving.recommender import Recommender
 from recbole_lightgnn.trained import TrainedRun
@@ -68,7 +68,7 @@ def export(
     result = run.row(row)
     model = run.model(result["key"])
     names = _names(run.dataset, ids, secret)
-    card = _card(run, result)
+    card = _card(run, result, secret)
     forms = {
         kind: to_bytes(_served(model, names, card, kind, seen), values, secret)
         for kind in _forms(model, form, seen)
@@ -253,16 +253,21 @@ def _pairs(user: np.ndarray, item: np.ndarray, listed: np.ndarray) -> tuple[Pair
     return Pairs(user[order].astype(np.int32), item[order].astype(np.int32)), order
 
 
-def _card(run: TrainedRun, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a model comes from and what it reached: nothing that differs from time to time."""
-    config = run.config(row["key"])
+def _card(run: TrainedRun, row: Mapping[str, Any], secret: bytes | None) -> dict[str, Any]:
+    """Where a model comes from and what it reached: nothing that differs from time to time.
+
+    By the hash of a split a guess of what was pruned can be tested: with a secret, who has it can.
+    """
+    config, data = run.config(row["key"]), run.folder.content["data"]
+    if secret is not None:
+        data = {split: keyed(hash_, key_of(secret)) for split, hash_ in data.items()}
     kept = ("interactions", "interactions_kept", "entries", "entries_kept", "valid", "test")
     return plain(
         {
             "made_by": f"recbole-lightgnn {__version__}",
             "model": config["model"],
             "dataset": config["dataset"],
-            "data": run.folder.content["data"],
+            "data": data,
             "seed": config["seed"],
             "row": row["key"],
             **{key: row.get(key) for key in kept},

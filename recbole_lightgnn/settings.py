@@ -9,10 +9,9 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from recbole_lightgnn.errors import InputError
 
@@ -161,15 +160,20 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
 STAGE_SETTINGS = ("teacher_settings", "intermediate_settings")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as RecBole reads it: ``1e-3`` is a number."""
+@cache
+def _loader() -> Any:
+    """YAML as RecBole reads it: ``1e-3`` is a number. Loaded only now: who serves has none."""
+    import yaml
 
+    class Loader(yaml.SafeLoader):
+        pass
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+        list("-+0123456789"),
+    )
+    return Loader
 
 
 def read_value(text: str) -> Any:
@@ -178,7 +182,9 @@ def read_value(text: str) -> Any:
     Raises:
         yaml.YAMLError: if it is not YAML.
     """
-    return None if text == "None" else yaml.load(text, Loader=_Loader)
+    import yaml
+
+    return None if text == "None" else yaml.load(text, Loader=_loader())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -187,8 +193,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing, is not YAML or holds no mapping.
     """
+    import yaml
+
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
     except OSError as error:
         raise InputError(f"config file {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -32,7 +32,7 @@ import pyarrow.parquet
 import scipy.sparse as sp
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from model_files import altered, file_of, random_model, resigned
+from model_files import SECRET, altered, file_of, random_model, resigned
 
 from recbole_lightgnn.data import text
 from recbole_lightgnn.data.lightgcn import import_lightgcn, read_lists
@@ -109,7 +109,7 @@ def seeds() -> dict[str, list[bytes]]:
             parquets.append(file.getvalue())
     models = [
         file_of(random_model(nth, final=nth % 2 == 1, names=names), values)
-        for nth, names in enumerate(["none", "numbers", "words", "words"])
+        for nth, names in enumerate(["none", "numbers", "words", "words", "hashed", "hashed"])
         for values in coding.VALUES
     ]
     return {
@@ -149,16 +149,15 @@ def readers(folder: Path) -> dict[str, Callable[[Path, random.Random], object]]:
         read_lists(path, skip_empty=draw.random() < 0.5)
         return import_lightgcn(folder, "it", folder / "out", True)
 
-    def model(path: Path, _: random.Random) -> object:
-        ours = Recommender.load(path)
+    def model(path: Path, draw: random.Random) -> object:
+        ours = Recommender.load(path, draw.choice([*[None] * 3, SECRET]))
         users, items = (ids.names(np.arange(len(ids)))[:9] for ids in (ours.users, ours.items))
         assert not np.isnan(ours.score(users[:1].repeat(len(items)), items)).any()
-        return (
-            ours.recommend(users, len(ours.items)),
-            ours.similar_items(items, 1),
-            ours.explain(users[0], items[0]) if len(users) and len(items) else None,
-            ours.fold_in(items, 1),
-        )
+        answers = [ours.recommend(users, len(ours.items)), ours.similar_items(items, 1)]
+        if ours.form == "graph":
+            answers += [ours.explain(users[0], items[0])] if len(users) and len(items) else []
+            answers += [ours.fold_in(items, 1)]
+        return answers
 
     return {
         "model": model,

@@ -8,8 +8,10 @@ import numpy as np
 
 from recbole_lightgnn.serving import container
 from recbole_lightgnn.serving.coding import Pairs
-from recbole_lightgnn.serving.ids import Ids, Tokens, in_order
+from recbole_lightgnn.serving.ids import Hashes, Ids, Tokens, hashed, in_order, key_of
 from recbole_lightgnn.serving.model import Graph, Model, to_bytes
+
+SECRET = b"sixteen bytes or more"
 
 
 def random_pairs(draw, n_users, n_items, share):
@@ -18,9 +20,13 @@ def random_pairs(draw, n_users, n_items, share):
 
 
 def tokens_of(what, kind, size):
-    """Names: ``none``, ``numbers`` with holes, or ``words``, some of other scripts, one empty."""
+    """Names: ``none``, ``numbers`` with holes, those ``hashed`` with `SECRET`, or ``words``, some
+    of other scripts, one empty."""
     if kind == "none":
         return Ids(what, size)
+    if kind == "hashed":
+        tokens = [str(7 * number) for number in range(size)]
+        return Hashes(what, np.sort(hashed(what, tokens, key_of(SECRET))))
     if kind == "numbers":
         return Tokens(what, [str(7 * number) for number in range(size)])
     words = ["", *(f"{'uñ日'[n % 3]}{n * n}" for n in range(1, size))][:size]
@@ -53,8 +59,8 @@ def random_model(
     return Model(*ids, user, item, graph, others, {"seed": seed, "valid": {"recall@20": 0.25}})
 
 
-def file_of(model, values="float32", secret=None):
-    return to_bytes(model, values, secret)[0]
+def file_of(model, values="float32", secret=SECRET):
+    return to_bytes(model, values, secret if model.users.kind == "hashed" else None)[0]
 
 
 def write_model(path, **settings):

@@ -210,6 +210,10 @@ def test_tokens_are_in_the_file_only_if_asked_for(tmp_path, monkeypatch, ids, th
     for token in (b"user-007", b"item-13"):
         assert (token in stored) == there
         assert (token in content + stored) == there
+    # Nor can it be told from the card what was pruned, but by who has the key.
+    data = trained.folder.content["data"]
+    assert (Recommender.load("m.lgnn").card["data"] == data) == (ids != "hashed")
+    assert (data["train"].encode() in content) == (ids != "hashed")
     ours = Recommender.load("m.lgnn", secret)
     named = {"tokens": "user-007", "hashed": "user-007", "none": 7}[ids]
     best = ours.recommend([named], 3).items[0]
@@ -449,7 +453,11 @@ class Nothing(MetaPathFinder):
             raise ModuleNotFoundError(f"{name} is not here", name=name)
 
 sys.meta_path.insert(0, Nothing())
+from recbole_lightgnn.cli import main
 from recbole_lightgnn.serving import Recommender
+
+assert main(["recommend", sys.argv[1], "--user=17", "--k=3"]) == 0
+assert main(["explain", sys.argv[1], "--user=17", "--item=3"]) == 0
 
 ours = Recommender.load(sys.argv[1])
 print(*ours.recommend(["17"], 3).items[0])
@@ -468,7 +476,7 @@ def test_serving_runs_where_there_is_only_numpy(trained, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    best, others = done.stdout.splitlines()
+    *_, best, others = done.stdout.splitlines()
     assert (
         best.split() == Recommender.load(tmp_path / "m.lgnn").recommend(["17"], 3).items[0].tolist()
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_files import altered, file_of, random_model, resigned, unpack
+from model_files import SECRET, altered, file_of, random_model, resigned, unpack
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving import coding, container
@@ -20,6 +20,19 @@ from recbole_lightgnn.serving.container import Damaged
 from recbole_lightgnn.serving.ids import Tokens, in_order
 from recbole_lightgnn.serving.model import read
 from recbole_lightgnn.serving.recommender import Recommender
+
+# Written on the day that the format was settled: one is never to be written anew.
+GOLDEN_FILES = Path(__file__).parent / "golden"
+GOLDEN = [
+    ("graph", "ñ16", ["ñ16", "ñ100", "ñ49"], [0.698293, 0.305192, 0.176869]),
+    ("exact", "14", ["581", "2044", "2037"], [7.101542, 6.556041, 6.554328]),
+    (
+        "final",
+        "14",
+        ["9cfcbf531d966d31", "2db16ab5365b19f4", "5b46d72e74da7176"],
+        [4.281807, 3.829675, 1.850845],
+    ),
+]
 
 
 def written(content):
@@ -41,7 +54,7 @@ models = st.builds(
     n_items=sizes,
     width=st.integers(1, 9),
     layers=st.integers(0, 4),
-    names=st.sampled_from(["none", "numbers", "words"]),
+    names=st.sampled_from(["none", "numbers", "words", "hashed"]),
     final=st.booleans(),
     kept=st.sampled_from([0, 0.02, 0.5, 1]),
 )
@@ -277,10 +290,27 @@ def test_foreign_and_newer_files():
     assert "does not begin as one" in refusal(b"PK\x03\x04" + bytes(100))
     content = bytearray(file_of(random_model(0)))
     content[8] = 2
-    assert "of format 2, and this version of recbole-lightgnn reads up to 1" in refusal(
+    assert "of format 2, and this version of recbole-lightgnn reads 1: install a newer" in refusal(
         resigned(bytes(content))
     )
+    content[8] = 0
+    assert "of format 0" in refusal(resigned(bytes(content)))
     assert "belong to nothing" in refusal(resigned(file_of(random_model(0)) + b"\0"))
+
+
+def test_what_is_foreign_is_not_copied_to_memory():
+    with Path("large.lgnn").open("wb") as file:
+        file.truncate(1 << 42)  # more than any memory holds, and nothing on the disk
+    with pytest.raises(InputError, match="does not begin as one"):
+        Recommender.load("large.lgnn", mapped=False)
+
+
+@pytest.mark.parametrize(("name", "user", "items", "scores"), GOLDEN)
+def test_files_of_version_1_are_read_as_ever(name, user, items, scores):
+    ours = Recommender.load(GOLDEN_FILES / f"{name}.lgnn", SECRET if name == "final" else None)
+    ranked = ours.recommend([user], 3)
+    assert ranked.items[0].tolist() == items
+    np.testing.assert_allclose(ranked.scores[0], scores, rtol=1e-5)
 
 
 def test_files_that_are_not_there():

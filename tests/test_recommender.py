@@ -1,11 +1,13 @@
 """What an exported model answers, beside plain loops over a small world."""
 
 import threading
+import tracemalloc
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import pytest
-from model_files import file_of, random_model, tokens_of
+from model_files import SECRET, file_of, random_model, tokens_of, unpack
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving import Recommender as Offered
@@ -15,8 +17,6 @@ from recbole_lightgnn.serving.ids import Hashes, Ids, Tokens, hashed, key_of
 from recbole_lightgnn.serving.model import NO_PAIRS, Graph, Model
 from recbole_lightgnn.serving.ranking import largest
 from recbole_lightgnn.serving.recommender import Recommender
-
-SECRET = b"sixteen bytes or more"
 
 
 def plainly_propagated(model):
@@ -107,6 +107,10 @@ def test_who_knows_what_was_seen_says_it():
     assert ranked.items[1].tolist() == ours.recommend(["7"], 4, False).items[0].tolist()
     with pytest.raises(InputError, match="has items of 1 users, and 2 are asked about"):
         ours.recommend(["0", "7"], 4, exclude_seen=[every])
+    assert ours.recommend(["7"], 4, np.False_).items.tolist() == [ranked.items[1].tolist()]
+    for wrong in (None, 1, "7"):
+        with pytest.raises(InputError, match="exclude_seen must be True, False or a list"):
+            ours.recommend(["0"], 4, wrong)
 
 
 def test_items_that_are_recommended_to_nobody():
@@ -131,6 +135,17 @@ def test_a_million_users_in_one_call():
     first = ours.recommend(users[:12], 2)
     assert ranked.items.shape == (1_000_000, 2)
     assert (ranked.items[: 12 * 80_000].reshape(-1, 12, 2) == first.items).all()
+
+
+def test_what_nobody_gets_is_not_held_for_each_user():
+    ours = Recommender(random_model(0, n_users=2, n_items=2000, kept=1))
+    gone = [str(7 * n) for n in range(1000)]
+    tracemalloc.start()
+    ranked = ours.recommend(["0"] * 20_000, 3, False, exclude_items=gone)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert set(ranked.items.ravel().tolist()).isdisjoint(gone)
+    assert peak < 8 * 20_000 * 1000, "a number for each user and each of them"
 
 
 def test_no_users_and_no_items():
@@ -319,7 +334,7 @@ def hashed_model(secret=SECRET):
     model, _ = world()
     sides, orders = [], []
     for what, size in (("user", 12), ("item", 30)):
-        hashes = hashed(what, [str(7 * number) for number in range(size)], key_of(secret))
+        hashes = hashed(what, [f"{what} {number}" for number in range(size)], key_of(secret))
         orders.append(np.argsort(hashes))
         sides.append(Hashes(what, hashes[orders[-1]]))
     user, item = model.user[orders[0]], model.item[orders[1]]
@@ -329,21 +344,30 @@ def hashed_model(secret=SECRET):
 def test_hashed_names_are_found_by_who_has_the_key():
     model, orders = hashed_model()
     content = file_of(model, "float32", SECRET)
-    assert not any(str(7 * n).encode() in content[48:] for n in range(20, 30))
+    stored = b"".join(array.tobytes() for array in unpack(content)[1].values())
+    assert b"user 1" not in content + stored
     Path("model.lgnn").write_bytes(content)
     ours = Recommender.load("model.lgnn", SECRET)
-    ranked = ours.recommend(["70"], 3)
+    ranked = ours.recommend(["user 10"], 3)
     place = int(np.flatnonzero(orders[0] == 10)[0])
     best = np.argsort(-(model.item @ model.user[place]))[:3]
-    assert ranked.items[0].tolist() == [ours.items.of(str(7 * orders[1][i])) for i in best]
+    assert ranked.items[0].tolist() == [ours.items.of(f"item {orders[1][i]}") for i in best]
     assert all(len(name) == 16 for name in ranked.items[0])
+    # What is answered can be asked about, with the key too.
+    assert ours.score(["user 10"] * 3, ranked.items[0]).tolist() == ranked.scores[0].tolist()
+    again = ours.recommend([ours.users.of("user 10")], 3, filter_items=ranked.items[0])
+    assert again.items.tolist() == ranked.items.tolist()
     without = Recommender.load("model.lgnn")
-    same = without.recommend([ours.users.of("70")], 3, filter_items=ranked.items[0])
+    same = without.recommend([ours.users.of("user 10")], 3, filter_items=ranked.items[0])
     assert same.items.tolist() == ranked.items.tolist()
-    with pytest.raises(InputError, match="no user '70': the file has hashes for names"):
-        without.recommend(["70"], 3)
-    with pytest.raises(InputError, match="no user '71', or hashed with another key"):
-        ours.recommend(["71"], 3)
+    with pytest.raises(InputError, match="no user 'user 10': the file has hashes for names"):
+        without.recommend(["user 10"], 3)
+    with pytest.raises(InputError, match="no user 'user 71', or hashed with another key"):
+        ours.recommend(["user 71"], 3)
+    name = ours.users.of("user 10")
+    for spelt in (f"0x{name}", f" {name}", f"{name}\n", f"0{name}", f"{name[:4]}_{name[4:]}"):
+        with pytest.raises(InputError, match="no user"):
+            without.recommend([spelt], 3)
     with pytest.raises(InputError, match="--key does not fit: the names in this model are hashed"):
         Recommender.load("model.lgnn", b"another key, of some length")
     with pytest.raises(InputError, match="a key of 5 bytes can be guessed"):
@@ -355,9 +379,18 @@ def test_hashed_names_are_found_by_who_has_the_key():
     assert set(other.users.names(np.arange(12))).isdisjoint(without.users.names(np.arange(12)))
     # A user and an item of one name have nothing in common.
     assert ours.users.of("70") != ours.items.of("70")
+    with pytest.raises(InputError, match="a key is bytes, got a str"):
+        Recommender.load("model.lgnn", SECRET.decode())
 
 
-@pytest.mark.parametrize("kind", ["none", "numbers", "words"])
+def test_a_hash_is_the_one_that_the_format_says():
+    key = blake2b(SECRET, person=b"lgnn key").digest()
+    (found,) = hashed("user", ["ü7"], key_of(SECRET)).tolist()
+    digest = blake2b("ü7".encode(), digest_size=8, key=key, person=b"lgnn user").digest()
+    assert found == int.from_bytes(digest, "big") == 0xA15DD73A0E1EC381
+
+
+@pytest.mark.parametrize("kind", ["none", "numbers", "words", "hashed"])
 def test_names_lead_back_and_forth(kind):
     names = tokens_of("user", kind, 20)
     every = np.arange(20)

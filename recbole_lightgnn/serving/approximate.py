@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.serving.lists import Lists
+from recbole_lightgnn.serving.lists import NO_ITEMS, Lists
 from recbole_lightgnn.serving.ranking import largest
 
 _LISTS = 4  # times the square root of the number of items
@@ -61,7 +61,9 @@ class Index:
             )
         self._lists.nprobe = max(1, round(share * self._lists.nlist))
 
-    def best(self, rows: np.ndarray, k: int, excluded: Lists) -> tuple[np.ndarray, np.ndarray]:
+    def best(
+        self, rows: np.ndarray, k: int, excluded: Lists, nowhere: np.ndarray = NO_ITEMS
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The k best items for each question among those that are looked at.
 
         So many are fetched that k are left when those excluded are taken away, if so many are in
@@ -71,6 +73,7 @@ class Index:
             rows: the questions. Shape: (questions, width)
             k: how many items.
             excluded: what to leave out of each answer.
+            nowhere: what to leave out of all. Shape: (any,)
 
         Returns:
             Items, -1 where there are no more, and scores, minus infinity there.
@@ -79,14 +82,16 @@ class Index:
         shape = len(rows), k
         found, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
         # Questions of about as many go together: the next power of two.
-        fetched = 1 << np.ceil(np.log2(k + np.diff(excluded.pointers))).astype(np.int64)
+        fetched = 1 << np.ceil(np.log2(k + len(nowhere) + np.diff(excluded.pointers))).astype(
+            np.int64
+        )
         for n_fetched in np.unique(fetched):
             alike = np.flatnonzero(fetched == n_fetched)
             step = max(1, _NUMBERS // (int(n_fetched) * self._items.shape[1]))
             for start in range(0, len(alike), step):
                 part = alike[start : start + step]
                 found[part], scores[part] = self._some(
-                    rows[part], int(n_fetched), k, excluded.take(part)
+                    rows[part], int(n_fetched), k, excluded.take(part).and_all(nowhere)
                 )
         return found, scores
 

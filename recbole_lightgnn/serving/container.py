@@ -128,7 +128,11 @@ def read(path: Path, mapped: bool = True) -> tuple[dict[str, Any], Arrays]:
         InputError: if there is none, or as `unpack`.
     """
     try:
-        data = np.asarray(np.memmap(path, np.uint8, "r")) if mapped else np.fromfile(path, np.uint8)
+        data = np.asarray(np.memmap(path, np.uint8, "r"))
+        if not mapped:
+            _check_start(bytes(data[:_BODY]), len(data), str(path))  # foreign: not copied whole
+            with reading(str(path)):
+                data = np.fromfile(path, np.uint8)
     except FileNotFoundError as error:
         raise InputError(f"no file at {path}: check the path") from error
     except OSError as error:
@@ -148,20 +152,7 @@ def unpack(data: np.ndarray, name: str) -> tuple[dict[str, Any], Arrays]:
     Raises:
         InputError: if it is no such file, of a newer version, cut off or damaged.
     """
-    if len(data) == 0 or bytes(data[: len(MAGIC)]) != MAGIC[: len(data)]:
-        raise InputError(
-            f"{name} is no model of `recbole-lightgnn export` (it does not begin as one): give a "
-            "file that this command wrote"
-        )
-    _check_size(name, len(data), _BODY)
-    _, version, header_size = _START.unpack(bytes(data[: _START.size]))
-    if version > VERSION:
-        raise InputError(
-            f"{name} is a model of format {version}, and this version of recbole-lightgnn reads "
-            f"up to {VERSION}: install a newer one"
-        )
-    at = _BODY + header_size
-    _check_size(name, len(data), at)
+    at = _check_start(bytes(data[:_BODY]), len(data), name)
     with reading(name):
         digest = hashlib.sha256(data[: _START.size])
         digest.update(data[_BODY:])
@@ -184,6 +175,24 @@ def unpack(data: np.ndarray, name: str) -> tuple[dict[str, Any], Arrays]:
         if at != len(data):
             raise Damaged(f"{len(data) - at} bytes belong to nothing")
     return meta, arrays
+
+
+def _check_start(start: bytes, size: int, name: str) -> int:
+    """Where the header ends of a file that begins so; raises as `unpack`."""
+    if not start or start[: len(MAGIC)] != MAGIC[: len(start)]:
+        raise InputError(
+            f"{name} is no model of `recbole-lightgnn export` (it does not begin as one): give a "
+            "file that this command wrote"
+        )
+    _check_size(name, size, _BODY)
+    _, version, header_size = _START.unpack(start[: _START.size])
+    if version != VERSION:
+        raise InputError(
+            f"{name} is a model of format {version}, and this version of recbole-lightgnn reads "
+            f"{VERSION}: install a newer one; or the file is damaged: copy it anew"
+        )
+    _check_size(name, size, _BODY + header_size)
+    return _BODY + int(header_size)
 
 
 def _check_size(name: str, size: int, least: int) -> None:

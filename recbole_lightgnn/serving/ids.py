@@ -7,6 +7,7 @@ their tokens (by value if all are whole numbers, else by code points), or of the
 from __future__ import annotations
 
 import hashlib
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -24,6 +25,7 @@ KINDS = ("tokens", "hashed", "none")
 _LEAST_KEY = 16  # bytes
 _HASH = 8  # bytes
 _NEARBY = 100  # tokens to each side among which a similar one is looked for
+_MISSPELT = 100  # letters at most of a name that a similar one is looked for
 _DIGITS = 18  # of the numbers that 64 bits hold
 
 
@@ -130,15 +132,21 @@ class Tokens(Ids):
     def _places(self) -> dict[str, int]:
         return {token: number for number, token in enumerate(self.tokens)}
 
+    @cached_property
+    def _are_numbers(self) -> bool:
+        return are_numbers(self.tokens)
+
     def _find(self, name: str) -> int | None:
         return self._places.get(name)
 
     def _hint(self, name: str) -> str:
         if len(self) == 0:
             return ""
-        if are_numbers(self.tokens):
+        if self._are_numbers:
             span = f": they are numbers from {self.tokens[0]} to {self.tokens[-1]}"
             return span if len(self) > 1 else f": there is only {self.tokens[0]}"
+        if len(name) > _MISSPELT:
+            return ""
         place = bisect_left(self.tokens, name)
         nearby = self.tokens[max(0, place - _NEARBY) : place + _NEARBY]
         near = get_close_matches(name, nearby, n=1, cutoff=0.5)
@@ -146,7 +154,7 @@ class Tokens(Ids):
 
     def arrays(self) -> Arrays:
         """Numbers as the distances between them, other tokens as lengths and one text."""
-        if are_numbers(self.tokens):
+        if self._are_numbers:
             numbers = np.array([int(token) for token in self.tokens], np.int64)
             return {f"{self.what}s.distance": narrow(np.diff(numbers, prepend=-1) - 1)}
         lengths = np.array([len(token) for token in self.tokens], np.int64)
@@ -160,7 +168,8 @@ class Hashes(Ids):
     Args:
         what: ``user`` or ``item``.
         hashes: distinct, ascending. Shape: (size,)
-        key: of :func:`key_of`; without it, names are the hashes themselves, in hexadecimal.
+        key: of :func:`key_of`; with it, the dataset's names are understood beside the hashes in
+            hexadecimal, which are all that can be answered.
     """
 
     kind = "hashed"
@@ -177,14 +186,13 @@ class Hashes(Ids):
         return (f"{value:016x}" for value in self._hashes.tolist())
 
     def _find(self, name: str) -> int | None:
-        try:
-            value = int(self.of(name), 16)
-        except ValueError:
-            return None
-        if not 0 <= value < 2 ** (8 * _HASH):
-            return None
-        place = int(np.searchsorted(self._hashes, np.uint64(value)))
-        return place if place < len(self) and int(self._hashes[place]) == value else None
+        for digits in (self.of(name), name):
+            if re.fullmatch(f"[0-9a-f]{{{2 * _HASH}}}", digits):
+                value = np.uint64(int(digits, 16))
+                place = int(np.searchsorted(self._hashes, value))
+                if place < len(self) and self._hashes[place] == value:
+                    return place
+        return None
 
     def _hint(self, name: str) -> str:
         if self._key:
@@ -200,8 +208,10 @@ def key_of(secret: bytes) -> bytes:
     """The key that a secret of any length stands for.
 
     Raises:
-        InputError: if it is too short to be one.
+        InputError: if it is no bytes, or too short to be one.
     """
+    if not isinstance(secret, bytes):
+        raise InputError(f"a key is bytes, got a {type(secret).__name__}")
     if len(secret) < _LEAST_KEY:
         raise InputError(
             f"a key of {len(secret)} bytes can be guessed: give at least {_LEAST_KEY} random ones"
@@ -212,6 +222,11 @@ def key_of(secret: bytes) -> bytes:
 def key_check(key: bytes) -> str:
     """What tells a wrong key from the right one, and nothing else of it."""
     return f"{_hash('', 'check', key):016x}"
+
+
+def keyed(text: str, key: bytes) -> str:
+    """What tells whether a text is the same to who has the key, and nothing to others."""
+    return hashlib.blake2b(text.encode(), key=key, person=b"lgnn data", digest_size=32).hexdigest()
 
 
 def _hash(token: str, what: str, key: bytes) -> int:

@@ -9,6 +9,8 @@ import numpy as np
 
 from recbole_lightgnn.serving.coding import Pairs
 
+NO_ITEMS = np.empty(0, np.int64)
+
 
 class Lists(NamedTuple):
     """Items of each of several users or questions.
@@ -24,8 +26,7 @@ class Lists(NamedTuple):
     @classmethod
     def of(cls, lists: Sequence[np.ndarray]) -> Lists:
         """From one array a list."""
-        empty = np.empty(0, np.int64)
-        return cls(_pointers([len(part) for part in lists]), np.concatenate([empty, *lists]))
+        return cls(_pointers([len(part) for part in lists]), np.concatenate([NO_ITEMS, *lists]))
 
     @classmethod
     def by_user(cls, pairs: Sequence[Pairs], n_users: int) -> Lists:

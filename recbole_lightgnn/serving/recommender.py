@@ -15,7 +15,7 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving.approximate import Index
 from recbole_lightgnn.serving.container import reading
 from recbole_lightgnn.serving.ids import Ids, shown
-from recbole_lightgnn.serving.lists import Lists
+from recbole_lightgnn.serving.lists import NO_ITEMS, Lists
 from recbole_lightgnn.serving.model import Model, read
 from recbole_lightgnn.serving.propagation import Propagated, propagate
 from recbole_lightgnn.serving.ranking import largest
@@ -111,7 +111,7 @@ class Recommender:
 
         Args:
             path: the file.
-            key: what names were hashed with; then they are given as the dataset has them.
+            key: what names were hashed with; then the dataset's own are understood too.
             mapped: whether to map at all: who cannot rule out that the file is written over while
                 it is in use reads it.
             share: as of the class.
@@ -137,6 +137,8 @@ class Recommender:
     ) -> Ranked:
         """The k items of largest score for each user; of equal ones the first in the file.
 
+        Scores of float32 are equal but for rounding, which may depend on who else is asked about.
+
         Args:
             users: as many as you like; some hundred are ranked at a time.
             k: how many items.
@@ -151,9 +153,13 @@ class Recommender:
                 items.
         """
         numbers = self.users.numbers(users)
-        if isinstance(exclude_seen, bool):
-            nothing = np.empty(0, np.int64)
-            seen = self._seen.take(numbers) if exclude_seen else Lists.of([nothing] * len(numbers))
+        if isinstance(exclude_seen, bool | np.bool_):
+            seen = self._seen.take(numbers) if exclude_seen else Lists.of([NO_ITEMS] * len(numbers))
+        elif not isinstance(exclude_seen, Iterable) or isinstance(exclude_seen, str | bytes):
+            raise InputError(
+                "exclude_seen must be True, False or a list of items for each user, got "
+                f"{shown(exclude_seen)}"
+            )
         else:
             seen = Lists.of([self.items.numbers(items) for items in exclude_seen])
             if len(seen.pointers) != len(numbers) + 1:
@@ -161,9 +167,11 @@ class Recommender:
                     f"exclude_seen has items of {len(seen.pointers) - 1} users, and {len(numbers)} "
                     "are asked about: give a list for each"
                 )
-        excluded = seen.and_all(self.items.numbers(exclude_items))
+        nowhere = np.unique(self.items.numbers(exclude_items))
         allowed = None if filter_items is None else np.unique(self.items.numbers(filter_items))
-        return self._rank(self.user, numbers, self.item, self._how_many(k), excluded, allowed)
+        return self._rank(
+            self.user, numbers, self.item, self._how_many(k), seen, allowed=allowed, nowhere=nowhere
+        )
 
     def score(self, users: Iterable[Any], items: Iterable[Any]) -> np.ndarray:
         """The score of each user for the item at the same place. Shape: (pairs,)
@@ -294,7 +302,9 @@ class Recommender:
         columns: np.ndarray,
         k: int,
         excluded: Lists,
+        *,
         allowed: np.ndarray | None = None,
+        nowhere: np.ndarray = NO_ITEMS,
     ) -> Ranked:
         """The best items for some rows.
 
@@ -305,7 +315,10 @@ class Recommender:
             k: how many items.
             excluded: what to leave out of each answer.
             allowed: the only items there are, ascending; by default all.
+            nowhere: what to leave out of all answers, ascending.
         """
+        if allowed is not None:
+            allowed, nowhere = np.setdiff1d(allowed, nowhere, assume_unique=True), NO_ITEMS
         place = None
         if allowed is not None:
             columns = columns[allowed]
@@ -315,7 +328,7 @@ class Recommender:
         scores = np.full((len(numbers), k), -np.inf, np.float32)
         left = np.arange(len(numbers))
         if self.index is not None and columns is self.item:
-            found, scores = self.index.best(rows[numbers], k, excluded)
+            found, scores = self.index.best(rows[numbers], k, excluded, nowhere)
             left = np.flatnonzero(found[:, -1] < 0)  # where too few were looked at
         step = max(1, _SCORES // max(1, len(columns)))
         for start in range(0, len(left), step):
@@ -326,6 +339,7 @@ class Recommender:
                 column = place[column]
                 row, column = row[column >= 0], column[column >= 0]
             table[row, column] = -np.inf
+            table[:, nowhere] = -np.inf
             best, scores[part] = largest(table, k)
             found[part] = best if allowed is None else np.append(allowed, -1)[best]
         return Ranked(self.items.names(found), scores)

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import nested, read_value
 
@@ -169,6 +167,8 @@ def _tell(search: Any, given: Mapping[str, Any], config_files: list[str]) -> int
         command.append(f"--config_files={' '.join(config_files)}")
     command += [f"--{key}={_text(value)}" for key, value in {**given, **chosen}.items()]
     print(f"\n{counts}; best is trial {best.number}: validation {search.metric} {best.value}\n")
+    import yaml
+
     print(yaml.safe_dump(nested(chosen), sort_keys=False))
     print(shlex.join(command))
     print(f"\nrecord: {search.record_file}")
