@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPResponse
 
 import pytest
 from model_files import write_model
-from service_process import SECONDS, rows
+from service_process import SECONDS, rows, wait_until
 
-from recbole_lightgnn.service import guard
+from recbole_lightgnn.service import guard, process
 from recbole_lightgnn.service.app import create_app
 from recbole_lightgnn.service.current import Current
 from recbole_lightgnn.service.guard import Guard
@@ -161,6 +165,96 @@ def test_a_file_that_fails_in_an_unknown_way_is_not_served(tmp_path, monkeypatch
     assert current.served is before
     assert current.error.endswith("m.lgnn: ZeroDivisionError: division by zero")
     assert current.reloads == {"done": 0, "failed": 1}
+
+
+# --- connections -----------------------------------------------------------------------------
+
+
+ASKED = b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"
+HALF = ASKED[:16]
+
+
+@pytest.fixture
+def port(tmp_path, monkeypatch):
+    """Of a service of twenty connections, which waits for half a second for a request."""
+    monkeypatch.setattr(process, "MOST_CONNECTIONS", 20)
+    monkeypatch.setattr(process, "MOST_SECONDS", 0.5)
+    server = process.server_of(Current(write_model(tmp_path / "m.lgnn", n_items=2000)))
+    with process.listening("127.0.0.1", 0) as listener:
+        number = listener.getsockname()[1]
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        yield number
+        server.should_exit = True
+        thread.join(SECONDS)
+
+
+def half_open(port, sent=HALF):
+    connection = socket.create_connection(("127.0.0.1", port), SECONDS)
+    connection.sendall(sent)
+    return connection
+
+
+def status_of(connection):
+    response = HTTPResponse(connection)
+    response.begin()
+    response.read()
+    return response.status
+
+
+def is_closed(connection):
+    """Whether the other side has hung up; waits for a word from it."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_a_connection_without_a_request_is_closed(port):
+    for sent in (b"", HALF):
+        assert is_closed(half_open(port, sent))
+    again = half_open(port, ASKED)
+    assert status_of(again) == 200
+    again.sendall(HALF)
+    assert is_closed(again)
+
+
+def test_bytes_one_by_one_do_not_keep_a_connection(port):
+    connection = half_open(port)
+    with suppress(ConnectionError):
+        for _ in range(100):
+            connection.sendall(b"T")
+            time.sleep(0.05)
+        pytest.fail("it is kept")
+
+
+def test_the_connection_that_is_idle_longest_makes_room(port, monkeypatch):
+    monkeypatch.setattr(process.H11Protocol, "timeout_keep_alive_handler", lambda _: None)
+    connections = [half_open(port) for _ in range(50)]
+    assert all(map(is_closed, connections[:-20]))
+    assert status_of(half_open(port, ASKED)) == 200
+    assert is_closed(connections[-20])
+    for connection in connections[-19:]:
+        connection.sendall(ASKED[len(HALF) :])
+        assert status_of(connection) == 200
+
+
+def test_who_does_not_read_its_answers_is_hung_up_on(port, monkeypatch):
+    monkeypatch.setattr(process, "MOST_UNREAD", 0.5)
+    body = json.dumps({"users": ["0"] * 256, "k": 1000}).encode()
+    head = b"POST /recommend HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+    asked = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(2 * asked)  # of which the second waits for the first to be read
+
+        def both_ended():
+            with half_open(port, ASKED.replace(b"health", b"metrics")) as other:
+                text = other.recv(1 << 16).decode()
+            return 'total{path="/recommend",status="200"} 2\n' in text
+
+        wait_until(both_ended)
 
 
 # --- counters --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import resource
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,24 @@ def test_final_embeddings_say_what_they_cannot_do(tmp_path):
         ):
             status, problem = service.ask(*asked)
             assert (status, problem["expected"]) == (409, "a model exported with --form graph")
+
+
+# --- many connections ------------------------------------------------------------------------
+
+
+def test_connections_without_a_request_do_not_use_up_its_files(file):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        service = Service(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    with service, ExitStack() as connections:
+        for _ in range(400):
+            connection = socket.create_connection(("127.0.0.1", service.port), SECONDS)
+            connections.enter_context(connection).sendall(b"GET /health HT")
+        assert service.get("/health")["status"] == "ok"
+        assert service.logged() == ""
 
 
 # --- stopping --------------------------------------------------------------------------------
