@@ -119,6 +119,8 @@ def users(*names, **others):
 
 
 BAD = {
+    "a long name": ("POST", "/recommend", users("0" * 513), 422, "users[0] is not", '"000'),
+    "a long name alone": ("GET", f"/recommend?user={'0' * 513}", None, 422, "user is", '"000'),
     "an unknown user": ("POST", "/recommend", users("0", "8"), 404, "no user '8'", '"8"'),
     "an unknown user alone": ("GET", "/recommend?user=x", None, 404, "no user 'x'", '"x"'),
     "an unknown item": ("POST", "/similar_items", {"items": ["-7"]}, 404, "no item '-7'", '"-7"'),
@@ -129,7 +131,7 @@ BAD = {
         *("POST", "/recommend", users("0", filter_items=["x"])),
         *(404, "no item 'x'", '"x"'),
     ),
-    "half a character": ("POST", "/recommend", b'{"users": ["\\ud800"]}', 404, "no user", "ud800"),
+    "half a character": ("POST", "/recommend", b'{"users": ["\\ud800"]}', 422, "users[0]", "ud800"),
     "k of more than there is": ("POST", "/recommend", users("0", k=401), 422, "items, 400", None),
     "k of zero": ("GET", "/recommend?user=0&k=0", None, 422, "k is not", '"0"'),
     "k below zero": ("POST", "/recommend", users("0", k=-1), 422, "k is not", "-1"),
@@ -207,6 +209,12 @@ def test_bad_requests_are_told_what_is_wrong(service, case):
     assert service.process.poll() is None
 
 
+def test_who_asks_for_an_unknown_user_learns_no_other_name(service):
+    status, problem = service.ask("GET", "/recommend?user=8")
+    assert (status, problem["what"]) == (404, "no user '8'")
+    assert problem["expected"] == "the name of one of the model's users"
+
+
 def test_what_is_allowed_is_said(service):
     connection = service.connect()
     connection.request("OPTIONS", "/recommend")
@@ -259,7 +267,10 @@ def test_a_large_body_in_chunks_is_refused_without_its_length(service):
 
 
 def test_a_client_that_goes_away_is_forgotten(service):
+    gone = 'lightgnn_requests_total{path="/recommend",status="499"}'
+    before = service.metrics().get(gone, 0)
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", service.port), SECONDS) as connection:
             connection.sendall(HEAD + b"Content-Length: 100\r\n\r\nhalf")
-    wait_until(lambda: service.metrics()["lightgnn_requests_in_flight"] == 1)
+    wait_until(lambda: service.metrics().get(gone) == before + 20)
+    assert service.metrics()["lightgnn_requests_in_flight"] == 1

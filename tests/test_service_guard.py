@@ -8,9 +8,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPResponse
+from urllib.parse import quote
 
+import numpy as np
 import pytest
-from model_files import write_model
+from model_files import random_model, write_model
 from service_process import SECONDS, rows, wait_until
 
 from recbole_lightgnn.service import guard, process
@@ -103,6 +105,7 @@ def test_a_body_that_does_not_come(guarded, monkeypatch):
 def test_who_is_gone_gets_no_answer(guarded):
     assert ask(guarded, [{"type": "http.disconnect"}]) is None
     assert guarded._requests.in_flight == 0
+    assert 'path="/recommend",status="499"} 1\n' in next(guarded._requests.families())
 
 
 def test_more_requests_than_can_be_answered_are_turned_away(guarded, monkeypatch):
@@ -155,6 +158,18 @@ def test_a_request_is_answered_by_the_model_it_began_with(tmp_path):
         may_go_on.set()
         assert answer.result()[2] == {"answers": rows(recommend(["0"], 7))}
     assert ask(create_app(current), [body])[2] == {"answers": rows(new.recommend(["0"], 7))}
+
+
+@pytest.mark.parametrize("names", ["none", "numbers", "words", "hashed"])
+def test_a_model_is_served_when_nothing_is_left_to_make(tmp_path, names):
+    current = Current(write_model(tmp_path / "m.lgnn", names=names))
+    ours = current.served.recommender
+    made = [set(vars(part)) for part in (ours, ours.users, ours.items)]
+    user = random_model(names=names).users.names(np.array([3]))[0]
+    for name, status in ((user, 200), ("x", 404)):
+        query = f"user={quote(name)}&k=3".encode()
+        assert ask(create_app(current), [b""], scope("GET", query=query))[0] == status
+    assert [set(vars(part)) for part in (ours, ours.users, ours.items)] == made
 
 
 def test_a_file_that_fails_in_an_unknown_way_is_not_served(tmp_path, monkeypatch):

@@ -60,7 +60,7 @@ def test_hashed_names_with_their_key(tmp_path):
     with Service(file, f"--key={secret}") as service:
         got = service.get("/recommend?user=n4&k=3")
         assert got == rows(Recommender.load(file, SECRET).recommend(["n4"], 3))[0]
-        assert service.ask("POST", "/recommend", b'{"users": ["\\ud800"]}')[0] == 404
+        assert service.ask("POST", "/recommend", b'{"users": ["\\ud800"]}')[0] == 422
 
 
 def test_final_embeddings_say_what_they_cannot_do(tmp_path):

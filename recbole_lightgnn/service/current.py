@@ -7,15 +7,19 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.serving.ids import Unknown
 from recbole_lightgnn.serving.recommender import Recommender
 
 LOG = logging.getLogger("recbole_lightgnn.service")
 _TICK = 0.2  # seconds between two looks at the file
+_NO_NAME = "\0"  # hardly anyone's
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,13 @@ class Current:
 
     def _load(self) -> Served:
         # Not mapped: were a mapped file written over in place, what is being served would change.
-        return Served(Recommender.load(self.path, self._secret, False, self.share))
+        ours = Recommender.load(self.path, self._secret, False, self.share)
+        # What names and their lack make on first use, no request is to wait for.
+        ours.items.names(np.array([-1]))
+        for ids in (ours.users, ours.items):
+            with suppress(Unknown):
+                ids.number(_NO_NAME)
+        return Served(ours)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

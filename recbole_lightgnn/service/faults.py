@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.service.messages import Problem
-from recbole_lightgnn.serving.ids import Unknown
+from recbole_lightgnn.serving.ids import Unknown, shown
 
 _SHOWN = 60  # characters of what was sent
 
@@ -48,8 +48,9 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Unknown)
     async def unknown(request: Request, error: Unknown) -> JSONResponse:
+        what = f"no {error.what} {shown(error.name)}"  # and no hint, which may be another's name
         expected = f"the name of one of the model's {error.what}s"
-        return Refused(404, str(error), _sent(error.name), expected).response()
+        return Refused(404, what, _sent(error.name), expected).response()
 
     @app.exception_handler(InputError)
     async def bad_input(request: Request, error: InputError) -> JSONResponse:

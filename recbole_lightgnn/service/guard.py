@@ -14,6 +14,7 @@ from recbole_lightgnn.service.metrics import Requests
 MOST_BYTES = 1 << 20  # of a body
 MOST_SECONDS = 10  # for a body to come
 MOST_AT_ONCE = 1000  # requests; more would wait for longer than anyone does
+_GONE = 499  # nginx's number for who hangs up and gets no answer
 _DRAINED = 16 * MOST_BYTES  # of a body too large: read, so that its sender reads the answer
 
 
@@ -34,7 +35,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, status = time.perf_counter(), 500
+        begun, status = time.perf_counter(), _GONE
 
         async def noticed(message: Message) -> None:
             nonlocal status
@@ -45,6 +46,9 @@ class Guard:
         self._requests.in_flight += 1
         try:
             await self._answer(scope, receive, noticed)
+        except Exception:
+            status = 500  # which is sent further out
+            raise
         finally:
             self._requests.in_flight -= 1
             path = scope["path"] if scope["path"] in self._paths else "other"

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 MOST_QUESTIONS = 256  # users or items asked about in one call
 MOST_ITEMS = 10_000  # in a list of a user's items, of pairs, or of what may be recommended
 MOST_K = 1000
+MOST_CHARACTERS = 512  # of a name
 
 
 def _whole(value: Any) -> Any:
@@ -16,7 +17,10 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Name = Annotated[str, Field(description="as the model file calls it, always a string")]
+Name = Annotated[
+    str,
+    Field(max_length=MOST_CHARACTERS, description="as the model file calls it, always a string"),
+]
 K = Annotated[
     int,
     Field(ge=1, le=MOST_K, description="how many items; no more than the catalogue has"),
