@@ -223,9 +223,23 @@ def test_what_is_allowed_is_said(service):
     connection.close()
 
 
-def test_a_body_that_is_not_said_to_be_json(service):
-    status, problem = service.ask("POST", "/recommend", b'{"users": ["0"]}', {})
-    assert (status, problem["what"]) == (422, "the body is not as it should be")
+@pytest.mark.parametrize(
+    ("headers", "got"),
+    [
+        ({}, "no Content-Type"),
+        ({"Content-Type": "text/plain"}, "Content-Type: text/plain"),
+        ({"Content-Type": "x" * 1000}, f"Content-Type: {'x' * 43}..."),
+    ],
+)
+def test_a_body_that_is_not_said_to_be_json(service, headers, got):
+    status, problem = service.ask("POST", "/recommend", b'{"users": ["0"]}', headers)
+    expected = "Content-Type: application/json"
+    assert (status, problem["got"], problem["expected"]) == (415, got, expected)
+
+
+def test_json_in_other_words(service):
+    headers = {"Content-Type": "Application/JSON; charset=utf-8"}
+    assert service.ask("POST", "/recommend", b'{"users": ["0"]}', headers)[0] == 200
 
 
 HEAD = b"POST /recommend HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"

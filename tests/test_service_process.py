@@ -244,9 +244,9 @@ def test_what_keeps_it_from_serving(capsys, file, monkeypatch):
 
 # --- requests made up from its own document --------------------------------------------------
 
-TOO_LARGE = """
+REFUSED = """
 [checks.negative_data_rejection]
-expected-statuses = [400, 404, 405, 409, 413, 422]
+expected-statuses = [400, 404, 405, 409, 413, 415, 422]
 """
 
 
@@ -270,7 +270,7 @@ def test_made_up_requests_get_what_the_document_says(tmp_path, known):
         if known:  # else hardly a request gets past the first unknown name
             document = with_names(document, ["0", "1", "998"])
         Path("document.json").write_text(json.dumps(document))
-        Path("schemathesis.toml").write_text(TOO_LARGE)
+        Path("schemathesis.toml").write_text(REFUSED)
         command = ["run", "document.json", f"--url=http://127.0.0.1:{service.port}"]
         command += ["--checks=all", "--seed=1", "--max-examples=50", "--no-color"]
         command += ["--generation-database=none"]

@@ -23,6 +23,7 @@ from recbole_lightgnn.service.faults import Refused, add_handlers, short
 from recbole_lightgnn.service.guard import Guard
 from recbole_lightgnn.serving.recommender import Ranked
 
+_JSON = "application/json"
 _AT_ONCE = 1 << 16  # items that a user's are chosen from in about a millisecond
 
 
@@ -58,8 +59,13 @@ async def _served(request: Request) -> Served:
     return served
 
 
-async def _check_query(request: Request) -> None:
-    """Refuse what the framework would not look at."""
+async def _check(request: Request) -> None:
+    """Refuse what the framework would not look at, or not say."""
+    if request.method == "POST":
+        kind = request.headers.get("content-type", "")
+        if kind.partition(";")[0].strip().lower() != _JSON:
+            got = short(f"Content-Type: {kind}") if kind else "no Content-Type"
+            raise Refused(415, "the body is not said to be JSON", got, f"Content-Type: {_JSON}")
     names = Counter(name for name, _ in request.query_params.multi_items())
     for name, times in names.items():
         if request.method == "POST":
@@ -73,7 +79,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": messages.Problem, "description": "What is wrong with the request"},
     "503": {"model": messages.Problem, "description": "Too many requests at once"},
 }
-_ROUTER = APIRouter(responses=_PROBLEMS, dependencies=[Depends(_check_query)])
+_ROUTER = APIRouter(responses=_PROBLEMS, dependencies=[Depends(_check)])
 
 
 # --- answers from the model ----------------------------------------------------------------------
@@ -147,7 +153,7 @@ def _rows(ranked: Ranked) -> list[dict[str, Any]]:
 
 def _json(content: Mapping[str, Any]) -> Response:
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return Response(text, media_type="application/json")
+    return Response(text, media_type=_JSON)
 
 
 # --- about the service ---------------------------------------------------------------------------
