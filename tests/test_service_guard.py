@@ -172,6 +172,23 @@ def test_a_model_is_served_when_nothing_is_left_to_make(tmp_path, names):
     assert [set(vars(part)) for part in (ours, ours.users, ours.items)] == made
 
 
+def test_a_load_under_way_is_not_waited_for(tmp_path, monkeypatch):
+    current = Current(write_model(tmp_path / "m.lgnn"))
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def waiting():
+        begun.set()
+        assert may_go_on.wait(SECONDS)
+        return current.served
+
+    monkeypatch.setattr(current, "_load", waiting)
+    with current.watching():
+        current.ask()
+        assert begun.wait(SECONDS)
+    assert current.reloads == {"done": 0, "failed": 0}
+    may_go_on.set()
+
+
 def test_a_file_that_fails_in_an_unknown_way_is_not_served(tmp_path, monkeypatch):
     current = Current(write_model(tmp_path / "m.lgnn"))
     before = current.served

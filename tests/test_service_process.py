@@ -19,6 +19,7 @@ from model_files import file_of, random_model, write_model
 from service_process import SECONDS, Service, rows, wait_until
 
 from recbole_lightgnn.cli import main
+from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving.ids import Hashes, hashed, key_of
 from recbole_lightgnn.serving.model import Model
 from recbole_lightgnn.serving.recommender import Recommender
@@ -240,6 +241,20 @@ def test_what_keeps_it_from_serving(capsys, file, monkeypatch):
     assert "is cut off" in bad(capsys, "serve", str(file), "--port=0")
     monkeypatch.setattr("recbole_lightgnn.service.command.find_spec", lambda name: None)
     assert "pip install 'recbole-lightgnn[serve]'" in bad(capsys, "serve", str(file))
+
+
+def test_sighup_while_the_first_model_loads_ends_nothing(file, monkeypatch):
+    ended = []
+    before = signal.signal(signal.SIGHUP, lambda *_: ended.append(True))
+
+    def loading(*_):
+        signal.raise_signal(signal.SIGHUP)
+        raise InputError("that is enough")
+
+    monkeypatch.setattr("recbole_lightgnn.service.current.Current", loading)
+    assert main(["serve", str(file), "--port=0"]) == 2
+    signal.signal(signal.SIGHUP, before)
+    assert not ended
 
 
 # --- requests made up from its own document --------------------------------------------------

@@ -4,6 +4,7 @@ The command line calls `add_parser` and `run`; nothing heavy is imported before 
 """
 
 import argparse
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
             "serve needs FastAPI and uvicorn, which are not installed: "
             "pip install 'recbole-lightgnn[serve]'"
         )
+    signal.signal(signal.SIGHUP, lambda *_: None)  # until there is a model to replace
     from recbole_lightgnn.service.current import Current
     from recbole_lightgnn.service.process import listening, serve
 

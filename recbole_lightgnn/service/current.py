@@ -93,7 +93,7 @@ class Current:
             yield
         finally:
             stop.set()
-            thread.join()
+            thread.join(_TICK)  # no longer: a model under way would not be served any more
 
     def _watch(self, stop: threading.Event) -> None:
         before = self._found

@@ -137,8 +137,7 @@ def serve(current: Current, listener: socket.socket) -> None:
     server = server_of(current)
     for told in (signal.SIGTERM, signal.SIGINT):  # uvicorn's own, which raise them again at its end
         signal.signal(told, server.handle_exit)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda *_: current.ask())
+    signal.signal(signal.SIGHUP, lambda *_: current.ask())
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"serving {current.path} at http://{shown}:{port}", flush=True)
