@@ -35,7 +35,8 @@ class Setting:
         key: its name in yaml and on the command line.
         type: ``int``, ``float``, ``bool``, ``str``, ``dict``, ``ints``, ``strs`` and ``paths`` (one
             or a list), ``model`` (a recommender's name), ``path`` (of a file, or nothing).
-        allowed: an interval such as ``(0, 1]``, or the values themselves, parted by ``|``.
+        allowed: an interval such as ``(0, 1]``, with `` or nothing`` where it may be unset; or the
+            values themselves, parted by ``|``.
         meaning: what it does, in a few words.
         models: whose setting it is; empty for every model.
     """
@@ -150,6 +151,7 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
     ("eval_mask", "str", "train+valid | train", "what a test ranking leaves out", ANY),
     ("our_products", "bool", "", "RecBole's graph models by our sparse products: sooner", ANY),
     ("seed", "int", "[0, 4294967295]", "of every random number", ANY),
+    ("split_seed", "int", "[0, 4294967295] or nothing", "of the splits' cut, if not the seed", ANY),
     ("show_progress", "bool", "", "progress bars", ANY),
     ("checkpoint_dir", "str", "", "folder of checkpoints, run folders and records", ANY),
 ))
@@ -319,10 +321,13 @@ def check_value(row: Setting, value: Any, prefix: str = "") -> None:
 
 
 def _check_number(key: str, row: Setting, value: Any) -> None:
+    interval, _, nothing = row.allowed.partition(" or ")
+    if value is None and nothing:
+        return
     kind = "an integer" if row.type == "int" else "a number"
     types = int if row.type == "int" else (int, float)
     ok = isinstance(value, types) and not isinstance(value, bool) and math.isfinite(value)
-    if not ok or not _within(float(value), row.allowed):
+    if not ok or not _within(float(value), interval):
         raise InputError(f"{key} must be {kind} in {row.allowed}, got {value!r}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pandas.errors import ParserError
 from recbole.data import create_dataset, data_preparation
+from recbole.utils import init_seed
 from recbole.utils.enum_type import FeatureType
 
 from recbole_lightgnn.errors import InputError
@@ -76,11 +77,16 @@ def _check_header(config: Any, file: Path) -> None:
 def load_data(config: Any) -> tuple[Any, Any, Any]:
     """RecBole's train, validation and test loaders, checked.
 
+    Where RecBole cuts the splits, it draws on from the random numbers as they are, or, with a
+    ``split_seed``, from that; then the run's own seed is set anew.
+
     Raises:
         InputError: if the files cannot be parsed, a split is empty, or (for our models, whose
             graph has one weight per interaction) a user-item pair comes more than once.
     """
     name = config["dataset"]
+    if config["split_seed"] is not None:
+        init_seed(config["split_seed"], config["reproducibility"])
     try:
         dataset = create_dataset(config)
         getLogger().info(dataset)
@@ -90,6 +96,8 @@ def load_data(config: Any) -> tuple[Any, Any, Any]:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"dataset {name!r} cannot be used: {reason}") from error
+    if config["split_seed"] is not None:
+        init_seed(config["seed"], config["reproducibility"])
     parts = dict(zip(("train", "valid", "test"), loaders, strict=True))
     for split, loader in parts.items():
         if loader._dataset.inter_num == 0:

@@ -55,7 +55,8 @@ def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
 
     checkpoint = _read(model_file)
     config = checkpoint["config"]
-    init_seed(config["seed"], config["reproducibility"])
+    cut_by = config["seed"] if config["split_seed"] is None else config["split_seed"]
+    init_seed(cut_by, config["reproducibility"])
     init_logger(config)
     dataset = create_dataset(config)
     loaders = data_preparation(config, dataset)

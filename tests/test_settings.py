@@ -107,7 +107,8 @@ def test_values_of_the_command_line_are_yaml(text, value):
     [
         ("float", "(0, 1]", [0.1, 1, 1.0], [0, 0.0, 1.01, -1, True, "1", None, float("nan")]),
         ("float", "(0, inf)", [1e-9, 1e9], [0, float("inf")]),
-        ("int", "[1, inf)", [1, 300], [0, 1.0, True, "3"]),
+        ("int", "[1, inf)", [1, 300], [0, 1.0, True, "3", None]),
+        ("int", "[0, 9] or nothing", [0, 9, None], [-1, 10, 1.0, "", "None"]),
         ("bool", "", [True, False], [0, 1, "yes", None]),
         ("str", "a | b", ["a", "b"], ["c", 1, None]),
         ("ints", "[1, inf)", [10, [10, 20]], [0, [10, 0], [], "10"]),

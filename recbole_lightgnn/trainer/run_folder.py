@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ _ENVIRONMENT = {
 }
 # Settings of data and evaluation that RecBole reads, though its lists of such do not have them.
 _UNLISTED = {
-    *("eval_mask", "worker", "shuffle", "wandb_project", "encoding", "tail_ratio"),
+    *("split_seed", "eval_mask", "worker", "shuffle", "wandb_project", "encoding", "tail_ratio"),
     *("discretization", "numerical_features", "kg_reverse_r"),
     *("relation_kg_num_interval", "entity_kg_num_interval"),
 }
@@ -79,11 +80,7 @@ class RunFolder:
             InputError: if there is none, or its settings or its data differ.
         """
         folder = cls(path) if path is not None else cls._newest(config)
-        wanted, theirs = settings_of(config), folder.content["settings"]
-        differing = sorted(
-            key for key in wanted.keys() | theirs.keys() if wanted.get(key) != theirs.get(key)
-        )
-        if differing:
+        if differing := other_settings(settings_of(config), folder.content["settings"]):
             raise InputError(
                 f"{folder.path} was run with other settings ({', '.join(differing)}): "
                 "resume with the settings it was started with"
@@ -102,7 +99,7 @@ class RunFolder:
         for file in sorted(base.glob(pattern), reverse=True):
             with suppress(InputError):  # a damaged one, or an older version's, is not the one
                 folder = cls(file.parent)
-                if folder.content["settings"] == wanted:
+                if not other_settings(wanted, folder.content["settings"]):
                     return folder
         raise InputError(
             f"nothing to resume: no run of {config['model']} on {config['dataset']} with these "
@@ -136,6 +133,11 @@ def settings_of(config: Any) -> dict[str, Any]:
         for key, value in sorted(config.final_config_dict.items())
         if key not in _ENVIRONMENT
     }
+
+
+def other_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Names of the settings that differ; one that an older version did not have is as unset."""
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
 
 
 def model_settings(config: Any) -> dict[str, Any]:

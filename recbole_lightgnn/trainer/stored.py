@@ -75,7 +75,9 @@ class StoredModel:
         # RecBole's checkpoints know no data, only by which settings it was made. Benchmark files
         # are as they are, whatever the seed and the ratios.
         keys = ["dataset", *config.parameters["Dataset"]]
-        keys += [] if config["benchmark_filename"] else ["eval_args", "seed"]
+        if not config["benchmark_filename"]:
+            keys += ["eval_args", "split_seed"]
+            keys += ["seed"] if config["split_seed"] is None else []
         differing = [key for key in keys if _made_by(theirs, key) != _made_by(config, key)]
         if differing:
             raise InputError(
