@@ -315,6 +315,7 @@ def test_sizes_count_what_is_trained(build, name):
         "interactions": 810,
         "entries": entries,
         "entries_kept": 1.0,
+        "parameters": entries,
         "bytes": 4 * (entries + padding),
     }
 

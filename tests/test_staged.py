@@ -73,6 +73,7 @@ def test_all_stages_run_and_what_is_pruned_is_gone(full, world):
         padding = 2 * 16 if row["run"] == 0 else 0
         assert stored == row["entries"] + padding
         assert tensors["edge_weight"].numel() == row["interactions"]
+        assert row["parameters"] == row["entries"] + row["interactions"]
         assert row["bytes"] == sum(tensor.nbytes for tensor in tensors.values())
         assert meta["valid"] == row["valid"]
     assert students[0]["bytes"] > students[1]["bytes"] > students[2]["bytes"]
@@ -193,7 +194,7 @@ def test_the_bytes_of_a_recbole_model_are_what_it_needs(model):
     settings = {"epochs": 1, "embedding_size": 16} if model == "LightGCN" else {}
     (row,) = run(model, "planted", settings={**shared, **settings})["rows"]
     if model == "LightGCN":
-        assert row["entries"] == ENTRIES
+        assert row["entries"] == row["parameters"] == ENTRIES
         assert row["bytes"] == (ENTRIES + 2 * 16) * 4
     else:
         assert row["bytes"] > (N_ITEMS + 1) ** 2 * 4

@@ -140,11 +140,13 @@ class GraphRecommender(GeneralRecommender):
 
     def sizes(self) -> dict[str, float]:
         """What it holds: interactions; entries, that is numbers trained but for RecBole's padding
-        rows, and their share of the unpruned ones; bytes."""
+        rows, and their share of the unpruned ones; parameters, edge weights too; bytes."""
+        entries = entries_of(self)
         return {
             "interactions": self.observed.n_edges,
-            "entries": entries_of(self),
+            "entries": entries,
             "entries_kept": 1.0,
+            "parameters": entries,
             "bytes": sum(tensor.nbytes for tensor in self.state_dict().values()),
         }
 

@@ -124,11 +124,12 @@ class LightGNNIntermediate(GraphRecommender):
         return terms
 
     def sizes(self) -> dict[str, float]:
-        """Of the graph propagated over; and of the embeddings, without edge weights."""
+        """Of the graph propagated over; entries are of the embeddings, without edge weights."""
         masks = [table.entry_mask[1:] for table in (self.user_embedding, self.item_embedding)]
         entries = sum(int(mask.sum()) for mask in masks)
         return super().sizes() | {
             "interactions": self.graph.interactions.n_edges,
             "entries": entries,
             "entries_kept": entries / sum(mask.numel() for mask in masks),
+            "parameters": entries + len(self.edge_weight),
         }

@@ -16,20 +16,22 @@ from recbole_lightgnn.models.base import GraphRecommender, entries_of
 def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
     """Interactions, embedding entries and bytes, and what share of the unpruned ones they are.
 
-    RecBole's padding rows are left out. For RecBole's own models every parameter is an entry, and
-    the bytes are those of its state; arrays and matrices beside the parameters (EASE's) are
-    included in both.
+    ``parameters`` are all numbers trained that are stored, of ours the edge weights too. RecBole's
+    padding rows are left out. For RecBole's own models every parameter is an entry, and the bytes
+    are those of its state; arrays and matrices beside the parameters (EASE's) are included in both.
 
     Args:
         model: the trained model.
         n_pairs: interactions in the training data.
     """
     if not isinstance(model, GraphRecommender):
+        entries = entries_of(model) + sum(map(_numbers, _beside(model)))
         return {
             "interactions": n_pairs,
             "interactions_kept": 1.0,
-            "entries": entries_of(model) + sum(map(_numbers, _beside(model))),
+            "entries": entries,
             "entries_kept": 1.0,
+            "parameters": entries,
             "bytes": sum(map(_bytes, [*model.state_dict().values(), *_beside(model)])),
         }
     sizes = model.sizes()

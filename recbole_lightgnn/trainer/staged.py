@@ -228,9 +228,9 @@ class StagedTrainer(Trainer):
         measure = partial(self._rank, ensemble)
         row = {"key": "teachers", "stage": "teacher", "run": None, "model": "Ensemble"}
         row |= {key: of_members[0][key] for key in ("interactions", "interactions_kept")}
-        row |= {"entries": sum(one["entries"] for one in of_members), "entries_kept": 1.0}
-        row |= {"bytes": sum(one["bytes"] for one in of_members), "seconds": 0.0}
-        row |= {"epochs": 0, "best_epoch": 0}
+        for key in ("entries", "parameters", "bytes"):  # an older version's have no parameters
+            row[key] = sum(one.get(key, one["entries"]) for one in of_members)
+        row |= {"entries_kept": 1.0, "seconds": 0.0, "epochs": 0, "best_epoch": 0}
         self._trained.append((row | {"valid": measure(self._valid_data).metrics}, measure))
         return ensemble
 
