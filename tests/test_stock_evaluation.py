@@ -157,6 +157,39 @@ def test_the_mask_keeps_its_effect(make):
     assert found["train"]["ndcg@20"] < found["train+valid"]["ndcg@20"]
 
 
+@pytest.mark.parametrize("name", ["NeuMF", "DMF", "BPR"])
+def test_a_model_that_has_diverged_is_refused(make, name):
+    make(name)
+    settings = SETTINGS | {"epochs": 1, "learning_rate": 1e30}
+    with pytest.raises(InputError, match=r"(cannot be ranked|NaN).*lower learning_rate"):
+        run(name, "planted", settings=settings)
+
+
+def test_one_user_without_numbers_is_no_divergence_nor_are_masked_items(make, monkeypatch):
+    """RecBole's evaluator asks for the scores of one user at a time."""
+    config, model, (_, valid, _) = make("NeuMF", eval_batch_size=1)
+    trainer = trainer_of(config, model)
+    rank_by_tables(trainer)
+    predict, bad = model.predict, {1}
+    monkeypatch.setattr(
+        model,
+        "predict",
+        lambda asked: predict(asked).where(
+            torch.tensor([user not in bad for user in asked["user_id"].tolist()]), torch.nan
+        ),
+    )
+    assert trainer.evaluate(valid, load_best_model=False)["hit@20"] > 0
+    bad.update(range(model.n_users))
+    with pytest.raises(InputError, match="NeuMF cannot be ranked, scores must be finite"):
+        trainer.evaluate(valid, load_best_model=False)
+    bad.clear()
+    assert trainer.evaluate(valid, load_best_model=False)["hit@20"] > 0
+    with torch.no_grad():
+        next(model.parameters())[0, 0] = torch.inf
+    with pytest.raises(InputError, match="lower learning_rate"):
+        trainer.evaluate(valid, load_best_model=False)
+
+
 # --- which tables ---------------------------------------------------------------------------
 
 

@@ -8,8 +8,12 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer
+from torch import Tensor
+
+from recbole_lightgnn.errors import InputError
 
 from recbole_lightgnn.models.tables import final_tables
 from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
@@ -23,12 +27,13 @@ def rank_by_tables(trainer: Any) -> None:
     them, are those of RecBole's evaluator, which goes on doing what cannot be done here: models
     that do not score by the inner product of two tables, other metrics, lists and sequences, and
     work shared by several processes. What an evaluation came to, whoever ranked, is left as the
-    trainer's ``ranked`` (see `ranked_by`).
+    trainer's ``ranked`` (see `ranked_by`). A model that has diverged is refused, by an InputError.
     """
     if not isinstance(trainer, Trainer) or not trainer.config["single_spec"]:
         return
     rankings, original = Rankings(trainer.config, trainer.device), trainer.evaluate
     places, lists = trainer.config["metric_decimal_place"], _keep_lists(trainer)
+    check_finite = _watch_scores(trainer)
 
     def evaluate(
         eval_data: Any,
@@ -47,6 +52,7 @@ def rank_by_tables(trainer: Any) -> None:
         tables = None if ranking is None else final_tables(trainer.model)
         if ranking is None or tables is None:
             result = original(eval_data, load_best_model=False, show_progress=show_progress)
+            check_finite()
             trainer.ranked = Ranked(result, lists(eval_data), perf_counter() - started)
             return result
         metrics, hits = ranking.rank(*tables)
@@ -69,6 +75,36 @@ def ranked_by(
         eval_data, load_best_model=load_best_model, show_progress=show_progress
     )
     return trainer.ranked or Ranked(metrics, None, perf_counter() - started)
+
+
+def _watch_scores(trainer: Any) -> Callable[[], None]:
+    """Let RecBole's evaluator look for a user whose scores are all numbers.
+
+    One is enough: a model may have none for users without interactions.
+
+    Returns:
+        What raises InputError after an evaluation where there was none, or where a parameter is no
+        number.
+    """
+    collect, found = trainer.eval_collector.eval_batch_collect, []
+
+    def collected(scores: Tensor, *rest: Any) -> None:
+        if not found and bool((scores < torch.inf).all(dim=-1).any()):  # what is masked is -inf
+            found.append(True)
+        collect(scores, *rest)
+
+    def check() -> None:
+        parameters = trainer.model.parameters()
+        finite = found and all(bool(torch.isfinite(one).all()) for one in parameters)
+        found.clear()
+        if not finite:
+            raise InputError(
+                f"{trainer.config['model']} cannot be ranked, scores must be finite: the training "
+                f"has diverged; lower learning_rate (now {trainer.config['learning_rate']})"
+            )
+
+    trainer.eval_collector.eval_batch_collect = collected
+    return check
 
 
 def _keep_lists(trainer: Any) -> Callable[[Any], np.ndarray | None]:
