@@ -14,7 +14,6 @@ from recbole.trainer import Trainer
 from torch import Tensor
 
 from recbole_lightgnn.errors import InputError
-
 from recbole_lightgnn.models.tables import final_tables
 from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
 from recbole_lightgnn.trainer.stock_pickle import load_stock_checkpoint, load_weights
