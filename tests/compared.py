@@ -71,7 +71,7 @@ def write_compared(
         "seeds": list(seeds),
         "rows": None,
         "given": {},
-        "tuned": ["LightGNN"],
+        "settings": {model: "tuned" if model == "LightGNN" else "default" for model in models},
     }
     write(folder / "comparison.json", content | changes)
     degree = np.random.default_rng(0).geometric(0.2, n_users)
@@ -106,7 +106,9 @@ def _write_run(place, model, seed, data, degree, *, users):
             {
                 "key": key,
                 "stage": key.partition("-")[0],
+                "model": "LightGNNTeacher" if key == "teacher" else model,
                 "entries": entries,
+                "parameters": entries + (1e5 if key.startswith("student") else 0),
                 "entries_kept": 0.8 ** int(key[-2:]) if key.startswith("student") else 1.0,
                 "interactions_kept": 0.95 ** int(key[-2:]) if key.startswith("student") else 1.0,
                 "bytes": n_bytes,
@@ -121,9 +123,14 @@ def _write_run(place, model, seed, data, degree, *, users):
                 },
             }
         )
+    if model == "LightGNN":
+        rows[0]["settings"] = {"epochs": 9, "stopping_step": 2}
     if users:
         names = [str(user) for user in range(len(degree))]
         write_users(place / "record.users.npz", names, degree, of_users)
     record = {"model": model, "dataset": "madeup", "seed": seed, "masking": "train"}
     record |= {"valid_metric": "recall@20", "rows": rows, "dataset_fingerprint": data}
+    record["settings"] = {"epochs": 300, "stopping_step": 10, "our_products": True}
+    record["settings"]["MODEL_TYPE"] = "TRADITIONAL" if model in ("Pop", "EASE") else "GENERAL"
+    record["environment"] = {"processor": "Abacus 5", "cores": 2, "threads": 1, "device": "cpu"}
     write(place / "record.json", record)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import statistics
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from reading import Page, markdown_of, rows_of, table_of, users_of
 from scipy import stats
 
 from recbole_lightgnn.cli import main
+from recbole_lightgnn.models.faster import _SWITCHES
 from recbole_lightgnn.report.comparison import Comparison, shown_rows
 from recbole_lightgnn.report.comparison_report import report
 from recbole_lightgnn.report.figures import pictures
 from recbole_lightgnn.report.significance import holm
+from recbole_lightgnn.report.table import BY_OUR_PRODUCTS
 from recbole_lightgnn.report.users import read_users, write_users
 
 SHOWN = ("LightGNN", "LightGCN", "BPR", "Pop")
@@ -44,14 +47,16 @@ def test_csv_has_every_number_as_it_is_worked_out_from_the_records(folder):
     for label, (model, key) in keys.items():
         line, rows = found[label], rows_of(folder, model, key)
         assert (line["model"], line["row"], line["seeds_done"]) == (model, key, "1 2 3")
-        assert line["settings"] == ("tuned" if model == "LightGNN" else "authors'")
+        assert line["settings"] == ("tuned" if model == "LightGNN" else "default")
+        limits = {"teacher": ("9", "2"), "Pop": ("", "")}.get(key, ("300", "10"))
+        assert (line["epochs_at_most"], line["patience"]) == limits
         for metric in METRICS:
             values = [row["test"][metric] for row in rows]
             assert float(line[f"{metric}_mean"]) == pytest.approx(
                 statistics.mean(values), rel=1e-12
             )
             assert float(line[f"{metric}_std"]) == pytest.approx(statistics.stdev(values), rel=1e-9)
-        assert float(line["parameters"]) == pytest.approx(rows[0]["entries"])
+        assert float(line["parameters"]) == pytest.approx(rows[0]["parameters"])
         assert float(line["bytes"]) == pytest.approx(rows[0]["bytes"])
         assert float(line["ranking_ms_per_user"]) == pytest.approx(1000 * 0.002 / 400)
         if label == student:
@@ -103,6 +108,8 @@ def test_markdown_is_the_csv_rounded(folder):
     assert shown["LightGCN"]["size"] == "17.8 MB"
     assert shown["LightGCN"]["parameters"] == "4.45 M"
     assert shown["LightGCN"]["training"] == "48 min"
+    assert shown["LightGCN"]["epochs / patience"] == "300 / 10"
+    assert shown["Pop"]["epochs / patience"] == ""
     assert shown["Pop"]["training"] == "720 ms"
     assert shown["Pop"]["ranking"] == "0.005 ms"
 
@@ -154,7 +161,7 @@ def test_a_failed_model_has_its_reason_in_its_line(tmp_path):
     assert shown["NCL"]["R@20"] == ""
     assert rf"seeds 1, 2, 3 failed: {FAILURE}" in (folder / "table.tex").read_text()
     assert [line for line in Page((folder / "index.html").read_text()).rows if "NCL" in line] == [
-        ["NCL", "authors'", f"seeds 1, 2, 3 failed: {FAILURE}"]
+        ["NCL", "default", f"seeds 1, 2, 3 failed: {FAILURE}"]
     ]
     values = [row["test"]["recall@20"] for row in rows_of(folder, "LightGCN", "LightGCN", (1, 3))]
     line = table_of(folder)["LightGCN"]
@@ -186,32 +193,50 @@ def test_nothing_is_done_yet(tmp_path):
     assert "No run is done." in (folder / "index.html").read_text()
 
 
-def test_older_records_have_neither_curve_nor_ranking_time(tmp_path):
-    folder = write_compared(tmp_path, ("BPR",), seeds=(1,))
-    file = folder / "runs/BPR-1/record.json"
-    record = json.loads(file.read_text())
-    for row in record["rows"]:
-        del row["curve"], row["test_seconds"]
-    write(file, record)
+def change(file, *gone, **changes):
+    """Write a JSON file with other content, and return it."""
+    content = {k: v for k, v in json.loads(file.read_text()).items() if k not in gone} | changes
+    write(file, content)
+    return content
+
+
+def test_an_older_comparison_has_fewer_things_to_tell(tmp_path):
+    folder = write_compared(tmp_path, ("LightGNN", "BPR"), seeds=(1,))
+    change(folder / "comparison.json", "settings", tuned=["LightGNN"])
+    for model in ("LightGNN", "BPR"):
+        file = folder / f"runs/{model}-1/record.json"
+        record = change(file, "environment", "settings")
+        for row in record["rows"]:
+            del row["curve"], row["test_seconds"], row["parameters"]
+            row.pop("settings", None)
+        write(file, record)
     report(folder)
-    assert markdown_of(folder)["BPR"]["ranking"] == ""
+    shown = markdown_of(folder)
+    assert shown["BPR"]["ranking"] == shown["BPR"]["epochs / patience"] == ""
+    assert (shown["BPR"]["settings"], shown["BPR"]["parameters"]) == ("default", "4.45 M")
+    assert shown["LightGNN .33 / .77"]["settings"] == "tuned"
+    assert "Times are of" not in (folder / "table.md").read_text()
     assert [one.name for one in pictures(Comparison(folder))] == ["size", "time", "groups"]
 
 
-@pytest.mark.parametrize(
-    ("file", "change", "facts"),
-    [
-        ("runs/BPR-1/record.json", {"seed": 2}, "is of another model, seed or dataset"),
-        ("runs/BPR-1/record.json", {"dataset_fingerprint": {}}, "is of another model, seed"),
-        ("comparison.json", {"dataset_fingerprint": {}}, "is of another model, seed or dataset"),
-    ],
-)
-def test_what_does_not_belong_is_refused(tmp_path, capsys, file, change, facts):
+@pytest.mark.parametrize("odd", [{"seed": 1}, {"model": "Pop"}, {"dataset_fingerprint": {}}])
+def test_a_record_that_does_not_belong_is_left_out(tmp_path, odd):
+    folder = write_compared(tmp_path / "out", ("LightGNN", "BPR"))
+    change(folder / "runs/BPR-2/record.json", **odd)
+    report(folder)
+    reason = "seed 2 left out: its record is of another model, seed or split than the comparison;"
+    line = table_of(folder)["BPR"]
+    assert line["seeds_done"] == "1 3"
+    assert line["problems"].startswith(reason)
+    assert f"- BPR: {reason}" in (folder / "table.md").read_text()
+
+
+def test_none_belongs(tmp_path):
     folder = write_compared(tmp_path / "out", ("BPR",))
-    content = json.loads((folder / file).read_text()) | change
-    write(folder / file, content)
-    assert main(["report", str(folder)]) == 2
-    assert facts in capsys.readouterr().err
+    data = json.loads((folder / "comparison.json").read_text())["dataset_fingerprint"]
+    change(folder / "comparison.json", dataset_fingerprint=data | {"items": 7})
+    report(folder)
+    assert markdown_of(folder)["BPR"]["parameters"].startswith("seeds 1, 2, 3 left out: ")
 
 
 def test_a_folder_of_no_comparison(tmp_path, capsys):
@@ -248,6 +273,63 @@ def test_users_are_read_as_they_were_written(tmp_path):
     assert found.rows["a"]["recall@1"].tolist() == [0.5, 1 / 3]
     assert list(found.rows) == ["a", "b"]
     assert read_users(tmp_path / "absent.npz") is None
+
+
+# --- what is said beside it ---------------------------------------------------------------------
+
+
+def notes(folder):
+    report(folder)
+    lines = (folder / "table.md").read_text().splitlines()
+    return [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+
+
+def test_whose_settings(tmp_path):
+    words = {"LightGNN": "tuned", "LightGCN": "by hand", "BPR": "default"}
+    report(folder := write_compared(tmp_path, tuple(words), settings=words))
+    assert {line["model"]: line["settings"] for line in table_of(folder).values()} == words
+
+
+def test_times_are_of_every_machine_that_ran(folder):
+    (first,) = (note for note in notes(folder) if note.startswith("Times are of"))
+    assert first == "Times are of Abacus 5, 2 cores, 1 thread a run."
+    other = {"processor": "Napier", "cores": 1, "threads": 2, "device": "Zuse Z3"}
+    change(folder / "runs/BPR-3/record.json", environment=other)
+    (both,) = (note for note in notes(folder) if note.startswith("Times are of"))
+    assert both == f"{first[:-1]}; Zuse Z3, Napier, 1 core, 2 threads a run."
+
+
+def test_who_computes_by_our_products(tmp_path):
+    assert set(BY_OUR_PRODUCTS) == {model.__name__ for model in _SWITCHES}
+    folder = write_compared(tmp_path, ("LightGNN", "LightGCN", "SGL", "NCL", "BPR"), seeds=(1,))
+    said = "RecBole's, by this package's sparse products; the same but for rounding."
+    assert f"LightGCN, SGL, NCL: {said}" in notes(folder)
+    change(folder / "runs/SGL-1/record.json", settings={"our_products": False})
+    change(folder / "runs/NCL-1/record.json", settings={"our_products": True, "node_dropout": 0.1})
+    file = folder / "runs/LightGNN-1/record.json"
+    rows = json.loads(file.read_text())["rows"]
+    teacher = rows[0] | {"model": "SGL", "settings": {"our_products": True}}
+    change(file, rows=[teacher, *rows[1:]])
+    assert f"LightGNN's teacher, LightGCN: {said}" in notes(folder)
+    shutil.rmtree(folder / "runs/LightGCN-1")
+    change(file, rows=rows)
+    assert not any("sparse products" in note for note in notes(folder))
+
+
+def test_models_are_compared_over_the_seeds_that_both_have(tmp_path):
+    without = [("LightGCN", 2), ("BPR", 1), ("BPR", 2), ("LightGNN", 3)]
+    folder = write_compared(tmp_path, ("LightGNN", "LightGCN", "BPR", "Pop"), without=without)
+    said = notes(folder)
+    found, student = table_of(folder), ("LightGNN", "student-05", "recall@20")
+    for model, seeds in (("LightGCN", (1,)), ("Pop", (1, 2))):
+        pair = [users_of(folder, *of, seeds) for of in ((model, model, "recall@20"), student)]
+        line = found[model]
+        assert float(line["recall@20_difference"]) == pytest.approx((pair[0] - pair[1]).mean())
+        assert float(line["recall@20_p"]) == pytest.approx(stats.ttest_rel(*pair).pvalue, rel=1e-6)
+        assert f"p of {model}: over seeds {', '.join(map(str, seeds))} alone." in said
+    assert found["BPR"]["recall@20_p"] == ""
+    assert markdown_of(folder)["BPR (1 of 3 seeds)"]["p R@20"] == "no common seed"
+    assert not any(note.startswith(("p of LightGNN", "p of BPR")) for note in said)
 
 
 # --- rows and reference -------------------------------------------------------------------------
@@ -294,6 +376,13 @@ def test_the_reference_is_chosen_by_validation(tmp_path):
     assert main(["report", str(folder), "--rows=teacher,student-03"]) == 0
     assert list(table_of(folder)) == ["LightGNN's teacher", "LightGNN .51 / .86", "BPR"]
     assert Comparison(write_compared(tmp_path / "2", ("Pop", "BPR"))).reference.label == "BPR"
+
+
+def test_a_row_that_no_record_has_is_refused(folder, capsys):
+    assert main(["report", str(folder), "--rows=teacher,student-12"]) == 2
+    error = capsys.readouterr().err
+    assert "--rows must be one of BPR, LightGCN, Pop, student-00, " in error
+    assert "got 'student-12' (did you mean 'student-11'?)" in error
 
 
 def test_factors_are_those_of_the_file(folder):

@@ -13,6 +13,7 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import read_json
 from recbole_lightgnn.report.significance import Difference, holm, paired_t
 from recbole_lightgnn.report.users import Users, read_users, users_file
+from recbole_lightgnn.settings import must_be_one_of
 
 FILE = "comparison.json"
 _THIRD = 0.33  # of the entries: the paper's main student
@@ -26,28 +27,33 @@ class Entry:
         label: what the table calls it.
         model: its name in the comparison, a model's or a rival's.
         key: of the record's row it is; none where no seed is done.
-        tuned: whether a search on this dataset chose the model's settings.
+        settings: whose the model's are: ``tuned``, ``default`` or ``by hand``.
         seeds: those that are done.
         problems: why the others are not.
         valid: the validation score by which epochs are chosen.
         test: by the name of a metric, of each seed.
-        parameters: embedding entries that are stored; of RecBole's models all parameters.
+        epochs: at most (of LightGNN's student in each pruning run), where it is trained in such.
+        patience: validations without a new best before it stops.
+        parameters: numbers trained that are stored; of older records, embedding entries.
         entries_kept, interactions_kept: shares of the unpruned.
         bytes: of the stored model.
         seconds: of training and validation, earlier stages included.
         ranking_ms: of ranking all items for one test user, in milliseconds.
         users: by the name of a metric, of each test user. Shape: (users,)
+        paired: seeds that it has in common with the reference, and is compared over.
         differences: from the reference, by the name of a metric.
     """
 
     label: str
     model: str
     key: str | None
-    tuned: bool
+    settings: str
     seeds: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     valid: float = 0.0
     test: dict[str, list[float]] = field(default_factory=dict)
+    epochs: int | None = None
+    patience: int | None = None
     parameters: float = 0.0
     entries_kept: float = 1.0
     interactions_kept: float = 1.0
@@ -55,6 +61,7 @@ class Entry:
     seconds: float = 0.0
     ranking_ms: float | None = None
     users: dict[str, np.ndarray] | None = None
+    paired: list[int] = field(default_factory=list)
     differences: dict[str, Difference] = field(default_factory=dict)
 
     def mean(self, metric: str) -> float:
@@ -86,7 +93,8 @@ class Comparison:
         path: students of every pruning run, unpruned first.
 
     Raises:
-        InputError: if the folder is none of a comparison, or holds records that are not of it.
+        InputError: if the folder is none of a comparison, has users' metrics that are damaged, or
+            no record with one of ``rows``.
     """
 
     def __init__(self, folder: Path, rows: Sequence[str] | None = None) -> None:
@@ -98,6 +106,7 @@ class Comparison:
             )
         self.folder, self.content = folder, content
         self._rows = content["rows"] if rows is None else rows
+        self._whose = content.get("settings") or dict.fromkeys(content.get("tuned", ()), "tuned")
         self.dataset, self.seeds = content["dataset"], content["seeds"]
         self.given, self.fingerprint = content["given"], content["dataset_fingerprint"]
         self.rivals: dict[str, dict[str, Any]] = content.get("rivals", {})
@@ -107,12 +116,16 @@ class Comparison:
         self.judged = [f"recall@{cutoff}", f"ndcg@{cutoff}"]
         self.metrics = [f"{name}@{k}" for k in cutoffs for name in ("recall", "ndcg")]
         self.records: dict[tuple[str, int], dict[str, Any]] = {}
+        self._odd: set[tuple[str, int]] = set()
         self.degree: np.ndarray | None = None
         self._users: dict[tuple[str, int], Users] = {}
         self._order: np.ndarray | None = None
         for model in content["models"]:
             for seed in self.seeds:
                 self._read(model, seed)
+        if known := {row["key"] for one in self.records.values() for row in one["rows"]}:
+            for key in rows or ():
+                must_be_one_of("--rows", key, sorted(known))
         self.entries = [line for model in content["models"] for line in self._entries(model)]
         self.reference = self._reference()
         self._compare()
@@ -151,10 +164,8 @@ class Comparison:
         fingerprint = {k: v for k, v in record["dataset_fingerprint"].items() if k != "card_sha256"}
         expected = (self.rivals.get(model, {}).get("model", model), seed, self.fingerprint)
         if (record["model"], record["seed"], fingerprint) != expected:
-            raise InputError(
-                f"{file} is of another model, seed or dataset than its folder says: remove it, and "
-                "give the command again"
-            )
+            self._odd.add((model, seed))
+            return
         self.records[model, seed] = record
         if (users := read_users(users_file(file))) is None:
             return
@@ -169,13 +180,20 @@ class Comparison:
         seeds_of: dict[str, list[str]] = {}
         for seed in self.seeds:
             if (model, seed) not in self.records:
-                failure = read_json(self._place(model, seed) / "failed.json")
-                reason = "not done yet" if failure is None else f"failed: {failure['reason']}"
-                seeds_of.setdefault(reason, []).append(str(seed))
+                seeds_of.setdefault(self._problem(model, seed), []).append(str(seed))
         return [
             f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} {reason}"
             for reason, seeds in seeds_of.items()
         ]
+
+    def _problem(self, model: str, seed: int) -> str:
+        if (model, seed) in self._odd:
+            return (
+                "left out: its record is of another model, seed or split than the comparison; "
+                "remove it, and give the command again"
+            )
+        failure = read_json(self._place(model, seed) / "failed.json")
+        return "not done yet" if failure is None else f"failed: {failure['reason']}"
 
     def _of(self, model: str) -> dict[int, dict[str, Any]]:
         return {seed: record for (name, seed), record in self.records.items() if name == model}
@@ -183,13 +201,14 @@ class Comparison:
     # --- the lines ------------------------------------------------------------------------------
 
     def _entries(self, model: str) -> Iterator[Entry]:
-        records = self._of(model)
-        if not records:
-            tuned = model in self.content["tuned"]
-            yield Entry(model, model, None, tuned, problems=self._problems(model))
+        if not self._of(model):
+            yield Entry(model, model, None, self._settings(model), problems=self._problems(model))
             return
         for key in shown_rows(self._rows_of(model), self._rows):
             yield self._entry(model, key)
+
+    def _settings(self, model: str) -> str:
+        return self._whose.get(model, "default")
 
     def _rows_of(self, model: str) -> list[dict[str, Any]]:
         """Of its first record; a rival's teachers are no rivals."""
@@ -201,31 +220,40 @@ class Comparison:
         """Means of one row over the seeds that are done."""
         records = self._of(model)
         rows = [_row(record, key) for record in records.values()]
-        users = [self._users.get((model, seed)) for seed in records]
         n_users = self.fingerprint["test"]["users"]
         timed = [row["test_seconds"] for row in rows if "test_seconds" in row]
+        epochs, patience = _limits(next(iter(records.values())), rows[0])
         return Entry(
             _label(model, rows[0], len(self._rows_of(model))),
             model,
             key,
-            model in self.content["tuned"],
+            self._settings(model),
             seeds=list(records),
             problems=self._problems(model),
             valid=_mean(row["valid"][self.selection] for row in rows),
             test={metric: [row["test"][metric] for row in rows] for metric in self.metrics},
-            parameters=_mean(row["entries"] for row in rows),
+            epochs=epochs,
+            patience=patience,
+            parameters=_mean(row.get("parameters", row["entries"]) for row in rows),
             entries_kept=_mean(row["entries_kept"] for row in rows),
             interactions_kept=_mean(row["interactions_kept"] for row in rows),
             bytes=_mean(row["bytes"] for row in rows),
             seconds=_mean(_seconds_to(record, key) for record in records.values()),
             ranking_ms=1e3 * _mean(timed) / n_users if timed else None,
-            users=None
-            if None in users
-            else {
-                metric: np.mean([one.rows[key][metric] for one in users if one], axis=0)
-                for metric in self.metrics
-            },
+            users=self._mean_users(model, key, list(records)),
         )
+
+    def _mean_users(
+        self, model: str, key: str, seeds: Sequence[int]
+    ) -> dict[str, np.ndarray] | None:
+        """Metrics of each test user, averaged over seeds; ``None`` where a seed has none."""
+        users = [self._users.get((model, seed)) for seed in seeds]
+        if None in users:
+            return None
+        return {
+            metric: np.mean([one.rows[key][metric] for one in users if one], axis=0)
+            for metric in self.metrics
+        }
 
     def _reference(self) -> Entry | None:
         done = self.done()
@@ -236,16 +264,22 @@ class Comparison:
         return max(students or done, key=lambda entry: sign * entry.valid, default=None)
 
     def _compare(self) -> None:
-        """Give every entry its differences from the reference, corrected for all of them."""
+        """Give every entry its differences from the reference, corrected for all of them.
+
+        Both are averaged over the seeds that both have done: a seed may be good for all models.
+        """
         reference = self.reference
         if reference is None or reference.users is None:
             return
-        tests = [
-            (entry, metric, *paired_t(entry.users[metric], reference.users[metric]))
-            for entry in self.done()
-            if entry is not reference and entry.users is not None
-            for metric in self.judged
-        ]
+        tests = []
+        for entry in self.done():
+            entry.paired = [seed for seed in entry.seeds if seed in reference.seeds]
+            if entry is reference or entry.users is None or not entry.paired:
+                continue
+            own, other = (
+                self._mean_users(one.model, one.key, entry.paired) for one in (entry, reference)
+            )
+            tests += [(entry, m, *paired_t(own[m], other[m])) for m in self.judged]
         corrected = holm([p for *_, p in tests])
         for (entry, metric, mean, p), p_holm in zip(tests, corrected, strict=True):
             entry.differences[metric] = Difference(mean, p, p_holm)
@@ -277,6 +311,15 @@ def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -
 
 def _row(record: Mapping[str, Any], key: str) -> dict[str, Any]:
     return next(row for row in record["rows"] if row["key"] == key)
+
+
+def _limits(record: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Epochs at most and patience of a row's training; of several teachers, of the first."""
+    first = next(one for one in record["rows"] if one["stage"] == row["stage"])
+    settings = first.get("settings") or record.get("settings", {})
+    if settings.get("MODEL_TYPE") == "TRADITIONAL":  # RecBole's that count or solve
+        return None, None
+    return settings.get("epochs"), settings.get("stopping_step")
 
 
 def _seconds_to(record: Mapping[str, Any], key: str) -> float:

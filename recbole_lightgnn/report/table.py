@@ -8,7 +8,8 @@ from typing import NamedTuple
 from recbole_lightgnn.report.comparison import Comparison, Entry
 
 _NAMES = {"recall": "R", "ndcg": "N"}
-_SETTINGS = {True: "tuned", False: "authors'"}
+# RecBole's that `recbole_lightgnn.models.faster` knows our products for.
+BY_OUR_PRODUCTS = ("LightGCN", "SGL", "NCL", "NGCF", "GCMC", "DGCF")
 
 
 class Cell(NamedTuple):
@@ -46,7 +47,7 @@ def table(comparison: Comparison) -> Table:
     head = ["model", "settings", "parameters", "size"]
     head += [short_name(metric) for metric in comparison.metrics]
     head += [f"p {short_name(metric)}" for metric in comparison.judged]
-    head += ["training", "ranking"]
+    head += ["epochs / patience", "training", "ranking"]
     best = {metric: _best(comparison, metric) for metric in comparison.metrics}
     lines = [_line(entry, comparison, best) for entry in comparison.entries]
     return Table(_title(comparison), head, lines, _notes(comparison))
@@ -56,7 +57,7 @@ def _line(entry: Entry, comparison: Comparison, best: dict[str, str]) -> list[Ce
     label, n_seeds = entry.label, len(comparison.seeds)
     if 0 < len(entry.seeds) < n_seeds:
         label += f" ({len(entry.seeds)} of {n_seeds} seeds)"
-    first = [Cell(label), Cell(_SETTINGS[entry.tuned])]
+    first = [Cell(label), Cell(entry.settings)]
     if not entry.seeds:
         return [*first, Cell("; ".join(entry.problems), rest=True)]
     cells = [Cell(count(entry.parameters)), Cell(size(entry.bytes))]
@@ -67,7 +68,8 @@ def _line(entry: Entry, comparison: Comparison, best: dict[str, str]) -> list[Ce
         cells.append(Cell(text, best=shown == best[metric]))
     cells += [Cell(_p(entry, comparison, metric)) for metric in comparison.judged]
     ranking = "" if entry.ranking_ms is None else f"{entry.ranking_ms:.2g} ms"
-    return [*first, *cells, Cell(duration(entry.seconds)), Cell(ranking)]
+    limits = "" if entry.epochs is None else f"{entry.epochs} / {entry.patience}"
+    return [*first, *cells, Cell(limits), Cell(duration(entry.seconds)), Cell(ranking)]
 
 
 def _best(comparison: Comparison, metric: str) -> str:
@@ -78,7 +80,7 @@ def _p(entry: Entry, comparison: Comparison, metric: str) -> str:
     if entry is comparison.reference:
         return "reference"
     if metric not in entry.differences:
-        return "no user data"
+        return "no user data" if entry.users is None else "no common seed"
     difference = entry.differences[metric]
     direction = "−" if difference.mean < 0 else "+"
     p = "<.001" if difference.p_holm < 0.001 else short(difference.p_holm, 3)
@@ -102,35 +104,75 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.reference is not None and len(comparison.done()) > 1:
         notes.append(
             f"p: paired t-test over the test users against {comparison.reference.label}, each "
-            "user's metric averaged over seeds; two-sided, corrected by Holm for all tests of the "
-            "table. − is worse than it, + better."
+            "user's metric averaged over the seeds that both have; two-sided, corrected by Holm "
+            "for all tests of the table. − is worse than it, + better."
         )
+        notes += [
+            f"p of {entry.label}: over seeds {', '.join(map(str, entry.paired))} alone."
+            for entry in comparison.done()
+            if entry.differences and not entry.seeds == entry.paired == comparison.reference.seeds
+        ]
     if any("/" in entry.label for entry in comparison.entries):
         notes.append("a / b: a of the model's embedding entries and b of its interactions kept.")
     notes.append(
-        "parameters: embedding entries that are stored (RecBole's models: all parameters); size: "
-        "what is stored, with indices; training: with validation and all earlier stages; "
-        "ranking: scores, masks, top lists and metrics, for one test user."
+        "parameters: numbers trained that are stored, edge weights too; size: what is stored, with "
+        "indices; epochs / patience: at most (LightGNN's student: in each pruning run), and "
+        "validations without a new best before it stops; training: with validation and all "
+        "earlier stages; ranking: scores, masks, top lists and metrics, for one test user."
     )
-    notes.append("settings: tuned on this dataset's validation split, or the authors'.")
+    if machines := _machines(comparison):
+        notes.append(f"Times are of {'; '.join(machines)}.")
+    notes.append(
+        "settings: tuned, by a search on this dataset's validation split; default, as RecBole's "
+        "yaml files or ours have them, not searched here; or by hand, some given."
+    )
+    if (split_seed := comparison.content["footing"].get("split_seed")) is not None:
+        notes.append(f"The split was drawn at random, one for all runs (split_seed {split_seed}).")
     for name, rival in comparison.rivals.items():
         given = ", ".join(f"{key}={value}" for key, value in rival.items() if key != "model")
         notes.append(f"{name}: {rival['model']} with {given}.")
-    by_hand = dict(comparison.given)
-    if by_hand.pop("our_products", False):
+    if names := _by_our_products(comparison):
         notes.append(
-            "RecBole's graph models compute by this package's sparse products: the same but for "
+            f"{', '.join(names)}: RecBole's, by this package's sparse products; the same but for "
             "rounding."
         )
-    if by_hand:
-        given = ", ".join(f"{key}={value}" for key, value in by_hand.items())
-        notes.append(f"Settings given by hand: {given}.")
+    said = ("our_products", "split_seed")
+    given = [f"{key}={value}" for key, value in comparison.given.items() if key not in said]
+    if given:
+        notes.append(f"Settings given by hand: {', '.join(given)}.")
     seen = set()
     for entry in comparison.entries:
         if entry.problems and entry.seeds and entry.model not in seen:
             seen.add(entry.model)
             notes.append(f"{entry.model}: {'; '.join(entry.problems)}.")
     return notes
+
+
+def _machines(comparison: Comparison) -> list[str]:
+    """What the runs were timed on, each once."""
+    machines = []
+    for record in comparison.records.values():
+        if one := record.get("environment"):
+            cores, threads = one["cores"], one["threads"]
+            device = "" if one["device"] == "cpu" else f"{one['device']}, "
+            machines.append(
+                f"{device}{one['processor']}, {cores} core{'s' * (cores != 1)}, "
+                f"{threads} thread{'s' * (threads != 1)} a run"
+            )
+    return list(dict.fromkeys(machines))
+
+
+def _by_our_products(comparison: Comparison) -> list[str]:
+    """Names of what RecBole's graph models did by our products, a teacher's too."""
+    names = []
+    for (name, _), record in comparison.records.items():
+        for row in record["rows"]:
+            settings = row.get("settings") or record.get("settings", {})
+            known = row.get("model") in BY_OUR_PRODUCTS and not settings.get("node_dropout")
+            if known and settings.get("our_products"):
+                own = row["model"] == record["model"]
+                names.append(name if own else f"{name}'s {row['stage']}")
+    return list(dict.fromkeys(names))
 
 
 # --- forms ------------------------------------------------------------------------------------
@@ -174,7 +216,8 @@ def latex(content: Table) -> str:
 
 def full(comparison: Comparison) -> str:
     """CSV with every number at full precision; a model without a finished run has its reason."""
-    heads = ["label", "model", "row", "settings", "seeds_done", "parameters", "bytes"]
+    heads = ["label", "model", "row", "settings", "seeds_done", "epochs_at_most", "patience"]
+    heads += ["parameters", "bytes"]
     heads += ["entries_kept", "interactions_kept", "training_seconds", "ranking_ms_per_user"]
     for metric in comparison.metrics:
         heads += [f"{metric}_mean", f"{metric}_std"]
@@ -188,11 +231,12 @@ def full(comparison: Comparison) -> str:
             "label": entry.label,
             "model": entry.model,
             "row": entry.key,
-            "settings": _SETTINGS[entry.tuned],
+            "settings": entry.settings,
             "seeds_done": " ".join(map(str, entry.seeds)),
             "problems": "; ".join(entry.problems),
         }
         if entry.seeds:
+            row |= {"epochs_at_most": entry.epochs, "patience": entry.patience}
             row |= {"parameters": entry.parameters, "bytes": entry.bytes}
             row |= {"entries_kept": entry.entries_kept, "training_seconds": entry.seconds}
             row |= {"interactions_kept": entry.interactions_kept}
