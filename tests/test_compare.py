@@ -15,9 +15,13 @@ import pytest
 from planted import write_planted
 
 from recbole_lightgnn.cli import main
+from recbole_lightgnn.quick_start import configure
+from recbole_lightgnn.registry import model_names
+from recbole_lightgnn.settings import properties_dir
 from recbole_lightgnn.studies.grid import Run
 from recbole_lightgnn.studies.progress import Progress, duration
-from recbole_lightgnn.studies.runner import at_work_in
+from recbole_lightgnn.studies.rivals import read_rivals
+from recbole_lightgnn.studies.runner import _note_failure, _prepare, at_work_in
 
 # LightGNN in some seconds, from one teacher in seven trainings.
 LIGHTGNN = ["--LightGNN.n_pruning_runs=5", "--LightGNN.teacher_settings.learning_rate=0.01"]
@@ -105,6 +109,10 @@ def test_a_grid_is_run_once_and_its_table_written(capsys):
     told = capsys.readouterr().out
     assert sorted(begun(told)) == [("BPR seed 1", "begins"), ("Pop seed 1", "begins")]
     assert "2 of 2 runs done" in told
+    assert {name: line["settings"] for name, line in table().items()} == {
+        "Pop": "default",
+        "BPR": "by hand",
+    }
     record = json.loads(Path("out/runs/BPR-1/record.json").read_text())
     assert record["settings"]["epochs"] == 2
     assert record["rows"][0]["curve"]["epoch"] == [1, 2]
@@ -128,7 +136,7 @@ def test_a_failed_run_is_reported_the_others_go_on_and_it_is_tried_again(capsys)
     reason = "the training loss of BPR became NaN: lower learning_rate (now 1e+30)"
     assert "BPR seed 1: failed after " in told.out
     assert f"seed 1 failed: {reason}" == table()["BPR"]["problems"]
-    assert f"| BPR | authors' | seed 1 failed: {reason} |" in Path("out/table.md").read_text()
+    assert f"| BPR | by hand | seed 1 failed: {reason} |" in Path("out/table.md").read_text()
     assert float(table()["Pop"]["recall@20_mean"]) > 0
     assert "1 of 2 runs failed: BPR seed 1 (the training loss" in told.err
     assert "the same command tries them again" in told.err
@@ -146,6 +154,28 @@ def test_models_and_seeds_can_be_added_and_left_out(capsys):
     assert compare("Random", seeds="2") == 0
     assert not begun(capsys.readouterr().out)
     assert list(table()) == ["Random"]
+
+
+@pytest.mark.slow
+def test_seeds_have_one_split_where_the_dataset_is_a_single_file(tmp_path):
+    pairs = [f"u{user}\ti{(user * 7 + k * 3) % 20}" for user in range(30) for k in range(8)]
+    (tmp_path / "dataset/single").mkdir()
+    file = tmp_path / "dataset/single/single.inter"
+    file.write_text("\n".join(["user_id:token\titem_id:token", *pairs]))
+    rest = ["--dataset=single", "--topk=[5]", "--valid_metric=Recall@5", "--BPR.epochs=1"]
+    assert compare("Pop,BPR", *rest, seeds="1,2") == 0
+    records = [json.loads(file.read_text()) for file in OUT.glob("runs/*/record.json")]
+    assert {(one["settings"]["seed"], one["settings"]["split_seed"]) for one in records} == {
+        (1, 2020),
+        (2, 2020),
+    }
+    assert len({one["dataset_fingerprint"]["train"]["sha256"] for one in records}) == 1
+    assert {line["seeds_done"] for line in table().values()} == {"1 2"}
+    text = (OUT / "table.md").read_text()
+    assert "- The split was drawn at random, one for all runs (split_seed 2020).\n" in text
+    by_hand = "topk=[5], valid_metric=Recall@5, BPR.epochs=1"
+    assert f"- Settings given by hand: {by_hand}.\n" in text
+    assert compare("Pop,BPR", *rest, "--split_seed=3", seeds="1,2") == 2
 
 
 # --- kills --------------------------------------------------------------------------------------
@@ -204,6 +234,39 @@ def test_a_run_that_is_killed_is_a_failure_and_goes_on_when_tried_again():
     assert begun(told) == [("LightGNN seed 1", "goes on")]
 
 
+def test_what_fails_by_itself_goes_on_and_begins_anew_if_it_gets_no_further(tmp_path):
+    run = run_of("LightGNN", 1, tmp_path)
+    done = run.checkpoints / "LightGNN-planted-1" / "run.json"
+
+    def tried(status, finished):
+        """It is tried, ends with so many trainings finished, and is laid out for the next try."""
+        after = _prepare(run)
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.write_text(json.dumps({"rows": finished * [{}]}))
+        (run.folder / "log.txt").write_text("internal error: RuntimeError: no memory\n")
+        assert _note_failure(run, status, after) is not None
+        return after
+
+    assert tried(1, finished=2) is None, "at first there is nothing to go on with"
+    assert tried(1, finished=3) == 2
+    assert tried(-9, finished=3) == 3
+    assert tried(1, finished=3) == 3, "it was killed, and has not failed by itself"
+    assert tried(1, finished=1) is None, "it got no further by itself"
+    done.write_text("{")
+    assert _prepare(run) is None
+    assert not done.exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_failed_in_a_later_stage_keeps_the_earlier_ones(capsys):
+    rest = [*LIGHTGNN, "--LightGNN.learning_rate=1e30"]
+    told = []
+    for _ in range(3):
+        assert compare("LightGNN", *rest) == 1
+        told += begun(capsys.readouterr().out)
+    assert [how for _, how in told] == ["begins", "goes on", "begins"]
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_the_runs():
     comparison = process("LightGNN,BPR,Pop", *LIGHTGNN, "--BPR.epochs=300", "--jobs=2")
@@ -248,6 +311,15 @@ def test_rivals_are_models_with_settings_of_their_own(capsys):
     assert f"- Settings given by hand: {by_hand}.\n" in text
 
 
+def test_the_rivals_that_are_shipped_can_be_run_and_dense_ones_learn_as_they_say():
+    file = properties_dir() / "study" / "rivals.yaml"
+    for name, rival in read_rivals(file, model_names()).items():
+        config = configure(rival.model, "planted", settings=rival.settings)
+        if name.startswith("Dense-"):  # on whatever dataset
+            assert (config["batches"], config["similarity"]) == ("users", "cosine")
+            assert config["embedding_size"] == int(name[6:])
+
+
 # --- what is refused before anything is run -----------------------------------------------------
 
 
@@ -264,7 +336,7 @@ def _no_run(monkeypatch):
     [
         ("Pop,LightGNC", [], "no model is named 'LightGNC' here (did you mean 'Light"),
         ("Pop,Dense-12", [], "no model or rival is named 'Dense-12' (did you mean 'Dense-"),
-        ("Pop,GRU4Rec", [], "GRU4Rec"),
+        ("Pop,GRU4Rec", [], "GRU4Rec is no general recommender (it needs sequences, features or"),
         ("Pop,FM", [], "FM is no general recommender (it needs sequences, features or knowledge)"),
         ("Pop,Pop", [], "expected each once, parted by commas, got 'Pop,Pop'"),
         ("Pop,", [], "expected each once, parted by commas"),
@@ -276,16 +348,16 @@ def _no_run(monkeypatch):
         ("Pop", ["--seed=3"], "--seed is no setting for a comparison: see --seeds"),
         ("Pop", ["--result_file=x"], "--result_file is no setting for a comparison: see --out"),
         ("Pop", ["--BPR.epochs=2"], "--BPR.epochs: BPR is not one of --models Pop"),
-        ("BPR", ["--BPR.epoch=2"], "epoch"),
+        ("BPR", ["--BPR.epoch=2"], "unknown setting epoch (did you mean 'epochs'?)"),
         ("BPR", ["--n_pruning_runs=2"], "n_pruning_runs is a setting of LightGNN"),
-        ("LightGNN", ["--LightGNN.n_layers=-1"], "n_layers"),
+        ("LightGNN", ["--LightGNN.n_layers=-1"], "n_layers must be an integer in [0, inf), got -1"),
         ("Pop,BPR", ["--BPR.topk=[20]"], "BPR and Pop would not be on one footing"),
         ("Pop,BPR", ["--metrics=[Recall]"], "metrics must have both, got Recall"),
         ("Pop", ["--topk=[100]", "--valid_metric=Recall@100"], "has 60 items"),
         ("Pop", ["--rivals=none.yaml"], "none.yaml"),
         ("Pop", ["--rivals=taken.yaml"], "taken.yaml: 'BPR' cannot be a rival's name"),
         ("Pop", ["--rivals=form.yaml"], "form.yaml: Small must be {model: MODEL, setting: value"),
-        ("Small", ["--rivals=small.yaml"], "epoch"),
+        ("Small", ["--rivals=small.yaml"], "unknown setting epoch (did you mean 'epochs'?)"),
         ("Small", ["--rivals=odd.yaml"], "no model is named 'BPRR'"),
         ("Pop", ["--rivals=small.yaml", "--Small.epochs=1"], "Small is not one of --models Pop"),
         ("LightGNN", ["--rows=student-09"], "there is no student-09, as LightGNN has 5 pruning"),

@@ -12,13 +12,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from recbole.utils import get_model
+
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import check_folder, plain, read_json, write_json
-from recbole_lightgnn.quick_start import configure, fingerprint_of
+from recbole_lightgnn.quick_start import configure, fingerprint_of, names
 from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.settings import did_you_mean, our_models
 from recbole_lightgnn.studies.rivals import Rival
-from recbole_lightgnn.trainer.run_folder import settings_of, shared_settings
+from recbole_lightgnn.trainer.run_folder import (
+    model_settings,
+    other_settings,
+    settings_of,
+    shared_settings,
+)
 
 SCHEMA_VERSION = 1
 FILE, LOCK = "comparison.json", "lock"
@@ -31,6 +38,7 @@ _OF_THE_GRID = {
 }
 # How many users are ranked at once changes memory and time alone.
 _NOT_OF_THE_FOOTING = {"eval_batch_size", "seed"}
+_SPLIT_SEED = 2020  # for all seeds, where RecBole cuts the splits
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +109,7 @@ class Run:
         begun = read_json(self.folder / "asked.json")
         if begun is None:
             return
-        old = begun["settings"]
-        keys = self.settings.keys() | old.keys()
-        other = sorted(key for key in keys if self.settings.get(key) != old.get(key))
-        if other:
+        if other := other_settings(self.settings, begun["settings"]):
             raise InputError(
                 f"{self.folder} was begun with other settings ({', '.join(other)}): go on with "
                 "those, remove that folder to run it anew, or name another --out"
@@ -145,10 +150,13 @@ class Grid:
         self._names = {*model_names(), *rivals}
         self.rivals = {name: rivals[name] for name in self.models if name in rivals}
         self._check_given()
-        configs = {model: self._config(model) for model in self.models}
+        configs = self._configs()
+        if _cut_anew(configs) and "split_seed" not in self.given:
+            self.given["split_seed"] = _SPLIT_SEED
+            configs = self._configs()
         self.footing = _footing(configs)
         _check_rows(rows, configs)
-        self.tuned = [model for model, config in configs.items() if config.tuned]
+        self.whose = {name: self._whose(name, config) for name, config in configs.items()}
         self.runs = [
             Run(
                 name,
@@ -184,7 +192,7 @@ class Grid:
             "seeds": self.seeds,
             "rows": self.rows,
             "given": self.given,
-            "tuned": self.tuned,
+            "settings": self.whose,
         }
 
     def _model(self, name: str) -> str:
@@ -219,13 +227,23 @@ class Grid:
                     f"--{key} is no setting for a comparison: see {_OF_THE_GRID[name]}"
                 )
 
+    def _configs(self) -> dict[str, Any]:
+        """The checked ``Config`` of each model."""
+        return {name: self._config(name) for name in self.models}
+
     def _config(self, name: str) -> Any:
-        """The checked ``Config`` of a model that can run here."""
-        model = self._model(name)
+        model, _ = names(self._model(name), self.dataset, ())
+        _check_class(model, get_model(model))
         settings = {"show_progress": False, **self._given_to(name), "seed": self.seeds[0]}
-        config = configure(model, self.dataset, settings=settings)
-        _check_class(model, config.model_class)
-        return config
+        return configure(model, self.dataset, settings=settings)
+
+    def _whose(self, name: str, config: Any) -> str:
+        """Whose a model's settings are: ``by hand`` if one of its own was given or is a rival's,
+        ``tuned`` if a search on the dataset has chosen them, else ``default``."""
+        own = model_settings(config).keys() - {"our_products"}
+        if any(key.partition(".")[0] in own for key in self._given_to(name)):
+            return "by hand"
+        return "tuned" if config.tuned else "default"
 
     def _check_out(self) -> None:
         check_folder("--out", self.out, self.out)
@@ -250,7 +268,7 @@ class Grid:
                 f"{where} on other interactions than {self.dataset} has now: put the files back, "
                 f"or {remedy}"
             )
-        if other := _differing(begun["footing"], plain(self.footing)):
+        if other := other_settings(begun["footing"], plain(self.footing)):
             raise InputError(
                 f"{where} with other settings of data or evaluation ({', '.join(other)}): go on "
                 f"with those, or {remedy}"
@@ -287,10 +305,10 @@ def _missing_package(model_class: type) -> str | None:
     """A package that the model's module imports, now or when trained, and that is not there."""
     tree = ast.parse(Path(inspect.getfile(model_class)).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module]
-        for name in names:
+            imported = [node.module]
+        for name in imported:
             if find_spec(package := name.partition(".")[0]) is None:
                 return package
     return None
@@ -304,7 +322,7 @@ def _footing(configs: Mapping[str, Any]) -> dict[str, Any]:
     }
     first, *others = shared
     for model in others:
-        if differing := _differing(shared[first], shared[model]):
+        if differing := other_settings(shared[first], shared[model]):
             raise InputError(
                 f"{model} and {first} would not be on one footing, with other settings of data or "
                 f"evaluation ({', '.join(differing)}): give them for all, as --KEY=VALUE"
@@ -318,8 +336,12 @@ def _footing(configs: Mapping[str, Any]) -> dict[str, Any]:
     return shared[first]
 
 
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+def _cut_anew(configs: Mapping[str, Any]) -> bool:
+    """Whether each seed would have a split of its own, as the dataset's files say none."""
+    return any(
+        config["benchmark_filename"] is None and config["split_seed"] is None
+        for config in configs.values()
+    )
 
 
 def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:

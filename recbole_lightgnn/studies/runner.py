@@ -31,7 +31,8 @@ def work(runs: Sequence[Run], jobs: int, lock: int, progress: Progress) -> None:
     """Do the runs, ``jobs`` at a time.
 
     Each leaves its record, or a file that says why it failed. A model with a run folder goes on
-    where it was interrupted; what has failed by itself begins anew.
+    where it was interrupted or has failed; if it fails again without finishing a training more, it
+    begins anew the next time.
 
     Args:
         runs: those that are not done.
@@ -42,19 +43,22 @@ def work(runs: Sequence[Run], jobs: int, lock: int, progress: Progress) -> None:
     Raises:
         KeyboardInterrupt: when stopped by hand, after all runs have stopped.
     """
-    waiting, at_work = list(runs), {}
+    waiting = list(runs)
+    at_work: dict[Run, subprocess.Popen[bytes]] = {}
+    after: dict[Run, int | None] = {}
     try:
         while waiting or at_work:
             while waiting and len(at_work) < jobs:
                 run = waiting.pop(0)
-                resumed = _prepare(run)
+                after[run] = _prepare(run)
+                resumed = after[run] is not None
                 at_work[run] = _start(run, resumed, jobs, lock)
                 progress.began(run, resumed)
             time.sleep(_POLL_SECONDS)
             for run, process in list(at_work.items()):
                 if (status := process.poll()) is not None:
                     del at_work[run]
-                    progress.ended(run, _note_failure(run, status))
+                    progress.ended(run, _note_failure(run, status, after[run]))
             progress.tick(list(at_work))
     finally:
         _stop(list(at_work.values()))
@@ -88,16 +92,23 @@ def reason_of(run: Run) -> str | None:
 # --- one run ----------------------------------------------------------------------------------
 
 
-def _prepare(run: Run) -> bool:
-    """Lay the run's folder out; returns whether there is something to go on with."""
-    failure = read_json(run.failure_file) or {}
-    resumable = any(run.checkpoints.glob("*/run.json")) and failure.get("status", -1) < 0
-    if not resumable:
+def _prepare(run: Run) -> int | None:
+    """Lay the run's folder out; returns after how many trainings it goes on, ``None`` if anew."""
+    failure, finished = read_json(run.failure_file) or {}, _finished(run)
+    if failure.get("resumed_after") == finished:  # what is there may be why it fails
+        finished = None
+    if finished is None:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     run.begin()
     run.failure_file.unlink(missing_ok=True)
     run.record_file.unlink(missing_ok=True)  # of another program, or damaged
-    return resumable
+    return finished
+
+
+def _finished(run: Run) -> int | None:
+    """How many trainings are done of a run that can be resumed; ``None`` where there is none."""
+    begun = filter(None, map(read_json, run.checkpoints.glob("*/run.json")))
+    return max((len(content["rows"]) for content in begun), default=None)
 
 
 def _start(run: Run, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[bytes]:
@@ -136,12 +147,21 @@ def _before_run() -> Callable[[], None]:
     return prepare
 
 
-def _note_failure(run: Run, status: int) -> str | None:
-    """Why a run that has ended has failed, on disk too; ``None`` if it has not."""
+def _note_failure(run: Run, status: int, after: int | None) -> str | None:
+    """Why a run that has ended has failed, on disk too; ``None`` if it has not.
+
+    Args:
+        run: the run.
+        status: of its process.
+        after: how many trainings were done when it went on, ``None`` if it began anew.
+    """
     if status == 0 and run.record() is not None:
         return None
     reason = _reason(run.folder / "log.txt", status)
-    write_json(run.failure_file, {"reason": reason, "status": status})
+    failure = {"reason": reason, "status": status}
+    if status >= 0:  # a kill says nothing against what is on disk
+        failure["resumed_after"] = after
+    write_json(run.failure_file, failure)
     return reason
 
 
