@@ -291,6 +291,21 @@ def test_a_trial_that_fails_is_recorded_and_the_others_go_on(capsys):
     assert "trials finished," in printed
 
 
+def test_a_trial_that_breaks_is_recorded_and_the_others_go_on(monkeypatch):
+    def no_memory(*_, settings, **__):
+        if settings["learning_rate"] == 1e-7:
+            raise RuntimeError("not enough memory:\nyou tried to allocate 18 GB")
+        return quick_start.choose("LightGNNTeacher", "planted", settings=settings)
+
+    space(TWO_RATES)
+    monkeypatch.setattr("recbole_lightgnn.studies.search.choose", no_memory)
+    assert tune(*TEACHER, "--trials=6") == 0
+    by_rate = {trial["settings"]["learning_rate"]: trial for trial in record()["trials"]}
+    assert by_rate[0.02]["state"] == "finished"
+    reason = "RuntimeError: not enough memory: you tried to allocate 18 GB"
+    assert (by_rate[1e-7]["state"], by_rate[1e-7]["reason"]) == ("failed", reason)
+
+
 def test_a_search_all_of_whose_trials_fail_says_why(capsys):
     space("learning_rate: {choices: [1.0e+38]}\n")
     assert tune(*TEACHER, "--trials=2") == 1
@@ -405,8 +420,8 @@ def test_a_command_that_cannot_be_used(capsys, arguments, facts):
 
 
 def test_a_model_without_a_space_of_its_own(capsys):
-    line = bad(capsys, "-m", "BPR", "-d", "planted")
-    assert "no search space comes with BPR (only with LightGCN, LightGNN, LightGNNTeacher)" in line
+    line = bad(capsys, "-m", "EASE", "-d", "planted")
+    assert f"no search space comes with EASE (only with {', '.join(SHIPPED)})" in line
 
 
 def test_without_optuna_the_extra_is_named(capsys, monkeypatch):

@@ -18,12 +18,12 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.files import check_writable, plain, write_json
 from recbole_lightgnn.quick_start import choose, configure, fingerprint_of
 from recbole_lightgnn.studies.desk import Desk
 from recbole_lightgnn.studies.space import Space, read_space, samples, settle
-from recbole_lightgnn.trainer.run_folder import settings_of
+from recbole_lightgnn.trainer.run_folder import other_settings, settings_of
 
 SCHEMA_VERSION = 1
 # A trial that has ended its process this often, by taking all memory perhaps, has failed.
@@ -195,8 +195,7 @@ class Search:
                 )
         for part, what in (("space", "another space"), ("settings", "other settings")):
             old, new = begun_with[part], self.begun_with[part]
-            other = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-            if other:
+            if other := other_settings(old, new):
                 raise InputError(
                     f"{where} was begun with {what} ({', '.join(other)}): go on with what it was "
                     f"begun with, {remedy}"
@@ -246,8 +245,8 @@ class Search:
                 config_files=self.config_files,
                 settings=self.settings | trial.user_attrs["settings"],
             )
-        except InputError as error:
-            reason = " ".join(str(error).split())
+        except Exception as error:  # memory that torch does not get, for one
+            reason = in_a_line(error)
         if outcome and plain(outcome["dataset_fingerprint"]) != self._data:
             raise InputError(f"the files of {self.dataset} were changed during the search")
         with self.desk:
