@@ -10,6 +10,7 @@ from planted import write_planted
 from recbole_lightgnn.cli import main
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.settings import STUDENT, merge, nested, properties_dir, read_yaml
 from recbole_lightgnn.studies.ablation import Variant, read_variants
 
@@ -64,16 +65,18 @@ def test_stages_that_a_variant_leaves_alone_are_trained_once(capsys):
     assert tests["no-rotation"][:4] == tests["all"][:4]  # three teachers, and the unpruned student
     assert tests["no-rotation"][4] != tests["all"][4]
 
-    table = told.out[told.out.index("recall@20 on planted") :]
-    rows = [re.findall(r"[^|]+", line) for line in table.splitlines() if line.startswith("| ")]
-    assert [row[0].strip() for row in rows[1:]] == ["all", "wide teacher", "no rotation"]
-    whole, wide = (
-        [row["test"]["recall@20"] for row in record(name)["rows"][2:]]
-        for name in ("all", "wide-teacher")
-    )
-    assert [float(cell) for cell in rows[1][1:]] == pytest.approx(whole, abs=6e-5)
-    expected = [(w - a) * 1e4 for w, a in zip(wide, whole, strict=True)]
-    assert [float(cell) for cell in rows[2][1:]] == pytest.approx(expected, abs=0.51)
+    heads = [told.out.index(f"recall@20 on planted, {of}, ") for of in ("validation", "test")]
+    tables = {"valid": told.out[heads[0] : heads[1]], "test": told.out[heads[1] :]}
+    for split, text in tables.items():
+        rows = [re.findall(r"[^|]+", line) for line in text.splitlines() if line.startswith("| ")]
+        assert [row[0].strip() for row in rows[1:]] == ["all", "wide teacher", "no rotation"]
+        whole, wide = (
+            [row[split]["recall@20"] for row in record(name)["rows"][2:]]
+            for name in ("all", "wide-teacher")
+        )
+        assert [float(cell) for cell in rows[1][1:]] == pytest.approx(whole, abs=6e-5)
+        expected = [(w - a) * 1e4 for w, a in zip(wide, whole, strict=True)]
+        assert [float(cell) for cell in rows[2][1:]] == pytest.approx(expected, abs=0.51)
     kept = json.loads(Path("out/ablation.json").read_text())
     assert [one["variant"] for one in kept] == ["all", "wide teacher", "no rotation"]
     assert kept[2]["changes"] == {"rotation": "none"}
@@ -110,16 +113,87 @@ def test_the_same_command_runs_what_is_missing_and_nothing_else(capsys):
     assert "out holds a study of other settings: give the command" in capsys.readouterr().err
 
 
+def change(file, **changes):
+    content = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in content.items() if value != "gone"}))
+
+
+def test_a_study_is_of_one_dataset_and_its_records_are_its_own(capsys, tmp_path):
+    once = ["--out=out", "--only=no rotation", *DIRECT, "--n_teachers=1"]
+    once.remove("--n_teachers=2")
+    assert ablate(*once) == 0
+    study, file = Path("out/study.json"), Path("out/no-rotation.json")
+    kept, settings = study.read_bytes(), record("no-rotation")["settings"]
+    del settings["split_seed"]  # which the version that began it did not have
+    change(study, dataset_fingerprint="gone")
+    change(file, settings=settings)
+    capsys.readouterr()
+    assert ablate(*once) == 0
+    assert "/2 " not in capsys.readouterr().out, "nothing is run again"
+    assert study.read_bytes() == kept
+
+    def refused(*facts):
+        assert ablate(*once) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert all(fact in line for fact in facts), line
+
+    change(file, settings=settings | {"rotation": "pca", "epochs": 7})
+    refused("no-rotation.json is the record of a run with other epochs, rotation: remove it")
+    (tmp_path / "dataset").rename(tmp_path / "kept")
+    write_planted(tmp_path / "dataset", seed=1)
+    refused("out holds a study of other interactions: give the command")
+    change(study, dataset_fingerprint="gone")
+    refused("all.json is the record of a run with other interactions: remove it")
+    assert "dataset_fingerprint" not in json.loads(study.read_text()), "it is not claimed"
+
+
 def test_an_intermediate_that_a_variant_leaves_alone_is_trained_once():
+    """The whole recipe's teacher is a checkpoint: of the two the variant is given the nearer."""
     small = [
         *QUICK,
         "--intermediate_settings.embedding_size=16",
         "--intermediate_settings.epochs=1",
     ]
-    assert ablate("--out=out", "--only=no rotation", *small) == 0
+    settings = {"epochs": 1, "embedding_size": 16, "checkpoint_dir": "teacher", "seed": 1}
+    run("LightGNNTeacher", "planted", settings=settings | {"state": "error"})
+    (teacher,) = Path("teacher").glob("*/teacher.safetensors")
+    given = ["--only=no rotation,wide teacher", f"--teacher_checkpoint={teacher}"]
+    assert ablate("--out=out", *given, *small) == 0
     (row, *_) = record("no-rotation")["rows"]
     assert row["stage"] == "intermediate"
     assert Path(row["checkpoint"]).name == "intermediate.safetensors"
+    assert not list(Path("out").glob("wide-teacher*")), "no teacher is trained"
+
+
+def test_checkpoints_that_are_given_are_every_variants():
+    settings = {"epochs": 1, "embedding_size": 16, "checkpoint_dir": "teacher", "seed": 1}
+    run("LightGNNTeacher", "planted", settings=settings | {"state": "error"})
+    (teacher,) = Path("teacher").glob("*/teacher.safetensors")
+    given = ["--use_intermediate=False", f"--teacher_checkpoint={teacher}"]
+    assert ablate("--out=out", "--only=no rotation", *QUICK, *given) == 0
+    assert checkpoints("all") == checkpoints("no-rotation") == [str(teacher)]
+
+
+def test_a_variant_that_breaks_is_recorded_and_the_others_go_on(capsys, monkeypatch):
+    whole = run
+
+    def breaks(*arguments, settings, **rest):
+        if settings.get("n_layers") == 1:
+            raise RuntimeError("not enough memory:\nyou tried to allocate 18 GB")
+        return whole(*arguments, settings=settings, **rest)
+
+    monkeypatch.setattr("recbole_lightgnn.quick_start.run", breaks)
+    Path("variants.yaml").write_text("one layer: {n_layers: 1}\nno rotation: {rotation: none}")
+    assert ablate("--out=out", *QUICK, "--use_intermediate=False") == 1
+    told = capsys.readouterr()
+    reason = "one layer failed: RuntimeError: not enough memory: you tried to allocate 18 GB"
+    assert f"2/3 {reason}\n" in told.out
+    assert f"{reason}\n" in told.err
+    assert Path("out/no-rotation.json").exists()
+    monkeypatch.setattr("recbole_lightgnn.quick_start.run", lambda *_, **__: 1 / 0)
+    assert ablate("--out=new", *QUICK, "--use_intermediate=False") == 1, (
+        "without the whole recipe there is no study"
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,6 +216,21 @@ def test_wrong_commands_are_refused_before_anything_is_trained(arguments, messag
 def test_a_file_of_another_form_is_refused(text):
     Path("variants.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=r"variants.yaml: '\w+' must be a variant's name"):
+        read_variants(Path("variants.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("A b: {n_layers: 1}\na-b: {n_layers: 3}", "'a-b' and 'A b' would have one file, a-b.json"),
+        ("All: {n_layers: 1}", "'All' and the study would have one file, all.json: rename it"),
+        ("study: {n_layers: 1}", "'study' and the study would have one file"),
+        ("Ablation: {n_layers: 1}", "'Ablation' and the study would have one file"),
+    ],
+)
+def test_names_that_would_have_one_file_are_refused(text, words):
+    Path("variants.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(words)):
         read_variants(Path("variants.yaml"))
 
 

@@ -9,13 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.files import check_folder, plain, read_json, write_json
-from recbole_lightgnn.settings import INTERMEDIATE, STUDENT, merge, nested, read_yaml
+from recbole_lightgnn.settings import (
+    INTERMEDIATE,
+    STAGE_SETTINGS,
+    STUDENT,
+    merge,
+    nested,
+    read_yaml,
+)
 from recbole_lightgnn.trainer.run_folder import RUN_FILE, RunFolder, settings_of
 
 WHOLE = "all"  # the name of the recipe that nothing is changed of
-STUDY_FILE = "study.json"
+STUDY_FILE, RESULTS_FILE = "study.json", "ablation.json"
 METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 _QUIET = {"state": "warning", "show_progress": False}
 
@@ -50,7 +57,8 @@ def read_variants(file: Path, only: Sequence[str] = ()) -> list[Variant]:
         only: names to take; all, where empty.
 
     Raises:
-        InputError: if the file has none, or not one of those asked for, or is of another form.
+        InputError: if the file has none, or not one of those asked for, or is of another form, or
+            if two would have one file.
     """
     content = read_yaml(file)
     for name, changes in content.items():
@@ -60,6 +68,16 @@ def read_variants(file: Path, only: Sequence[str] = ()) -> list[Variant]:
                 f"settings that it changes, got {changes!r}"
             )
     found = [Variant(str(name), dict(changes)) for name, changes in content.items()]
+    owners = dict.fromkeys(
+        (WHOLE, *(Path(n).stem for n in (STUDY_FILE, RESULTS_FILE))), "the study"
+    )
+    for variant in found:
+        if owner := owners.get(variant.file_name):
+            raise InputError(
+                f"{file}: {variant.name!r} and {owner} would have one file, "
+                f"{variant.file_name}.json: rename it"
+            )
+        owners[variant.file_name] = repr(variant.name)
     if unknown := set(only) - {variant.name for variant in found}:
         names = ", ".join(repr(variant.name) for variant in found)
         raise InputError(f"--only: {file} has no variant {unknown.pop()!r}; it has {names}")
@@ -79,7 +97,8 @@ class Ablation:
         out: the folder; ``NAME.json`` is a variant's record, ``runs/NAME`` its checkpoints.
 
     Raises:
-        InputError: if a setting cannot be used; nothing has been trained then.
+        InputError: if a setting or the dataset cannot be used, or if the folder is of another
+            study; nothing has been trained then.
     """
 
     def __init__(
@@ -91,22 +110,26 @@ class Ablation:
         variants: Sequence[Variant],
         out: Path,
     ) -> None:
-        from recbole_lightgnn.quick_start import configure
+        from recbole_lightgnn.quick_start import configure, fingerprint_of
 
         self.dataset, self.config_files, self.out = dataset, config_files, out
         self.settings = nested({**_QUIET, **settings})
         check_folder("--out", out, out)
         whole = configure(STUDENT, dataset, config_files=config_files, settings=self.settings)
-        self.variants = []
+        self.fingerprint = plain(fingerprint_of(whole))
+        self.variants, trained_with = [], []
         for variant in variants:
             changed = configure(
                 STUDENT, dataset, config_files=config_files, settings=self._settings(variant)
             )
             if variant.name == WHOLE or _in_force(changed) != _in_force(whole):
                 self.variants.append(variant)
+                trained_with.append(settings_of(changed))
         self._use_intermediate = whole["use_intermediate"]
-        out.mkdir(parents=True, exist_ok=True)
-        self._claim()
+        study = self._study()
+        for variant, own in zip(self.variants, trained_with, strict=True):
+            self._check_record(variant, own)
+        write_json(out / STUDY_FILE, study)
 
     def run(self, tell: Callable[[str], None]) -> dict[str, str]:
         """Run what is not finished.
@@ -125,11 +148,11 @@ class Ablation:
             tell(f"{number}/{len(self.variants)} {variant.name}")
             try:
                 self._run(variant)
-            except InputError as error:
+            except Exception as error:  # memory that torch does not get, for one
                 if variant.name == WHOLE:
                     raise
-                failed[variant.name] = str(error)
-                tell(f"{number}/{len(self.variants)} {variant.name} failed: {error}")
+                failed[variant.name] = reason = in_a_line(error)
+                tell(f"{number}/{len(self.variants)} {variant.name} failed: {reason}")
         return failed
 
     def results(self) -> list[dict[str, Any]]:
@@ -162,7 +185,10 @@ class Ablation:
         )
 
     def _shared(self, variant: Variant) -> dict[str, Any]:
-        """The whole recipe's stages that a variant has in common with it, as settings."""
+        """The whole recipe's stages that a variant has in common with it, as settings.
+
+        A stage that was given to it as a checkpoint is given to the variant too.
+        """
         if variant.touches("teacher", "teacher_settings", "n_teachers", "recipe", "ablation"):
             return {}
         (whole,) = (self.out / "runs" / WHOLE).glob(f"*/{RUN_FILE}")
@@ -178,30 +204,52 @@ class Ablation:
             if row["stage"] == stage
             for file in folder.path.glob(f"{row['key']}.*")
         ]
-        return {
-            f"{stage}_checkpoint": [str(file) for file in files] if files[1:] else str(files[0])
-        }
+        if not files:
+            return {}
+        shared = {f"{stage}_checkpoint": list(map(str, files)) if files[1:] else str(files[0])}
+        return {"teacher_checkpoint": None} | shared  # two would be one too many
 
     def _record(self, variant: Variant) -> dict[str, Any] | None:
         record: dict[str, Any] | None = read_json(self._file(variant))
         return record
 
+    def _check_record(self, variant: Variant, settings: Mapping[str, Any]) -> None:
+        """Raise InputError if the record there is of other settings than these, or other data."""
+        if (record := self._record(variant)) is None:
+            return
+        own = settings.keys() & record["settings"].keys()  # an older version had fewer
+        own -= {"teacher_checkpoint", "intermediate_checkpoint"}  # of `_shared`
+        other = sorted(key for key in own if settings[key] != record["settings"][key])
+        data = {k: v for k, v in record["dataset_fingerprint"].items() if k != "card_sha256"}
+        other += ["interactions"] if data != self.fingerprint else []
+        if other:
+            raise InputError(
+                f"{self._file(variant)} is the record of a run with other {', '.join(other)}: "
+                f"remove it to run {variant.name!r} anew, or name another --out"
+            )
+
     def _file(self, variant: Variant) -> Path:
         return self.out / f"{variant.file_name}.json"
 
-    def _claim(self) -> None:
-        """Make the folder this study's own.
+    def _study(self) -> dict[str, Any]:
+        """What the folder is to say of itself, with the variants that it has already.
 
         Raises:
-            InputError: if it is another's.
+            InputError: if it is another study's.
         """
         study = plain({
             "dataset": self.dataset,
             "settings": self.settings,
+            "dataset_fingerprint": self.fingerprint,
             "variants": {variant.name: variant.changes for variant in self.variants},
         })  # fmt: skip
-        theirs = read_json(self.out / STUDY_FILE) or study
-        differing = [key for key in ("dataset", "settings") if study[key] != theirs[key]]
+        theirs = study | (read_json(self.out / STUDY_FILE) or {})
+        words = {
+            "dataset": "dataset",
+            "settings": "settings",
+            "dataset_fingerprint": "interactions",
+        }
+        differing = [word for key, word in words.items() if study[key] != theirs[key]]
         known = theirs["variants"]
         differing += [
             f"changes of {name!r}"
@@ -213,7 +261,7 @@ class Ablation:
                 f"--out {self.out} holds a study of other {' and '.join(differing)}: give the "
                 "command it was begun with, or another folder"
             )
-        write_json(self.out / STUDY_FILE, study | {"variants": known | study["variants"]})
+        return study | {"variants": known | study["variants"]}
 
 
 def compact(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -244,27 +292,28 @@ def compact(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def markdown(results: Sequence[Mapping[str, Any]], metric: str = METRICS[0]) -> str:
-    """A table: test accuracy of the teacher and of every student; differences from the recipe's.
+def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = METRICS[0]) -> str:
+    """A table: accuracy of the teacher and of every student; differences from the recipe's.
 
     Args:
         results: of `compact`, the whole recipe first.
+        split: ``valid``, by which to choose, or ``test``.
         metric: the accuracy.
     """
     whole = {row["key"]: row for row in results[0]["rows"]}
     keys = [key for key in whole if key.startswith("student")]
     kept = [f"{whole[k]['entries_kept']:.2f} / {whole[k]['interactions_kept']:.2f}" for k in keys]
-    first = results[0]
+    first, of = results[0], {"valid": "validation"}.get(split, split)
     lines = [
-        f"{metric} on {first['dataset']}, test, seed {first['seed']}; below the first row, "
+        f"{metric} on {first['dataset']}, {of}, seed {first['seed']}; below the first row, "
         "differences from it, times 10^4",
         "",
         "| entries / interactions kept | teacher | " + " | ".join(kept) + " |",
         "|---" * (len(keys) + 2) + "|",
     ]
-    base = _by_column(first, metric)
+    base = _by_column(first, split, metric)
     for one in results:
-        values = _by_column(one, metric)
+        values = _by_column(one, split, metric)
         cells = [
             "" if column not in values or column not in base
             else f"{values[column]:.4f}" if one is first
@@ -275,21 +324,24 @@ def markdown(results: Sequence[Mapping[str, Any]], metric: str = METRICS[0]) -> 
     return "\n".join(lines)
 
 
-def _by_column(result: Mapping[str, Any], metric: str) -> dict[str, float]:
+def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, float]:
     """A result's accuracy by student, and of its teacher: of several, their sum, the last row."""
     found = {}
     for row in result["rows"]:
         column = "teacher" if row["key"].startswith("teacher") else row["key"]
-        found[column] = row["test"][metric]
+        found[column] = row[split][metric]
     return found
 
 
 def _in_force(config: Any) -> dict[str, Any]:
-    """A run's settings, those of its earlier stages as they come to be."""
-    stages = {"teacher_settings": config["teacher"]}
-    if config["use_intermediate"]:
+    """A run's settings, those of the earlier stages that it trains as they come to be."""
+    stages = {}
+    if not (config["teacher_checkpoint"] or config["intermediate_checkpoint"]):
+        stages["teacher_settings"] = config["teacher"]
+    if config["use_intermediate"] and not config["intermediate_checkpoint"]:
         stages["intermediate_settings"] = INTERMEDIATE
-    own = settings_of(config)
+    unused = {*STAGE_SETTINGS} | (set() if "teacher_settings" in stages else {"n_teachers"})
+    own = {key: value for key, value in settings_of(config).items() if key not in unused}
     return own | {
         key: settings_of(config.stage(model, config[key] or {})) for key, model in stages.items()
     }

@@ -44,7 +44,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     """``recbole-lightgnn ablate``. Returns the exit status: 1 if a variant failed."""
     from recbole_lightgnn.files import write_json
-    from recbole_lightgnn.studies.ablation import Ablation, compact, markdown, read_variants
+    from recbole_lightgnn.studies.ablation import (
+        RESULTS_FILE,
+        Ablation,
+        compact,
+        markdown,
+        read_variants,
+    )
 
     given = {**settings} if options.seed is None else {**settings, "seed": read_value(options.seed)}
     only = [name.strip() for name in options.only.split(",") if name.strip()]
@@ -62,8 +68,8 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         raise KeyboardInterrupt("continue with the same command") from stop
     finally:
         if results := compact(study.results()):
-            write_json(options.out / "ablation.json", results)
-    print(markdown(results))
+            write_json(options.out / RESULTS_FILE, results)
+    print(markdown(results, "valid"), markdown(results, "test"), sep="\n\n")
     for name, reason in failed.items():
         print(f"{name} failed: {reason}", file=sys.stderr)
     return 1 if failed else 0
