@@ -1,7 +1,10 @@
 """The benchmark of the service under load: what it counts, and that it checks; never time."""
 
+import asyncio
 import json
 import os
+import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,7 @@ def test_a_service_under_load(capsys):
     assert main([*command, "--json=l.json", "--plot=l.svg"]) == 0
     result = json.loads(Path("l.json").read_text())
     assert (result["graph"], result["users"], result["items"]) == ("m.lgnn", 60, 40)
-    assert (result["requests"], result["status"]) == (100, {"200": 100})
+    assert (result["requests"], result["checked"]) == (100, 60)
     (one,) = result["rows"]
     taken = one["seconds"]["m.lgnn"]
     assert taken["calls"] == 100
@@ -37,8 +40,8 @@ def test_a_service_under_load(capsys):
     assert 10 < result["memory_mb"]["first"] < 1000
     assert result["deviation"] < 1e-6
     printed = capsys.readouterr().out
-    assert "100 requests, 50 a second: 100 x 200" in printed
-    assert "all answers are the best" in printed
+    assert "100 requests, 50 a second, each answered" in printed
+    assert "\n60 different answers were checked: all are the best, to " in printed
     assert "m.lgnn" in Path("l.svg").read_text()
 
 
@@ -46,7 +49,7 @@ def test_a_service_under_load(capsys):
 def test_memory_does_not_grow():
     write_model(Path("m.lgnn"), n_users=2000, n_items=5000, width=32)
     result = load.run(Path("m.lgnn"), 100, 40)
-    assert result["status"] == {"200": 4000}
+    assert result["requests"] == 4000
     growth = result["memory_mb"]["last"] - result["memory_mb"]["first"]
     assert growth < 2, "of some 80 MB: 4000 requests may leave what fits half a kilobyte each"
 
@@ -62,6 +65,44 @@ def test_what_cannot_be_measured(capsys):
     ):
         assert main(["bench", "load", *arguments]) == 2
         assert what in capsys.readouterr().err
+
+
+def test_a_service_that_is_silent_or_gone_has_no_result(monkeypatch):
+    write_model(Path("m.lgnn"))
+    monkeypatch.setattr(load, "_PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setattr(load, "_serving", lambda _: nullcontext(port))
+        with pytest.raises(WrongResult, match="was to be answered by 200, got none"):
+            load.run(Path("m.lgnn"), 50, 1)
+    with pytest.raises(WrongResult, match="was to be answered by 200, got none"):
+        load.run(Path("m.lgnn"), 50, 1)
+
+
+def test_an_answer_that_says_no_is_none(monkeypatch):
+    write_model(Path("m.lgnn"), n_users=2)
+    write_model(Path("other.lgnn"), n_users=1)
+    serving = load._serving
+    monkeypatch.setattr(load, "_serving", lambda _: serving(Path("other.lgnn")))
+    with pytest.raises(WrongResult, match=r"user=7 was to be answered by 200, got 404 .*no user"):
+        load.run(Path("m.lgnn"), 50, 1)
+
+
+def test_a_connection_that_is_closed_between_requests_is_opened_again():
+    async def answer_once(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    async def ask_twice():
+        async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
+            connection = load._Connection(server.sockets[0].getsockname()[1])
+            for _ in range(2):
+                assert await connection.get("/") == ("200", b"ok")
+                await asyncio.sleep(0.2)
+            connection.close()
+
+    asyncio.run(ask_twice())
 
 
 def two_items():
