@@ -172,7 +172,7 @@ def test_seeds_have_one_split_where_the_dataset_is_a_single_file(tmp_path):
     assert len({one["dataset_fingerprint"]["train"]["sha256"] for one in records}) == 1
     assert {line["seeds_done"] for line in table().values()} == {"1 2"}
     text = (OUT / "table.md").read_text()
-    assert "- The split was drawn at random, one for all runs (split_seed 2020).\n" in text
+    assert "- One split, RecBole's, for all runs (split_seed 2020).\n" in text
     by_hand = "topk=[5], valid_metric=Recall@5, BPR.epochs=1"
     assert f"- Settings given by hand: {by_hand}.\n" in text
     assert compare("Pop,BPR", *rest, "--split_seed=3", seeds="1,2") == 2

@@ -126,8 +126,9 @@ def _notes(comparison: Comparison) -> list[str]:
         "settings: tuned, by a search on this dataset's validation split; default, as RecBole's "
         "yaml files or ours have them, not searched here; or by hand, some given."
     )
-    if (split_seed := comparison.content["footing"].get("split_seed")) is not None:
-        notes.append(f"The split was drawn at random, one for all runs (split_seed {split_seed}).")
+    footing = comparison.content["footing"]
+    if footing.get("split_seed") is not None and not footing.get("benchmark_filename"):
+        notes.append(f"One split, RecBole's, for all runs (split_seed {footing['split_seed']}).")
     for name, rival in comparison.rivals.items():
         given = ", ".join(f"{key}={value}" for key, value in rival.items() if key != "model")
         notes.append(f"{name}: {rival['model']} with {given}.")
