@@ -364,6 +364,8 @@ def test_hashed_names_are_found_by_who_has_the_key():
         without.recommend(["user 10"], 3)
     with pytest.raises(InputError, match="no user 'user 71', or hashed with another key"):
         ours.recommend(["user 71"], 3)
+    with pytest.raises(InputError, match="no user"):
+        ours.recommend(["\ud800"], 3)
     name = ours.users.of("user 10")
     for spelt in (f"0x{name}", f" {name}", f"{name}\n", f"0{name}", f"{name[:4]}_{name[4:]}"):
         with pytest.raises(InputError, match="no user"):

@@ -186,7 +186,11 @@ class Hashes(Ids):
         return (f"{value:016x}" for value in self._hashes.tolist())
 
     def _find(self, name: str) -> int | None:
-        for digits in (self.of(name), name):
+        try:
+            names = (self.of(name), name)
+        except UnicodeEncodeError:  # half a character names nothing
+            return None
+        for digits in names:
             if re.fullmatch(f"[0-9a-f]{{{2 * _HASH}}}", digits):
                 value = np.uint64(int(digits, 16))
                 place = int(np.searchsorted(self._hashes, value))
