@@ -235,8 +235,10 @@ def test_a_list_longer_than_the_catalogue(capsys):
 def test_a_loss_that_is_not_a_number(capsys):
     make_dataset()
     arguments = ["-m", "BPR", "-d", "toy", "--learning_rate=1e30", "--epochs=50", *QUIET]
-    line = bad(capsys, "run", *arguments)
+    line = bad(capsys, "run", *arguments, "--eval_step=50")
     assert "the training loss of BPR became NaN: lower learning_rate (now 1e+30)" in line
+    line = bad(capsys, "run", *arguments)
+    assert "BPR cannot be ranked, scores must be finite: the training has diverged; lower" in line
 
 
 def test_train_masking_needs_a_full_ranking(capsys):

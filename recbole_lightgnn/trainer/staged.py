@@ -325,7 +325,7 @@ class StagedTrainer(Trainer):
     def _stock_trainer(self, config: Any, model: Any) -> Trainer:
         """RecBole's own trainer of one of its models, which also evaluates it."""
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-        rank_by_tables(trainer)
+        rank_by_tables(trainer, prefix="teacher_settings.")
         trainer.eval_collector.data_collect(self._train_data)
         return trainer
 

@@ -19,7 +19,7 @@ from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
 from recbole_lightgnn.trainer.stock_pickle import load_stock_checkpoint, load_weights
 
 
-def rank_by_tables(trainer: Any) -> None:
+def rank_by_tables(trainer: Any, *, prefix: str = "") -> None:
     """Let a trainer of RecBole's evaluate sooner, and say the same.
 
     Its ``evaluate`` is replaced, which its ``fit`` validates by. Metrics, rounded as RecBole rounds
@@ -27,12 +27,16 @@ def rank_by_tables(trainer: Any) -> None:
     that do not score by the inner product of two tables, other metrics, lists and sequences, and
     work shared by several processes. What an evaluation came to, whoever ranked, is left as the
     trainer's ``ranked`` (see `ranked_by`). A model that has diverged is refused, by an InputError.
+
+    Args:
+        trainer: the trainer.
+        prefix: put before the name of a setting, such as ``teacher_settings.``.
     """
     if not isinstance(trainer, Trainer) or not trainer.config["single_spec"]:
         return
     rankings, original = Rankings(trainer.config, trainer.device), trainer.evaluate
     places, lists = trainer.config["metric_decimal_place"], _keep_lists(trainer)
-    check_finite = _watch_scores(trainer)
+    check_finite = _watch_scores(trainer, prefix)
 
     def evaluate(
         eval_data: Any,
@@ -76,7 +80,7 @@ def ranked_by(
     return trainer.ranked or Ranked(metrics, None, perf_counter() - started)
 
 
-def _watch_scores(trainer: Any) -> Callable[[], None]:
+def _watch_scores(trainer: Any, prefix: str) -> Callable[[], None]:
     """Let RecBole's evaluator look for a user whose scores are all numbers.
 
     One is enough: a model may have none for users without interactions.
@@ -99,7 +103,7 @@ def _watch_scores(trainer: Any) -> Callable[[], None]:
         if not finite:
             raise InputError(
                 f"{trainer.config['model']} cannot be ranked, scores must be finite: the training "
-                f"has diverged; lower learning_rate (now {trainer.config['learning_rate']})"
+                f"has diverged; lower {prefix}learning_rate (now {trainer.config['learning_rate']})"
             )
 
     trainer.eval_collector.eval_batch_collect = collected
