@@ -287,6 +287,11 @@ BAD_TABLES = {
     "empty": (b"", "holds no interaction", {}),
     "one column": (b"1\n2\n", "line 1: no delimiter parts the first lines", {}),
     "too few fields": (GOOD + "a\n", "line 61: 1 fields where line 1 has 2", {"delimiter": ","}),
+    "an empty first line": (
+        "user,item,time\n\n1,2,3\n",
+        "line 2: 1 fields where line 1 has 3",
+        {"delimiter": ",", "split": "time"},
+    ),
     "too many fields": (GOOD + "a,b,c\n", "line 61: 3 fields where line 1 has 2", {}),
     "one short, one long": (GOOD + "a\nb,c,d\n", "line 61: 1 fields", {}),
     "an empty line": (GOOD + "\n" + GOOD, "line 61: 1 fields where", {}),

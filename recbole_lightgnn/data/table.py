@@ -82,8 +82,10 @@ def layout_of(
     if header is None:
         header = _names_columns(rows, wanted)
     columns = find_columns(f"{path}, line 1", first if header else None, len(first), wanted)
-    times = [row[columns["time"]] for row in rows[header:][:1]] if "time" in columns else []
-    dated = any(_DATE.fullmatch(time.encode()) for time in times)
+    dated = False
+    if "time" in columns and len(rows) > header:
+        time = rows[header][columns["time"] :][:1]  # none in a line too short, refused when read
+        dated = any(_DATE.fullmatch(text.encode()) for text in time)
     return Layout(delimiter, header, len(first), columns, dated)
 
 
