@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import socket
 import threading
 import time
@@ -200,6 +201,13 @@ def test_a_file_that_fails_in_an_unknown_way_is_not_served(tmp_path, monkeypatch
 
 
 # --- connections -----------------------------------------------------------------------------
+
+
+def test_connections_leave_files_for_all_else():
+    assert process.most_connections(1024) == 512
+    assert (
+        process.most_connections(10**6) == process.most_connections(resource.RLIM_INFINITY) == 2000
+    )
 
 
 ASKED = b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"

@@ -19,8 +19,9 @@ from starlette.responses import Response
 from recbole_lightgnn import __version__
 from recbole_lightgnn.service import messages, metrics
 from recbole_lightgnn.service.current import Current, Served
-from recbole_lightgnn.service.faults import Refused, add_handlers, short
+from recbole_lightgnn.service.faults import Refused, add_handlers
 from recbole_lightgnn.service.guard import Guard
+from recbole_lightgnn.serving.ids import short
 from recbole_lightgnn.serving.recommender import Ranked
 
 _JSON = "application/json"

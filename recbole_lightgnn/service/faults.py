@@ -13,9 +13,7 @@ from starlette.responses import JSONResponse
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.service.messages import Problem
-from recbole_lightgnn.serving.ids import Unknown, shown
-
-_SHOWN = 60  # characters of what was sent
+from recbole_lightgnn.serving.ids import Unknown, short, shown
 
 
 class Refused(InputError):
@@ -100,8 +98,3 @@ def _where(places: Sequence[int | str]) -> str:
 def _sent(value: Any) -> str:
     """A value as JSON has it."""
     return short(json.dumps(value, default=repr))
-
-
-def short(text: str) -> str:
-    """A text, cut where it is long."""
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

@@ -24,8 +24,15 @@ _GRACE = 30  # seconds for requests in flight to finish, once told to stop
 MOST_UNREAD = 60  # seconds for a client to read what it has asked for
 _ACCEPTED = 16  # connections at a time: while they are not counted yet, they have files too
 _QUEUE = 1024  # connections that wait to be accepted
-# The other half of the files that the process may have open is for all else.
-MOST_CONNECTIONS = min(2 * MOST_AT_ONCE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+def most_connections(files: int) -> int:
+    """How many there may be where so many files may be open, half of which are for all else."""
+    most = 2 * MOST_AT_ONCE
+    return most if files == resource.RLIM_INFINITY else min(most, files // 2)
+
+
+MOST_CONNECTIONS = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 class _Protocol(H11Protocol):

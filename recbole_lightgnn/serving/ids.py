@@ -26,6 +26,7 @@ _LEAST_KEY = 16  # bytes
 _HASH = 8  # bytes
 _NEARBY = 100  # tokens to each side among which a similar one is looked for
 _MISSPELT = 100  # letters at most of a name that a similar one is looked for
+_SHOWN = 60  # characters of a name in a message
 _DIGITS = 18  # of the numbers that 64 bits hold
 
 
@@ -299,5 +300,9 @@ def _texts(what: str, take: Take, size: int) -> list[str]:
 
 def shown(value: Any) -> str:
     """A value for a message, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return short(repr(value))
+
+
+def short(text: str) -> str:
+    """A text, cut where it is long."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

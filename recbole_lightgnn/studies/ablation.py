@@ -7,6 +7,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from recbole_lightgnn.errors import InputError, in_a_line
@@ -24,6 +25,7 @@ from recbole_lightgnn.trainer.run_folder import RUN_FILE, RunFolder, settings_of
 WHOLE = "all"  # the name of the recipe that nothing is changed of
 STUDY_FILE, RESULTS_FILE = "study.json", "ablation.json"
 METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
+_MEAN = "mean"
 _QUIET = {"state": "warning", "show_progress": False}
 
 
@@ -308,8 +310,8 @@ def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = MET
         f"{metric} on {first['dataset']}, {of}, seed {first['seed']}; below the first row, "
         "differences from it, times 10^4",
         "",
-        "| entries / interactions kept | teacher | " + " | ".join(kept) + " |",
-        "|---" * (len(keys) + 2) + "|",
+        "| entries / interactions kept | teacher | " + " | ".join(kept) + " | mean of these |",
+        "|---" * (len(keys) + 3) + "|",
     ]
     base = _by_column(first, split, metric)
     for one in results:
@@ -318,19 +320,22 @@ def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = MET
             "" if column not in values or column not in base
             else f"{values[column]:.4f}" if one is first
             else f"{(values[column] - base[column]) * 1e4:+.0f}"
-            for column in ("teacher", *keys)
+            for column in ("teacher", *keys, _MEAN)
         ]  # fmt: skip
         lines.append(f"| {one['variant']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, float]:
-    """A result's accuracy by student, and of its teacher: of several, their sum, the last row."""
+    """A result's accuracy by student, their mean, and of its teacher: of several, their sum, the
+    last row."""
     found = {}
     for row in result["rows"]:
         column = "teacher" if row["key"].startswith("teacher") else row["key"]
         found[column] = row[split][metric]
-    return found
+    return found | {
+        _MEAN: fmean(value for key, value in found.items() if key.startswith("student"))
+    }
 
 
 def _in_force(config: Any) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def run(
         options.models,
         options.seeds,
         options.out,
-        given={"our_products": True, **settings},
+        given=settings,
         rows=options.rows,
         rivals=read_rivals(
             options.rivals or properties_dir() / "study" / "rivals.yaml", model_names()

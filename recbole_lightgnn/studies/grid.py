@@ -145,7 +145,7 @@ class Grid:
         rivals: Mapping[str, Rival],
     ) -> None:
         self.dataset, self.models, self.seeds, self.out = dataset, list(models), list(seeds), out
-        self.given, self.rows = dict(given), rows
+        self.given, self.rows = {"our_products": True, **given}, rows
         _check_names(self.models, rivals)
         self._names = {*model_names(), *rivals}
         self.rivals = {name: rivals[name] for name in self.models if name in rivals}

@@ -207,9 +207,8 @@ class StagedTrainer(Trainer):
         paths = self.config["teacher_checkpoint"]
         paths = [paths] if isinstance(paths, str) else paths
         last = len(paths or range(self.config["n_teachers"])) - 1
-        if (
-            last and not paths
-        ):  # refuses, before any is trained, a model that cannot be added to others
+        if last and not paths:
+            # refuses, before any is trained, a model that cannot be added to others
             stage = self.config.stage(self.config["teacher"], self.config["teacher_settings"])
             Ensemble([self._build(stage)])
         # the first is as where there is one
