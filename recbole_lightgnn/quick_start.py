@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from logging import FileHandler, StreamHandler, getLogger
 from pathlib import Path
@@ -90,6 +90,7 @@ def choose(
     *,
     config_files: Iterable[Path | str] = (),
     settings: Mapping[str, Any] | None = None,
+    after_validation: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train a model and choose by validation, as `run` does, and stop there.
 
@@ -97,6 +98,8 @@ def choose(
 
     Args:
         model, dataset, config_files, settings: as for `run`.
+        after_validation: told, in training, of each epoch (from 1) that was validated and its
+            score; what it raises ends the training.
 
     Returns:
         ``score``, the validation score by ``valid_metric``; ``valid``, all validation metrics;
@@ -111,7 +114,8 @@ def choose(
         (train_data, valid_data, _), fingerprint = _load(config)
         with _installed(config):
             trainer = _trainer(config, train_data)
-            valid, _ = _fit(config, trainer, train_data, valid_data, saved=False)
+            told = after_validation
+            valid, _ = _fit(config, trainer, train_data, valid_data, saved=False, told=told)
     metric = config["valid_metric"].lower()
     score = float(valid[metric])
     if not math.isfinite(score):
@@ -266,12 +270,18 @@ def _installed(config: Any) -> Iterator[None]:
 
 
 def _fit(
-    config: Any, trainer: Any, train_data: Any, valid_data: Any, *, saved: bool
+    config: Any,
+    trainer: Any,
+    train_data: Any,
+    valid_data: Any,
+    *,
+    saved: bool,
+    told: Callable[[int, float], None] | None = None,
 ) -> tuple[Any, Curve]:
     """Train; returns the validation metrics of what validation chose, and what led there."""
     options, curve = {"saved": saved, "show_progress": config["show_progress"]}, new_curve()
     if isinstance(trainer, Trainer):  # RecBole's trees have no epochs to tell of
-        options["callback_fn"] = curve_callback(curve)
+        options["callback_fn"] = curve_callback(curve, told)
     with stock_errors_explained(config):
         return trainer.fit(train_data, valid_data, **options)[1], curve
 

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import optuna
@@ -248,6 +250,35 @@ def test_processes_share_the_trials_of_a_study():
     assert [trial["number"] for trial in trials] == list(range(7))
     assert {trial["state"] for trial in trials} == {"finished"}
     assert len({trial["settings"]["temperature"] for trial in trials}) == 7
+
+
+@pytest.mark.parametrize("model", ["LightGNNTeacher", "BPR"])
+def test_a_trial_below_the_median_is_stopped_and_said_to_be(model, capsys):
+    rates = "learning_rate: {choices: [1.0e-7, 0.02]}\n"
+    space(rates)
+    fixed = ["--embedding_size=8", "--epochs=9", "--stopping_step=9", "--state=warning"]
+    names = [f"--model={model}", "--dataset=planted", "--space=space.yaml"]
+    assert tune(*names, *fixed, "--trials=12", "--seed=1", "--median-stopping") == 0
+    found = record(f"{model}-planted")
+    states = Counter(trial["state"] for trial in found["trials"])
+    assert states["finished"] + states["stopped"] == 12
+    stopped = [trial for trial in found["trials"] if trial["state"] == "stopped"]
+    assert 0 < len(stopped) <= 8
+    for trial in stopped:
+        assert trial["settings"]["learning_rate"] == 1e-7
+        assert trial["score"] is trial["valid"] is None
+        assert re.match(r"stopped below the median after epoch [5-9], at 0\.\d+$", trial["reason"])
+    assert found["trials"][found["best"]]["settings"]["learning_rate"] == 0.02
+    printed = capsys.readouterr().out
+    assert f"0 failed, {len(stopped)} stopped below the median" in printed
+    assert f"] {stopped[0]['reason']}\n" in printed
+
+
+def test_models_of_several_stages_are_not_stopped_by_the_median(capsys):
+    space(TWO_RATES)
+    names = ["--model=LightGNN", "--dataset=planted", "--space=space.yaml"]
+    assert tune(*names, "--trials=1", "--median-stopping") == 2
+    assert "LightGNN trains several stages: leave it out" in capsys.readouterr().err
 
 
 def test_a_trial_that_ends_its_process_again_and_again_has_failed():

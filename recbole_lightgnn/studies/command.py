@@ -16,7 +16,7 @@ from typing import Any
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.settings import nested, read_value
 
-FLAGS = "model dataset config_files space trials minutes study storage debug"
+FLAGS = "model dataset config_files space trials minutes median-stopping study storage debug"
 _TRIALS = 30
 # A run tells of every epoch; of a trial, one line is enough.
 _QUIET = {"state": "warning", "show_progress": False}
@@ -47,11 +47,17 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "--trials",
         type=count,
         metavar="N",
-        help=f"of the whole study, the failed included (default: {_TRIALS}, or no bound where "
-        "--minutes is given)",
+        help=f"of the whole study, the failed and stopped included (default: {_TRIALS}, or no "
+        "bound where --minutes is given)",
     )
     tune.add_argument(
         "--minutes", type=_minutes, metavar="M", help="after which no more trials are begun"
+    )
+    tune.add_argument(
+        "--median-stopping",
+        action="store_true",
+        help="end a trial whose best score is below the median of earlier ones after the same "
+        "epoch: for models that are trained at once",
     )
     tune.add_argument("--study", metavar="NAME", help="its name (default: MODEL-DATASET)")
     tune.add_argument(
@@ -112,6 +118,7 @@ def run(
         name=options.study,
         storage=options.storage,
         environment=environment,
+        median_stopping=options.median_stopping,
     )
     try:
         print(f"study {search.name} in {search.storage}: searching {', '.join(search.space)}")
@@ -136,8 +143,10 @@ def _line(search: Any, trial: Any) -> str:
     from recbole_lightgnn.studies.search import reason_of
 
     known = trial.user_attrs
-    result = f"failed: {reason_of(trial)}"
-    if trial.value is not None:
+    result = reason_of(trial)
+    if trial.state.name == "FAIL":
+        result = f"failed: {result}"
+    elif result is None:
         best = " *" if search.best().number == trial.number else ""
         result = f"{search.metric} {trial.value:.4f}{best}"
     values = ", ".join(f"{key} {_short(value)}" for key, value in known["settings"].items())
@@ -149,8 +158,10 @@ def _tell(search: Any, given: Mapping[str, Any], config_files: list[str]) -> int
     from recbole_lightgnn.studies.search import reason_of
 
     finished, failed = search.trials("finished"), search.trials("failed")
-    others = len(search.trials("running"))
+    stopped, others = len(search.trials("stopped")), len(search.trials("running"))
     counts = f"{len(finished)} trials finished, {len(failed)} failed"
+    if stopped:
+        counts += f", {stopped} stopped below the median"
     if others:
         counts += f", {others} under way in other processes"
     if not finished:

@@ -6,9 +6,11 @@ single process gets the same ones from the same seed, stopped and continued or n
 """
 
 import gc
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ from recbole_lightgnn.trainer.run_folder import other_settings, settings_of
 SCHEMA_VERSION = 1
 # A trial that has ended its process this often, by taking all memory perhaps, has failed.
 MOST_KILLS = 3
+# The median stopping rule begins when so many trials have finished, and after so many epochs.
+_FIRST_TRIALS, _FIRST_EPOCHS = 4, 5
+_STAGED = ("LightGNN", "LightGNNIntermediate")
 
 
 class Search:
@@ -40,6 +45,9 @@ class Search:
         name: of the study.
         storage: the journal file.
         environment: what a result may depend on besides the settings, given the device.
+        median_stopping: end a trial whose best score so far is below the median of what earlier
+            ones had after the same epoch (Golovin et al., KDD'17, section 3.2.2: here of their
+            scores, not of their running means).
 
     Raises:
         InputError: if anything of it cannot be used, or if the study was begun with another model,
@@ -57,12 +65,19 @@ class Search:
         name: str | None,
         storage: Path | None,
         environment: Callable[[str], dict[str, Any]],
+        median_stopping: bool = False,
     ) -> None:
         self.config_files, self.settings = list(config_files), dict(settings)
         read = read_space(space, self.settings)
         config = self._config_of(model, dataset, read, space)
         self.space = settle(read, space, config)
         self.model, self.dataset, self.seed = config["model"], config["dataset"], config["seed"]
+        if median_stopping and self.model in _STAGED:
+            raise InputError(
+                f"--median-stopping compares trials epoch by epoch, and {self.model} trains "
+                "several stages: leave it out, or search LightGNNTeacher"
+            )
+        self.median_stopping = median_stopping
         self.metric = config["valid_metric"].lower()
         self.bigger = config["valid_metric_bigger"]
         self.environment = environment(str(config["device"])) | {"optuna": optuna.__version__}
@@ -168,6 +183,7 @@ class Search:
                 study_name=self.name,
                 storage=JournalStorage(JournalFileBackend(file)),
                 direction="maximize" if self.bigger else "minimize",
+                pruner=optuna.pruners.MedianPruner(_FIRST_TRIALS, _FIRST_EPOCHS),
                 load_if_exists=True,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -216,7 +232,7 @@ class Search:
                     self._again(trial)
                     self.desk.leave(trial.number)
             states = [state_of(trial) for trial in self.study.get_trials(deepcopy=False)]
-            taken = sum(state in ("finished", "failed", "running") for state in states)
+            taken = sum(state in ("finished", "stopped", "failed", "running") for state in states)
             if wanted is not None and taken >= wanted:
                 self._write()
                 return None
@@ -237,14 +253,18 @@ class Search:
             self.study.enqueue_trial(trial.params, user_attrs={"kills": kills})
 
     def _do(self, trial: Trial) -> FrozenTrial:
-        began, outcome, reason = time.monotonic(), None, ""
+        began, outcome, reason, state = time.monotonic(), None, "", TrialState.FAIL
+        told = partial(_stop_below_median, trial) if self.median_stopping else None
         try:
             outcome = choose(
                 self.model,
                 self.dataset,
                 config_files=self.config_files,
                 settings=self.settings | trial.user_attrs["settings"],
+                after_validation=told,
             )
+        except optuna.TrialPruned as stop:
+            reason, state = str(stop), TrialState.PRUNED
         except Exception as error:  # memory that torch does not get, for one
             reason = in_a_line(error)
         if outcome and plain(outcome["dataset_fingerprint"]) != self._data:
@@ -256,7 +276,7 @@ class Search:
                 self.study.tell(trial, outcome["score"])
             else:
                 trial.set_user_attr("reason", reason)
-                self.study.tell(trial, state=TrialState.FAIL)
+                self.study.tell(trial, state=state)
             self.desk.leave(trial.number)
             self._write()
         return self.study.get_trials(deepcopy=False)[trial.number]
@@ -276,7 +296,7 @@ class Search:
             "number": trial.number,
             "state": state_of(trial),
             "settings": known.get("settings", trial.params),
-            "score": trial.value,
+            "score": trial.value if trial.state == TrialState.COMPLETE else None,
             "valid": known.get("valid"),
             "seconds": known.get("seconds"),
             "seed": self.seed,
@@ -292,22 +312,40 @@ def state_of(trial: FrozenTrial) -> str:
     """What became of a trial.
 
     Returns:
-        ``finished``, ``failed`` (see `reason_of`), ``running``, ``waiting`` to be begun again, or
-        ``killed`` with its process, and begun again under another number.
+        ``finished``, ``stopped`` below the median or ``failed`` (see `reason_of`), ``running``,
+        ``waiting`` to be begun again, or ``killed`` with its process, and begun again under
+        another number.
     """
     if trial.state == TrialState.FAIL:
         return "failed" if reason_of(trial) else "killed"
-    names = {TrialState.COMPLETE: "finished", TrialState.RUNNING: "running"}
+    names = {
+        TrialState.COMPLETE: "finished",
+        TrialState.PRUNED: "stopped",
+        TrialState.RUNNING: "running",
+    }
     return names.get(trial.state, "waiting")
 
 
 def reason_of(trial: FrozenTrial) -> str | None:
-    """Why a trial failed, in one line; ``None`` if it did not."""
-    if trial.state != TrialState.FAIL:
+    """Why a trial failed or was stopped, in one line; ``None`` if it was neither."""
+    if trial.state not in (TrialState.FAIL, TrialState.PRUNED):
         return None
     if trial.user_attrs.get("kills", 0) + 1 >= MOST_KILLS:
         return f"its process was ended {MOST_KILLS} times before it was done"
     return trial.user_attrs.get("reason")
+
+
+def _stop_below_median(trial: Trial, epoch: int, score: float) -> None:
+    """Tell the study of an epoch.
+
+    Raises:
+        optuna.TrialPruned: if the trial is not worth another.
+    """
+    if not math.isfinite(score):
+        return  # not told of: the training itself says what is wrong
+    trial.report(score, epoch)
+    if trial.should_prune():
+        raise optuna.TrialPruned(f"stopped below the median after epoch {epoch}, at {score:.4f}")
 
 
 def _mend(storage: Path, lock: JournalFileSymlinkLock) -> None:
