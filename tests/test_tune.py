@@ -132,7 +132,7 @@ def suggestions(*stops, **changes):
 def test_one_seed_gives_the_same_suggestions_also_where_the_search_was_stopped():
     whole = suggestions(15)  # more than Optuna draws at random
     assert suggestions(4, 12, 15) == whole
-    assert suggestions(15, seed=1)[0] != whole[0]
+    assert suggestions(2, seed=1)[1] != whole[1]  # the first is what no search would change
     assert len(set(whole)) == 15
 
 
@@ -143,6 +143,23 @@ def test_a_search_by_a_score_that_is_better_when_lower():
     found = record("EASE-planted")
     scores = [trial["score"] for trial in found["trials"]]
     assert found["trials"][found["best"]]["score"] == min(scores) < max(scores)
+
+
+def test_the_first_trial_is_what_a_run_would_be_without_a_search():
+    space(
+        "reg_weight: {low: 10, high: 1000, log: true}\n"
+        "train_batch_size: {low: 1024, high: 4096, step: 1024}\n"
+    )
+    assert tune(*EASE, "--trials=2") == 0
+    first, second = (trial["settings"] for trial in record("EASE-planted")["trials"])
+    assert first == {"reg_weight": 250.0, "train_batch_size": 2048}  # RecBole's
+    assert second["reg_weight"] != 250.0
+    # none of it where the space does not have it, and no refusal
+    values = Range(10, 40, log=False, step=10), Range(0.1, 1.0, log=False, step=None)
+    assert [values[0].parameter(n) for n in (20, 20.0, 25, 50, True, "20")] == [20, 20, *[None] * 4]
+    assert [values[1].parameter(n) for n in (1, 0.55, 2.0)] == [1.0, 0.55, None]
+    choices = Choices(([1, 2], "a"))
+    assert [choices.parameter(n) for n in ([1, 2], "a", "b")] == ["[1, 2]", "a", None]
 
 
 def test_what_is_given_is_held_fixed_though_the_space_has_it(capsys):

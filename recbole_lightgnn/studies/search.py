@@ -3,6 +3,7 @@
 What a search has done is in a journal file, to which several processes may write. Each trial's
 suggestions are drawn with a seed of its own, from the search's seed and the trial's number: a
 single process gets the same ones from the same seed, stopped and continued or not.
+The first trial has the settings that a run has without a search, where the space has them.
 """
 
 import gc
@@ -24,7 +25,7 @@ from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.files import check_writable, plain, write_json
 from recbole_lightgnn.quick_start import choose, configure, fingerprint_of
 from recbole_lightgnn.studies.desk import Desk
-from recbole_lightgnn.studies.space import Space, read_space, samples, settle
+from recbole_lightgnn.studies.space import Space, flat, read_space, samples, settle
 from recbole_lightgnn.trainer.run_folder import other_settings, settings_of
 
 SCHEMA_VERSION = 1
@@ -71,6 +72,7 @@ class Search:
         read = read_space(space, self.settings)
         config = self._config_of(model, dataset, read, space)
         self.space = settle(read, space, config)
+        self.first = self._in_force(model, dataset)
         self.model, self.dataset, self.seed = config["model"], config["dataset"], config["seed"]
         if median_stopping and self.model in _STAGED:
             raise InputError(
@@ -165,6 +167,17 @@ class Search:
             raise InputError(f"{file}: {error}") from error
         return configs[0]
 
+    def _in_force(self, model: str | None, dataset: str | None) -> dict[str, Any]:
+        """What of the space the settings are that a run would have without a search."""
+        files, given = self.config_files, self.settings
+        try:
+            config = configure(model, dataset, config_files=files, settings=given)
+        except InputError:  # such a run may need what the space says
+            return {}
+        settings = flat(settings_of(config))
+        values = {key: one.parameter(settings.get(key)) for key, one in self.space.items()}
+        return {key: value for key, value in values.items() if value is not None}
+
     def _fixed(self, config: Any) -> dict[str, Any]:
         """Every setting in force, but for those searched."""
         settings = settings_of(config)
@@ -236,6 +249,8 @@ class Search:
             if wanted is not None and taken >= wanted:
                 self._write()
                 return None
+            if not states:
+                self.study.enqueue_trial(self.first)
             trial = self.study.ask()
             self.desk.take(trial.number)
             # Asked for already: what follows draws its values, by the sampler that it finds.

@@ -50,6 +50,19 @@ class Range:
             return trial.suggest_int(key, self.low, self.high, log=self.log, step=step)
         return trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
 
+    def parameter(self, value: Any) -> float | None:
+        """What Optuna calls a value that `suggest` can come to; ``None`` for any other."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        if not self.low <= value <= self.high:
+            return None
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        if not math.isclose(steps, round(steps), abs_tol=1e-9):
+            return None
+        if isinstance(self.low, int):
+            return int(value) if value == int(value) else None
+        return float(value)
+
     def described(self) -> dict[str, Any]:
         """As in yaml."""
         return {"low": self.low, "high": self.high, "log": self.log, "step": self.step}
@@ -67,10 +80,13 @@ class Choices:
         return self.values
 
     def suggest(self, trial: Any, key: str) -> Any:
-        """A value for one of Optuna's trials, which knows lists and mappings by their JSON."""
-        scalar = (bool, int, float, str, type(None))
-        names = [v if isinstance(v, scalar) else json.dumps(v) for v in self.values]
+        """A value for one of Optuna's trials."""
+        names = [_name(value) for value in self.values]
         return self.values[names.index(trial.suggest_categorical(key, names))]
+
+    def parameter(self, value: Any) -> Any:
+        """What Optuna calls a value that `suggest` can come to; ``None`` for any other."""
+        return _name(value) if value in self.values else None
 
     def described(self) -> dict[str, Any]:
         """As in yaml."""
@@ -78,6 +94,11 @@ class Choices:
 
 
 Space = dict[str, Range | Choices]
+
+
+def _name(value: Any) -> Any:
+    """A choice as Optuna keeps it, which knows lists and mappings by their JSON."""
+    return value if isinstance(value, bool | int | float | str | None) else json.dumps(value)
 
 
 def space_file(model: str, given: Path | None) -> Path:
