@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.settings import properties_dir, read_value
+from recbole_lightgnn.studies.command import add_run_options
 
 FLAGS = "dataset config_files variants only out seed debug"
 
@@ -25,8 +26,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "with a study that was stopped.",
         epilog="Settings given as --key=value hold for every variant.",
     )
-    ablate.add_argument("--dataset", "-d", help="name of a dataset (default: ml-100k)")
-    ablate.add_argument("--config_files", default="", help="yaml files, parted by spaces")
+    add_run_options(ablate)
     ablate.add_argument(
         "--variants",
         type=Path,
@@ -37,7 +37,6 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     ablate.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="where to keep it"
     )
-    ablate.add_argument("--seed", metavar="S", help="of every training")
     return ablate
 
 

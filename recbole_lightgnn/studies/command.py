@@ -34,8 +34,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         epilog="Settings given as --key=value are held fixed, also where the space has them.",
     )
     tune.add_argument("--model", "-m", help="name of a model (default: LightGNN)")
-    tune.add_argument("--dataset", "-d", help="name of a dataset (default: ml-100k)")
-    tune.add_argument("--config_files", default="", help="yaml files, parted by spaces")
+    add_run_options(tune)
     tune.add_argument(
         "--space",
         type=Path,
@@ -66,8 +65,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="FILE",
         help="where it is kept (default: tuning/STUDY.log); beside it go the results, STUDY.json",
     )
-    tune.add_argument("--seed", metavar="S", help="of the suggestions and of every training")
     return tune
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What the runs of a study have in common."""
+    parser.add_argument("--dataset", "-d", help="name of a dataset (default: ml-100k)")
+    parser.add_argument("--config_files", default="", help="yaml files, parted by spaces")
+    parser.add_argument("--seed", metavar="S", help="of every training, and of what is drawn")
 
 
 def run(
