@@ -99,7 +99,8 @@ def choose(
     Args:
         model, dataset, config_files, settings: as for `run`.
         after_validation: told, in training, of each epoch (from 1) that was validated and its
-            score; what it raises ends the training.
+            score; what it raises ends the training. Of a model of several stages it hears all of
+            them, of one of RecBole's that has no epochs nothing.
 
     Returns:
         ``score``, the validation score by ``valid_metric``; ``valid``, all validation metrics;

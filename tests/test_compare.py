@@ -318,6 +318,12 @@ def test_the_rivals_that_are_shipped_can_be_run_and_dense_ones_learn_as_they_say
         if name.startswith("Dense-"):  # on whatever dataset
             assert (config["batches"], config["similarity"]) == ("users", "cosine")
             assert config["embedding_size"] == int(name[6:])
+        if name == "MagnitudePruned":  # by nothing of a teacher's but its first embeddings
+            weights = ("prediction_kd", "embedding_kd", "interaction")
+            assert [config[f"{one}_weight"] for one in weights] == [0.0, 0.0, 1.0]
+            assert (config["batches"], config["similarity"]) == ("users", "cosine")
+            assert config["weight_importance"] == config["score_importance"] == 0.0
+            assert (config["teacher"], config["n_teachers"]) == ("SoftmaxLightGCN", 1)
 
 
 # --- what is refused before anything is run -----------------------------------------------------

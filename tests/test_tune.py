@@ -20,7 +20,7 @@ from recbole_lightgnn import quick_start
 from recbole_lightgnn.cli import main
 from recbole_lightgnn.settings import properties_dir
 from recbole_lightgnn.studies.search import MOST_KILLS, Search, reason_of, state_of
-from recbole_lightgnn.studies.space import Choices, Range, read_space, samples, settle
+from recbole_lightgnn.studies.space import read_space, samples, settle
 
 PROCESS = Path(__file__).with_name("tuning_process.py")
 EASE = [
@@ -131,17 +131,65 @@ def test_the_first_trial_is_what_a_run_would_be_without_a_search():
     space(
         "reg_weight: {low: 10, high: 1000, log: true}\n"
         "train_batch_size: {low: 1024, high: 4096, step: 1024}\n"
+        "clip_grad_norm: {choices: [{max_norm: 1.0}, null]}\n"
     )
     assert tune(*EASE, "--trials=2") == 0
     first, second = (trial["settings"] for trial in record("EASE-planted")["trials"])
-    assert first == {"reg_weight": 250.0, "train_batch_size": 2048}  # RecBole's
-    assert second["reg_weight"] != 250.0
-    # none of it where the space does not have it, and no refusal
-    values = Range(10, 40, log=False, step=10), Range(0.1, 1.0, log=False, step=None)
-    assert [values[0].parameter(n) for n in (20, 20.0, 25, 50, True, "20")] == [20, 20, *[None] * 4]
-    assert [values[1].parameter(n) for n in (1, 0.55, 2.0)] == [1.0, 0.55, None]
-    choices = Choices(([1, 2], "a"))
-    assert [choices.parameter(n) for n in ([1, 2], "a", "b")] == ["[1, 2]", "a", None]
+    own = {"reg_weight": 250.0, "train_batch_size": 2048, "clip_grad_norm": None}  # RecBole's
+    assert first == own
+    assert second != own
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("reg_weight: {low: 300, high: 1000}\ntrain_batch_size: {choices: [2048, 1]}", {1: 2048}),
+        ("reg_weight: {low: 0, high: 1000, step: 100}", {}),
+        ("reg_weight: {choices: [1, 250]}", {0: 250}),  # RecBole's is 250.0
+    ],
+)
+def test_where_the_space_does_not_have_the_settings_in_force_they_are_drawn(text, first):
+    space(text + "\n")
+    search = Search(
+        "EASE",
+        "planted",
+        config_files=[],
+        settings={"state": "warning"},
+        space=Path("space.yaml"),
+        name=None,
+        storage=None,
+        environment=lambda device: {"device": device},
+    )
+    keys = ["reg_weight", "train_batch_size"]
+    assert search.first == {keys[n]: value for n, value in first.items()}
+    assert all(type(value) is int for value in search.first.values())
+    search.close()
+
+
+def test_the_first_trial_reaches_into_the_stages():
+    space(
+        "teacher_settings.embedding_size: {choices: [64, 128, 256]}\n"
+        "intermediate_settings.epochs: {low: 1, high: 50}\n"
+        "learning_rate: {low: 1.0e-4, high: 1.0e-2}\n"
+    )
+    assert tune(*["-m", "LightGNN", "-d", "planted", "--space=space.yaml"], *SHORT[:2]) == 0
+    (trial,) = record("LightGNN-planted")["trials"]
+    whole = quick_start.configure("LightGNN", "planted")
+    stages = [whole.stage(f"LightGNN{name}", {}) for name in ("Teacher", "Intermediate")]
+    assert trial["settings"] == {
+        "teacher_settings.embedding_size": stages[0]["embedding_size"],
+        "intermediate_settings.epochs": stages[1]["epochs"],
+        "learning_rate": whole["learning_rate"],
+    }
+
+
+def test_killed_before_it_is_begun_the_first_trial_is_still_the_first():
+    search = teacher("temperature: {low: 0.1, high: 1}\n")
+    search.study.enqueue_trial(search.first)
+    search.study.ask()  # and killed, before a setting was drawn
+    trial = search._next(None)
+    assert trial.params == search.first == {"temperature": 0.2}
+    search.close()
 
 
 def test_what_is_given_is_held_fixed_though_the_space_has_it(capsys):
@@ -266,18 +314,31 @@ def test_a_trial_below_the_median_is_stopped_and_said_to_be(model, capsys):
     for trial in stopped:
         assert trial["settings"]["learning_rate"] == 1e-7
         assert trial["score"] is trial["valid"] is None
-        assert re.match(r"stopped below the median after epoch [5-9], at 0\.\d+$", trial["reason"])
+        assert re.fullmatch(r"stopped after epoch [5-9], worse than the median", trial["reason"])
     assert found["trials"][found["best"]]["settings"]["learning_rate"] == 0.02
     printed = capsys.readouterr().out
-    assert f"0 failed, {len(stopped)} stopped below the median" in printed
+    assert f"0 failed, {len(stopped)} stopped by the median" in printed
     assert f"] {stopped[0]['reason']}\n" in printed
 
 
-def test_models_of_several_stages_are_not_stopped_by_the_median(capsys):
+def test_the_median_is_of_four_finished_trials_at_least_with_or_without_the_flag():
+    space("learning_rate: {choices: [0.02, 1.0e-7]}\n")
+    fixed = ["--embedding_size=8", "--epochs=6", "--stopping_step=6", "--state=warning"]
+    names = ["--model=BPR", "--dataset=planted", "--space=space.yaml", "--seed=1"]
+    assert tune(*names, *fixed, "--learning_rate=0.02", "--trials=1") == 2  # nothing to search
+    assert tune(*names, *fixed, "--trials=3") == 0
+    assert tune(*names, *fixed, "--trials=14", "--median-stopping") == 0
+    trials = record("BPR-planted")["trials"]
+    assert [trial["state"] for trial in trials[:4]] == ["finished"] * 4
+    assert "stopped" in [trial["state"] for trial in trials]
+
+
+@pytest.mark.parametrize("model", ["LightGNN", "LightGNNIntermediate"])
+def test_models_of_several_stages_are_not_stopped_by_the_median(model, capsys):
     space(TWO_RATES)
-    names = ["--model=LightGNN", "--dataset=planted", "--space=space.yaml"]
+    names = [f"--model={model}", "--dataset=planted", "--space=space.yaml"]
     assert tune(*names, "--trials=1", "--median-stopping") == 2
-    assert "LightGNN trains several stages: leave it out" in capsys.readouterr().err
+    assert f"{model} trains several stages: leave it out" in capsys.readouterr().err
 
 
 def test_a_trial_that_ends_its_process_again_and_again_has_failed():

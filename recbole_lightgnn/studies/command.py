@@ -55,8 +55,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     tune.add_argument(
         "--median-stopping",
         action="store_true",
-        help="end a trial whose best score is below the median of earlier ones after the same "
-        "epoch: for models that are trained at once",
+        help="end a trial whose best score is worse than the median of finished ones after the "
+        "same epoch: for models of a single stage that train by epochs",
     )
     tune.add_argument("--study", metavar="NAME", help="its name (default: MODEL-DATASET)")
     tune.add_argument(
@@ -72,7 +72,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """What the runs of a study have in common."""
     parser.add_argument("--dataset", "-d", help="name of a dataset (default: ml-100k)")
     parser.add_argument("--config_files", default="", help="yaml files, parted by spaces")
-    parser.add_argument("--seed", metavar="S", help="of every training, and of what is drawn")
+    parser.add_argument("--seed", metavar="S", help="of every training, and of a search's draws")
 
 
 def run(
@@ -144,7 +144,7 @@ def _model(given: str | None, config_files: Iterable[str]) -> str:
 
 
 def _line(search: Any, trial: Any) -> str:
-    """A finished or failed trial in a line."""
+    """A trial that is over in a line."""
     from recbole_lightgnn.studies.search import reason_of
 
     known = trial.user_attrs
@@ -166,7 +166,7 @@ def _tell(search: Any, given: Mapping[str, Any], config_files: list[str]) -> int
     stopped, others = len(search.trials("stopped")), len(search.trials("running"))
     counts = f"{len(finished)} trials finished, {len(failed)} failed"
     if stopped:
-        counts += f", {stopped} stopped below the median"
+        counts += f", {stopped} stopped by the median"
     if others:
         counts += f", {others} under way in other processes"
     if not finished:

@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,17 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.files import check_writable, plain, write_json
 from recbole_lightgnn.quick_start import choose, configure, fingerprint_of
+from recbole_lightgnn.settings import INTERMEDIATE, STUDENT
 from recbole_lightgnn.studies.desk import Desk
-from recbole_lightgnn.studies.space import Space, flat, read_space, samples, settle
+from recbole_lightgnn.studies.space import Space, read_space, samples, settle
 from recbole_lightgnn.trainer.run_folder import other_settings, settings_of
 
 SCHEMA_VERSION = 1
 # A trial that has ended its process this often, by taking all memory perhaps, has failed.
 MOST_KILLS = 3
-# The median stopping rule begins when so many trials have finished, and after so many epochs.
+# The median is of at least so many finished trials, and counts after so many epochs.
 _FIRST_TRIALS, _FIRST_EPOCHS = 4, 5
-_STAGED = ("LightGNN", "LightGNNIntermediate")
+_STAGED = (INTERMEDIATE, STUDENT)
 
 
 class Search:
@@ -46,9 +48,9 @@ class Search:
         name: of the study.
         storage: the journal file.
         environment: what a result may depend on besides the settings, given the device.
-        median_stopping: end a trial whose best score so far is below the median of what earlier
-            ones had after the same epoch (Golovin et al., KDD'17, section 3.2.2: here of their
-            scores, not of their running means).
+        median_stopping: end a trial whose best score so far is worse than the median of what
+            finished ones had after the same epoch (Golovin et al., KDD'17, section 3.2.2: here of
+            their scores, not of their running means).
 
     Raises:
         InputError: if anything of it cannot be used, or if the study was begun with another model,
@@ -110,7 +112,7 @@ class Search:
         """Do trials until the study has so many, counting those of all processes.
 
         Args:
-            trials: how many, the finished and the failed; ``None`` for no bound.
+            trials: how many, the finished, stopped and failed; ``None`` for no bound.
             minutes: after which this process begins no more; ``None`` for no bound.
             report: told of each trial when it is over.
         """
@@ -168,15 +170,23 @@ class Search:
         return configs[0]
 
     def _in_force(self, model: str | None, dataset: str | None) -> dict[str, Any]:
-        """What of the space the settings are that a run would have without a search."""
+        """Optuna's parameters of a run without a search, as far as the space has them."""
         files, given = self.config_files, self.settings
         try:
             config = configure(model, dataset, config_files=files, settings=given)
         except InputError:  # such a run may need what the space says
             return {}
-        settings = flat(settings_of(config))
-        values = {key: one.parameter(settings.get(key)) for key, one in self.space.items()}
-        return {key: value for key, value in values.items() if value is not None}
+        found = {}
+        for key, values in self.space.items():
+            stage, _, name = key.rpartition(".")
+            owner = config
+            if stage:
+                of_teacher = stage == "teacher_settings"
+                earlier = config["teacher"] if of_teacher else INTERMEDIATE
+                owner = config.stage(earlier, config[stage])
+            with suppress(KeyError, ValueError):
+                found[key] = values.parameter(plain(owner.final_config_dict[name]))
+        return found
 
     def _fixed(self, config: Any) -> dict[str, Any]:
         """Every setting in force, but for those searched."""
@@ -196,7 +206,9 @@ class Search:
                 study_name=self.name,
                 storage=JournalStorage(JournalFileBackend(file)),
                 direction="maximize" if self.bigger else "minimize",
-                pruner=optuna.pruners.MedianPruner(_FIRST_TRIALS, _FIRST_EPOCHS),
+                pruner=optuna.pruners.MedianPruner(
+                    _FIRST_TRIALS, _FIRST_EPOCHS, n_min_trials=_FIRST_TRIALS
+                ),
                 load_if_exists=True,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -264,21 +276,21 @@ class Search:
         """Let a trial whose process was killed be done by whoever comes next."""
         self.study.tell(trial.number, state=TrialState.FAIL)
         kills = trial.user_attrs.get("kills", 0) + 1
-        if trial.params and kills < MOST_KILLS:
-            self.study.enqueue_trial(trial.params, user_attrs={"kills": kills})
+        settings = trial.system_attrs.get("fixed_params", {}) | trial.params
+        if settings and kills < MOST_KILLS:
+            self.study.enqueue_trial(settings, user_attrs={"kills": kills})
 
     def _do(self, trial: Trial) -> FrozenTrial:
         began, outcome, reason, state = time.monotonic(), None, "", TrialState.FAIL
-        told = partial(_stop_below_median, trial) if self.median_stopping else None
         try:
             outcome = choose(
                 self.model,
                 self.dataset,
                 config_files=self.config_files,
                 settings=self.settings | trial.user_attrs["settings"],
-                after_validation=told,
+                after_validation=None if self.model in _STAGED else partial(self._told, trial),
             )
-        except optuna.TrialPruned as stop:
+        except optuna.TrialPruned as stop:  # by `_told`
             reason, state = str(stop), TrialState.PRUNED
         except Exception as error:  # memory that torch does not get, for one
             reason = in_a_line(error)
@@ -295,6 +307,18 @@ class Search:
             self.desk.leave(trial.number)
             self._write()
         return self.study.get_trials(deepcopy=False)[trial.number]
+
+    def _told(self, trial: Trial, epoch: int, score: float) -> None:
+        """Take an epoch's score down.
+
+        Raises:
+            optuna.TrialPruned: if the trial is not worth another epoch.
+        """
+        if not math.isfinite(score):
+            return  # the training itself says what is wrong
+        trial.report(score, epoch)
+        if self.median_stopping and trial.should_prune():
+            raise optuna.TrialPruned(f"stopped after epoch {epoch}, worse than the median")
 
     @property
     def _data(self) -> dict[str, Any]:
@@ -327,7 +351,7 @@ def state_of(trial: FrozenTrial) -> str:
     """What became of a trial.
 
     Returns:
-        ``finished``, ``stopped`` below the median or ``failed`` (see `reason_of`), ``running``,
+        ``finished``, ``stopped`` by the median or ``failed`` (see `reason_of`), ``running``,
         ``waiting`` to be begun again, or ``killed`` with its process, and begun again under
         another number.
     """
@@ -345,22 +369,10 @@ def reason_of(trial: FrozenTrial) -> str | None:
     """Why a trial failed or was stopped, in one line; ``None`` if it was neither."""
     if trial.state not in (TrialState.FAIL, TrialState.PRUNED):
         return None
-    if trial.user_attrs.get("kills", 0) + 1 >= MOST_KILLS:
+    known = trial.user_attrs
+    if "reason" not in known and known.get("kills", 0) + 1 >= MOST_KILLS:
         return f"its process was ended {MOST_KILLS} times before it was done"
-    return trial.user_attrs.get("reason")
-
-
-def _stop_below_median(trial: Trial, epoch: int, score: float) -> None:
-    """Tell the study of an epoch.
-
-    Raises:
-        optuna.TrialPruned: if the trial is not worth another.
-    """
-    if not math.isfinite(score):
-        return  # not told of: the training itself says what is wrong
-    trial.report(score, epoch)
-    if trial.should_prune():
-        raise optuna.TrialPruned(f"stopped below the median after epoch {epoch}, at {score:.4f}")
+    return known.get("reason")
 
 
 def _mend(storage: Path, lock: JournalFileSymlinkLock) -> None:

@@ -50,18 +50,19 @@ class Range:
             return trial.suggest_int(key, self.low, self.high, log=self.log, step=step)
         return trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
 
-    def parameter(self, value: Any) -> float | None:
-        """What Optuna calls a value that `suggest` can come to; ``None`` for any other."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        if not self.low <= value <= self.high:
-            return None
-        steps = 0.0 if self.step is None else (value - self.low) / self.step
-        if not math.isclose(steps, round(steps), abs_tol=1e-9):
-            return None
-        if isinstance(self.low, int):
-            return int(value) if value == int(value) else None
-        return float(value)
+    def parameter(self, value: Any) -> float:
+        """What Optuna calls a value.
+
+        Raises:
+            ValueError: if it is none that `suggest` can come to.
+        """
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and self.low <= value <= self.high:
+            kind, step = type(self.low), self.step or (1 if isinstance(self.low, int) else None)
+            steps = 0.0 if step is None else (value - self.low) / step
+            if math.isclose(steps, round(steps), abs_tol=1e-9):
+                return kind(value)
+        raise ValueError(f"{value!r} is not in the range")
 
     def described(self) -> dict[str, Any]:
         """As in yaml."""
@@ -85,8 +86,12 @@ class Choices:
         return self.values[names.index(trial.suggest_categorical(key, names))]
 
     def parameter(self, value: Any) -> Any:
-        """What Optuna calls a value that `suggest` can come to; ``None`` for any other."""
-        return _name(value) if value in self.values else None
+        """What Optuna calls a value.
+
+        Raises:
+            ValueError: if it is none of the choices.
+        """
+        return _name(self.values[self.values.index(value)])
 
     def described(self) -> dict[str, Any]:
         """As in yaml."""
