@@ -115,8 +115,8 @@ def choose(
         (train_data, valid_data, _), fingerprint = _load(config)
         with _installed(config):
             trainer = _trainer(config, train_data)
-            told = after_validation
-            valid, _ = _fit(config, trainer, train_data, valid_data, saved=False, told=told)
+            data = train_data, valid_data
+            valid, _ = _fit(config, trainer, *data, saved=False, told=after_validation)
     metric = config["valid_metric"].lower()
     score = float(valid[metric])
     if not math.isfinite(score):

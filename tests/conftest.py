@@ -1,6 +1,8 @@
 """What every test gets: an empty folder to work in and a command line without pytest's options."""
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -66,3 +68,40 @@ def settings(tmp_path):
         "topk": [5],
         "valid_metric": "NDCG@5",
     }
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Writes a table to import."""
+
+    def table(content, name="table.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return table
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the planted dataset and a run of LightGNN; and what is planted."""
+    from recbole_lightgnn.quick_start import run
+
+    folder = tmp_path_factory.mktemp("exports")
+    planted = write_planted(folder / "dataset")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        record = run("LightGNN", "planted", settings=QUICK)
+    finally:
+        os.chdir(before)
+    return folder, Path(record["result_file"]).parent, planted
+
+
+@pytest.fixture
+def trained(place, monkeypatch):
+    """That run, read where it is."""
+    from recbole_lightgnn.trained import TrainedRun
+
+    monkeypatch.chdir(place[0])
+    return TrainedRun(place[1])

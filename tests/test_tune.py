@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
+from optuna.trial import create_trial
 from planted import seal_test_split, write_planted
 from tuned import SHIPPED, TEACHER, TWO_RATES, record, space, tune
 
@@ -321,16 +322,51 @@ def test_a_trial_below_the_median_is_stopped_and_said_to_be(model, capsys):
     assert f"] {stopped[0]['reason']}\n" in printed
 
 
-def test_the_median_is_of_four_finished_trials_at_least_with_or_without_the_flag():
-    space("learning_rate: {choices: [0.02, 1.0e-7]}\n")
-    fixed = ["--embedding_size=8", "--epochs=6", "--stopping_step=6", "--state=warning"]
-    names = ["--model=BPR", "--dataset=planted", "--space=space.yaml", "--seed=1"]
-    assert tune(*names, *fixed, "--learning_rate=0.02", "--trials=1") == 2  # nothing to search
-    assert tune(*names, *fixed, "--trials=3") == 0
-    assert tune(*names, *fixed, "--trials=14", "--median-stopping") == 0
-    trials = record("BPR-planted")["trials"]
-    assert [trial["state"] for trial in trials[:4]] == ["finished"] * 4
-    assert "stopped" in [trial["state"] for trial in trials]
+@pytest.mark.parametrize("metric", ["Recall@20", "averagepopularity@20"])
+def test_the_median_is_of_the_same_epoch_and_of_four_finished_trials_at_least(metric):
+    sign = 1 if metric == "Recall@20" else -1  # recommending what is popular is the worse
+    space(TWO_RATES)
+    search = Search(
+        "BPR",
+        "planted",
+        config_files=[],
+        settings={"metrics": ["Recall", "AveragePopularity"], "valid_metric": metric},
+        space=Path("space.yaml"),
+        name=None,
+        storage=None,
+        environment=lambda device: {"device": device},
+        median_stopping=True,
+    )
+    assert search.bigger == (sign == 1)
+
+    def finished(*scores):
+        reports = {epoch: sign * score for epoch, score in enumerate(scores, 1)}
+        search.study.add_trial(
+            create_trial(value=reports[len(reports)], intermediate_values=reports)
+        )
+
+    def stopped_after(*scores):
+        trial = search.study.ask()
+        for epoch, score in enumerate(scores, 1):
+            try:
+                search._told(trial, epoch, sign * score)
+            except optuna.TrialPruned:
+                return epoch
+        return None
+
+    for _ in range(3):
+        finished(*[0.5] * 6, *[0.9] * 3)
+    assert stopped_after(*[0.1] * 9) is None
+    finished(*[0.5] * 6)  # by early stopping: of later epochs there are three scores
+    assert stopped_after(*[0.1] * 9) == 5
+    assert stopped_after(*[0.55] * 9) is None
+    assert stopped_after(0.1, 0.55, 0.1, 0.1, 0.1, 0.1) is None  # the best so far counts
+    for _ in range(3):
+        finished(*[0.7] * 9)
+    assert stopped_after(*[0.55] * 9) == 7  # until then the median is .5, and .8 from then on
+    search.median_stopping = False
+    assert stopped_after(*[0.1] * 9) is None
+    search.close()
 
 
 @pytest.mark.parametrize("model", ["LightGNN", "LightGNNIntermediate"])

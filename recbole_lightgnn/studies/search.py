@@ -27,7 +27,7 @@ from recbole_lightgnn.files import check_writable, plain, write_json
 from recbole_lightgnn.quick_start import choose, configure, fingerprint_of
 from recbole_lightgnn.settings import INTERMEDIATE, STUDENT
 from recbole_lightgnn.studies.desk import Desk
-from recbole_lightgnn.studies.space import Space, read_space, samples, settle
+from recbole_lightgnn.studies.space import Space, owner_of, read_space, samples, settle
 from recbole_lightgnn.trainer.run_folder import other_settings, settings_of
 
 SCHEMA_VERSION = 1
@@ -178,14 +178,10 @@ class Search:
             return {}
         found = {}
         for key, values in self.space.items():
-            stage, _, name = key.rpartition(".")
-            owner = config
-            if stage:
-                of_teacher = stage == "teacher_settings"
-                earlier = config["teacher"] if of_teacher else INTERMEDIATE
-                owner = config.stage(earlier, config[stage])
+            stage, owner, name = owner_of(key, config)
+            of_owner = config.stage(owner, config[stage]) if stage else config
             with suppress(KeyError, ValueError):
-                found[key] = values.parameter(plain(owner.final_config_dict[name]))
+                found[key] = values.parameter(plain(of_owner.final_config_dict[name]))
         return found
 
     def _fixed(self, config: Any) -> dict[str, Any]:

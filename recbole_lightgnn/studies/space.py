@@ -232,10 +232,15 @@ def settle(space: Space, file: Path, config: Any) -> Space:
     return settled
 
 
-def _type(key: str, config: Any) -> str:
+def owner_of(key: str, config: Any) -> tuple[str, str, str]:
+    """Whose a key of a space is: the stage's setting (none: the run's own), its model, its name."""
     stage, _, name = key.rpartition(".")
     of_stage = {"teacher_settings": config["teacher"], "intermediate_settings": INTERMEDIATE}
-    owner = of_stage[stage] if stage else config["model"]
+    return stage, of_stage[stage] if stage else config["model"], name
+
+
+def _type(key: str, config: Any) -> str:
+    _, owner, name = owner_of(key, config)
     row = table_of(owner).get(name)
     if row is not None:
         return row.type
