@@ -17,6 +17,7 @@ from recbole_lightgnn.bench import command as bench_command
 from recbole_lightgnn.data import command as data_command
 from recbole_lightgnn.data import import_command
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.report import command as report_command
 from recbole_lightgnn.service import command as service_command
 from recbole_lightgnn.serving import command as serving_command
 from recbole_lightgnn.settings import (
@@ -111,7 +112,9 @@ def _dispatch(arguments: list[str]) -> int:
     if options.command == "ablate":
         return ablate_command.run(options, _read_settings(settings))
     if options.command == "compare":
-        return compare_command.run(options, _read_settings(settings), report=_report_of)
+        return compare_command.run(
+            options, _read_settings(settings), report=report_command.of_comparison
+        )
     if options.command == "settings":
         return _settings(options.model)
     if options.command == "import":
@@ -127,7 +130,7 @@ def _dispatch(arguments: list[str]) -> int:
     if options.command == "bench":
         return _bench(options)
     if options.command == "report":
-        return _report(options)
+        return report_command.run(options)
     print(f"recbole-lightgnn {__version__}")
     return 0
 
@@ -177,15 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     exports = export_command.add_parsers(commands)
     servings = [*serving_command.add_parsers(commands), service_command.add_parser(commands)]
     benches = bench_command.add_parsers(commands)
-    report = commands.add_parser(
-        "report",
-        help="records of one split, several seeds, as a table and pictures; or the folder of a "
-        "comparison, whose tables and page are made anew",
-    )
-    report.add_argument("records", nargs="+", type=Path, metavar="RECORD.json|DIR")
-    report.add_argument("--rows", default="", metavar="KEY,KEY", help="show these (default: all)")
-    report.add_argument("--json", type=Path, metavar="FILE", help="write all records into one")
-    report.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against size")
+    report = report_command.add_parser(commands)
 
     version = commands.add_parser("version", help="print the version")
     groups = (imports, data, exports, servings, benches)
@@ -282,26 +277,6 @@ def _tune(options: argparse.Namespace, arguments: list[str]) -> int:
         settings,
         environment=lambda device: environment(threads=torch.get_num_threads(), device=device),
     )
-
-
-# --- reports --------------------------------------------------------------------------------
-
-
-def _report_of(folder: Path, rows: Sequence[str] | None = None) -> str:
-    """As `recbole_lightgnn.report.comparison_report.report`, which is loaded only now."""
-    from recbole_lightgnn.report.comparison_report import report
-
-    return report(folder, rows)
-
-
-def _report(options: argparse.Namespace) -> int:
-    first, *others = options.records
-    if first.is_dir() and not (others or options.json or options.plot):
-        print(_report_of(first, options.rows.split(",") if options.rows else None))
-        return 0
-    from recbole_lightgnn.report import accuracy
-
-    return accuracy.run(options)
 
 
 # --- bench ----------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ class Comparison:
     Attributes:
         dataset, seeds, given, fingerprint: what was compared.
         rivals: what names stand for that are no model's: ``model``, and its settings.
+        rows: those asked for, or ``None``.
         records: by model and seed, of the runs that are done.
         degree: train interactions of each test user; none where no model has users' metrics.
         metrics: the table's: Recall and NDCG from the cut-off of selection on.
@@ -105,7 +106,7 @@ class Comparison:
                 "`recbole-lightgnn compare` made"
             )
         self.folder, self.content = folder, content
-        self._rows = content["rows"] if rows is None else rows
+        self.rows = content["rows"] if rows is None else rows
         self._whose = content.get("settings") or dict.fromkeys(content.get("tuned", ()), "tuned")
         self.dataset, self.seeds = content["dataset"], content["seeds"]
         self.given, self.fingerprint = content["given"], content["dataset_fingerprint"]
@@ -151,13 +152,14 @@ class Comparison:
             before += row["seconds"]
         return parts
 
-    # --- reading --------------------------------------------------------------------------------
-
-    def _place(self, model: str, seed: int) -> Path:
+    def place(self, model: str, seed: int) -> Path:
+        """The folder of a run."""
         return self.folder / "runs" / f"{model}-{seed}"
 
+    # --- reading --------------------------------------------------------------------------------
+
     def _read(self, model: str, seed: int) -> None:
-        file = self._place(model, seed) / "record.json"
+        file = self.place(model, seed) / "record.json"
         record = read_json(file)
         if record is None:
             return
@@ -192,7 +194,7 @@ class Comparison:
                 "left out: its record is of another model, seed or split than the comparison; "
                 "remove it, and give the command again"
             )
-        failure = read_json(self._place(model, seed) / "failed.json")
+        failure = read_json(self.place(model, seed) / "failed.json")
         return "not done yet" if failure is None else f"failed: {failure['reason']}"
 
     def _of(self, model: str) -> dict[int, dict[str, Any]]:
@@ -204,7 +206,7 @@ class Comparison:
         if not self._of(model):
             yield Entry(model, model, None, self._settings(model), problems=self._problems(model))
             return
-        for key in shown_rows(self._rows_of(model), self._rows):
+        for key in shown_rows(self._rows_of(model), self.rows):
             yield self._entry(model, key)
 
     def _settings(self, model: str) -> str:
@@ -248,10 +250,11 @@ class Comparison:
     ) -> dict[str, np.ndarray] | None:
         """Metrics of each test user, averaged over seeds; ``None`` where a seed has none."""
         users = [self._users.get((model, seed)) for seed in seeds]
-        if None in users:
+        rows = [one.rows[key] for one in users if one and key in one.rows]
+        if len(rows) < len(users):
             return None
         return {
-            metric: np.mean([one.rows[key][metric] for one in users if one], axis=0)
+            metric: np.mean([row[metric] for row in rows], axis=0, dtype=np.float64)
             for metric in self.metrics
         }
 
