@@ -322,6 +322,22 @@ def test_a_trial_below_the_median_is_stopped_and_said_to_be(model, capsys):
     assert f"] {stopped[0]['reason']}\n" in printed
 
 
+@pytest.mark.slow
+def test_the_median_is_of_what_all_processes_have_finished():
+    space("learning_rate: {choices: [1.0e-7, 0.02]}\n")
+    fixed = ["--embedding_size=8", "--epochs=9", "--stopping_step=9", "--state=warning"]
+    names = ["--model=BPR", "--dataset=planted", "--space=space.yaml"]
+    command = [*names, *fixed, "--trials=14", "--seed=1", "--median-stopping"]
+    together = [process("meet:2", *command) for _ in range(2)]
+    printed = [one.communicate() for one in together]
+    assert [one.returncode for one in together] == [0, 0], printed
+    states = Counter(trial["state"] for trial in record("BPR-planted")["trials"])
+    assert states["finished"] + states["stopped"] == 14
+    assert states["stopped"] > 0
+    for trial in record("BPR-planted")["trials"]:
+        assert trial["state"] == "finished" or trial["settings"]["learning_rate"] == 1e-7
+
+
 @pytest.mark.parametrize("metric", ["Recall@20", "averagepopularity@20"])
 def test_the_median_is_of_the_same_epoch_and_of_four_finished_trials_at_least(metric):
     sign = 1 if metric == "Recall@20" else -1  # recommending what is popular is the worse
