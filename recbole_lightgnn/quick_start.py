@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from logging import FileHandler, StreamHandler, getLogger
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from recbole_lightgnn.settings import did_you_mean, our_models, read_yaml
 from recbole_lightgnn.splits import card_hash, check_dataset_files, fingerprint, load_data
 from recbole_lightgnn.trainer.evaluation import Ranked, metrics_by_user
 from recbole_lightgnn.trainer.masking import mask_in_force
-from recbole_lightgnn.trainer.rows import Curve, curve_callback, epochs_of, new_curve, size_row
+from recbole_lightgnn.trainer.rows import epochs_of, size_row
+from recbole_lightgnn.trainer.run_folder import RunFolder, fingerprints
 from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables, ranked_by
+from recbole_lightgnn.trainer.stock_progress import RESUMABLE, StockProgress, can_resume
 from recbole_lightgnn.trainer.training import stock_errors_explained
 
 
@@ -61,7 +64,8 @@ def run(
         dataset: name; by default what the config files say, or ``ml-100k``.
         config_files: RecBole's yaml files, the later ones stronger.
         settings: stronger than the files. ``{"teacher_settings.epochs": 3}`` reaches into a stage.
-        resume: continue an interrupted run: its folder, or True for the latest one. Our models.
+        resume: continue an interrupted run: its folder, or True for the latest one; our
+            models, and `RESUMABLE` of RecBole's.
         result_file: where the record goes; by default the run folder (our models) or
             ``checkpoint_dir``.
 
@@ -76,9 +80,10 @@ def run(
     config = configure(model, dataset, config_files=config_files, settings=settings)
     if result_file is not None:
         check_writable("result_file", Path(result_file))
-    if resume and config["model"] not in our_models():
+    if resume and config["model"] not in (*our_models(), *RESUMABLE):
         raise InputError(
-            f"{config['model']} is RecBole's own and cannot be resumed; run it again from start"
+            f"{config['model']} is RecBole's own and cannot be resumed (these can: "
+            f"{', '.join(RESUMABLE)}); run it again from start"
         )
     with _own_log():
         return _run(config, resume, result_file, start)
@@ -115,8 +120,8 @@ def choose(
         (train_data, valid_data, _), fingerprint = _load(config)
         with _installed(config):
             trainer = _trainer(config, train_data)
-            data = train_data, valid_data
-            valid, _ = _fit(config, trainer, *data, saved=False, told=after_validation)
+            progress = StockProgress(trainer, train_data, None, config["model"], after_validation)
+            valid = _fit(config, trainer, train_data, valid_data, progress, saved=False)
     metric = config["valid_metric"].lower()
     score = float(valid[metric])
     if not math.isfinite(score):
@@ -192,15 +197,15 @@ def _run(
     (train_data, valid_data, test_data), fingerprint = _load(config)
     with _installed(config):
         trainer = _trainer(config, train_data)
-        begun = time.monotonic()
+        folder = _folder(config, trainer, train_data, valid_data, resume)
+        progress = StockProgress(trainer, train_data, folder, config["model"])
         try:
-            if resume:
-                trainer.resume(None if resume is True else Path(resume))
-            valid, curve = _fit(config, trainer, train_data, valid_data, saved=True)
-            trained = {"seconds": time.monotonic() - begun, "valid": valid, "curve": curve}
+            valid = _fit(config, trainer, train_data, valid_data, progress, saved=True)
+            trained = {"seconds": progress.seconds, "valid": valid, "curve": progress.curve}
             rows, ranked = _tested(config, trainer, train_data, test_data, trained)
         except KeyboardInterrupt as stop:
-            raise Interrupted(_run_dir(trainer)) from stop
+            kept = progress.folder.path if progress.folder else _run_dir(trainer)
+            raise Interrupted(kept) from stop
 
     record = make_record(
         model=config["model"],
@@ -220,6 +225,7 @@ def _run(
     path = Path(result_file) if result_file is not None else _default_result_file(config, trainer)
     _write_users(users_file(path), config, ranked, train_data._dataset, test_data)
     write_json(path, record)  # the last, so that where it is, the run is whole
+    progress.close()
     logger = getLogger()
     logger.info(set_color("best valid ", "yellow") + f": {record['best_valid']}")
     logger.info(set_color("test result", "yellow") + f": {record['test']}")
@@ -270,21 +276,38 @@ def _installed(config: Any) -> Iterator[None]:
         ) from error
 
 
+def _folder(
+    config: Any, trainer: Any, train_data: Any, valid_data: Any, resume: Path | str | bool | None
+) -> RunFolder | Callable[[], RunFolder] | None:
+    """Where one of RecBole's models has its progress, if it has; ours see to theirs."""
+    path = Path(resume) if resume and resume is not True else None
+    if config["model"] in our_models():
+        if resume:
+            trainer.resume(path)
+        return None
+    if not can_resume(trainer) or not valid_data:
+        return None
+    data = fingerprints(train_data, valid_data)
+    if resume:
+        return RunFolder.reopen(config, data, path)
+    return partial(RunFolder.create, Path(config["checkpoint_dir"]), config, data)
+
+
 def _fit(
     config: Any,
     trainer: Any,
     train_data: Any,
     valid_data: Any,
+    progress: StockProgress,
     *,
     saved: bool,
-    told: Callable[[int, float], None] | None = None,
-) -> tuple[Any, Curve]:
-    """Train; returns the validation metrics of what validation chose, and what led there."""
-    options, curve = {"saved": saved, "show_progress": config["show_progress"]}, new_curve()
+) -> Any:
+    """Train; returns the validation metrics of what validation chose."""
+    options = {"saved": saved, "show_progress": config["show_progress"]}
     if isinstance(trainer, Trainer):  # RecBole's trees have no epochs to tell of
-        options["callback_fn"] = curve_callback(curve, told)
+        options["callback_fn"] = progress.validated
     with stock_errors_explained(config):
-        return trainer.fit(train_data, valid_data, **options)[1], curve
+        return trainer.fit(train_data, valid_data, **options)[1]
 
 
 def _tested(

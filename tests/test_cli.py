@@ -171,7 +171,7 @@ def test_more_than_one_process_is_refused(capsys):
         (["--config_files=bad.yaml"], ["config file bad.yaml is not YAML"]),
         (["--config_files=list.yaml"], ["config file list.yaml must hold `key: value` lines"]),
         (["-d", "toy", "--result_file=dataset"], ["result_file dataset is a folder"]),
-        (["-m", "BPR", "-d", "toy", "--resume"], ["BPR is RecBole's own and cannot be resumed"]),
+        (["-m", "EASE", "-d", "toy", "--resume"], ["EASE is RecBole's own and cannot be resumed"]),
         (
             ["-m", "BPR", "-d", "toy", "--metrics=[AUC,Recall]"],
             ["Ranking metrics and value metrics can not be used at the same time"],

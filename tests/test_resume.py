@@ -81,6 +81,7 @@ def undisturbed(tmp_path_factory):
         ("LightGNN by users", ("step:7",)),
         ("LightGNN by users", ("write:teacher-01.safetensors:1:half",)),
         ("LightGNN by users", ("write:progress.safetensors:20:after",)),
+        ("LightGCN teaches", ("write:progress.safetensors:1:after",)),  # between its two epochs
         ("LightGCN teaches", ("write:student-00.safetensors:1:after",)),
         ("LightGNNTeacher", ("step:7",)),
         ("SimGCL", ("step:7", "write:progress.safetensors:1:half")),

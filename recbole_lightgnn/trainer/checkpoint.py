@@ -30,7 +30,17 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """
     header = {"format": _FORMAT, "meta": json.dumps(meta)}
     with whole_file(path) as partial:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, header)
+        save_file(_apart(tensors), partial, header)
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as safetensors takes them: weights that a model shares (GCMC's) are in twice."""
+    apart, seen = {}, set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        apart[name] = value.clone() if value.data_ptr() in seen else value
+        seen.add(value.data_ptr())
+    return apart
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -56,6 +66,43 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"got '{header.get('format')}')"
         )
     return tensors, json.loads(header["meta"])
+
+
+def capture(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """A training between two epochs: weights, optimizer and every random generator.
+
+    Args:
+        model: what is trained.
+        optimizer: of its parameters.
+        generator: the loader's.
+    """
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for number, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{slot}": value for slot, value in slots.items()}
+    return tensors | capture_rng(generator)
+
+
+def restore(
+    state: dict[str, Tensor],
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> None:
+    """Put back what :func:`capture` took; arguments as there."""
+    model.load_state_dict(_part(state, "model."))
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in _part(state, "optimizer.").items():
+        number, slot = name.split(".", 1)
+        slots.setdefault(int(number), {})[slot] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    restore_rng(state, generator)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def capture_rng(generator: torch.Generator) -> dict[str, Tensor]:

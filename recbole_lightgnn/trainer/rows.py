@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -50,25 +48,6 @@ def add_point(curve: Curve, epoch: int, seconds: float, score: float) -> None:
     """One more validation."""
     for name, value in (("epoch", epoch), ("seconds", seconds), ("score", float(score))):
         curve[name].append(value)
-
-
-def curve_callback(
-    curve: Curve, told: Callable[[int, float], None] | None = None
-) -> Callable[[int, float], None]:
-    """What makes one of RecBole's trainers draw a curve, given to its ``fit`` at once.
-
-    Args:
-        curve: drawn on.
-        told: called with epoch (from 1) and score as well.
-    """
-    started = perf_counter()
-
-    def validated(index: int, score: float) -> None:
-        add_point(curve, index + 1, perf_counter() - started, score)
-        if told:
-            told(index + 1, float(score))
-
-    return validated
 
 
 def epochs_of(trainer: Any) -> dict[str, int]:

@@ -64,7 +64,7 @@ class RunFolder:
         Args:
             base: where run folders are.
             config: the run's settings.
-            data: fingerprint of the splits that the run learns and chooses from.
+            data: `fingerprints` of its splits.
         """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         path = base / f"{config['model']}-{config['dataset']}-{stamp}"
@@ -163,6 +163,12 @@ def _set_settings(config: Any) -> dict[str, Any]:
     derived = {"model", "dataset", "eval_type", "valid_neg_sample_args", "test_neg_sample_args"}
     derived |= {"MODEL_TYPE", "MODEL_INPUT_TYPE"}
     return {key: value for key, value in settings_of(config).items() if key not in derived}
+
+
+def fingerprints(train_data: Any, valid_data: Any) -> dict[str, str]:
+    """`split_fingerprint` of what a run learns and chooses from, given their loaders."""
+    splits = {"train": train_data, "valid": valid_data}
+    return {split: split_fingerprint(loader._dataset) for split, loader in splits.items()}
 
 
 def split_fingerprint(dataset: Any) -> str:

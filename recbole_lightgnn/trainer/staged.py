@@ -25,15 +25,16 @@ from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.trainer import checkpoint, memory
 from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
 from recbole_lightgnn.trainer.loaders import TrainingLoaders
-from recbole_lightgnn.trainer.rows import curve_callback, epochs_of, new_curve, size_row
+from recbole_lightgnn.trainer.rows import epochs_of, size_row
 from recbole_lightgnn.trainer.run_folder import (
     RunFolder,
+    fingerprints,
     model_settings,
     pairs_fingerprint,
     shared_settings,
-    split_fingerprint,
 )
 from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables, ranked_by
+from recbole_lightgnn.trainer.stock_progress import StockProgress
 from recbole_lightgnn.trainer.stored import StoredModel
 from recbole_lightgnn.trainer.training import Label, Training, stock_errors_explained
 
@@ -278,24 +279,24 @@ class StagedTrainer(Trainer):
         self._trained.append((row, measure))
 
     def _fit_stock(self, label: Label, config: Any, model: Any) -> None:
-        """Train one of RecBole's own models as RecBole does; a killed one starts over."""
+        """Train one of RecBole's own models as RecBole does."""
         trainer = self._stock_trainer(config, model)
         trainer.saved_model_file = str(self.run_dir / f"{label.key}.pth")
         row = self.folder.row(label.key)
         if row is None:
-            started = perf_counter()
-            loader, curve = self._loaders.of(config, self._seed_of(label)), new_curve()
+            loader = self._loaders.of(config, self._seed_of(label))
+            progress = StockProgress(trainer, loader, self.folder, label.key)
             with stock_errors_explained(config, prefix="teacher_settings."):
                 trainer.fit(
                     loader,
                     self._valid_data,
                     show_progress=self._show_progress,
-                    callback_fn=curve_callback(curve),
+                    callback_fn=progress.validated,
                 )
-            seconds = perf_counter() - started
+            seconds = progress.seconds
             valid = _floats(trainer.evaluate(self._valid_data, load_best_model=True))
             result = epochs_of(trainer) | {"seconds": seconds, "valid": valid}
-            result |= {"curve": curve}
+            result |= {"curve": progress.curve}
             row = self._row(label, config, model, result)
             self.folder.finish(row)
         else:
@@ -398,8 +399,7 @@ class StagedTrainer(Trainer):
         }
 
     def _open_folder(self, train_data: Any, valid_data: Any, saved: bool) -> RunFolder:
-        splits = {"train": train_data, "valid": valid_data}
-        data = {split: split_fingerprint(loader._dataset) for split, loader in splits.items()}
+        data = fingerprints(train_data, valid_data)
         if self._resume is not None:
             return RunFolder.reopen(self.config, data, *self._resume)
         base = self.config["checkpoint_dir"]

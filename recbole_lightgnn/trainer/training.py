@@ -199,10 +199,7 @@ class Training:
         self.logger.info(set_color(f"{self.label} epoch {self.epoch}", "green") + text + "]")
 
     def _save(self, train_data: Any) -> None:
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for number, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{slot}": value for slot, value in slots.items()}
-        tensors |= checkpoint.capture_rng(train_data.generator)
+        tensors = checkpoint.capture(self.model, self.optimizer, train_data.generator)
         meta = {"key": self.label.key} | {name: getattr(self, name) for name in _STATE}
         checkpoint.save(self.folder.progress_file, tensors, meta)
 
@@ -215,14 +212,7 @@ class Training:
             return
         for name in _STATE:
             setattr(self, name, meta.get(name, getattr(self, name)))  # an older version had fewer
-        self.model.load_state_dict(_part(tensors, "model."))
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in _part(tensors, "optimizer.").items():
-            number, slot = name.split(".", 1)
-            slots.setdefault(int(number), {})[slot] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
-        checkpoint.restore_rng(tensors, train_data.generator)
+        checkpoint.restore(tensors, self.model, self.optimizer, train_data.generator)
         self.logger.info(set_color(f"{self.label}: going on after epoch {self.epoch}", "yellow"))
 
 
@@ -250,7 +240,3 @@ def stock_errors_explained(config: Any, prefix: str = "") -> Iterator[None]:
             f"{prefix}num_clusters must be at most the number of users, and of items, got "
             f"{config['num_clusters']}: lower it"
         ) from error
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

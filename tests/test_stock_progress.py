@@ -1,0 +1,178 @@
+"""RecBole's own models, stopped in the middle of a training: they go on to the same result."""
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from planted import QUICK, write_planted
+from recbole.trainer import NCLTrainer, Trainer
+
+from recbole_lightgnn import quick_start
+from recbole_lightgnn.cli import main
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.files import read_json
+from recbole_lightgnn.quick_start import Interrupted, run
+from recbole_lightgnn.report.users import read_users, users_file
+from recbole_lightgnn.trainer import stock_progress
+from recbole_lightgnn.trainer.stock_pickle import load_stock_checkpoint
+from recbole_lightgnn.trainer.stock_progress import RESUMABLE
+
+SETTINGS = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
+SETTINGS |= {"train_batch_size": 256, "epochs": 6, "learning_rate": 0.01}
+SMALL = {"embedding_size": 8}
+OWN = {
+    "BPR": SMALL,
+    "NGCF": SMALL,
+    "LightGCN": SMALL | {"our_products": True},
+    "SGL": SMALL | {"our_products": True},
+    "NCL": SMALL | {"num_clusters": 5, "warm_up_step": 2},
+    "NCL, an E-step in two epochs": SMALL | {"num_clusters": 5, "warm_up_step": 0, "m_step": 2},
+    "DGCF": SMALL | {"n_factors": 2, "n_iterations": 2},
+    "GCMC": {"gcn_output_dim": 16},
+    "NeuMF": {"mf_embedding_size": 8, "mlp_embedding_size": 8, "mlp_hidden_size": [16, 8]},
+    "MultiVAE": {"train_batch_size": 64, "mlp_hidden_size": [16]},
+}
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch):
+    monkeypatch.setattr(stock_progress, "SECONDS_APART", 0.0)
+
+
+def settings_of(case, **changes):
+    return SETTINGS | OWN.get(case, {}) | changes
+
+
+def once(folder, case, monkeypatch, resume=None, **changes):
+    """A run in ``folder``: its record without times, its users' metrics, the state it chose."""
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    if not (folder / "dataset").exists():
+        write_planted(folder / "dataset")
+    settings = settings_of(case, **changes)
+    record = run(case.partition(",")[0], "planted", settings=settings, resume=resume)
+    for row in record["rows"]:
+        del row["seconds"], row["test_seconds"], row["curve"]["seconds"]
+    users = read_users(users_file(Path(record["result_file"])))
+    (file,) = (folder / "saved").glob("*.pth")
+    return record, users, load_stock_checkpoint(file)["state_dict"]
+
+
+def interrupt_epoch(monkeypatch, number):
+    """Ctrl-C after the ``number``-th epoch of training, before its validation."""
+    begun = []
+    for trainer in (Trainer, NCLTrainer):
+
+        def interrupted(self, *arguments, own=trainer._train_epoch, **options):
+            losses = own(self, *arguments, **options)
+            begun.append(1)
+            if len(begun) == number:
+                raise KeyboardInterrupt
+            return losses
+
+        monkeypatch.setattr(trainer, "_train_epoch", interrupted)
+
+
+def disturb():
+    random.seed(7)
+    np.random.seed(7)
+    torch.manual_seed(7)
+
+
+@pytest.mark.parametrize("case", [*RESUMABLE, "NCL, an E-step in two epochs"])
+def test_stopped_and_gone_on_with(case, tmp_path, monkeypatch):
+    expected, users, weights = once(tmp_path / "whole", case, monkeypatch)
+    assert expected["rows"][0]["epochs"] == 6
+    assert not list(Path("saved").glob("*/"))  # nothing is left of the progress
+    with monkeypatch.context() as patch:
+        interrupt_epoch(patch, 4)
+        with pytest.raises(Interrupted) as stopped:
+            once(tmp_path / "parts", case, monkeypatch)
+    assert (stopped.value.run_dir / "progress.safetensors").is_file()
+    disturb()
+    found, found_users, found_weights = once(tmp_path / "parts", case, monkeypatch, resume=True)
+    assert (found["resumed"], expected["resumed"]) == (True, False)
+    assert found["rows"] == expected["rows"]
+    assert found["best_valid"] == expected["best_valid"]
+    for name, values in users.rows[expected["rows"][0]["key"]].items():
+        assert np.array_equal(found_users.rows[expected["rows"][0]["key"]][name], values), name
+    for name, value in weights.items():
+        assert value.equal(found_weights[name]), name
+    assert not list(Path("saved").glob("*/"))
+
+
+@pytest.mark.parametrize("changes", [{}, {"epochs": 40, "stopping_step": 0}], ids=["last", "early"])
+def test_stopped_after_its_last_epoch(changes, tmp_path, monkeypatch):
+    expected, _, weights = once(tmp_path / "whole", "BPR", monkeypatch, **changes)
+    assert changes == {} or expected["rows"][0]["epochs"] < 40
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(quick_start, "_tested", interrupted)
+        with pytest.raises(Interrupted):
+            once(tmp_path / "parts", "BPR", monkeypatch, **changes)
+    found, _, found_weights = once(tmp_path / "parts", "BPR", monkeypatch, resume=True, **changes)
+    assert found["rows"] == expected["rows"]
+    assert all(value.equal(found_weights[name]) for name, value in weights.items())
+
+
+def test_a_state_is_not_written_more_often_than_is_worth_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(stock_progress, "SECONDS_APART", 3600.0)
+    interrupt_epoch(monkeypatch, 4)
+    with pytest.raises(Interrupted) as stopped:
+        once(tmp_path / "run", "BPR", monkeypatch)
+    assert stopped.value.run_dir is None
+    assert not list(Path("saved").glob("*/"))
+
+
+def test_time_before_the_stop_is_counted(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_epoch(patch, 4)
+        with pytest.raises(Interrupted) as stopped:
+            once(tmp_path, "BPR", monkeypatch)
+    before = stock_progress.checkpoint.load(stopped.value.run_dir / "progress.safetensors")[1]
+    row = run("BPR", "planted", settings=settings_of("BPR"), resume=True)["rows"][0]
+    assert row["curve"]["seconds"][:3] == before["curve"]["seconds"]
+    assert row["curve"]["seconds"] == sorted(row["curve"]["seconds"])
+    assert row["seconds"] >= row["curve"]["seconds"][-1] > before["seconds"]
+
+
+def test_what_cannot_go_on_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_epoch(patch, 4)
+        with pytest.raises(Interrupted) as stopped:
+            once(tmp_path, "BPR", monkeypatch)
+    folder = stopped.value.run_dir
+    for changes in ({"resume": folder, "embedding_size": 9}, {"resume": True, "seed": 9}):
+        with pytest.raises(InputError, match=r"other settings|nothing to resume"):
+            once(tmp_path, "BPR", monkeypatch, **changes)
+    (best,) = Path("saved").glob("*.pth")
+    best.rename("away.pth")
+    with pytest.raises(InputError, match=r"the best state until then, which is not there"):
+        once(tmp_path, "BPR", monkeypatch, resume=folder)
+    Path("away.pth").rename(best)
+    shutil.rmtree("dataset")
+    write_planted(Path("dataset"), seed=1)
+    with pytest.raises(InputError, match="other interactions"):
+        once(tmp_path, "BPR", monkeypatch, resume=folder)
+    with pytest.raises(InputError, match=r"EASE is RecBole's own and cannot be resumed"):
+        once(tmp_path, "EASE", monkeypatch, resume=True)
+
+
+def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_planted(Path("dataset"))
+    settings = [f"--{key}={value}" for key, value in settings_of("BPR").items()]
+    command = ["run", "--model=BPR", "--dataset=planted", *settings, "--result_file=record.json"]
+    with monkeypatch.context() as patch:
+        interrupt_epoch(patch, 4)
+        assert main(command) != 0
+    said = capsys.readouterr().err
+    assert "--resume" in said
+    assert main([*command, "--resume"]) == 0
+    assert read_json(Path("record.json"))["rows"][0]["epochs"] == 6
