@@ -80,10 +80,10 @@ def run(
     config = configure(model, dataset, config_files=config_files, settings=settings)
     if result_file is not None:
         check_writable("result_file", Path(result_file))
-    if resume and config["model"] not in (*our_models(), *RESUMABLE):
+    if resume and config["model"] not in our_models() and not can_resume(config):
         raise InputError(
-            f"{config['model']} is RecBole's own and cannot be resumed (these can: "
-            f"{', '.join(RESUMABLE)}); run it again from start"
+            f"{config['model']} is RecBole's own and cannot be resumed (these can, without "
+            f"worker processes: {', '.join(RESUMABLE)}); run it again from start"
         )
     with _own_log():
         return _run(config, resume, result_file, start)
@@ -120,7 +120,9 @@ def choose(
         (train_data, valid_data, _), fingerprint = _load(config)
         with _installed(config):
             trainer = _trainer(config, train_data)
-            progress = StockProgress(trainer, train_data, None, config["model"], after_validation)
+            progress = StockProgress(
+                trainer, train_data, None, config["model"], told=after_validation
+            )
             valid = _fit(config, trainer, train_data, valid_data, progress, saved=False)
     metric = config["valid_metric"].lower()
     score = float(valid[metric])
@@ -197,15 +199,15 @@ def _run(
     (train_data, valid_data, test_data), fingerprint = _load(config)
     with _installed(config):
         trainer = _trainer(config, train_data)
-        folder = _folder(config, trainer, train_data, valid_data, resume)
-        progress = StockProgress(trainer, train_data, folder, config["model"])
+        progress = None
         try:
+            progress = _progress(config, trainer, train_data, valid_data, resume)
             valid = _fit(config, trainer, train_data, valid_data, progress, saved=True)
             trained = {"seconds": progress.seconds, "valid": valid, "curve": progress.curve}
             rows, ranked = _tested(config, trainer, train_data, test_data, trained)
         except KeyboardInterrupt as stop:
-            kept = progress.folder.path if progress.folder else _run_dir(trainer)
-            raise Interrupted(kept) from stop
+            kept = progress.folder if progress else None
+            raise Interrupted(kept.path if kept else _run_dir(trainer)) from stop
 
     record = make_record(
         model=config["model"],
@@ -225,7 +227,7 @@ def _run(
     path = Path(result_file) if result_file is not None else _default_result_file(config, trainer)
     _write_users(users_file(path), config, ranked, train_data._dataset, test_data)
     write_json(path, record)  # the last, so that where it is, the run is whole
-    progress.close()
+    progress.clear()
     logger = getLogger()
     logger.info(set_color("best valid ", "yellow") + f": {record['best_valid']}")
     logger.info(set_color("test result", "yellow") + f": {record['test']}")
@@ -276,21 +278,19 @@ def _installed(config: Any) -> Iterator[None]:
         ) from error
 
 
-def _folder(
+def _progress(
     config: Any, trainer: Any, train_data: Any, valid_data: Any, resume: Path | str | bool | None
-) -> RunFolder | Callable[[], RunFolder] | None:
-    """Where one of RecBole's models has its progress, if it has; ours see to theirs."""
-    path = Path(resume) if resume and resume is not True else None
+) -> StockProgress:
+    """What one of RecBole's models goes on from, and leaves; ours see to theirs."""
+    path, folder, make = Path(resume) if resume and resume is not True else None, None, None
     if config["model"] in our_models():
         if resume:
             trainer.resume(path)
-        return None
-    if not can_resume(trainer) or not valid_data:
-        return None
-    data = fingerprints(train_data, valid_data)
-    if resume:
-        return RunFolder.reopen(config, data, path)
-    return partial(RunFolder.create, Path(config["checkpoint_dir"]), config, data)
+    else:
+        data = fingerprints(train_data, valid_data)
+        folder = RunFolder.reopen(config, data, path) if resume else None
+        make = partial(RunFolder.create, Path(config["checkpoint_dir"]), config, data)
+    return StockProgress(trainer, train_data, folder, config["model"], make=make)
 
 
 def _fit(

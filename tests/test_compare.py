@@ -21,6 +21,7 @@ from recbole_lightgnn.studies.grid import Run
 from recbole_lightgnn.studies.progress import Progress, duration
 from recbole_lightgnn.studies.rivals import read_rivals
 from recbole_lightgnn.studies.runner import _note_failure, _prepare, at_work_in
+from recbole_lightgnn.trainer import checkpoint
 
 # LightGNN in some seconds, from one teacher in seven trainings.
 LIGHTGNN = ["--LightGNN.n_pruning_runs=5", "--LightGNN.teacher_settings.learning_rate=0.01"]
@@ -237,19 +238,21 @@ def test_what_fails_by_itself_goes_on_and_begins_anew_if_it_gets_no_further(tmp_
     run = run_of("LightGNN", 1, tmp_path)
     done = run.checkpoints / "LightGNN-planted-1" / "run.json"
 
-    def tried(status, finished):
-        """It is tried, ends with so many trainings finished, and is laid out for the next try."""
+    def tried(status, finished, epoch=0):
+        """It is tried, ends with so much finished, and is laid out for the next try."""
         after = _prepare(run)
         done.parent.mkdir(parents=True, exist_ok=True)
         done.write_text(json.dumps({"rows": finished * [{}]}))
+        checkpoint.save(done.with_name("progress.safetensors"), {}, {"epoch": epoch})
         (run.folder / "log.txt").write_text("internal error: RuntimeError: no memory\n")
         assert _note_failure(run, status, after) is not None
         return after
 
     assert tried(1, finished=2) is None, "at first there is nothing to go on with"
-    assert tried(1, finished=3) == 2
-    assert tried(-9, finished=3) == 3
-    assert tried(1, finished=3) == 3, "it was killed, and has not failed by itself"
+    assert tried(1, finished=3) == [2, 0]
+    assert tried(1, finished=3, epoch=7) == [3, 0]
+    assert tried(-9, finished=3, epoch=7) == [3, 7]
+    assert tried(1, finished=3, epoch=7) == [3, 7], "it was killed, and has not failed by itself"
     assert tried(1, finished=1) is None, "it got no further by itself"
     done.write_text("{")
     assert _prepare(run) is None

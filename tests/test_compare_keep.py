@@ -4,11 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from compared import FAILURE, write_compared
 
 from recbole_lightgnn.cli import main
 from recbole_lightgnn.report.comparison_report import report
+from recbole_lightgnn.report.users import read_users
 
 ROOT = Path(__file__).parents[1]
 KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/comparison.json"))
@@ -34,10 +36,12 @@ def test_a_copy_has_the_same_tables_without_what_is_large(folder, tmp_path, caps
     for name in ("table.md", "table.tex"):
         assert (tmp_path / "kept" / name).read_bytes() == (folder / name).read_bytes()
     ours, theirs = (
-        next((place / "runs" / "LightGNN-1").glob("*.npz")).stat().st_size
+        read_users(place / "runs" / "LightGNN-1" / "record.users.npz").rows["student-05"]
         for place in (tmp_path / "kept", folder)
     )
-    assert ours < theirs
+    assert {values.dtype for values in ours.values()} == {np.dtype(np.float32)}
+    for name, values in ours.items():
+        np.testing.assert_allclose(values, theirs[name], rtol=1e-7)
 
 
 def test_a_copy_is_of_the_rows_that_were_asked_for(folder, tmp_path):
@@ -49,32 +53,62 @@ def test_a_copy_is_of_the_rows_that_were_asked_for(folder, tmp_path):
 
 
 def test_a_copy_follows_what_it_is_of(folder, tmp_path):
-    kept = tmp_path / "kept"
-    assert main(["report", str(folder), "--keep", str(kept)]) == 0
+    kept, away = tmp_path / "kept", tmp_path / "away"
     place = folder / "runs" / "Pop-2"
-    (place / "record.json").unlink()
-    (place / "record.users.npz").unlink()
+    shutil.move(place, away)
+    place.mkdir()
     (place / "failed.json").write_text(json.dumps({"reason": FAILURE}))
     assert main(["report", str(folder), "--keep", str(kept)]) == 0
     assert {file.name for file in (kept / "runs" / "Pop-2").iterdir()} == {"failed.json"}
     assert FAILURE in (kept / "table.md").read_text()
+    shutil.rmtree(place)
+    shutil.move(away, place)
+    assert main(["report", str(folder), "--keep", str(kept)]) == 0
+    assert not (kept / "runs" / "Pop-2" / "failed.json").exists()
+    assert (kept / "table.md").read_text() == report(folder)
+
+
+def test_a_record_that_is_left_out_is_not_copied(folder, tmp_path):
+    for seed in (1, 2, 3):
+        file = folder / "runs" / f"Pop-{seed}" / "record.json"
+        file.write_text(file.read_text().replace('"model": "Pop"', '"model": "BPR"'))
+    assert main(["report", str(folder), "--keep", str(tmp_path / "kept")]) == 0
+    assert not list((tmp_path / "kept").glob("runs/Pop-*/record*"))
+    assert main(["report", str(folder)]) == 0
 
 
 def test_a_copy_is_refused_where_it_would_be_in_the_way(folder, tmp_path, capsys):
+    def refused(target, message, source=folder):
+        assert main(["report", str(source), "--keep", str(target)]) != 0
+        assert message in capsys.readouterr().err
+
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("")
-    for target, message in (
-        (other, "has files, but no comparison.json of a comparison"),
-        (folder, "is the comparison itself"),
-        (other / "thesis.tex", "is no writable folder"),
-    ):
-        assert main(["report", str(folder), "--keep", str(target)]) != 0
-        assert message in capsys.readouterr().err
-    record = folder / "runs" / "LightGNN-1" / "record.json"
-    assert main(["report", str(record), "--keep", str(tmp_path / "kept")]) != 0
-    assert "--keep is for the folder of one comparison" in capsys.readouterr().err
+    refused(other, "has files, but no comparison.json of a comparison")
+    refused(folder, "is a comparison itself")
+    refused(other / "thesis.tex", "is no writable folder")
     assert [file.name for file in other.iterdir()] == ["thesis.tex"]
+
+    # Another comparison, one that `compare` is or was at, and one with more in it.
+    kept = tmp_path / "kept"
+    assert main(["report", str(folder), "--keep", str(kept)]) == 0
+    content = (kept / "comparison.json").read_text()
+    (kept / "comparison.json").write_text(content.replace('"madeup"', '"other"'))
+    refused(kept, "is of another comparison than")
+    (kept / "comparison.json").write_text(content)
+    (kept / "lock").touch()
+    refused(kept, "is a comparison itself")
+    (kept / "lock").unlink()
+    before = {file: file.read_bytes() for file in kept.rglob("*.npz")}
+    shutil.rmtree(folder / "runs" / "LightGCN-2")
+    refused(kept, "has runs that")
+    assert {file: file.read_bytes() for file in kept.rglob("*.npz")} == before
+    refused(
+        kept,
+        "--keep is for the folder of one comparison",
+        folder / "runs" / "LightGNN-1" / "record.json",
+    )
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.name)

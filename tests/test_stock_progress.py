@@ -16,6 +16,7 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import read_json
 from recbole_lightgnn.quick_start import Interrupted, run
 from recbole_lightgnn.report.users import read_users, users_file
+from recbole_lightgnn.studies.grid import Grid
 from recbole_lightgnn.trainer import stock_progress
 from recbole_lightgnn.trainer.stock_pickle import load_stock_checkpoint
 from recbole_lightgnn.trainer.stock_progress import RESUMABLE
@@ -121,6 +122,49 @@ def test_stopped_after_its_last_epoch(changes, tmp_path, monkeypatch):
     assert all(value.equal(found_weights[name]) for name, value in weights.items())
 
 
+def test_the_best_epoch_is_before_the_stop_and_its_file_was_lost_with_it(tmp_path, monkeypatch):
+    """RecBole writes over its best state in place: what the saved state goes with is kept apart."""
+    changes = {"learning_rate": 0.1, "epochs": 12}
+    expected, users, weights = once(tmp_path / "whole", "BPR", monkeypatch, **changes)
+    best = expected["rows"][0]["best_epoch"]
+    assert best < 10
+    with monkeypatch.context() as patch:
+        interrupt_epoch(patch, 11)
+        with pytest.raises(Interrupted):
+            once(tmp_path / "parts", "BPR", monkeypatch, **changes)
+    (file,) = Path("saved").glob("*.pth")
+    file.write_bytes(b"half of a later state")
+    found, found_users, found_weights = once(
+        tmp_path / "parts", "BPR", monkeypatch, resume=True, **changes
+    )
+    assert found["rows"] == expected["rows"]
+    assert np.array_equal(found_users.rows["BPR"]["recall@5"], users.rows["BPR"]["recall@5"])
+    assert all(value.equal(found_weights[name]) for name, value in weights.items())
+
+
+def test_validated_in_every_second_epoch(tmp_path, monkeypatch):
+    changes = {"eval_step": 2, "epochs": 7, "stopping_step": 1}
+    expected, _, weights = once(tmp_path / "whole", "BPR", monkeypatch, **changes)
+    with monkeypatch.context() as patch:
+        interrupt_epoch(patch, 5)
+        with pytest.raises(Interrupted):
+            once(tmp_path / "parts", "BPR", monkeypatch, **changes)
+    found, _, found_weights = once(tmp_path / "parts", "BPR", monkeypatch, resume=True, **changes)
+    assert found["rows"] == expected["rows"]
+    assert all(value.equal(found_weights[name]) for name, value in weights.items())
+
+
+def test_a_folder_with_something_else_in_it_stays(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_epoch(patch, 4)
+        with pytest.raises(Interrupted) as stopped:
+            once(tmp_path, "BPR", monkeypatch)
+    folder = stopped.value.run_dir
+    file = folder / "record.json"
+    run("BPR", "planted", settings=settings_of("BPR"), resume=folder, result_file=file)
+    assert {one.name for one in folder.iterdir()} == {"record.json", "record.users.npz"}
+
+
 def test_a_state_is_not_written_more_often_than_is_worth_it(tmp_path, monkeypatch):
     monkeypatch.setattr(stock_progress, "SECONDS_APART", 3600.0)
     interrupt_epoch(monkeypatch, 4)
@@ -148,14 +192,23 @@ def test_what_cannot_go_on_is_refused(tmp_path, monkeypatch):
         with pytest.raises(Interrupted) as stopped:
             once(tmp_path, "BPR", monkeypatch)
     folder = stopped.value.run_dir
-    for changes in ({"resume": folder, "embedding_size": 9}, {"resume": True, "seed": 9}):
-        with pytest.raises(InputError, match=r"other settings|nothing to resume"):
-            once(tmp_path, "BPR", monkeypatch, **changes)
-    (best,) = Path("saved").glob("*.pth")
+    with pytest.raises(InputError, match=r"run with other settings \(embedding_size\)"):
+        once(tmp_path, "BPR", monkeypatch, resume=folder, embedding_size=9)
+    with pytest.raises(InputError, match=r"nothing to resume: no run of BPR"):
+        once(tmp_path, "BPR", monkeypatch, resume=True, seed=9)
+    with pytest.raises(InputError, match=r"BPR is RecBole's own and cannot be resumed"):
+        once(tmp_path, "BPR", monkeypatch, resume=True, worker=1)
+    (best,) = folder.glob("BPR.best-*.pth")
     best.rename("away.pth")
     with pytest.raises(InputError, match=r"the best state until then, which is not there"):
         once(tmp_path, "BPR", monkeypatch, resume=folder)
     Path("away.pth").rename(best)
+    state = folder / "progress.safetensors"
+    whole = state.read_bytes()
+    state.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"remove it and resume"):
+        once(tmp_path, "BPR", monkeypatch, resume=folder)
+    state.write_bytes(whole)
     shutil.rmtree("dataset")
     write_planted(Path("dataset"), seed=1)
     with pytest.raises(InputError, match="other interactions"):
@@ -176,3 +229,28 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     assert "--resume" in said
     assert main([*command, "--resume"]) == 0
     assert read_json(Path("record.json"))["rows"][0]["epochs"] == 6
+
+
+def test_a_comparison_goes_on_with_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_planted(Path("dataset"))
+    given = {"topk": [5, 20], "valid_metric": "Recall@5", "BPR.epochs": 6, "BPR.embedding_size": 8}
+    grid = Grid("planted", ["BPR"], [1], Path("out"), given=given, rows=None, rivals={})
+    (one,) = grid.runs
+    grid.out.mkdir()
+    grid.begin()
+    one.begin()
+    with monkeypatch.context() as patch:
+        interrupt_epoch(patch, 4)
+        assert main(["run", *one.arguments()]) == 130
+    assert one.record() is None
+    settings = [f"--{key}={value}" for key, value in given.items()]
+    command = ["compare", "--dataset=planted", "--models=BPR", "--seeds=1", *settings]
+    assert main([*command, "--out=out"]) == 0
+    assert "BPR seed 1: goes on" in capsys.readouterr().out
+    record = one.record()
+    assert record["resumed"]
+    assert main([*command, "--out=whole"]) == 0
+    whole = read_json(Path("whole/runs/BPR-1/record.json"))
+    assert not whole["resumed"]
+    assert whole["test"] == record["test"]

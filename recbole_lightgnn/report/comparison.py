@@ -250,9 +250,9 @@ class Comparison:
     ) -> dict[str, np.ndarray] | None:
         """Metrics of each test user, averaged over seeds; ``None`` where a seed has none."""
         users = [self._users.get((model, seed)) for seed in seeds]
-        rows = [one.rows[key] for one in users if one and key in one.rows]
-        if len(rows) < len(users):
+        if None in users:
             return None
+        rows = [one.rows[key] for one in users if one]
         return {
             metric: np.mean([row[metric] for row in rows], axis=0, dtype=np.float64)
             for metric in self.metrics

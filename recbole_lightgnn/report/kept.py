@@ -6,61 +6,81 @@ from pathlib import Path
 import numpy as np
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.files import check_folder, whole_file, write_json
+from recbole_lightgnn.files import check_folder, read_json, whole_file, write_json
 from recbole_lightgnn.report.comparison import FILE, Comparison
 from recbole_lightgnn.report.users import read_users, users_file, write_users
 
-_FILES = ("asked.json", "record.json", "failed.json")
+_LOCK = "lock"  # where `compare` has been
 
 
 def keep(comparison: Comparison, target: Path) -> None:
     """Copy records, settings asked for and failures of a comparison, without logs and checkpoints.
 
-    Of the users' metrics the copy has those of the rows that the table shows, in single precision.
+    Of the users' metrics the copy has those of the table, in single precision. Nothing that is
+    only in ``target`` is removed.
 
     Args:
         comparison: the one to copy.
-        target: a new folder, or of an earlier copy.
+        target: a new folder, or an earlier copy.
 
     Raises:
-        InputError: if ``target`` is no place for it.
+        InputError: if ``target`` is something else.
     """
-    check_folder("--keep", target, target)
-    if target.resolve() == comparison.folder.resolve():
-        raise InputError(f"--keep {target} is the comparison itself: name another folder")
-    if target.exists() and any(target.iterdir()) and not (target / FILE).is_file():
-        raise InputError(
-            f"--keep {target} has files, but no {FILE} of a comparison: name a new folder"
-        )
+    _check(comparison, target)
     target.mkdir(parents=True, exist_ok=True)
     for model in comparison.content["models"]:
-        shown = {entry.key for entry in comparison.entries if entry.model == model}
         for seed in comparison.seeds:
             source = comparison.place(model, seed)
             place = target / source.relative_to(comparison.folder)
-            for name in _FILES:
-                _copy(source / name, place / name)
-            _keep_users(source, place, shown, comparison.metrics)
+            if (model, seed) in comparison.records:
+                _copy(source / "asked.json", place)
+                _keep_users(source, place, comparison.metrics)
+                _copy(source / "record.json", place)
+                (place / "failed.json").unlink(missing_ok=True)
+            else:
+                _copy(source / "failed.json", place)
     write_json(target / FILE, comparison.content | {"rows": comparison.rows})
 
 
-def _keep_users(source: Path, target: Path, shown: set[str | None], metrics: list[str]) -> None:
-    file = users_file(target / "record.json")
-    if (users := read_users(users_file(source / "record.json"))) is None:
-        file.unlink(missing_ok=True)
+def _check(comparison: Comparison, target: Path) -> None:
+    check_folder("--keep", target, target)
+    if not target.exists() or not any(target.iterdir()):
         return
-    rows = {
-        key: {metric: row[metric].astype(np.float32) for metric in metrics}
-        for key, row in users.rows.items()
-        if key in shown
-    }
-    write_users(file, users.user, users.degree, rows)
+    there = read_json(target / FILE)
+    if not isinstance(there, dict):
+        raise InputError(
+            f"--keep {target} has files, but no {FILE} of a comparison: name a new folder"
+        )
+    if (target / _LOCK).exists() or target.resolve() == comparison.folder.resolve():
+        raise InputError(
+            f"--keep {target} is a comparison itself, and no copy of one: name another folder"
+        )
+    for what in ("dataset", "dataset_fingerprint", "footing"):
+        if there.get(what) != comparison.content[what]:
+            raise InputError(
+                f"--keep {target} is of another comparison than {comparison.folder} (its {what} "
+                "differs): name another folder"
+            )
+    done = {f"{model}-{seed}" for model, seed in comparison.records}
+    kept = {file.parent.name for file in target.glob("runs/*/record.json")}
+    if more := sorted(kept - done):
+        raise InputError(
+            f"--keep {target} has runs that {comparison.folder} has not ({', '.join(more)}): name "
+            "another folder"
+        )
 
 
-def _copy(source: Path, target: Path) -> None:
-    if not source.is_file():
-        target.unlink(missing_ok=True)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(target) as partial:
-        shutil.copyfile(source, partial)
+def _keep_users(source: Path, place: Path, metrics: list[str]) -> None:
+    if (users := read_users(users_file(source / "record.json"))) is not None:
+        rows = {
+            key: {metric: row[metric].astype(np.float32) for metric in metrics}
+            for key, row in users.rows.items()
+        }
+        write_users(users_file(place / "record.json"), users.user, users.degree, rows)
+
+
+def _copy(source: Path, place: Path) -> None:
+    if source.is_file():
+        place.mkdir(parents=True, exist_ok=True)
+        with whole_file(place / source.name) as partial:
+            shutil.copyfile(source, partial)

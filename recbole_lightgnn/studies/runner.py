@@ -19,6 +19,9 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import read_json, write_json
 from recbole_lightgnn.studies.grid import LOCK, Run
 from recbole_lightgnn.studies.progress import Progress
+from recbole_lightgnn.trainer import checkpoint
+
+Done = list[int]  # trainings finished of a run, and epochs of the one under way
 
 _POLL_SECONDS = 0.2
 _LAST_WORDS_SECONDS = 20  # for a run that is stopped by hand
@@ -31,8 +34,8 @@ def work(runs: Sequence[Run], jobs: int, lock: int, progress: Progress) -> None:
     """Do the runs, ``jobs`` at a time.
 
     Each leaves its record, or a file that says why it failed. A model with a run folder goes on
-    where it was interrupted or has failed; if it fails again without finishing a training more, it
-    begins anew the next time.
+    where it was interrupted or has failed; if it fails again without an epoch more, it begins anew
+    the next time.
 
     Args:
         runs: those that are not done.
@@ -45,7 +48,7 @@ def work(runs: Sequence[Run], jobs: int, lock: int, progress: Progress) -> None:
     """
     waiting = list(runs)
     at_work: dict[Run, subprocess.Popen[bytes]] = {}
-    after: dict[Run, int | None] = {}
+    after: dict[Run, Done | None] = {}
     try:
         while waiting or at_work:
             while waiting and len(at_work) < jobs:
@@ -92,8 +95,8 @@ def reason_of(run: Run) -> str | None:
 # --- one run ----------------------------------------------------------------------------------
 
 
-def _prepare(run: Run) -> int | None:
-    """Lay the run's folder out; returns after how many trainings it goes on, ``None`` if anew."""
+def _prepare(run: Run) -> Done | None:
+    """Lay the run's folder out; returns after what it goes on, ``None`` if it begins anew."""
     failure, finished = read_json(run.failure_file) or {}, _finished(run)
     if failure.get("resumed_after") == finished:  # what is there may be why it fails
         finished = None
@@ -105,10 +108,14 @@ def _prepare(run: Run) -> int | None:
     return finished
 
 
-def _finished(run: Run) -> int | None:
-    """How many trainings are done of a run that can be resumed; ``None`` where there is none."""
-    begun = filter(None, map(read_json, run.checkpoints.glob("*/run.json")))
-    return max((len(content["rows"]) for content in begun), default=None)
+def _finished(run: Run) -> Done | None:
+    """What is done of a run that can be resumed; ``None`` where there is none."""
+    done = []
+    for file in run.checkpoints.glob("*/run.json"):
+        if content := read_json(file):
+            progress = file.with_name(f"progress{checkpoint.SUFFIX}")
+            done.append([len(content["rows"]), checkpoint.epoch_of(progress) or 0])
+    return max(done, default=None)
 
 
 def _start(run: Run, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[bytes]:
@@ -147,13 +154,13 @@ def _before_run() -> Callable[[], None]:
     return prepare
 
 
-def _note_failure(run: Run, status: int, after: int | None) -> str | None:
+def _note_failure(run: Run, status: int, after: Done | None) -> str | None:
     """Why a run that has ended has failed, on disk too; ``None`` if it has not.
 
     Args:
         run: the run.
         status: of its process.
-        after: how many trainings were done when it went on, ``None`` if it began anew.
+        after: what was done when it went on, ``None`` if it began anew.
     """
     if status == 0 and run.record() is not None:
         return None

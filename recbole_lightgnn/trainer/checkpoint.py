@@ -68,6 +68,15 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, json.loads(header["meta"])
 
 
+def epoch_of(path: Path) -> int | None:
+    """The epoch that a checkpoint says it is of; ``None`` where it cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {})["meta"]).get("epoch")
+    except (SafetensorError, OSError, KeyError, ValueError):
+        return None
+
+
 def capture(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
 ) -> dict[str, Tensor]:

@@ -299,6 +299,7 @@ class StagedTrainer(Trainer):
             result |= {"curve": progress.curve}
             row = self._row(label, config, model, result)
             self.folder.finish(row)
+            progress.clear()
         else:
             trainer.evaluate(self._valid_data, load_best_model=True)
         self._trained.append((row, partial(ranked_by, trainer)))

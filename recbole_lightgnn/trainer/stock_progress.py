@@ -4,35 +4,47 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from logging import getLogger
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from recbole.trainer import NCLTrainer, Trainer
 from recbole.utils import set_color
 
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.files import whole_file
 from recbole_lightgnn.trainer import checkpoint
 from recbole_lightgnn.trainer.rows import add_point, epochs_of, new_curve
-from recbole_lightgnn.trainer.run_folder import RunFolder
+from recbole_lightgnn.trainer.run_folder import RUN_FILE, RunFolder
 
-# Models that between two epochs are what `checkpoint.capture` and `_numbers` take: each is tested.
-RESUMABLE = ("BPR", "NeuMF", "MultiVAE", "NGCF", "GCMC", "DGCF", "LightGCN", "SGL", "NCL")
+# Models that are, between epochs, what `checkpoint.capture` takes and these numbers: tested, each.
+RESUMABLE: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("BPR", "NeuMF", "NGCF", "GCMC", "DGCF", "LightGCN", "SGL", "NCL"), ()),
+    "MultiVAE": ("update",),  # steps, by which the weight of its KL term grows
+}
 SECONDS_APART = 20.0  # between two states, where epochs are shorter
+
+
+def can_resume(config: Any) -> bool:
+    """Whether a run of RecBole's can go on between two epochs to the same result.
+
+    With worker processes, loaders draw what is not saved.
+    """
+    return config["model"] in RESUMABLE and not config["worker"]
 
 
 class StockProgress:
     """The training of one of RecBole's models, saved between epochs and gone on with.
 
-    Where no state is kept (see `can_resume`) it only draws the curve.
+    Without a folder, and where a run cannot be resumed (see `can_resume`), it only draws the curve.
 
     Args:
         trainer: RecBole's, not yet fitted, its ``saved_model_file`` set.
         train_data: what it is going to be fitted to.
-        folder: where the state goes; where it is a function, what makes it, once there is a
-            state; none to keep none.
+        folder: where the state goes, and perhaps is.
         key: which training of the folder this is.
+        make: makes the folder, where there is none, for the first state.
         told: called with epoch (from 1) and score after each validation.
 
     Attributes:
@@ -47,18 +59,18 @@ class StockProgress:
         self,
         trainer: Any,
         train_data: Any,
-        folder: RunFolder | Callable[[], RunFolder] | None,
+        folder: RunFolder | None,
         key: str,
+        *,
+        make: Callable[[], RunFolder] | None = None,
         told: Callable[[int, float], None] | None = None,
     ) -> None:
-        self.trainer, self.train_data, self.key = trainer, train_data, key
-        self.told, self.curve = told, new_curve()
+        self.trainer, self.train_data, self.folder, self.key = trainer, train_data, folder, key
+        self.told, self.curve, self._make = told, new_curve(), make
+        self._keeps = (folder or make) is not None and can_resume(trainer.config)
         self._before = 0.0
-        self._keeps = folder is not None and can_resume(trainer)
-        self.folder = folder if self._keeps and isinstance(folder, RunFolder) else None
-        self._make = folder
-        if self.folder is not None and self.folder.progress_file.exists():
-            self._restore(self.folder.progress_file)
+        if self._keeps and folder is not None and folder.progress_file.exists():
+            self._restore(folder)
         self._started = self._saved = perf_counter()
 
     @property
@@ -79,61 +91,81 @@ class StockProgress:
         ends = trainer.cur_step > trainer.stopping_step or done >= trainer.epochs
         whole = done % getattr(trainer, "num_m_step", 1) == 0
         if whole and not ends and perf_counter() - self._saved >= SECONDS_APART:
-            if self.folder is None:
+            if self.folder is None and self._make is not None:
                 self.folder = self._make()
-            self._save(self.folder.progress_file)
+            if self.folder is not None:
+                self._save(self.folder)
             self._saved = perf_counter()
 
-    def close(self) -> None:
-        """Remove the folder of a run that is done, and has its record."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder.path, ignore_errors=True)
+    def clear(self) -> None:
+        """Remove the state, once what it led to is recorded; a folder of its own as well."""
+        if self.folder is None:
+            return
+        self._remove_best()
+        self.folder.progress_file.unlink(missing_ok=True)
+        if self._make is not None:
+            (self.folder.path / RUN_FILE).unlink(missing_ok=True)
+            with suppress(OSError):  # something else is in it
+                self.folder.path.rmdir()
 
-    def _save(self, file: Path) -> None:
+    def _save(self, folder: RunFolder) -> None:
         trainer = self.trainer
+        best = self._best_file(folder, epochs_of(trainer)["best_epoch"])
+        if not best.exists():  # RecBole writes over its own
+            with whole_file(best) as partial:
+                shutil.copyfile(trainer.saved_model_file, partial)
         state = checkpoint.capture(trainer.model, trainer.optimizer, self.train_data.generator)
+        numbers = RESUMABLE[trainer.config["model"]]
         meta = {
             "key": self.key,
+            "epoch": epochs_of(trainer)["epochs"],
             "curve": self.curve,
             "seconds": self.seconds,
             "losses": {str(epoch): float(loss) for epoch, loss in trainer.train_loss_dict.items()},
             "fruitless": trainer.cur_step,
             "best_score": float(trainer.best_valid_score),
-            "best_valid": {k: float(v) for k, v in (trainer.best_valid_result or {}).items()},
-            "best_file": Path(trainer.saved_model_file).name,
-            "numbers": _numbers(trainer.model),
+            "best_valid": {k: float(v) for k, v in trainer.best_valid_result.items()},
+            "best_file": best.name,
+            "best_name": Path(trainer.saved_model_file).name,
+            "numbers": {name: getattr(trainer.model, name) for name in numbers},
         }
-        checkpoint.save(file, state, meta)
+        checkpoint.save(folder.progress_file, state, meta)
+        self._remove_best(but=best)
 
-    def _restore(self, file: Path) -> None:
-        trainer = self.trainer
-        state, meta = checkpoint.load(file)
-        if meta["key"] != self.key:
+    def _restore(self, folder: RunFolder) -> None:
+        trainer, file = self.trainer, folder.progress_file
+        try:
+            state, meta = checkpoint.load(file)
+            best = folder.path / meta["best_file"] if meta["key"] == self.key else None
+        except (InputError, KeyError) as error:
+            raise InputError(
+                f"{file} is damaged or of an older version: remove it and resume, which then "
+                "begins this training anew"
+            ) from error
+        if best is None:
             return
-        best = Path(trainer.saved_model_file).with_name(meta["best_file"])
         if not best.is_file():
             raise InputError(
                 f"{file} goes with {best}, the best state until then, which is not there: put it "
-                "back, or start the run anew"
+                f"back, or remove {file.name} and resume, which then begins this training anew"
             )
-        trainer.saved_model_file = str(best)
+        trainer.saved_model_file = str(Path(trainer.saved_model_file).with_name(meta["best_name"]))
+        with whole_file(Path(trainer.saved_model_file)) as partial:
+            shutil.copyfile(best, partial)
         trainer.train_loss_dict = {int(epoch): loss for epoch, loss in meta["losses"].items()}
-        trainer.start_epoch = len(trainer.train_loss_dict)
+        trainer.start_epoch = meta["epoch"]
         trainer.cur_step, trainer.best_valid_score = meta["fruitless"], meta["best_score"]
         trainer.best_valid_result = meta["best_valid"]
-        vars(trainer.model).update(meta["numbers"])
+        for name, number in meta["numbers"].items():
+            setattr(trainer.model, name, number)
         self.curve, self._before = meta["curve"], meta["seconds"]
         checkpoint.restore(state, trainer.model, trainer.optimizer, self.train_data.generator)
-        text = f"{self.key}: going on after epoch {epochs_of(trainer)['epochs']}"
-        getLogger().info(set_color(text, "yellow"))
+        getLogger().info(set_color(f"{self.key}: going on after epoch {meta['epoch']}", "yellow"))
 
+    def _best_file(self, folder: RunFolder, epoch: int) -> Path:
+        return folder.path / f"{self.key}.best-{epoch}.pth"
 
-def can_resume(trainer: Any) -> bool:
-    """Whether a training of RecBole's can go on between two epochs to the same result."""
-    known = type(trainer) in (Trainer, NCLTrainer)
-    return known and trainer.config["model"] in RESUMABLE
-
-
-def _numbers(model: Any) -> dict[str, int | float]:
-    """What a model counts beside its tensors: MultiVAE its steps."""
-    return {name: value for name, value in vars(model).items() if type(value) in (int, float)}
+    def _remove_best(self, but: Path | None = None) -> None:
+        for file in self.folder.path.glob(f"{self.key}.best-*.pth*") if self.folder else ():
+            if file != but:
+                file.unlink()
