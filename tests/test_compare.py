@@ -22,6 +22,7 @@ from recbole_lightgnn.studies.progress import Progress, duration
 from recbole_lightgnn.studies.rivals import read_rivals
 from recbole_lightgnn.studies.runner import _note_failure, _prepare, at_work_in
 from recbole_lightgnn.trainer import checkpoint
+from recbole_lightgnn.trainer.run_folder import other_settings, settings_of
 
 # LightGNN in some seconds, from one teacher in seven trainings.
 LIGHTGNN = ["--LightGNN.n_pruning_runs=5", "--LightGNN.teacher_settings.learning_rate=0.01"]
@@ -313,13 +314,14 @@ def test_rivals_are_models_with_settings_of_their_own(capsys):
     assert f"- Settings given by hand: {by_hand}.\n" in text
 
 
-def test_the_rivals_that_are_shipped_can_be_run_and_dense_ones_learn_as_they_say():
+def test_the_rivals_that_are_shipped_can_be_run_and_dense_ones_learn_as_the_usual_one():
     file = properties_dir() / "study" / "rivals.yaml"
     for name, rival in read_rivals(file, model_names()).items():
         config = configure(rival.model, "planted", settings=rival.settings)
-        if name.startswith("Dense-"):  # on whatever dataset
-            assert (config["batches"], config["similarity"]) == ("users", "cosine")
-            assert config["embedding_size"] == int(name[6:])
+        if name.startswith("Dense-"):  # as the dataset has it, but for its size
+            usual = configure("SoftmaxLightGCN", "planted", settings={})
+            differing = other_settings(settings_of(config), settings_of(usual))
+            assert (differing, config["embedding_size"]) == (["embedding_size"], int(name[6:]))
         if name == "MagnitudePruned":  # by nothing of a teacher's but its first embeddings
             weights = ("prediction_kd", "embedding_kd", "interaction")
             assert [config[f"{one}_weight"] for one in weights] == [0.0, 0.0, 1.0]

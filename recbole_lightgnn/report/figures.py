@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -98,9 +99,12 @@ def _scatter(
         below = [entry for entry in entries if entry.mean(metric) < lowest]
         if below:
             axes.set_ylim(bottom=lowest)
-            names = ", ".join(f"{entry.label} {short(entry.mean(metric))}" for entry in below)
+            named = (f"{entry.label} {short(entry.mean(metric))}" for entry in below)
+            names = ", ".join(one.replace(" ", "\N{NO-BREAK SPACE}") for one in named)
             place = {"transform": axes.transAxes, "ha": "left", "va": "bottom"}
-            axes.text(0.01, 0.01, f"below: {names}", fontsize=7.5, color=_GREY, **place)
+            text_below = textwrap.fill(f"below: {names}", 68)
+            note = axes.text(0.01, 0.01, text_below, fontsize=7.5, color=_GREY, **place)
+            note.set_in_layout(False)  # or a long one would squeeze the picture
         axes.margins(x=0.16, y=0.12)
         ticks(axes)
         axes.set_xlabel(f"{what} (log scale)")
