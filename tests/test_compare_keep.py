@@ -111,6 +111,10 @@ def test_a_copy_is_refused_where_it_would_be_in_the_way(folder, tmp_path, capsys
     )
 
 
+def test_there_is_a_comparison_in_results():
+    assert "comparison-ml-100k" in [kept.name for kept in KEPT]
+
+
 @pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.name)
 def test_the_tables_in_results_and_in_the_readme_are_those_of_the_records(kept, tmp_path):
     shutil.copytree(kept, tmp_path / "copy", ignore=shutil.ignore_patterns(*TABLES))
