@@ -240,6 +240,9 @@ def _run(
 
 def _start_log(config: Any) -> None:
     keep_freed_memory()
+    for folder in (config["checkpoint_dir"], Path("log", config["model"])):
+        # RecBole looks first and makes it then, and one of two processes may fail.
+        Path(folder).mkdir(parents=True, exist_ok=True)
     init_logger(config)
     getLogger().info(config)
 

@@ -43,6 +43,15 @@ def _often(monkeypatch):
     monkeypatch.setattr(stock_progress, "SECONDS_APART", 0.0)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """On several, two undisturbed runs of NGCF or GCMC differ in their last bits as well."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def settings_of(case, **changes):
     return SETTINGS | OWN.get(case, {}) | changes
 

@@ -296,7 +296,7 @@ def test_processes_share_the_trials_of_a_study():
     assert min(map(len, own)) >= 1
     trials = record()["trials"]
     assert [trial["number"] for trial in trials] == list(range(7))
-    assert {trial["state"] for trial in trials} == {"finished"}
+    assert {trial["state"] for trial in trials} == {"finished"}, [t["reason"] for t in trials]
     assert len({trial["settings"]["temperature"] for trial in trials}) == 7
 
 
