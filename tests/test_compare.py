@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from recbole_lightgnn.cli import main
 from recbole_lightgnn.quick_start import configure
 from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.settings import properties_dir
-from recbole_lightgnn.studies.grid import Run
+from recbole_lightgnn.studies.grid import Grid, Run
 from recbole_lightgnn.studies.progress import Progress, duration
 from recbole_lightgnn.studies.rivals import read_rivals
 from recbole_lightgnn.studies.runner import _note_failure, _prepare, at_work_in
@@ -127,6 +128,16 @@ def test_a_grid_is_run_once_and_its_table_written(capsys):
     assert not begun(again)
     assert "2 runs done before, 0 to do" in again
     assert {file: file.stat().st_mtime_ns for file in Path("out/runs").rglob("*")} == written
+
+
+def test_whose_settings_are(tmp_path, monkeypatch):
+    folder = shutil.copytree(properties_dir(), tmp_path / "properties")
+    text = "tuned: [LightGCN]\nLightGCN: {n_layers: 1}\nBPR: {learning_rate: 0.01}\n"
+    (folder / "dataset" / "planted.yaml").write_text(text)
+    monkeypatch.setattr("recbole_lightgnn.config.properties_dir", lambda: folder)
+    models, given = ["LightGCN", "BPR", "SGL", "NCL"], {"NCL.n_layers": 1, "topk": [20]}
+    grid = Grid("planted", models, [1], Path("out"), given=given, rows=None, rivals={})
+    assert list(grid.whose.values()) == ["tuned", "by hand", "default", "by hand"]
 
 
 @pytest.mark.slow

@@ -124,7 +124,8 @@ def _notes(comparison: Comparison) -> list[str]:
         notes.append(f"Times are of {'; '.join(machines)}.")
     notes.append(
         "settings: tuned, by a search on this dataset's validation split; default, as RecBole's "
-        "yaml files or ours have them, not searched here; or by hand, some given."
+        "yaml files or ours have them for every dataset; or by hand, some given, or the dataset's "
+        "without a search."
     )
     footing = comparison.content["footing"]
     if footing.get("split_seed") is not None and not footing.get("benchmark_filename"):

@@ -238,12 +238,15 @@ class Grid:
         return configure(model, self.dataset, settings=settings)
 
     def _whose(self, name: str, config: Any) -> str:
-        """Whose a model's settings are: ``by hand`` if one of its own was given or is a rival's,
-        ``tuned`` if a search on the dataset has chosen them, else ``default``."""
+        """Whose a model's settings are: ``by hand`` if one of its own was given, is a rival's or is
+        the dataset's without a search, ``tuned`` if a search on the dataset chose them, else
+        ``default``."""
         own = model_settings(config).keys() - {"our_products"}
         if any(key.partition(".")[0] in own for key in self._given_to(name)):
             return "by hand"
-        return "tuned" if config.tuned else "default"
+        if config.tuned:
+            return "tuned"
+        return "by hand" if config.of_dataset.get(config["model"]) else "default"
 
     def _check_out(self) -> None:
         check_folder("--out", self.out, self.out)
