@@ -1,6 +1,7 @@
 """One call that trains, tests and records any model, RecBole's or ours; one that only chooses."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -264,6 +265,9 @@ def _trainer(config: Any, train_data: Any) -> Any:
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     logger.info(model)
     if config["model"] not in our_models():
+        # RecBole's is of the second alone: runs begun together would write one file.
+        file = Path(trainer.saved_model_file)
+        trainer.saved_model_file = str(file.with_stem(f"{file.stem}-{os.getpid()}"))
         rank_by_tables(trainer)
     return trainer
 
@@ -375,7 +379,7 @@ def _default_result_file(config: Any, trainer: Any) -> Path:
     if (run_dir := _run_dir(trainer)) is not None:
         return run_dir / "record.json"
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    name = f"{config['model']}-{config['dataset']}-{stamp}.json"
+    name = f"{config['model']}-{config['dataset']}-{stamp}-{os.getpid()}.json"
     return Path(config["checkpoint_dir"]) / name
 
 

@@ -68,6 +68,33 @@ def test_a_copy_follows_what_it_is_of(folder, tmp_path):
     assert (kept / "table.md").read_text() == report(folder)
 
 
+def test_what_is_gone_goes_from_a_copy(folder, tmp_path):
+    kept = tmp_path / "kept"
+    lost = folder / "runs" / "LightGCN-2"
+    shutil.move(lost, tmp_path / "away")
+    lost.mkdir()
+    (lost / "failed.json").write_text(json.dumps({"reason": FAILURE}))
+    assert main(["report", str(folder), "--keep", str(kept)]) == 0
+    (lost / "failed.json").unlink()
+    (folder / "runs" / "Pop-1" / "record.users.npz").unlink()
+    assert main(["report", str(folder), "--keep", str(kept)]) == 0
+    assert (kept / "table.md").read_text() == report(folder)
+    assert "not done yet" in (kept / "table.md").read_text()
+    assert not (kept / "runs" / "Pop-1" / "record.users.npz").exists()
+
+
+def test_a_copy_that_was_interrupted_is_gone_on_with(folder, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    command = ["report", str(folder), "--keep", str(tmp_path / "kept")]
+    with monkeypatch.context() as patched:
+        patched.setattr("recbole_lightgnn.report.kept.write_users", stopped)
+        assert main(command) != 0
+    assert main(command) == 0
+    assert (tmp_path / "kept" / "table.md").read_text() == report(folder)
+
+
 def test_a_record_that_is_left_out_is_not_copied(folder, tmp_path):
     for seed in (1, 2, 3):
         file = folder / "runs" / f"Pop-{seed}" / "record.json"

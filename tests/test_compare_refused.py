@@ -35,6 +35,9 @@ def _no_run(monkeypatch):
         ("Pop", ["--seeds=2,2"], "expected each once"),
         ("Pop", ["--jobs=0"], "expected a whole number from 1, got '0'"),
         ("Pop", ["--dataset=plantd"], "dataset 'plantd' not found (did you mean 'planted'?)"),
+        ("BPR", ["--BPR.dataset=x"], "--BPR.dataset is no setting for a comparison: see --dataset"),
+        ("Small", ["--rivals=seeded.yaml"], "the rival Small cannot have seed, which is the comp"),
+        ("Pop", ["--metrics=[Recall,NDCG,GAUC]", "--valid_metric=GAUC"], "as Recall@20 does"),
         ("Pop", ["--seed=3"], "--seed is no setting for a comparison: see --seeds"),
         ("Pop", ["--result_file=x"], "--result_file is no setting for a comparison: see --out"),
         ("Pop", ["--BPR.epochs=2"], "--BPR.epochs: BPR is not one of --models Pop"),
@@ -58,6 +61,7 @@ def test_bad_input(capsys, models, rest, facts):
     Path("taken.yaml").write_text("BPR: {model: LightGNN}")
     Path("form.yaml").write_text("Small: 8")
     Path("small.yaml").write_text("Small: {model: BPR, epoch: 8}")
+    Path("seeded.yaml").write_text("Small: {model: BPR, seed: 8}")
     Path("odd.yaml").write_text("Small: {model: BPRR}")
     assert compare(models, *rest) == 2
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
@@ -93,6 +97,8 @@ def test_the_folder_of_another_comparison_is_refused(capsys, tmp_path):
     shutil.rmtree(tmp_path / "dataset" / "planted")
     write_planted(tmp_path / "dataset", seed=1)
     assert "other interactions than planted has now: put the files back" in refused()
+    Path("out/comparison.json").write_text("[]")
+    assert "out/comparison.json is damaged (it must have dataset, dataset_finger" in refused()
     Path("out/comparison.json").write_text("{")
     assert "is no JSON: restore it" in refused()
     Path("out/comparison.json").unlink()

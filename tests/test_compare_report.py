@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import statistics
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from reading import Page, markdown_of, rows_of, table_of, users_of
 from scipy import stats
 
 from recbole_lightgnn.cli import main
+from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.faster import _SWITCHES
 from recbole_lightgnn.report.comparison import Comparison, shown_rows
 from recbole_lightgnn.report.comparison_report import report
 from recbole_lightgnn.report.figures import pictures
 from recbole_lightgnn.report.significance import holm
-from recbole_lightgnn.report.table import BY_OUR_PRODUCTS
+from recbole_lightgnn.report.table import BY_OUR_PRODUCTS, count
 from recbole_lightgnn.report.users import read_users, write_users
 
 SHOWN = ("LightGNN", "LightGCN", "BPR", "Pop")
@@ -173,6 +175,21 @@ def test_a_failed_model_has_its_reason_in_its_line(tmp_path):
     assert "- BPR: seeds 1, 3 not done yet.\n" in text
 
 
+def test_against_a_student_without_users_metrics_nothing_is_judged(tmp_path):
+    folder = write_compared(tmp_path, ("LightGNN", "BPR"), without_users=("LightGNN",))
+    report(folder)
+    assert markdown_of(folder)["BPR"]["p R@20"] == "no user data"
+    assert "paired t-test" not in (folder / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(999, "999"), (999_499, "999 k"), (999_744, "1 M"), (4_450_304, "4.45 M"), (999.9e6, "1 G")],
+)
+def test_counts_have_three_digits(number, text):
+    assert count(number) == text
+
+
 def test_a_model_without_users_metrics_is_not_judged(tmp_path):
     folder = write_compared(tmp_path, ("LightGNN", "EASE", "BPR"), without_users=("EASE",))
     report(folder)
@@ -224,7 +241,7 @@ def test_a_record_that_does_not_belong_is_left_out(tmp_path, odd):
     folder = write_compared(tmp_path / "out", ("LightGNN", "BPR"))
     change(folder / "runs/BPR-2/record.json", **odd)
     report(folder)
-    reason = "seed 2 left out: its record is of another model, seed or split than the comparison;"
+    reason = "seed 2 left out: its record is damaged, or of another model, seed or split;"
     line = table_of(folder)["BPR"]
     assert line["seeds_done"] == "1 3"
     assert line["problems"].startswith(reason)
@@ -240,8 +257,30 @@ def test_none_belongs(tmp_path):
 
 
 def test_a_folder_of_no_comparison(tmp_path, capsys):
-    assert main(["report", str(tmp_path)]) == 2
-    assert "is no folder of a comparison (it has no comparison.json)" in capsys.readouterr().err
+    for content in (None, "[]", '{"dataset": "planted"}'):
+        if content:
+            (tmp_path / "comparison.json").write_text(content)
+        assert main(["report", str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert "is no folder of a comparison (it has no comparison.json, or a damaged" in error
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '"text"'])
+def test_a_damaged_record_is_left_out(folder, content):
+    (folder / "runs/BPR-2/record.json").write_text(content)
+    report(folder)
+    assert table_of(folder)["BPR"]["problems"].startswith("seed 2 left out: its record is damaged")
+
+
+def test_every_flipped_byte_of_users_is_refused_or_harmless(tmp_path):
+    rows = {"a": {"recall@1": np.linspace(0, 1, 50)}}
+    write_users(file := tmp_path / "x.npz", [f"u{n}" for n in range(50)], np.arange(50), rows)
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        flipped = bytes([whole[place] ^ 0xFF])
+        file.write_bytes(whole[:place] + flipped + whole[place + 1 :])
+        with suppress(InputError):
+            read_users(file)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", "pickle", "short", "other"])

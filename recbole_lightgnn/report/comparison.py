@@ -16,6 +16,8 @@ from recbole_lightgnn.report.users import Users, read_users, users_file
 from recbole_lightgnn.settings import must_be_one_of
 
 FILE = "comparison.json"
+_PARTS = {"dataset", "dataset_fingerprint", "footing", "models", "seeds", "rows", "given"}
+_OF_A_RECORD = {"model", "seed", "dataset_fingerprint", "rows"}
 _THIRD = 0.33  # of the entries: the paper's main student
 
 
@@ -100,10 +102,10 @@ class Comparison:
 
     def __init__(self, folder: Path, rows: Sequence[str] | None = None) -> None:
         content = read_json(folder / FILE)
-        if not isinstance(content, dict) or "dataset_fingerprint" not in content:
+        if not isinstance(content, dict) or not content.keys() >= _PARTS:
             raise InputError(
-                f"{folder} is no folder of a comparison (it has no {FILE}): give one that "
-                "`recbole-lightgnn compare` made"
+                f"{folder} is no folder of a comparison (it has no {FILE}, or a damaged one): give "
+                "one that `recbole-lightgnn compare` made"
             )
         self.folder, self.content = folder, content
         self.rows = content["rows"] if rows is None else rows
@@ -163,6 +165,9 @@ class Comparison:
         record = read_json(file)
         if record is None:
             return
+        if not isinstance(record, dict) or not record.keys() >= _OF_A_RECORD:
+            self._odd.add((model, seed))
+            return
         fingerprint = {k: v for k, v in record["dataset_fingerprint"].items() if k != "card_sha256"}
         expected = (self.rivals.get(model, {}).get("model", model), seed, self.fingerprint)
         if (record["model"], record["seed"], fingerprint) != expected:
@@ -191,11 +196,11 @@ class Comparison:
     def _problem(self, model: str, seed: int) -> str:
         if (model, seed) in self._odd:
             return (
-                "left out: its record is of another model, seed or split than the comparison; "
+                "left out: its record is damaged, or of another model, seed or split; "
                 "remove it, and give the command again"
             )
         failure = read_json(self.place(model, seed) / "failed.json")
-        return "not done yet" if failure is None else f"failed: {failure['reason']}"
+        return f"failed: {failure.get('reason')}" if isinstance(failure, dict) else "not done yet"
 
     def _of(self, model: str) -> dict[int, dict[str, Any]]:
         return {seed: record for (name, seed), record in self.records.items() if name == model}

@@ -28,6 +28,8 @@ def keep(comparison: Comparison, target: Path) -> None:
     """
     _check(comparison, target)
     target.mkdir(parents=True, exist_ok=True)
+    # First, as it makes the folder one that an interrupted copy can go on with.
+    write_json(target / FILE, comparison.content | {"rows": comparison.rows})
     for model in comparison.content["models"]:
         for seed in comparison.seeds:
             source = comparison.place(model, seed)
@@ -37,9 +39,8 @@ def keep(comparison: Comparison, target: Path) -> None:
                 _keep_users(source, place, comparison.metrics)
                 _copy(source / "record.json", place)
                 (place / "failed.json").unlink(missing_ok=True)
-            else:
-                _copy(source / "failed.json", place)
-    write_json(target / FILE, comparison.content | {"rows": comparison.rows})
+            elif not _copy(source / "failed.json", place):
+                (place / "failed.json").unlink(missing_ok=True)
 
 
 def _check(comparison: Comparison, target: Path) -> None:
@@ -71,16 +72,22 @@ def _check(comparison: Comparison, target: Path) -> None:
 
 
 def _keep_users(source: Path, place: Path, metrics: list[str]) -> None:
-    if (users := read_users(users_file(source / "record.json"))) is not None:
-        rows = {
-            key: {metric: row[metric].astype(np.float32) for metric in metrics}
-            for key, row in users.rows.items()
-        }
-        write_users(users_file(place / "record.json"), users.user, users.degree, rows)
+    file = users_file(place / "record.json")
+    if (users := read_users(users_file(source / "record.json"))) is None:
+        file.unlink(missing_ok=True)
+        return
+    rows = {
+        key: {metric: row[metric].astype(np.float32) for metric in metrics}
+        for key, row in users.rows.items()
+    }
+    write_users(file, users.user, users.degree, rows)
 
 
-def _copy(source: Path, place: Path) -> None:
-    if source.is_file():
-        place.mkdir(parents=True, exist_ok=True)
-        with whole_file(place / source.name) as partial:
-            shutil.copyfile(source, partial)
+def _copy(source: Path, place: Path) -> bool:
+    """Copy a file into a folder; whether there is one."""
+    if not source.is_file():
+        return False
+    place.mkdir(parents=True, exist_ok=True)
+    with whole_file(place / source.name) as partial:
+        shutil.copyfile(source, partial)
+    return True

@@ -67,9 +67,13 @@ def _line(entry: Entry, comparison: Comparison, best: dict[str, str]) -> list[Ce
         text = shown if deviation is None else f"{shown} ± {short(deviation)}"
         cells.append(Cell(text, best=shown == best[metric]))
     cells += [Cell(_p(entry, comparison, metric)) for metric in comparison.judged]
-    ranking = "" if entry.ranking_ms is None else f"{entry.ranking_ms:.2g} ms"
+    ranking = "" if entry.ranking_ms is None else _milliseconds(entry.ranking_ms)
     limits = "" if entry.epochs is None else f"{entry.epochs} / {entry.patience}"
     return [*first, *cells, Cell(limits), Cell(duration(entry.seconds)), Cell(ranking)]
+
+
+def _milliseconds(number: float) -> str:
+    return f"{number:.2g} ms" if number < 99.5 else f"{number:.0f} ms"
 
 
 def _best(comparison: Comparison, metric: str) -> str:
@@ -80,7 +84,8 @@ def _p(entry: Entry, comparison: Comparison, metric: str) -> str:
     if entry is comparison.reference:
         return "reference"
     if metric not in entry.differences:
-        return "no user data" if entry.users is None else "no common seed"
+        missing = entry.users is None or comparison.reference.users is None
+        return "no user data" if missing else "no common seed"
     difference = entry.differences[metric]
     direction = "−" if difference.mean < 0 else "+"
     p = "<.001" if difference.p_holm < 0.001 else short(difference.p_holm, 3)
@@ -101,7 +106,7 @@ def _title(comparison: Comparison) -> str:
 
 def _notes(comparison: Comparison) -> list[str]:
     notes = ["± is the standard deviation over seeds; the best mean of a column is bold."]
-    if comparison.reference is not None and len(comparison.done()) > 1:
+    if comparison.reference and any(entry.differences for entry in comparison.done()):
         notes.append(
             f"p: paired t-test over the test users against {comparison.reference.label}, each "
             "user's metric averaged over the seeds that both have; two-sided, corrected by Holm "
@@ -280,7 +285,7 @@ def size(n_bytes: float) -> str:
 def count(number: float) -> str:
     """``4.45 M``, or ``27.0 k``."""
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= factor:
+        if number >= 0.9995 * factor:  # which three digits round to one of the unit
             return f"{number / factor:.3g} {unit}"
     return f"{number:.0f}"
 

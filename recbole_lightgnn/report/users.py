@@ -1,6 +1,7 @@
 """Beside a run's record: the test metrics of every user, by which two models are compared."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,11 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.files import whole_file
 
 _USER, _DEGREE, _ROWS = "user", "train_interactions", "rows"
+# What numpy and the zip that it reads raise of a file that is damaged, wherever it is.
+_DAMAGES = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class Users(NamedTuple):
@@ -67,7 +73,7 @@ def read_users(file: Path) -> Users | None:
         for name, table in content.items():
             if table.shape != (len(keys), len(user)):
                 raise ValueError(f"{name} has shape {table.shape}")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGES as error:
         raise InputError(
             f"{file} is no file of users' metrics ({error}): remove it and its record, and run anew"
         ) from error

@@ -32,10 +32,12 @@ FILE, LOCK = "comparison.json", "lock"
 # What the grid says, and not a setting for all of it.
 _OF_THE_GRID = {
     "model": "--models",
+    "dataset": "--dataset",
     "seed": "--seeds",
     "config_files": "--KEY=VALUE",
     **dict.fromkeys(("checkpoint_dir", "result_file", "resume"), "--out"),
 }
+_COMPARED = {"dataset", "dataset_fingerprint", "footing"}
 # How many users are ranked at once changes memory and time alone.
 _NOT_OF_THE_FOOTING = {"eval_batch_size", "seed"}
 _SPLIT_SEED = 2020  # for all seeds, where RecBole cuts the splits
@@ -51,6 +53,7 @@ class Run:
         given: settings given for this model, as the command line has them.
         settings: every setting in force that can change a result.
         folder: of its record, log and checkpoints.
+        fingerprint: of the data.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Run:
     given: dict[str, Any]
     settings: dict[str, Any]
     folder: Path
+    fingerprint: dict[str, Any]
 
     def __str__(self) -> str:
         return f"{self.name} seed {self.seed}"
@@ -80,14 +84,16 @@ class Run:
         return self.folder / "saved"
 
     def record(self) -> dict[str, Any] | None:
-        """Its record if it is done."""
+        """Its record if it is done, with the data as they are."""
         record = read_json(self.record_file)
-        if not isinstance(record, dict) or (record.get("model"), record.get("seed")) != (
-            self.model,
-            self.seed,
-        ):
+        if not isinstance(record, dict) or not isinstance(rows := record.get("rows"), list):
             return None
-        return record if all("test" in row for row in record["rows"]) else None
+        data = record.get("dataset_fingerprint") or {}
+        data = {key: value for key, value in data.items() if key != "card_sha256"}
+        of = (record.get("model"), record.get("seed"), data)
+        if of != (self.model, self.seed, self.fingerprint):
+            return None
+        return record if all("test" in row for row in rows) else None
 
     def arguments(self) -> list[str]:
         """Of the command ``recbole-lightgnn run``."""
@@ -107,7 +113,7 @@ class Run:
     def check_begun(self) -> None:
         """Raise InputError if the folder is of a run with other settings."""
         begun = read_json(self.folder / "asked.json")
-        if begun is None:
+        if not isinstance(begun, dict) or not isinstance(begun.get("settings"), dict):
             return
         if other := other_settings(self.settings, begun["settings"]):
             raise InputError(
@@ -157,6 +163,7 @@ class Grid:
         self.footing = _footing(configs)
         _check_rows(rows, configs)
         self.whose = {name: self._whose(name, config) for name, config in configs.items()}
+        self.fingerprint = plain(_fingerprint(configs))
         self.runs = [
             Run(
                 name,
@@ -166,16 +173,22 @@ class Grid:
                 self._given_to(name),
                 settings_of(configs[name]) | {"seed": seed},
                 out / "runs" / f"{name}-{seed}",
+                self.fingerprint,
             )
             for seed in self.seeds  # outside: every model has its first result soon
             for name in self.models
         ]
         self._check_out()
-        self.fingerprint = _fingerprint(configs)
         self._check_begun()
 
     def begin(self) -> None:
-        """Make the folder, or write anew what it compares."""
+        """Make the folder, or write anew what it compares.
+
+        Raises:
+            InputError: if another comparison has begun there since the checks.
+        """
+        self._check_out()
+        self._check_begun()
         write_json(self.out / FILE, plain(self._described()))
 
     def _described(self) -> dict[str, Any]:
@@ -226,6 +239,12 @@ class Grid:
                 raise InputError(
                     f"--{key} is no setting for a comparison: see {_OF_THE_GRID[name]}"
                 )
+        for name, rival in self.rivals.items():
+            if taken := sorted(rival.settings.keys() & _OF_THE_GRID):
+                raise InputError(
+                    f"the rival {name} cannot have {taken[0]}, which is the comparison's: see "
+                    f"{_OF_THE_GRID[taken[0]]}"
+                )
 
     def _configs(self) -> dict[str, Any]:
         """The checked ``Config`` of each model."""
@@ -263,10 +282,15 @@ class Grid:
             if (self.out / FILE).is_file():
                 raise InputError(f"{self.out / FILE} is no JSON: restore it, or name another --out")
             return
+        if not isinstance(begun, dict) or not begun.keys() >= _COMPARED:
+            raise InputError(
+                f"{self.out / FILE} is damaged (it must have {', '.join(sorted(_COMPARED))}): "
+                "restore it, or name another --out"
+            )
         where, remedy = f"--out {self.out} has a comparison", "name another --out"
         if begun["dataset"] != self.dataset:
             raise InputError(f"{where} on {begun['dataset']}, not on {self.dataset}: {remedy}")
-        if begun["dataset_fingerprint"] != plain(self.fingerprint):
+        if begun["dataset_fingerprint"] != self.fingerprint:
             raise InputError(
                 f"{where} on other interactions than {self.dataset} has now: put the files back, "
                 f"or {remedy}"
@@ -330,6 +354,11 @@ def _footing(configs: Mapping[str, Any]) -> dict[str, Any]:
                 f"{model} and {first} would not be on one footing, with other settings of data or "
                 f"evaluation ({', '.join(differing)}): give them for all, as --KEY=VALUE"
             )
+    if not re.search(r"@\d+$", chosen := shared[first]["valid_metric"]):
+        raise InputError(
+            f"a comparison is cut off where models are chosen: valid_metric must say where, as "
+            f"Recall@20 does, got {chosen}"
+        )
     metrics = {metric.lower() for metric in shared[first]["metrics"]}
     if not {"recall", "ndcg"} <= metrics:
         raise InputError(

@@ -58,7 +58,7 @@ class Progress:
         """A guess from the runs that are done; ``None`` before there is any.
 
         A run takes as long as those of its model did, or as the mean of all models; those under
-        way have a part of it behind them.
+        way have a part of it behind them, or half, where they have taken longer than that.
         """
         if not self.seconds:
             return None
@@ -66,7 +66,8 @@ class Progress:
         for run in self.left:
             own = [seconds for other, seconds in self.seconds.items() if other.name == run.name]
             expected = mean(own or self.seconds.values())
-            work += max(0.0, expected - (now - self.begun.get(run, now)))
+            passed = now - self.begun.get(run, now)
+            work += expected - passed if passed <= expected else passed
         return work / max(1, min(self.jobs, len(self.left)))
 
     def _state(self) -> str:

@@ -89,7 +89,7 @@ def at_work_in(folder: Path) -> Iterator[int]:
 def reason_of(run: Run) -> str | None:
     """Why a run failed, if it did when it was last tried."""
     failure = read_json(run.failure_file)
-    return failure["reason"] if isinstance(failure, dict) else None
+    return failure.get("reason") if isinstance(failure, dict) else None
 
 
 # --- one run ----------------------------------------------------------------------------------
@@ -97,8 +97,10 @@ def reason_of(run: Run) -> str | None:
 
 def _prepare(run: Run) -> Done | None:
     """Lay the run's folder out; returns after what it goes on, ``None`` if it begins anew."""
-    failure, finished = read_json(run.failure_file) or {}, _finished(run)
-    if failure.get("resumed_after") == finished:  # what is there may be why it fails
+    failure, finished = read_json(run.failure_file), _finished(run)
+    if (
+        isinstance(failure, dict) and failure.get("resumed_after") == finished
+    ):  # what is there may be why it fails
         finished = None
     if finished is None:
         shutil.rmtree(run.checkpoints, ignore_errors=True)

@@ -69,6 +69,7 @@ class StockProgress:
         self.told, self.curve, self._make = told, new_curve(), make
         self._keeps = (folder or make) is not None and can_resume(trainer.config)
         self._before = 0.0
+        self._best: Path | None = None  # of this training, its copy
         if self._keeps and folder is not None and folder.progress_file.exists():
             self._restore(folder)
         self._started = self._saved = perf_counter()
@@ -101,8 +102,8 @@ class StockProgress:
         """Remove the state, once what it led to is recorded; a folder of its own as well."""
         if self.folder is None:
             return
-        self._remove_best()
         self.folder.progress_file.unlink(missing_ok=True)
+        self._remove_best()
         if self._make is not None:
             (self.folder.path / RUN_FILE).unlink(missing_ok=True)
             with suppress(OSError):  # something else is in it
@@ -111,9 +112,10 @@ class StockProgress:
     def _save(self, folder: RunFolder) -> None:
         trainer = self.trainer
         best = self._best_file(folder, epochs_of(trainer)["best_epoch"])
-        if not best.exists():  # RecBole writes over its own
+        if best != self._best:  # of this training; RecBole writes over its own
             with whole_file(best) as partial:
                 shutil.copyfile(trainer.saved_model_file, partial)
+            self._best = best
         state = checkpoint.capture(trainer.model, trainer.optimizer, self.train_data.generator)
         numbers = RESUMABLE[trainer.config["model"]]
         meta = {
@@ -149,6 +151,7 @@ class StockProgress:
                 f"{file} goes with {best}, the best state until then, which is not there: put it "
                 f"back, or remove {file.name} and resume, which then begins this training anew"
             )
+        self._best = best
         trainer.saved_model_file = str(Path(trainer.saved_model_file).with_name(meta["best_name"]))
         with whole_file(Path(trainer.saved_model_file)) as partial:
             shutil.copyfile(best, partial)
