@@ -138,8 +138,10 @@ def test_a_copy_is_refused_where_it_would_be_in_the_way(folder, tmp_path, capsys
     )
 
 
-def test_there_is_a_comparison_in_results():
-    assert "comparison-ml-100k" in [kept.name for kept in KEPT]
+def test_there_are_comparisons_in_results():
+    assert [kept.name for kept in KEPT] == [
+        f"comparison-{dataset}" for dataset in ("gowalla", "ml-100k", "yelp")
+    ]
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.name)
