@@ -380,7 +380,14 @@ def test_a_run_that_takes_longer_than_was_guessed_is_taken_to_be_half_way(tmp_pa
 
 @pytest.mark.parametrize(
     "change",
-    [{"rows": None}, {"rows": [{}]}, {"seed": 2}, {"dataset_fingerprint": {"users": 8}}, None],
+    [
+        {"rows": None},
+        {"rows": []},
+        {"rows": [{}]},
+        {"seed": 2},
+        {"dataset_fingerprint": {"users": 8}},
+        None,
+    ],
 )
 def test_a_record_of_something_else_is_none_of_the_run(tmp_path, change):
     run = run_of("A", 1, tmp_path)

@@ -93,7 +93,7 @@ class Run:
         of = (record.get("model"), record.get("seed"), data)
         if of != (self.model, self.seed, self.fingerprint):
             return None
-        return record if all("test" in row for row in rows) else None
+        return record if rows and all("test" in row for row in rows) else None
 
     def arguments(self) -> list[str]:
         """Of the command ``recbole-lightgnn run``."""

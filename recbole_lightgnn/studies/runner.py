@@ -98,10 +98,8 @@ def reason_of(run: Run) -> str | None:
 def _prepare(run: Run) -> Done | None:
     """Lay the run's folder out; returns after what it goes on, ``None`` if it begins anew."""
     failure, finished = read_json(run.failure_file), _finished(run)
-    if (
-        isinstance(failure, dict) and failure.get("resumed_after") == finished
-    ):  # what is there may be why it fails
-        finished = None
+    if isinstance(failure, dict) and failure.get("resumed_after") == finished:
+        finished = None  # what is there may be why it fails
     if finished is None:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
     run.begin()
