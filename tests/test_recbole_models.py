@@ -77,6 +77,7 @@ def summed(loss):
         ("SGL", "planted", SMALL | {"type": "ND"}),
         ("SGL", "planted", SMALL | {"type": "RW"}),
         ("NCL", "planted", SMALL),
+        ("NCL", "planted", SMALL | {"n_layers": 1, "hyper_layers": 2}),
         ("NGCF", "planted", SMALL | {"hidden_size_list": [16, 8]}),
         ("GCMC", "planted", SMALL),
         ("GCMC", "planted", SMALL | {"accum": "sum", "sparse_feature": False}),

@@ -20,8 +20,8 @@ def on_our_products(model: Any) -> bool:
 
     Matrices are taken as they stand, so that their normalization, and what a model drops of them,
     stay RecBole's. Of LightGCN the mean of its layers is our :func:`power_sum`; in the others each
-    ``torch.sparse.mm`` is our :func:`spmm`. What SGL and NCL contrast with all nodes, which takes
-    them longer than the products, is our :func:`full_softmax`.
+    ``torch.sparse.mm`` is our :func:`spmm`. In SGL and NCL the mean of the layers is summed as they
+    come, and what they contrast with all nodes, half of their time, is our :func:`full_softmax`.
     """
     switch = _SWITCHES.get(type(model))
     # NGCF's node dropout opens its matrix, at every step.
@@ -71,7 +71,15 @@ def _sgl(model: Any) -> None:
     draw = model.csr2tensor
     model.csr2tensor = lambda matrix: _Matrix(draw(matrix))
     _attributes(model, ("train_graph",))
+    model.forward = partial(_sgl_forward, model)
     model.calc_ssl_loss = partial(_sgl_contrast, model)
+
+
+def _sgl_forward(model: Any, graph: _Matrix | list[_Matrix]) -> tuple[Tensor, ...]:
+    """SGL's ``forward``, on one graph for all layers or on one for each."""
+    graphs = graph if isinstance(graph, list) else [graph] * model.n_layers
+    tables = model.user_embedding.weight, model.item_embedding.weight
+    return _mean(_layers(graphs, torch.cat(tables))).split([model.n_users, model.n_items])
 
 
 def _sgl_contrast(
@@ -91,7 +99,16 @@ def _sgl_contrast(
 
 def _ncl(model: Any) -> None:
     _attributes(model, ("norm_adj_mat",))
+    model.forward = partial(_ncl_forward, model)
     model.ssl_layer_loss = partial(_ncl_contrast, model)
+
+
+def _ncl_forward(model: Any) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """NCL's ``forward``: the mean of the layers, and the layers, of which it contrasts two."""
+    depth = max(model.n_layers, 2 * model.hyper_layers)
+    layers = _layers([model.norm_adj_mat] * depth, model.get_ego_embeddings())
+    user, item = _mean(layers[: model.n_layers + 1]).split([model.n_users, model.n_items])
+    return user, item, layers
 
 
 def _ncl_contrast(model: Any, layer: Tensor, initial: Tensor, user: Tensor, item: Tensor) -> Tensor:
@@ -109,6 +126,18 @@ def _against_all(view: Tensor, other: Tensor, nodes: Tensor, temperature: float)
     rows = F.normalize(view.index_select(0, nodes), dim=1) / temperature
     own = Places(torch.arange(len(nodes) + 1, device=nodes.device), nodes)
     return full_softmax(rows, F.normalize(other, dim=1), own, count.to(rows.dtype))
+
+
+def _layers(matrices: list[Any], embeddings: Tensor) -> list[Tensor]:
+    layers = [embeddings]
+    for matrix in matrices:
+        layers.append(torch.sparse.mm(matrix, layers[-1]))
+    return layers
+
+
+def _mean(layers: list[Tensor]) -> Tensor:
+    """As a running sum: RecBole stacks the layers, a copy of all of them at every step."""
+    return sum(layers[1:], layers[0]) / len(layers)
 
 
 def _gcmc(model: Any) -> None:
