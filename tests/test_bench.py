@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from planted import write_planted
 
-from recbole_lightgnn.bench import imports, lightgcn, ops, step
+from recbole_lightgnn.bench import imports, lightgcn, ops, step, stock
 from recbole_lightgnn.bench.graphs import power_law_graph
 from recbole_lightgnn.bench.measure import WrongResult, deviation, measure
 from recbole_lightgnn.cli import main
@@ -109,6 +110,30 @@ def test_other_losses_are_reported_and_not_measured(monkeypatch):
     monkeypatch.setattr(step, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
     with pytest.raises(WrongResult, match="ours: of the first 2 losses one is wrong by"):
         step.run("ml-100k")
+
+
+# --- bench stock ----------------------------------------------------------------------------
+
+
+def test_bench_stock_checks_and_measures_beside_recbole(capsys, monkeypatch, tmp_path):
+    write_planted(tmp_path / "dataset")
+    monkeypatch.setattr(stock, "SECONDS", 0.01)
+    assert main(["bench", "stock", "--dataset=planted", "--json=stock.json"]) == 0
+    result = json.loads(Path("stock.json").read_text())
+    assert 0 <= result["deviation"] <= 1e-5
+    assert [row["operation"] for row in result["rows"]] == [
+        f"a step of {name}" for name in ("LightGCN", "SGL", "NCL", "NGCF", "GCMC", "DGCF")
+    ]
+    assert all(list(row["seconds"]) == [stock.OURS, stock.THEIRS] for row in result["rows"])
+    assert "planted: 90 users, 60 items" in capsys.readouterr().out
+
+
+def test_other_losses_than_recboles_are_reported_and_not_measured(monkeypatch, tmp_path):
+    write_planted(tmp_path / "dataset")
+    monkeypatch.setattr(stock, "on_our_products", lambda model: setattr(model, "n_layers", 0))
+    monkeypatch.setattr(stock, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
+    with pytest.raises(WrongResult, match="SGL: of the first 3 losses one is wrong by"):
+        stock.run("planted", ("SGL",))
 
 
 # --- bench import ---------------------------------------------------------------------------

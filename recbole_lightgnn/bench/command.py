@@ -24,6 +24,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         help="size of a generated graph (default: as the paper's Yelp split)",
     )
     step = parts.add_parser("step", help="a training step, beside RecBole's")
+    stock = parts.add_parser("stock", help="a step of RecBole's graph models, by our products")
     evaluate = parts.add_parser("evaluate", help="full ranking, beside RecBole's evaluator")
     infer = parts.add_parser("infer", help="models in use: exported ones, or students before that")
     trained = infer.add_mutually_exclusive_group()
@@ -78,7 +79,12 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         metavar="N",
         help="interactions of the largest graph, such as 1e9 (default: 1e8)",
     )
-    for part, what in ((step, "learnt"), (evaluate, "ranked"), (trained, "pruned")):
+    for part, what in (
+        (step, "learnt"),
+        (stock, "learnt"),
+        (evaluate, "ranked"),
+        (trained, "pruned"),
+    ):
         part.add_argument(
             "--dataset",
             metavar="NAME",
@@ -130,6 +136,10 @@ def run(
         from recbole_lightgnn.bench import step
 
         result = step.run(options.dataset)
+    elif options.part == "stock":
+        from recbole_lightgnn.bench import stock
+
+        result = stock.run(options.dataset)
     elif options.part == "evaluate":
         from recbole_lightgnn.bench import evaluate
 

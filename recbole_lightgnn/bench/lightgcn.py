@@ -52,6 +52,8 @@ def step_of(model: Any, *, fused: bool) -> Callable[[Any], float]:
 
     def step(batch: Any) -> float:
         loss = model.calculate_loss(batch)
+        if isinstance(loss, tuple):  # RecBole's way of terms that are logged one by one
+            loss = sum(loss)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -52,6 +52,21 @@ def deviation(what: str, result: Sequence[Tensor], truth: Sequence[Tensor]) -> f
     return largest
 
 
+def losses_deviate(what: str, losses: Sequence[float], truth: Sequence[float]) -> float:
+    """Largest relative difference of a training's first losses from another's.
+
+    Args:
+        what: names the training in the error.
+
+    Raises:
+        WrongResult: if a difference is above 1e-5.
+    """
+    worst = max(abs(a - b) / abs(b) for a, b in zip(losses, truth, strict=True))
+    if not worst <= 1e-5:
+        raise WrongResult(f"{what}: of the first {len(truth)} losses one is wrong by {worst:.2g}")
+    return worst
+
+
 def measure(
     contenders: Mapping[str, Callable[[], Any]], *, seconds: float
 ) -> dict[str, dict[str, Any]]:
