@@ -376,6 +376,9 @@ def test_a_run_that_takes_longer_than_was_guessed_is_taken_to_be_half_way(tmp_pa
     assert progress.seconds_left() == pytest.approx(2, abs=0.5)
     progress.begun[runs[1]] = time.monotonic() - 3600
     assert progress.seconds_left() == pytest.approx(3600, abs=60)
+    other = Progress([runs[0], run_of("B", 1, tmp_path)], 1)  # A's time says little of B's
+    other.begun[other.left[0]] = time.monotonic() - 7
+    assert other.seconds_left() == pytest.approx(7, abs=0.5)
 
 
 @pytest.mark.parametrize(

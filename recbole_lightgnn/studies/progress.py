@@ -43,7 +43,8 @@ class Progress:
             self.seconds[run] = _seconds(run)
             metric = record["valid_metric"]
             score = record["best_valid"][metric]
-            self._say(f"{run}: validation {metric} {score:.4f} in {duration(seconds)}")
+            taken = duration(self.seconds[run])  # by all its processes, should it have gone on
+            self._say(f"{run}: validation {metric} {score:.4f} in {taken}")
         self._say(f"  {self._state()}")
 
     def tick(self, at_work: Sequence[Run]) -> None:
@@ -58,7 +59,8 @@ class Progress:
         """A guess from the runs that are done; ``None`` before there is any.
 
         A run takes as long as those of its model did, or as the mean of all models; those under
-        way have a part of it behind them, or half, where they have taken longer than that.
+        way have a part of it behind them. Half at most, where they have taken longer than that, or
+        where the guess is the mean, which says little of a model.
         """
         if not self.seconds:
             return None
@@ -67,7 +69,8 @@ class Progress:
             own = [seconds for other, seconds in self.seconds.items() if other.name == run.name]
             expected = mean(own or self.seconds.values())
             passed = now - self.begun.get(run, now)
-            work += expected - passed if passed <= expected else passed
+            left = expected - passed
+            work += left if own and left >= 0 else max(left, passed)
         return work / max(1, min(self.jobs, len(self.left)))
 
     def _state(self) -> str:
