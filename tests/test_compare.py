@@ -19,7 +19,6 @@ from recbole_lightgnn.quick_start import configure
 from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.settings import properties_dir
 from recbole_lightgnn.studies.grid import Grid, Run
-from recbole_lightgnn.studies.progress import Progress, duration
 from recbole_lightgnn.studies.rivals import read_rivals
 from recbole_lightgnn.studies.runner import _note_failure, _prepare, at_work_in
 from recbole_lightgnn.trainer import checkpoint
@@ -247,7 +246,7 @@ def test_a_run_that_is_killed_is_a_failure_and_goes_on_when_tried_again():
 
 
 def test_what_fails_by_itself_goes_on_and_begins_anew_if_it_gets_no_further(tmp_path):
-    run = run_of("LightGNN", 1, tmp_path)
+    run = Run("LightGNN", "LightGNN", "planted", 1, {}, {}, tmp_path / "LightGNN-1", {})
     done = run.checkpoints / "LightGNN-planted-1" / "run.json"
 
     def tried(status, finished, epoch=0):
@@ -339,72 +338,3 @@ def test_the_rivals_that_are_shipped_can_be_run_and_dense_ones_learn_as_the_usua
             assert (config["batches"], config["similarity"]) == ("users", "cosine")
             assert config["weight_importance"] == config["score_importance"] == 0.0
             assert (config["teacher"], config["n_teachers"]) == ("SoftmaxLightGCN", 1)
-
-
-# --- progress -----------------------------------------------------------------------------------
-
-
-def run_of(model, seed, folder):
-    return Run(model, model, "planted", seed, {}, {}, folder / f"{model}-{seed}", {"users": 7})
-
-
-def test_the_time_to_go_is_guessed_from_the_runs_that_are_done(tmp_path):
-    runs = [run_of(model, seed, tmp_path) for model in ("A", "B") for seed in (1, 2, 3)]
-    done = {("A", 1): 100.0, ("A", 2): 200.0, ("B", 1): 30.0}
-    for run in runs:
-        if seconds := done.get((run.model, run.seed)):
-            run.folder.mkdir()
-            record = {"model": run.model, "seed": run.seed, "seconds": 1.0}
-            record["dataset_fingerprint"] = {"users": 7, "card_sha256": "0"}
-            row = {"seconds": seconds - 5, "test_seconds": 5.0, "test": {}}
-            run.record_file.write_text(json.dumps(record | {"rows": [row]}))
-    # A again takes 150, B twice 30.
-    assert Progress(runs, 1).seconds_left() == pytest.approx(210)
-    assert Progress(runs, 2).seconds_left() == pytest.approx(105)
-    assert Progress([run_of("C", 1, tmp_path)], 1).seconds_left() is None
-    assert Progress([*runs, run_of("C", 1, tmp_path)], 1).seconds_left() == pytest.approx(320)
-
-
-def test_a_run_that_takes_longer_than_was_guessed_is_taken_to_be_half_way(tmp_path):
-    runs = [run_of("A", seed, tmp_path) for seed in (1, 2)]
-    runs[0].folder.mkdir()
-    row = {"seconds": 8.0, "test": {}}
-    record = {"model": "A", "seed": 1, "seconds": 8.0, "rows": [row]}
-    runs[0].record_file.write_text(json.dumps(record | {"dataset_fingerprint": {"users": 7}}))
-    progress = Progress(runs, 1)
-    progress.begun[runs[1]] = time.monotonic() - 6
-    assert progress.seconds_left() == pytest.approx(2, abs=0.5)
-    progress.begun[runs[1]] = time.monotonic() - 3600
-    assert progress.seconds_left() == pytest.approx(3600, abs=60)
-    other = Progress([runs[0], run_of("B", 1, tmp_path)], 1)  # A's time says little of B's
-    other.begun[other.left[0]] = time.monotonic() - 7
-    assert other.seconds_left() == pytest.approx(7, abs=0.5)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"rows": None},
-        {"rows": []},
-        {"rows": [{}]},
-        {"seed": 2},
-        {"dataset_fingerprint": {"users": 8}},
-        None,
-    ],
-)
-def test_a_record_of_something_else_is_none_of_the_run(tmp_path, change):
-    run = run_of("A", 1, tmp_path)
-    run.folder.mkdir()
-    record = {"model": "A", "seed": 1, "rows": [{"test": {}}], "dataset_fingerprint": {"users": 7}}
-    run.record_file.write_text(json.dumps(record))
-    assert run.record() == record
-    run.record_file.write_text(json.dumps([] if change is None else record | change))
-    assert run.record() is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5940, "99 min"), (11100, "3 h 05 min")],
-)
-def test_durations(seconds, text):
-    assert duration(seconds) == text

@@ -52,7 +52,7 @@ def deviation(what: str, result: Sequence[Tensor], truth: Sequence[Tensor]) -> f
     return largest
 
 
-def losses_deviate(what: str, losses: Sequence[float], truth: Sequence[float]) -> float:
+def loss_deviation(what: str, losses: Sequence[float], truth: Sequence[float]) -> float:
     """Largest relative difference of a training's first losses from another's.
 
     Args:

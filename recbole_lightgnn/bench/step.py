@@ -11,7 +11,7 @@ from recbole.model.general_recommender import LightGCN as StockLightGCN
 from recbole.utils import init_seed
 
 from recbole_lightgnn.bench.lightgcn import BATCH, DECAY, N_LAYERS, WIDTH, LightGCN, step_of
-from recbole_lightgnn.bench.measure import conditions, losses_deviate, measure
+from recbole_lightgnn.bench.measure import conditions, loss_deviation, measure
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.models.faster import on_our_products
 from recbole_lightgnn.models.frozen import Frozen
@@ -73,7 +73,7 @@ def run(dataset: str) -> dict[str, Any]:
         STUDENT: step_of(student, fused=True),
     }
     losses = {name: [step(batch) for batch in batches] for name, step in steps.items()}
-    worst = max(losses_deviate(name, losses[name], losses[THEIRS]) for name in (OURS, MIXED))
+    worst = max(loss_deviation(name, losses[name], losses[THEIRS]) for name in (OURS, MIXED))
     rounds = {name: cycle(batches) for name in steps}
     seconds = measure(
         {name: lambda name=name: steps[name](next(rounds[name])) for name in steps},

@@ -10,18 +10,17 @@ from typing import Any
 from recbole.utils import get_model, init_seed
 
 from recbole_lightgnn.bench.lightgcn import BATCH, WIDTH, step_of
-from recbole_lightgnn.bench.measure import conditions, losses_deviate, measure, row
+from recbole_lightgnn.bench.measure import conditions, loss_deviation, measure, row
 from recbole_lightgnn.config import build_config
-from recbole_lightgnn.models.faster import on_our_products
+from recbole_lightgnn.models.faster import ON_OUR_PRODUCTS, on_our_products
 from recbole_lightgnn.splits import load_data
 
-MODELS = ("LightGCN", "SGL", "NCL", "NGCF", "GCMC", "DGCF")
 CHECKED = 3  # steps whose losses are compared
 SECONDS = 30.0  # of each model
 OURS, THEIRS = "by our products", "RecBole's"
 
 
-def run(dataset: str, models: tuple[str, ...] = MODELS) -> dict[str, Any]:
+def run(dataset: str, models: tuple[str, ...] = ON_OUR_PRODUCTS) -> dict[str, Any]:
     """Check that the losses are the same, then measure the steps.
 
     Args:
@@ -72,5 +71,5 @@ def _measured(name: str, config: Any, train: Any) -> tuple[float, dict[str, dict
         losses[contender] = [step(batch) for batch in batches]
         turns = cycle(batches)
         contenders[contender] = lambda step=step, turns=turns: step(next(turns))
-    worst = losses_deviate(name, losses[OURS], losses[THEIRS])
+    worst = loss_deviation(name, losses[OURS], losses[THEIRS])
     return worst, measure(contenders, seconds=SECONDS)

@@ -21,7 +21,7 @@ def on_our_products(model: Any) -> bool:
     Matrices are taken as they stand, so that their normalization, and what a model drops of them,
     stay RecBole's. Of LightGCN the mean of its layers is our :func:`power_sum`; in the others each
     ``torch.sparse.mm`` is our :func:`spmm`. In SGL and NCL the mean of the layers is summed as they
-    come, and what they contrast with all nodes, half of their time, is our :func:`full_softmax`.
+    come, and what they contrast with all nodes, most of their time, is our :func:`full_softmax`.
     """
     switch = _SWITCHES.get(type(model))
     # NGCF's node dropout opens its matrix, at every step.
@@ -158,3 +158,5 @@ _SWITCHES: dict[type, Callable[[Any], None]] = {
     GCMC: _gcmc,
     DGCF: partial(_attributes, names=("edge2head_mat", "head2edge_mat", "tail2edge_mat")),
 }
+ON_OUR_PRODUCTS = tuple(model.__name__ for model in _SWITCHES)
+"""The models of RecBole's that can compute by our products."""

