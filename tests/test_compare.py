@@ -338,3 +338,7 @@ def test_the_rivals_that_are_shipped_can_be_run_and_dense_ones_learn_as_the_usua
             assert (config["batches"], config["similarity"]) == ("users", "cosine")
             assert config["weight_importance"] == config["score_importance"] == 0.0
             assert (config["teacher"], config["n_teachers"]) == ("SoftmaxLightGCN", 1)
+        if name == "PrunedLightGCN":
+            assert config["prediction_kd_weight"] == config["embedding_kd_weight"] == 0.0
+            assert (config["interaction_loss"], config["teacher"]) == ("bpr", "LightGCN")
+            assert config["n_layers"] == config["teacher_settings"]["n_layers"]
