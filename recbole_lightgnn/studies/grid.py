@@ -21,6 +21,7 @@ from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.settings import did_you_mean, our_models
 from recbole_lightgnn.studies.rivals import Rival
 from recbole_lightgnn.trainer.run_folder import (
+    WITHOUT_EFFECT,
     model_settings,
     other_settings,
     settings_of,
@@ -38,8 +39,6 @@ _OF_THE_GRID = {
     **dict.fromkeys(("checkpoint_dir", "result_file", "resume"), "--out"),
 }
 _COMPARED = {"dataset", "dataset_fingerprint", "footing"}
-# How many users are ranked at once changes memory and time alone.
-_NOT_OF_THE_FOOTING = {"eval_batch_size", "seed"}
 _SPLIT_SEED = 2020  # for all seeds, where RecBole cuts the splits
 
 
@@ -309,9 +308,10 @@ class Grid:
 
 def _check_names(models: Sequence[str], rivals: Mapping[str, Rival]) -> None:
     """Raise InputError for a rival's name misspelt; a model's is seen to with its settings."""
+    known = (*model_names(), *rivals)
     for name in models:
-        hint = did_you_mean(name, rivals)
-        if hint and name not in (*model_names(), *rivals):
+        hint = did_you_mean(name, known)
+        if name not in known and any(repr(rival) in hint for rival in rivals):
             raise InputError(f"--models: no model or rival is named {name!r}{hint}")
 
 
@@ -344,7 +344,7 @@ def _missing_package(model_class: type) -> str | None:
 def _footing(configs: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of data and evaluation, which all must have in common."""
     shared = {
-        model: {k: v for k, v in shared_settings(one).items() if k not in _NOT_OF_THE_FOOTING}
+        model: {k: v for k, v in shared_settings(one).items() if k not in WITHOUT_EFFECT | {"seed"}}
         for model, one in configs.items()
     }
     first, *others = shared

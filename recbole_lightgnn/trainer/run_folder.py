@@ -28,6 +28,8 @@ _UNLISTED = {
     *("discretization", "numerical_features", "kg_reverse_r"),
     *("relation_kg_num_interval", "entity_kg_num_interval"),
 }
+# Scores made at once: memory and time alone, so that a run out of memory can go on with fewer.
+WITHOUT_EFFECT = {"eval_batch_size"}
 RUN_FILE = "run.json"
 
 
@@ -127,7 +129,7 @@ class RunFolder:
 
 
 def settings_of(config: Any) -> dict[str, Any]:
-    """Every setting in force that can change a result, as JSON has it."""
+    """Every setting in force that says what to compute, as JSON has it."""
     return {
         key: plain(value)
         for key, value in sorted(config.final_config_dict.items())
@@ -136,8 +138,9 @@ def settings_of(config: Any) -> dict[str, Any]:
 
 
 def other_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names of the settings that differ; one that an older version did not have is as unset."""
-    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+    """Names of the settings that differ and matter; one that an older version lacks is as unset."""
+    keys = (one.keys() | other.keys()) - WITHOUT_EFFECT
+    return sorted(key for key in keys if one.get(key) != other.get(key))
 
 
 def model_settings(config: Any) -> dict[str, Any]:
