@@ -199,10 +199,11 @@ def _run(
     _start_log(config)
     (train_data, valid_data, test_data), fingerprint = _load(config)
     with _installed(config):
+        started = time.perf_counter()
         trainer = _trainer(config, train_data)
-        progress = None
+        built, progress = time.perf_counter() - started, None
         try:
-            progress = _progress(config, trainer, train_data, valid_data, resume)
+            progress = _progress(config, trainer, train_data, valid_data, resume, built)
             valid = _fit(config, trainer, train_data, valid_data, progress, saved=True)
             trained = {"seconds": progress.seconds, "valid": valid, "curve": progress.curve}
             rows, ranked = _tested(config, trainer, train_data, test_data, trained)
@@ -286,7 +287,12 @@ def _installed(config: Any) -> Iterator[None]:
 
 
 def _progress(
-    config: Any, trainer: Any, train_data: Any, valid_data: Any, resume: Path | str | bool | None
+    config: Any,
+    trainer: Any,
+    train_data: Any,
+    valid_data: Any,
+    resume: Path | str | bool | None,
+    built: float,
 ) -> StockProgress:
     """What one of RecBole's models goes on from, and leaves; ours see to theirs."""
     path, folder, make = Path(resume) if resume and resume is not True else None, None, None
@@ -297,7 +303,7 @@ def _progress(
         data = fingerprints(train_data, valid_data)
         folder = RunFolder.reopen(config, data, path) if resume else None
         make = partial(RunFolder.create, Path(config["checkpoint_dir"]), config, data)
-    return StockProgress(trainer, train_data, folder, config["model"], make=make)
+    return StockProgress(trainer, train_data, folder, config["model"], make=make, built=built)
 
 
 def _fit(

@@ -1,17 +1,20 @@
 """RecBole's own models through our command line, on ml-100k as RecBole ships it."""
 
 import json
+import time
 from itertools import product
 
 import pytest
 import torch
 from planted import write_planted
+from recbole.model.general_recommender import EASE
 from recbole.utils import get_model, init_seed
 from torch.testing import assert_close
 
 from recbole_lightgnn.cli import main
 from recbole_lightgnn.config import build_config
 from recbole_lightgnn.models.faster import on_our_products
+from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.splits import load_data
 
 
@@ -44,6 +47,25 @@ def test_it_runs_on_a_small_dataset_of_three_files(model, ours, tmp_path):
     record = json.loads(path.read_text(encoding="utf-8"))
     assert record["rows"][0]["model"] == model
     assert 0.2 < record["test"]["recall@20"] <= 1  # a third is chance
+
+
+@pytest.mark.parametrize("stage", ["alone", "teacher"])
+def test_what_a_model_computes_when_it_is_made_is_training_time(stage, tmp_path, monkeypatch):
+    learn = EASE.__init__
+
+    def learn_slowly(self, *args):
+        time.sleep(0.5)
+        learn(self, *args)
+
+    monkeypatch.setattr(EASE, "__init__", learn_slowly)
+    monkeypatch.chdir(tmp_path)
+    write_planted(tmp_path / "dataset")
+    settings = {"show_progress": False}
+    if stage == "teacher":
+        settings |= {"teacher": "EASE", "use_intermediate": False, "epochs": 1, "n_pruning_runs": 0}
+    row, *_ = run("EASE" if stage == "alone" else "LightGNN", "planted", settings=settings)["rows"]
+    assert row["model"] == "EASE"
+    assert row["seconds"] > 0.5
 
 
 def test_more_clusters_than_users_are_refused(tmp_path, capsys):

@@ -122,8 +122,9 @@ def _notes(comparison: Comparison) -> list[str]:
     notes.append(
         "parameters: numbers trained that are stored, edge weights too; size: what is stored, with "
         "indices; epochs / patience: at most (LightGNN's student: in each pruning run), and "
-        "validations without a new best before it stops; training: with validation and all "
-        "earlier stages; ranking: scores, masks, top lists and metrics, for one test user."
+        "validations without a new best before it stops; training: with validation, all "
+        "earlier stages and, of RecBole's models, what they compute when they are made; ranking: "
+        "scores, masks, top lists and metrics, for one test user."
     )
     if machines := _machines(comparison):
         notes.append(f"Times are of {'; '.join(machines)}.")

@@ -237,11 +237,12 @@ class StagedTrainer(Trainer):
     def _train_teacher(self, label: Label) -> Any:
         self._seed(label)
         config = self.config.stage(self.config["teacher"], self.config["teacher_settings"])
+        started = perf_counter()
         model = self._build(config)
         if isinstance(model, GraphRecommender):
             self._fit(label, config, model)
         else:
-            self._fit_stock(label, config, model)
+            self._fit_stock(label, config, model, built=perf_counter() - started)
         return model
 
     # --- one training ---------------------------------------------------------------------------
@@ -278,14 +279,14 @@ class StagedTrainer(Trainer):
 
         self._trained.append((row, measure))
 
-    def _fit_stock(self, label: Label, config: Any, model: Any) -> None:
+    def _fit_stock(self, label: Label, config: Any, model: Any, *, built: float) -> None:
         """Train one of RecBole's own models as RecBole does."""
         trainer = self._stock_trainer(config, model)
         trainer.saved_model_file = str(self.run_dir / f"{label.key}.pth")
         row = self.folder.row(label.key)
         if row is None:
             loader = self._loaders.of(config, self._seed_of(label))
-            progress = StockProgress(trainer, loader, self.folder, label.key)
+            progress = StockProgress(trainer, loader, self.folder, label.key, built=built)
             with stock_errors_explained(config, prefix="teacher_settings."):
                 trainer.fit(
                     loader,

@@ -46,6 +46,7 @@ class StockProgress:
         key: which training of the folder this is.
         make: makes the folder, where there is none, for the first state.
         told: called with epoch (from 1) and score after each validation.
+        built: seconds that making the model took: EASE and ItemKNN learn there.
 
     Attributes:
         curve: validation scores so far.
@@ -64,11 +65,12 @@ class StockProgress:
         *,
         make: Callable[[], RunFolder] | None = None,
         told: Callable[[int, float], None] | None = None,
+        built: float = 0.0,
     ) -> None:
         self.trainer, self.train_data, self.folder, self.key = trainer, train_data, folder, key
         self.told, self.curve, self._make = told, new_curve(), make
         self._keeps = (folder or make) is not None and can_resume(trainer.config)
-        self._before = 0.0
+        self._before = built
         self._best: Path | None = None  # of this training, its copy
         if self._keeps and folder is not None and folder.progress_file.exists():
             self._restore(folder)
@@ -76,7 +78,7 @@ class StockProgress:
 
     @property
     def seconds(self) -> float:
-        """Of training and validation, those before a kill included."""
+        """Of making the model, training and validation, those before a kill included."""
         return self._before + perf_counter() - self._started
 
     def validated(self, index: int, score: float) -> None:
