@@ -385,6 +385,30 @@ def _samples_of_what_there_is() -> Iterator[None]:
     _replace(sys.modules[_DGCF], "sample_cor_samples", sample)
 
 
+def mend_ease_memory() -> bool:
+    """numpy: EASE's ``np.linalg.inv`` takes float64 copies of a float32 matrix, 27 GB for Yelp.
+
+    ``MemoryError``, or the process is killed. `models.ease.learn` comes to the same matrix in 9 GB.
+    """
+    if _EASE in sys.modules:
+        with _ease_in_place():
+            pass
+    during_import(_EASE, _ease_in_place)
+    return True
+
+
+_EASE = "recbole.model.general_recommender.ease"
+
+
+@contextmanager
+def _ease_in_place() -> Iterator[None]:
+    def learn(model: Any, config: Any, dataset: Any) -> None:
+        import_module("recbole_lightgnn.models.ease").learn(model, config, dataset)
+
+    yield
+    _replace(sys.modules[_EASE].EASE, "__init__", learn)
+
+
 MENDS: tuple[Callable[[], bool], ...] = (
     mend_ray_import,
     mend_unknown_model_name,
@@ -398,4 +422,5 @@ MENDS: tuple[Callable[[], bool], ...] = (
     mend_download,
     mend_anomaly_detection,
     mend_dgcf_samples,
+    mend_ease_memory,
 )

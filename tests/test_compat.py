@@ -9,6 +9,7 @@ import importlib
 import random
 import subprocess
 import sys
+import tracemalloc
 from urllib.error import URLError
 
 import numpy as np
@@ -16,18 +17,23 @@ import pandas as pd
 import pytest
 import scipy
 import torch
+from planted import write_planted
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.data.dataset import Dataset
 from recbole.evaluator import metrics_dict
 from recbole.evaluator.collector import Collector, DataStruct
+from recbole.model.general_recommender import EASE
 from recbole.quick_start import run_recbole
 from recbole.trainer import Trainer
 from recbole.utils import get_model
 from scipy.sparse import dok_matrix
 
 from recbole_lightgnn import compat
+from recbole_lightgnn.config import build_config
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.models.ease import invert
+from recbole_lightgnn.splits import load_data
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -358,3 +364,37 @@ def test_a_download_that_works_waits_for_nobody(settings, monkeypatch, tmp_path)
     (tmp_path / "dataset" / "ml-1m").rmdir()
     with pytest.raises(ValueError, match="process group has not been initialized"):
         Dataset(Config(model="BPR", dataset="ml-1m", config_dict=settings))
+
+
+def test_ease_has_the_matrix_of_recboles():
+    config = build_config("EASE", "ml-100k", (), {})
+    dataset = load_data(config)[0].dataset
+    ours, theirs = EASE.__new__(EASE), EASE.__new__(EASE)
+    EASE.__init__(ours, config, dataset)
+    original(EASE.__init__)(theirs, config, dataset)
+    assert vars(ours).keys() == vars(theirs).keys()
+    assert type(ours.item_similarity) is type(theirs.item_similarity)
+    assert ours.item_similarity.dtype == theirs.item_similarity.dtype
+    matrices = np.asarray(ours.item_similarity), np.asarray(theirs.item_similarity)
+    np.testing.assert_allclose(*matrices, rtol=1e-5, atol=1e-8)
+
+
+def test_ease_inverts_in_place():
+    draws = np.random.default_rng(0).standard_normal((1000, 900))
+    matrix = draws @ draws.T + 10 * np.eye(1000)
+    inverse, size = matrix.copy(), matrix.nbytes
+    tracemalloc.start()
+    assert invert(inverse)
+    assert tracemalloc.get_traced_memory()[1] < size / 2
+    tracemalloc.stop()
+    np.testing.assert_allclose(inverse @ matrix, np.eye(1000), atol=1e-9)
+    with pytest.raises(ValueError, match="a float64 matrix in C's order is expected"):
+        invert(np.asfortranarray(matrix))
+
+
+def test_ease_without_an_inverse_is_refused(tmp_path):
+    write_planted(tmp_path)
+    settings = {"data_path": str(tmp_path), "reg_weight": 0.0}
+    config = build_config("EASE", "planted", (), settings)  # the padding item's row is empty
+    with pytest.raises(InputError, match=r"no inverse with reg_weight=0.0: give a larger one"):
+        EASE(config, load_data(config)[0].dataset)
