@@ -147,6 +147,14 @@ def test_any_general_recommender_can_teach(teacher):
     assert record["rows"][-1]["entries_kept"] == round(0.8 * ENTRIES) / ENTRIES
 
 
+@pytest.mark.parametrize(("own", "used"), [({}, True), ({"our_products": False}, False)])
+def test_a_teacher_of_recboles_is_on_our_products_if_the_run_is(own, used):
+    own = own | {"epochs": 1}
+    short = {"use_intermediate": False, "n_pruning_runs": 0, "epochs": 1}
+    record = quick(teacher="LightGCN", teacher_settings=own, our_products=True, **short)
+    assert record["rows"][0]["settings"]["our_products"] is used
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["LightGCN", "EASE"])
 def test_a_checkpoint_of_recbole_teaches(teacher, tmp_path):
