@@ -9,6 +9,7 @@ from planted import N_ITEMS, N_USERS, QUICK, seal_test_split, write_planted
 from recbole.utils import get_model, get_trainer
 
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.models.frozen import Frozen
 from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.settings import ABLATIONS
 from recbole_lightgnn.trainer import checkpoint
@@ -148,11 +149,17 @@ def test_any_general_recommender_can_teach(teacher):
 
 
 @pytest.mark.parametrize(("own", "used"), [({}, True), ({"our_products": False}, False)])
-def test_a_teacher_of_recboles_is_on_our_products_if_the_run_is(own, used):
+def test_a_teacher_of_recboles_is_on_our_products_if_the_run_is(own, used, monkeypatch):
+    taught = []
+    init = Frozen.__init__
+    monkeypatch.setattr(
+        Frozen, "__init__", lambda *args, **rest: taught.append(args[1]) or init(*args, **rest)
+    )
     own = own | {"epochs": 1}
     short = {"use_intermediate": False, "n_pruning_runs": 0, "epochs": 1}
     record = quick(teacher="LightGCN", teacher_settings=own, our_products=True, **short)
     assert record["rows"][0]["settings"]["our_products"] is used
+    assert ("forward" in vars(taught[0])) is used  # replaced on the model itself
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from recbole_lightgnn.report.comparison import Comparison, Entry
+from recbole_lightgnn.trainer.run_folder import WITHOUT_EFFECT
 
 _NAMES = {"recall": "R", "ndcg": "N"}
 # RecBole's that `recbole_lightgnn.models.faster` knows our products for.
@@ -144,7 +145,7 @@ def _notes(comparison: Comparison) -> list[str]:
             f"{', '.join(names)}: RecBole's, by this package's sparse products; the same but for "
             "rounding."
         )
-    said = ("our_products", "split_seed")
+    said = {"our_products", "split_seed", *WITHOUT_EFFECT}
     given = [f"{key}={value}" for key, value in comparison.given.items() if key not in said]
     if given:
         notes.append(f"Settings given by hand: {', '.join(given)}.")

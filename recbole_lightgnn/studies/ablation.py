@@ -20,7 +20,12 @@ from recbole_lightgnn.settings import (
     nested,
     read_yaml,
 )
-from recbole_lightgnn.trainer.run_folder import RUN_FILE, RunFolder, settings_of
+from recbole_lightgnn.trainer.run_folder import (
+    RUN_FILE,
+    RunFolder,
+    other_settings,
+    settings_of,
+)
 
 WHOLE = "all"  # the name of the recipe that nothing is changed of
 STUDY_FILE, RESULTS_FILE = "study.json", "ablation.json"
@@ -221,7 +226,8 @@ class Ablation:
             return
         own = settings.keys() & record["settings"].keys()  # an older version had fewer
         own -= {"teacher_checkpoint", "intermediate_checkpoint"}  # of `_shared`
-        other = sorted(key for key in own if settings[key] != record["settings"][key])
+        ours, theirs = ({key: of[key] for key in own} for of in (settings, record["settings"]))
+        other = other_settings(ours, theirs)
         data = {k: v for k, v in record["dataset_fingerprint"].items() if k != "card_sha256"}
         other += ["interactions"] if data != self.fingerprint else []
         if other:
@@ -246,12 +252,9 @@ class Ablation:
             "variants": {variant.name: variant.changes for variant in self.variants},
         })  # fmt: skip
         theirs = study | (read_json(self.out / STUDY_FILE) or {})
-        words = {
-            "dataset": "dataset",
-            "settings": "settings",
-            "dataset_fingerprint": "interactions",
-        }
+        words = {"dataset": "dataset", "dataset_fingerprint": "interactions"}
         differing = [word for key, word in words.items() if study[key] != theirs[key]]
+        differing += ["settings"] if other_settings(study["settings"], theirs["settings"]) else []
         known = theirs["variants"]
         differing += [
             f"changes of {name!r}"

@@ -50,7 +50,7 @@ class Run:
         name: what the comparison calls it: the model's name, or a rival's.
         model, dataset, seed: what is run.
         given: settings given for this model, as the command line has them.
-        settings: every setting in force that can change a result.
+        settings: every setting in force that says what to compute.
         folder: of its record, log and checkpoints.
         fingerprint: of the data.
     """

@@ -46,7 +46,7 @@ class StockProgress:
         key: which training of the folder this is.
         make: makes the folder, where there is none, for the first state.
         told: called with epoch (from 1) and score after each validation.
-        built: seconds that making the model took: EASE and ItemKNN learn there.
+        built: seconds that making the model took, in which EASE and ItemKNN learn.
 
     Attributes:
         curve: validation scores so far.
