@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.trainer import Trainer
-from recbole.utils import get_model, get_trainer, init_logger, init_seed, set_color
+from recbole.utils import ModelType, get_model, get_trainer, init_logger, init_seed, set_color
 
 from recbole_lightgnn.allocator import keep_freed_memory
 from recbole_lightgnn.config import build_config
@@ -333,8 +333,9 @@ def _tested(
     """
     if config["model"] in our_models():
         return trainer.stage_rows(test_data), trainer.ranked
-    progress = config["show_progress"]
-    ranked = ranked_by(trainer, test_data, load_best_model=True, show_progress=progress)
+    # Of a model without epochs there is one state, which need not be read back: EASE's takes GBs.
+    options = {"load_best_model": config["MODEL_TYPE"] != ModelType.TRADITIONAL}
+    ranked = ranked_by(trainer, test_data, **options, show_progress=config["show_progress"])
     name = config["model"]
     row = {
         **{"key": name, "stage": name, "run": None, "model": name},

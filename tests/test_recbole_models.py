@@ -68,6 +68,18 @@ def test_what_a_model_computes_when_it_is_made_is_training_time(stage, tmp_path,
     assert row["seconds"] > 0.5
 
 
+@pytest.mark.parametrize("model", ["EASE", "ItemKNN", "Pop"])
+def test_what_has_no_epochs_is_tested_as_it_is_in_memory(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_planted(tmp_path / "dataset")
+    settings = {"show_progress": False}
+    before = run(model, "planted", settings=settings)["test"]
+    monkeypatch.setattr("recbole_lightgnn.trainer.stock_evaluation.load_stock_checkpoint", None)
+    assert run(model, "planted", settings=settings)["test"] == before
+    with pytest.raises(TypeError):  # which another model does read
+        run("BPR", "planted", settings=settings | {"epochs": 1})
+
+
 def test_more_clusters_than_users_are_refused(tmp_path, capsys):
     write_planted(tmp_path / "dataset")
     command = ["run", "--model=NCL", "--dataset=planted", "--num_clusters=91"]
