@@ -366,23 +366,12 @@ def mend_dgcf_samples() -> bool:
     ``ValueError: Sample larger than population or is negative`` in the first step where batches are
     so few that a share of the larger side is more than the smaller, which it now takes whole.
     """
-    if _DGCF in sys.modules:
-        with _samples_of_what_there_is():
-            pass
-    during_import(_DGCF, _samples_of_what_there_is)
-    return True
 
-
-_DGCF = "recbole.model.general_recommender.dgcf"
-
-
-@contextmanager
-def _samples_of_what_there_is() -> Iterator[None]:
     def sample(n_users: int, n_items: int, size: int) -> tuple[list[int], ...]:
         return tuple(random.sample(range(n), min(size, n)) for n in (n_users, n_items))
 
-    yield
-    _replace(sys.modules[_DGCF], "sample_cor_samples", sample)
+    _once_imported("dgcf", lambda dgcf: _replace(dgcf, "sample_cor_samples", sample))
+    return True
 
 
 def mend_ease_memory() -> bool:
@@ -390,23 +379,26 @@ def mend_ease_memory() -> bool:
 
     ``MemoryError``, or the process is killed. `models.ease.learn` comes to the same matrix in 9 GB.
     """
-    if _EASE in sys.modules:
-        with _ease_in_place():
-            pass
-    during_import(_EASE, _ease_in_place)
-    return True
 
-
-_EASE = "recbole.model.general_recommender.ease"
-
-
-@contextmanager
-def _ease_in_place() -> Iterator[None]:
     def learn(model: Any, config: Any, dataset: Any) -> None:
         import_module("recbole_lightgnn.models.ease").learn(model, config, dataset)
 
-    yield
-    _replace(sys.modules[_EASE].EASE, "__init__", learn)
+    _once_imported("ease", lambda ease: _replace(ease.EASE, "__init__", learn))
+    return True
+
+
+def _once_imported(model: str, change: Callable[[ModuleType], None]) -> None:
+    """Change the module of one of RecBole's models: now if it is there, else after its import."""
+    module = f"recbole.model.general_recommender.{model}"
+
+    @contextmanager
+    def then_change() -> Iterator[None]:
+        yield
+        change(sys.modules[module])
+
+    if module in sys.modules:
+        change(sys.modules[module])
+    during_import(module, then_change)
 
 
 MENDS: tuple[Callable[[], bool], ...] = (

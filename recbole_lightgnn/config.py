@@ -112,9 +112,7 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
     if not _scores_whole_lists(get_model(model)):
         keys.discard("eval_batch_size")
     shared = {key: copy.deepcopy(config[key]) for key in sorted(keys)}
-    shared["our_products"] = config[
-        "our_products"
-    ]  # of each stage that is trained here: it only saves time
+    shared["our_products"] = config["our_products"]  # it only saves time
     shared["data_path"] = str(Path(config["data_path"]).parent)  # RecBole adds the dataset's name
     settings = {**shared, **copy.deepcopy(dict(overrides))}
     recipe = config.final_config_dict.get("recipe", "default")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.trainer import Trainer
-from recbole.utils import ModelType, get_model, get_trainer, init_logger, init_seed, set_color
+from recbole.utils import get_model, get_trainer, init_logger, init_seed, set_color
 
 from recbole_lightgnn.allocator import keep_freed_memory
 from recbole_lightgnn.config import build_config
@@ -29,7 +29,7 @@ from recbole_lightgnn.trainer.evaluation import Ranked, metrics_by_user
 from recbole_lightgnn.trainer.masking import mask_in_force
 from recbole_lightgnn.trainer.rows import epochs_of, size_row
 from recbole_lightgnn.trainer.run_folder import RunFolder, fingerprints
-from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables, ranked_by
+from recbole_lightgnn.trainer.stock_evaluation import has_epochs, rank_by_tables, ranked_by
 from recbole_lightgnn.trainer.stock_progress import RESUMABLE, StockProgress, can_resume
 from recbole_lightgnn.trainer.training import stock_errors_explained
 
@@ -333,10 +333,8 @@ def _tested(
     """
     if config["model"] in our_models():
         return trainer.stage_rows(test_data), trainer.ranked
-    # Of a model without epochs there is one state, which need not be read back: EASE's takes GBs.
-    options = {"load_best_model": config["MODEL_TYPE"] != ModelType.TRADITIONAL}
-    ranked = ranked_by(trainer, test_data, **options, show_progress=config["show_progress"])
-    name = config["model"]
+    name, options = config["model"], {"show_progress": config["show_progress"]}
+    ranked = ranked_by(trainer, test_data, load_best_model=has_epochs(config), **options)
     row = {
         **{"key": name, "stage": name, "run": None, "model": name},
         **size_row(trainer.model, train_data._dataset.inter_num),

@@ -94,7 +94,9 @@ def test_the_folder_of_another_comparison_is_refused(capsys, tmp_path):
     write_planted(tmp_path / "dataset", "other", seed=1)
     # what memory there is says how many users are ranked at once: that can be changed
     assert compare("Pop,BPR", "--BPR.epochs=1", "--eval_batch_size=100") == 0
-    assert "2 runs done before" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "2 runs done before" in printed
+    assert "eval_batch_size" not in printed  # the runs had another
     line = refused("--dataset=other")
     assert "out has a comparison on planted, not on other: name another --out" in line
     shutil.rmtree(tmp_path / "dataset" / "planted")

@@ -20,12 +20,7 @@ from recbole_lightgnn.settings import (
     nested,
     read_yaml,
 )
-from recbole_lightgnn.trainer.run_folder import (
-    RUN_FILE,
-    RunFolder,
-    other_settings,
-    settings_of,
-)
+from recbole_lightgnn.trainer.run_folder import RUN_FILE, RunFolder, other_settings, settings_of
 
 WHOLE = "all"  # the name of the recipe that nothing is changed of
 STUDY_FILE, RESULTS_FILE = "study.json", "ablation.json"

@@ -311,7 +311,7 @@ def _check_names(models: Sequence[str], rivals: Mapping[str, Rival]) -> None:
     known = (*model_names(), *rivals)
     for name in models:
         hint = did_you_mean(name, known)
-        if name not in known and any(repr(rival) in hint for rival in rivals):
+        if name not in known and hint and hint == did_you_mean(name, rivals):  # nearest of all
             raise InputError(f"--models: no model or rival is named {name!r}{hint}")
 
 

@@ -33,7 +33,7 @@ from recbole_lightgnn.trainer.run_folder import (
     pairs_fingerprint,
     shared_settings,
 )
-from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables, ranked_by
+from recbole_lightgnn.trainer.stock_evaluation import has_epochs, rank_by_tables, ranked_by
 from recbole_lightgnn.trainer.stock_progress import StockProgress
 from recbole_lightgnn.trainer.stored import StoredModel
 from recbole_lightgnn.trainer.training import Label, Training, stock_errors_explained
@@ -295,7 +295,8 @@ class StagedTrainer(Trainer):
                     callback_fn=progress.validated,
                 )
             seconds = progress.seconds
-            valid = _floats(trainer.evaluate(self._valid_data, load_best_model=True))
+            best = has_epochs(config)
+            valid = _floats(trainer.evaluate(self._valid_data, load_best_model=best))
             result = epochs_of(trainer) | {"seconds": seconds, "valid": valid}
             result |= {"curve": progress.curve}
             row = self._row(label, config, model, result)

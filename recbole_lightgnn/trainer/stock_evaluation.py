@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer
+from recbole.utils import ModelType
 from torch import Tensor
 
 from recbole_lightgnn.errors import InputError
@@ -67,6 +68,14 @@ def rank_by_tables(trainer: Any, *, prefix: str = "") -> None:
         return result
 
     trainer.evaluate = evaluate
+
+
+def has_epochs(config: Any) -> bool:
+    """Whether a model has a best epoch to read back once it is trained.
+
+    Of the others there is one state, which is in memory already: EASE's takes gigabytes.
+    """
+    return config["MODEL_TYPE"] is not ModelType.TRADITIONAL
 
 
 def ranked_by(
