@@ -105,7 +105,7 @@ def test_the_same_command_runs_what_is_missing_and_nothing_else(capsys):
     assert ablate("--out=out", "--only=wide teacher", *DIRECT) == 0  # a variant more
     assert capsys.readouterr().out.splitlines()[0] == "2/2 wide teacher"
     # what memory there is says how many users are ranked at once: that can be changed
-    assert ablate("--out=out", *DIRECT, "--eval_batch_size=100") == 0
+    assert ablate("--out=out", "--only=no rotation", *DIRECT, "--eval_batch_size=100") == 0
     assert [row["test"] for row in record("no-rotation")["rows"]] == before
     capsys.readouterr()
     Path("variants.yaml").write_text("no rotation: {rotation: pca}", encoding="utf-8")
