@@ -69,7 +69,10 @@ def test_all_users_into_a_table(trained, tmp_path, capsys, suffix, monkeypatch):
     assert len(expected) == N_USERS * N_ITEMS - trained.row()["interactions"]
     got = [(r["user"], int(r["rank"]), r["item"], float(r["score"])) for r in rows]
     assert [row[:3] for row in got] == [row[:3] for row in expected]
-    np.testing.assert_allclose([row[3] for row in got], [row[3] for row in expected], rtol=1e-5)
+    # A score near zero is a difference of terms near one, summed in another order by other batches.
+    np.testing.assert_allclose(
+        [row[3] for row in got], [row[3] for row in expected], rtol=1e-5, atol=1e-6
+    )
     assert main([*command, "--include-seen"]) == 0
     if suffix == "csv":
         assert len(table.read_text().splitlines()) == 1 + N_USERS * N_ITEMS

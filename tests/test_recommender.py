@@ -299,7 +299,7 @@ def test_an_explanation_adds_up_to_the_score_and_removing_an_edge_takes_its_part
         np.testing.assert_allclose(
             why.own + why.contributions.sum(), why.score, rtol=1e-5, atol=1e-5
         )
-        np.testing.assert_allclose(why.score, ours.user[user] @ ours.item[10], rtol=1e-5)
+        np.testing.assert_allclose(why.score, ours.user[user] @ ours.item[10], rtol=1e-5, atol=1e-5)
         own = graph.coefficients[0] * model.user[user].astype(np.float64) @ target
         np.testing.assert_allclose(why.own, own, rtol=1e-4, atol=1e-5)
         here = graph.pairs.user == user
