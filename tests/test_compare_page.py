@@ -9,12 +9,12 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from browser import Browser
-from compared import write, write_compared
+from compared import MODELS, write, write_compared
 from reading import Page, markdown_of, table_of, users_of
 
 from recbole_lightgnn.report.comparison import Comparison
 from recbole_lightgnn.report.comparison_report import report
-from recbole_lightgnn.report.figures import degree_groups
+from recbole_lightgnn.report.figures import _look, degree_groups
 
 
 @pytest.fixture
@@ -47,6 +47,25 @@ def test_the_page_needs_nothing_else(folder):
         assert names <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
         assert "<script" not in svg
         assert "<image" not in svg
+
+
+@pytest.mark.parametrize("n_rivals", [3, 6, 7, 10])
+def test_the_six_best_rivals_have_a_colour_each_and_the_rest_is_grey(tmp_path, n_rivals):
+    out = write_compared(tmp_path / "out", tuple(MODELS)[: 1 + n_rivals])
+    report(out)
+    curves, groups = drawings(Page((out / "index.html").read_text()))[2:]
+    compared = Comparison(out)
+    best = sorted(compared.entries, key=lambda entry: -entry.mean("recall@20"))
+    best = [entry.model for entry in best if entry.model != "LightGNN"]
+    looks = {entry.model: _look(compared, entry)[0] for entry in compared.entries}
+    coloured = [looks.pop(model) for model in ["LightGNN", *best[:6]]]
+    assert len(set(coloured)) == len(coloured)
+    assert set(looks.values()) <= {"#777777"}
+    for drawing in (curves, groups):
+        for colour in coloured:
+            assert f"stroke: {colour.lower()}" in drawing
+        faint = re.findall("stroke: #777777; stroke-opacity: 0.35", drawing)
+        assert bool(faint) == bool(looks)
 
 
 def test_the_pictures_words_say_the_numbers(folder):

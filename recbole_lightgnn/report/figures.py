@@ -13,11 +13,12 @@ from recbole_lightgnn.report.drawing import byte_ticks, place_labels, svg_of, ti
 from recbole_lightgnn.report.table import duration, short, size
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, but for their yellow, which is
-# pale on white. Blue is LightGNN's.
+# pale on white. Blue is LightGNN's; the others are the best rivals', as more lines cannot be told
+# apart, and the rest is grey.
 _OURS = "#0072B2"
 _COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("s", "^", "D", "v", "P", "X", "p")
-_GREY = "#555555"
+_GREY = "#777777"
 _GROUPS = 5
 
 
@@ -80,7 +81,7 @@ def _scatter(
             axes.plot(*at, "-o", color=_OURS, markersize=2.5, linewidth=1, alpha=0.6)
         labels = []
         for entry in entries:
-            colour, marker, _ = _look(comparison, entry)
+            colour, marker = _look(comparison, entry)
             at, mean = value(entry), entry.mean(metric)
             if mean < lowest:
                 continue
@@ -131,6 +132,12 @@ def _lowest(means: Sequence[float]) -> float:
     return min(means) if lowest <= min(means) or best == middle else lowest
 
 
+def _margins(low: float, high: float) -> tuple[float, float]:
+    """The ends of an axis, a little beyond what is to be seen."""
+    beyond = 0.05 * (high - low)
+    return (low - beyond, high + beyond) if beyond else (low - 0.01, high + 0.01)
+
+
 # --- learning curves --------------------------------------------------------------------------
 
 
@@ -150,14 +157,15 @@ def _curves(comparison: Comparison) -> Picture | None:
     def draw(axes: Any) -> None:
         axes.set_xscale("log")
         for entry, parts in drawn:
-            colour, marker, dash = _look(comparison, entry)
+            colour, marker = _look(comparison, entry)
             for number, (seconds, scores) in enumerate(parts):
                 label = None if number else entry.model
                 wide = 1.8 if entry.model == "LightGNN" else 1.1
-                dot = {"marker": marker, "markersize": 4} if len(scores) == 1 else {}
-                look = {"color": colour, "linestyle": dash, "linewidth": wide, **dot}
-                axes.plot(seconds, scores, label=label, **look)
-        axes.set_ylim(bottom=lowest - 0.05 * (max(ends) - lowest))
+                look = {"color": colour, "linewidth": wide}
+                if len(scores) == 1:
+                    look |= {"marker": marker, "markersize": 4}
+                axes.plot(seconds, scores, **look, **_standing(colour, label))
+        axes.set_ylim(*_margins(lowest, max(ends)))
         time_ticks(axes)
         axes.set_xlabel("training time, validation included (log scale)")
         axes.set_ylabel(f"validation {name}")
@@ -210,25 +218,35 @@ def _groups(comparison: Comparison) -> Picture | None:
         for entry in entries
     }
 
+    base = comparison.reference if comparison.reference in entries else entries[0]
+    against = recall[base.label]
+
     def draw(axes: Any) -> None:
+        seen = []
         for entry in entries:
-            colour, marker, dash = _look(comparison, entry)
+            colour, marker = _look(comparison, entry)
+            beyond = np.subtract(recall[entry.label], against)
+            if colour != _GREY:
+                seen += [beyond.min(), beyond.max()]
             axes.plot(
-                recall[entry.label],
+                beyond,
                 marker=marker,
                 color=colour,
                 markerfacecolor="white" if _is_teacher(entry) else colour,
-                linestyle=":" if _is_teacher(entry) else dash,
-                markersize=4.5,
+                linestyle=":" if _is_teacher(entry) else "-",
+                markersize=2 if colour == _GREY else 4.5,
                 linewidth=2 if entry is comparison.reference else 1,
-                label=entry.label,
+                **_standing(colour, entry.label),
             )
-        labels = [f"{label}\n{members.sum():,} users" for label, members in groups]
+        labels = [
+            f"{label}\n{members.sum():,} users\n{short(value)}"
+            for (label, members), value in zip(groups, against, strict=True)
+        ]
         axes.set_xticks(range(len(groups)), labels)
         axes.margins(x=0.08)
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("train interactions of a user")
-        axes.set_ylabel(f"test {_title(metric)}")
+        axes.set_ylim(*_margins(min(seen), max(seen)))
+        axes.set_xlabel(f"train interactions of a user, users, {base.label}'s {_title(metric)}")
+        axes.set_ylabel(f"test {_title(metric)} − {base.label}'s")
         _legend(axes)
 
     words = "; ".join(
@@ -241,8 +259,8 @@ def _groups(comparison: Comparison) -> Picture | None:
     return Picture(
         "groups",
         svg_of(draw),
-        f"{_title(metric)} by how many train interactions a user has; groups of about as many test "
-        "users.",
+        f"{_title(metric)} less {base.label}'s, by how many train interactions a user has; groups "
+        "of about as many test users. Grey lines may leave the picture.",
         f"{_title(metric)} by train interactions of a user. {words}.",
     )
 
@@ -250,14 +268,20 @@ def _groups(comparison: Comparison) -> Picture | None:
 # --- drawing ----------------------------------------------------------------------------------
 
 
-def _look(comparison: Comparison, entry: Entry) -> tuple[str, str, str]:
-    """Colour, marker and line of a model, the same in every picture."""
+def _look(comparison: Comparison, entry: Entry) -> tuple[str, str]:
+    """Colour and marker of a model, the same in every picture."""
     if entry.model == "LightGNN":
-        return _OURS, "o", "-"
-    others = [model for model in comparison.content["models"] if model != "LightGNN"]
-    place = others.index(entry.model)
-    round_, colour = divmod(place, len(_COLOURS))
-    return _COLOURS[colour], _MARKERS[place % len(_MARKERS)], ("-", "--", "-.")[round_ % 3]
+        return _OURS, "o"
+    best = sorted(comparison.done(), key=lambda one: -one.mean(comparison.judged[0]))
+    rivals = dict.fromkeys(one.model for one in best if one.model != "LightGNN")
+    place = list(rivals).index(entry.model)
+    colour = _COLOURS[place] if place < len(_COLOURS) else _GREY
+    return colour, _MARKERS[place % len(_MARKERS)]
+
+
+def _standing(colour: str, label: str | None) -> dict[str, Any]:
+    """How a line stands out: by a name in the legend, or behind those that do."""
+    return {"alpha": 0.35, "zorder": 1} if colour == _GREY else {"label": label, "zorder": 2}
 
 
 def _is_teacher(entry: Entry) -> bool:
@@ -269,4 +293,6 @@ def _title(metric: str) -> str:
 
 
 def _legend(axes: Any) -> None:
+    if any(line.get_color() == _GREY for line in axes.lines):
+        axes.plot([], [], color=_GREY, alpha=0.35, label="the others")
     axes.figure.legend(loc="outside lower center", ncols=3, handlelength=2.2, columnspacing=1.2)
