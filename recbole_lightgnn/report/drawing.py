@@ -84,14 +84,20 @@ def place_labels(
     axes: Any,
     labels: Sequence[tuple[float, float, str, str]],
     line: Sequence[tuple[float, float]],
+    notes: Sequence[Any] = (),
 ) -> None:
-    """A name beside each point, where it covers neither a point, the line nor another name.
+    """A name beside each point, where it covers neither a point, the line nor another text.
+
+    A name that finds no place close by is tied to its point.
 
     Args:
         axes: with everything else drawn.
-        labels: place, text and colour of each.
+        labels: place, text and colour of each; the first have the choice.
         line: the places that a line goes through.
+        notes: texts that are there already.
     """
+    from matplotlib.text import Text
+
     figure = axes.figure
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
@@ -100,14 +106,17 @@ def place_labels(
     for one, other in itertools.pairwise(bends):
         points += [one + share * (other - one) for share in (0.0, 0.25, 0.5, 0.75)]
     taken = [_box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    taken += [note.get_window_extent(renderer) for note in notes]
     frame = axes.get_window_extent(renderer)
     for x, y, text, colour in labels:
         best: tuple[float, Any, Any] | None = None
         for dx, dy, ha, va in _OFFSETS:
-            note = axes.annotate(
-                text, (x, y), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8
-            )
-            box = note.get_window_extent(renderer)
+            place = {"textcoords": "offset points", "ha": ha, "va": va, "fontsize": 8}
+            if max(abs(dx), abs(dy)) > 7:
+                place["arrowprops"] = {"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0}
+            note = axes.annotate(text, (x, y), (dx, dy), **place)
+            note.update_positions(renderer)
+            box = Text.get_window_extent(note, renderer)  # without the tie
             covered = sum(_overlap(box, other) for other in taken)
             covered += box.width * box.height - _overlap(box, frame)  # outside costs as much
             if best is None or covered < best[0] - 1:
@@ -123,7 +132,7 @@ def place_labels(
 
 _OFFSETS = [
     (dx * step, dy * step, ha, va)
-    for step in (1, 2, 3.5)
+    for step in (1, 2, 3.5, 5.5)
     for dx, dy, ha, va in (
         (7, 0, "left", "center"),
         (-7, 0, "right", "center"),

@@ -98,19 +98,25 @@ def _scatter(
             )
             labels.append((at, mean, entry.label, colour))
         below = [entry for entry in entries if entry.mean(metric) < lowest]
+        notes = []
         if below:
-            axes.set_ylim(bottom=lowest)
             named = (f"{entry.label} {short(entry.mean(metric))}" for entry in below)
             names = ", ".join(one.replace(" ", "\N{NO-BREAK SPACE}") for one in named)
             place = {"transform": axes.transAxes, "ha": "left", "va": "bottom"}
             text_below = textwrap.fill(f"below: {names}", 68)
+            room = 0.03 + 0.04 * (1 + text_below.count("\n"))  # of the picture's height
+            least, top = min(mean for _, mean, *_ in labels), axes.get_ylim()[1]
+            axes.set_ylim(bottom=least - room / (1 - room) * (top - least))
             note = axes.text(0.01, 0.01, text_below, fontsize=7.5, color=_GREY, **place)
             note.set_in_layout(False)  # or a long one would squeeze the picture
+            notes.append(note)
         axes.margins(x=0.16, y=0.12)
         ticks(axes)
         axes.set_xlabel(f"{what} (log scale)")
         axes.set_ylabel(f"test {_title(metric)}")
-        place_labels(axes, labels, [(value(entry), entry.mean(metric)) for entry in path])
+        labels.sort(key=lambda label: label[-1] == _GREY)
+        way = [(value(entry), entry.mean(metric)) for entry in path]
+        place_labels(axes, labels, way, notes)
 
     words = "; ".join(
         f"{entry.label} {short(entry.mean(metric))} at {text(value(entry))}" for entry in entries
@@ -126,9 +132,9 @@ def _scatter(
 
 
 def _lowest(means: Sequence[float]) -> float:
-    """Where the axis may begin, so that the better half of the models fills a third of it."""
+    """Where the axis may begin, so that the better half of the models fills half of it."""
     best, middle = max(means), float(np.median(means))
-    lowest = best - 3.5 * (best - middle)
+    lowest = best - 2 * (best - middle)
     return min(means) if lowest <= min(means) or best == middle else lowest
 
 
