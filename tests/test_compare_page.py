@@ -68,6 +68,14 @@ def test_the_six_best_rivals_have_a_colour_each_and_the_rest_is_grey(tmp_path, n
         assert bool(faint) == bool(looks)
 
 
+def test_groups_are_drawn_where_only_grey_models_have_users(tmp_path):
+    grey = ("LightGCN", "BPR", "NeuMF", "Pop")
+    without = tuple(model for model in MODELS if model not in grey)
+    report(write_compared(tmp_path / "out", without_users=without))
+    groups = Page((tmp_path / "out" / "index.html").read_text()).pictures[-1]["alt"]
+    assert all(f"{model}: " in groups for model in grey)
+
+
 def test_the_pictures_words_say_the_numbers(folder):
     report(folder)
     size, time, curves, groups = (

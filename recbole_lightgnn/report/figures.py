@@ -228,7 +228,7 @@ def _groups(comparison: Comparison) -> Picture | None:
     against = recall[base.label]
 
     def draw(axes: Any) -> None:
-        seen = []
+        seen = [0.0]  # the base's own; no other may have a colour
         for entry in entries:
             colour, marker = _look(comparison, entry)
             beyond = np.subtract(recall[entry.label], against)
