@@ -377,7 +377,8 @@ def mend_dgcf_samples() -> bool:
 def mend_ease_memory() -> bool:
     """numpy: EASE's ``np.linalg.inv`` takes float64 copies of a float32 matrix, 27 GB for Yelp.
 
-    ``MemoryError``, or the process is killed. `models.ease.learn` comes to the same matrix in 9 GB.
+    ``MemoryError``, or the process is killed. `models.ease.learn` comes to the same matrix, and
+    the whole run needs 12 GB.
     """
 
     def learn(model: Any, config: Any, dataset: Any) -> None:

@@ -69,6 +69,7 @@ def write_compared(
         "footing": {"valid_metric": "Recall@20", "valid_metric_bigger": True, "topk": [10, 20, 40]},
         "models": list(models),
         "seeds": list(seeds),
+        "rivals": {},
         "rows": None,
         "given": {},
         "settings": {model: "tuned" if model == "LightGNN" else "default" for model in models},

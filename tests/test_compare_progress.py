@@ -6,7 +6,7 @@ import time
 import pytest
 
 from recbole_lightgnn.studies.grid import Run
-from recbole_lightgnn.studies.progress import Progress, duration
+from recbole_lightgnn.studies.progress import Progress, rounded
 
 
 def run_of(model, seed, folder):
@@ -72,4 +72,4 @@ def test_a_record_of_something_else_is_none_of_the_run(tmp_path, change):
     [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (5940, "99 min"), (11100, "3 h 05 min")],
 )
 def test_durations(seconds, text):
-    assert duration(seconds) == text
+    assert rounded(seconds) == text

@@ -15,12 +15,10 @@ from scipy import stats
 
 from recbole_lightgnn.cli import main
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.faster import ON_OUR_PRODUCTS
 from recbole_lightgnn.report.comparison import Comparison, shown_rows
 from recbole_lightgnn.report.comparison_report import report
-from recbole_lightgnn.report.figures import pictures
 from recbole_lightgnn.report.significance import holm
-from recbole_lightgnn.report.table import BY_OUR_PRODUCTS, count
+from recbole_lightgnn.report.table import count
 from recbole_lightgnn.report.users import read_users, write_users
 
 SHOWN = ("LightGNN", "LightGCN", "BPR", "Pop")
@@ -217,25 +215,6 @@ def change(file, *gone, **changes):
     return content
 
 
-def test_an_older_comparison_has_fewer_things_to_tell(tmp_path):
-    folder = write_compared(tmp_path, ("LightGNN", "BPR"), seeds=(1,))
-    change(folder / "comparison.json", "settings", tuned=["LightGNN"])
-    for model in ("LightGNN", "BPR"):
-        file = folder / f"runs/{model}-1/record.json"
-        record = change(file, "environment", "settings")
-        for row in record["rows"]:
-            del row["curve"], row["test_seconds"], row["parameters"]
-            row.pop("settings", None)
-        write(file, record)
-    report(folder)
-    shown = markdown_of(folder)
-    assert shown["BPR"]["ranking"] == shown["BPR"]["epochs / patience"] == ""
-    assert (shown["BPR"]["settings"], shown["BPR"]["parameters"]) == ("default", "4.45 M")
-    assert shown["LightGNN .33 / .77"]["settings"] == "tuned"
-    assert "Times are of" not in (folder / "table.md").read_text()
-    assert [one.name for one in pictures(Comparison(folder))] == ["size", "time", "groups"]
-
-
 @pytest.mark.parametrize("odd", [{"seed": 1}, {"model": "Pop"}, {"dataset_fingerprint": {}}])
 def test_a_record_that_does_not_belong_is_left_out(tmp_path, odd):
     folder = write_compared(tmp_path / "out", ("LightGNN", "BPR"))
@@ -338,8 +317,24 @@ def test_times_are_of_every_machine_that_ran(folder):
     assert both == f"{first[:-1]}; Zuse Z3, Napier, 1 core, 2 threads a run."
 
 
+def test_who_is_not_validated_after_each_epoch(folder):
+    assert not [note for note in notes(folder) if "validated every" in note]
+    for seed in (1, 2, 3):
+        change(folder / f"runs/BPR-{seed}/record.json", settings={"eval_step": 10})
+    assert "BPR: validated every 10 epochs." in notes(folder)
+
+
+def test_deviations_are_spoken_of_where_there_are_several_seeds(folder, tmp_path):
+    report(folder)
+    both = "standard deviation over seeds"
+    assert both in (folder / "table.md").read_text()
+    assert both in (folder / "index.html").read_text()
+    report(one := write_compared(tmp_path / "one", ("LightGNN", "BPR"), seeds=(1,)))
+    assert both not in (one / "table.md").read_text()
+    assert both not in (one / "index.html").read_text()
+
+
 def test_who_computes_by_our_products(tmp_path):
-    assert set(BY_OUR_PRODUCTS) == set(ON_OUR_PRODUCTS)
     folder = write_compared(tmp_path, ("LightGNN", "LightGCN", "SGL", "NCL", "BPR"), seeds=(1,))
     said = "RecBole's, by this package's sparse products; the same but for rounding."
     assert f"LightGCN, SGL, NCL: {said}" in notes(folder)

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-from planted import write_planted
+from planted import N_ITEMS, write_planted
 from recbole.model.general_recommender import EASE
 from recbole.utils import get_model, init_seed
 from torch.testing import assert_close
@@ -168,3 +168,27 @@ def test_other_models_stay_as_they_are():
     config = build_config("BPR", "ml-100k", (), {})
     model = get_model("BPR")(config, load_data(config)[0].dataset)
     assert not on_our_products(model)
+
+
+@pytest.mark.parametrize("model", ["GCMC", "ItemKNN", "ADMMSLIM", "NCEPLRec"])
+def test_the_size_of_a_model_is_that_of_what_it_ranks_by_each_number_once(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_planted(tmp_path / "dataset")
+    settings = {"show_progress": False, "epochs": 1}
+    row, *_ = run(model, "planted", settings=settings)["rows"]
+    config = build_config(model, "planted", [], settings)
+    made = get_model(model)(config, load_data(config)[0]._dataset)
+    own = sum(one.numel() for one in made.parameters())  # of GCMC: what is shared once
+    beside = {
+        "GCMC": lambda: -2 * 500,  # padding rows
+        "ItemKNN": lambda: made.w.nnz,  # and not all users' scores, which come of it
+        "ADMMSLIM": lambda: made.interaction_matrix.nnz + (N_ITEMS + 1) * (N_ITEMS + 2),
+        "NCEPLRec": lambda: made.user_embeddings.numel() + made.item_embeddings.numel(),
+    }[model]()
+    assert row["parameters"] == own + beside
+    if model == "GCMC":
+        assert row["bytes"] == 4 * own
+    if model == "NCEPLRec":
+        assert row["bytes"] == 4 + made.user_embeddings.nbytes + made.item_embeddings.nbytes

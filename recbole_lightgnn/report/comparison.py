@@ -16,8 +16,11 @@ from recbole_lightgnn.report.users import Users, read_users, users_file
 from recbole_lightgnn.settings import must_be_one_of
 
 FILE = "comparison.json"
-_PARTS = {"dataset", "dataset_fingerprint", "footing", "models", "seeds", "rows", "given"}
-_OF_A_RECORD = {"model", "seed", "dataset_fingerprint", "rows"}
+_PARTS = {
+    *("dataset", "dataset_fingerprint", "footing", "models", "rivals", "seeds", "rows", "given"),
+    "settings",
+}
+_OF_A_RECORD = {"model", "seed", "dataset_fingerprint", "rows", "settings", "environment"}
 _THIRD = 0.33  # of the entries: the paper's main student
 
 
@@ -36,7 +39,7 @@ class Entry:
         test: by the name of a metric, of each seed.
         epochs: at most (of LightGNN's student in each pruning run), where it is trained in such.
         patience: validations without a new best before it stops.
-        parameters: numbers trained that are stored; of older records, embedding entries.
+        parameters: numbers trained that are stored.
         entries_kept, interactions_kept: shares of the unpruned.
         bytes: of the stored model.
         seconds: of training and validation, earlier stages included.
@@ -92,7 +95,7 @@ class Comparison:
         metrics: the table's: Recall and NDCG from the cut-off of selection on.
         judged: those that are tested for significance, at the cut-off of selection.
         entries: the table's lines, in the order of the models.
-        reference: the student that is best on validation; without one, the best model.
+        reference: of the students shown, the best on validation; without one, the best model.
         path: students of every pruning run, unpruned first.
 
     Raises:
@@ -109,10 +112,10 @@ class Comparison:
             )
         self.folder, self.content = folder, content
         self.rows = content["rows"] if rows is None else rows
-        self._whose = content.get("settings") or dict.fromkeys(content.get("tuned", ()), "tuned")
+        self._whose = content["settings"]
         self.dataset, self.seeds = content["dataset"], content["seeds"]
         self.given, self.fingerprint = content["given"], content["dataset_fingerprint"]
-        self.rivals: dict[str, dict[str, Any]] = content.get("rivals", {})
+        self.rivals: dict[str, dict[str, Any]] = content["rivals"]
         self.selection = content["footing"]["valid_metric"].lower()
         cutoff = int(self.selection.rpartition("@")[2])
         cutoffs = sorted(k for k in content["footing"]["topk"] if k >= cutoff)
@@ -209,13 +212,10 @@ class Comparison:
 
     def _entries(self, model: str) -> Iterator[Entry]:
         if not self._of(model):
-            yield Entry(model, model, None, self._settings(model), problems=self._problems(model))
+            yield Entry(model, model, None, self._whose[model], problems=self._problems(model))
             return
         for key in shown_rows(self._rows_of(model), self.rows):
             yield self._entry(model, key)
-
-    def _settings(self, model: str) -> str:
-        return self._whose.get(model, "default")
 
     def _rows_of(self, model: str) -> list[dict[str, Any]]:
         """Of its first record; a rival's teachers are no rivals."""
@@ -234,14 +234,14 @@ class Comparison:
             _label(model, rows[0], len(self._rows_of(model))),
             model,
             key,
-            self._settings(model),
+            self._whose[model],
             seeds=list(records),
             problems=self._problems(model),
             valid=_mean(row["valid"][self.selection] for row in rows),
             test={metric: [row["test"][metric] for row in rows] for metric in self.metrics},
             epochs=epochs,
             patience=patience,
-            parameters=_mean(row.get("parameters", row["entries"]) for row in rows),
+            parameters=_mean(row["parameters"] for row in rows),
             entries_kept=_mean(row["entries_kept"] for row in rows),
             interactions_kept=_mean(row["interactions_kept"] for row in rows),
             bytes=_mean(row["bytes"] for row in rows),
@@ -324,7 +324,7 @@ def _row(record: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _limits(record: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[int | None, int | None]:
     """Epochs at most and patience of a row's training; of several teachers, of the first."""
     first = next(one for one in record["rows"] if one["stage"] == row["stage"])
-    settings = first.get("settings") or record.get("settings", {})
+    settings = first.get("settings") or record["settings"]
     if settings.get("MODEL_TYPE") == "TRADITIONAL":  # RecBole's that count or solve
         return None, None
     return settings.get("epochs"), settings.get("stopping_step")

@@ -10,18 +10,18 @@ from typing import Any
 
 from recbole_lightgnn.report.table import duration, size
 
-_GREY = "#555555"
+_AXES = "#555555"
 _STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": _GREY,
+    "axes.edgecolor": _AXES,
     "axes.labelcolor": "#222222",
     "axes.grid": True,
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.6,
-    "xtick.color": _GREY,
-    "ytick.color": _GREY,
+    "xtick.color": _AXES,
+    "ytick.color": _AXES,
     "xtick.labelcolor": "#222222",
     "ytick.labelcolor": "#222222",
     "legend.frameon": False,

@@ -121,12 +121,12 @@ def _scatter(
     words = "; ".join(
         f"{entry.label} {short(entry.mean(metric))} at {text(value(entry))}" for entry in entries
     )
+    bars = " Bars are the standard deviation over seeds." if len(comparison.seeds) > 1 else ""
     line = " The line is LightGNN's student, pruning run by pruning run." if len(path) > 1 else ""
     return Picture(
         name,
         svg_of(draw),
-        f"Accuracy against {what}: up and to the left is better. Bars are the standard deviation "
-        f"over seeds.{line}",
+        f"Accuracy against {what}: up and to the left is better.{bars}{line}",
         f"{_title(metric)} against {what}. {words}.",
     )
 

@@ -5,12 +5,11 @@ import io
 import re
 from typing import NamedTuple
 
+from recbole_lightgnn.models.faster import ON_OUR_PRODUCTS
 from recbole_lightgnn.report.comparison import Comparison, Entry
 from recbole_lightgnn.trainer.run_folder import WITHOUT_EFFECT
 
 _NAMES = {"recall": "R", "ndcg": "N"}
-# RecBole's that `recbole_lightgnn.models.faster` knows our products for.
-BY_OUR_PRODUCTS = ("LightGCN", "SGL", "NCL", "NGCF", "GCMC", "DGCF")
 
 
 class Cell(NamedTuple):
@@ -106,7 +105,8 @@ def _title(comparison: Comparison) -> str:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    notes = ["± is the standard deviation over seeds; the best mean of a column is bold."]
+    deviation = "± is the standard deviation over seeds; " if len(comparison.seeds) > 1 else ""
+    notes = [f"{deviation}the best {'mean ' if deviation else ''}of a column is bold."]
     if comparison.reference and any(entry.differences for entry in comparison.done()):
         notes.append(
             f"p: paired t-test over the test users against {comparison.reference.label}, each "
@@ -127,12 +127,16 @@ def _notes(comparison: Comparison) -> list[str]:
         "earlier stages and, of RecBole's models, what they compute when they are made; ranking: "
         "scores, masks, top lists and metrics, for one test user."
     )
+    notes += [
+        f"{', '.join(names)}: validated every {step} epochs."
+        for step, names in _rarely_validated(comparison).items()
+    ]
     if machines := _machines(comparison):
         notes.append(f"Times are of {'; '.join(machines)}.")
     notes.append(
-        "settings: tuned, by a search on this dataset's validation split; default, as RecBole's "
-        "yaml files or ours have them for every dataset; or by hand, some given, or the dataset's "
-        "without a search."
+        "settings: tuned, on this dataset's validation split, by a search or by as many trials as "
+        "one has; default, as RecBole's yaml files or ours have them for every dataset; or by "
+        "hand, some given, or the dataset's after a few trials or none."
     )
     footing = comparison.content["footing"]
     if footing.get("split_seed") is not None and not footing.get("benchmark_filename"):
@@ -161,14 +165,26 @@ def _machines(comparison: Comparison) -> list[str]:
     """What the runs were timed on, each once."""
     machines = []
     for record in comparison.records.values():
-        if one := record.get("environment"):
-            cores, threads = one["cores"], one["threads"]
-            device = "" if one["device"] == "cpu" else f"{one['device']}, "
-            machines.append(
-                f"{device}{one['processor']}, {cores} core{'s' * (cores != 1)}, "
-                f"{threads} thread{'s' * (threads != 1)} a run"
-            )
+        one = record["environment"]
+        cores, threads = one["cores"], one["threads"]
+        device = "" if one["device"] == "cpu" else f"{one['device']}, "
+        machines.append(
+            f"{device}{one['processor']}, {cores} core{'s' * (cores != 1)}, "
+            f"{threads} thread{'s' * (threads != 1)} a run"
+        )
     return list(dict.fromkeys(machines))
+
+
+def _rarely_validated(comparison: Comparison) -> dict[int, list[str]]:
+    """By the epochs from one validation to the next, where they are several: the models."""
+    names: dict[int, list[str]] = {}
+    for model in comparison.content["models"]:
+        settings = [
+            one["settings"] for (name, _), one in comparison.records.items() if name == model
+        ]
+        if settings and (step := settings[0].get("eval_step", 1)) > 1:
+            names.setdefault(step, []).append(model)
+    return names
 
 
 def _by_our_products(comparison: Comparison) -> list[str]:
@@ -176,8 +192,8 @@ def _by_our_products(comparison: Comparison) -> list[str]:
     names = []
     for (name, _), record in comparison.records.items():
         for row in record["rows"]:
-            settings = row.get("settings") or record.get("settings", {})
-            known = row.get("model") in BY_OUR_PRODUCTS and not settings.get("node_dropout")
+            settings = row.get("settings") or record["settings"]
+            known = row.get("model") in ON_OUR_PRODUCTS and not settings.get("node_dropout")
             if known and settings.get("our_products"):
                 own = row["model"] == record["model"]
                 names.append(name if own else f"{name}'s {row['stage']}")

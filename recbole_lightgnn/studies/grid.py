@@ -378,6 +378,8 @@ def _cut_anew(configs: Mapping[str, Any]) -> bool:
 
 def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
     """Raise InputError for a row that no record of these models will have."""
+    pruned = [one["n_pruning_runs"] for one in configs.values() if one["model"] == "LightGNN"]
+    most = max(pruned, default=-1)
     for key in rows or ():
         match = re.fullmatch(r"teachers?|teacher-\d\d|intermediate|student-(\d\d)", key)
         if match is None:
@@ -385,9 +387,9 @@ def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
                 f"--rows: {key!r} is no row of a record; expected teacher, teachers, intermediate "
                 "or student-NN, parted by commas"
             )
-        runs = configs["LightGNN"]["n_pruning_runs"] if "LightGNN" in configs else None
-        if match[1] and runs is not None and int(match[1]) > runs:
-            raise InputError(f"--rows: there is no {key}, as LightGNN has {runs} pruning runs")
+        if match[1] and int(match[1]) > most:
+            has = f"has {most} pruning runs" if pruned else "is not among --models"
+            raise InputError(f"--rows: there is no {key}, as LightGNN {has}")
 
 
 def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,12 +38,12 @@ class Progress:
         record = run.record()
         if reason is not None or record is None:
             self.failed += 1
-            self._say(f"{run}: failed after {duration(seconds)}: {reason}")
+            self._say(f"{run}: failed after {rounded(seconds)}: {reason}")
         else:
             self.seconds[run] = _seconds(run)
             metric = record["valid_metric"]
             score = record["best_valid"][metric]
-            taken = duration(self.seconds[run])  # by all its processes, should it have gone on
+            taken = rounded(self.seconds[run])  # by all its processes, should it have gone on
             self._say(f"{run}: validation {metric} {score:.4f} in {taken}")
         self._say(f"  {self._state()}")
 
@@ -52,7 +52,7 @@ class Progress:
         now = time.monotonic()
         if sys.stdout.isatty() and now > self._told + 1:
             self._told = now
-            names = ", ".join(f"{run} {duration(now - self.begun[run])}" for run in at_work)
+            names = ", ".join(f"{run} {rounded(now - self.begun[run])}" for run in at_work)
             print(f"\r\033[K{self._state()} | {names}"[:200], end="", flush=True)
 
     def seconds_left(self) -> float | None:
@@ -79,14 +79,14 @@ class Progress:
         if not self.left:
             return done
         left = self.seconds_left()
-        return f"{done}, {'?' if left is None else f'about {duration(left)}'} to go"
+        return f"{done}, {'?' if left is None else f'about {rounded(left)}'} to go"
 
     def _say(self, line: str) -> None:
         clear = "\r\033[K" if sys.stdout.isatty() else ""
         print(f"{clear}{line}", flush=True)
 
 
-def duration(seconds: float) -> str:
+def rounded(seconds: float) -> str:
     """``45 s``, ``12 min`` or ``3 h 05 min``."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-from scipy import sparse
+from scipy.sparse import issparse
+from torch import Tensor
 
 from recbole_lightgnn.models.base import GraphRecommender, entries_of
+
+_CACHED = {"pred_mat"}  # ItemKNN's: every user's interactions times its item similarities
 
 
 def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
@@ -16,7 +18,8 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
 
     ``parameters`` are all numbers trained that are stored, of ours the edge weights too. RecBole's
     padding rows are left out. For RecBole's own models every parameter is an entry, and the bytes
-    are those of its state; arrays and matrices beside the parameters (EASE's) are included in both.
+    are those of its state, weights that it shares (GCMC's) once; arrays and matrices beside the
+    parameters (EASE's) are included in both.
 
     Args:
         model: the trained model.
@@ -30,7 +33,7 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
             "entries": entries,
             "entries_kept": 1.0,
             "parameters": entries,
-            "bytes": sum(map(_bytes, [*model.state_dict().values(), *_beside(model)])),
+            "bytes": sum(map(_bytes, [*_state(model), *_beside(model)])),
         }
     sizes = model.sizes()
     return sizes | {"interactions_kept": sizes["interactions"] / n_pairs}
@@ -56,22 +59,31 @@ def epochs_of(trainer: Any) -> dict[str, int]:
     return {"epochs": epochs, "best_epoch": epochs - trainer.cur_step * trainer.eval_step}
 
 
+def _state(model: Any) -> list[Tensor]:
+    """The tensors of its state, each once."""
+    return list({tensor.data_ptr(): tensor for tensor in model.state_dict().values()}.values())
+
+
 def _beside(model: Any) -> list[Any]:
-    """What a model of RecBole's keeps beside its state, but for what evaluation has cached."""
+    """What a model of RecBole's keeps beside its state, but for what it has cached."""
     other = model.other_parameter() or {}
-    return [value for name, value in other.items() if not name.startswith("restore_")]
+    if not other and hasattr(model, "dummy_param"):  # ADMMSLIM, NCEPLRec: named nowhere
+        other = vars(model)
+    return [v for k, v in other.items() if not k.startswith("restore_") and k not in _CACHED]
 
 
 def _numbers(value: Any) -> int:
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, Tensor):
         return value.numel()
-    return value.nnz if sparse.issparse(value) else getattr(value, "size", 0)
+    if issparse(value):
+        return value.nnz
+    return value.size if isinstance(value, np.ndarray) else 0
 
 
 def _bytes(value: Any) -> int:
-    if isinstance(value, torch.Tensor | np.ndarray):
+    if isinstance(value, Tensor | np.ndarray):
         return value.nbytes
-    if sparse.issparse(value):
+    if issparse(value):
         csr = value.tocsr()
         return csr.data.nbytes + csr.indices.nbytes + csr.indptr.nbytes
     return 0
