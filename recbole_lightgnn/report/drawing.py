@@ -119,7 +119,7 @@ def place_labels(
             box = Text.get_window_extent(note, renderer)  # without the tie
             covered = sum(_overlap(box, other) for other in taken)
             covered += box.width * box.height - _overlap(box, frame)  # outside costs as much
-            if best is None or covered < best[0] - 1:
+            if best is None or covered < best[0] - 40:  # a farther one must be worth it
                 if best is not None:
                     best[1].remove()
                 best = covered, note, box
@@ -132,7 +132,7 @@ def place_labels(
 
 _OFFSETS = [
     (dx * step, dy * step, ha, va)
-    for step in (1, 2, 3.5, 5.5)
+    for step in (1, 2, 3.5, 5.5, 8)
     for dx, dy, ha, va in (
         (7, 0, "left", "center"),
         (-7, 0, "right", "center"),
