@@ -4,8 +4,8 @@ Low to high: RecBole's ``overall.yaml`` < ours < the model's yaml < the recipe's
 config files < config_dict < command line. A dataset's sections for LightGNN's stages are part of
 the default recipe, and not read with another. Ours are added to RecBole's class method by method,
 so that stock ``run_recbole`` sees them too. Names of models with a yaml of ours are "ours". The
-line ``tuned`` of a dataset's file names the models whose section a search has chosen:
-``config.tuned`` says whether the model is one.
+line ``tuned`` of a dataset's file names the models whose section a search on validation, or as
+many trials, have chosen: ``config.tuned`` says whether the model is one.
 """
 
 import copy

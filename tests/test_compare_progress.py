@@ -33,7 +33,7 @@ def test_the_time_to_go_is_guessed_from_the_runs_that_are_done(tmp_path):
 def test_a_run_that_takes_longer_than_was_guessed_is_taken_to_be_half_way(tmp_path):
     runs = [run_of("A", seed, tmp_path) for seed in (1, 2)]
     runs[0].folder.mkdir()
-    row = {"seconds": 8.0, "test": {}}
+    row = {"seconds": 7.0, "test_seconds": 1.0, "test": {}}
     record = {"model": "A", "seed": 1, "seconds": 8.0, "rows": [row]}
     runs[0].record_file.write_text(json.dumps(record | {"dataset_fingerprint": {"users": 7}}))
     progress = Progress(runs, 1)

@@ -55,6 +55,7 @@ def _no_run(monkeypatch):
         ("Pop", ["--rivals=small.yaml", "--Small.epochs=1"], "Small is not one of --models Pop"),
         ("LightGNN", ["--rows=student-09"], "there is no student-09, as LightGNN has 5 pruning"),
         ("Pop", ["--rows=student-01"], "there is no student-01, as LightGNN is not among --models"),
+        ("Pop", ["--rows=teacher"], "there is no teacher, as LightGNN is not among --models"),
         ("LightGNN", ["--rows=best"], "'best' is no row of a record"),
     ],
 )

@@ -17,6 +17,7 @@ from recbole_lightgnn.cli import main
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.report.comparison import Comparison, shown_rows
 from recbole_lightgnn.report.comparison_report import report
+from recbole_lightgnn.report.figures import pictures
 from recbole_lightgnn.report.significance import holm
 from recbole_lightgnn.report.table import count
 from recbole_lightgnn.report.users import read_users, write_users
@@ -326,12 +327,13 @@ def test_who_is_not_validated_after_each_epoch(folder):
 
 def test_deviations_are_spoken_of_where_there_are_several_seeds(folder, tmp_path):
     report(folder)
-    both = "standard deviation over seeds"
-    assert both in (folder / "table.md").read_text()
-    assert both in (folder / "index.html").read_text()
     report(one := write_compared(tmp_path / "one", ("LightGNN", "BPR"), seeds=(1,)))
-    assert both not in (one / "table.md").read_text()
-    assert both not in (one / "index.html").read_text()
+    both = "standard deviation over seeds"
+    for place, said in ((folder, True), (one, False)):
+        captions = [picture.caption for picture in pictures(Comparison(place))[:2]]
+        assert [both in text for text in captions] == [said, said]
+        assert (both in (place / "table.md").read_text()) == said
+        assert (both in (place / "index.html").read_text()) == said
 
 
 def test_who_computes_by_our_products(tmp_path):

@@ -170,7 +170,7 @@ def test_other_models_stay_as_they_are():
     assert not on_our_products(model)
 
 
-@pytest.mark.parametrize("model", ["GCMC", "ItemKNN", "ADMMSLIM", "NCEPLRec"])
+@pytest.mark.parametrize("model", ["GCMC", "ItemKNN", "DMF", "ADMMSLIM", "NCEPLRec"])
 def test_the_size_of_a_model_is_that_of_what_it_ranks_by_each_number_once(
     model, tmp_path, monkeypatch
 ):
@@ -183,6 +183,7 @@ def test_the_size_of_a_model_is_that_of_what_it_ranks_by_each_number_once(
     own = sum(one.numel() for one in made.parameters())  # of GCMC: what is shared once
     beside = {
         "GCMC": lambda: -2 * 500,  # padding rows
+        "DMF": lambda: 0,  # and not all items' vectors, which come of it
         "ItemKNN": lambda: made.w.nnz,  # and not all users' scores, which come of it
         "ADMMSLIM": lambda: made.interaction_matrix.nnz + (N_ITEMS + 1) * (N_ITEMS + 2),
         "NCEPLRec": lambda: made.user_embeddings.numel() + made.item_embeddings.numel(),

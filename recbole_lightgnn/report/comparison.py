@@ -16,10 +16,8 @@ from recbole_lightgnn.report.users import Users, read_users, users_file
 from recbole_lightgnn.settings import must_be_one_of
 
 FILE = "comparison.json"
-_PARTS = {
-    *("dataset", "dataset_fingerprint", "footing", "models", "rivals", "seeds", "rows", "given"),
-    "settings",
-}
+_PARTS = {"dataset", "dataset_fingerprint", "footing", "models", "rivals", "seeds", "rows"}
+_PARTS |= {"given", "settings"}
 _OF_A_RECORD = {"model", "seed", "dataset_fingerprint", "rows", "settings", "environment"}
 _THIRD = 0.33  # of the entries: the paper's main student
 
@@ -64,7 +62,7 @@ class Entry:
     interactions_kept: float = 1.0
     bytes: float = 0.0
     seconds: float = 0.0
-    ranking_ms: float | None = None
+    ranking_ms: float = 0.0
     users: dict[str, np.ndarray] | None = None
     paired: list[int] = field(default_factory=list)
     differences: dict[str, Difference] = field(default_factory=dict)
@@ -228,7 +226,6 @@ class Comparison:
         records = self._of(model)
         rows = [_row(record, key) for record in records.values()]
         n_users = self.fingerprint["test"]["users"]
-        timed = [row["test_seconds"] for row in rows if "test_seconds" in row]
         epochs, patience = _limits(next(iter(records.values())), rows[0])
         return Entry(
             _label(model, rows[0], len(self._rows_of(model))),
@@ -246,7 +243,7 @@ class Comparison:
             interactions_kept=_mean(row["interactions_kept"] for row in rows),
             bytes=_mean(row["bytes"] for row in rows),
             seconds=_mean(_seconds_to(record, key) for record in records.values()),
-            ranking_ms=1e3 * _mean(timed) / n_users if timed else None,
+            ranking_ms=1e3 * _mean(row["test_seconds"] for row in rows) / n_users,
             users=self._mean_users(model, key, list(records)),
         )
 

@@ -86,7 +86,7 @@ def place_labels(
     line: Sequence[tuple[float, float]],
     notes: Sequence[Any] = (),
 ) -> None:
-    """A name beside each point, where it covers neither a point, the line nor another text.
+    """A name beside each point, where it hardly covers a point, the line or another text.
 
     A name that finds no place close by is tied to its point.
 
@@ -119,7 +119,7 @@ def place_labels(
             box = Text.get_window_extent(note, renderer)  # without the tie
             covered = sum(_overlap(box, other) for other in taken)
             covered += box.width * box.height - _overlap(box, frame)  # outside costs as much
-            if best is None or covered < best[0] - 40:  # a farther one must be worth it
+            if best is None or covered < best[0] - _WORTH:
                 if best is not None:
                     best[1].remove()
                 best = covered, note, box
@@ -130,6 +130,7 @@ def place_labels(
             taken.append(best[2])
 
 
+_WORTH = 40  # square pixels that a farther place must leave free more
 _OFFSETS = [
     (dx * step, dy * step, ha, va)
     for step in (1, 2, 3.5, 5.5, 8)

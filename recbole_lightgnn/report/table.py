@@ -67,7 +67,7 @@ def _line(entry: Entry, comparison: Comparison, best: dict[str, str]) -> list[Ce
         text = shown if deviation is None else f"{shown} ± {short(deviation)}"
         cells.append(Cell(text, best=shown == best[metric]))
     cells += [Cell(_p(entry, comparison, metric)) for metric in comparison.judged]
-    ranking = "" if entry.ranking_ms is None else _milliseconds(entry.ranking_ms)
+    ranking = _milliseconds(entry.ranking_ms)
     limits = "" if entry.epochs is None else f"{entry.epochs} / {entry.patience}"
     return [*first, *cells, Cell(limits), Cell(duration(entry.seconds)), Cell(ranking)]
 

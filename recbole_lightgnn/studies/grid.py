@@ -257,7 +257,7 @@ class Grid:
 
     def _whose(self, name: str, config: Any) -> str:
         """Whose a model's settings are: ``by hand`` if one of its own was given, is a rival's or is
-        the dataset's without a search, ``tuned`` if a search on the dataset chose them, else
+        the dataset's after few trials or none, ``tuned`` if many or a search chose them there, else
         ``default``."""
         own = model_settings(config).keys() - {"our_products"}
         if any(key.partition(".")[0] in own for key in self._given_to(name)):
@@ -379,7 +379,6 @@ def _cut_anew(configs: Mapping[str, Any]) -> bool:
 def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
     """Raise InputError for a row that no record of these models will have."""
     pruned = [one["n_pruning_runs"] for one in configs.values() if one["model"] == "LightGNN"]
-    most = max(pruned, default=-1)
     for key in rows or ():
         match = re.fullmatch(r"teachers?|teacher-\d\d|intermediate|student-(\d\d)", key)
         if match is None:
@@ -387,9 +386,12 @@ def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
                 f"--rows: {key!r} is no row of a record; expected teacher, teachers, intermediate "
                 "or student-NN, parted by commas"
             )
-        if match[1] and int(match[1]) > most:
-            has = f"has {most} pruning runs" if pruned else "is not among --models"
-            raise InputError(f"--rows: there is no {key}, as LightGNN {has}")
+        if not pruned:
+            raise InputError(f"--rows: there is no {key}, as LightGNN is not among --models")
+        if match[1] and int(match[1]) > max(pruned):
+            raise InputError(
+                f"--rows: there is no {key}, as LightGNN has {max(pruned)} pruning runs"
+            )
 
 
 def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,5 +97,5 @@ def rounded(seconds: float) -> str:
 def _seconds(run: Run) -> float:
     """What a finished run has taken, all its processes together."""
     record = run.record() or {"rows": [], "seconds": 0.0}
-    rows = sum(row["seconds"] + row.get("test_seconds", 0.0) for row in record["rows"])
+    rows = sum(row["seconds"] + row["test_seconds"] for row in record["rows"])
     return max(rows, record["seconds"])

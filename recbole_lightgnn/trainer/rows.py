@@ -10,7 +10,8 @@ from torch import Tensor
 
 from recbole_lightgnn.models.base import GraphRecommender, entries_of
 
-_CACHED = {"pred_mat"}  # ItemKNN's: every user's interactions times its item similarities
+# All users' scores (ItemKNN, AsymKNN) and all items' vectors (DMF), made of the rest.
+_CACHED = {"pred_mat", "i_embedding"}
 
 
 def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
     ``parameters`` are all numbers trained that are stored, of ours the edge weights too. RecBole's
     padding rows are left out. For RecBole's own models every parameter is an entry, and the bytes
     are those of its state, weights that it shares (GCMC's) once; arrays and matrices beside the
-    parameters (EASE's) are included in both.
+    parameters (EASE's) are included in both, but for what it has cached of them.
 
     Args:
         model: the trained model.
