@@ -135,3 +135,10 @@ def _write_run(place, model, seed, data, degree, *, users):
     record["settings"]["MODEL_TYPE"] = "TRADITIONAL" if model in ("Pop", "EASE") else "GENERAL"
     record["environment"] = {"processor": "Abacus 5", "cores": 2, "threads": 1, "device": "cpu"}
     write(place / "record.json", record)
+
+
+def change(file, *gone, **changes):
+    """Write a JSON file with other content, and return it."""
+    content = {k: v for k, v in json.loads(file.read_text()).items() if k not in gone} | changes
+    write(file, content)
+    return content

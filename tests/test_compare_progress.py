@@ -52,6 +52,7 @@ def test_a_run_that_takes_longer_than_was_guessed_is_taken_to_be_half_way(tmp_pa
         {"rows": None},
         {"rows": []},
         {"rows": [{}]},
+        {"rows": [{"seconds": 8.0, "test": {}}]},
         {"seed": 2},
         {"dataset_fingerprint": {"users": 8}},
         None,
@@ -60,7 +61,8 @@ def test_a_run_that_takes_longer_than_was_guessed_is_taken_to_be_half_way(tmp_pa
 def test_a_record_of_something_else_is_none_of_the_run(tmp_path, change):
     run = run_of("A", 1, tmp_path)
     run.folder.mkdir()
-    record = {"model": "A", "seed": 1, "rows": [{"test": {}}], "dataset_fingerprint": {"users": 7}}
+    row = {"seconds": 8.0, "test": {}, "test_seconds": 1.0}
+    record = {"model": "A", "seed": 1, "rows": [row], "dataset_fingerprint": {"users": 7}}
     run.record_file.write_text(json.dumps(record))
     assert run.record() == record
     run.record_file.write_text(json.dumps([] if change is None else record | change))

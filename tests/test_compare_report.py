@@ -2,14 +2,13 @@
 
 import json
 import re
-import shutil
 import statistics
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from compared import FACTORS, FAILURE, METRICS, write, write_compared
+from compared import FACTORS, FAILURE, METRICS, change, write, write_compared
 from reading import Page, markdown_of, rows_of, table_of, users_of
 from scipy import stats
 
@@ -17,7 +16,6 @@ from recbole_lightgnn.cli import main
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.report.comparison import Comparison, shown_rows
 from recbole_lightgnn.report.comparison_report import report
-from recbole_lightgnn.report.figures import pictures
 from recbole_lightgnn.report.significance import holm
 from recbole_lightgnn.report.table import count
 from recbole_lightgnn.report.users import read_users, write_users
@@ -209,13 +207,6 @@ def test_nothing_is_done_yet(tmp_path):
     assert "No run is done." in (folder / "index.html").read_text()
 
 
-def change(file, *gone, **changes):
-    """Write a JSON file with other content, and return it."""
-    content = {k: v for k, v in json.loads(file.read_text()).items() if k not in gone} | changes
-    write(file, content)
-    return content
-
-
 @pytest.mark.parametrize("odd", [{"seed": 1}, {"model": "Pop"}, {"dataset_fingerprint": {}}])
 def test_a_record_that_does_not_belong_is_left_out(tmp_path, odd):
     folder = write_compared(tmp_path / "out", ("LightGNN", "BPR"))
@@ -248,6 +239,16 @@ def test_a_folder_of_no_comparison(tmp_path, capsys):
 @pytest.mark.parametrize("content", ["[]", "{}", '"text"'])
 def test_a_damaged_record_is_left_out(folder, content):
     (folder / "runs/BPR-2/record.json").write_text(content)
+    report(folder)
+    assert table_of(folder)["BPR"]["problems"].startswith("seed 2 left out: its record is damaged")
+
+
+@pytest.mark.parametrize("gone", ["bytes", "parameters", "test_seconds", "every row"])
+def test_a_record_with_less_is_left_out(folder, gone):
+    file = folder / "runs/BPR-2/record.json"
+    (row,) = json.loads(file.read_text())["rows"]
+    rows = [{k: v for k, v in row.items() if k != gone}] if gone in row else []
+    change(file, rows=rows)
     report(folder)
     assert table_of(folder)["BPR"]["problems"].startswith("seed 2 left out: its record is damaged")
 
@@ -292,80 +293,6 @@ def test_users_are_read_as_they_were_written(tmp_path):
     assert found.rows["a"]["recall@1"].tolist() == [0.5, 1 / 3]
     assert list(found.rows) == ["a", "b"]
     assert read_users(tmp_path / "absent.npz") is None
-
-
-# --- what is said beside it ---------------------------------------------------------------------
-
-
-def notes(folder):
-    report(folder)
-    lines = (folder / "table.md").read_text().splitlines()
-    return [line.removeprefix("- ") for line in lines if line.startswith("- ")]
-
-
-def test_whose_settings(tmp_path):
-    words = {"LightGNN": "tuned", "LightGCN": "by hand", "BPR": "default"}
-    report(folder := write_compared(tmp_path, tuple(words), settings=words))
-    assert {line["model"]: line["settings"] for line in table_of(folder).values()} == words
-
-
-def test_times_are_of_every_machine_that_ran(folder):
-    (first,) = (note for note in notes(folder) if note.startswith("Times are of"))
-    assert first == "Times are of Abacus 5, 2 cores, 1 thread a run."
-    other = {"processor": "Napier", "cores": 1, "threads": 2, "device": "Zuse Z3"}
-    change(folder / "runs/BPR-3/record.json", environment=other)
-    (both,) = (note for note in notes(folder) if note.startswith("Times are of"))
-    assert both == f"{first[:-1]}; Zuse Z3, Napier, 1 core, 2 threads a run."
-
-
-def test_who_is_not_validated_after_each_epoch(folder):
-    assert not [note for note in notes(folder) if "validated every" in note]
-    for seed in (1, 2, 3):
-        change(folder / f"runs/BPR-{seed}/record.json", settings={"eval_step": 10})
-    assert "BPR: validated every 10 epochs." in notes(folder)
-
-
-def test_deviations_are_spoken_of_where_there_are_several_seeds(folder, tmp_path):
-    report(folder)
-    report(one := write_compared(tmp_path / "one", ("LightGNN", "BPR"), seeds=(1,)))
-    both = "standard deviation over seeds"
-    for place, said in ((folder, True), (one, False)):
-        captions = [picture.caption for picture in pictures(Comparison(place))[:2]]
-        assert [both in text for text in captions] == [said, said]
-        assert (both in (place / "table.md").read_text()) == said
-        assert (both in (place / "index.html").read_text()) == said
-
-
-def test_who_computes_by_our_products(tmp_path):
-    folder = write_compared(tmp_path, ("LightGNN", "LightGCN", "SGL", "NCL", "BPR"), seeds=(1,))
-    said = "RecBole's, by this package's sparse products; the same but for rounding."
-    assert f"LightGCN, SGL, NCL: {said}" in notes(folder)
-    change(folder / "runs/SGL-1/record.json", settings={"our_products": False})
-    change(folder / "runs/NCL-1/record.json", settings={"our_products": True, "node_dropout": 0.1})
-    file = folder / "runs/LightGNN-1/record.json"
-    rows = json.loads(file.read_text())["rows"]
-    teacher = rows[0] | {"model": "SGL", "settings": {"our_products": True}}
-    change(file, rows=[teacher, *rows[1:]])
-    assert f"LightGNN's teacher, LightGCN: {said}" in notes(folder)
-    shutil.rmtree(folder / "runs/LightGCN-1")
-    change(file, rows=rows)
-    assert not any("sparse products" in note for note in notes(folder))
-
-
-def test_models_are_compared_over_the_seeds_that_both_have(tmp_path):
-    without = [("LightGCN", 2), ("BPR", 1), ("BPR", 2), ("LightGNN", 3)]
-    folder = write_compared(tmp_path, ("LightGNN", "LightGCN", "BPR", "Pop"), without=without)
-    said = notes(folder)
-    found, student = table_of(folder), ("LightGNN", "student-05", "recall@20")
-    for model, seeds in (("LightGCN", (1,)), ("Pop", (1, 2))):
-        pair = [users_of(folder, *of, seeds) for of in ((model, model, "recall@20"), student)]
-        line = found[model]
-        assert float(line["recall@20_difference"]) == pytest.approx((pair[0] - pair[1]).mean())
-        assert float(line["recall@20_p"]) == pytest.approx(stats.ttest_rel(*pair).pvalue, rel=1e-6)
-        assert f"p of {model}: over seeds {', '.join(map(str, seeds))} alone." in said
-    assert found["BPR"]["recall@20_p"] == ""
-    assert markdown_of(folder)["BPR (1 of 3 seeds)"]["p R@20"] == "no common seed"
-    assert not any(note.startswith(("p of LightGNN", "p of BPR")) for note in said)
 
 
 # --- rows and reference -------------------------------------------------------------------------

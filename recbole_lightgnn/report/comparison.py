@@ -19,6 +19,8 @@ FILE = "comparison.json"
 _PARTS = {"dataset", "dataset_fingerprint", "footing", "models", "rivals", "seeds", "rows"}
 _PARTS |= {"given", "settings"}
 _OF_A_RECORD = {"model", "seed", "dataset_fingerprint", "rows", "settings", "environment"}
+_OF_A_ROW = {"key", "stage", "entries_kept", "interactions_kept", "parameters", "bytes", "seconds"}
+_OF_A_ROW |= {"valid", "test", "test_seconds"}
 _THIRD = 0.33  # of the entries: the paper's main student
 
 
@@ -166,7 +168,7 @@ class Comparison:
         record = read_json(file)
         if record is None:
             return
-        if not isinstance(record, dict) or not record.keys() >= _OF_A_RECORD:
+        if not _is_whole(record):
             self._odd.add((model, seed))
             return
         fingerprint = {k: v for k, v in record["dataset_fingerprint"].items() if k != "card_sha256"}
@@ -312,6 +314,14 @@ def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -
         third = sorted(students, key=lambda row: abs(row["entries_kept"] - _THIRD))
         wanted = {*teachers[:1], *(row["key"] for row in third[:1]), keys[-1]}
     return [key for key in keys if key in wanted]
+
+
+def _is_whole(record: Any) -> bool:
+    """Whether a record has all that is read of it."""
+    if not isinstance(record, dict) or not record.keys() >= _OF_A_RECORD:
+        return False
+    rows = record["rows"]
+    return bool(rows) and all(isinstance(row, dict) and row.keys() >= _OF_A_ROW for row in rows)
 
 
 def _row(record: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ _OF_THE_GRID = {
     **dict.fromkeys(("checkpoint_dir", "result_file", "resume"), "--out"),
 }
 _COMPARED = {"dataset", "dataset_fingerprint", "footing"}
+_OF_A_ROW = {"seconds", "test", "test_seconds"}
 _SPLIT_SEED = 2020  # for all seeds, where RecBole cuts the splits
 
 
@@ -92,7 +93,8 @@ class Run:
         of = (record.get("model"), record.get("seed"), data)
         if of != (self.model, self.seed, self.fingerprint):
             return None
-        return record if rows and all("test" in row for row in rows) else None
+        whole = all(isinstance(row, dict) and row.keys() >= _OF_A_ROW for row in rows)
+        return record if rows and whole else None
 
     def arguments(self) -> list[str]:
         """Of the command ``recbole-lightgnn run``."""
@@ -378,7 +380,7 @@ def _cut_anew(configs: Mapping[str, Any]) -> bool:
 
 def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
     """Raise InputError for a row that no record of these models will have."""
-    pruned = [one["n_pruning_runs"] for one in configs.values() if one["model"] == "LightGNN"]
+    runs = [one["n_pruning_runs"] for one in configs.values() if one["model"] == "LightGNN"]
     for key in rows or ():
         match = re.fullmatch(r"teachers?|teacher-\d\d|intermediate|student-(\d\d)", key)
         if match is None:
@@ -386,12 +388,9 @@ def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
                 f"--rows: {key!r} is no row of a record; expected teacher, teachers, intermediate "
                 "or student-NN, parted by commas"
             )
-        if not pruned:
-            raise InputError(f"--rows: there is no {key}, as LightGNN is not among --models")
-        if match[1] and int(match[1]) > max(pruned):
-            raise InputError(
-                f"--rows: there is no {key}, as LightGNN has {max(pruned)} pruning runs"
-            )
+        if not runs or (match[1] and int(match[1]) > max(runs)):
+            has = f"has {max(runs)} pruning runs" if runs else "is not among --models"
+            raise InputError(f"--rows: there is no {key}, as LightGNN {has}")
 
 
 def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
