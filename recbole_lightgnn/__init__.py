@@ -19,8 +19,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 def _ready_recbole() -> None:
     # Runs inside the first `import recbole`, which may come from the top of any module of ours.
     # So the modules named here import RecBole only within their functions.
-    from recbole_lightgnn import compat, config
-    from recbole_lightgnn.trainer import masking
+    from recbole_lightgnn.config import recbole_config as config
+    from recbole_lightgnn.integration import compat
+    from recbole_lightgnn.integration import eval_mask as masking
 
     compat.apply()
     config.extend_recbole()

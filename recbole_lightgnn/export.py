@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from recbole_lightgnn import __version__
-from recbole_lightgnn.encoder import binomials
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.files import check_writable, plain, whole_file
+from recbole_lightgnn.integration.eval_mask import mask_in_force
 from recbole_lightgnn.models.student import LightGNN
+from recbole_lightgnn.nn.propagation import binomials
+from recbole_lightgnn.runs.finished_run import TrainedRun
+from recbole_lightgnn.runs.run_folder import model_settings
 from recbole_lightgnn.serving.coding import Pairs
 from recbole_lightgnn.serving.ids import Hashes, Ids, Tokens, hashed, in_order, key_of, keyed
 from recbole_lightgnn.serving.model import Graph, Model, to_bytes
 from recbole_lightgnn.serving.recommender import Recommender
-from recbole_lightgnn.trained import TrainedRun
 from recbole_lightgnn.trainer.evaluation import FullRanking, Rankings
-from recbole_lightgnn.trainer.masking import mask_in_force
-from recbole_lightgnn.trainer.run_folder import model_settings
+from recbole_lightgnn.utils.files import check_writable, plain, whole_file
 
 SEEN = ("kept", "all", "none")
 

@@ -15,23 +15,23 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_logger, init_seed, set_color
 
-from recbole_lightgnn.allocator import keep_freed_memory
-from recbole_lightgnn.config import build_config
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.config.schema import did_you_mean, our_models, read_yaml
+from recbole_lightgnn.data.loaders import card_hash, check_dataset_files, fingerprint, load_data
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.files import check_writable, write_json
-from recbole_lightgnn.models.faster import on_our_products
+from recbole_lightgnn.integration.accelerate import on_our_products
+from recbole_lightgnn.integration.eval_mask import mask_in_force
 from recbole_lightgnn.registry import model_names
-from recbole_lightgnn.report.results import environment, make_record
-from recbole_lightgnn.report.users import users_file, write_users
-from recbole_lightgnn.settings import did_you_mean, our_models, read_yaml
-from recbole_lightgnn.splits import card_hash, check_dataset_files, fingerprint, load_data
+from recbole_lightgnn.runs.record import environment, make_record
+from recbole_lightgnn.runs.run_folder import RunFolder, fingerprints
+from recbole_lightgnn.runs.user_metrics import users_file, write_users
 from recbole_lightgnn.trainer.evaluation import Ranked, metrics_by_user
-from recbole_lightgnn.trainer.masking import mask_in_force
-from recbole_lightgnn.trainer.rows import epochs_of, size_row
-from recbole_lightgnn.trainer.run_folder import RunFolder, fingerprints
-from recbole_lightgnn.trainer.stock_evaluation import has_epochs, rank_by_tables, ranked_by
-from recbole_lightgnn.trainer.stock_progress import RESUMABLE, StockProgress, can_resume
+from recbole_lightgnn.trainer.recbole_evaluation import has_epochs, rank_by_tables, ranked_by
+from recbole_lightgnn.trainer.recbole_resume import RESUMABLE, StockProgress, can_resume
+from recbole_lightgnn.trainer.record_rows import epochs_of, size_row
 from recbole_lightgnn.trainer.training import stock_errors_explained
+from recbole_lightgnn.utils.allocator import keep_freed_memory
+from recbole_lightgnn.utils.files import check_writable, write_json
 
 
 class Interrupted(KeyboardInterrupt):
@@ -58,7 +58,7 @@ def run(
     """Train a model, choose by validation, test what was chosen, and write the record.
 
     Beside the record goes, where all items were ranked, the metrics of every test user
-    (`recbole_lightgnn.report.users`).
+    (`recbole_lightgnn.runs.user_metrics`).
 
     Args:
         model: name; by default what the config files say, or ``LightGNN``.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_lightgnn.report.users import write_users
+from recbole_lightgnn.runs.user_metrics import write_users
 
 METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 FACTORS = dict(zip(METRICS, (1.0, 0.75, 1.5, 1.125), strict=True))

@@ -27,9 +27,9 @@ def build(tmp_path):
 
     from recbole.utils import get_model
 
-    from recbole_lightgnn.config import build_config
-    from recbole_lightgnn.settings import our_models
-    from recbole_lightgnn.splits import load_data
+    from recbole_lightgnn.config.recbole_config import build_config
+    from recbole_lightgnn.config.schema import our_models
+    from recbole_lightgnn.data.loaders import load_data
 
     def make(name="LightGNN", **settings):
         width = {"embedding_size": WIDTH} if name in our_models() else {}
@@ -101,7 +101,7 @@ def place(tmp_path_factory):
 @pytest.fixture
 def trained(place, monkeypatch):
     """That run, read where it is."""
-    from recbole_lightgnn.trained import TrainedRun
+    from recbole_lightgnn.runs.finished_run import TrainedRun
 
     monkeypatch.chdir(place[0])
     return TrainedRun(place[1])

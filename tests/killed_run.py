@@ -16,10 +16,10 @@ from pathlib import Path
 
 from planted import QUICK
 
-from recbole_lightgnn import files
 from recbole_lightgnn.quick_start import run
-from recbole_lightgnn.trainer import stock_progress
+from recbole_lightgnn.trainer import recbole_resume as stock_progress
 from recbole_lightgnn.trainer.training import Training
+from recbole_lightgnn.utils import files
 
 # Sampled items, drawn pairs, drawn nodes, and masks drawn at random.
 DRAWN = {"interaction_loss": "bpr", "interaction_weight": 1.0, "prediction_kd": "pairwise"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from recbole_lightgnn import splits
+from recbole_lightgnn.data import loaders as splits
 from recbole_lightgnn.data.generate import Pairs, World, generate, planted_pairs
 
 N_USERS, N_ITEMS = World().users, World().items

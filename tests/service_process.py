@@ -137,7 +137,7 @@ if __name__ == "__main__":
     sys.meta_path.insert(0, OnlyNeeded(NEEDED | ({"faiss", "packaging"} if searched else set())))
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-    from recbole_lightgnn.service import command
+    from recbole_lightgnn.cli import serve as command
 
     parser = argparse.ArgumentParser()
     command.add_parser(parser.add_subparsers())

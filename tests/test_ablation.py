@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from planted import write_planted
 
-from recbole_lightgnn.cli import main
-from recbole_lightgnn.config import build_config
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.config.schema import STUDENT, merge, nested, properties_dir, read_yaml
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import run
-from recbole_lightgnn.settings import STUDENT, merge, nested, properties_dir, read_yaml
-from recbole_lightgnn.studies.ablation import Variant, read_variants
+from recbole_lightgnn.tuning.ablation import Variant, read_variants
 
 QUICK = ["--topk=[5,20]", "--valid_metric=Recall@5", "--embedding_size=16", "--epochs=2"]
 QUICK += ["--n_pruning_runs=1", "--teacher_settings.embedding_size=16"]

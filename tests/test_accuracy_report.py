@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from recbole_lightgnn.cli import main
-from recbole_lightgnn.report.accuracy import read_records, summary
-from recbole_lightgnn.report.paper import METRICS, POINTS
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.comparison.paper_numbers import METRICS, POINTS
+from recbole_lightgnn.comparison.seeds_report import read_records, summary
 
 
 def record(seed, shift=0.0, train="0" * 64):

@@ -11,7 +11,7 @@ from service_process import Service, rows
 
 from recbole_lightgnn.bench import approximate as bench
 from recbole_lightgnn.bench.measure import WrongResult
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving import approximate
 from recbole_lightgnn.serving.approximate import Index

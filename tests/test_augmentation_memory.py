@@ -7,10 +7,12 @@ import pytest
 import torch
 from tiny import random_graph
 
-from recbole_lightgnn import graph as graph_module
 from recbole_lightgnn.bench.graphs import power_law_graph
-from recbole_lightgnn.config import build_config
-from recbole_lightgnn.graph import (
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import load_data
+from recbole_lightgnn.models import intermediate
+from recbole_lightgnn.nn import graph as graph_module
+from recbole_lightgnn.nn.graph import (
     InteractionGraph,
     _blocks,
     _most_pairs,
@@ -18,8 +20,6 @@ from recbole_lightgnn.graph import (
     augment_hops,
     augment_same_side,
 )
-from recbole_lightgnn.models import intermediate
-from recbole_lightgnn.splits import load_data
 
 AUGMENTATIONS = {
     "hops": lambda graph, memory_mb: augment_hops(graph, hops=3, cap=2, memory_mb=memory_mb),

@@ -13,12 +13,12 @@ from recbole.utils import get_model, get_trainer
 from torch.testing import assert_close
 
 from recbole_lightgnn.baselines.softmax import SoftmaxLightGCN
-from recbole_lightgnn.cli import main
-from recbole_lightgnn.encoder import noisy_layers
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.config.schema import STAGES, our_models
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.tables import final_tables
+from recbole_lightgnn.models.scoring_tables import final_tables
+from recbole_lightgnn.nn.propagation import noisy_layers
 from recbole_lightgnn.quick_start import run
-from recbole_lightgnn.settings import STAGES, our_models
 
 BASELINES = [name for name in our_models() if name not in STAGES]
 EVERY = pytest.mark.parametrize("name", BASELINES)

@@ -11,7 +11,7 @@ from planted import write_planted
 from recbole_lightgnn.bench import imports, lightgcn, ops, step, stock
 from recbole_lightgnn.bench.graphs import power_law_graph
 from recbole_lightgnn.bench.measure import WrongResult, deviation, measure
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.data.pairs import import_pairs
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.ops import products

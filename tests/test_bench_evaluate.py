@@ -9,8 +9,9 @@ from planted import N_ITEMS, N_USERS, write_planted
 from recbole_lightgnn.bench import evaluate
 from recbole_lightgnn.bench.evaluate import DEFAULT, LARGE, OURS, PLAIN
 from recbole_lightgnn.bench.measure import WrongResult
-from recbole_lightgnn.cli import main
-from recbole_lightgnn.trainer import evaluation, stock_evaluation
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.trainer import evaluation
+from recbole_lightgnn.trainer import recbole_evaluation as stock_evaluation
 
 
 @pytest.fixture(autouse=True)

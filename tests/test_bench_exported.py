@@ -9,7 +9,7 @@ from model_files import file_of, random_model
 
 from recbole_lightgnn.bench import exported
 from recbole_lightgnn.bench.measure import WrongResult
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 

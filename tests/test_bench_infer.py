@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from recbole_lightgnn.bench import infer, students
 from recbole_lightgnn.bench.measure import WrongResult
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.ops import SparsePattern, expands_in_hardware
 from recbole_lightgnn.quick_start import run

@@ -13,7 +13,7 @@ from model_files import write_model
 
 from recbole_lightgnn.bench import load
 from recbole_lightgnn.bench.measure import WrongResult
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.serving.recommender import Recommender
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from recbole_lightgnn.bench import graphs, lightgcn, picture, scale
-from recbole_lightgnn.bench.command import count
 from recbole_lightgnn.bench.graphs import GOWALLA, power_law_graph
 from recbole_lightgnn.bench.measure import WrongResult, in_a_process
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.bench import count
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.errors import InputError
 
 SMALL = 3000

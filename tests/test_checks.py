@@ -3,14 +3,9 @@
 import pytest
 from recbole.config import Config
 
-from recbole_lightgnn.config import build_config
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.config.schema import INTERMEDIATE, STUDENT, TEACHER, defaults_of
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.settings import (
-    INTERMEDIATE,
-    STUDENT,
-    TEACHER,
-    defaults_of,
-)
 
 
 def config_of(model=STUDENT, dataset="ml-100k", files=(), **settings):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from recbole_lightgnn import __version__, quick_start
-from recbole_lightgnn.cli import describe_settings, main, results_table
-from recbole_lightgnn.settings import ABLATIONS, TABLE, defaults_of, our_models
+from recbole_lightgnn.cli.main import describe_settings, main, results_table
+from recbole_lightgnn.config.schema import ABLATIONS, TABLE, defaults_of, our_models
 
 SCRIPT = Path(__file__).resolve().parents[1] / "run_recbole_lightgnn.py"
 QUIET = ["--show_progress=False", "--state=error"]
@@ -315,7 +315,7 @@ def test_version(capsys):
 )
 def test_nothing_heavy_is_loaded_to_answer_a_question(arguments):
     code = (
-        "import sys\nfrom recbole_lightgnn.cli import main\n"
+        "import sys\nfrom recbole_lightgnn.cli.main import main\n"
         f"try: main({arguments})\nexcept SystemExit: pass\n"
         "sys.exit(bool({'torch', 'numpy', 'recbole', 'pandas'} & set(sys.modules)))"
     )

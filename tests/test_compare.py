@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 from planted import write_planted
 
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.comparison.plan import Grid, Run
+from recbole_lightgnn.comparison.runner import _note_failure, _prepare, at_work_in
+from recbole_lightgnn.comparison.variants import read_rivals
+from recbole_lightgnn.config.schema import properties_dir
 from recbole_lightgnn.quick_start import configure
 from recbole_lightgnn.registry import model_names
-from recbole_lightgnn.settings import properties_dir
-from recbole_lightgnn.studies.grid import Grid, Run
-from recbole_lightgnn.studies.rivals import read_rivals
-from recbole_lightgnn.studies.runner import _note_failure, _prepare, at_work_in
-from recbole_lightgnn.trainer import checkpoint
-from recbole_lightgnn.trainer.run_folder import other_settings, settings_of
+from recbole_lightgnn.runs import checkpoint
+from recbole_lightgnn.runs.run_folder import other_settings, settings_of
 
 # LightGNN in some seconds, from one teacher in seven trainings.
 LIGHTGNN = ["--LightGNN.n_pruning_runs=5", "--LightGNN.teacher_settings.learning_rate=0.01"]
@@ -45,7 +45,7 @@ def compare(models, *rest, seeds="1"):
 
 def process(models, *rest, out="out", seeds="1"):
     """The command as a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", "recbole_lightgnn.cli"]
+    command = [sys.executable, "-W", "ignore", "-m", "recbole_lightgnn.cli.main"]
     return subprocess.Popen(
         [*command, *arguments(models, *rest, seeds=seeds), f"--out={out}"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -133,7 +133,7 @@ def test_whose_settings_are(tmp_path, monkeypatch):
     folder = shutil.copytree(properties_dir(), tmp_path / "properties")
     text = "tuned: [LightGCN]\nLightGCN: {n_layers: 1}\nBPR: {learning_rate: 0.01}\n"
     (folder / "dataset" / "planted.yaml").write_text(text)
-    monkeypatch.setattr("recbole_lightgnn.config.properties_dir", lambda: folder)
+    monkeypatch.setattr("recbole_lightgnn.config.recbole_config.properties_dir", lambda: folder)
     models, given = ["LightGCN", "BPR", "SGL", "NCL"], {"NCL.n_layers": 1, "topk": [20]}
     grid = Grid("planted", models, [1], Path("out"), given=given, rows=None, rivals={})
     assert list(grid.whose.values()) == ["tuned", "by hand", "default", "by hand"]
@@ -296,7 +296,7 @@ def test_ctrl_c_stops_the_runs():
 
 
 def test_two_comparisons_in_one_folder_are_refused(capsys, monkeypatch):
-    monkeypatch.setattr("recbole_lightgnn.studies.runner._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("recbole_lightgnn.comparison.runner._PATIENCE_SECONDS", 0)
     OUT.mkdir()
     with at_work_in(OUT):
         assert compare("Pop") == 2

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from compared import FAILURE, write_compared
 
-from recbole_lightgnn.cli import main
-from recbole_lightgnn.report.comparison_report import report
-from recbole_lightgnn.report.users import read_users
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.comparison.report import report
+from recbole_lightgnn.runs.user_metrics import read_users
 
 ROOT = Path(__file__).parents[1]
 KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/comparison.json"))
@@ -89,7 +89,7 @@ def test_a_copy_that_was_interrupted_is_gone_on_with(folder, tmp_path, monkeypat
 
     command = ["report", str(folder), "--keep", str(tmp_path / "kept")]
     with monkeypatch.context() as patched:
-        patched.setattr("recbole_lightgnn.report.kept.write_users", stopped)
+        patched.setattr("recbole_lightgnn.comparison.archive.write_users", stopped)
         assert main(command) != 0
     assert main(command) == 0
     assert (tmp_path / "kept" / "table.md").read_text() == report(folder)

@@ -8,9 +8,9 @@ from compared import change, write_compared
 from reading import markdown_of, table_of, users_of
 from scipy import stats
 
-from recbole_lightgnn.report.comparison import Comparison
-from recbole_lightgnn.report.comparison_report import report
-from recbole_lightgnn.report.figures import pictures
+from recbole_lightgnn.comparison.figures import pictures
+from recbole_lightgnn.comparison.report import report
+from recbole_lightgnn.comparison.results import Comparison
 
 
 @pytest.fixture

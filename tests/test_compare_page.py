@@ -12,9 +12,9 @@ from browser import Browser
 from compared import MODELS, write, write_compared
 from reading import Page, markdown_of, table_of, users_of
 
-from recbole_lightgnn.report.comparison import Comparison
-from recbole_lightgnn.report.comparison_report import report
-from recbole_lightgnn.report.figures import _look, degree_groups
+from recbole_lightgnn.comparison.figures import _look, degree_groups
+from recbole_lightgnn.comparison.report import report
+from recbole_lightgnn.comparison.results import Comparison
 
 
 @pytest.fixture

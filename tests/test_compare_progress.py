@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from recbole_lightgnn.studies.grid import Run
-from recbole_lightgnn.studies.progress import Progress, rounded
+from recbole_lightgnn.comparison.plan import Run
+from recbole_lightgnn.comparison.progress import Progress, rounded
 
 
 def run_of(model, seed, folder):

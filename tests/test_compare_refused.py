@@ -16,7 +16,7 @@ def _world(tmp_path):
 @pytest.fixture
 def _no_run(monkeypatch):
     monkeypatch.setattr(
-        "recbole_lightgnn.studies.runner._start", lambda *_: pytest.fail("a run was begun")
+        "recbole_lightgnn.comparison.runner._start", lambda *_: pytest.fail("a run was begun")
     )
 
 
@@ -74,7 +74,7 @@ def test_bad_input(capsys, models, rest, facts):
 @pytest.mark.usefixtures("_no_run")
 def test_a_model_whose_package_is_missing(capsys, monkeypatch):
     monkeypatch.setattr(
-        "recbole_lightgnn.studies.grid.find_spec", lambda name: None if name == "faiss" else True
+        "recbole_lightgnn.comparison.plan.find_spec", lambda name: None if name == "faiss" else True
     )
     assert compare("Pop,NCL") == 2
     assert "NCL needs the package 'faiss', which is not installed" in capsys.readouterr().err

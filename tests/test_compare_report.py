@@ -12,13 +12,13 @@ from compared import FACTORS, FAILURE, METRICS, change, write, write_compared
 from reading import Page, markdown_of, rows_of, table_of, users_of
 from scipy import stats
 
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.comparison.report import report
+from recbole_lightgnn.comparison.results import Comparison, shown_rows
+from recbole_lightgnn.comparison.significance import holm
+from recbole_lightgnn.comparison.table import count
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.report.comparison import Comparison, shown_rows
-from recbole_lightgnn.report.comparison_report import report
-from recbole_lightgnn.report.significance import holm
-from recbole_lightgnn.report.table import count
-from recbole_lightgnn.report.users import read_users, write_users
+from recbole_lightgnn.runs.user_metrics import read_users, write_users
 
 SHOWN = ("LightGNN", "LightGCN", "BPR", "Pop")
 

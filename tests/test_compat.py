@@ -1,4 +1,4 @@
-"""Every mend of `recbole_lightgnn.compat`: the fault shows without it, and is gone with it.
+"""Every patch of `integration.compat`: the fault shows without it, and is gone with it.
 
 Where a library is old enough to have no fault (`make test-oldest`), the mend must say that it did
 nothing, and RecBole's own code must still stand there.
@@ -29,11 +29,11 @@ from recbole.trainer import Trainer
 from recbole.utils import get_model
 from scipy.sparse import dok_matrix
 
-from recbole_lightgnn import compat
-from recbole_lightgnn.config import build_config
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.ease import invert
-from recbole_lightgnn.splits import load_data
+from recbole_lightgnn.integration import compat
+from recbole_lightgnn.integration.ease import invert
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

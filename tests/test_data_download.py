@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recbole_lightgnn.cli import main
-from recbole_lightgnn.data import command, download
+from recbole_lightgnn.cli import data as command
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.data import download
 from recbole_lightgnn.data.paper import import_paper
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

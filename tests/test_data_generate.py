@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.data.generate import World, generate, planted_pairs
 from recbole_lightgnn.errors import InputError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.data import picture, stored
 from recbole_lightgnn.data.atomic import SPLITS, Interactions, write_benchmark
 from recbole_lightgnn.data.generate import generate

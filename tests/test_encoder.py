@@ -5,7 +5,8 @@ import torch
 from tiny import dense, double, in_double, random_graph
 from torch.testing import assert_close
 
-from recbole_lightgnn.encoder import (
+from recbole_lightgnn.nn.graph import InteractionGraph, augment_same_side
+from recbole_lightgnn.nn.propagation import (
     PrunableEmbedding,
     lightgcn,
     mean_of_layers,
@@ -14,7 +15,6 @@ from recbole_lightgnn.encoder import (
     unpack_mask,
     weighted_lightgcn,
 )
-from recbole_lightgnn.graph import InteractionGraph, augment_same_side
 
 N_USERS, N_ITEMS = 8, 6
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from planted import N_ITEMS, N_USERS
 
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.export import export, metrics_of, served_model
 from recbole_lightgnn.quick_start import run
+from recbole_lightgnn.runs.finished_run import TrainedRun
 from recbole_lightgnn.serving.model import read
 from recbole_lightgnn.serving.recommender import Recommender
-from recbole_lightgnn.trained import TrainedRun
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET = b"a secret of some length"

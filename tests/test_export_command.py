@@ -10,12 +10,12 @@ import pytest
 from planted import N_ITEMS, N_USERS, QUICK
 from test_export import SECRET, kept_pairs
 
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.export import export
 from recbole_lightgnn.quick_start import run
+from recbole_lightgnn.runs.finished_run import TrainedRun
 from recbole_lightgnn.serving.recommender import Recommender
-from recbole_lightgnn.trained import TrainedRun
 
 
 def test_export_recommend_and_explain(place, trained, tmp_path, capsys):
@@ -44,7 +44,7 @@ def test_export_recommend_and_explain(place, trained, tmp_path, capsys):
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_all_users_into_a_table(trained, tmp_path, capsys, suffix, monkeypatch):
-    monkeypatch.setattr("recbole_lightgnn.serving.command._USERS", 7)
+    monkeypatch.setattr("recbole_lightgnn.cli.recommend._USERS", 7)
     export(trained, tmp_path / "m.lgnn")
     table = tmp_path / "folder" / f"recs.{suffix}"
     command = ["recommend", str(tmp_path / "m.lgnn"), "--all-users", "--k=60", "--out", str(table)]

@@ -6,7 +6,7 @@ import torch
 from tiny import REFERENCE, TOLERANCE, adjacency, edges, random_graph
 from torch.testing import assert_close
 
-from recbole_lightgnn.graph import InteractionGraph, augment_hops, augment_same_side
+from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops, augment_same_side
 
 LARGE = 10_000
 

@@ -10,7 +10,7 @@ import pytest
 from pandas._libs.parsers import STR_NA_VALUES
 from test_import_lightgcn import card_of, imported
 
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.data import text
 from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
 from recbole_lightgnn.data.names import BadName, Names, joined

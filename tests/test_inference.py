@@ -8,15 +8,15 @@ from recbole.utils import get_model
 from tiny import double, in_double, random_graph
 from torch.testing import assert_close
 
-from recbole_lightgnn.config import build_config
-from recbole_lightgnn.encoder import (
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import load_data
+from recbole_lightgnn.nn.graph import InteractionGraph, augment_same_side
+from recbole_lightgnn.nn.propagation import (
     PrunableEmbedding,
     weighted_lightgcn,
     weighted_lightgcn_inference,
 )
-from recbole_lightgnn.graph import InteractionGraph, augment_same_side
 from recbole_lightgnn.ops import PackedRows, expands_in_hardware
-from recbole_lightgnn.splits import load_data
 
 
 @pytest.fixture

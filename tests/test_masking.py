@@ -9,10 +9,10 @@ from recbole.data.dataloader.general_dataloader import (
 )
 from recbole.quick_start import load_data_and_model, run_recbole
 
-from recbole_lightgnn.config import build_config
+from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.integration import eval_mask as masking
 from recbole_lightgnn.quick_start import run
-from recbole_lightgnn.trainer import masking
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from recbole.data.interaction import Interaction
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.losses import uniformity
 from recbole_lightgnn.models.base import Batch
-from recbole_lightgnn.models.frozen import Frozen, spread
+from recbole_lightgnn.models.frozen_teacher import Frozen, spread
 from recbole_lightgnn.models.objective import AlignmentObjective
 
 
@@ -133,7 +133,7 @@ def test_a_model_of_scores_alone_gives_its_own(build, monkeypatch, name, kept):
     """NeuMF scores pair by pair, the others whole rows; asked once, or each time in pieces."""
     if not kept:
         for limit in ("_TABLE", "_CHUNK", "_PAIRS"):
-            monkeypatch.setattr(f"recbole_lightgnn.models.frozen.{limit}", 7)
+            monkeypatch.setattr(f"recbole_lightgnn.models.frozen_teacher.{limit}", 7)
     model = build(name).eval()
     frozen = Frozen(model)
     assert (frozen._table is not None) == kept

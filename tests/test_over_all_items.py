@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.losses import Places, full_softmax, listwise_alignment
 from recbole_lightgnn.models.ensemble import Ensemble
-from recbole_lightgnn.models.frozen import Frozen
+from recbole_lightgnn.models.frozen_teacher import Frozen
 from recbole_lightgnn.quick_start import run
 
 BY_USER = {"batches": "users", "train_batch_size": 32}
@@ -57,7 +57,7 @@ def test_by_hand():
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("left_out", [None, LEFT_OUT])
 def test_value_and_gradients_are_those_of_the_plain_form(monkeypatch, block, bias, left_out):
-    monkeypatch.setattr("recbole_lightgnn.losses.by_rows._FULL_BLOCK", block)
+    monkeypatch.setattr("recbole_lightgnn.losses.chunked._FULL_BLOCK", block)
     user, item = double(5, 3, seed=1, grad=True), double(7, 3, seed=2, grad=True)
     weight, bias = double(6, seed=3).abs(), double(7, seed=4) if bias else None
     loss = full_softmax(user, item, TARGET, weight, bias=bias, left_out=left_out)

@@ -8,12 +8,7 @@ import torch
 from tiny import double
 from torch.testing import assert_close
 
-from recbole_lightgnn.pruning import (
-    edge_importance,
-    keep_largest,
-    principal_axes,
-    varimax_axes,
-)
+from recbole_lightgnn.nn.pruning import edge_importance, keep_largest, principal_axes, varimax_axes
 
 SEEDS = pytest.mark.parametrize("seed", range(20))
 

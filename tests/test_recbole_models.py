@@ -11,11 +11,11 @@ from recbole.model.general_recommender import EASE
 from recbole.utils import get_model, init_seed
 from torch.testing import assert_close
 
-from recbole_lightgnn.cli import main
-from recbole_lightgnn.config import build_config
-from recbole_lightgnn.models.faster import on_our_products
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import load_data
+from recbole_lightgnn.integration.accelerate import on_our_products
 from recbole_lightgnn.quick_start import run
-from recbole_lightgnn.splits import load_data
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_what_has_no_epochs_is_tested_as_it_is_in_memory(model, tmp_path, monkey
     write_planted(tmp_path / "dataset")
     settings = {"show_progress": False}
     before = run(model, "planted", settings=settings)["test"]
-    monkeypatch.setattr("recbole_lightgnn.trainer.stock_evaluation.load_stock_checkpoint", None)
+    monkeypatch.setattr("recbole_lightgnn.trainer.recbole_evaluation.load_stock_checkpoint", None)
     assert run(model, "planted", settings=settings)["test"] == before
     with pytest.raises(TypeError):  # which another model does read
         run("BPR", "planted", settings=settings | {"epochs": 1})

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_lightgnn.files import plain, write_json
-from recbole_lightgnn.report.results import (
+from recbole_lightgnn.runs.record import (
     _portable,
     dataset_fingerprint,
     environment,
@@ -19,6 +18,7 @@ from recbole_lightgnn.report.results import (
     make_record,
     peak_memory_mb,
 )
+from recbole_lightgnn.utils.files import plain, write_json
 
 USERS = ["[PAD]", "ann", "bob", "cy"]
 ITEMS = ["[PAD]", "x", "y"]

@@ -13,7 +13,7 @@ from planted import QUICK, write_planted
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import run
-from recbole_lightgnn.trainer import checkpoint
+from recbole_lightgnn.runs import checkpoint
 
 SCRIPT = Path(__file__).parent / "killed_run.py"
 FINAL = {

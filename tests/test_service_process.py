@@ -18,7 +18,7 @@ import pytest
 from model_files import file_of, random_model, write_model
 from service_process import SECONDS, Service, rows, wait_until
 
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving.ids import Hashes, hashed, key_of
 from recbole_lightgnn.serving.model import Model
@@ -239,7 +239,7 @@ def test_what_keeps_it_from_serving(capsys, file, monkeypatch):
         assert f"cannot listen at {host}" in bad(capsys, "serve", str(file), f"--host={host}")
     file.write_bytes(file.read_bytes()[:-1])
     assert "is cut off" in bad(capsys, "serve", str(file), "--port=0")
-    monkeypatch.setattr("recbole_lightgnn.service.command.find_spec", lambda name: None)
+    monkeypatch.setattr("recbole_lightgnn.cli.serve.find_spec", lambda name: None)
     assert "pip install 'recbole-lightgnn[serve]'" in bad(capsys, "serve", str(file))
 
 

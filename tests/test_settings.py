@@ -6,10 +6,8 @@ import pickle
 import pytest
 from recbole.config import Config
 
-from recbole_lightgnn.checks import check_settings
-from recbole_lightgnn.config import _of_model, build_config
-from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.settings import (
+from recbole_lightgnn.config.recbole_config import _of_model, build_config
+from recbole_lightgnn.config.schema import (
     ABLATIONS,
     INTERMEDIATE,
     STUDENT,
@@ -26,6 +24,8 @@ from recbole_lightgnn.settings import (
     recipes,
     table_of,
 )
+from recbole_lightgnn.config.validation import check_settings
+from recbole_lightgnn.errors import InputError
 
 ML_100K = properties_dir() / "dataset" / "ml-100k.yaml"
 STAGES = {"teacher_settings": TEACHER, "intermediate_settings": INTERMEDIATE}

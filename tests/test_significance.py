@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recbole_lightgnn.report.significance import holm, paired_t
+from recbole_lightgnn.comparison.significance import holm, paired_t
 
 
 def test_the_paired_t_test_by_hand():

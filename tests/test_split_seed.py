@@ -9,10 +9,10 @@ from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import load_data_and_model
 from recbole.utils import init_seed
 
-from recbole_lightgnn.config import build_config
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import fingerprint, load_data
 from recbole_lightgnn.quick_start import configure, fingerprint_of, run
-from recbole_lightgnn.splits import fingerprint, load_data
-from recbole_lightgnn.trained import TrainedRun
+from recbole_lightgnn.runs.finished_run import TrainedRun
 
 
 def split(settings, **changes):

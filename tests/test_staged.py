@@ -8,11 +8,11 @@ import torch
 from planted import N_ITEMS, N_USERS, QUICK, seal_test_split, write_planted
 from recbole.utils import get_model, get_trainer
 
+from recbole_lightgnn.config.schema import ABLATIONS
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.frozen import Frozen
+from recbole_lightgnn.models.frozen_teacher import Frozen
 from recbole_lightgnn.quick_start import run
-from recbole_lightgnn.settings import ABLATIONS
-from recbole_lightgnn.trainer import checkpoint
+from recbole_lightgnn.runs import checkpoint
 
 ENTRIES = (N_USERS + N_ITEMS) * 16
 
@@ -248,7 +248,7 @@ def test_a_run_on_sampled_lists_can_be_loaded_and_evaluated():
 def test_a_trainer_fits_once_and_evaluates_what_it_was_built_for(full):
     from recbole.data import create_dataset, data_preparation
 
-    from recbole_lightgnn.config import build_config
+    from recbole_lightgnn.config.recbole_config import build_config
 
     config = build_config("LightGNN", "planted", (), {**QUICK, "n_pruning_runs": 0, "epochs": 1})
     loaders = data_preparation(config, create_dataset(config))

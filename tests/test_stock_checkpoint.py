@@ -15,7 +15,7 @@ from recbole.trainer import Trainer
 from recbole.utils import ModelType, get_model, init_seed
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.trainer.stock_pickle import load_stock_checkpoint
+from recbole_lightgnn.runs.recbole_pickle import load_stock_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -8,13 +8,13 @@ from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_seed
 
-from recbole_lightgnn.config import build_config
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.frozen import Frozen
-from recbole_lightgnn.models.tables import final_tables
+from recbole_lightgnn.models.frozen_teacher import Frozen
+from recbole_lightgnn.models.scoring_tables import final_tables
 from recbole_lightgnn.quick_start import run
-from recbole_lightgnn.splits import load_data
-from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables
+from recbole_lightgnn.trainer.recbole_evaluation import rank_by_tables
 
 SETTINGS = {
     "benchmark_filename": ["train", "valid", "test"],

@@ -11,15 +11,15 @@ from planted import QUICK, write_planted
 from recbole.trainer import NCLTrainer, Trainer
 
 from recbole_lightgnn import quick_start
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.comparison.plan import Grid
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.files import read_json
 from recbole_lightgnn.quick_start import Interrupted, run
-from recbole_lightgnn.report.users import read_users, users_file
-from recbole_lightgnn.studies.grid import Grid
-from recbole_lightgnn.trainer import stock_progress
-from recbole_lightgnn.trainer.stock_pickle import load_stock_checkpoint
-from recbole_lightgnn.trainer.stock_progress import RESUMABLE
+from recbole_lightgnn.runs.recbole_pickle import load_stock_checkpoint
+from recbole_lightgnn.runs.user_metrics import read_users, users_file
+from recbole_lightgnn.trainer import recbole_resume as stock_progress
+from recbole_lightgnn.trainer.recbole_resume import RESUMABLE
+from recbole_lightgnn.utils.files import read_json
 
 SETTINGS = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
 SETTINGS |= {"train_batch_size": 256, "epochs": 6, "learning_rate": 0.01}

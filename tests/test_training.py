@@ -7,11 +7,11 @@ import torch
 from planted import QUICK, write_planted
 from recbole.utils import get_model
 
-from recbole_lightgnn.config import build_config
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.splits import load_data
-from recbole_lightgnn.trainer import checkpoint
-from recbole_lightgnn.trainer.run_folder import RunFolder
+from recbole_lightgnn.runs import checkpoint
+from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer.training import Label, Training
 
 ADAM = partial(torch.optim.Adam, lr=0.01)

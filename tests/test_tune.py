@@ -18,10 +18,10 @@ from planted import seal_test_split, write_planted
 from tuned import SHIPPED, TEACHER, TWO_RATES, record, space, tune
 
 from recbole_lightgnn import quick_start
-from recbole_lightgnn.cli import main
-from recbole_lightgnn.settings import properties_dir
-from recbole_lightgnn.studies.search import MOST_KILLS, Search, reason_of, state_of
-from recbole_lightgnn.studies.space import read_space, samples, settle
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.config.schema import properties_dir
+from recbole_lightgnn.tuning.search import MOST_KILLS, Search, reason_of, state_of
+from recbole_lightgnn.tuning.space import read_space, samples, settle
 
 PROCESS = Path(__file__).with_name("tuning_process.py")
 EASE = [
@@ -441,7 +441,7 @@ def test_a_trial_that_breaks_is_recorded_and_the_others_go_on(monkeypatch):
         return quick_start.choose("LightGNNTeacher", "planted", settings=settings)
 
     space(TWO_RATES)
-    monkeypatch.setattr("recbole_lightgnn.studies.search.choose", no_memory)
+    monkeypatch.setattr("recbole_lightgnn.tuning.search.choose", no_memory)
     assert tune(*TEACHER, "--trials=6") == 0
     by_rate = {trial["settings"]["learning_rate"]: trial for trial in record()["trials"]}
     assert by_rate[0.02]["state"] == "finished"

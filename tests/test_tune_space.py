@@ -10,7 +10,7 @@ from planted import write_planted
 from tuned import SHIPPED, TEACHER, TWO_RATES, space, tune
 
 from recbole_lightgnn import quick_start
-from recbole_lightgnn.studies.space import Choices, Range, read_space, samples, settle
+from recbole_lightgnn.tuning.space import Choices, Range, read_space, samples, settle
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,12 @@ from planted import QUICK, write_planted
 from recbole.data.interaction import Interaction
 from recbole.utils import get_model, get_trainer, init_seed
 
-from recbole_lightgnn.config import build_config
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.quick_start import run
-from recbole_lightgnn.report.users import read_users
-from recbole_lightgnn.splits import load_data
+from recbole_lightgnn.runs.user_metrics import read_users
 from recbole_lightgnn.trainer.evaluation import metrics_by_user
-from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables, ranked_by
+from recbole_lightgnn.trainer.recbole_evaluation import rank_by_tables, ranked_by
 
 FILE = Path("record.users.npz")
 

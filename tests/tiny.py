@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_lightgnn.graph import InteractionGraph, Relation
+from recbole_lightgnn.nn.graph import InteractionGraph, Relation
 from recbole_lightgnn.ops import SparsePattern
 
 # What the code published by the paper's authors computes on 6 users and 5 items, users above

@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from recbole_lightgnn.cli import main
-from recbole_lightgnn.studies.search import Search
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.trainer.training import Training
+from recbole_lightgnn.tuning.search import Search
 
 
 def kill_in_trial(number: int) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from recbole_lightgnn.encoder import lightgcn
 from recbole_lightgnn.losses import alignment, gaussian_potential
 from recbole_lightgnn.models.base import EmbeddingRecommender
+from recbole_lightgnn.nn.propagation import lightgcn
 
 
 class DirectAU(EmbeddingRecommender):

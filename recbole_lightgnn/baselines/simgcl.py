@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_lightgnn.encoder import mean_of_layers, noisy_layers
 from recbole_lightgnn.losses import info_nce
 from recbole_lightgnn.models.base import Batch, EmbeddingRecommender
 from recbole_lightgnn.models.objective import batch_bpr
+from recbole_lightgnn.nn.propagation import mean_of_layers, noisy_layers
 
 Tables = tuple[Tensor, Tensor]
 

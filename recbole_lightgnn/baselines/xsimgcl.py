@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recbole_lightgnn.baselines.simgcl import SimGCL, Tables
-from recbole_lightgnn.encoder import noisy_layers
+from recbole_lightgnn.nn.propagation import noisy_layers
 
 
 class XSimGCL(SimGCL):

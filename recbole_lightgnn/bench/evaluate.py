@@ -20,11 +20,11 @@ from recbole.utils import init_seed
 from torch import Tensor
 
 from recbole_lightgnn.bench.measure import WrongResult, conditions, measure
-from recbole_lightgnn.config import build_config
-from recbole_lightgnn.models.tables import final_tables
-from recbole_lightgnn.splits import load_data
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import load_data
+from recbole_lightgnn.models.scoring_tables import final_tables
 from recbole_lightgnn.trainer.evaluation import METRICS
-from recbole_lightgnn.trainer.stock_evaluation import rank_by_tables
+from recbole_lightgnn.trainer.recbole_evaluation import rank_by_tables
 
 SECONDS = 60.0
 LEAN = 0.3  # on Yelp 15 % of the users have a hit in 40, as of a trained LightGCN

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from recbole_lightgnn.bench.measure import conditions, deviation, measure, row
 from recbole_lightgnn.bench.students import students_of_run, untrained_students
-from recbole_lightgnn.encoder import lightgcn
 from recbole_lightgnn.models.student import LightGNN
+from recbole_lightgnn.nn.propagation import lightgcn
 from recbole_lightgnn.ops import (
     Rows,
     SparsePattern,
@@ -295,7 +295,7 @@ def text(result: Mapping[str, Any]) -> str:
     """The result, for reading: a line a model, then the other ways to propagate."""
     from tabulate import tabulate
 
-    from recbole_lightgnn.bench.command import conditions_text, head_text, milliseconds, short
+    from recbole_lightgnn.cli.bench import conditions_text, head_text, milliseconds, short
 
     rows = {row["operation"]: row for row in result["rows"]}
     models = []

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_lightgnn.encoder import lightgcn
-from recbole_lightgnn.graph import InteractionGraph
 from recbole_lightgnn.losses import bpr, weight_decay
+from recbole_lightgnn.nn.graph import InteractionGraph
+from recbole_lightgnn.nn.propagation import lightgcn
 
 WIDTH, N_LAYERS, BATCH = 64, 3, 2048  # what a step is measured with, everywhere
 DECAY = 1e-4

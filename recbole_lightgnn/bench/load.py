@@ -31,7 +31,7 @@ _USERS = 500  # asked about in turn
 _CONNECTIONS = 32
 _PATIENCE = 60  # seconds for an answer
 _WARM_UP = 0.1  # of the time: what is made on first use is made, memory has its size
-_SERVE = "import sys; from recbole_lightgnn.cli import main; sys.exit(main())"
+_SERVE = "import sys; from recbole_lightgnn.cli.main import main; sys.exit(main())"
 
 
 def run(file: Path, rate: float, seconds: float) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _deviation(ours: Recommender, answers: Mapping[str, set[bytes]]) -> float:
 
 def text(result: Mapping[str, Any]) -> str:
     """The result, for reading."""
-    from recbole_lightgnn.bench.command import conditions_text, milliseconds, short
+    from recbole_lightgnn.cli.bench import conditions_text, milliseconds, short
 
     ((taken,),) = (each["seconds"].values() for each in result["rows"])
     slowest = ", ".join(f"{share}: {short(1e3 * s)}" for share, s in result["slowest"].items())

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.files import check_can_draw
+from recbole_lightgnn.utils.files import check_can_draw
 
 
 def draw(result: Mapping[str, Any], file: Path) -> None:

@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_lightgnn.allocator import keep_freed_memory
-from recbole_lightgnn.bench.command import conditions_text, short
 from recbole_lightgnn.bench.graphs import GOWALLA, nodes_of, power_law_graph
 from recbole_lightgnn.bench.lightgcn import BATCH, DECAY, N_LAYERS, WIDTH, LightGCN, step_of
 from recbole_lightgnn.bench.measure import conditions, deviation, in_a_process, measure, peak_mb
+from recbole_lightgnn.cli.bench import conditions_text, short
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.graph import InteractionGraph
+from recbole_lightgnn.nn.graph import InteractionGraph
 from recbole_lightgnn.trainer.memory import available_bytes, step_bytes
+from recbole_lightgnn.utils.allocator import keep_freed_memory
 
 SMALLEST, LARGEST = 10**5, 10**8
 FITTED_FROM = 10**6  # smaller graphs lie in the processor's cache

@@ -12,12 +12,12 @@ from recbole.utils import init_seed
 
 from recbole_lightgnn.bench.lightgcn import BATCH, DECAY, N_LAYERS, WIDTH, LightGCN, step_of
 from recbole_lightgnn.bench.measure import conditions, loss_deviation, measure
-from recbole_lightgnn.config import build_config
-from recbole_lightgnn.models.faster import on_our_products
-from recbole_lightgnn.models.frozen import Frozen
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import load_data
+from recbole_lightgnn.integration.accelerate import on_our_products
+from recbole_lightgnn.models.frozen_teacher import Frozen
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.models.teacher import LightGNNTeacher
-from recbole_lightgnn.splits import load_data
 
 CHECKED = 20  # steps whose losses are compared
 SECONDS = 30.0

@@ -11,9 +11,9 @@ from recbole.utils import get_model, init_seed
 
 from recbole_lightgnn.bench.lightgcn import BATCH, WIDTH, step_of
 from recbole_lightgnn.bench.measure import conditions, loss_deviation, measure, row
-from recbole_lightgnn.config import build_config
-from recbole_lightgnn.models.faster import ON_OUR_PRODUCTS, on_our_products
-from recbole_lightgnn.splits import load_data
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import load_data
+from recbole_lightgnn.integration.accelerate import ON_OUR_PRODUCTS, on_our_products
 
 CHECKED = 3  # steps whose losses are compared
 SECONDS = 30.0  # of each model

@@ -10,12 +10,12 @@ from recbole.utils import init_seed
 from scipy.sparse.linalg import svds
 from torch import Tensor
 
-from recbole_lightgnn.config import build_config
+from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.data.loaders import check_dataset_files, load_data
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.frozen import Frozen
+from recbole_lightgnn.models.frozen_teacher import Frozen
 from recbole_lightgnn.models.student import LightGNN
-from recbole_lightgnn.splits import check_dataset_files, load_data
-from recbole_lightgnn.trained import TrainedRun
+from recbole_lightgnn.runs.finished_run import TrainedRun
 
 RUNS = (5, 11)  # on Yelp with the paper's ratios: .33/.77 and .09/.57 are left
 

@@ -27,10 +27,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from recbole_lightgnn.compiled import compiled
-from recbole_lightgnn.data.compute import ahead
+from recbole_lightgnn.data.prefetch import ahead
 from recbole_lightgnn.data.split import inverse
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.utils.jit import compiled
 
 SPLITS = ("train", "valid", "test")  # RecBole's order: benchmark_filename needs exactly three
 _HEADER = b"user_id:token\titem_id:token\n"

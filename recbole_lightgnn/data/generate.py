@@ -13,7 +13,7 @@ import numpy as np
 
 from recbole_lightgnn.data.atomic import SPLITS, Interactions, write_benchmark
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.files import write_json
+from recbole_lightgnn.utils.files import write_json
 
 MAX_CELLS = 10**8  # users x items: some seconds
 LIKED = {"train": 8, "valid": 3, "test": 3}  # items of the own community, a user

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recbole_lightgnn.compiled import compiled
 from recbole_lightgnn.data.text import decimals, integer
+from recbole_lightgnn.utils.jit import compiled
 
 MAX_BYTES = 255  # of a name; more is a sign of a wrong delimiter
 # What pandas, and so RecBole, reads as a missing value: such a user would silently be dropped.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from recbole_lightgnn.data.inspect import degrees
 from recbole_lightgnn.data.stored import Content
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.files import check_can_draw
+from recbole_lightgnn.utils.files import check_can_draw
 
 
 def draw_degrees(name: str, content: Content, file: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_lightgnn.compiled import compiled
+from recbole_lightgnn.utils.jit import compiled
 
 _CHUNK = 2**20  # pairs drawn for at once
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_lightgnn.compiled import compiled
 from recbole_lightgnn.data.atomic import progress
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.utils.jit import compiled
 
 BLOCK = 2**20  # bytes; what is computed from a block fits the processor's cache
 MAX_LINE = 2**26  # bytes; a user with ten million items

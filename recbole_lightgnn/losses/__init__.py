@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_lightgnn.losses.by_rows import (
+from recbole_lightgnn.losses.chunked import (
     EmbeddingAlignment,
     FullSoftmax,
     ListwiseAlignment,

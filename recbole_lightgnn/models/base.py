@@ -9,8 +9,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
-from recbole_lightgnn.graph import InteractionGraph
 from recbole_lightgnn.losses import Places, weight_decay
+from recbole_lightgnn.nn.graph import InteractionGraph
 
 
 class Batch(NamedTuple):

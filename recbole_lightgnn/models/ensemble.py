@@ -10,8 +10,8 @@ from torch import Tensor
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import GraphRecommender
-from recbole_lightgnn.models.frozen import sample_users, spread
-from recbole_lightgnn.models.tables import final_tables, table_named
+from recbole_lightgnn.models.frozen_teacher import sample_users, spread
+from recbole_lightgnn.models.scoring_tables import final_tables, table_named
 
 
 class Ensemble:

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_lightgnn.encoder import PrunableEmbedding, weighted_lightgcn
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.graph import InteractionGraph, augment_hops, augment_same_side
 from recbole_lightgnn.models.base import Batch, GraphRecommender
-from recbole_lightgnn.models.frozen import Frozen, sample_users, spread
+from recbole_lightgnn.models.frozen_teacher import Frozen, sample_users, spread
 from recbole_lightgnn.models.objective import AlignmentObjective, InteractionObjective
-from recbole_lightgnn.pruning import principal_axes
+from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops, augment_same_side
+from recbole_lightgnn.nn.propagation import PrunableEmbedding, weighted_lightgcn
+from recbole_lightgnn.nn.pruning import principal_axes
 
 
 class LightGNNIntermediate(GraphRecommender):

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_lightgnn.graph import InteractionGraph
 from recbole_lightgnn.losses import (
     Places,
     bpr,
@@ -20,7 +19,8 @@ from recbole_lightgnn.losses import (
     sampled_softmax,
 )
 from recbole_lightgnn.models.base import Batch, OwnItems
-from recbole_lightgnn.models.frozen import Frozen
+from recbole_lightgnn.models.frozen_teacher import Frozen
+from recbole_lightgnn.nn.graph import InteractionGraph
 
 
 class InteractionObjective:

@@ -7,18 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_lightgnn.encoder import (
+from recbole_lightgnn.losses import uniformity
+from recbole_lightgnn.models.base import Batch
+from recbole_lightgnn.models.intermediate import LightGNNIntermediate
+from recbole_lightgnn.nn.graph import InteractionGraph
+from recbole_lightgnn.nn.propagation import (
     PrunableEmbedding,
     pack_mask,
     unpack_mask,
     weighted_lightgcn,
     weighted_lightgcn_inference,
 )
-from recbole_lightgnn.graph import InteractionGraph
-from recbole_lightgnn.losses import uniformity
-from recbole_lightgnn.models.base import Batch
-from recbole_lightgnn.models.intermediate import LightGNNIntermediate
-from recbole_lightgnn.pruning import edge_importance, keep_largest, principal_axes, varimax_axes
+from recbole_lightgnn.nn.pruning import edge_importance, keep_largest, principal_axes, varimax_axes
 
 
 class LightGNN(LightGNNIntermediate):

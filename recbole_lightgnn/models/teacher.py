@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_lightgnn.encoder import lightgcn
 from recbole_lightgnn.models.base import EmbeddingRecommender
 from recbole_lightgnn.models.objective import InteractionObjective
+from recbole_lightgnn.nn.propagation import lightgcn
 
 
 class LightGNNTeacher(EmbeddingRecommender):

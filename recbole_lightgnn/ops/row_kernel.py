@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from recbole_lightgnn.compiled import compiled
+from recbole_lightgnn.utils.jit import compiled
 
 Array = npt.NDArray[Any]
 OwnKind = Literal["packed", "dense", "none"]

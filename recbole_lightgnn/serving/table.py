@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.files import check_writable, whole_file
 from recbole_lightgnn.serving.recommender import Ranked
+from recbole_lightgnn.utils.files import check_writable, whole_file
 
 COLUMNS = ("user", "rank", "item", "score")
 _SUFFIXES = (".csv", ".parquet")

@@ -16,26 +16,27 @@ from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_seed, set_color
 
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.integration.accelerate import on_our_products
 from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.ensemble import Ensemble
-from recbole_lightgnn.models.faster import on_our_products
-from recbole_lightgnn.models.frozen import Frozen
+from recbole_lightgnn.models.frozen_teacher import Frozen
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
-from recbole_lightgnn.trainer import checkpoint, memory
-from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
-from recbole_lightgnn.trainer.loaders import TrainingLoaders
-from recbole_lightgnn.trainer.rows import epochs_of, size_row
-from recbole_lightgnn.trainer.run_folder import (
+from recbole_lightgnn.runs import checkpoint
+from recbole_lightgnn.runs.checkpoint_model import StoredModel
+from recbole_lightgnn.runs.run_folder import (
     RunFolder,
     fingerprints,
     model_settings,
     pairs_fingerprint,
     shared_settings,
 )
-from recbole_lightgnn.trainer.stock_evaluation import has_epochs, rank_by_tables, ranked_by
-from recbole_lightgnn.trainer.stock_progress import StockProgress
-from recbole_lightgnn.trainer.stored import StoredModel
+from recbole_lightgnn.trainer import memory
+from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
+from recbole_lightgnn.trainer.loaders import TrainingLoaders
+from recbole_lightgnn.trainer.recbole_evaluation import has_epochs, rank_by_tables, ranked_by
+from recbole_lightgnn.trainer.recbole_resume import StockProgress
+from recbole_lightgnn.trainer.record_rows import epochs_of, size_row
 from recbole_lightgnn.trainer.training import Label, Training, stock_errors_explained
 
 _STAGE = {"LightGNNTeacher": "teacher", "LightGNNIntermediate": "intermediate"}
@@ -50,8 +51,8 @@ class StagedTrainer(Trainer):
     :meth:`stage_rows` and :meth:`evaluate` only, after everything has been chosen.
 
     Args:
-        config: the run's settings; its method ``stage`` (of `recbole_lightgnn.config`, which puts
-            it onto RecBole's ``Config``) gives those of an earlier stage.
+        config: the run's settings; its method ``stage`` gives those of an earlier stage
+            (`recbole_lightgnn.config.recbole_config` puts it onto RecBole's ``Config``).
         model: the last stage's model.
 
     Attributes:

@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import GraphRecommender
-from recbole_lightgnn.trainer import checkpoint
-from recbole_lightgnn.trainer.rows import add_point, new_curve
-from recbole_lightgnn.trainer.run_folder import RunFolder
+from recbole_lightgnn.runs import checkpoint
+from recbole_lightgnn.runs.run_folder import RunFolder
+from recbole_lightgnn.trainer.record_rows import add_point, new_curve
 
 # What a training remembers from epoch to epoch, besides tensors.
 _STATE = ("epoch", "best_epoch", "best_score", "best_valid", "fruitless", "seconds", "curve")

@@ -1,0 +1,245 @@
+"""The command ``recbole-lightgnn data list | show | check | download | generate``.
+
+The command line calls `add_parsers` and `run`; nothing heavy is imported before the latter.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+PAPER = ("amazon", "gowalla", "yelp")  # download.BLOB_IDS, which is loaded only when needed
+
+
+def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
+    """Add ``data`` to the command line's subparsers; returns the parsers of its own commands."""
+    data = commands.add_parser("data", help="look at, check, fetch and generate datasets")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="the datasets that are there")
+    show = actions.add_parser("show", help="counts, degrees and overlaps of a dataset")
+    check = actions.add_parser("check", help="exit with 1 if a dataset cannot be trusted")
+    download = actions.add_parser("download", help="fetch and import a split of the paper")
+    generate = actions.add_parser("generate", help="make a small dataset with a known answer")
+    parsers = [listing, show, check, download, generate]
+    for parser in (show, check, generate):
+        parser.add_argument("name", metavar="NAME", help="the dataset's name, as for --dataset")
+    download.add_argument("name", metavar="NAME", choices=PAPER, help=" | ".join(PAPER))
+    for parser in parsers:
+        parser.add_argument(
+            "--data_path", type=Path, default=Path("dataset"), help="folder of datasets"
+        )
+    for parser in (listing, show, check):
+        parser.add_argument("--json", action="store_true", help="print JSON instead")
+    show.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the degrees")
+    for parser in (download, generate):
+        parser.add_argument("--overwrite", action="store_true", help="replace a dataset")
+    _add_download_flags(download)
+    for key, meaning in {
+        "users": "number of users (default: 90)",
+        "items": "number of items (default: 60)",
+        "communities": "groups of users and items with one taste (default: 3)",
+        "noise": "train interactions a user has outside the community (default: 1)",
+        "seed": "of the random choices (default: 0)",
+    }.items():
+        generate.add_argument(f"--{key}", type=int, metavar="N", help=meaning)
+    return parsers
+
+
+def _add_download_flags(download: argparse.ArgumentParser) -> None:
+    download.add_argument("--url", help="address of a mirror's Datasets folder")
+    download.add_argument("--cache", type=Path, metavar="FOLDER", help="where the files are kept")
+    download.add_argument(
+        "--timeout", type=float, default=30.0, metavar="S", help="seconds of silence (default: 30)"
+    )
+    download.add_argument("--no-import", action="store_true", help="only fetch the files")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what was asked; returns the exit status, 1 where ``check`` finds errors.
+
+    Raises:
+        InputError: if there is no such dataset, or as the action's own module says.
+    """
+    return {
+        "list": _list,
+        "show": _show,
+        "check": _check,
+        "download": _download,
+        "generate": _generate,
+    }[options.action](options)
+
+
+# --- list, show, check ----------------------------------------------------------------------
+
+
+def _list(options: argparse.Namespace) -> int:
+    from recbole_lightgnn.data.inspect import summary
+    from recbole_lightgnn.data.stored import find_all
+
+    rows = [summary(stored) for stored in find_all(options.data_path)]
+    if options.json:
+        _print_json(rows)
+        return 0
+    lines = [["dataset", "pairs", "splits", "format", "folder"]]
+    for row in rows:
+        splits = " / ".join(row["pairs"]) if len(row["pairs"]) > 1 else "one file"
+        pairs = " / ".join(map(str, row["pairs"].values()))
+        lines.append([row["name"], pairs, splits, row["format"] or "-", row["folder"]])
+    print(_aligned(lines))
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from recbole_lightgnn.data.inspect import statistics
+    from recbole_lightgnn.data.stored import find_dataset, read_dataset
+
+    if options.plot is not None:
+        from recbole_lightgnn.data import picture
+        from recbole_lightgnn.utils.files import check_can_draw
+
+        check_can_draw(options.plot)
+    stored = find_dataset(options.name, options.data_path)
+    content = read_dataset(stored)
+    facts = statistics(stored, content)
+    if options.json:
+        _print_json(facts)
+    else:
+        print(described(facts))
+    if options.plot is not None:
+        picture.draw_degrees(options.name, content, options.plot)
+        print(f"picture: {options.plot}", file=sys.stderr if options.json else sys.stdout)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from recbole_lightgnn.data.check import check
+    from recbole_lightgnn.data.inspect import counted
+    from recbole_lightgnn.data.stored import find_dataset, read_dataset
+
+    stored = find_dataset(options.name, options.data_path)
+    findings = check(stored, read_dataset(stored))
+    errors = sum(finding.level == "error" for finding in findings)
+    warnings = len(findings) - errors
+    if options.json:
+        told = [finding._asdict() for finding in findings]
+        _print_json({"name": options.name, "ok": not errors, "findings": told})
+    else:
+        for finding in findings:
+            print(f"{finding.level}: {finding.message}")
+        print(f"{options.name}: {counted(errors, 'error')}, {counted(warnings, 'warning')}")
+    return 1 if errors else 0
+
+
+def described(facts: dict[str, Any]) -> str:
+    """The statistics of a dataset for reading (see ``inspect.statistics``)."""
+    origin = f", {facts['format']} from {facts['source']}" if facts["format"] else ""
+    splits = facts["splits"]
+    counts = [["", "pairs", "users", "items", "density"]]
+    counts += [
+        [split, *(str(row[key]) for key in ("pairs", "users", "items")), f"{row['density']:.4%}"]
+        for split, row in splits.items()
+    ]
+    lines = [
+        f"{facts['name']}: {facts['folder']}{origin}",
+        f"{facts['users']} users, {facts['items']} items, {facts['pairs']} pairs, "
+        f"density {facts['density']:.4%}",
+        "",
+        _aligned(counts, numbers=True),
+        "",
+        _aligned(_degree_table(splits), numbers=True),
+    ]
+    if "without_train" in facts:
+        lines += ["", _cold_line(facts), *_overlap_lines(facts["overlap"])]
+    return "\n".join(lines)
+
+
+def _degree_table(splits: dict[str, Any]) -> list[list[str]]:
+    rows = {
+        f"{what}, {split}": row[f"{what}_degree"]
+        for what in ("user", "item")
+        for split, row in splits.items()
+        if row["pairs"]
+    }
+    heads = list(next(iter(rows.values()), {}))
+    table = [
+        [f"{name} degree", *(f"{degree[k]:.4g}" for k in heads)] for name, degree in rows.items()
+    ]
+    return [["", *heads], *table]
+
+
+def _cold_line(facts: dict[str, Any]) -> str:
+    cold, splits = facts["without_train"], facts["splits"]
+    shares = (
+        f"{count} of {split} ({count / max(1, splits[split]['pairs']):.1%})"
+        for split, count in cold["pairs"].items()
+    )
+    return (
+        f"without a train pair: {cold['users']} users, {cold['items']} items; pairs of them: "
+        f"{', '.join(shares)}"
+    )
+
+
+def _overlap_lines(overlap: dict[str, Any]) -> list[str]:
+    return [
+        f"in {both.replace('-', ' and ')}: {row['pairs']} pairs, {row['users']} users, "
+        f"{row['items']} items"
+        for both, row in overlap.items()
+    ]
+
+
+# --- download, generate ---------------------------------------------------------------------
+
+
+def _download(options: argparse.Namespace) -> int:
+    from recbole_lightgnn.data.download import URL, download, download_and_import
+
+    how = {
+        "url": URL if options.url is None else options.url,
+        "cache": options.cache,
+        "timeout": options.timeout,
+    }
+    if options.no_import:
+        print(f"fetched {download(options.name, **how)}")
+        return 0
+    folder = download_and_import(
+        options.name, options.data_path, overwrite=options.overwrite, **how
+    )
+    _say_written(folder, options)
+    return 0
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from recbole_lightgnn.data.generate import World, generate
+
+    given = {key: getattr(options, key) for key in World._fields}
+    world = World(**{key: value for key, value in given.items() if value is not None})
+    folder = generate(options.name, world, options.data_path, options.overwrite)
+    _say_written(folder, options)
+    return 0
+
+
+def _say_written(folder: Path, options: argparse.Namespace) -> None:
+    where = "" if options.data_path == Path("dataset") else f" --data_path={options.data_path}"
+    print(f"wrote {folder}; run it with --dataset={options.name}{where}")
+
+
+# --- printing -------------------------------------------------------------------------------
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _aligned(lines: Sequence[Sequence[str]], numbers: bool = False) -> str:
+    """Lines with their columns under each other; ``numbers``: all but the first to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        "  ".join(
+            cell.rjust(width) if numbers and place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+    return "\n".join(line.rstrip() for line in padded)

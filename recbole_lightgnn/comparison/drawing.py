@@ -1,0 +1,159 @@
+"""How the pictures of a page are drawn: their look, ticks and labels that do not collide."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from recbole_lightgnn.comparison.table import duration, size
+
+_AXES = "#555555"
+_STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _AXES,
+    "axes.labelcolor": "#222222",
+    "axes.grid": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "xtick.color": _AXES,
+    "ytick.color": _AXES,
+    "xtick.labelcolor": "#222222",
+    "ytick.labelcolor": "#222222",
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "svg.fonttype": "path",  # the same everywhere, whatever fonts a reader has
+    "svg.hashsalt": "recbole-lightgnn",
+}
+# Places for ticks, from many to few.
+_BYTES = [
+    [n * 10.0**power for power in range(2, 12) for n in of] for of in ((1, 2, 5), (1, 3), (1,))
+]
+_UNDER_1 = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+_SECONDS = [
+    [*_UNDER_1, *(unit * n for unit in (1, 60, 3600) for n in of)]
+    for of in ((1, 2, 5, 10, 30), (1, 3, 10, 30), (1, 10))
+]
+
+
+def svg_of(draw: Callable[[Any], None]) -> str:
+    """A drawing as SVG text alone: no prolog, no metadata, so that nothing in it is a reference."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure  # not pyplot: no display, no global state
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+        FigureCanvasAgg(figure)  # which measures texts
+        draw(figure.subplots())
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+
+
+def byte_ticks(axes: Any) -> None:
+    """On a logarithmic x axis of bytes."""
+    _log_ticks(axes, _BYTES, size)
+
+
+def time_ticks(axes: Any) -> None:
+    """On a logarithmic x axis of seconds."""
+    _log_ticks(axes, _SECONDS, lambda s: duration(s) if s < 3600 else f"{s / 3600:g} h")
+
+
+def _log_ticks(axes: Any, choices: Sequence[Sequence[float]], text: Callable[[float], str]) -> None:
+    """The first of the choices of places that has at most six in view, or the last."""
+    low, high = axes.get_xlim()
+    if high < 4 * low:  # or there may be no place in view
+        low, high = axes.set_xlim(low / 2, high * 2)
+    for places in choices:
+        seen = [place for place in places if low <= place <= high]
+        if len(seen) <= 6:
+            break
+    axes.set_xticks(seen, [re.sub(r"\.0 ", " ", text(place)) for place in seen])
+    axes.minorticks_off()
+
+
+def place_labels(
+    axes: Any,
+    labels: Sequence[tuple[float, float, str, str]],
+    line: Sequence[tuple[float, float]],
+    notes: Sequence[Any] = (),
+) -> None:
+    """A name beside each point, where it hardly covers a point, the line or another text.
+
+    A name that finds no place close by is tied to its point.
+
+    Args:
+        axes: with everything else drawn.
+        labels: place, text and colour of each; the first have the choice.
+        line: the places that a line goes through.
+        notes: texts that are there already.
+    """
+    from matplotlib.text import Text
+
+    figure = axes.figure
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    points = [axes.transData.transform((x, y)) for x, y, *_ in labels]
+    bends = [axes.transData.transform(place) for place in line]
+    for one, other in itertools.pairwise(bends):
+        points += [one + share * (other - one) for share in (0.0, 0.25, 0.5, 0.75)]
+    taken = [_box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    taken += [note.get_window_extent(renderer) for note in notes]
+    frame = axes.get_window_extent(renderer)
+    for x, y, text, colour in labels:
+        best: tuple[float, Any, Any] | None = None
+        for dx, dy, ha, va in _OFFSETS:
+            place = {"textcoords": "offset points", "ha": ha, "va": va, "fontsize": 8}
+            if max(abs(dx), abs(dy)) > 7:
+                place["arrowprops"] = {"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0}
+            note = axes.annotate(text, (x, y), (dx, dy), **place)
+            note.update_positions(renderer)
+            box = Text.get_window_extent(note, renderer)  # without the tie
+            covered = sum(_overlap(box, other) for other in taken)
+            covered += box.width * box.height - _overlap(box, frame)  # outside costs as much
+            if best is None or covered < best[0] - _WORTH:
+                if best is not None:
+                    best[1].remove()
+                best = covered, note, box
+            else:
+                note.remove()
+        if best is not None:
+            best[1].set_color(colour)
+            taken.append(best[2])
+
+
+_WORTH = 40  # square pixels that a farther place must leave free more
+_OFFSETS = [
+    (dx * step, dy * step, ha, va)
+    for step in (1, 2, 3.5, 5.5, 8)
+    for dx, dy, ha, va in (
+        (7, 0, "left", "center"),
+        (-7, 0, "right", "center"),
+        (0, 7, "center", "bottom"),
+        (0, -7, "center", "top"),
+        (6, 6, "left", "bottom"),
+        (6, -6, "left", "top"),
+        (-6, 6, "right", "bottom"),
+        (-6, -6, "right", "top"),
+    )
+]
+
+
+def _box(x0: float, y0: float, x1: float, y1: float) -> Any:
+    from matplotlib.transforms import Bbox
+
+    return Bbox.from_extents(x0, y0, x1, y1)
+
+
+def _overlap(one: Any, other: Any) -> float:
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return max(width, 0.0) * max(height, 0.0)

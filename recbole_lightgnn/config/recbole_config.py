@@ -1,0 +1,289 @@
+"""Where settings come from: our layers inside RecBole's ``Config``.
+
+Low to high: RecBole's ``overall.yaml`` < ours < the model's yaml < the recipe's < the dataset's <
+config files < config_dict < command line. A dataset's sections for LightGNN's stages are part of
+the default recipe, and not read with another. Ours are added to RecBole's class method by method,
+so that stock ``run_recbole`` sees them too. Names of models with a yaml of ours are "ours". The
+line ``tuned`` of a dataset's file names the models whose section a search on validation, or as
+many trials, have chosen: ``config.tuned`` says whether the model is one.
+"""
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from recbole_lightgnn.config.schema import (
+    INTERMEDIATE,
+    STAGES,
+    STUDENT,
+    apply_ablation,
+    defaults_of,
+    merge,
+    must_be_one_of,
+    nested,
+    our_models,
+    properties_dir,
+    read_yaml,
+    recipes,
+)
+from recbole_lightgnn.config.validation import check_run, check_settings
+from recbole_lightgnn.errors import InputError
+
+# In force while one of our own front doors (command line, quick_start, a stage) builds a Config:
+# then sys.argv is not read and our overall.yaml holds for RecBole's models too.
+_OUR_FRONT_DOOR: ContextVar[bool] = ContextVar("our_front_door", default=False)
+# In force while that Config is a part of a run (a stage, a checkpoint's): the run's own has the
+# settings of the other stages, and its check has seen to all of them.
+_PART_OF_A_RUN: ContextVar[bool] = ContextVar("part_of_a_run", default=False)
+# The recipe of the run that a stage is built for.
+_RECIPE: ContextVar[str] = ContextVar("recipe", default="default")
+
+
+def extend_recbole() -> None:
+    """Put our layers into RecBole's ``Config``, and ``config.stage(model, overrides)`` onto it.
+
+    Does nothing the second time.
+    """
+    from recbole.config.configurator import Config
+
+    if "stage" not in vars(Config):
+        for name in (
+            "_load_config_files",
+            "_load_variable_config_dict",
+            "_load_cmd_line",
+            "_update_internal_config_dict",
+            "_load_internal_config_dict",
+        ):
+            setattr(Config, name, globals()[name](getattr(Config, name)))
+        Config._merge_external_config_dict = _merge_external_config_dict
+        Config._get_final_config_dict = _get_final_config_dict
+        Config.stage = stage_config
+
+
+def build_config(
+    model: str, dataset: str, config_files: Iterable[Path | str], settings: Mapping[str, Any]
+) -> Any:
+    """RecBole's ``Config`` without a look at ``sys.argv``, checked.
+
+    Args:
+        model: a model's name, RecBole's or ours.
+        dataset: a dataset's name.
+        config_files: yaml files, the later ones stronger.
+        settings: stronger than the files; values are taken as they are, never evaluated.
+
+    Raises:
+        InputError: if a setting is unknown, of a wrong type or out of range, or if the settings
+            do not go together.
+    """
+    from recbole.config import Config
+
+    try:
+        with _set(_OUR_FRONT_DOOR):
+            return Config(model, dataset, [str(file) for file in config_files], dict(settings))
+    except (ValueError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"settings of {model} on {dataset}: {error}") from error
+
+
+def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
+    """The ``Config`` of an earlier stage of the same run.
+
+    The stage's own defaults, under the general, dataset and evaluation settings of this run (so
+    that both see the same data, split and metrics) and ``overrides``. Training settings of this
+    run, such as its epochs, are not handed on. ``sys.argv`` is not read.
+
+    Args:
+        config: the run's ``Config``.
+        model: the stage's model, RecBole's or ours.
+        overrides: changes to that model's defaults, flat.
+
+    Raises:
+        InputError: as `build_config`.
+    """
+    from recbole.utils import get_model
+
+    from recbole_lightgnn.runs.run_folder import shared_keys
+
+    keys = shared_keys(config) & set(config.final_config_dict)
+    if not _scores_whole_lists(get_model(model)):
+        keys.discard("eval_batch_size")
+    shared = {key: copy.deepcopy(config[key]) for key in sorted(keys)}
+    shared["our_products"] = config["our_products"]  # it only saves time
+    shared["data_path"] = str(Path(config["data_path"]).parent)  # RecBole adds the dataset's name
+    settings = {**shared, **copy.deepcopy(dict(overrides))}
+    recipe = config.final_config_dict.get("recipe", "default")
+    with _set(_PART_OF_A_RUN), _set(_RECIPE, recipe):
+        stage = build_config(model, config["dataset"], (), settings)
+    stage["data_path"] = config["data_path"]
+    return stage
+
+
+def rebuild_config(meta: Mapping[str, Any]) -> Any:
+    """The ``Config`` of the training that wrote a checkpoint of ours, from what it says of itself.
+
+    Args:
+        meta: the second value of `recbole_lightgnn.runs.checkpoint.load`.
+    """
+    with _set(_PART_OF_A_RUN):
+        config = build_config(meta["model"], meta["dataset"], (), meta["shared_settings"])
+    for key, value in meta["settings"].items():
+        config[key] = value
+    config["data_path"] = meta["data_path"]
+    return config
+
+
+# --- RecBole's Config, method by method -----------------------------------------------------
+
+
+@contextmanager
+def _set(flag: ContextVar[Any], value: Any = True) -> Iterator[None]:
+    token = flag.set(value)
+    try:
+        yield
+    finally:
+        flag.reset(token)
+
+
+def _load_config_files(original: Any) -> Any:
+    def load(self: Any, files: Any) -> dict[str, Any]:
+        if not _OUR_FRONT_DOOR.get():
+            return original(self, files)
+        values: dict[str, Any] = {}
+        for file in files or ():
+            merge(values, nested(read_yaml(Path(file))))
+        return values
+
+    return load
+
+
+def _load_variable_config_dict(original: Any) -> Any:
+    def load(self: Any, settings: Any) -> dict[str, Any]:
+        # RecBole evaluates strings as Python here; ours have their types already.
+        return copy.deepcopy(settings) if _OUR_FRONT_DOOR.get() else original(self, settings)
+
+    return load
+
+
+def _load_cmd_line(original: Any) -> Any:
+    def load(self: Any) -> dict[str, Any]:
+        return {} if _OUR_FRONT_DOOR.get() else original(self)
+
+    return load
+
+
+def _merge_external_config_dict(self: Any) -> None:
+    self.external_config_dict = {}
+    for layer in (self.file_config_dict, self.variable_config_dict, self.cmd_config_dict):
+        merge(self.external_config_dict, nested(layer))
+
+
+def _update_internal_config_dict(original: Any) -> Any:
+    def update(self: Any, file: str) -> Any:
+        path, ours = Path(file), self.model in our_models()
+        if path.name == "sample.yaml":  # the first of the datasets' files: models' come before
+            if ours:
+                self.internal_config_dict.update(defaults_of(self.model))
+            if self.model == STUDENT:
+                self.internal_config_dict.update(_recipe(self.external_config_dict))
+        loaded = original(self, file)
+        if path.name == "overall.yaml" and (ours or _OUR_FRONT_DOOR.get()):
+            self.internal_config_dict.update(_our_overall(self.model_class))
+        return loaded
+
+    return update
+
+
+def _load_internal_config_dict(original: Any) -> Any:
+    def load(self: Any, model: str, model_class: type, dataset: str) -> None:
+        original(self, model, model_class, dataset)
+        given = {**self.internal_config_dict, **self.external_config_dict}
+        whole, parts = _dataset_files(Path(given["data_path"]), dataset)
+        file = properties_dir() / "dataset" / f"{dataset}.yaml"
+        ours = read_yaml(file) if file.is_file() else {}
+        tuned = ours.pop("tuned", ())
+        self.tuned, self.of_dataset = False, {}
+        # One file where ours has three is another dataset of the name, such as RecBole's gowalla.
+        if parts or not whole or "benchmark_filename" not in ours:
+            recipe = self.external_config_dict.get("recipe", _RECIPE.get())
+            self.of_dataset = ours
+            self.internal_config_dict.update(_of_model(ours, model, recipe))
+            self.tuned = model in tuned and recipe == "default"
+        settings = {**self.internal_config_dict, **self.external_config_dict}
+        if settings.get("benchmark_filename") is None and parts and not whole:
+            # Nothing to ask the user about.
+            self.internal_config_dict["benchmark_filename"] = ["train", "valid", "test"]
+
+    return load
+
+
+def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str, Any]:
+    """A dataset's settings: those for every model, and over them the section named ``model``."""
+    from recbole_lightgnn.registry import model_names
+
+    common = {key: value for key, value in settings.items() if key not in model_names()}
+    if recipe != "default" and model in STAGES:
+        return common
+    return {**common, **(settings.get(model) or {})}
+
+
+def _stage_defaults(config: Any, model: str) -> dict[str, Any]:
+    """A stage's settings in the run ``config``, but for those that the run gives it."""
+    recipe = config.final_config_dict.get("recipe", "default")
+    return {**defaults_of(model), **_of_model(config.of_dataset, model, recipe)}
+
+
+def _get_final_config_dict(self: Any) -> dict[str, Any]:
+    final = copy.deepcopy(self.internal_config_dict)
+    merge(final, self.external_config_dict)
+    self.final_config_dict = final
+    ours = self.model in our_models()
+    if self.model == STUDENT:
+        apply_ablation(final, defaults_of(INTERMEDIATE))
+    if ours or _OUR_FRONT_DOOR.get():
+        check_settings(self)
+        if not _PART_OF_A_RUN.get():
+            check_run(self, lambda model: _stage_defaults(self, model))
+    return final
+
+
+def _our_overall(model_class: type) -> dict[str, Any]:
+    overall = read_yaml(properties_dir() / "overall.yaml")
+    if not _scores_whole_lists(model_class):
+        del overall["eval_batch_size"]
+    return overall
+
+
+def _scores_whole_lists(model_class: type) -> bool:
+    """Whether a batch of users costs a matrix product, and so a large one costs little memory.
+
+    A sequential model takes the batch size for its number of *lists*, and a model without
+    ``full_sort_predict`` scores pair by pair: both keep RecBole's small batch.
+    """
+    from recbole.model.abstract_recommender import AbstractRecommender
+    from recbole.utils import ModelType
+
+    own = model_class.full_sort_predict is not AbstractRecommender.full_sort_predict
+    return own and model_class.type in (ModelType.GENERAL, ModelType.TRADITIONAL)
+
+
+def _recipe(given: Mapping[str, Any]) -> dict[str, Any]:
+    name = given.get("recipe", "default")
+    must_be_one_of("recipe", name, recipes())
+    if name == "default":
+        return {}
+    recipe = read_yaml(properties_dir() / "recipe" / f"{name}.yaml")
+    teacher = {**defaults_of(STUDENT), **recipe}["teacher"]
+    if given.get("teacher", teacher) != teacher:
+        recipe.pop("teacher_settings", None)  # they are that teacher's, and may mean nothing here
+    return recipe
+
+
+def _dataset_files(data_path: Path, dataset: str) -> tuple[bool, bool]:
+    """Whether the dataset is there in one file, and whether in three."""
+    folder = data_path / dataset
+    parts = [folder / f"{dataset}.{part}.inter" for part in ("train", "valid", "test")]
+    return (folder / f"{dataset}.inter").is_file(), all(part.is_file() for part in parts)

@@ -1,0 +1,391 @@
+"""What a run was given, checked before anything else is done with it.
+
+`check_settings` looks at every setting by itself, `check_run` at what the stages of a run make of
+one another's.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from recbole_lightgnn.config.schema import (
+    INTERMEDIATE,
+    STUDENT,
+    TABLE,
+    check_value,
+    defaults_of,
+    did_you_mean,
+    must_be_one_of,
+    nested,
+    our_models,
+    read_yaml,
+    recipes,
+    table_of,
+)
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.utils.files import check_folder
+
+# What RecBole's trainers can do and ours does not.
+_NOT_OURS = {
+    "enable_amp": "does not use mixed precision",
+    "enable_scaler": "does not use mixed precision",
+    "log_wandb": "writes TensorBoard logs and a JSON record",
+}
+
+# Real keys that RecBole reads, though no yaml or list of its own names them.
+_RECBOLE_UNLISTED = {
+    "model",
+    "dataset",
+    "config_files",
+    "encoding",
+    "tail_ratio",
+    "token_num_threshold",
+    "xgb_early_stopping_rounds",
+    *("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank"),
+}
+
+
+def check_settings(config: Any) -> None:
+    """Check each setting of a ``Config`` by itself.
+
+    Settings that the user gave must be known to RecBole or to us; those in our table must be of
+    their type and in their range, the ones of earlier stages too. (Of the process's own command
+    line, which stock RecBole reads whatever the program, only the values are checked.)
+
+    Args:
+        config: a ``Config``, merged.
+
+    Raises:
+        InputError: naming the setting, what it must be and the nearest known name.
+    """
+    settings = config.final_config_dict
+    given = set(nested(config.file_config_dict)) | set(nested(config.variable_config_dict))
+    _check_known(given, config.model, config.model_class, set(config.internal_config_dict))
+    _check_values(settings, config.model)
+    if config.model in our_models():
+        _check_sampling(settings, config.model_class)
+        _check_batches(settings)
+        _check_layers(settings)
+    _check_metrics(settings)
+    _check_mask(settings)
+    if config.model == STUDENT:
+        must_be_one_of("recipe", settings["recipe"], recipes())
+    if settings.get("teacher") is not None and config.model in (STUDENT, INTERMEDIATE):
+        _check_stage(config, "teacher", settings["teacher"])
+    if config.model == STUDENT:
+        _check_stage(config, "intermediate", INTERMEDIATE)
+
+
+def _check_stage(config: Any, stage: str, model: str) -> None:
+    from recbole_lightgnn.runs.run_folder import shared_keys
+
+    key = f"{stage}_settings"
+    own = config.final_config_dict.get(key) or {}
+    of_the_run = {"teacher", "teacher_settings", "teacher_checkpoint", "intermediate_checkpoint"}
+    of_the_run |= {"n_teachers"}
+    # A batch of users is a matter of memory, not of results; _check_values speaks of wandb.
+    of_the_run |= shared_keys(config) - {"eval_batch_size", "log_wandb"}
+    for name in sorted(of_the_run & own.keys()):
+        raise InputError(
+            f"{key}.{name} is not a stage's own setting: give --{name} at the top level"
+        )
+    model_class = _recommender(stage, model)
+    _check_sampling(own, model_class, prefix=f"{key}.")
+    if model in our_models():
+        internal = set(defaults_of(model))
+    else:
+        internal = set(recbole_yaml(f"model/{model}"))
+    _check_known(own, model, model_class, internal, prefix=f"{key}.")
+    _check_values(own, model, prefix=f"{key}.")
+
+
+def _recommender(key: str, model: str) -> type:
+    from recbole.model.abstract_recommender import GeneralRecommender
+    from recbole.utils import get_model
+
+    from recbole_lightgnn.registry import model_names
+
+    if model not in (names := model_names()):
+        raise InputError(f"{key}: no model is named {model!r}{did_you_mean(model, names)}")
+    model_class = get_model(model)
+    later_stage = model == STUDENT or (key == "teacher" and model == INTERMEDIATE)
+    if later_stage or not issubclass(model_class, GeneralRecommender):
+        raise InputError(
+            f"{key} must be a general recommender that needs no teacher itself, got {model!r}"
+        )
+    return model_class
+
+
+def _check_known(
+    given: Iterable[str],
+    model: str,
+    model_class: type,
+    internal: set[str],
+    prefix: str = "",
+) -> None:
+    from recbole.utils import argument_list
+
+    known = internal | set(recbole_yaml("overall")) | set(recbole_yaml("dataset/sample"))
+    known |= set(table_of(model)) | set(_keys_read_by(model_class)) | _RECBOLE_UNLISTED
+    for group in ("general", "training", "evaluation", "dataset"):
+        known |= set(getattr(argument_list, f"{group}_arguments"))
+    for key in given:
+        if key in known:
+            continue
+        owners = [name for row in TABLE if row.key == key for name in row.models]
+        if owners:
+            raise InputError(
+                f"{prefix}{key} is a setting of {' and '.join(owners)}, not of {model}"
+            )
+        raise InputError(
+            f"unknown setting {prefix}{key}{did_you_mean(key, known)}; "
+            f"`recbole-lightgnn settings {model}` lists them"
+        )
+
+
+def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> None:
+    for key, row in table_of(model).items():
+        if key in settings:
+            check_value(row, settings[key], prefix)
+    if model not in our_models():
+        return
+    for key, reason in _NOT_OURS.items():
+        if settings.get(key):
+            raise InputError(
+                f"{prefix}{key} must be False for {model}, got {settings[key]!r}: LightGNN's "
+                f"trainer {reason}"
+            )
+
+
+def _check_sampling(settings: Mapping[str, Any], model_class: type, prefix: str = "") -> None:
+    """A model that compares an interaction with a sampled item needs one.
+
+    What RecBole calls its input type does not tell: MultiVAE's is pairwise, and it samples none.
+    """
+    compares = "interaction[self.NEG_ITEM_ID]" in _source(model_class)
+    if "train_neg_sample_args" not in settings:
+        return
+    if not compares and model_class.__name__ not in our_models():
+        return
+    sampling = settings["train_neg_sample_args"]
+    kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling
+    if str(kind).lower() == "none":
+        raise InputError(
+            f"{prefix}train_neg_sample_args must name a distribution, uniform or popularity, "
+            f"got {sampling!r}: {model_class.__name__} samples items; leave the setting out"
+        )
+
+
+def _check_batches(settings: Mapping[str, Any]) -> None:
+    """What needs batches of users, and what these cannot do.
+
+    Args:
+        settings: of one of our models, all of them.
+    """
+    by_user = settings.get("batches") == "users"
+    others = {"interaction_loss": "softmax", "prediction_kd": "listwise", "negatives": "batch"}
+    for key, value in others.items():
+        if by_user and settings.get(key, value) != value:
+            raise InputError(
+                f"{key} must be {value} where batches is users, which are compared with all items, "
+                f"got {settings[key]}: set batches=interactions or {key}={value}"
+            )
+    if settings.get("popularity_prior") and not by_user:
+        raise InputError(
+            f"popularity_prior ({settings['popularity_prior']}) has no effect, as batches is "
+            "interactions: set batches=users, or popularity_correction in its place"
+        )
+
+
+def _check_layers(settings: Mapping[str, Any]) -> None:
+    layer, last = settings.get("contrast_layer"), settings.get("n_layers")
+    if layer is not None and layer > last:
+        raise InputError(
+            f"contrast_layer must be one of the n_layers ({last}), got {layer}: lower it, or raise "
+            "n_layers"
+        )
+
+
+def _check_metrics(settings: Mapping[str, Any]) -> None:
+    from recbole.evaluator import metric_types, metrics_dict
+    from recbole.utils import EvaluatorType
+
+    metrics, topk = settings["metrics"], settings["topk"]
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    topk = [topk] if isinstance(topk, int) else topk
+    names = sorted(cls.__name__ for cls in metrics_dict.values())
+    measured = []
+    for metric in metrics:
+        if metric.lower() not in metrics_dict:
+            must_be_one_of("metrics", metric, names)
+        # RecBole's GAUC is a ranking metric of the whole list.
+        ranks = metric_types[metric.lower()] == EvaluatorType.RANKING and metric.lower() != "gauc"
+        measured += [f"{metric}@{k}" for k in topk] if ranks else [metric]
+    chosen = settings["valid_metric"]
+    if chosen.lower() not in map(str.lower, measured):
+        raise InputError(
+            f"valid_metric must be METRIC@K with K one of topk, that is one of "
+            f"{', '.join(measured)}, got {chosen!r}{did_you_mean(chosen, measured)}"
+        )
+
+
+def _check_mask(settings: Mapping[str, Any]) -> None:
+    ranking = settings["eval_args"]
+    mode = ranking.get("mode", "full") if isinstance(ranking, dict) else "full"
+    if isinstance(mode, dict):  # RecBole takes the other split's where one is not given
+        mode = mode.get("test", mode.get("valid", "full"))
+    if settings.get("eval_mask") == "train" and mode != "full":
+        raise InputError(
+            f"eval_mask `train` needs a full ranking, got eval_args mode {mode!r}, where nothing "
+            "is left out: set eval_mask to `train+valid`, or eval_args mode to `full`"
+        )
+
+
+@cache
+def recbole_yaml(name: str) -> dict[str, Any]:
+    """One of RecBole's own yaml files, such as ``model/BPR``; empty where it has none."""
+    import recbole
+
+    file = Path(recbole.__file__).parent / "properties" / f"{name}.yaml"
+    return read_yaml(file) if file.is_file() else {}
+
+
+@cache
+def _keys_read_by(model_class: type) -> frozenset[str]:
+    """The keys a model's own source asks a config for; some are in no yaml."""
+    return frozenset(re.findall(r"config\[[\"'](\w+)[\"']\]", _source(model_class)))
+
+
+def _source(model_class: type) -> str:
+    """Source of a model and of the models it derives from."""
+    packages = ("recbole.model", "recbole_lightgnn.")
+    ours = [cls for cls in model_class.__mro__ if cls.__module__.startswith(packages)]
+    return "\n".join(inspect.getsource(cls) for cls in ours)
+
+
+# --- the settings of a run's stages, beside one another -----------------------------------------
+
+
+def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> None:
+    """Check that the stages of a run can learn, and from one another, and leave what they learn.
+
+    Args:
+        config: the ``Config`` of a run, not of a stage in one; `check_settings` has passed it.
+        stage_defaults: the settings of a stage, by its model's name, that the run does not give.
+
+    Raises:
+        InputError: if a stage would have no loss, or a model to learn from of a wrong width; if a
+            setting would be ignored; or if ``checkpoint_dir`` cannot be written to.
+    """
+    settings = config.final_config_dict
+    folder = Path(settings["checkpoint_dir"])
+    check_folder("checkpoint_dir", folder, folder)
+    if config.model not in (STUDENT, INTERMEDIATE):
+        return
+    teacher = _teacher_widths(settings, stage_defaults)
+    if config.model == INTERMEDIATE:
+        _check_learner(settings, "", "teacher", teacher)
+    if config.model != STUDENT:
+        return
+    _check_ignored(settings)
+    if not settings["use_intermediate"]:
+        _check_learner(settings, "", "teacher", teacher)
+    elif settings["intermediate_checkpoint"]:
+        _check_learner(settings, "", "intermediate", (None, None))
+    else:
+        stage = {**stage_defaults(INTERMEDIATE), **(settings["intermediate_settings"] or {})}
+        width = stage["embedding_size"]
+        _check_learner(stage, "intermediate_settings.", "teacher", teacher)
+        _check_learner(settings, "", "intermediate", (width, width))
+
+
+def _check_ignored(settings: Mapping[str, Any]) -> None:
+    """Refuse checkpoints of stages that the run does not come to."""
+    if not settings["intermediate_checkpoint"]:
+        return
+    if not settings["use_intermediate"]:
+        raise InputError(
+            "intermediate_checkpoint would not be used, as use_intermediate is False (or ablation "
+            "is -IntKD): leave one of them out"
+        )
+    if settings["teacher_checkpoint"]:
+        raise InputError(
+            "teacher_checkpoint would not be used, as intermediate_checkpoint is given and the "
+            "student learns from that alone: leave one of them out"
+        )
+
+
+def _teacher_widths(
+    settings: Mapping[str, Any], stage_defaults: Callable[[str], dict[str, Any]]
+) -> tuple[int | None, int | None]:
+    """Widths of the teacher's initial and final embeddings.
+
+    ``None`` where only a run can tell, and 0 of the final ones where there are none.
+    """
+    model, own = settings["teacher"], settings["teacher_settings"] or {}
+    if settings["teacher_checkpoint"]:
+        return None, None
+    if model in our_models():
+        widths = _recommender("teacher", model).widths({**stage_defaults(model), **own})
+        return widths[0], widths[1] * settings["n_teachers"]
+    width = {**recbole_yaml(f"model/{model}"), **own}.get("embedding_size")
+    source = _source(_recommender("teacher", model))
+    tables = re.findall(r"self\.user_embedding = (?:torch\.)?(nn\.Embedding\()?", source)
+    known = isinstance(width, int) and tables and all(tables)
+    # RecBole's may put layers side by side; those that keep final embeddings name them so.
+    return (width if known else None), (None if "restore_user_e" in source else 0)
+
+
+def _check_learner(
+    own: Mapping[str, Any], prefix: str, source: str, widths: tuple[int | None, int | None]
+) -> None:
+    """Check a model that learns from another.
+
+    Args:
+        own: its settings.
+        prefix: put before their names in messages.
+        source: the stage that it learns from.
+        widths: of that one's initial and final embeddings, where known.
+    """
+    _check_objective(own, prefix)
+    (initial, final), width = widths, own["embedding_size"]
+    if own["initial_embedding"] == "teacher" and initial is not None and initial < width:
+        raise InputError(
+            f"{prefix}initial_embedding=teacher needs embeddings at least as wide as the model's "
+            f"own (got embedding_size {initial} of the {source}, own {width}): set "
+            f"{prefix}initial_embedding=xavier or {source}_settings.embedding_size={width}"
+        )
+    if own["embedding_kd_weight"] and final == 0:
+        raise InputError(
+            f"{prefix}embedding_kd_weight needs final embeddings, and the {source} gives only "
+            f"scores: set {prefix}embedding_kd_weight=0 or choose a graph model as {source}"
+        )
+    if own["embedding_kd_weight"] and final is not None and final != width:
+        raise InputError(
+            f"{prefix}embedding_kd_weight compares embeddings of one width (got embedding_size "
+            f"{final} of the {source}, own {width}): set {prefix}embedding_kd_weight=0 or "
+            f"{source}_settings.embedding_size={width}"
+        )
+
+
+def _check_objective(own: Mapping[str, Any], prefix: str) -> None:
+    """Refuse a model without a loss, or with one that ends before its last pruning run."""
+    lasting = ["prediction_kd_weight", "embedding_kd_weight", "uniformity_weight"]
+    lasting = [key for key in lasting if key in own]
+    if any(own[key] for key in lasting):
+        return
+    names = ", ".join(prefix + key for key in lasting)
+    if not own["interaction_weight"]:
+        raise InputError(
+            f"there is no loss to learn from, as {prefix}interaction_weight, {names} are all 0: "
+            "give one of them a positive weight"
+        )
+    runs, last = own.get("interaction_runs"), own.get("n_pruning_runs")
+    if runs is not None and last is not None and runs <= last:
+        raise InputError(
+            f"interaction_runs must be more than n_pruning_runs ({last}) where the interaction "
+            f"loss is the only one, got {runs}: raise it, or give one of {names} a positive weight"
+        )

@@ -1,0 +1,138 @@
+"""A trained model in a file, ours or RecBole's: what it is, and whether it belongs here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.runs import checkpoint
+from recbole_lightgnn.runs.recbole_pickle import load_stock_checkpoint
+from recbole_lightgnn.runs.run_folder import RUN_FILE, RunFolder, model_settings
+from recbole_lightgnn.utils.files import plain
+
+# What a model makes of the same weights depends on these.
+_ENCODING = ("n_layers", "edge_weights", "augmentation", "augmentation_hops", "augmentation_cap")
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """What is needed to build a trained model again.
+
+    Attributes:
+        path: the file.
+        model: name of its class.
+        settings: of model and training.
+        tensors: its state.
+        other: what RecBole's models keep beside it, or ``None``.
+        epoch: the epoch that the state is of, or ``None`` where the file does not say.
+    """
+
+    path: str
+    model: str
+    settings: dict[str, Any]
+    tensors: dict[str, Tensor]
+    other: Any
+    epoch: int | None
+
+    @classmethod
+    def read(cls, path: str, config: Any, data: str) -> StoredModel:
+        """Read a checkpoint of ours, or one that RecBole's trainer wrote (``.pth``).
+
+        Args:
+            path: the file.
+            config: settings of the run that wants the model.
+            data: `pairs_fingerprint` of that run's training split.
+
+        Raises:
+            InputError: if the file is missing, damaged, of no finished training, or was trained
+                on other interactions.
+        """
+        if Path(path).suffix != checkpoint.SUFFIX:
+            return cls._of_recbole(path, config, data)
+        tensors, meta = checkpoint.load(Path(path))
+        if "model" not in meta:
+            raise InputError(
+                f"{path} is the state of a training under way: give the checkpoint of a finished "
+                "stage (teacher.safetensors, intermediate.safetensors, ...)"
+            )
+        if meta["data"] != data:
+            raise InputError(
+                f"{path} was trained on other interactions than these "
+                f"(dataset {meta['dataset']}, here {config['dataset']}): use the checkpoint "
+                "with the dataset, split and seed that it comes from"
+            )
+        return cls(path, meta["model"], meta["settings"], tensors, None, meta["epoch"])
+
+    @classmethod
+    def _of_recbole(cls, path: str, config: Any, data: str) -> StoredModel:
+        content = load_stock_checkpoint(path, map_location=config["device"])
+        theirs = content["config"]
+        # RecBole's checkpoints know no data, only by which settings it was made. Benchmark files
+        # are as they are, whatever the seed and the ratios.
+        keys = ["dataset", *config.parameters["Dataset"]]
+        if not config["benchmark_filename"]:
+            keys += ["eval_args", "split_seed"]
+            keys += ["seed"] if config["split_seed"] is None else []
+        differing = [key for key in keys if _made_by(theirs, key) != _made_by(config, key)]
+        if differing:
+            raise InputError(
+                f"{path} was trained on data made with other settings ({', '.join(differing)}): "
+                "use the checkpoint with the dataset, split and seed that it comes from"
+            )
+        run = Path(path).with_name(RUN_FILE)
+        if not run.is_file():
+            getLogger().warning(f"{path} does not say which interactions it was trained on")
+        elif RunFolder(run.parent).content["data"]["train"] != data:
+            raise InputError(
+                f"{path} was trained on other interactions than {config['dataset']} has now: put "
+                "the files back, or train the stage again"
+            )
+        settings = model_settings(theirs)
+        state, other = content["state_dict"], content.get("other_parameter")
+        return cls(path, theirs["model"], settings, state, other, content["epoch"] + 1)
+
+    def expect(self, model: str, setting: str) -> None:
+        """Raise InputError unless it is a ``model``; ``setting`` named the file."""
+        if self.model != model:
+            raise InputError(
+                f"{setting} {self.path} holds a {self.model}, expected a {model}: "
+                "give the checkpoint of that stage"
+            )
+
+    def expect_encoding(self, config: Any) -> None:
+        """Raise InputError unless its model encodes as one with the settings ``config``."""
+        for key in _ENCODING:
+            if self.settings.get(key) != config[key]:
+                raise InputError(
+                    f"{self.path} was trained with {key} {self.settings.get(key)}, and here it is "
+                    f"{config[key]}: evaluate it with the settings it was trained with"
+                )
+
+    def load_into(self, model: Any) -> None:
+        """Put its state into a model built with its settings.
+
+        Raises:
+            InputError: if the state does not fit.
+        """
+        try:
+            model.load_state_dict(self.tensors)
+            if self.other is not None:
+                model.load_other_parameter(self.other)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"{self.path} does not fit the {type(model).__name__} it is wanted for ({reason}): "
+                "give a checkpoint with this run's settings, or train the stage again"
+            ) from error
+
+
+def _made_by(config: Any, key: str) -> Any:
+    value = config[key]
+    if key == "eval_args":
+        value = {part: value.get(part) for part in ("split", "group_by", "order")}
+    return plain(value)

@@ -1,0 +1,272 @@
+"""What a search may change: a yaml file of ranges and choices, checked before any training."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_lightgnn.config.schema import (
+    INTERMEDIATE,
+    STAGE_SETTINGS,
+    did_you_mean,
+    properties_dir,
+    read_yaml,
+    table_of,
+)
+from recbole_lightgnn.config.validation import recbole_yaml
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.runs.run_folder import shared_keys
+
+_WORDS = ("low", "high", "log", "step", "choices")
+_FORM = "{low: , high: } with log: true or step: where wanted, or {choices: [...]}"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``, both included.
+
+    Attributes:
+        low, high: the ends; integers both where only integers are meant.
+        log: whether equal ratios are equally likely, instead of equal differences.
+        step: from one value to the next; ``None`` for every number (every integer).
+    """
+
+    low: float
+    high: float
+    log: bool
+    step: float | None
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """Values that stand for all."""
+        return self.low, self.high
+
+    def suggest(self, trial: Any, key: str) -> float:
+        """A value for one of Optuna's trials."""
+        if isinstance(self.low, int):
+            step = 1 if self.step is None else self.step
+            return trial.suggest_int(key, self.low, self.high, log=self.log, step=step)
+        return trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
+
+    def parameter(self, value: Any) -> float:
+        """What Optuna calls a value.
+
+        Raises:
+            ValueError: if it is none that `suggest` can come to.
+        """
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if number and self.low <= value <= self.high:
+            kind, step = type(self.low), self.step or (1 if isinstance(self.low, int) else None)
+            steps = 0.0 if step is None else (value - self.low) / step
+            if math.isclose(steps, round(steps), abs_tol=1e-9):
+                return kind(value)
+        raise ValueError(f"{value!r} is not in the range")
+
+    def described(self) -> dict[str, Any]:
+        """As in yaml."""
+        return {"low": self.low, "high": self.high, "log": self.log, "step": self.step}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of several values, of any kind that yaml has."""
+
+    values: tuple[Any, ...]
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """Values that stand for all."""
+        return self.values
+
+    def suggest(self, trial: Any, key: str) -> Any:
+        """A value for one of Optuna's trials."""
+        names = [_name(value) for value in self.values]
+        return self.values[names.index(trial.suggest_categorical(key, names))]
+
+    def parameter(self, value: Any) -> Any:
+        """What Optuna calls a value.
+
+        Raises:
+            ValueError: if it is none of the choices.
+        """
+        return _name(self.values[self.values.index(value)])
+
+    def described(self) -> dict[str, Any]:
+        """As in yaml."""
+        return {"choices": list(self.values)}
+
+
+Space = dict[str, Range | Choices]
+
+
+def _name(value: Any) -> Any:
+    """A choice as Optuna keeps it, which knows lists and mappings by their JSON."""
+    return value if isinstance(value, bool | int | float | str | None) else json.dumps(value)
+
+
+def space_file(model: str, given: Path | None) -> Path:
+    """The file to read: the given one, or the one that is shipped for a model.
+
+    Raises:
+        InputError: if none is given and none is shipped.
+    """
+    if given is not None:
+        return given
+    folder = properties_dir() / "space"
+    file = folder / f"{model}.yaml"
+    if not file.is_file():
+        shipped = ", ".join(sorted(f.stem for f in folder.glob("*.yaml")))
+        raise InputError(
+            f"no search space comes with {model} (only with {shipped}): write one and give it as "
+            "--space=FILE.yaml"
+        )
+    return file
+
+
+def read_space(file: Path, fixed: Mapping[str, Any]) -> Space:
+    """Read a space, without what is held fixed.
+
+    Whether the keys are settings, and the values in their ranges, only a model's ``Config`` can
+    tell: see `samples` and `settle`.
+
+    Args:
+        file: yaml, ``key: {low: , high: , log: , step: }`` or ``key: {choices: [...]}``.
+        fixed: settings that the search leaves as they are. Keys as in `flat`.
+
+    Raises:
+        InputError: if a line is none of these, or nothing is left to search.
+    """
+    entries: dict[str, Any] = {}
+    for key, entry in read_yaml(file).items():
+        if key in STAGE_SETTINGS and isinstance(entry, dict):
+            entries |= {f"{key}.{name}": value for name, value in entry.items()}
+        else:
+            entries[str(key)] = entry
+    space = {key: _read(f"{file}: {key}", entry) for key, entry in entries.items()}
+    for key in ("model", "dataset"):
+        if key in space:
+            raise InputError(f"{file}: {key} cannot be searched: give --{key}=NAME")
+    left = {key: values for key, values in space.items() if key not in fixed}
+    if not left:
+        held = " that is not held fixed by --key=VALUE" if space else ""
+        raise InputError(f"{file}: expected at least one `key: {_FORM}`{held}")
+    return left
+
+
+def _read(where: str, entry: Any) -> Range | Choices:
+    if not isinstance(entry, dict) or not entry:
+        raise InputError(f"{where}: expected {_FORM}, got {entry!r}")
+    for word in entry:
+        if word not in _WORDS:
+            raise InputError(f"{where}: unknown {word!r}{did_you_mean(word, _WORDS)}; {_FORM}")
+    if "choices" not in entry:
+        return _read_range(where, entry)
+    choices = entry["choices"]
+    if len(entry) > 1:
+        raise InputError(f"{where}: expected choices alone or a range, got {', '.join(entry)}")
+    if not isinstance(choices, list) or not choices:
+        raise InputError(f"{where}: choices must be a list of at least one value, got {choices!r}")
+    for n, choice in enumerate(choices):
+        if choice in choices[:n]:
+            raise InputError(f"{where}: choices has {choice!r} twice")
+    return Choices(tuple(choices))
+
+
+def _read_range(where: str, entry: Mapping[str, Any]) -> Range:
+    for word in ("low", "high"):
+        if word not in entry:
+            raise InputError(f"{where}: {word} is missing; expected {_FORM}")
+    for word in ("low", "high", "step"):
+        value = entry.get(word)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and math.isfinite(value)) and not (word == "step" and value is None):
+            raise InputError(f"{where}: {word} must be a number, got {value!r}")
+    low, high, step = entry["low"], entry["high"], entry.get("step")
+    log = entry.get("log", False)
+    if not isinstance(log, bool):
+        raise InputError(f"{where}: log must be true or false, got {log!r}")
+    if low > high:
+        raise InputError(f"{where}: low must be at most high, got low {low} and high {high}")
+    if log and low <= 0:
+        raise InputError(f"{where}: low must be more than 0 where log is true, got {low}")
+    if log and step is not None:
+        raise InputError(f"{where}: expected log or step, got both")
+    if step is not None and not 0 < step <= (high - low) * (1 + 1e-9):  # 0.3 - 0.1 is below 0.2
+        raise InputError(
+            f"{where}: step must be more than 0 and at most high - low, that is {high - low:g}, "
+            f"got {step}"
+        )
+    return Range(low, high, log, step)
+
+
+def samples(space: Space) -> Iterator[dict[str, Any]]:
+    """A few settings that have every end of every range and every choice at least once."""
+    for n in range(max(len(values.ends) for values in space.values())):
+        yield {key: values.ends[min(n, len(values.ends) - 1)] for key, values in space.items()}
+
+
+def settle(space: Space, file: Path, config: Any) -> Space:
+    """Make integers of the ranges of what must be integers, and the others numbers.
+
+    Args:
+        space: as read.
+        file: where it is from, for messages.
+        config: a checked ``Config`` with values of the space.
+
+    Raises:
+        InputError: if a setting has no range, or is not for a search to change.
+    """
+    unsearched = shared_keys(config)
+    settled: Space = {}
+    for key, values in space.items():
+        if key in unsearched:
+            raise InputError(
+                f"{file}: {key} is a setting of data or evaluation, by which trials are compared: "
+                f"leave it out, and give --{key}=VALUE to all of them"
+            )
+        settled[key] = values
+        if isinstance(values, Range):
+            settled[key] = _typed(values, f"{file}: {key}", _type(key, config))
+    return settled
+
+
+def owner_of(key: str, config: Any) -> tuple[str, str, str]:
+    """Whose a key of a space is: the stage's setting (none: the run's own), its model, its name."""
+    stage, _, name = key.rpartition(".")
+    of_stage = {"teacher_settings": config["teacher"], "intermediate_settings": INTERMEDIATE}
+    return stage, of_stage[stage] if stage else config["model"], name
+
+
+def _type(key: str, config: Any) -> str:
+    _, owner, name = owner_of(key, config)
+    row = table_of(owner).get(name)
+    if row is not None:
+        return row.type
+    default = {**recbole_yaml("overall"), **recbole_yaml(f"model/{owner}")}.get(name)
+    return "" if default is None else type(default).__name__
+
+
+def _typed(values: Range, where: str, kind: str) -> Range:
+    numbers = [n for n in (values.low, values.high, values.step) if n is not None]
+    whole = all(isinstance(n, int) for n in numbers)
+    if kind not in ("int", "float", ""):
+        raise InputError(f"{where} is no number: expected {{choices: [...]}}")
+    if kind == "int" and not whole:
+        raise InputError(f"{where} is an integer: expected integers, got {numbers}")
+    if whole and kind != "float":
+        return values
+    step = None if values.step is None else float(values.step)
+    return Range(float(values.low), float(values.high), values.log, step)
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"teacher_settings": {"epochs": 3}}`` as ``{"teacher_settings.epochs": 3}``."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key in STAGE_SETTINGS and isinstance(value, Mapping) and value:
+            found |= {f"{key}.{name}": item for name, item in value.items()}
+        else:
+            found[key] = value
+    return found
