@@ -2,6 +2,6 @@
 
 import sys
 
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 
 sys.exit(main(["run", *sys.argv[1:]]))
