@@ -16,17 +16,5 @@ __version__ = "0.1.0"
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def _ready_recbole() -> None:
-    # Runs inside the first `import recbole`, which may come from the top of any module of ours.
-    # So the modules named here import RecBole only within their functions.
-    from recbole_lightgnn.config import recbole_config as config
-    from recbole_lightgnn.integration import compat
-    from recbole_lightgnn.integration import eval_mask as masking
-
-    compat.apply()
-    config.extend_recbole()
-    masking.extend_recbole()
-    registry.offer_trainers()
-
-
-registry.install(_ready_recbole)
+# By name, as `integration` imports heavy libraries.
+registry.install("recbole_lightgnn.integration:extend_recbole")

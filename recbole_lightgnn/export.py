@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from recbole_lightgnn import __version__
+from recbole_lightgnn.config.settings_diff import model_settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.integration.eval_mask import mask_in_force
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.nn.propagation import binomials
 from recbole_lightgnn.runs.finished_run import TrainedRun
-from recbole_lightgnn.runs.run_folder import model_settings
 from recbole_lightgnn.serving.coding import Pairs
 from recbole_lightgnn.serving.ids import Hashes, Ids, Tokens, hashed, in_order, key_of, keyed
 from recbole_lightgnn.serving.model import Graph, Model, to_bytes
@@ -291,3 +291,17 @@ def _in_recboles_order(table: np.ndarray, ids: Ids, tokens: list[str]) -> Tensor
     numbers = np.argsort(in_order(tokens)) if without_names else ids.numbers(tokens)
     padding = np.zeros((1, table.shape[1]), np.float32)
     return torch.from_numpy(np.concatenate([padding, table[numbers]]))
+
+
+_PARTS = {"names": ("users.", "items."), "edges": ("edge.", "user.pruned", "item.degree")}
+
+
+def parts(result: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of embeddings, edges, names and the rest, which are all of the file."""
+    sizes = {"embeddings": 0, **dict.fromkeys(_PARTS, 0), "seen": 0, "header": result["bytes"]}
+    for name, size in result["arrays"].items():
+        part = "seen" if name.startswith("seen.") else "embeddings"
+        part = next((p for p, starts in _PARTS.items() if name.startswith(starts)), part)
+        sizes[part] += size
+        sizes["header"] -= size
+    return sizes

@@ -15,15 +15,16 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_logger, init_seed, set_color
 
+from recbole_lightgnn.config.files import our_models, read_yaml
 from recbole_lightgnn.config.recbole_config import build_config
-from recbole_lightgnn.config.schema import did_you_mean, our_models, read_yaml
+from recbole_lightgnn.data.fingerprint import fingerprints
 from recbole_lightgnn.data.loaders import card_hash, check_dataset_files, fingerprint, load_data
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.integration.accelerate import on_our_products
 from recbole_lightgnn.integration.eval_mask import mask_in_force
 from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.runs.record import environment, make_record
-from recbole_lightgnn.runs.run_folder import RunFolder, fingerprints
+from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.runs.user_metrics import users_file, write_users
 from recbole_lightgnn.trainer.evaluation import Ranked, metrics_by_user
 from recbole_lightgnn.trainer.recbole_evaluation import has_epochs, rank_by_tables, ranked_by
@@ -32,6 +33,7 @@ from recbole_lightgnn.trainer.record_rows import epochs_of, size_row
 from recbole_lightgnn.trainer.training import stock_errors_explained
 from recbole_lightgnn.utils.allocator import keep_freed_memory
 from recbole_lightgnn.utils.files import check_writable, write_json
+from recbole_lightgnn.utils.text import did_you_mean
 
 
 class Interrupted(KeyboardInterrupt):

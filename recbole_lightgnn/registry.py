@@ -33,26 +33,30 @@ MODELS = {
 }
 TRAINERS = {f"{name}Trainer": "recbole_lightgnn.trainer.staged:StagedTrainer" for name in MODELS}
 
+# RecBole's graph models that can compute through our sparse products (integration.accelerate).
+ACCELERATED = ("LightGCN", "SGL", "NCL", "NGCF", "GCMC", "DGCF")
+
 _CONTEXTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {}
 _GENERAL = "recbole.model.general_recommender"
 _MODULES = {f"{_GENERAL}.{name.lower()}": path.split(":")[0] for name, path in MODELS.items()}
 
 
-def install(ready: Callable[[], None]) -> None:
+def install(ready: str) -> None:
     """Put the finder on ``sys.meta_path``.
 
     Args:
-        ready: called once RecBole's top package has been imported, and at once if it is already.
+        ready: ``module:function``, called once RecBole's top package has been imported, or at once
+            if it is imported already.
     """
 
     @contextmanager
     def then_ready() -> Iterator[None]:
         yield
-        ready()
+        resolve(ready)()
 
     sys.meta_path.insert(0, _Finder())
     if "recbole" in sys.modules:
-        ready()
+        resolve(ready)()
     else:
         during_import("recbole", then_ready)
 

@@ -27,8 +27,8 @@ def build(tmp_path):
 
     from recbole.utils import get_model
 
+    from recbole_lightgnn.config.files import our_models
     from recbole_lightgnn.config.recbole_config import build_config
-    from recbole_lightgnn.config.schema import our_models
     from recbole_lightgnn.data.loaders import load_data
 
     def make(name="LightGNN", **settings):

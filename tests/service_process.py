@@ -140,5 +140,5 @@ if __name__ == "__main__":
     from recbole_lightgnn.cli import serve as command
 
     parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
+    command.add_parsers(parser.add_subparsers())
     sys.exit(command.run(parser.parse_args(["serve", *sys.argv[1:], "--port=0"])))

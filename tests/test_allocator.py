@@ -10,7 +10,7 @@ import pytest
 # the system block by block, and for its heap.
 COUNT = """
 import ctypes, sys
-from recbole_lightgnn.allocator import keep_freed_memory
+from recbole_lightgnn.utils.allocator import keep_freed_memory
 import torch
 
 class Figures(ctypes.Structure):

@@ -14,7 +14,8 @@ from torch.testing import assert_close
 
 from recbole_lightgnn.baselines.softmax import SoftmaxLightGCN
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.config.schema import STAGES, our_models
+from recbole_lightgnn.config.files import our_models
+from recbole_lightgnn.config.schema import STAGES
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.scoring_tables import final_tables
 from recbole_lightgnn.nn.propagation import noisy_layers

@@ -167,9 +167,9 @@ def test_a_wrong_import_is_reported_and_not_measured(monkeypatch):
 
     monkeypatch.setattr(imports, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
     with pytest.raises(WrongResult, match=r"the import of \d+ pairs gave \d+, or others"):
-        imports.run(loses_lines, 1000)
+        imports.run(1000, loses_lines)
     with pytest.raises(InputError, match="needs 1000 interactions or more, got 999"):
-        imports.run(loses_lines, 999)
+        imports.run(999, loses_lines)
 
 
 # --- wrong results --------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 import pytest
 from recbole.config import Config
 
+from recbole_lightgnn.config.files import defaults_of
 from recbole_lightgnn.config.recbole_config import build_config
-from recbole_lightgnn.config.schema import INTERMEDIATE, STUDENT, TEACHER, defaults_of
+from recbole_lightgnn.config.schema import INTERMEDIATE, STUDENT, TEACHER
 from recbole_lightgnn.errors import InputError
 
 

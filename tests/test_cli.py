@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from recbole_lightgnn import __version__, quick_start
-from recbole_lightgnn.cli.main import describe_settings, main, results_table
-from recbole_lightgnn.config.schema import ABLATIONS, TABLE, defaults_of, our_models
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.cli.run import results_table
+from recbole_lightgnn.cli.settings import describe_settings
+from recbole_lightgnn.config.files import defaults_of, our_models
+from recbole_lightgnn.config.schema import ABLATIONS, TABLE
 
 SCRIPT = Path(__file__).resolve().parents[1] / "run_recbole_lightgnn.py"
 QUIET = ["--show_progress=False", "--state=error"]

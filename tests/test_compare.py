@@ -15,14 +15,15 @@ import pytest
 from planted import write_planted
 
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.comparison.plan import Grid, Run
+from recbole_lightgnn.comparison.layout import Run
+from recbole_lightgnn.comparison.plan import Grid
 from recbole_lightgnn.comparison.runner import _note_failure, _prepare, at_work_in
 from recbole_lightgnn.comparison.variants import read_rivals
-from recbole_lightgnn.config.schema import properties_dir
+from recbole_lightgnn.config.files import properties_dir
+from recbole_lightgnn.config.settings_diff import other_settings, settings_of
 from recbole_lightgnn.quick_start import configure
 from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.runs import checkpoint
-from recbole_lightgnn.runs.run_folder import other_settings, settings_of
 
 # LightGNN in some seconds, from one teacher in seven trainings.
 LIGHTGNN = ["--LightGNN.n_pruning_runs=5", "--LightGNN.teacher_settings.learning_rate=0.01"]

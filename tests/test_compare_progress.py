@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from recbole_lightgnn.comparison.plan import Run
+from recbole_lightgnn.comparison.layout import Run
 from recbole_lightgnn.comparison.progress import Progress, rounded
 
 

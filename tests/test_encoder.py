@@ -7,14 +7,12 @@ from torch.testing import assert_close
 
 from recbole_lightgnn.nn.graph import InteractionGraph, augment_same_side
 from recbole_lightgnn.nn.propagation import (
-    PrunableEmbedding,
     lightgcn,
     mean_of_layers,
     noisy_layers,
-    pack_mask,
-    unpack_mask,
     weighted_lightgcn,
 )
+from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding, pack_mask, unpack_mask
 
 N_USERS, N_ITEMS = 8, 6
 

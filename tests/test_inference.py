@@ -11,11 +11,8 @@ from torch.testing import assert_close
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.nn.graph import InteractionGraph, augment_same_side
-from recbole_lightgnn.nn.propagation import (
-    PrunableEmbedding,
-    weighted_lightgcn,
-    weighted_lightgcn_inference,
-)
+from recbole_lightgnn.nn.propagation import weighted_lightgcn, weighted_lightgcn_inference
+from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding
 from recbole_lightgnn.ops import PackedRows, expands_in_hardware
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_lightgnn.data.fingerprint import dataset_fingerprint
 from recbole_lightgnn.runs.record import (
     _portable,
-    dataset_fingerprint,
     environment,
     git_state,
     make_record,

@@ -6,6 +6,14 @@ import pickle
 import pytest
 from recbole.config import Config
 
+from recbole_lightgnn.config.files import (
+    defaults_of,
+    our_models,
+    properties_dir,
+    read_value,
+    read_yaml,
+    recipes,
+)
 from recbole_lightgnn.config.recbole_config import _of_model, build_config
 from recbole_lightgnn.config.schema import (
     ABLATIONS,
@@ -16,12 +24,6 @@ from recbole_lightgnn.config.schema import (
     Setting,
     apply_ablation,
     check_value,
-    defaults_of,
-    our_models,
-    properties_dir,
-    read_value,
-    read_yaml,
-    recipes,
     table_of,
 )
 from recbole_lightgnn.config.validation import check_settings

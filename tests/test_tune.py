@@ -19,7 +19,7 @@ from tuned import SHIPPED, TEACHER, TWO_RATES, record, space, tune
 
 from recbole_lightgnn import quick_start
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.config.schema import properties_dir
+from recbole_lightgnn.config.files import properties_dir
 from recbole_lightgnn.tuning.search import MOST_KILLS, Search, reason_of, state_of
 from recbole_lightgnn.tuning.space import read_space, samples, settle
 

@@ -14,7 +14,7 @@ PIP = ("-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check")
 OFFLINE = ("--no-deps", "--no-index")
 WHERE = """
 import recbole_lightgnn
-from recbole_lightgnn.settings import properties_dir
+from recbole_lightgnn.config.files import properties_dir
 print(recbole_lightgnn.__file__, properties_dir(), sep="\\n")
 """
 

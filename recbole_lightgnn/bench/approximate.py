@@ -114,7 +114,7 @@ def text(result: Mapping[str, Any]) -> str:
     """The result, for reading: a line a share."""
     from tabulate import tabulate
 
-    from recbole_lightgnn.cli.bench import conditions_text, milliseconds, short
+    from recbole_lightgnn.bench.text import conditions_text, milliseconds, short
 
     (one_user,) = result["rows"]
     lines = [["", f"recall@{K}", ONE_USER, ""]]

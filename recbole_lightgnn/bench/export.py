@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.bench.measure import WrongResult
-from recbole_lightgnn.cli.export import parts
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.export import export, metrics_of, metrics_of_row, served_model
+from recbole_lightgnn.export import export, metrics_of, metrics_of_row, parts, served_model
 from recbole_lightgnn.runs.finished_run import TrainedRun
 from recbole_lightgnn.serving.coding import VALUES
 from recbole_lightgnn.serving.ids import Ids

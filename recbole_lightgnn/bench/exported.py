@@ -97,7 +97,7 @@ def text(result: Mapping[str, Any]) -> str:
     """The result, for reading: a line a file."""
     from tabulate import tabulate
 
-    from recbole_lightgnn.cli.bench import conditions_text, milliseconds
+    from recbole_lightgnn.bench.text import conditions_text, milliseconds
 
     lines = [["", "bytes", "peak memory", *(one["operation"] for one in result["rows"])]]
     for name, size in result["models"].items():

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from recbole_lightgnn.config.schema import did_you_mean
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.nn.graph import InteractionGraph
+from recbole_lightgnn.utils.text import did_you_mean
 
 _BLOCK = 1 << 20  # interactions drawn at once: some 60 MB
 

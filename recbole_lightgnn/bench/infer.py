@@ -295,7 +295,7 @@ def text(result: Mapping[str, Any]) -> str:
     """The result, for reading: a line a model, then the other ways to propagate."""
     from tabulate import tabulate
 
-    from recbole_lightgnn.cli.bench import conditions_text, head_text, milliseconds, short
+    from recbole_lightgnn.bench.text import conditions_text, head_text, milliseconds, short
 
     rows = {row["operation"]: row for row in result["rows"]}
     models = []

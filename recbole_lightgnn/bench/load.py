@@ -208,7 +208,7 @@ def _deviation(ours: Recommender, answers: Mapping[str, set[bytes]]) -> float:
 
 def text(result: Mapping[str, Any]) -> str:
     """The result, for reading."""
-    from recbole_lightgnn.cli.bench import conditions_text, milliseconds, short
+    from recbole_lightgnn.bench.text import conditions_text, milliseconds, short
 
     ((taken,),) = (each["seconds"].values() for each in result["rows"])
     slowest = ", ".join(f"{share}: {short(1e3 * s)}" for share, s in result["slowest"].items())

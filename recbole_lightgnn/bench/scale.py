@@ -17,7 +17,7 @@ from torch import Tensor
 from recbole_lightgnn.bench.graphs import GOWALLA, nodes_of, power_law_graph
 from recbole_lightgnn.bench.lightgcn import BATCH, DECAY, N_LAYERS, WIDTH, LightGCN, step_of
 from recbole_lightgnn.bench.measure import conditions, deviation, in_a_process, measure, peak_mb
-from recbole_lightgnn.cli.bench import conditions_text, short
+from recbole_lightgnn.bench.text import conditions_text, short
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.nn.graph import InteractionGraph
 from recbole_lightgnn.trainer.memory import available_bytes, step_bytes

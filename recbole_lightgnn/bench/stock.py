@@ -13,14 +13,15 @@ from recbole_lightgnn.bench.lightgcn import BATCH, WIDTH, step_of
 from recbole_lightgnn.bench.measure import conditions, loss_deviation, measure, row
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
-from recbole_lightgnn.integration.accelerate import ON_OUR_PRODUCTS, on_our_products
+from recbole_lightgnn.integration.accelerate import on_our_products
+from recbole_lightgnn.registry import ACCELERATED
 
 CHECKED = 3  # steps whose losses are compared
 SECONDS = 30.0  # of each model
 OURS, THEIRS = "by our products", "RecBole's"
 
 
-def run(dataset: str, models: tuple[str, ...] = ON_OUR_PRODUCTS) -> dict[str, Any]:
+def run(dataset: str, models: tuple[str, ...] = ACCELERATED) -> dict[str, Any]:
     """Check that the losses are the same, then measure the steps.
 
     Args:

@@ -1,6 +1,6 @@
 """The command ``recbole-lightgnn ablate``.
 
-The command line calls `add_parser` and `run`; nothing heavy is imported before the latter.
+Heavy libraries are imported only in `run`.
 """
 
 import argparse
@@ -9,14 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.cli.tune import add_run_options
-from recbole_lightgnn.config.schema import properties_dir, read_value
-
-FLAGS = "dataset config_files variants only out seed debug"
+from recbole_lightgnn.cli.options import add_run_options
+from recbole_lightgnn.config.files import properties_dir, read_value
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add ``ablate`` to the command line's subparsers; returns its parser."""
+def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
+    """Add ``ablate`` to the command line's subparsers; returns its parser in a list."""
     ablate = commands.add_parser(
         "ablate",
         allow_abbrev=False,
@@ -26,6 +24,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "with a study that was stopped.",
         epilog="Settings given as --key=value hold for every variant.",
     )
+    ablate.set_defaults(handler=run, takes_settings=True)
     add_run_options(ablate)
     ablate.add_argument(
         "--variants",
@@ -37,7 +36,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     ablate.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="where to keep it"
     )
-    return ablate
+    return [ablate]
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:

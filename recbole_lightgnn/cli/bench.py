@@ -1,12 +1,15 @@
 """The command ``recbole-lightgnn bench PART``.
 
-The command line calls `add_parsers` and `run`; nothing heavy is imported before the latter.
+Heavy libraries are imported only in the functions that run.
 """
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from recbole_lightgnn.bench.text import rows_text
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
@@ -37,10 +40,10 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         help="a model's file: cold start, one user, all users and memory are measured",
     )
     trained.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="a run whose students are taken"
+        "--run", dest="folder", type=Path, metavar="FOLDER", help="a run whose students are taken"
     )
     export = parts.add_parser("export", help="every form of an exported model: bytes and accuracy")
-    export.add_argument("run", type=Path, metavar="RUN", help="folder of a run of LightGNN")
+    export.add_argument("folder", type=Path, metavar="RUN", help="folder of a run of LightGNN")
     export.add_argument(
         "--row", action="append", metavar="KEY", help="a student; may be given several times"
     )
@@ -93,24 +96,14 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         )
     for name, part in parts.choices.items():
         part.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
-        part.set_defaults(plot=None)
+        part.set_defaults(handler=run, plot=None)
         if name != "export":  # its rows are no times
             part.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result")
     return list(parts.choices.values())
 
 
-def run(
-    options: argparse.Namespace,
-    *,
-    import_table: Callable[[Path, str, Path, bool], Path],
-    environment: Callable[[], dict[str, Any]],
-) -> int:
-    """Measure what was asked, print it, and write and draw it where that is asked for.
-
-    Args:
-        options: of a parser of `add_parsers`.
-        import_table: turns a table into a dataset (side rooms do not import each other).
-        environment: what a time depends on besides the settings.
+def run(options: argparse.Namespace) -> int:
+    """Measure a part, print the result, and write and draw it if files for that are given.
 
     Returns:
         0, the exit status.
@@ -119,6 +112,9 @@ def run(
         InputError: if a file cannot be written, or as the part's own module says.
         WrongResult: if what was to be measured computes something else.
     """
+    import torch
+
+    from recbole_lightgnn.runs.record import environment
     from recbole_lightgnn.utils.allocator import keep_freed_memory
     from recbole_lightgnn.utils.files import check_can_draw, check_writable, plain, write_json
 
@@ -127,53 +123,13 @@ def run(
     if options.plot is not None:
         check_can_draw(options.plot)
     keep_freed_memory()  # as a run does
-    shown = rows_text
-    if options.part == "ops":
-        from recbole_lightgnn.bench import ops
-
-        result = ops.run(options.dataset, options.interactions)
-    elif options.part == "step":
-        from recbole_lightgnn.bench import step
-
-        result = step.run(options.dataset)
-    elif options.part == "stock":
-        from recbole_lightgnn.bench import stock
-
-        result = stock.run(options.dataset)
-    elif options.part == "evaluate":
-        from recbole_lightgnn.bench import evaluate
-
-        result = evaluate.run(options.dataset)
-    elif options.part == "scale":
-        from recbole_lightgnn.bench import scale
-
-        result, shown = scale.run(options.largest), scale.text
-    elif options.part == "export":
-        from recbole_lightgnn.bench import export
-
-        result, shown = export.run(options.run, options.row or (), options.split), export.text
-    elif options.part == "approximate":
-        from recbole_lightgnn.bench import approximate
-
-        result, shown = approximate.run(options.file, options.items), approximate.text
-    elif options.part == "load":
-        from recbole_lightgnn.bench import load
-
-        result, shown = load.run(options.file, options.rate, options.seconds), load.text
-    elif options.part == "infer" and options.files:
-        from recbole_lightgnn.bench import exported
-
-        result, shown = exported.run(options.files), exported.text
-    elif options.part == "infer":
-        from recbole_lightgnn.bench import infer
-
-        result, shown = infer.run(options.dataset, options.run), infer.text
-    else:
-        from recbole_lightgnn.bench import imports
-
-        result, shown = imports.run(import_table, options.interactions), imports.text
-    result["environment"] = environment()
-    print(shown(result))
+    name, arguments = _BENCHMARKS[options.part]
+    if options.part == "infer" and options.files:
+        name, arguments = "exported", lambda options: (options.files,)
+    module = import_module(f"recbole_lightgnn.bench.{name}")
+    result = module.run(*arguments(options))
+    result["environment"] = environment(threads=torch.get_num_threads(), device="cpu")
+    print(getattr(module, "text", rows_text)(result))
     if options.json is not None:
         write_json(options.json, plain(result))
         print(f"\nresult: {options.json}")
@@ -185,49 +141,19 @@ def run(
     return 0
 
 
-def rows_text(result: Mapping[str, Any]) -> str:
-    """A benchmark's result for reading: one line per operation, ours first."""
-    from tabulate import tabulate
-
-    names = list(dict.fromkeys(name for row in result["rows"] for name in row["seconds"]))
-    lines = [["", *(cell for name in names for cell in (name, ""))]]
-    for row in result["rows"]:
-        cells = [row["operation"]]
-        for name in names:
-            taken = row["seconds"].get(name)
-            times = row["times_ours"].get(name)
-            cells += [milliseconds(taken), "" if times is None else f"x {short(times)}"]
-        lines.append(cells)
-    return "\n".join(
-        [
-            *head_text(result),
-            "",
-            tabulate(lines, tablefmt="plain", disable_numparse=True),
-            "",
-            "median (quartiles) in milliseconds; x: times ours",
-            *result.get("notes", []),
-            conditions_text(result),
-        ]
-    )
-
-
-def head_text(result: Mapping[str, Any]) -> list[str]:
-    """What was measured, and that it is right."""
-    return [
-        f"{result['graph']}: {result['users']} users, {result['items']} items, "
-        f"{result['interactions']} interactions; width {result['width']}",
-        f"all results are right, to {result['deviation']:.1g} of their largest entry",
-    ]
-
-
-def conditions_text(result: Mapping[str, Any]) -> str:
-    """One line on the machine, its libraries, and what else it was doing."""
-    where = result["environment"]
-    libraries = (f"{name} {where['libraries'][name]}" for name in ("torch", "numpy", "scipy"))
-    return (
-        f"{where['threads']} threads of {where['processor']}, {where['cores']} cores; "
-        f"{', '.join(libraries)}; load before: {result['conditions']['load']:.1f}"
-    )
+# Of each part: its module in `recbole_lightgnn.bench`, and what the module's `run` is called with.
+_BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], tuple[Any, ...]]]] = {
+    "ops": ("ops", lambda options: (options.dataset, options.interactions)),
+    "step": ("step", lambda options: (options.dataset,)),
+    "stock": ("stock", lambda options: (options.dataset,)),
+    "evaluate": ("evaluate", lambda options: (options.dataset,)),
+    "infer": ("infer", lambda options: (options.dataset, options.folder)),
+    "export": ("export", lambda options: (options.folder, options.row or (), options.split)),
+    "approximate": ("approximate", lambda options: (options.file, options.items)),
+    "load": ("load", lambda options: (options.file, options.rate, options.seconds)),
+    "import": ("imports", lambda options: (options.interactions,)),
+    "scale": ("scale", lambda options: (options.largest,)),
+}
 
 
 def count(text: str) -> int:
@@ -240,16 +166,3 @@ def count(text: str) -> int:
     if not number.is_integer():
         raise ValueError(f"{text} is no whole number")
     return int(number)
-
-
-def milliseconds(taken: Mapping[str, float] | None) -> str:
-    """Median and quartiles of what `measure` found."""
-    if taken is None:
-        return "-"
-    median, lower, upper = (short(1e3 * taken[k]) for k in ("median", "lower", "upper"))
-    return f"{median} ({lower}-{upper})"
-
-
-def short(number: float) -> str:
-    """Three digits, or all of a whole number's."""
-    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

@@ -1,22 +1,20 @@
 """The command ``recbole-lightgnn compare``.
 
-The command line calls `add_parser` and `run`; nothing heavy is imported before the latter.
+Heavy libraries are imported only in `run`.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.cli.tune import count
-from recbole_lightgnn.config.schema import properties_dir
-
-FLAGS = "dataset models seeds out jobs rows rivals debug"
+from recbole_lightgnn.cli.options import count
+from recbole_lightgnn.config.files import properties_dir
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add ``compare`` to the command line's subparsers; returns its parser."""
+def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
+    """Add ``compare`` to the command line's subparsers; returns its parser in a list."""
     compare = commands.add_parser(
         "compare",
         allow_abbrev=False,
@@ -26,6 +24,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "run again, what failed is tried again.",
         epilog="Settings for every model are given as --key=value, for one as --MODEL.key=value.",
     )
+    compare.set_defaults(handler=run, takes_settings=True)
     compare.add_argument("--dataset", "-d", required=True, help="name of a dataset")
     compare.add_argument(
         "--models", required=True, type=_names, metavar="A,B,...", help="of models or rivals"
@@ -53,18 +52,15 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         help="lines `NAME: {model: MODEL, setting: value}`: what other names in --models stand for "
         "(default: properties/study/rivals.yaml)",
     )
-    return compare
+    return [compare]
 
 
-def run(
-    options: argparse.Namespace, settings: Mapping[str, Any], *, report: Callable[[Path], str]
-) -> int:
+def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     """Do what is not done yet, then write tables and page.
 
     Args:
-        options: what `add_parser`'s parser read.
+        options: what the parser read.
         settings: those given as ``--key=value``.
-        report: writes tables and page of a comparison's folder; returns the table.
 
     Returns:
         The exit status: 1 if a run failed.
@@ -74,6 +70,7 @@ def run(
     """
     from recbole_lightgnn.comparison.plan import Grid
     from recbole_lightgnn.comparison.progress import Progress
+    from recbole_lightgnn.comparison.report import report
     from recbole_lightgnn.comparison.runner import at_work_in, reason_of, work
     from recbole_lightgnn.comparison.variants import read_rivals
     from recbole_lightgnn.registry import model_names

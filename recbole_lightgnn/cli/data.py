@@ -1,14 +1,15 @@
 """The command ``recbole-lightgnn data list | show | check | download | generate``.
 
-The command line calls `add_parsers` and `run`; nothing heavy is imported before the latter.
+Heavy libraries are imported only in the functions that run.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from recbole_lightgnn.cli.text import aligned
 
 PAPER = ("amazon", "gowalla", "yelp")  # download.BLOB_IDS, which is loaded only when needed
 
@@ -44,6 +45,11 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         "seed": "of the random choices (default: 0)",
     }.items():
         generate.add_argument(f"--{key}", type=int, metavar="N", help=meaning)
+    listing.set_defaults(handler=_list)
+    show.set_defaults(handler=_show)
+    check.set_defaults(handler=_check)
+    download.set_defaults(handler=_download)
+    generate.set_defaults(handler=_generate)
     return parsers
 
 
@@ -54,21 +60,6 @@ def _add_download_flags(download: argparse.ArgumentParser) -> None:
         "--timeout", type=float, default=30.0, metavar="S", help="seconds of silence (default: 30)"
     )
     download.add_argument("--no-import", action="store_true", help="only fetch the files")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Do what was asked; returns the exit status, 1 where ``check`` finds errors.
-
-    Raises:
-        InputError: if there is no such dataset, or as the action's own module says.
-    """
-    return {
-        "list": _list,
-        "show": _show,
-        "check": _check,
-        "download": _download,
-        "generate": _generate,
-    }[options.action](options)
 
 
 # --- list, show, check ----------------------------------------------------------------------
@@ -87,7 +78,7 @@ def _list(options: argparse.Namespace) -> int:
         splits = " / ".join(row["pairs"]) if len(row["pairs"]) > 1 else "one file"
         pairs = " / ".join(map(str, row["pairs"].values()))
         lines.append([row["name"], pairs, splits, row["format"] or "-", row["folder"]])
-    print(_aligned(lines))
+    print(aligned(lines))
     return 0
 
 
@@ -146,9 +137,9 @@ def described(facts: dict[str, Any]) -> str:
         f"{facts['users']} users, {facts['items']} items, {facts['pairs']} pairs, "
         f"density {facts['density']:.4%}",
         "",
-        _aligned(counts, numbers=True),
+        aligned(counts, numbers=True),
         "",
-        _aligned(_degree_table(splits), numbers=True),
+        aligned(_degree_table(splits), numbers=True),
     ]
     if "without_train" in facts:
         lines += ["", _cold_line(facts), *_overlap_lines(facts["overlap"])]
@@ -230,16 +221,3 @@ def _say_written(folder: Path, options: argparse.Namespace) -> None:
 
 def _print_json(content: Any) -> None:
     print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _aligned(lines: Sequence[Sequence[str]], numbers: bool = False) -> str:
-    """Lines with their columns under each other; ``numbers``: all but the first to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (
-        "  ".join(
-            cell.rjust(width) if numbers and place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
-    return "\n".join(line.rstrip() for line in padded)

@@ -1,6 +1,6 @@
 """The commands ``recbole-lightgnn export RUN`` and ``explain RUN``.
 
-The command line calls `add_parsers` and `run`; nothing heavy is imported before the latter.
+Heavy libraries are imported only in the functions that run.
 """
 
 import argparse
@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.cli.recommend import add_key_flag, read_secret
+from recbole_lightgnn.cli.options import add_key_flag, read_secret
 from recbole_lightgnn.errors import InputError
-
-_PARTS = {"names": ("users.", "items."), "edges": ("edge.", "user.pruned", "item.degree")}
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
@@ -59,16 +57,9 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     explain.add_argument("--row", metavar="KEY", help="which student of a run (default: the last)")
     explain.add_argument("--json", action="store_true", help="print JSON instead, with every part")
     add_key_flag(explain)
+    export.set_defaults(handler=_export)
+    explain.set_defaults(handler=_explain)
     return [export, explain]
-
-
-def run(options: argparse.Namespace) -> int:
-    """Export or explain; returns 0, the exit status.
-
-    Raises:
-        InputError: if the run, the file, a user or an item, or the place to write to is no good.
-    """
-    return {"export": _export, "explain": _explain}[options.command](options)
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -119,6 +110,8 @@ def _export(options: argparse.Namespace) -> int:
 
 def text(result: Mapping[str, Any]) -> str:
     """What an export came to, for reading."""
+    from recbole_lightgnn.export import parts
+
     lines = [
         f"{result['row']}, form {result['form']}, {result['values']}: {result['bytes']:,} bytes, "
         f"{result['of_dense']:.2%} of embeddings of 64 columns in float32",
@@ -131,14 +124,3 @@ def text(result: Mapping[str, Any]) -> str:
             f"{valid[name]:.6f} from the file"
         )
     return "\n".join(lines)
-
-
-def parts(result: Mapping[str, Any]) -> dict[str, int]:
-    """Bytes of embeddings, edges, names and the rest, which are all of the file."""
-    sizes = {"embeddings": 0, **dict.fromkeys(_PARTS, 0), "seen": 0, "header": result["bytes"]}
-    for name, size in result["arrays"].items():
-        part = "seen" if name.startswith("seen.") else "embeddings"
-        part = next((p for p, starts in _PARTS.items() if name.startswith(starts)), part)
-        sizes[part] += size
-        sizes["header"] -= size
-    return sizes

@@ -1,6 +1,6 @@
 """The command ``recbole-lightgnn import paper | lightgcn | pairs | npz``.
 
-The command line calls `add_parsers` and `run`; nothing heavy is imported before the latter.
+Heavy libraries are imported only in the functions that run.
 """
 
 import argparse
@@ -34,6 +34,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         parser.add_argument("--overwrite", action="store_true", help="replace a dataset")
     _add_lightgcn_flags(parsers["lightgcn"])
     _add_pairs_flags(pairs)
+    importer.set_defaults(handler=run)
     return list(parsers.values())
 
 

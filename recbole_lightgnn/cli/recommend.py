@@ -1,6 +1,6 @@
 """The command ``recbole-lightgnn recommend FILE``, which needs no more than the file's reader does.
 
-The command line calls `add_parsers` and `run`; nothing heavy is imported before the latter.
+Heavy libraries are imported only in the functions that run.
 """
 
 import argparse
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from recbole_lightgnn.cli.options import add_approximate_flag, add_key_flag, read_secret
 from recbole_lightgnn.errors import InputError
 
-SHARE = 1 / 16  # of the items that approximate search looks at, by default
 _USERS = 1024  # between two writes
 
 
@@ -38,41 +38,8 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     )
     add_key_flag(recommend)
     add_approximate_flag(recommend)
+    recommend.set_defaults(handler=run)
     return [recommend]
-
-
-def add_key_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--key``."""
-    parser.add_argument(
-        "--key", type=Path, metavar="FILE", help="holds the secret that names are hashed with"
-    )
-
-
-def add_approximate_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--approximate``."""
-    parser.add_argument(
-        "--approximate",
-        nargs="?",
-        type=float,
-        const=SHARE,
-        metavar="SHARE",
-        help=f"look at this share of the items only (default: {SHARE}); `bench approximate` "
-        "says what is missed",
-    )
-
-
-def read_secret(path: Path | None) -> bytes | None:
-    """The content of a file with a secret, if one is given.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    if path is None:
-        return None
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"--key {path} cannot be read: {error.strerror}") from error
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """The command ``recbole-lightgnn serve FILE``, which needs NumPy and the extra ``serve``.
 
-The command line calls `add_parser` and `run`; nothing heavy is imported before the latter.
+Heavy libraries are imported only in `run`.
 """
 
 import argparse
@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.cli.recommend import add_approximate_flag, add_key_flag, read_secret
+from recbole_lightgnn.cli.options import add_approximate_flag, add_key_flag, read_secret
 from recbole_lightgnn.errors import InputError
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add ``serve`` to the command line's subparsers; returns its parser."""
+def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
+    """Add ``serve`` to the command line's subparsers; returns its parser in a list."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "serve",
         help="a model's recommendations over HTTP",
@@ -34,7 +34,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     add_key_flag(parser)
     add_approximate_flag(parser)
-    return parser
+    parser.set_defaults(handler=run)
+    return [parser]
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,29 +1,28 @@
 """The command ``recbole-lightgnn tune``.
 
-The command line calls `add_parser` and `run`; nothing heavy is imported before the latter.
+Heavy libraries are imported only in `run`.
 """
 
 import argparse
 import json
-import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.schema import nested, read_value
+from recbole_lightgnn.cli.options import add_run_options, count, minutes
+from recbole_lightgnn.config.files import nested, read_value
 from recbole_lightgnn.errors import InputError
 
-FLAGS = "model dataset config_files space trials minutes median-stopping study storage debug"
 _TRIALS = 30
 # A run tells of every epoch; of a trial, one line is enough.
 _QUIET = {"state": "warning", "show_progress": False}
 
 
-def add_parser(commands: Any) -> argparse.ArgumentParser:
-    """Add ``tune`` to the command line's subparsers; returns its parser."""
+def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
+    """Add ``tune`` to the command line's subparsers; returns its parser in a list."""
     tune = commands.add_parser(
         "tune",
         allow_abbrev=False,
@@ -33,6 +32,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "times at once, it shares one.",
         epilog="Settings given as --key=value are held fixed, also where the space has them.",
     )
+    tune.set_defaults(handler=run, takes_settings=True)
     tune.add_argument("--model", "-m", help="name of a model (default: LightGNN)")
     add_run_options(tune)
     tune.add_argument(
@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         "bound where --minutes is given)",
     )
     tune.add_argument(
-        "--minutes", type=_minutes, metavar="M", help="after which no more trials are begun"
+        "--minutes", type=minutes, metavar="M", help="after which no more trials are begun"
     )
     tune.add_argument(
         "--median-stopping",
@@ -65,28 +65,15 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         metavar="FILE",
         help="where it is kept (default: tuning/STUDY.log); beside it go the results, STUDY.json",
     )
-    return tune
+    return [tune]
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """What the runs of a study have in common."""
-    parser.add_argument("--dataset", "-d", help="name of a dataset (default: ml-100k)")
-    parser.add_argument("--config_files", default="", help="yaml files, parted by spaces")
-    parser.add_argument("--seed", metavar="S", help="of every training, and of a search's draws")
-
-
-def run(
-    options: argparse.Namespace,
-    settings: Mapping[str, Any],
-    *,
-    environment: Callable[[str], dict[str, Any]],
-) -> int:
+def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     """Search, and print what was found.
 
     Args:
-        options: what `add_parser`'s parser read.
+        options: what the parser read.
         settings: those given as ``--key=value``.
-        environment: what a result may depend on besides the settings, given the device.
 
     Returns:
         The exit status: 1 if every trial failed.
@@ -107,6 +94,9 @@ def run(
         raise InputError(
             "tune needs Optuna, which is not installed: pip install 'recbole-lightgnn[tune]'"
         ) from error
+    import torch
+
+    from recbole_lightgnn.runs.record import environment
     from recbole_lightgnn.tuning.search import Search
     from recbole_lightgnn.tuning.space import flat, space_file
 
@@ -122,7 +112,7 @@ def run(
         space=space_file(_model(options.model, config_files), options.space),
         name=options.study,
         storage=options.storage,
-        environment=environment,
+        environment=lambda device: environment(threads=torch.get_num_threads(), device=device),
         median_stopping=options.median_stopping,
     )
     try:
@@ -202,20 +192,3 @@ def _text(value: Any) -> str:
     if value is None or isinstance(value, bool | int | float):
         return str(value)
     return json.dumps(value)
-
-
-def count(text: str) -> int:
-    """A whole number from 1, for argparse."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
-    return int(text)
-
-
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        minutes = math.nan
-    if not 0 < minutes < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number of minutes above 0, got {text!r}")
-    return minutes

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from recbole.utils import get_model
 
+from recbole_lightgnn.comparison.layout import FILE, LOCK, SCHEMA_VERSION, Run
 from recbole_lightgnn.comparison.variants import Rival
-from recbole_lightgnn.config.schema import did_you_mean, our_models
-from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.quick_start import configure, fingerprint_of, names
-from recbole_lightgnn.registry import model_names
-from recbole_lightgnn.runs.run_folder import (
+from recbole_lightgnn.config.files import our_models
+from recbole_lightgnn.config.settings_diff import (
     WITHOUT_EFFECT,
     model_settings,
     other_settings,
     settings_of,
     shared_settings,
 )
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.quick_start import configure, fingerprint_of, names
+from recbole_lightgnn.registry import model_names
 from recbole_lightgnn.utils.files import check_folder, plain, read_json, write_json
+from recbole_lightgnn.utils.text import did_you_mean
 
-SCHEMA_VERSION = 1
-FILE, LOCK = "comparison.json", "lock"
 # What the grid says, and not a setting for all of it.
 _OF_THE_GRID = {
     "model": "--models",
@@ -39,88 +37,7 @@ _OF_THE_GRID = {
     **dict.fromkeys(("checkpoint_dir", "result_file", "resume"), "--out"),
 }
 _COMPARED = {"dataset", "dataset_fingerprint", "footing"}
-_OF_A_ROW = {"seconds", "test", "test_seconds"}
 _SPLIT_SEED = 2020  # for all seeds, where RecBole cuts the splits
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One model with one seed, and where all of it is.
-
-    Attributes:
-        name: what the comparison calls it: the model's name, or a rival's.
-        model, dataset, seed: what is run.
-        given: settings given for this model, as the command line has them.
-        settings: every setting in force that says what to compute.
-        folder: of its record, log and checkpoints.
-        fingerprint: of the data.
-    """
-
-    name: str
-    model: str
-    dataset: str
-    seed: int
-    given: dict[str, Any]
-    settings: dict[str, Any]
-    folder: Path
-    fingerprint: dict[str, Any]
-
-    def __str__(self) -> str:
-        return f"{self.name} seed {self.seed}"
-
-    @property
-    def record_file(self) -> Path:
-        """Where its record goes; there only once the run is done."""
-        return self.folder / "record.json"
-
-    @property
-    def failure_file(self) -> Path:
-        """Where its failure is, until it is tried again."""
-        return self.folder / "failed.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where its checkpoints and, of a model that can be resumed, its run folder are."""
-        return self.folder / "saved"
-
-    def record(self) -> dict[str, Any] | None:
-        """Its record if it is done, with the data as they are."""
-        record = read_json(self.record_file)
-        if not isinstance(record, dict) or not isinstance(rows := record.get("rows"), list):
-            return None
-        data = record.get("dataset_fingerprint") or {}
-        data = {key: value for key, value in data.items() if key != "card_sha256"}
-        of = (record.get("model"), record.get("seed"), data)
-        if of != (self.model, self.seed, self.fingerprint):
-            return None
-        whole = all(isinstance(row, dict) and row.keys() >= _OF_A_ROW for row in rows)
-        return record if rows and whole else None
-
-    def arguments(self) -> list[str]:
-        """Of the command ``recbole-lightgnn run``."""
-        settings = {"show_progress": False, **self.given, "seed": self.seed}
-        settings["checkpoint_dir"] = str(self.checkpoints)
-        return [
-            f"--model={self.model}",
-            f"--dataset={self.dataset}",
-            f"--result_file={self.record_file}",
-            *(f"--{key}={json.dumps(value)}" for key, value in settings.items()),
-        ]
-
-    def begin(self) -> None:
-        """Say in the folder what is run there."""
-        write_json(self.folder / "asked.json", {"settings": self.settings})
-
-    def check_begun(self) -> None:
-        """Raise InputError if the folder is of a run with other settings."""
-        begun = read_json(self.folder / "asked.json")
-        if not isinstance(begun, dict) or not isinstance(begun.get("settings"), dict):
-            return
-        if other := other_settings(self.settings, begun["settings"]):
-            raise InputError(
-                f"{self.folder} was begun with other settings ({', '.join(other)}): go on with "
-                "those, remove that folder to run it anew, or name another --out"
-            )
 
 
 class Grid:

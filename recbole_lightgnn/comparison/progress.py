@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from statistics import mean
 
-from recbole_lightgnn.comparison.plan import Run
+from recbole_lightgnn.comparison.layout import Run
 
 
 class Progress:

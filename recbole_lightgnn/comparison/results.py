@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.comparison.significance import Difference, holm, paired_t
-from recbole_lightgnn.config.schema import must_be_one_of
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs.user_metrics import Users, read_users, users_file
 from recbole_lightgnn.utils.files import read_json
+from recbole_lightgnn.utils.text import must_be_one_of
 
 FILE = "comparison.json"
 _PARTS = {"dataset", "dataset_fingerprint", "footing", "models", "rivals", "seeds", "rows"}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from recbole_lightgnn.comparison.plan import LOCK, Run
+from recbole_lightgnn.comparison.layout import LOCK, Run
 from recbole_lightgnn.comparison.progress import Progress
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint

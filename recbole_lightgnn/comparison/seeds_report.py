@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.comparison.paper_numbers import METRICS, POINTS, Point
-from recbole_lightgnn.config.schema import must_be_one_of
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.files import check_can_draw, check_writable, write_json
+from recbole_lightgnn.utils.text import must_be_one_of
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]

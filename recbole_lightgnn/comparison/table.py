@@ -6,8 +6,8 @@ import re
 from typing import NamedTuple
 
 from recbole_lightgnn.comparison.results import Comparison, Entry
-from recbole_lightgnn.integration.accelerate import ON_OUR_PRODUCTS
-from recbole_lightgnn.runs.run_folder import WITHOUT_EFFECT
+from recbole_lightgnn.config.settings_diff import WITHOUT_EFFECT
+from recbole_lightgnn.registry import ACCELERATED
 
 _NAMES = {"recall": "R", "ndcg": "N"}
 
@@ -193,7 +193,7 @@ def _by_our_products(comparison: Comparison) -> list[str]:
     for (name, _), record in comparison.records.items():
         for row in record["rows"]:
             settings = row.get("settings") or record["settings"]
-            known = row.get("model") in ON_OUR_PRODUCTS and not settings.get("node_dropout")
+            known = row.get("model") in ACCELERATED and not settings.get("node_dropout")
             if known and settings.get("our_products"):
                 own = row["model"] == record["model"]
                 names.append(name if own else f"{name}'s {row['stage']}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.schema import read_yaml
+from recbole_lightgnn.config.files import read_yaml
 from recbole_lightgnn.errors import InputError
 
 

@@ -15,22 +15,19 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.schema import (
-    INTERMEDIATE,
-    STAGES,
-    STUDENT,
-    apply_ablation,
+from recbole_lightgnn.config.files import (
     defaults_of,
     merge,
-    must_be_one_of,
     nested,
     our_models,
     properties_dir,
     read_yaml,
     recipes,
 )
+from recbole_lightgnn.config.schema import INTERMEDIATE, STAGES, STUDENT, apply_ablation
 from recbole_lightgnn.config.validation import check_run, check_settings
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.utils.text import must_be_one_of
 
 # In force while one of our own front doors (command line, quick_start, a stage) builds a Config:
 # then sys.argv is not read and our overall.yaml holds for RecBole's models too.
@@ -106,7 +103,7 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
     """
     from recbole.utils import get_model
 
-    from recbole_lightgnn.runs.run_folder import shared_keys
+    from recbole_lightgnn.config.settings_diff import shared_keys
 
     keys = shared_keys(config) & set(config.final_config_dict)
     if not _scores_whole_lists(get_model(model)):

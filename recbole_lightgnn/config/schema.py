@@ -4,16 +4,15 @@ Defaults are not in the table: they live in ``properties/`` alone, which is foun
 and a test holds that the keys are the same. ``recbole-lightgnn settings MODEL`` prints both.
 """
 
-import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from recbole_lightgnn.config.files import defaults_of
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.utils.text import must_be_one_of
 
 TEACHER, INTERMEDIATE, STUDENT = "LightGNNTeacher", "LightGNNIntermediate", "LightGNN"
 STAGES = (TEACHER, INTERMEDIATE, STUDENT)
@@ -158,127 +157,9 @@ TABLE: tuple[Setting, ...] = tuple(Setting(*row) for row in (
 # fmt: on
 
 
-# Settings of an earlier stage, given as a mapping: merged key by key, never replaced as a whole.
-STAGE_SETTINGS = ("teacher_settings", "intermediate_settings")
-
-
-@cache
-def _loader() -> Any:
-    """YAML as RecBole reads it: ``1e-3`` is a number. Loaded only now: who serves has none."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-        list("-+0123456789"),
-    )
-    return Loader
-
-
-def read_value(text: str) -> Any:
-    """The value of ``--key=text``: YAML, and ``None`` for nothing, as RecBole's users write it.
-
-    Raises:
-        yaml.YAMLError: if it is not YAML.
-    """
-    import yaml
-
-    return None if text == "None" else yaml.load(text, Loader=_loader())
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a yaml file; empty where the file is.
-
-    Raises:
-        InputError: if the file is missing, is not YAML or holds no mapping.
-    """
-    import yaml
-
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
-    except OSError as error:
-        raise InputError(f"config file {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"config file {path} is not YAML: {reason}") from error
-    if values is not None and not isinstance(values, dict):
-        raise InputError(f"config file {path} must hold `key: value` lines")
-    return values or {}
-
-
-def properties_dir() -> Path:
-    """The folder of our yaml files: in the package (a wheel) or beside it (a checkout).
-
-    Raises:
-        FileNotFoundError: if it is in neither place, that is, the installation is broken.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "properties", package.parent / "properties"):
-        if (folder / "overall.yaml").is_file():
-            return folder
-    raise FileNotFoundError(f"no properties folder in {package} or beside it: install again")
-
-
-def nested(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"teacher_settings.epochs": 3}`` as ``{"teacher_settings": {"epochs": 3}}``."""
-    found: dict[str, Any] = {}
-    for key, value in layer.items():
-        stage, _, rest = str(key).partition(".")
-        if rest and stage in STAGE_SETTINGS:
-            merge(found, {stage: nested({rest: value})})
-        else:
-            merge(found, {key: value})
-    return found
-
-
-def merge(under: dict[str, Any], over: Mapping[str, Any]) -> None:
-    """Put ``over`` on top of ``under`` in place; settings of stages are merged key by key."""
-    for key, value in over.items():
-        if key in STAGE_SETTINGS and isinstance(value, Mapping):
-            own = dict(under[key]) if isinstance(under.get(key), Mapping) else {}
-            merge(own, value)
-            under[key] = own
-        else:
-            under[key] = value
-
-
-def our_models() -> list[str]:
-    """Names of the models with a yaml of ours."""
-    return sorted(file.stem for file in (properties_dir() / "model").glob("*.yaml"))
-
-
-def recipes() -> list[str]:
-    """Names for ``--recipe``; ``default`` is the model's own yaml and has no file."""
-    return ["default", *sorted(f.stem for f in (properties_dir() / "recipe").glob("*.yaml"))]
-
-
-def defaults_of(model: str) -> dict[str, Any]:
-    """One of our models' own yaml."""
-    return read_yaml(properties_dir() / "model" / f"{model}.yaml")
-
-
 def table_of(model: str) -> dict[str, Setting]:
     """The rows of one model: its own and everybody's. Shape: key -> row."""
     return {row.key: row for row in TABLE if not row.models or model in row.models}
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the nearest of ``names``, or nothing where none is near."""
-    by_lower = {str(known).lower(): str(known) for known in names}
-    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
-    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
-
-
-def must_be_one_of(key: str, value: Any, names: Iterable[str]) -> None:
-    """Raise InputError, naming the nearest, unless ``value`` is one of ``names``."""
-    names = list(names)
-    if value not in names:
-        raise InputError(
-            f"{key} must be one of {', '.join(names)}, got {value!r}{did_you_mean(value, names)}"
-        )
 
 
 def check_value(row: Setting, value: Any, prefix: str = "") -> None:

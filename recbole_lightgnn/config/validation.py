@@ -11,22 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.schema import (
-    INTERMEDIATE,
-    STUDENT,
-    TABLE,
-    check_value,
-    defaults_of,
-    did_you_mean,
-    must_be_one_of,
-    nested,
-    our_models,
-    read_yaml,
-    recipes,
-    table_of,
-)
+from recbole_lightgnn.config.files import defaults_of, nested, our_models, read_yaml, recipes
+from recbole_lightgnn.config.schema import INTERMEDIATE, STUDENT, TABLE, check_value, table_of
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.files import check_folder
+from recbole_lightgnn.utils.text import did_you_mean, must_be_one_of
 
 # What RecBole's trainers can do and ours does not.
 _NOT_OURS = {
@@ -80,7 +69,7 @@ def check_settings(config: Any) -> None:
 
 
 def _check_stage(config: Any, stage: str, model: str) -> None:
-    from recbole_lightgnn.runs.run_folder import shared_keys
+    from recbole_lightgnn.config.settings_diff import shared_keys
 
     key = f"{stage}_settings"
     own = config.final_config_dict.get(key) or {}

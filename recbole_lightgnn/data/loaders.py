@@ -12,9 +12,10 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 from recbole.utils.enum_type import FeatureType
 
-from recbole_lightgnn.config.schema import did_you_mean, our_models
+from recbole_lightgnn.config.files import our_models
+from recbole_lightgnn.data.fingerprint import dataset_fingerprint
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.runs.record import dataset_fingerprint
+from recbole_lightgnn.utils.text import did_you_mean
 
 _OF_THE_PAPER = ("yelp", "gowalla", "amazon")
 

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_lightgnn.config.schema import did_you_mean, properties_dir, read_yaml
+from recbole_lightgnn.config.files import properties_dir, read_yaml
 from recbole_lightgnn.data.atomic import SPLITS
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.utils.text import did_you_mean
 
 WHOLE = "all"  # stands for the split of a dataset that is one file
 _IN_RECBOLE = "ml-100k"  # RecBole reads this name from its own wheel, whatever data_path is

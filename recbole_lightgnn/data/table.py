@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_lightgnn.config.schema import did_you_mean
 from recbole_lightgnn.data.names import BadName, Names
 from recbole_lightgnn.data.prefetch import ahead
 from recbole_lightgnn.data.text import MAX_DIGITS, Block, blocks, floats, shown
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.jit import compiled
+from recbole_lightgnn.utils.text import did_you_mean
 
 DELIMITERS = ("::", "\t", ",", ";", "|", " ")  # the earlier ones first
 _SPELT = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}

@@ -158,5 +158,3 @@ _SWITCHES: dict[type, Callable[[Any], None]] = {
     GCMC: _gcmc,
     DGCF: partial(_attributes, names=("edge2head_mat", "head2edge_mat", "tail2edge_mat")),
 }
-ON_OUR_PRODUCTS = tuple(model.__name__ for model in _SWITCHES)
-"""The models of RecBole's that can compute by our products."""

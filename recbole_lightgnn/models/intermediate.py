@@ -12,7 +12,8 @@ from recbole_lightgnn.models.base import Batch, GraphRecommender
 from recbole_lightgnn.models.frozen_teacher import Frozen, sample_users, spread
 from recbole_lightgnn.models.objective import AlignmentObjective, InteractionObjective
 from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops, augment_same_side
-from recbole_lightgnn.nn.propagation import PrunableEmbedding, weighted_lightgcn
+from recbole_lightgnn.nn.propagation import weighted_lightgcn
+from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding
 from recbole_lightgnn.nn.pruning import principal_axes
 
 

@@ -9,7 +9,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from torch import Tensor, nn
 
-from recbole_lightgnn.nn.propagation import PrunableEmbedding
+from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding
 
 # Where RecBole's models have them: graph models keep what they propagated while evaluated
 # (LightGCN, NGCF, SGL, NCL, DGCF ...), others score by what they train (BPR, LINE ...).

@@ -11,13 +11,8 @@ from recbole_lightgnn.losses import uniformity
 from recbole_lightgnn.models.base import Batch
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.nn.graph import InteractionGraph
-from recbole_lightgnn.nn.propagation import (
-    PrunableEmbedding,
-    pack_mask,
-    unpack_mask,
-    weighted_lightgcn,
-    weighted_lightgcn_inference,
-)
+from recbole_lightgnn.nn.propagation import weighted_lightgcn, weighted_lightgcn_inference
+from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding, pack_mask, unpack_mask
 from recbole_lightgnn.nn.pruning import edge_importance, keep_largest, principal_axes, varimax_axes
 
 

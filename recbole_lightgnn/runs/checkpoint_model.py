@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
+from recbole_lightgnn.config.settings_diff import model_settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.recbole_pickle import load_stock_checkpoint
-from recbole_lightgnn.runs.run_folder import RUN_FILE, RunFolder, model_settings
+from recbole_lightgnn.runs.run_folder import RUN_FILE, RunFolder
 from recbole_lightgnn.utils.files import plain
 
 # What a model makes of the same weights depends on these.

@@ -11,13 +11,14 @@ from typing import Any
 from recbole.utils import init_seed
 
 from recbole_lightgnn.config.recbole_config import rebuild_config
-from recbole_lightgnn.config.schema import must_be_one_of
+from recbole_lightgnn.data.fingerprint import split_fingerprint
 from recbole_lightgnn.data.loaders import check_dataset_files, load_data
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import MODELS, resolve
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.checkpoint_model import StoredModel
-from recbole_lightgnn.runs.run_folder import RunFolder, split_fingerprint
+from recbole_lightgnn.runs.run_folder import RunFolder
+from recbole_lightgnn.utils.text import must_be_one_of
 
 
 class TrainedRun:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_lightgnn.nn.propagation import unpack_mask
+from recbole_lightgnn.nn.prunable_embedding import unpack_mask
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.finished_run import TrainedRun
 

@@ -1,7 +1,6 @@
 """The one JSON record of a run; tables and pictures read only that."""
 
 import contextlib
-import hashlib
 import os
 import platform
 import resource
@@ -11,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from recbole_lightgnn.utils.files import plain
 
@@ -92,37 +89,6 @@ def environment(*, threads: int, device: str) -> dict[str, Any]:
         "threads": threads,
         "device": device,
     }
-
-
-def dataset_fingerprint(
-    user_tokens: Sequence[str],
-    item_tokens: Sequence[str],
-    splits: Mapping[str, tuple[np.ndarray, np.ndarray]],
-) -> dict[str, Any]:
-    """Counts and hashes that tell whether two runs saw the same split.
-
-    The hash is SHA-256 over the split's sorted lines ``user<TAB>item`` of original tokens, so it
-    does not depend on how anyone numbers users and items, nor on the order of the pairs.
-
-    Args:
-        user_tokens: token of each user index; index 0 is padding. Shape: (users + 1)
-        item_tokens: token of each item index; index 0 is padding. Shape: (items + 1)
-        splits: name -> indices of users and of items. Shape of each: (pairs)
-    """
-    user_tokens, item_tokens = np.asarray(user_tokens), np.asarray(item_tokens)
-    result: dict[str, Any] = {"users": len(user_tokens) - 1, "items": len(item_tokens) - 1}
-    for name, (users, items) in splits.items():
-        u, i = user_tokens[np.asarray(users)], item_tokens[np.asarray(items)]  # (pairs)
-        order = np.lexsort((i, u))
-        pairs = zip(u[order].tolist(), i[order].tolist(), strict=True)
-        lines = "\n".join(f"{user}\t{item}" for user, item in pairs)
-        result[name] = {
-            "pairs": len(order),
-            "users": len(np.unique(users)),
-            "items": len(np.unique(items)),
-            "sha256": hashlib.sha256(lines.encode()).hexdigest(),
-        }
-    return result
 
 
 def _portable(text: str) -> str:

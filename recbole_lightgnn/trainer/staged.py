@@ -15,6 +15,8 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_seed, set_color
 
+from recbole_lightgnn.config.settings_diff import model_settings, shared_settings
+from recbole_lightgnn.data.fingerprint import fingerprints, pairs_fingerprint
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.integration.accelerate import on_our_products
 from recbole_lightgnn.models.base import GraphRecommender
@@ -24,13 +26,7 @@ from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.checkpoint_model import StoredModel
-from recbole_lightgnn.runs.run_folder import (
-    RunFolder,
-    fingerprints,
-    model_settings,
-    pairs_fingerprint,
-    shared_settings,
-)
+from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer import memory
 from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
 from recbole_lightgnn.trainer.loaders import TrainingLoaders

@@ -10,16 +10,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from recbole_lightgnn.config.schema import (
-    INTERMEDIATE,
-    STAGE_SETTINGS,
-    STUDENT,
-    merge,
-    nested,
-    read_yaml,
-)
+from recbole_lightgnn.config.files import STAGE_SETTINGS, merge, nested, read_yaml
+from recbole_lightgnn.config.schema import INTERMEDIATE, STUDENT
+from recbole_lightgnn.config.settings_diff import other_settings, settings_of
 from recbole_lightgnn.errors import InputError, in_a_line
-from recbole_lightgnn.runs.run_folder import RUN_FILE, RunFolder, other_settings, settings_of
+from recbole_lightgnn.runs.run_folder import RUN_FILE, RunFolder
 from recbole_lightgnn.utils.files import check_folder, plain, read_json, write_json
 
 WHOLE = "all"  # the name of the recipe that nothing is changed of

@@ -23,9 +23,9 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recbole_lightgnn.config.schema import INTERMEDIATE, STUDENT
+from recbole_lightgnn.config.settings_diff import other_settings, settings_of
 from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.quick_start import choose, configure, fingerprint_of
-from recbole_lightgnn.runs.run_folder import other_settings, settings_of
 from recbole_lightgnn.tuning.space import Space, owner_of, read_space, samples, settle
 from recbole_lightgnn.tuning.trial_locks import Desk
 from recbole_lightgnn.utils.files import check_writable, plain, write_json

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.schema import (
-    INTERMEDIATE,
-    STAGE_SETTINGS,
-    did_you_mean,
-    properties_dir,
-    read_yaml,
-    table_of,
-)
+from recbole_lightgnn.config.files import STAGE_SETTINGS, properties_dir, read_yaml
+from recbole_lightgnn.config.schema import INTERMEDIATE, table_of
+from recbole_lightgnn.config.settings_diff import shared_keys
 from recbole_lightgnn.config.validation import recbole_yaml
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.runs.run_folder import shared_keys
+from recbole_lightgnn.utils.text import did_you_mean
 
 _WORDS = ("low", "high", "log", "step", "choices")
 _FORM = "{low: , high: } with log: true or step: where wanted, or {choices: [...]}"

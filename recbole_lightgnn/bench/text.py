@@ -1,0 +1,62 @@
+"""Results of benchmarks as text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def rows_text(result: Mapping[str, Any]) -> str:
+    """A benchmark's result for reading: one line per operation, ours first."""
+    from tabulate import tabulate
+
+    names = list(dict.fromkeys(name for row in result["rows"] for name in row["seconds"]))
+    lines = [["", *(cell for name in names for cell in (name, ""))]]
+    for row in result["rows"]:
+        cells = [row["operation"]]
+        for name in names:
+            taken = row["seconds"].get(name)
+            times = row["times_ours"].get(name)
+            cells += [milliseconds(taken), "" if times is None else f"x {short(times)}"]
+        lines.append(cells)
+    return "\n".join(
+        [
+            *head_text(result),
+            "",
+            tabulate(lines, tablefmt="plain", disable_numparse=True),
+            "",
+            "median (quartiles) in milliseconds; x: times ours",
+            *result.get("notes", []),
+            conditions_text(result),
+        ]
+    )
+
+
+def head_text(result: Mapping[str, Any]) -> list[str]:
+    """What was measured, and that it is right."""
+    return [
+        f"{result['graph']}: {result['users']} users, {result['items']} items, "
+        f"{result['interactions']} interactions; width {result['width']}",
+        f"all results are right, to {result['deviation']:.1g} of their largest entry",
+    ]
+
+
+def conditions_text(result: Mapping[str, Any]) -> str:
+    """One line on the machine, its libraries, and what else it was doing."""
+    where = result["environment"]
+    libraries = (f"{name} {where['libraries'][name]}" for name in ("torch", "numpy", "scipy"))
+    return (
+        f"{where['threads']} threads of {where['processor']}, {where['cores']} cores; "
+        f"{', '.join(libraries)}; load before: {result['conditions']['load']:.1f}"
+    )
+
+
+def milliseconds(taken: Mapping[str, float] | None) -> str:
+    """Median and quartiles of what `measure` found."""
+    if taken is None:
+        return "-"
+    median, lower, upper = (short(1e3 * taken[k]) for k in ("median", "lower", "upper"))
+    return f"{median} ({lower}-{upper})"
+
+
+def short(number: float) -> str:
+    """Three digits, or all of a whole number's."""
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

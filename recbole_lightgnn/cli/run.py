@@ -1,0 +1,79 @@
+"""The command ``recbole-lightgnn run``."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from recbole_lightgnn.cli.text import aligned, cell
+from recbole_lightgnn.errors import InputError
+
+
+def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
+    """Add ``run`` to the command line's subparsers; returns its parser in a list."""
+    parser = commands.add_parser(
+        "run",
+        allow_abbrev=False,
+        help="train, test and record a model",
+        description="Train a model, RecBole's or ours, and test what validation chose.",
+        epilog="Any other setting is given as --key=value (YAML), e.g. --epochs=5 --recipe=paper "
+        "--teacher_settings.n_layers=8; `recbole-lightgnn settings MODEL` lists them.",
+    )
+    parser.set_defaults(handler=run, takes_settings=True)
+    parser.add_argument("--model", "-m", help="name of a model (default: LightGNN)")
+    parser.add_argument("--dataset", "-d", help="name of a dataset (default: ml-100k)")
+    parser.add_argument("--config_files", default="", help="yaml files, separated by spaces")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        metavar="FOLDER",
+        help="continue an interrupted run: its run folder, or the latest",
+    )
+    parser.add_argument("--result_file", help="where the JSON record goes")
+    for flag in ("nproc", "world_size", "ip", "port", "group_offset"):
+        parser.add_argument(f"--{flag}", help=argparse.SUPPRESS)
+    return [parser]
+
+
+def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
+    """Train, test and record a model; returns 0, the exit status.
+
+    Raises:
+        InputError: as `recbole_lightgnn.quick_start.run`.
+    """
+    for flag in ("nproc", "world_size"):
+        if (getattr(options, flag) or "1") not in ("1", "-1"):
+            raise InputError(
+                f"--{flag}={getattr(options, flag)}: more than one process is not supported yet; "
+                f"leave --{flag} out"
+            )
+    from recbole_lightgnn import quick_start  # only now: it loads torch and RecBole
+
+    record = quick_start.run(
+        options.model,
+        options.dataset,
+        config_files=options.config_files.split(),
+        settings=settings,
+        resume=options.resume,
+        result_file=options.result_file,
+    )
+    print(results_table(record["rows"]))
+    print(f"record: {record['result_file']}")
+    return 0
+
+
+def results_table(rows: Sequence[dict[str, Any]]) -> str:
+    """One line per stage and pruning run: what is kept, and the metrics it is judged by."""
+    names = list(rows[-1]["test"])
+    shown = [n for n in ("recall@20", "ndcg@20") if n in names] or names[:2]
+    head = ["stage", "run", "epochs", "seconds", "interactions", "kept", "entries", "kept", "bytes"]
+    head += [f"{split} {name}" for split in ("valid", "test") for name in shown]
+    keys = ["stage", "run", "epochs", "seconds", "interactions", "interactions_kept"]
+    keys += ["entries", "entries_kept", "bytes"]
+    lines = [head]
+    for row in rows:
+        cells = [cell(row.get(key), ".3f" if key.endswith("_kept") else ".1f") for key in keys]
+        for split in ("valid", "test"):
+            cells += [cell((row.get(split) or {}).get(name), ".4f") for name in shown]
+        lines.append(cells)
+    return aligned(lines)

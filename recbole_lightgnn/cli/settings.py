@@ -1,0 +1,93 @@
+"""The command ``recbole-lightgnn settings MODEL``."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from recbole_lightgnn.config.files import (
+    defaults_of,
+    our_models,
+    properties_dir,
+    read_yaml,
+    recipes,
+)
+from recbole_lightgnn.config.schema import Setting, table_of
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.utils.text import did_you_mean
+
+
+def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
+    """Add ``settings`` to the command line's subparsers; returns its parser in a list."""
+    parser = commands.add_parser("settings", help="every setting of a model, with its default")
+    parser.set_defaults(handler=run)
+    parser.add_argument("model", help="name of a model")
+    return [parser]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the settings of a model; returns 0, the exit status."""
+    print("\n".join(describe_settings(options.model)))
+    return 0
+
+
+def describe_settings(model: str) -> list[str]:
+    """Lines with every setting of a model: key, default, meaning, range. RecBole is not loaded.
+
+    Raises:
+        InputError: if there is no such model.
+    """
+    recbole = _recbole_properties()
+    theirs = sorted(file.stem for file in (recbole / "model").glob("*.yaml"))
+    if model not in (*our_models(), *theirs):
+        raise InputError(f"no model is named {model!r}{did_you_mean(model, our_models() + theirs)}")
+    if model in our_models():
+        own = defaults_of(model)
+        comments: dict[str, str] = {}
+    else:
+        own = read_yaml(recbole / "model" / f"{model}.yaml")
+        comments = _comments(recbole / "model" / f"{model}.yaml")
+    overall = {
+        **read_yaml(recbole / "overall.yaml"),
+        **read_yaml(properties_dir() / "overall.yaml"),
+    }
+    comments = {**_comments(recbole / "overall.yaml"), **comments}
+    general = {key: value for key, value in overall.items() if key not in own}
+    described = []
+    for key, value in [*own.items(), *general.items()]:
+        row = table_of(model).get(key)
+        meaning = comments.get(key, "") if row is None else f"{row.meaning}: {_allowed(row)}"
+        described.append(f"{key:26} {'~' if value is None else value!s:22} {meaning}".rstrip())
+    return [
+        f"Settings of {model}, with their defaults. On the command line: --setting=value.",
+        "",
+        *described[: len(own)],
+        "",
+        "And of every model:",
+        "",
+        *described[len(own) :],
+    ]
+
+
+def _allowed(row: Setting) -> str:
+    if row.key == "recipe":
+        return " | ".join(recipes())
+    if row.type in ("int", "float", "ints"):
+        return f"{row.type} in {row.allowed}"
+    return row.allowed or row.type
+
+
+def _recbole_properties() -> Path:
+    from importlib.util import find_spec
+
+    spec = find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise InputError("RecBole is not installed; install this package with its dependencies")
+    return Path(spec.origin).parent / "properties"
+
+
+def _comments(file: Path) -> dict[str, str]:
+    """``key: value  # (type) meaning`` of RecBole's yaml, as key -> comment."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    found = (re.match(r"(\w+):.*?#\s*(.*)", line) for line in lines)
+    return {match[1]: match[2].strip() for match in found if match}
