@@ -32,7 +32,7 @@ bench: .venv/ready
 
 # Damaged files at the readers of imports and of exported models; five minutes, or ARGS="--minutes=60".
 fuzz: .venv/ready
-	$(BIN)/python tests/fuzz_readers.py $(ARGS)
+	$(BIN)/python tests/helpers/fuzz_readers.py $(ARGS)
 
 test-oldest: .venv-oldest/ready
 	.venv-oldest/bin/pytest -q -m "$(FAST)" $(ARGS)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from planted import QUICK, WIDTH, write_planted
+from helpers.planted import QUICK, WIDTH, write_planted
 
 import recbole_lightgnn  # noqa: F401  RecBole is mended however a test imports it
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import N_ITEMS, N_USERS
+from helpers.model_files import SECRET, kept_pairs
+from helpers.paths import ROOT
+from helpers.planted import N_ITEMS, N_USERS
 
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.export import export, metrics_of, served_model
@@ -16,9 +18,6 @@ from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.runs.finished_run import TrainedRun
 from recbole_lightgnn.serving.model import read
 from recbole_lightgnn.serving.recommender import Recommender
-
-ROOT = Path(__file__).resolve().parents[1]
-SECRET = b"a secret of some length"
 
 
 def fresh(trained):
@@ -126,14 +125,6 @@ def pairs_in(file):
             model.users.names(pairs.user), model.items.names(pairs.item), strict=True
         )
     }
-
-
-def kept_pairs(trained, row):
-    model = trained.model(row)
-    users, items = (trained.dataset.field2id_token[f] for f in ("user_id", "item_id"))
-    pattern = model.graph.interactions.pattern
-    kept = zip(users[pattern.row.numpy()], items[pattern.col.numpy()], strict=True)
-    return {(int(user), int(item)) for user, item in kept}
 
 
 @pytest.mark.parametrize("form", ["graph", "final"])

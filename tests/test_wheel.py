@@ -4,12 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from planted import QUICK, write_planted
+from helpers.paths import ROOT
+from helpers.planted import QUICK, write_planted
 
-ROOT = Path(__file__).resolve().parents[1]
 PIP = ("-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check")
 OFFLINE = ("--no-deps", "--no-index")
 WHERE = """

@@ -1,0 +1,396 @@
+"""``recbole-lightgnn data download`` against a server of our own, kind and unkind."""
+
+import hashlib
+import pickle
+import re
+import resource
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from helpers.paths import SHARED
+
+from recbole_lightgnn.cli import data as command
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.data import download
+from recbole_lightgnn.data.paper import import_paper
+
+FILES = ("trnMat.pkl", "valMat.pkl", "tstMat.pkl")
+CACHE = Path("cache/sparse_yelp")
+
+
+def git_id(content):
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves ``files`` (path -> bytes); a path in ``faults`` is answered by that function once."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.faults, self.heeds_range = {}, {}, True
+        self.asked = []  # (path, Range header)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_):
+        """A client that went away is no news."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server, ranged = self.server, self.headers["Range"]
+        server.asked.append((self.path, ranged))
+        if self.path in server.faults:
+            return server.faults.pop(self.path)(self)
+        content = server.files.get(self.path)
+        if content is None:
+            return self.send_error(404)
+        if not (ranged and server.heeds_range):
+            return self.give(200, content)
+        start = int(re.fullmatch(r"bytes=(\d+)-", ranged)[1])
+        if start >= len(content):
+            return self.send_error(416)
+        span = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        return self.give(206, content[start:], {"Content-Range": span})
+
+    def give(self, status, body, headers=(), length=None):
+        self.send_response(status)
+        for key, value in dict(headers).items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def published(server, monkeypatch):
+    """The three files of a small split, served, with their ids in place of Yelp's."""
+    contents = {}
+    for shift, file in enumerate(FILES):
+        users = np.arange(300)
+        pairs = (np.ones(300), (users, (users + shift) % 300))
+        contents[file] = pickle.dumps(sp.coo_matrix(pairs, shape=(300, 300)), protocol=4)
+        server.files[f"/sparse_yelp/{file}"] = contents[file]
+    ids = {file: git_id(content) for file, content in contents.items()}
+    monkeypatch.setitem(download.BLOB_IDS, "yelp", ids)
+    return contents
+
+
+def fetch(server, *flags, url=None):
+    base = ["data", "download", "yelp", "--cache=cache", "--timeout=5"]
+    return main([*base, f"--url={url or server.url}", *flags])
+
+
+def refused(capsys, server, *flags, **how):
+    """Fetch, expect bad input, and return the one line it must say."""
+    assert fetch(server, *flags, **how) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert not Path("dataset").exists()
+    return line
+
+
+def cached():
+    return {path.name: path.read_bytes() for path in CACHE.iterdir()}
+
+
+def first(fault):
+    """The fault of the first file asked for."""
+    return {"/sparse_yelp/trnMat.pkl": fault}
+
+
+def cut(handler):
+    """Half of the file, and the connection is closed."""
+    content = handler.server.files[handler.path]
+    handler.give(200, content[: len(content) // 2], length=len(content))
+    handler.close_connection = True
+
+
+def stall(handler):
+    """Half of the file, then silence."""
+    content = handler.server.files[handler.path]
+    handler.give(200, content[: len(content) // 2], length=len(content))
+    handler.wfile.flush()
+    time.sleep(2)
+
+
+def redirect_to(where):
+    def answer(handler):
+        handler.give(302, b"", {"Location": where})
+
+    return answer
+
+
+# --- all goes well --------------------------------------------------------------------------
+
+
+def test_it_is_fetched_checked_and_imported(server, published, capsys):
+    assert fetch(server) == 0
+    assert cached() == published
+    assert "wrote dataset/yelp; run it with --dataset=yelp" in capsys.readouterr().out
+    assert Path("dataset/yelp/yelp.train.inter").read_text().count("\n") == 301
+    assert [path for path, _ in server.asked] == [f"/sparse_yelp/{file}" for file in FILES]
+
+    server.asked.clear()
+    assert fetch(server, "--overwrite") == 0
+    assert server.asked == [], "what is in the cache is not fetched again"
+    assert fetch(server) == 2
+    assert "exists and was kept; give --overwrite" in capsys.readouterr().err
+
+
+def test_without_import_the_files_are_fetched_alone(server, published, capsys):
+    assert fetch(server, "--no-import", url=f"{server.url}/") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "fetched cache/sparse_yelp"
+    assert cached() == published
+    assert not Path("dataset").exists()
+
+
+def test_an_existing_dataset_is_told_before_fetching(server, published, capsys):
+    Path("elsewhere/yelp").mkdir(parents=True)
+    Path("elsewhere/yelp/yelp.inter").write_text("mine")
+    assert fetch(server, "--data_path=elsewhere") == 2
+    assert "exists and was kept" in capsys.readouterr().err
+    assert server.asked == []
+
+
+def test_the_cache_is_where_xdg_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value in ("", "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert download.default_cache() == tmp_path / ".cache" / "recbole-lightgnn"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert download.default_cache() == Path("/somewhere/recbole-lightgnn")
+
+
+def test_a_redirect_is_followed(server, published):
+    server.files["/other"] = published["trnMat.pkl"]
+    server.faults = first(redirect_to("/other"))
+    assert fetch(server) == 0
+    assert cached() == published
+
+
+# --- interrupted and gone on with -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [cut, stall])
+@pytest.mark.parametrize("heeds_range", [True, False])
+def test_what_came_before_is_kept_and_gone_on_with(server, published, capsys, fault, heeds_range):
+    content = published["trnMat.pkl"]
+    half = len(content) // 2
+    server.faults, server.heeds_range = first(fault), heeds_range
+    line = refused(capsys, server, "--timeout=0.3")
+    told = {
+        cut: f"the connection closed after {half} of {len(content)} bytes",
+        stall: "no answer in time (--timeout)",
+    }[fault]
+    assert f"{server.url}/sparse_yelp/trnMat.pkl cannot be fetched: {told}; {half} bytes" in line
+    assert cached() == {"trnMat.pkl.partial": content[:half]}
+
+    server.asked.clear()
+    assert fetch(server) == 0
+    assert server.asked[0] == ("/sparse_yelp/trnMat.pkl", f"bytes={half}-")
+    assert cached() == published
+
+
+def test_a_download_killed_before_its_last_step_asks_for_nothing(server, published):
+    CACHE.mkdir(parents=True)
+    (CACHE / "trnMat.pkl.partial").write_bytes(published["trnMat.pkl"])
+    assert fetch(server) == 0
+    assert "/sparse_yelp/trnMat.pkl" not in dict(server.asked)
+    assert cached() == published
+
+
+def test_a_partial_file_that_is_too_long_is_begun_anew(server, published, capsys):
+    CACHE.mkdir(parents=True)
+    (CACHE / "trnMat.pkl.partial").write_bytes(published["trnMat.pkl"] + b"more")
+    assert "is shorter than" in refused(capsys, server)
+    assert fetch(server) == 0
+    assert cached() == published
+
+
+def test_an_answer_from_another_place_is_begun_anew(server, published):
+    """A server that sends 206 for bytes that were not asked for."""
+    content = published["trnMat.pkl"]
+    CACHE.mkdir(parents=True)
+    (CACHE / "trnMat.pkl.partial").write_bytes(content[:100])
+    span = {"Content-Range": f"bytes 0-{len(content) - 1}/{len(content)}"}
+    server.faults = first(lambda handler: handler.give(206, content, span))
+    assert fetch(server) == 0
+    assert cached() == published
+
+
+def test_interrupted_by_hand(server, published, capsys, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(download, "blob_id", interrupt)
+    assert fetch(server) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert cached() == {"trnMat.pkl.partial": published["trnMat.pkl"]}
+
+
+# --- refused --------------------------------------------------------------------------------
+
+
+def test_another_file_is_removed(server, published, capsys):
+    wrong = published["trnMat.pkl"][:-1] + b"?"
+    server.faults = first(lambda handler: handler.give(200, wrong))
+    line = refused(capsys, server)
+    assert f"git blob id {git_id(wrong)}, expected {git_id(published['trnMat.pkl'])}" in line
+    assert cached() == {}
+    assert fetch(server) == 0
+
+
+def test_a_changed_file_in_the_cache_is_fetched_again(server, published):
+    assert fetch(server, "--no-import") == 0
+    (CACHE / "valMat.pkl").write_bytes(b"changed")
+    server.asked.clear()
+    assert fetch(server) == 0
+    assert [path for path, _ in server.asked] == ["/sparse_yelp/valMat.pkl"]
+    assert cached() == published
+
+
+def test_a_file_that_is_not_there(server, published, capsys):
+    del server.files["/sparse_yelp/valMat.pkl"]
+    line = refused(capsys, server)
+    assert f"{server.url}/sparse_yelp/valMat.pkl cannot be fetched: 404 Not Found" in line
+    assert "--url" in line
+    assert set(cached()) == {"trnMat.pkl"}
+
+
+def test_a_server_that_never_answers(server, published, capsys):
+    server.faults = first(lambda handler: time.sleep(2))
+    start = time.monotonic()
+    assert "no answer in time (--timeout); try again" in refused(capsys, server, "--timeout=0.3")
+    assert time.monotonic() - start < 1.5
+
+
+def test_no_server_at_all(capsys, server, published):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        assert "Connection refused; try again" in refused(capsys, server, url=url)
+
+
+def test_a_server_that_speaks_something_else(capsys, server, published):
+    server.faults = first(lambda handler: handler.wfile.write(b"220 welcome\r\n\r\n"))
+    assert "cannot be fetched: 220 welcome; try again" in refused(capsys, server)
+
+
+def test_a_file_without_end(capsys, server, published, monkeypatch):
+    monkeypatch.setattr(download, "MAX_BYTES", 1000)
+    assert "is longer than 1000 bytes" in refused(capsys, server)
+    assert cached() == {"trnMat.pkl.partial": b""}
+
+
+@pytest.mark.parametrize("where", ["file:///etc/hostname", "ftp://127.0.0.1/x"])
+def test_a_redirect_elsewhere_is_not_followed(capsys, server, published, where):
+    server.faults = first(redirect_to(where))
+    line = refused(capsys, server)  # the first of these is urllib's own to refuse
+    assert re.search(rf"[Rr]edirect\w* to .*{where}.* is not (followed|allowed)", line)
+
+
+def test_a_redirect_to_no_address(capsys, server, published):
+    server.faults = first(redirect_to("http://["))
+    assert "trnMat.pkl cannot be fetched: Invalid IPv6 URL" in refused(capsys, server)
+
+
+def test_no_room_in_the_cache(capsys, server, published):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes a file; as a full disk
+    try:
+        line = refused(capsys, server)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "cache cache/sparse_yelp cannot be used: File too large; choose another" in line
+    assert fetch(server) == 0
+
+
+def test_redirects_without_end(capsys, server, published):
+    for n in range(20):
+        server.faults[f"/{n}"] = redirect_to(f"/{n + 1}")
+    server.faults |= first(redirect_to("/0"))
+    assert "cannot be fetched: 302" in refused(capsys, server)
+    assert len(server.asked) == download.MAX_REDIRECTS + 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        *(
+            ([f"--url={url}"], f"--url {url!r}: expected an address, http://... or https://...")
+            for url in ("file:///etc", "ftp://a/b", "a/b", "http://", "http://[", "http://a:b", "")
+        ),
+        (["--url=http://a/ä"], "expected an address"),
+        (["--timeout=0"], "--timeout must be in (0, 86400] seconds, got 0"),
+        (["--timeout=nan"], "--timeout must be in (0, 86400] seconds, got nan"),
+        (["--timeout=inf"], "--timeout must be in (0, 86400] seconds, got inf"),
+        (["--cache=file"], "cache file/sparse_yelp cannot be used: Not a directory"),
+    ],
+)
+def test_flags_that_make_no_sense(capsys, server, published, flags, why):
+    Path("file").write_text("")
+    assert why in refused(capsys, server, *flags)
+    assert server.asked == []
+
+
+def test_another_name_is_one_line(capsys):
+    assert main(["data", "download", "netflix"]) == 2
+    assert "invalid choice: 'netflix'" in capsys.readouterr().err
+
+
+# --- the published files --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", download.BLOB_IDS)
+def test_a_run_without_the_data_says_which_command_fetches_it(capsys, name):
+    assert main(["run", f"--dataset={name}"]) == 2
+    assert f"get it with `recbole-lightgnn data download {name}`" in capsys.readouterr().err
+
+
+def test_the_ids_are_those_git_computes(tmp_path):
+    (tmp_path / "x").write_bytes(b"what is up, doc?")  # the example of the Git book
+    assert download.blob_id(tmp_path / "x") == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
+    assert set(download.BLOB_IDS) == set(command.PAPER)
+    ids = [i for files in download.BLOB_IDS.values() for i in files.values()]
+    assert len(set(ids)) == 9
+    assert all(re.fullmatch("[0-9a-f]{40}", i) for i in ids)
+
+
+@pytest.mark.data
+def test_the_published_yelp_arrives_whole(server, capsys):
+    for file in FILES:
+        content = (SHARED / "sparse_yelp" / file).read_bytes()
+        server.files[f"/sparse_yelp/{file}"] = content
+    assert fetch(server) == 0
+    import_paper(SHARED / "sparse_yelp", "yelp", Path("direct"))
+    for split in ("train", "valid", "test"):
+        file = f"yelp/yelp.{split}.inter"
+        assert Path("dataset", file).read_bytes() == Path("direct", file).read_bytes()
+
+
+@pytest.mark.data
+def test_gowallas_rebuilt_train_is_not_taken_for_the_published_one():
+    ids = {file: download.blob_id(SHARED / "sparse_gowalla" / file) for file in FILES}
+    published = download.BLOB_IDS["gowalla"]
+    assert [ids[file] == published[file] for file in FILES] == [False, True, True]
