@@ -1,0 +1,81 @@
+"""Old names of settings, of their values and of keys in files, and the one function that reads them.
+
+`renamed` is applied wherever settings are read: yaml files, the command line, ``run.json``,
+checkpoints, studies and records. So a file of an earlier version still means what it meant.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from recbole_lightgnn.errors import InputError
+
+# Old name -> new name, of settings.
+SETTINGS = {
+    "our_products": "accelerate",
+    "batches": "batch_by",
+    "ranking_own": "ranking_self_weight",
+}
+# New name of a setting -> old value -> new value.
+VALUES = {
+    "batch_by": {"interactions": "interaction", "users": "user"},
+    "teacher_scale": {"spread": "std"},
+}
+# Old name -> new name, of keys in files that we write.
+KEYS = {
+    "footing": "protocol",
+    "rivals": "variants",
+    "fruitless": "epochs_without_improvement",
+}
+
+_warned: set[str] = set()
+
+
+def renamed(settings: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
+    """Settings under their new names, nested mappings included.
+
+    Args:
+        settings: as they were given. A key may carry a prefix, as in ``teacher_settings.batches``
+            and ``SGL.our_products``.
+        where: who gave them, such as ``the command line``; each old name is then reported once, in
+            one line on standard error. ``None`` for files that an earlier version wrote.
+
+    Raises:
+        InputError: if a setting is given under its old name and under its new one.
+    """
+    result: dict[str, Any] = {}
+    for key, value in settings.items():
+        prefix, dot, name = str(key).rpartition(".")
+        new = SETTINGS.get(name, name)
+        new_key = f"{prefix}{dot}{new}" if isinstance(key, str) else key
+        if new != name and new_key in settings:
+            raise InputError(
+                f"{key} is the old name of {new_key}, and both are given: leave {key} out"
+            )
+        new_value = _renamed_value(new, value, where)
+        if where is not None and new != name:
+            _warn(f"{where}: the setting {name} is called {new} now")
+        elif where is not None and new_value != value and not isinstance(value, Mapping):
+            _warn(f"{where}: {name} {value!r} is called {new_value!r} now")
+        result[new_key] = new_value
+    return result
+
+
+def renamed_keys(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a file of ours with its keys under their new names (not nested ones)."""
+    return {KEYS.get(key, key): value for key, value in content.items()}
+
+
+def _renamed_value(name: str, value: Any, where: str | None) -> Any:
+    values = VALUES.get(name, {})
+    if isinstance(value, Mapping):
+        if values and "choices" in value:  # of a search space
+            return {**value, "choices": [values.get(one, one) for one in value["choices"]]}
+        return renamed(value, where)
+    return values.get(value, value) if isinstance(value, str) else value
+
+
+def _warn(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        print(f"warning: {message}", file=sys.stderr)
