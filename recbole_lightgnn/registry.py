@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -18,27 +19,46 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-MODELS = {
-    "LightGNNTeacher": "recbole_lightgnn.models.teacher:LightGNNTeacher",
-    "LightGNNIntermediate": "recbole_lightgnn.models.intermediate:LightGNNIntermediate",
-    "LightGNN": "recbole_lightgnn.models.student:LightGNN",
-    "SimGCL": "recbole_lightgnn.baselines.simgcl:SimGCL",
-    "XSimGCL": "recbole_lightgnn.baselines.xsimgcl:XSimGCL",
-    "LRGCCF": "recbole_lightgnn.baselines.lrgccf:LRGCCF",
-    "DirectAU": "recbole_lightgnn.baselines.directau:DirectAU",
-    "BiasMF": "recbole_lightgnn.baselines.biasmf:BiasMF",
-    "AutoRec": "recbole_lightgnn.baselines.autorec:AutoRec",
-    "SoftmaxLightGCN": "recbole_lightgnn.baselines.softmax:SoftmaxLightGCN",
-    "SoftmaxMF": "recbole_lightgnn.baselines.softmax:SoftmaxMF",
-}
-TRAINERS = {f"{name}Trainer": "recbole_lightgnn.trainer.staged:StagedTrainer" for name in MODELS}
-
+# The stages of LightGNN, first to last.
+TEACHER, INTERMEDIATE, STUDENT = "LightGNNTeacher", "LightGNNIntermediate", "LightGNN"
+STAGES = (TEACHER, INTERMEDIATE, STUDENT)
 # RecBole's graph models that can compute through our sparse products (integration.accelerate).
 ACCELERATED = ("LightGCN", "SGL", "NCL", "NGCF", "GCMC", "DGCF")
 
 _CONTEXTS: dict[str, Callable[[], AbstractContextManager[Any]]] = {}
 _GENERAL = "recbole.model.general_recommender"
-_MODULES = {f"{_GENERAL}.{name.lower()}": path.split(":")[0] for name, path in MODELS.items()}
+_TRAINER = "recbole_lightgnn.trainer.staged:StagedTrainer"
+
+
+def properties_dir() -> Path:
+    """The folder of our yaml files: in the package (a wheel) or beside it (a checkout).
+
+    Raises:
+        FileNotFoundError: if it is in neither place, that is, the installation is broken.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "properties", package.parent / "properties"):
+        if (folder / "overall.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no properties folder in {package} or beside it: install again")
+
+
+@cache
+def our_models() -> dict[str, str]:
+    """Our models: name -> ``module:class``, as the line ``class:`` of each model's yaml says.
+
+    Raises:
+        ValueError: if a model's yaml has no such line.
+    """
+    classes = {}
+    for file in sorted((properties_dir() / "model").glob("*.yaml")):
+        line = re.search(
+            r"^class: *([\w.]+:\w+) *$", file.read_text(encoding="utf-8"), re.MULTILINE
+        )
+        if line is None:
+            raise ValueError(f"{file} needs a line `class: MODULE:CLASS`")
+        classes[file.stem] = line[1]
+    return classes
 
 
 def install(ready: str) -> None:
@@ -82,7 +102,7 @@ def model_names() -> list[str]:
 
     Empty but for ours where RecBole is not installed.
     """
-    names = list(MODELS)
+    names = list(our_models())
     spec = find_spec("recbole")
     for root in (spec.submodule_search_locations or ()) if spec else ():
         for file in sorted(Path(root, "model", "general_recommender").glob("*.py")):
@@ -93,15 +113,17 @@ def model_names() -> list[str]:
 
 def _trainer(name: str) -> Any:
     """``__getattr__`` of the module ``recbole.trainer``: asked only for names it does not have."""
-    if name not in TRAINERS:
+    if name.removesuffix("Trainer") not in our_models() or not name.endswith("Trainer"):
         raise AttributeError(f"module 'recbole.trainer' has no attribute {name!r}")
-    return resolve(TRAINERS[name])
+    return resolve(_TRAINER)
 
 
 class _Finder(MetaPathFinder):
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if fullname in _MODULES:
-            return spec_from_loader(fullname, _Alias(_MODULES[fullname]))
+        if fullname.startswith(f"{_GENERAL}."):
+            for name, path_to_class in our_models().items():
+                if fullname == f"{_GENERAL}.{name.lower()}":
+                    return spec_from_loader(fullname, _Alias(path_to_class.partition(":")[0]))
         if fullname not in _CONTEXTS:
             return None
         for finder in sys.meta_path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.models.base import GraphRecommender
 
 
@@ -27,10 +29,11 @@ class AutoRec(GraphRecommender):
     :math:`[h_u, 1]`. Loss and decay are divided by the number of users.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.reg_weight = config["reg_weight"]
-        width = config["embedding_size"]
+        settings = Settings(config)
+        self.reg_weight = settings.number("reg_weight")
+        width = settings.integer("embedding_size")
         self.encoder = nn.Parameter(torch.empty(self.n_items, width))  # V, transposed
         self.hidden_bias = nn.Parameter(torch.zeros(width))
         self.decoder = nn.Parameter(torch.empty(self.n_items, width))  # W
@@ -39,7 +42,7 @@ class AutoRec(GraphRecommender):
         nn.init.xavier_uniform_(self.decoder)
 
     @staticmethod
-    def widths(settings: Any) -> tuple[int | None, int]:
+    def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
         """No embedding to begin with; the hidden layer with a column of ones."""
         return None, settings["embedding_size"] + 1
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.models.base import EmbeddingRecommender
 from recbole_lightgnn.models.objective import batch_bpr
 
@@ -24,13 +26,14 @@ class BiasMF(EmbeddingRecommender):
     three.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.reg_weight = config["reg_weight"]
+        settings = Settings(config)
+        self.reg_weight = settings.number("reg_weight")
         self.item_bias = nn.Parameter(torch.zeros(self.n_items, 1))
 
     @staticmethod
-    def widths(settings: Any) -> tuple[int | None, int]:
+    def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
         """Embeddings, and these with a column for the bias."""
         width = settings["embedding_size"]
         return width, width + 1

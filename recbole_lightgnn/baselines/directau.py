@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.losses import alignment, gaussian_potential
 from recbole_lightgnn.models.base import EmbeddingRecommender
 from recbole_lightgnn.nn.propagation import lightgcn
@@ -24,10 +25,11 @@ class DirectAU(EmbeddingRecommender):
     optimizer's, on every parameter at every step.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.n_layers = config["n_layers"]
-        self.uniformity_weight = config["uniformity_weight"]
+        settings = Settings(config)
+        self.n_layers = settings.integer("n_layers")
+        self.uniformity_weight = settings.number("uniformity_weight")
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """LightGCN's layers, summed: the authors take the mean, which is the same to a loss of

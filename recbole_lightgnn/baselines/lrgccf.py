@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.models.base import EmbeddingRecommender
 from recbole_lightgnn.models.objective import batch_bpr
 from recbole_lightgnn.ops import spmm
@@ -26,9 +28,10 @@ class LRGCCF(EmbeddingRecommender):
     As the authors' code, and unlike their paper, without a matrix of weights in each layer.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.n_layers, self.reg_weight = config["n_layers"], config["reg_weight"]
+        settings = Settings(config)
+        self.n_layers, self.reg_weight = settings.integer("n_layers"), settings.number("reg_weight")
         pattern = self.observed.interactions.pattern
         row, col = pattern.row, pattern.col
         # of the self-loops: 1 / (d + 1)
@@ -37,7 +40,7 @@ class LRGCCF(EmbeddingRecommender):
         self._norm = (self._of_user[row] * self._of_item[col]).sqrt()
 
     @staticmethod
-    def widths(settings: Any) -> tuple[int | None, int]:
+    def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
         """Initial embeddings, and all layers of them."""
         width = settings["embedding_size"]
         return width, width * (1 + settings["n_layers"])

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.losses import info_nce
 from recbole_lightgnn.models.base import Batch, EmbeddingRecommender
 from recbole_lightgnn.models.objective import batch_bpr
@@ -29,12 +30,13 @@ class SimGCL(EmbeddingRecommender):
     Weight decay is LightGCN's: half the squared norm of the batch's initial embeddings.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.n_layers, self.noise = config["n_layers"], config["noise"]
-        self.contrast_weight = config["contrast_weight"]
-        self.contrast_temperature = config["contrast_temperature"]
-        self.reg_weight = config["reg_weight"]
+        settings = Settings(config)
+        self.n_layers, self.noise = settings.integer("n_layers"), settings.number("noise")
+        self.contrast_weight = settings.number("contrast_weight")
+        self.contrast_temperature = settings.number("contrast_temperature")
+        self.reg_weight = settings.number("reg_weight")
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
         """The mean of the layers from the first on."""

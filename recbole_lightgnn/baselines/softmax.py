@@ -10,7 +10,7 @@ class SoftmaxLightGCN(LightGNNTeacher):
               \hat y_{ui} = \bar e_u\cdot\bar e_i
 
     over the items of a batch, corrected for popularity (Yi et al., RecSys'19), or with
-    ``batches: users`` over all items, the multinomial likelihood (Liang et al., WWW'18). The
+    ``batch_by: user`` over all items, the multinomial likelihood (Liang et al., WWW'18). The
     teacher of LightGNN under a name, a yaml and, when tuned, settings of its own: what distillation
     and pruning are to be measured against.
     """

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from recbole_lightgnn.baselines.simgcl import SimGCL, Tables
+from recbole_lightgnn.config.view import RunConfig, Settings
+from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.nn.propagation import noisy_layers
 
 
@@ -19,9 +22,20 @@ class XSimGCL(SimGCL):
     ``contrast_layer``. Nothing is noisy once training is over.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    @staticmethod
+    def check_settings(settings: Mapping[str, Any]) -> None:
+        """Check that ``contrast_layer`` is one of the layers."""
+        layer, last = settings["contrast_layer"], settings["n_layers"]
+        if layer > last:
+            raise InputError(
+                f"contrast_layer must be one of the n_layers ({last}), got {layer}: lower it, or "
+                "raise n_layers"
+            )
+
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.contrast_layer = config["contrast_layer"]
+        settings = Settings(config)
+        self.contrast_layer = settings.integer("contrast_layer")
 
     def views(self) -> tuple[Tables, Tables, Tables]:
         """The mean of the layers, to rank by and to contrast with the second, one layer."""

@@ -6,41 +6,62 @@ Heavy libraries are imported only in `run`.
 import argparse
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.cli.options import add_run_options
-from recbole_lightgnn.config.files import properties_dir, read_value
+from recbole_lightgnn.cli.options import (
+    add_out_flag,
+    add_run_options,
+    add_seed_flag,
+    add_variants_flag,
+    with_seed,
+)
+from recbole_lightgnn.registry import properties_dir
+
+_VARIANTS = "ablation.yaml"
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``ablate`` to the command line's subparsers; returns its parser in a list."""
+    """Add ``ablate`` to the command line.
+
+    Args:
+        commands: subparsers of the command line.
+
+    Returns:
+        The parser of the command, in a list.
+    """
     ablate = commands.add_parser(
         "ablate",
         allow_abbrev=False,
         help="LightGNN with one ingredient changed at a time",
         description="Train LightGNN as it is and with one ingredient changed at a time, through "
-        "every pruning run. What a variant leaves alone is trained once. The same command goes on "
-        "with a study that was stopped.",
+        "all pruning runs. Stages that a variant does not change are trained once. The same "
+        "command continues a study that was stopped.",
         epilog="Settings given as --key=value hold for every variant.",
     )
     ablate.set_defaults(handler=run, takes_settings=True)
     add_run_options(ablate)
+    add_seed_flag(ablate)
+    add_variants_flag(ablate, "name: {setting: value}", _VARIANTS)
     ablate.add_argument(
-        "--variants",
-        type=Path,
-        metavar="FILE.yaml",
-        help="lines `name: {setting: value}` (default: properties/study/ablation.yaml)",
+        "--only", default="", metavar="NAME,NAME", help="run these variants (default: all)"
     )
-    ablate.add_argument("--only", default="", metavar="NAME,NAME", help="some of them")
-    ablate.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="where to keep it"
-    )
+    add_out_flag(ablate)
     return [ablate]
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    """``recbole-lightgnn ablate``. Returns the exit status: 1 if a variant failed."""
+    """Run all variants that are not finished, and print their results.
+
+    Args:
+        options: options of the parser.
+        settings: settings given as ``--key=value``.
+
+    Returns:
+        The exit status: 1 if a variant failed.
+
+    Raises:
+        InputError: if a setting, a variant or the folder cannot be used; see `Ablation`.
+    """
     from recbole_lightgnn.tuning.ablation import (
         RESULTS_FILE,
         Ablation,
@@ -50,13 +71,12 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     )
     from recbole_lightgnn.utils.files import write_json
 
-    given = {**settings} if options.seed is None else {**settings, "seed": read_value(options.seed)}
     only = [name.strip() for name in options.only.split(",") if name.strip()]
-    file = options.variants or properties_dir() / "study" / "ablation.yaml"
+    file = options.variants or properties_dir() / "study" / _VARIANTS
     study = Ablation(
         options.dataset,
         config_files=options.config_files.split(),
-        settings=given,
+        settings=with_seed(options, settings),
         variants=read_variants(file, only),
         out=options.out,
     )

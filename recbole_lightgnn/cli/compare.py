@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.cli.options import count
-from recbole_lightgnn.config.files import properties_dir
+from recbole_lightgnn.cli.options import add_dataset_flag, add_out_flag, count
+from recbole_lightgnn.registry import properties_dir
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
@@ -25,16 +25,14 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         epilog="Settings for every model are given as --key=value, for one as --MODEL.key=value.",
     )
     compare.set_defaults(handler=run, takes_settings=True)
-    compare.add_argument("--dataset", "-d", required=True, help="name of a dataset")
+    add_dataset_flag(compare, required=True)
     compare.add_argument(
         "--models", required=True, type=_names, metavar="A,B,...", help="of models or rivals"
     )
     compare.add_argument(
         "--seeds", type=_seeds, default=[1, 2, 3], metavar="1,2,...", help="default: 1,2,3"
     )
-    compare.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="where all of it is kept"
-    )
+    add_out_flag(compare)
     compare.add_argument(
         "--jobs", type=count, default=1, metavar="N", help="runs at a time (default: 1)"
     )
@@ -50,7 +48,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         type=Path,
         metavar="FILE.yaml",
         help="lines `NAME: {model: MODEL, setting: value}`: what other names in --models stand for "
-        "(default: properties/study/rivals.yaml)",
+        "(default: properties/study/variants.yaml)",
     )
     return [compare]
 
@@ -85,7 +83,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         given=settings,
         rows=options.rows,
         rivals=read_rivals(
-            options.rivals or properties_dir() / "study" / "rivals.yaml", model_names()
+            options.rivals or properties_dir() / "study" / "variants.yaml", model_names()
         ),
     )
     grid.out.mkdir(parents=True, exist_ok=True)

@@ -1,16 +1,24 @@
-"""Options that several commands share, and settings given as ``--key=value``."""
+"""Flags that several commands share, and settings given as ``--key=value``.
+
+A flag of several commands is added by one function here, so that it has the same name, type and
+help in all of them.
+"""
 
 import argparse
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.files import (
-    read_value,
-)
+from recbole_lightgnn.config.aliases import renamed
+from recbole_lightgnn.config.files import read_value
 from recbole_lightgnn.errors import InputError
+
+SHARE = 1 / 16  # default share of the items that approximate search scores
+
+
+# --- settings ---------------------------------------------------------------------------------
 
 
 def split_settings(
@@ -18,8 +26,13 @@ def split_settings(
 ) -> tuple[list[str], list[str]]:
     """Separate settings (``--key=value``) from a command's own flags and arguments.
 
-    A setting is what looks like one and is no flag of the parser. It is taken out before argparse
-    reads the rest, which would take a value with a space in it for an argument.
+    Every argument ``--key=value`` is a setting unless the parser has a flag ``--key``. Settings are
+    removed before argparse reads the rest, because argparse would take a value that contains a
+    space for an argument.
+
+    Args:
+        parser: parser of the command.
+        arguments: arguments of the command line.
 
     Returns:
         The settings and the rest.
@@ -34,10 +47,16 @@ def split_settings(
 
 
 def read_settings(arguments: Sequence[str]) -> dict[str, Any]:
-    """The values of settings given as ``--key=value``, read as YAML.
+    """Read settings given as ``--key=value``; old names are translated with a warning.
+
+    Args:
+        arguments: settings of `split_settings`; each value is YAML.
+
+    Returns:
+        The values by name, with flat names such as ``teacher_settings.epochs``.
 
     Raises:
-        InputError: if a value is not YAML, or if a setting is given twice with two values.
+        InputError: if a value is not YAML, or if a setting is given twice with different values.
     """
     import yaml
 
@@ -51,16 +70,90 @@ def read_settings(arguments: Sequence[str]) -> dict[str, Any]:
         if key in settings and settings[key] != value:
             raise InputError(f"--{key} is given twice: {settings[key]!r} and {value!r}")
         settings[key] = value
-    return settings
+    return renamed(settings, "the command line")
 
 
-SHARE = 1 / 16  # of the items that approximate search looks at, by default
+def with_seed(options: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a command with the value of its flag ``--seed`` (see `add_seed_flag`)."""
+    return {**settings} if options.seed is None else {**settings, "seed": read_value(options.seed)}
+
+
+# --- flags of run, tune, ablate and compare -----------------------------------------------------
+
+
+def add_model_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``."""
+    parser.add_argument("--model", "-m", metavar="NAME", help="name of a model (default: LightGNN)")
+
+
+def add_dataset_flag(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add ``--dataset``.
+
+    Args:
+        parser: parser of the command.
+        required: whether the flag must be given.
+    """
+    default = "" if required else " (default: ml-100k)"
+    parser.add_argument(
+        "--dataset", "-d", required=required, metavar="NAME", help=f"name of a dataset{default}"
+    )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--dataset`` and ``--config_files``."""
+    add_dataset_flag(parser)
+    parser.add_argument(
+        "--config_files",
+        default="",
+        metavar="'FILE ...'",
+        help="yaml files of settings, separated by spaces",
+    )
+
+
+def add_seed_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--seed``."""
+    parser.add_argument(
+        "--seed", metavar="S", help="seed of every training, and of the draws of a search"
+    )
+
+
+def add_out_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--out``, the folder of a study."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="folder of checkpoints, records and results; the same folder continues the study",
+    )
+
+
+def add_variants_flag(parser: argparse.ArgumentParser, line: str, default: str) -> None:
+    """Add ``--variants``, the yaml file of models with other settings.
+
+    Args:
+        parser: parser of the command.
+        line: form of a line of the file.
+        default: name of the default file in ``properties/study``.
+    """
+    parser.add_argument(
+        "--variants",
+        type=Path,
+        metavar="FILE.yaml",
+        help=f"variants, with lines `{line}` (default: properties/study/{default})",
+    )
+
+
+# --- flags of recommend, explain, export and serve ----------------------------------------------
 
 
 def add_key_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--key``."""
     parser.add_argument(
-        "--key", type=Path, metavar="FILE", help="holds the secret that names are hashed with"
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="file with the secret that the names of users and items are hashed with",
     )
 
 
@@ -72,16 +165,22 @@ def add_approximate_flag(parser: argparse.ArgumentParser) -> None:
         type=float,
         const=SHARE,
         metavar="SHARE",
-        help=f"look at this share of the items only (default: {SHARE}); `bench approximate` "
-        "says what is missed",
+        help=f"search this share of the items only (default: {SHARE}); `bench approximate` "
+        "measures how many of the best items are missed",
     )
 
 
 def read_secret(path: Path | None) -> bytes | None:
-    """The content of a file with a secret, if one is given.
+    """Read the file of a secret.
+
+    Args:
+        path: path of the file, or ``None``.
+
+    Returns:
+        The content of the file; ``None`` if no file is given.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: if the file cannot be read.
     """
     if path is None:
         return None
@@ -91,22 +190,43 @@ def read_secret(path: Path | None) -> bytes | None:
         raise InputError(f"--key {path} cannot be read: {error.strerror}") from error
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """What the runs of a study have in common."""
-    parser.add_argument("--dataset", "-d", help="name of a dataset (default: ml-100k)")
-    parser.add_argument("--config_files", default="", help="yaml files, parted by spaces")
-    parser.add_argument("--seed", metavar="S", help="of every training, and of a search's draws")
+# --- types of values for argparse ---------------------------------------------------------------
 
 
 def count(text: str) -> int:
-    """A whole number from 1, for argparse."""
+    """Read a whole number from 1.
+
+    Raises:
+        argparse.ArgumentTypeError: if the text is not such a number.
+    """
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
 
 
+def whole_number(text: str) -> int:
+    """Read a whole number, also in the form ``1e9``.
+
+    Raises:
+        argparse.ArgumentTypeError: if the text is not a whole number.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number such as 1000000 or 1e6, got {text!r}"
+        )
+    return int(number)
+
+
 def minutes(text: str) -> float:
-    """A number of minutes above 0, for argparse."""
+    """Read a number of minutes above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: if the text is not such a number.
+    """
     try:
         number = float(text)
     except ValueError:

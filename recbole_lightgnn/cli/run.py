@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from recbole_lightgnn.cli.options import add_model_flag, add_run_options
 from recbole_lightgnn.cli.text import aligned, cell
 from recbole_lightgnn.errors import InputError
 
@@ -19,9 +20,8 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         "--teacher_settings.n_layers=8; `recbole-lightgnn settings MODEL` lists them.",
     )
     parser.set_defaults(handler=run, takes_settings=True)
-    parser.add_argument("--model", "-m", help="name of a model (default: LightGNN)")
-    parser.add_argument("--dataset", "-d", help="name of a dataset (default: ml-100k)")
-    parser.add_argument("--config_files", default="", help="yaml files, separated by spaces")
+    add_model_flag(parser)
+    add_run_options(parser)
     parser.add_argument(
         "--resume",
         nargs="?",

@@ -5,15 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.files import (
-    defaults_of,
-    our_models,
-    properties_dir,
-    read_yaml,
-    recipes,
-)
-from recbole_lightgnn.config.schema import Setting, table_of
+from recbole_lightgnn.config.files import defaults_of, read_yaml
+from recbole_lightgnn.config.schema import Setting, describe
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import our_models, properties_dir
 from recbole_lightgnn.utils.text import did_you_mean
 
 
@@ -40,7 +35,9 @@ def describe_settings(model: str) -> list[str]:
     recbole = _recbole_properties()
     theirs = sorted(file.stem for file in (recbole / "model").glob("*.yaml"))
     if model not in (*our_models(), *theirs):
-        raise InputError(f"no model is named {model!r}{did_you_mean(model, our_models() + theirs)}")
+        raise InputError(
+            f"no model is named {model!r}{did_you_mean(model, [*our_models(), *theirs])}"
+        )
     if model in our_models():
         own = defaults_of(model)
         comments: dict[str, str] = {}
@@ -55,8 +52,8 @@ def describe_settings(model: str) -> list[str]:
     general = {key: value for key, value in overall.items() if key not in own}
     described = []
     for key, value in [*own.items(), *general.items()]:
-        row = table_of(model).get(key)
-        meaning = comments.get(key, "") if row is None else f"{row.meaning}: {_allowed(row)}"
+        setting = describe(model).get(key)
+        meaning = comments.get(key, "") if setting is None else _described(setting)
         described.append(f"{key:26} {'~' if value is None else value!s:22} {meaning}".rstrip())
     return [
         f"Settings of {model}, with their defaults. On the command line: --setting=value.",
@@ -69,12 +66,8 @@ def describe_settings(model: str) -> list[str]:
     ]
 
 
-def _allowed(row: Setting) -> str:
-    if row.key == "recipe":
-        return " | ".join(recipes())
-    if row.type in ("int", "float", "ints"):
-        return f"{row.type} in {row.allowed}"
-    return row.allowed or row.type
+def _described(setting: Setting) -> str:
+    return f"({setting.allowed}) {setting.meaning}"
 
 
 def _recbole_properties() -> Path:

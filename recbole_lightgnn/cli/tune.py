@@ -12,97 +12,104 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.cli.options import add_run_options, count, minutes
+from recbole_lightgnn.cli.options import (
+    add_model_flag,
+    add_run_options,
+    add_seed_flag,
+    count,
+    minutes,
+    with_seed,
+)
 from recbole_lightgnn.config.files import nested, read_value
 from recbole_lightgnn.errors import InputError
 
-_TRIALS = 30
-# A run tells of every epoch; of a trial, one line is enough.
+_TRIALS = 30  # default number of trials
+# A run prints every epoch; a trial prints one line.
 _QUIET = {"state": "warning", "show_progress": False}
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``tune`` to the command line's subparsers; returns its parser in a list."""
+    """Add ``tune`` to the command line.
+
+    Args:
+        commands: subparsers of the command line.
+
+    Returns:
+        The parser of the command, in a list.
+    """
     tune = commands.add_parser(
         "tune",
         allow_abbrev=False,
         help="search settings by validation",
-        description="Search settings of a model, RecBole's or ours, by its best validation score. "
-        "Test interactions are never ranked. The same command continues a search; given several "
-        "times at once, it shares one.",
-        epilog="Settings given as --key=value are held fixed, also where the space has them.",
+        description="Search the settings of a model, RecBole's or ours, with the best validation "
+        "score. Test interactions are never ranked. The same command continues a search; several "
+        "processes with the same command share one search.",
+        epilog="Settings given as --key=value are held fixed, even if the space contains them.",
     )
     tune.set_defaults(handler=run, takes_settings=True)
-    tune.add_argument("--model", "-m", help="name of a model (default: LightGNN)")
+    add_model_flag(tune)
     add_run_options(tune)
+    add_seed_flag(tune)
     tune.add_argument(
         "--space",
         type=Path,
         metavar="FILE.yaml",
-        help="what is searched: lines `key: {low: , high: }` or `key: {choices: [...]}` (default: "
-        "the model's in properties/space)",
+        help="searched settings, with lines `key: {low: , high: }` or `key: {choices: [...]}` "
+        "(default: the model's file in properties/space)",
     )
     tune.add_argument(
         "--trials",
         type=count,
         metavar="N",
-        help=f"of the whole study, the failed and stopped included (default: {_TRIALS}, or no "
-        "bound where --minutes is given)",
+        help="number of trials of the whole study, failed and stopped ones included (default: "
+        f"{_TRIALS}, or no limit if --minutes is given)",
     )
     tune.add_argument(
-        "--minutes", type=minutes, metavar="M", help="after which no more trials are begun"
+        "--minutes", type=minutes, metavar="M", help="begin no trial after this time in minutes"
     )
     tune.add_argument(
         "--median-stopping",
         action="store_true",
-        help="end a trial whose best score is worse than the median of finished ones after the "
-        "same epoch: for models of a single stage that train by epochs",
+        help="stop a trial if its best score is worse than the median of the finished trials "
+        "after the same epoch; not for models that train several stages",
     )
-    tune.add_argument("--study", metavar="NAME", help="its name (default: MODEL-DATASET)")
+    tune.add_argument("--study", metavar="NAME", help="name of the study (default: MODEL-DATASET)")
     tune.add_argument(
         "--storage",
         type=Path,
         metavar="FILE",
-        help="where it is kept (default: tuning/STUDY.log); beside it go the results, STUDY.json",
+        help="journal of the study (default: tuning/STUDY.log); the results are written to "
+        "STUDY.json beside it",
     )
     return [tune]
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    """Search, and print what was found.
+    """Search, and print the best settings.
 
     Args:
-        options: what the parser read.
-        settings: those given as ``--key=value``.
+        options: options of the parser.
+        settings: settings given as ``--key=value``; they are held fixed.
 
     Returns:
         The exit status: 1 if every trial failed.
 
     Raises:
-        InputError: as `Search`; or if Optuna is not installed.
+        InputError: if an option cannot be used (see `Search`), or if Optuna is not installed.
     """
     if options.study is not None and not re.fullmatch(r"[\w-][\w.-]*", options.study):
         raise InputError(
-            f"--study={options.study}: expected letters, digits, `-`, `_` and `.`, as files have "
-            "its name"
+            f"--study={options.study}: expected letters, digits, `-`, `_` and `.`, as it names "
+            "files"
         )
-    try:
-        import optuna  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "optuna":
-            raise
-        raise InputError(
-            "tune needs Optuna, which is not installed: pip install 'recbole-lightgnn[tune]'"
-        ) from error
+    _check_optuna()
     import torch
 
     from recbole_lightgnn.runs.record import environment
     from recbole_lightgnn.tuning.search import Search
     from recbole_lightgnn.tuning.space import flat, space_file
 
-    given = flat(nested(settings))
-    if options.seed is not None:
-        given["seed"] = read_value(options.seed)
+    given = with_seed(options, flat(nested(settings)))
     config_files = options.config_files.split()
     search = Search(
         options.model,
@@ -117,24 +124,36 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     )
     try:
         print(f"study {search.name} in {search.storage}: searching {', '.join(search.space)}")
-        bound = _TRIALS if options.trials is None and options.minutes is None else options.trials
-        search.run(bound, options.minutes, lambda trial: print(_line(search, trial), flush=True))
+        trials = _TRIALS if options.trials is None and options.minutes is None else options.trials
+        search.run(trials, options.minutes, lambda trial: print(_line(search, trial), flush=True))
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("continue with the same command") from stop
     finally:
         search.close()
-    return _tell(search, given, config_files)
+    return _print_best(search, given, config_files)
+
+
+def _check_optuna() -> None:
+    """Raise InputError if Optuna is not installed."""
+    try:
+        import optuna  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "optuna":
+            raise
+        raise InputError(
+            "tune needs Optuna, which is not installed: pip install 'recbole-lightgnn[tune]'"
+        ) from error
 
 
 def _model(given: str | None, config_files: Iterable[str]) -> str:
-    """The model's name as a run would find it."""
+    """Name of the model, from the command line, the files or the default."""
     from recbole_lightgnn.quick_start import names
 
     return names(given, None, config_files)[0]
 
 
 def _line(search: Any, trial: Any) -> str:
-    """A trial that is over in a line."""
+    """One line on a trial that is over."""
     from recbole_lightgnn.tuning.search import reason_of
 
     known = trial.user_attrs
@@ -148,37 +167,48 @@ def _line(search: Any, trial: Any) -> str:
     return f"trial {trial.number} [{known['seconds']:.1f}s, {values}] {result}"
 
 
-def _tell(search: Any, given: Mapping[str, Any], config_files: list[str]) -> int:
-    """Print the best trial, or why there is none."""
+def _print_best(search: Any, given: Mapping[str, Any], config_files: list[str]) -> int:
+    """Print the best trial and the command that repeats it; returns the exit status."""
+    import yaml
+
     from recbole_lightgnn.tuning.search import reason_of
 
-    finished, failed = search.trials("finished"), search.trials("failed")
-    stopped, others = len(search.trials("stopped")), len(search.trials("running"))
-    counts = f"{len(finished)} trials finished, {len(failed)} failed"
+    failed, best = search.trials("failed"), search.best()
+    if best is None and failed and not search.trials("running"):
+        reason = reason_of(failed[-1])
+        print(f"error: every trial failed ({len(failed)}); the last: {reason}", file=sys.stderr)
+        return 1
+    if best is None:
+        print(_counts(search))
+        return 0
+    score = f"validation {search.metric} {best.value}"
+    print(f"\n{_counts(search)}; best is trial {best.number}: {score}\n")
+    searched = best.user_attrs["settings"]
+    print(yaml.safe_dump(nested(searched), sort_keys=False))
+    print(_command(search, {**given, **searched}, config_files))
+    print(f"\nrecord: {search.record_file}")
+    return 0
+
+
+def _counts(search: Any) -> str:
+    """Number of trials in each state."""
+    finished, failed, stopped, running = (
+        len(search.trials(state)) for state in ("finished", "failed", "stopped", "running")
+    )
+    counts = f"{finished} trials finished, {failed} failed"
     if stopped:
         counts += f", {stopped} stopped by the median"
-    if others:
-        counts += f", {others} under way in other processes"
-    if not finished:
-        if failed and not others:
-            reason = reason_of(failed[-1])
-            print(f"error: every trial failed ({len(failed)}); the last: {reason}", file=sys.stderr)
-            return 1
-        print(counts)
-        return 0
-    best = search.best()
-    chosen = best.user_attrs["settings"]
+    if running:
+        counts += f", {running} running in other processes"
+    return counts
+
+
+def _command(search: Any, settings: Mapping[str, Any], config_files: list[str]) -> str:
+    """The command line of a run with some settings."""
     command = ["recbole-lightgnn", "run", f"--model={search.model}", f"--dataset={search.dataset}"]
     if config_files:
         command.append(f"--config_files={' '.join(config_files)}")
-    command += [f"--{key}={_text(value)}" for key, value in {**given, **chosen}.items()]
-    print(f"\n{counts}; best is trial {best.number}: validation {search.metric} {best.value}\n")
-    import yaml
-
-    print(yaml.safe_dump(nested(chosen), sort_keys=False))
-    print(shlex.join(command))
-    print(f"\nrecord: {search.record_file}")
-    return 0
+    return shlex.join(command + [f"--{key}={_text(value)}" for key, value in settings.items()])
 
 
 def _short(value: Any) -> str:
@@ -186,7 +216,7 @@ def _short(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as the command line reads it."""
+    """A value as it is written on the command line."""
     if isinstance(value, str):
         return value if read_value(value) == value else json.dumps(value)
     if value is None or isinstance(value, bool | int | float):

@@ -1,4 +1,4 @@
-"""Old names of settings, of their values and of keys in files, and the one function that reads them.
+"""Old names of settings, of their values and of keys in files, and how they are read.
 
 `renamed` is applied wherever settings are read: yaml files, the command line, ``run.json``,
 checkpoints, studies and records. So a file of an earlier version still means what it meant.
@@ -72,6 +72,8 @@ def _renamed_value(name: str, value: Any, where: str | None) -> Any:
         if values and "choices" in value:  # of a search space
             return {**value, "choices": [values.get(one, one) for one in value["choices"]]}
         return renamed(value, where)
+    if isinstance(value, list):  # such as the rows of a record
+        return [renamed(one, where) if isinstance(one, Mapping) else one for one in value]
     return values.get(value, value) if isinstance(value, str) else value
 
 

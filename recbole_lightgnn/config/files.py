@@ -6,10 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import properties_dir
 
 # Settings of an earlier stage, given as a mapping: merged key by key, never replaced as a whole.
 STAGE_SETTINGS = ("teacher_settings", "intermediate_settings")
+# Keys of a model's yaml that are no settings.
+_ABOUT_THE_FILE = ("class", "include")
 
 
 @cache
@@ -56,20 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"config file {path} is not YAML: {reason}") from error
     if values is not None and not isinstance(values, dict):
         raise InputError(f"config file {path} must hold `key: value` lines")
-    return values or {}
-
-
-def properties_dir() -> Path:
-    """The folder of our yaml files: in the package (a wheel) or beside it (a checkout).
-
-    Raises:
-        FileNotFoundError: if it is in neither place, that is, the installation is broken.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "properties", package.parent / "properties"):
-        if (folder / "overall.yaml").is_file():
-            return folder
-    raise FileNotFoundError(f"no properties folder in {package} or beside it: install again")
+    return renamed(values or {}, f"config file {path}")
 
 
 def nested(layer: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,16 +86,25 @@ def merge(under: dict[str, Any], over: Mapping[str, Any]) -> None:
             under[key] = value
 
 
-def our_models() -> list[str]:
-    """Names of the models with a yaml of ours."""
-    return sorted(file.stem for file in (properties_dir() / "model").glob("*.yaml"))
-
-
 def recipes() -> list[str]:
     """Names for ``--recipe``; ``default`` is the model's own yaml and has no file."""
     return ["default", *sorted(f.stem for f in (properties_dir() / "recipe").glob("*.yaml"))]
 
 
 def defaults_of(model: str) -> dict[str, Any]:
-    """One of our models' own yaml."""
-    return read_yaml(properties_dir() / "model" / f"{model}.yaml")
+    """The defaults in the yaml of one of our models, with those of the files that it includes."""
+    values: dict[str, Any] = {}
+    for file in property_files(f"model/{model}"):
+        values.update(read_yaml(file))
+    return {key: value for key, value in values.items() if key not in _ABOUT_THE_FILE}
+
+
+def property_files(name: str) -> list[Path]:
+    """A file of ours and, before it, the ones that it includes (``include: [FOLDER/NAME, ...]``).
+
+    Args:
+        name: folder and name in ``properties/``, without ``.yaml``.
+    """
+    file = properties_dir() / f"{name}.yaml"
+    included = [property_files(other) for other in read_yaml(file).get("include", ())]
+    return [*(file for files in included for file in files), file]

@@ -1,11 +1,11 @@
-"""Where settings come from: our layers inside RecBole's ``Config``.
+"""Add our layers of settings to RecBole's ``Config``.
 
-Low to high: RecBole's ``overall.yaml`` < ours < the model's yaml < the recipe's < the dataset's <
-config files < config_dict < command line. A dataset's sections for LightGNN's stages are part of
-the default recipe, and not read with another. Ours are added to RecBole's class method by method,
-so that stock ``run_recbole`` sees them too. Names of models with a yaml of ours are "ours". The
-line ``tuned`` of a dataset's file names the models whose section a search on validation, or as
-many trials, have chosen: ``config.tuned`` says whether the model is one.
+From low to high precedence: RecBole's ``overall.yaml`` < ours < the model's yaml < the recipe's <
+the dataset's < config files < config_dict < command line. A dataset's sections for LightGNN's
+stages belong to the default recipe and are not read with another one. RecBole's class is extended
+method by method, so that unmodified ``run_recbole`` sees our layers too. The line ``tuned`` of a
+dataset's file names the models with a section that was chosen on validation, by a search or by as
+many trials. ``config.tuned`` says whether the model is among them.
 """
 
 import copy
@@ -15,34 +15,34 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.files import (
-    defaults_of,
-    merge,
-    nested,
-    our_models,
-    properties_dir,
-    read_yaml,
-    recipes,
-)
-from recbole_lightgnn.config.schema import INTERMEDIATE, STAGES, STUDENT, apply_ablation
+from recbole_lightgnn.config.ablations import apply_ablation
+from recbole_lightgnn.config.aliases import renamed
+from recbole_lightgnn.config.files import defaults_of, merge, nested, read_yaml, recipes
 from recbole_lightgnn.config.validation import check_run, check_settings
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import INTERMEDIATE, STAGES, STUDENT, our_models, properties_dir
 from recbole_lightgnn.utils.text import must_be_one_of
 
-# In force while one of our own front doors (command line, quick_start, a stage) builds a Config:
-# then sys.argv is not read and our overall.yaml holds for RecBole's models too.
+# Set while our own code (command line, quick_start, a stage) builds a Config. Then sys.argv is not
+# read, and our overall.yaml holds for RecBole's models too.
 _OUR_FRONT_DOOR: ContextVar[bool] = ContextVar("our_front_door", default=False)
-# In force while that Config is a part of a run (a stage, a checkpoint's): the run's own has the
-# settings of the other stages, and its check has seen to all of them.
+# Set while that Config is for a part of a run (a stage, a checkpoint). The run's own Config has the
+# settings of all stages and has been checked.
 _PART_OF_A_RUN: ContextVar[bool] = ContextVar("part_of_a_run", default=False)
+# RecBole's layers that a user gives, from low to high, and their names in messages.
+_EXTERNAL = {
+    "file_config_dict": "config files",
+    "variable_config_dict": "settings",
+    "cmd_config_dict": "the command line",
+}
 # The recipe of the run that a stage is built for.
 _RECIPE: ContextVar[str] = ContextVar("recipe", default="default")
 
 
 def extend_recbole() -> None:
-    """Put our layers into RecBole's ``Config``, and ``config.stage(model, overrides)`` onto it.
+    """Add our layers and the method ``stage(model, overrides)`` to RecBole's ``Config``.
 
-    Does nothing the second time.
+    A second call does nothing.
     """
     from recbole.config.configurator import Config
 
@@ -63,13 +63,13 @@ def extend_recbole() -> None:
 def build_config(
     model: str, dataset: str, config_files: Iterable[Path | str], settings: Mapping[str, Any]
 ) -> Any:
-    """RecBole's ``Config`` without a look at ``sys.argv``, checked.
+    """RecBole's ``Config``, checked. ``sys.argv`` is not read.
 
     Args:
         model: a model's name, RecBole's or ours.
         dataset: a dataset's name.
-        config_files: yaml files, the later ones stronger.
-        settings: stronger than the files; values are taken as they are, never evaluated.
+        config_files: yaml files; later ones take precedence.
+        settings: take precedence over the files. Values are taken as they are, never evaluated.
 
     Raises:
         InputError: if a setting is unknown, of a wrong type or out of range, or if the settings
@@ -89,9 +89,9 @@ def build_config(
 def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
     """The ``Config`` of an earlier stage of the same run.
 
-    The stage's own defaults, under the general, dataset and evaluation settings of this run (so
-    that both see the same data, split and metrics) and ``overrides``. Training settings of this
-    run, such as its epochs, are not handed on. ``sys.argv`` is not read.
+    From low to high precedence: the stage's own defaults; the general, dataset and evaluation
+    settings of the run, so that both see the same data, split and metrics; ``overrides``. Training
+    settings of the run, such as its epochs, are not passed on. ``sys.argv`` is not read.
 
     Args:
         config: the run's ``Config``.
@@ -109,7 +109,7 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
     if not _scores_whole_lists(get_model(model)):
         keys.discard("eval_batch_size")
     shared = {key: copy.deepcopy(config[key]) for key in sorted(keys)}
-    shared["our_products"] = config["our_products"]  # it only saves time
+    shared["accelerate"] = config["accelerate"]  # it only saves time
     shared["data_path"] = str(Path(config["data_path"]).parent)  # RecBole adds the dataset's name
     settings = {**shared, **copy.deepcopy(dict(overrides))}
     recipe = config.final_config_dict.get("recipe", "default")
@@ -120,10 +120,10 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
 
 
 def rebuild_config(meta: Mapping[str, Any]) -> Any:
-    """The ``Config`` of the training that wrote a checkpoint of ours, from what it says of itself.
+    """The ``Config`` of the training that wrote one of our checkpoints.
 
     Args:
-        meta: the second value of `recbole_lightgnn.runs.checkpoint.load`.
+        meta: the metadata of the checkpoint (`recbole_lightgnn.runs.checkpoint.load`).
     """
     with _set(_PART_OF_A_RUN):
         config = build_config(meta["model"], meta["dataset"], (), meta["shared_settings"])
@@ -174,14 +174,16 @@ def _load_cmd_line(original: Any) -> Any:
 
 def _merge_external_config_dict(self: Any) -> None:
     self.external_config_dict = {}
-    for layer in (self.file_config_dict, self.variable_config_dict, self.cmd_config_dict):
+    for name, where in _EXTERNAL.items():
+        layer = renamed(getattr(self, name), where)
+        setattr(self, name, layer)
         merge(self.external_config_dict, nested(layer))
 
 
 def _update_internal_config_dict(original: Any) -> Any:
     def update(self: Any, file: str) -> Any:
         path, ours = Path(file), self.model in our_models()
-        if path.name == "sample.yaml":  # the first of the datasets' files: models' come before
+        if path.name == "sample.yaml":  # the first file of datasets, after those of models
             if ours:
                 self.internal_config_dict.update(defaults_of(self.model))
             if self.model == STUDENT:
@@ -203,7 +205,8 @@ def _load_internal_config_dict(original: Any) -> Any:
         ours = read_yaml(file) if file.is_file() else {}
         tuned = ours.pop("tuned", ())
         self.tuned, self.of_dataset = False, {}
-        # One file where ours has three is another dataset of the name, such as RecBole's gowalla.
+        # A dataset in one file where ours has three is another one of the same name, such as
+        # RecBole's gowalla.
         if parts or not whole or "benchmark_filename" not in ours:
             recipe = self.external_config_dict.get("recipe", _RECIPE.get())
             self.of_dataset = ours
@@ -211,14 +214,13 @@ def _load_internal_config_dict(original: Any) -> Any:
             self.tuned = model in tuned and recipe == "default"
         settings = {**self.internal_config_dict, **self.external_config_dict}
         if settings.get("benchmark_filename") is None and parts and not whole:
-            # Nothing to ask the user about.
             self.internal_config_dict["benchmark_filename"] = ["train", "valid", "test"]
 
     return load
 
 
 def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str, Any]:
-    """A dataset's settings: those for every model, and over them the section named ``model``."""
+    """A dataset's settings for a model: those for every model, then the section of that name."""
     from recbole_lightgnn.registry import model_names
 
     common = {key: value for key, value in settings.items() if key not in model_names()}
@@ -228,7 +230,7 @@ def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str,
 
 
 def _stage_defaults(config: Any, model: str) -> dict[str, Any]:
-    """A stage's settings in the run ``config``, but for those that the run gives it."""
+    """A stage's settings in the run ``config``, without those that the run gives it."""
     recipe = config.final_config_dict.get("recipe", "default")
     return {**defaults_of(model), **_of_model(config.of_dataset, model, recipe)}
 
@@ -255,10 +257,10 @@ def _our_overall(model_class: type) -> dict[str, Any]:
 
 
 def _scores_whole_lists(model_class: type) -> bool:
-    """Whether a batch of users costs a matrix product, and so a large one costs little memory.
+    """Whether the model scores all items of several users at once, by one matrix product.
 
-    A sequential model takes the batch size for its number of *lists*, and a model without
-    ``full_sort_predict`` scores pair by pair: both keep RecBole's small batch.
+    Other models keep RecBole's small batch: a sequential model takes the batch size for a number
+    of lists, and a model without ``full_sort_predict`` scores pair by pair.
     """
     from recbole.model.abstract_recommender import AbstractRecommender
     from recbole.utils import ModelType
@@ -275,12 +277,12 @@ def _recipe(given: Mapping[str, Any]) -> dict[str, Any]:
     recipe = read_yaml(properties_dir() / "recipe" / f"{name}.yaml")
     teacher = {**defaults_of(STUDENT), **recipe}["teacher"]
     if given.get("teacher", teacher) != teacher:
-        recipe.pop("teacher_settings", None)  # they are that teacher's, and may mean nothing here
+        recipe.pop("teacher_settings", None)  # they are for the recipe's teacher
     return recipe
 
 
 def _dataset_files(data_path: Path, dataset: str) -> tuple[bool, bool]:
-    """Whether the dataset is there in one file, and whether in three."""
+    """Whether the dataset exists as one file, and whether as three files."""
     folder = data_path / dataset
     parts = [folder / f"{dataset}.{part}.inter" for part in ("train", "valid", "test")]
     return (folder / f"{dataset}.inter").is_file(), all(part.is_file() for part in parts)

@@ -1,7 +1,7 @@
-"""What a run was given, checked before anything else is done with it.
+"""Check the settings of a run before anything else is done with them.
 
-`check_settings` looks at every setting by itself, `check_run` at what the stages of a run make of
-one another's.
+`check_settings` checks each setting by itself. `check_run` checks that the stages of a run can
+learn, and can learn from one another.
 """
 
 import inspect
@@ -11,20 +11,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.files import defaults_of, nested, our_models, read_yaml, recipes
-from recbole_lightgnn.config.schema import INTERMEDIATE, STUDENT, TABLE, check_value, table_of
+from recbole_lightgnn.config.files import defaults_of, nested, read_yaml, recipes
+from recbole_lightgnn.config.schema import check_value, describe, owners
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, our_models
 from recbole_lightgnn.utils.files import check_folder
 from recbole_lightgnn.utils.text import did_you_mean, must_be_one_of
 
-# What RecBole's trainers can do and ours does not.
-_NOT_OURS = {
+# Settings that RecBole's trainers support and ours does not.
+_UNSUPPORTED = {
     "enable_amp": "does not use mixed precision",
     "enable_scaler": "does not use mixed precision",
     "log_wandb": "writes TensorBoard logs and a JSON record",
 }
 
-# Real keys that RecBole reads, though no yaml or list of its own names them.
+# Settings that RecBole reads although none of its yaml files or lists names them.
 _RECBOLE_UNLISTED = {
     "model",
     "dataset",
@@ -40,9 +41,9 @@ _RECBOLE_UNLISTED = {
 def check_settings(config: Any) -> None:
     """Check each setting of a ``Config`` by itself.
 
-    Settings that the user gave must be known to RecBole or to us; those in our table must be of
-    their type and in their range, the ones of earlier stages too. (Of the process's own command
-    line, which stock RecBole reads whatever the program, only the values are checked.)
+    Settings that the user gave must be known to RecBole or to us. Those that our yaml files
+    describe must be of their type and in their range, also in earlier stages. (RecBole reads the
+    command line of every process. Of what is given there, only the values are checked.)
 
     Args:
         config: a ``Config``, merged.
@@ -57,7 +58,7 @@ def check_settings(config: Any) -> None:
     if config.model in our_models():
         _check_sampling(settings, config.model_class)
         _check_batches(settings)
-        _check_layers(settings)
+        config.model_class.check_settings(settings)
     _check_metrics(settings)
     _check_mask(settings)
     if config.model == STUDENT:
@@ -73,11 +74,11 @@ def _check_stage(config: Any, stage: str, model: str) -> None:
 
     key = f"{stage}_settings"
     own = config.final_config_dict.get(key) or {}
-    of_the_run = {"teacher", "teacher_settings", "teacher_checkpoint", "intermediate_checkpoint"}
-    of_the_run |= {"n_teachers"}
-    # A batch of users is a matter of memory, not of results; _check_values speaks of wandb.
-    of_the_run |= shared_keys(config) - {"eval_batch_size", "log_wandb"}
-    for name in sorted(of_the_run & own.keys()):
+    run_only = {"teacher", "teacher_settings", "teacher_checkpoint", "intermediate_checkpoint"}
+    run_only |= {"n_teachers"}
+    # eval_batch_size changes no result, and _check_values refuses log_wandb.
+    run_only |= shared_keys(config) - {"eval_batch_size", "log_wandb"}
+    for name in sorted(run_only & own.keys()):
         raise InputError(
             f"{key}.{name} is not a stage's own setting: give --{name} at the top level"
         )
@@ -118,16 +119,15 @@ def _check_known(
     from recbole.utils import argument_list
 
     known = internal | set(recbole_yaml("overall")) | set(recbole_yaml("dataset/sample"))
-    known |= set(table_of(model)) | set(_keys_read_by(model_class)) | _RECBOLE_UNLISTED
+    known |= set(describe(model)) | set(_keys_read_by(model_class)) | _RECBOLE_UNLISTED
     for group in ("general", "training", "evaluation", "dataset"):
         known |= set(getattr(argument_list, f"{group}_arguments"))
     for key in given:
         if key in known:
             continue
-        owners = [name for row in TABLE if row.key == key for name in row.models]
-        if owners:
+        if models := owners(key):
             raise InputError(
-                f"{prefix}{key} is a setting of {' and '.join(owners)}, not of {model}"
+                f"{prefix}{key} is a setting of {' and '.join(models)}, not of {model}"
             )
         raise InputError(
             f"unknown setting {prefix}{key}{did_you_mean(key, known)}; "
@@ -136,12 +136,12 @@ def _check_known(
 
 
 def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> None:
-    for key, row in table_of(model).items():
+    for key, setting in describe(model).items():
         if key in settings:
-            check_value(row, settings[key], prefix)
+            check_value(setting, settings[key], prefix)
     if model not in our_models():
         return
-    for key, reason in _NOT_OURS.items():
+    for key, reason in _UNSUPPORTED.items():
         if settings.get(key):
             raise InputError(
                 f"{prefix}{key} must be False for {model}, got {settings[key]!r}: LightGNN's "
@@ -150,14 +150,15 @@ def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> 
 
 
 def _check_sampling(settings: Mapping[str, Any], model_class: type, prefix: str = "") -> None:
-    """A model that compares an interaction with a sampled item needs one.
+    """Refuse to switch off negative sampling for a model that needs sampled items.
 
-    What RecBole calls its input type does not tell: MultiVAE's is pairwise, and it samples none.
+    All of ours do. Of RecBole's, the input type does not tell: MultiVAE's is pairwise, and it
+    samples no items. So their source is searched.
     """
-    compares = "interaction[self.NEG_ITEM_ID]" in _source(model_class)
     if "train_neg_sample_args" not in settings:
         return
-    if not compares and model_class.__name__ not in our_models():
+    ours = model_class.__name__ in our_models()
+    if not ours and "interaction[self.NEG_ITEM_ID]" not in _recbole_source(model_class):
         return
     sampling = settings["train_neg_sample_args"]
     kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling
@@ -169,32 +170,23 @@ def _check_sampling(settings: Mapping[str, Any], model_class: type, prefix: str 
 
 
 def _check_batches(settings: Mapping[str, Any]) -> None:
-    """What needs batches of users, and what these cannot do.
+    """Check the settings that depend on ``batch_by``.
 
     Args:
-        settings: of one of our models, all of them.
+        settings: all settings of one of our models.
     """
-    by_user = settings.get("batches") == "users"
+    by_user = settings.get("batch_by") == "user"
     others = {"interaction_loss": "softmax", "prediction_kd": "listwise", "negatives": "batch"}
     for key, value in others.items():
         if by_user and settings.get(key, value) != value:
             raise InputError(
-                f"{key} must be {value} where batches is users, which are compared with all items, "
-                f"got {settings[key]}: set batches=interactions or {key}={value}"
+                f"{key} must be {value} with batch_by=user, where users are compared with all "
+                f"items, got {settings[key]}: set batch_by=interaction or {key}={value}"
             )
     if settings.get("popularity_prior") and not by_user:
         raise InputError(
-            f"popularity_prior ({settings['popularity_prior']}) has no effect, as batches is "
-            "interactions: set batches=users, or popularity_correction in its place"
-        )
-
-
-def _check_layers(settings: Mapping[str, Any]) -> None:
-    layer, last = settings.get("contrast_layer"), settings.get("n_layers")
-    if layer is not None and layer > last:
-        raise InputError(
-            f"contrast_layer must be one of the n_layers ({last}), got {layer}: lower it, or raise "
-            "n_layers"
+            f"popularity_prior ({settings['popularity_prior']}) has no effect with "
+            "batch_by=interaction: set batch_by=user, or popularity_correction in its place"
         )
 
 
@@ -244,30 +236,29 @@ def recbole_yaml(name: str) -> dict[str, Any]:
 
 @cache
 def _keys_read_by(model_class: type) -> frozenset[str]:
-    """The keys a model's own source asks a config for; some are in no yaml."""
-    return frozenset(re.findall(r"config\[[\"'](\w+)[\"']\]", _source(model_class)))
+    """The keys that the source of one of RecBole's models reads; some are in no yaml."""
+    return frozenset(re.findall(r"config\[[\"'](\w+)[\"']\]", _recbole_source(model_class)))
 
 
-def _source(model_class: type) -> str:
-    """Source of a model and of the models it derives from."""
-    packages = ("recbole.model", "recbole_lightgnn.")
-    ours = [cls for cls in model_class.__mro__ if cls.__module__.startswith(packages)]
-    return "\n".join(inspect.getsource(cls) for cls in ours)
+def _recbole_source(model_class: type) -> str:
+    """The source of RecBole's classes among a model and its base classes."""
+    classes = [cls for cls in model_class.__mro__ if cls.__module__.startswith("recbole.model")]
+    return "\n".join(inspect.getsource(cls) for cls in classes)
 
 
-# --- the settings of a run's stages, beside one another -----------------------------------------
+# --- the stages of a run -----------------------------------------------------------------
 
 
 def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> None:
-    """Check that the stages of a run can learn, and from one another, and leave what they learn.
+    """Check that the stages of a run can learn, can learn from one another, and can be saved.
 
     Args:
-        config: the ``Config`` of a run, not of a stage in one; `check_settings` has passed it.
-        stage_defaults: the settings of a stage, by its model's name, that the run does not give.
+        config: the ``Config`` of a run, not of one of its stages, after `check_settings`.
+        stage_defaults: returns the settings of a stage that the run does not give, for a model.
 
     Raises:
-        InputError: if a stage would have no loss, or a model to learn from of a wrong width; if a
-            setting would be ignored; or if ``checkpoint_dir`` cannot be written to.
+        InputError: if a stage would have no loss; if the model that it learns from has another
+            width; if a setting would be ignored; or if ``checkpoint_dir`` cannot be written to.
     """
     settings = config.final_config_dict
     folder = Path(settings["checkpoint_dir"])
@@ -292,7 +283,7 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
 
 
 def _check_ignored(settings: Mapping[str, Any]) -> None:
-    """Refuse checkpoints of stages that the run does not come to."""
+    """Refuse checkpoints of stages that the run does not use."""
     if not settings["intermediate_checkpoint"]:
         return
     if not settings["use_intermediate"]:
@@ -312,7 +303,7 @@ def _teacher_widths(
 ) -> tuple[int | None, int | None]:
     """Widths of the teacher's initial and final embeddings.
 
-    ``None`` where only a run can tell, and 0 of the final ones where there are none.
+    ``None`` if they are known only in a run; 0 for the final ones if there are none.
     """
     model, own = settings["teacher"], settings["teacher_settings"] or {}
     if settings["teacher_checkpoint"]:
@@ -321,10 +312,10 @@ def _teacher_widths(
         widths = _recommender("teacher", model).widths({**stage_defaults(model), **own})
         return widths[0], widths[1] * settings["n_teachers"]
     width = {**recbole_yaml(f"model/{model}"), **own}.get("embedding_size")
-    source = _source(_recommender("teacher", model))
+    source = _recbole_source(_recommender("teacher", model))
     tables = re.findall(r"self\.user_embedding = (?:torch\.)?(nn\.Embedding\()?", source)
     known = isinstance(width, int) and tables and all(tables)
-    # RecBole's may put layers side by side; those that keep final embeddings name them so.
+    # RecBole's models may concatenate layers. Those that keep final embeddings call them so.
     return (width if known else None), (None if "restore_user_e" in source else 0)
 
 
@@ -334,10 +325,10 @@ def _check_learner(
     """Check a model that learns from another.
 
     Args:
-        own: its settings.
+        own: the settings of the model that learns.
         prefix: put before their names in messages.
         source: the stage that it learns from.
-        widths: of that one's initial and final embeddings, where known.
+        widths: widths of that stage's initial and final embeddings, ``None`` if unknown.
     """
     _check_objective(own, prefix)
     (initial, final), width = widths, own["embedding_size"]

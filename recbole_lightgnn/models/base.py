@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +10,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch import Tensor, nn
 
-from recbole_lightgnn.losses import Places, weight_decay
+from recbole_lightgnn.config.view import RunConfig, Settings
+from recbole_lightgnn.losses import RaggedIndices, weight_decay
 from recbole_lightgnn.nn.graph import InteractionGraph
 
 
@@ -44,13 +46,13 @@ class OwnItems:
         self.degree = torch.bincount(pattern.row, minlength=graph.n_users)
         self._start = self.degree.cumsum(0) - self.degree
 
-    def __call__(self, user: Tensor) -> Places:
+    def __call__(self, user: Tensor) -> RaggedIndices:
         """The items of each given user: a row each."""
         degree = self.degree[user]
         pointers = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
         shift = (self._start[user] - pointers[:-1]).repeat_interleave(degree)
         places = torch.arange(len(shift), device=user.device) + shift
-        return Places(pointers, self._item[places].long())
+        return RaggedIndices(pointers, self._item[places].long())
 
 
 class GraphRecommender(GeneralRecommender):
@@ -65,16 +67,28 @@ class GraphRecommender(GeneralRecommender):
 
     input_type = InputType.PAIRWISE
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    @staticmethod
+    def check_settings(settings: Mapping[str, Any]) -> None:
+        """Check the settings that depend on one another; a model may override this.
+
+        Args:
+            settings: all settings in force. Each has been checked by itself.
+
+        Raises:
+            InputError: if two settings contradict each other.
+        """
+
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
+        settings = Settings(config)
         self.observed = InteractionGraph.from_pairs(
             dataset.inter_feat[self.USER_ID].numpy(),
             dataset.inter_feat[self.ITEM_ID].numpy(),
             self.n_users,
             self.n_items,
         ).to(self.device)
-        self.interaction_loss = config["interaction_loss"]
-        self.by_user = config["batches"] == "users"
+        self.interaction_loss = settings.get("interaction_loss")
+        self.by_user = settings.get("batch_by") == "user"
         self.own_items = OwnItems(self.observed)
         self._final: tuple[Tensor, Tensor] | None = None
 
@@ -134,7 +148,7 @@ class GraphRecommender(GeneralRecommender):
         return torch.stack(list(self.loss_terms(interaction).values())).sum()
 
     @staticmethod
-    def widths(settings: Any) -> tuple[int | None, int]:
+    def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
         """Widths of initial and final embeddings with these settings; ``None``: has no initial."""
         return settings["embedding_size"], settings["embedding_size"]
 
@@ -189,9 +203,10 @@ class EmbeddingRecommender(GraphRecommender):
         item_embedding: likewise. Shape: (items, width)
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
-        width = config["embedding_size"]
+        settings = Settings(config)
+        width = settings.integer("embedding_size")
         self.user_embedding = nn.Parameter(torch.empty(self.n_users, width))
         self.item_embedding = nn.Parameter(torch.empty(self.n_items, width))
         nn.init.xavier_uniform_(self.user_embedding)

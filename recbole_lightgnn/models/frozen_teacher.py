@@ -38,7 +38,7 @@ class Frozen:
 
     Args:
         model: the trained model, in evaluation mode from here on.
-        scale: what scores are divided by: ``none``, or ``spread``, one constant, so that a
+        scale: what scores are divided by: ``none``, or ``std``, one constant, so that a
             distillation temperature means the same whatever model scores and however it was
             trained.
 
@@ -51,7 +51,7 @@ class Frozen:
     """
 
     @torch.no_grad()
-    def __init__(self, model: Any, *, scale: str = "spread") -> None:
+    def __init__(self, model: Any, *, scale: str = "std") -> None:
         model.eval()
         self.model = model
         self.user: Tensor | None = None
@@ -69,7 +69,7 @@ class Frozen:
         items = torch.arange(1, model.n_items, device=model.device)
         self.divisor = 1.0
         raw = spread(self.scores(users, items))
-        if scale == "spread":
+        if scale == "std":
             self.divisor = raw
         self.spread = raw / self.divisor
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import Batch, GraphRecommender
 from recbole_lightgnn.models.frozen_teacher import Frozen, sample_users, spread
@@ -26,28 +27,32 @@ class LightGNNIntermediate(GraphRecommender):
     A teacher must be given by :meth:`distill_from` before the first loss.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.n_layers = config["n_layers"]
-        self.interaction_weight = config["interaction_weight"]
-        self.reg_weight = config["reg_weight"]
-        self.objective = InteractionObjective(config, self.observed, self.own_items)
-        self.alignment = AlignmentObjective(config, self.own_items)
-        self.graph = self.build_graph(config)
-        width = config["embedding_size"]
+        settings = Settings(config)
+        self.n_layers = settings.integer("n_layers")
+        self.interaction_weight = settings.number("interaction_weight")
+        self.reg_weight = settings.number("reg_weight")
+        self.objective = InteractionObjective(settings, self.observed, self.own_items)
+        self.alignment = AlignmentObjective(settings, self.own_items)
+        self.graph = self.build_graph(settings)
+        width = settings.integer("embedding_size")
         self.user_embedding = PrunableEmbedding(self.n_users, width)
         self.item_embedding = PrunableEmbedding(self.n_items, width)
         self.edge_weight = nn.Parameter(torch.ones(self.graph.n_edges))
         self.teacher: Frozen | None = None
 
-    def build_graph(self, config: Any) -> InteractionGraph:
+    def build_graph(self, settings: Settings) -> InteractionGraph:
         """The graph to propagate over: here the augmented one."""
-        if config["augmentation"] == "none":
+        if settings.text("augmentation") == "none":
             return self.observed
-        bounds = {"cap": config["augmentation_cap"], "memory_mb": config["augmentation_memory"]}
-        if config["augmentation"] == "same_side":
+        bounds = {
+            "cap": settings.integer("augmentation_cap"),
+            "memory_mb": settings.integer("augmentation_memory"),
+        }
+        if settings.text("augmentation") == "same_side":
             return augment_same_side(self.observed, **bounds).to(self.device)
-        hops = config["augmentation_hops"]
+        hops = settings.integer("augmentation_hops")
         return augment_hops(self.observed, hops=hops, **bounds).to(self.device)
 
     def distill_from(self, teacher: Frozen, *, prefix: str = "") -> None:

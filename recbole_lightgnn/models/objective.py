@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_lightgnn.config.view import Settings
 from recbole_lightgnn.losses import (
-    Places,
+    RaggedIndices,
     bpr,
     embedding_alignment,
     full_softmax,
@@ -27,7 +27,7 @@ class InteractionObjective:
     """The loss on observed interactions: BPR, or a softmax over the batch's or sampled items.
 
     Args:
-        config: the settings ``interaction_loss``, ``batches``, ``similarity``, ``temperature``,
+        settings: ``interaction_loss``, ``batch_by``, ``similarity``, ``temperature``,
             ``popularity_correction``, ``popularity_prior``, ``negatives`` and ``n_negatives``.
         graph: the observed interactions: popularity.
         own_items: which candidates are no negatives.
@@ -36,20 +36,20 @@ class InteractionObjective:
         log_popularity: log(1 + interactions) of each item. Shape: (items,)
     """
 
-    def __init__(self, config: Any, graph: InteractionGraph, own_items: OwnItems) -> None:
-        self.loss = config["interaction_loss"]
-        self.cosine = config["similarity"] == "cosine"
-        self.temperature = config["temperature"]
-        self.correction = config["popularity_correction"]
-        self.sampled = config["negatives"] == "sampled"
-        self.n_negatives = config["n_negatives"]
-        self.by_user = config["batches"] == "users"
+    def __init__(self, settings: Settings, graph: InteractionGraph, own_items: OwnItems) -> None:
+        self.loss = settings.text("interaction_loss")
+        self.cosine = settings.text("similarity") == "cosine"
+        self.temperature = settings.number("temperature")
+        self.correction = settings.number("popularity_correction")
+        self.sampled = settings.text("negatives") == "sampled"
+        self.n_negatives = settings.integer("n_negatives")
+        self.by_user = settings.text("batch_by") == "user"
         self.own_items = own_items
         pattern = graph.interactions.pattern
         count = torch.bincount(pattern.col, minlength=graph.n_items)
         self.popularity = count / pattern.nnz
         self.log_popularity = torch.log1p(count.float())
-        self.prior = config["popularity_prior"]
+        self.prior = settings.number("popularity_prior")
 
     def __call__(self, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
         """The loss on a batch.
@@ -91,7 +91,7 @@ class InteractionObjective:
         return full_softmax(
             user_rows / self.temperature,
             items,
-            Places(own.pointers, own.col - 1),
+            RaggedIndices(own.pointers, own.col - 1),
             items.new_full((len(own.col),), 1 / max(1, len(own.col))),
             bias=self.prior * self.log_popularity[1:],
         )
@@ -130,21 +130,21 @@ class AlignmentObjective:
     """Bilevel alignment (Eq. 5, 6) of a student to a frozen model.
 
     Args:
-        config: the settings ``batches``, ``prediction_kd*``, ``embedding_kd*`` and ``contrast_*``.
+        settings: ``batch_by``, ``prediction_kd*``, ``embedding_kd*`` and ``contrast_*``.
         own_items: the items that no user is ranked with.
     """
 
-    def __init__(self, config: Any, own_items: OwnItems) -> None:
-        self.by_user = config["batches"] == "users"
+    def __init__(self, settings: Settings, own_items: OwnItems) -> None:
+        self.by_user = settings.text("batch_by") == "user"
         self.own_items = own_items
-        self.list_length = config["prediction_kd_items"]
-        self.listwise = config["prediction_kd"] == "listwise"
-        self.prediction_weight = config["prediction_kd_weight"]
-        self.prediction_temperature = config["prediction_kd_temperature"]
-        self.embedding_weight = config["embedding_kd_weight"]
-        self.embedding_temperature = config["embedding_kd_temperature"]
-        self.contrast_nodes = config["contrast_nodes"]
-        self.contrast_candidates = config["contrast_candidates"]
+        self.list_length = settings.integer("prediction_kd_items")
+        self.listwise = settings.text("prediction_kd") == "listwise"
+        self.prediction_weight = settings.number("prediction_kd_weight")
+        self.prediction_temperature = settings.number("prediction_kd_temperature")
+        self.embedding_weight = settings.number("embedding_kd_weight")
+        self.embedding_temperature = settings.number("embedding_kd_temperature")
+        self.contrast_nodes = settings.integer("contrast_nodes")
+        self.contrast_candidates = settings.integer("contrast_candidates")
 
     def __call__(
         self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch
@@ -190,9 +190,9 @@ class AlignmentObjective:
         return full_softmax(
             tables[0].index_select(0, user) / self.prediction_temperature,
             tables[1][1:],  # without RecBole's padding row
-            Places(pointers, best[ranked] - 1),
+            RaggedIndices(pointers, best[ranked] - 1),
             weight[ranked],
-            left_out=Places(own.pointers, own.col - 1),
+            left_out=RaggedIndices(own.pointers, own.col - 1),
         )
 
     def _pairwise(self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:

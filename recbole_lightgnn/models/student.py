@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.losses import uniformity
 from recbole_lightgnn.models.base import Batch
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
@@ -29,24 +30,34 @@ class LightGNN(LightGNNIntermediate):
 
     edge_bits: Tensor
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.interaction_runs = config["interaction_runs"]
-        self.uniformity_weight = config["uniformity_weight"]
-        self.uniformity_slack = config["uniformity_slack"]
-        self.uniformity_temperature = config["uniformity_temperature"]
-        self.binary_edges = config["edge_weights"] == "binary"
-        self.rotation = config["rotation"]
-        self.ratios = {"entry": config["entry_ratio"], "edge": config["edge_ratio"]}
-        self.floors = {"entry": config["entry_floor"], "edge": config["edge_floor"]}
-        self.pruning = {"entry": config["entry_pruning"], "edge": config["edge_pruning"]}
+        settings = Settings(config)
+        self.interaction_runs = settings.integer("interaction_runs")
+        self.uniformity_weight = settings.number("uniformity_weight")
+        self.uniformity_slack = settings.integer("uniformity_slack")
+        self.uniformity_temperature = settings.number("uniformity_temperature")
+        self.binary_edges = settings.text("edge_weights") == "binary"
+        self.rotation = settings.text("rotation")
+        self.ratios = {
+            "entry": settings.number("entry_ratio"),
+            "edge": settings.number("edge_ratio"),
+        }
+        self.floors = {
+            "entry": settings.integer("entry_floor"),
+            "edge": settings.integer("edge_floor"),
+        }
+        self.pruning = {
+            "entry": settings.text("entry_pruning"),
+            "edge": settings.text("edge_pruning"),
+        }
         self.importances = {
-            "weight_importance": config["weight_importance"],
-            "score_importance": config["score_importance"],
+            "weight_importance": settings.number("weight_importance"),
+            "score_importance": settings.number("score_importance"),
         }
         self.register_buffer("edge_bits", torch.empty(0, dtype=torch.uint8))
 
-    def build_graph(self, config: Any) -> InteractionGraph:
+    def build_graph(self, settings: Settings) -> InteractionGraph:
         """The observed graph: augmentation is the intermediate's."""
         return self.observed
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.models.base import EmbeddingRecommender
 from recbole_lightgnn.models.objective import InteractionObjective
 from recbole_lightgnn.nn.propagation import lightgcn
@@ -27,21 +29,25 @@ class LightGNNTeacher(EmbeddingRecommender):
     with the temperature :math:`\tau` of the softmax and the item's interactions :math:`d_i`:
     :math:`\gamma = 0` and the prior of training are the logits that were trained. Final embeddings
     are then these factors, with a column more. And where a node's own embedding counts more or less
-    than its neighbourhood, :math:`\bar E = \omega E_0 + \sum_{l=1}^{L} E_l` (``ranking_own``): on a
-    sparse graph it fits the few interactions that the node has.
+    than its neighbourhood, :math:`\bar E = \omega E_0 + \sum_{l=1}^{L} E_l` by the
+    setting ``ranking_self_weight``: on a sparse graph it fits the few interactions of the node.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self.n_layers = config["n_layers"]
-        self.reg_weight = config["reg_weight"]
-        self.objective = InteractionObjective(config, self.observed, self.own_items)
-        self.ranking_norm, self.ranking_prior = config["ranking_norm"], config["ranking_prior"]
-        self.ranking_own = config["ranking_own"]
-        self.by_inner_product = _by_inner_product(config)
+        settings = Settings(config)
+        self.n_layers = settings.integer("n_layers")
+        self.reg_weight = settings.number("reg_weight")
+        self.objective = InteractionObjective(settings, self.observed, self.own_items)
+        self.ranking_norm, self.ranking_prior = (
+            settings.number("ranking_norm"),
+            settings.number("ranking_prior"),
+        )
+        self.ranking_self_weight = settings.number("ranking_self_weight")
+        self.by_inner_product = _by_inner_product(settings)
 
     @staticmethod
-    def widths(settings: Any) -> tuple[int | None, int]:
+    def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
         """Of both alike, but for the column that a ranking by parts has more."""
         width = settings["embedding_size"]
         return width, width + (not _by_inner_product(settings))
@@ -53,8 +59,8 @@ class LightGNNTeacher(EmbeddingRecommender):
     def infer(self) -> tuple[Tensor, Tensor]:
         """Final embeddings whose inner product ranks."""
         user, item = self.encode()
-        if self.ranking_own != 1:
-            more = self.ranking_own - 1
+        if self.ranking_self_weight != 1:
+            more = self.ranking_self_weight - 1
             user, item = user + more * self.user_embedding, item + more * self.item_embedding
         if self.by_inner_product:
             return user, item
@@ -74,5 +80,5 @@ class LightGNNTeacher(EmbeddingRecommender):
         return terms
 
 
-def _by_inner_product(settings: Any) -> bool:
+def _by_inner_product(settings: Mapping[str, Any]) -> bool:
     return bool(settings["ranking_norm"] == 1 and settings["ranking_prior"] == 0)

@@ -1,4 +1,4 @@
-"""The table of settings and the layers they come from."""
+"""What a setting may be, and the layers that it comes from."""
 
 import copy
 import pickle
@@ -6,28 +6,13 @@ import pickle
 import pytest
 from recbole.config import Config
 
-from recbole_lightgnn.config.files import (
-    defaults_of,
-    our_models,
-    properties_dir,
-    read_value,
-    read_yaml,
-    recipes,
-)
+from recbole_lightgnn.config.ablations import ablations, apply_ablation
+from recbole_lightgnn.config.files import defaults_of, read_value, read_yaml, recipes
 from recbole_lightgnn.config.recbole_config import _of_model, build_config
-from recbole_lightgnn.config.schema import (
-    ABLATIONS,
-    INTERMEDIATE,
-    STUDENT,
-    TABLE,
-    TEACHER,
-    Setting,
-    apply_ablation,
-    check_value,
-    table_of,
-)
-from recbole_lightgnn.config.validation import check_settings
+from recbole_lightgnn.config.schema import Setting, check_value, describe, owners, read_settings
+from recbole_lightgnn.config.validation import check_settings, recbole_yaml
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, TEACHER, our_models, properties_dir
 
 ML_100K = properties_dir() / "dataset" / "ml-100k.yaml"
 STAGES = {"teacher_settings": TEACHER, "intermediate_settings": INTERMEDIATE}
@@ -42,27 +27,63 @@ def write(path, text):
     return path
 
 
-# --- the table ------------------------------------------------------------------------------
+# --- the descriptions -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", our_models())
-def test_table_and_yaml_have_the_same_keys(model):
-    own = {row.key for row in TABLE if model in row.models}
-    shared = {row.key for row in TABLE if not row.models}
-    assert own == set(defaults_of(model)) - shared
-    assert set(defaults_of(model)) <= own | shared
+def test_every_default_of_a_model_is_described_and_allowed(model):
+    settings = describe(model)
+    for key, value in defaults_of(model).items():
+        assert settings[key].meaning
+        check_value(settings[key], value)
 
 
-def test_overall_yaml_is_in_the_table():
-    assert set(read_yaml(properties_dir() / "overall.yaml")) <= {
-        r.key for r in TABLE if not r.models
+@pytest.mark.parametrize("model", our_models())
+def test_every_setting_that_is_described_for_a_model_has_a_default(model):
+    recbole = {*recbole_yaml("overall"), *read_yaml(properties_dir() / "overall.yaml")}
+    assert describe(model).keys() <= defaults_of(model).keys() | recbole
+
+
+def test_overall_yaml_is_described():
+    assert set(read_yaml(properties_dir() / "overall.yaml")) <= describe("BPR").keys()
+
+
+def test_what_a_line_of_yaml_says_of_a_setting(tmp_path):
+    file = write(
+        tmp_path / "x.yaml",
+        "# A comment. (int) Not a setting.\n"
+        "one: 0.2   # (float, > 0) Its meaning, (float) once.\n"
+        "two: ~     # (int, 0 <= x <= 9, or empty) A number.\n"
+        "three: a   # (str, one of a | b) A name.\n"
+        "four: 3    # no specification\n"
+        "five: [1]  # (list of int, >= 1) Numbers.\n",
+    )
+    assert read_settings(file) == {
+        "one": Setting("one", "float", "> 0", meaning="Its meaning, (float) once."),
+        "two": Setting("two", "int", "0 <= x <= 9", optional=True, meaning="A number."),
+        "three": Setting("three", "str", choices=("a", "b"), meaning="A name."),
+        "five": Setting("five", "list of int", ">= 1", meaning="Numbers."),
     }
 
 
-def test_no_key_has_two_rows_for_one_model():
-    for model in our_models():
-        rows = [row.key for row in TABLE if not row.models or model in row.models]
-        assert len(rows) == len(set(rows))
+@pytest.mark.parametrize("comment", ["(integer) N.", "(int, 1 or more) N.", "(int, > 0, a) N."])
+def test_a_line_of_yaml_that_is_not_understood_is_refused(tmp_path, comment):
+    file = write(tmp_path / "x.yaml", f"key: 1  # {comment}\n")
+    with pytest.raises(ValueError, match=r"^x\.yaml: key: no (type is named|range is written) "):
+        read_settings(file)
+
+
+def test_an_included_file_comes_before_the_one_that_includes_it():
+    teacher, baseline = defaults_of(TEACHER), defaults_of("SoftmaxMF")
+    assert baseline == {**teacher, "n_layers": 0}
+    assert describe("SoftmaxMF")["n_layers"].range == "0 <= x <= 0"
+    assert describe(TEACHER)["n_layers"].range == ">= 0"
+
+
+def test_who_has_a_setting():
+    assert owners("contrast_layer") == ["XSimGCL"]
+    assert owners("noise") == ["SimGCL", "XSimGCL"]
+    assert owners("epochs") == []
 
 
 @pytest.mark.parametrize("recipe", [r for r in recipes() if r != "default"])
@@ -75,7 +96,7 @@ def test_a_recipe_changes_only_what_exists(recipe):
 
 
 @pytest.mark.parametrize("recipe", recipes())
-@pytest.mark.parametrize("ablation", ABLATIONS)
+@pytest.mark.parametrize("ablation", ablations())
 def test_every_recipe_and_ablation_passes_the_checks(recipe, ablation):
     config = config_of(recipe=recipe, ablation=ablation)
     assert (config["recipe"], config["ablation"]) == (recipe, ablation)
@@ -105,33 +126,35 @@ def test_values_of_the_command_line_are_yaml(text, value):
 
 
 @pytest.mark.parametrize(
-    ("type", "allowed", "good", "bad"),
+    ("specification", "good", "bad"),
     [
-        ("float", "(0, 1]", [0.1, 1, 1.0], [0, 0.0, 1.01, -1, True, "1", None, float("nan")]),
-        ("float", "(0, inf)", [1e-9, 1e9], [0, float("inf")]),
-        ("int", "[1, inf)", [1, 300], [0, 1.0, True, "3", None]),
-        ("int", "[0, 9] or nothing", [0, 9, None], [-1, 10, 1.0, "", "None"]),
-        ("bool", "", [True, False], [0, 1, "yes", None]),
-        ("str", "a | b", ["a", "b"], ["c", 1, None]),
-        ("ints", "[1, inf)", [10, [10, 20]], [0, [10, 0], [], "10"]),
-        ("strs", "", ["x", ["x", "y"]], [[], 3, [3]]),
-        ("dict", "", [{}, {"a": 1}, None], [3, "a", []]),
-        ("path", "", [None, __file__], [3, True]),
-        ("paths", "", [None, __file__, [__file__, __file__]], [3, [], [__file__, 3]]),
+        ("float, 0 < x <= 1", [0.1, 1, 1.0], [0, 0.0, 1.01, -1, True, "1", None, float("nan")]),
+        ("float, > 0", [1e-9, 1e9], [0, float("inf")]),
+        ("int, >= 1", [1, 300], [0, 1.0, True, "3", None]),
+        ("int, 0 <= x <= 9, or empty", [0, 9, None], [-1, 10, 1.0, "", "None"]),
+        ("bool", [True, False], [0, 1, "yes", None]),
+        ("str, one of a | b", ["a", "b"], ["c", 1, None]),
+        ("list of int, >= 1", [10, [10, 20]], [0, [10, 0], [], "10"]),
+        ("list of str", ["x", ["x", "y"]], [[], 3, [3]]),
+        ("dict", [{}, {"a": 1}, None], [3, "a", []]),
+        ("path", [None, __file__], [3, True]),
+        ("path or list of paths", [None, __file__, [__file__] * 2], [3, [], [__file__, 3]]),
     ],
 )
-def test_a_value_must_be_of_its_type_and_in_its_range(type, allowed, good, bad):
-    row = Setting("key", type, allowed, "", ())
+def test_a_value_must_be_of_its_type_and_in_its_range(tmp_path, specification, good, bad):
+    file = write(tmp_path / "x.yaml", f"key: 1  # ({specification}) A value.\n")
+    setting = read_settings(file)["key"]
     for value in good:
-        check_value(row, value)
+        check_value(setting, value)
     for value in bad:
         with pytest.raises(InputError, match="key must "):
-            check_value(row, value)
+            check_value(setting, value)
 
 
 def test_the_message_has_range_and_value():
-    with pytest.raises(InputError, match=r"^t\.edge_ratio must be a number in \(0, 1\], got 1\.5$"):
-        check_value(table_of(STUDENT)["edge_ratio"], 1.5, "t.")
+    expected = r"^t\.edge_ratio must be a number x with 0 < x <= 1, got 1\.5$"
+    with pytest.raises(InputError, match=expected):
+        check_value(describe(STUDENT)["edge_ratio"], 1.5, "t.")
 
 
 # --- layers ---------------------------------------------------------------------------------
@@ -268,10 +291,10 @@ def test_a_datasets_sections_for_our_models_are_part_of_the_default_recipe():
 # --- ablations ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n in ABLATIONS if n != "-BiAln"])
+@pytest.mark.parametrize("name", [n for n in ablations() if n != "-BiAln"])
 def test_an_ablation_changes_what_the_table_says_and_nothing_else(name):
     plain, ablated = config_of().final_config_dict, config_of(ablation=name).final_config_dict
-    assert ablated == {**plain, **ABLATIONS[name], "ablation": name}
+    assert ablated == {**plain, **ablations()[name], "ablation": name}
 
 
 def test_without_alignment_the_interaction_loss_is_on_in_both_stages():
