@@ -1,4 +1,7 @@
-"""A trained model as one small file that serves without torch and RecBole (``docs/FORMAT.md``)."""
+"""Export a trained model as one small file that serves without torch and RecBole.
+
+``docs/FORMAT.md`` describes the file.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,22 @@ from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.nn.propagation import binomials
 from recbole_lightgnn.runs.finished_run import TrainedRun
 from recbole_lightgnn.serving.coding import Pairs
-from recbole_lightgnn.serving.ids import Hashes, Ids, Tokens, hashed, in_order, key_of, keyed
+from recbole_lightgnn.serving.ids import (
+    Hashes,
+    Ids,
+    Tokens,
+    derive_key,
+    hash_tokens,
+    keyed_digest,
+    token_order,
+)
 from recbole_lightgnn.serving.model import Graph, Model, to_bytes
 from recbole_lightgnn.serving.recommender import Recommender
 from recbole_lightgnn.trainer.evaluation import FullRanking, Rankings
 from recbole_lightgnn.utils.files import check_writable, plain, whole_file
 
-SEEN = ("kept", "all", "none")
+SEEN = ("kept", "all", "none")  # interactions in a file
+_DENSE_WIDTH = 64  # columns of the float32 tables that a file's size is compared to
 
 
 def export(
@@ -39,32 +51,33 @@ def export(
     form: str | None = None,
     seen: str = "kept",
 ) -> dict[str, Any]:
-    """Write the model of a row into a file, and rank with what was written.
+    """Write the model of a record row to a file, and evaluate the file on the validation split.
 
     Args:
-        run: the run.
-        out: where to.
-        row: key of the row, by default the last student's.
-        values: what entries and edge weights are stored as: ``float32``, ``float16`` or ``int8``.
-        ids: what users and items are called: ``tokens``, as the dataset calls them; ``hashed``
-            with a secret; or ``none``, numbers in the order of their tokens.
-        secret: for ``hashed``.
-        form: ``graph``, entries and edges, which are propagated when the file is loaded;
-            ``final``, the final embeddings; by default whichever is smaller.
-        seen: which interactions are in the file: those ``kept`` by pruning; ``all``; or, with the
-            form ``final``, ``none``.
+        run: the finished run.
+        out: the file to write.
+        row: key of the row; by default the last student's.
+        values: number type of entries and edge weights: ``float32``, ``float16`` or ``int8``.
+        ids: names of users and items: ``tokens`` of the dataset; ``hashed``, their hashes with a
+            secret; or ``none``, only numbers in the order of the tokens.
+        secret: secret for ``hashed``.
+        form: ``graph``, pruned embeddings and edges, propagated when the file is loaded; or
+            ``final``, final embeddings. By default the one with the smaller file.
+        seen: interactions in the file: ``kept``, those that pruning kept; ``all``; or ``none``,
+            with the form ``final`` only.
 
     Returns:
-        ``row``, ``form``, ``bytes``, ``arrays`` (bytes of each), ``of_dense`` (bytes over those of
-        float32 tables of 64 columns), ``valid`` (metrics of the file, or ``None``) and
-        ``run_valid`` (of the run).
+        ``row``; ``form``; ``values``; ``bytes`` of the file; ``arrays``, the bytes of each array;
+        ``of_dense``, the bytes divided by those of float32 embeddings of 64 columns; ``valid``,
+        validation metrics from the file, or ``None``; and ``run_valid``, those of the run.
 
     Raises:
-        InputError: if the row has no model, or cannot be exported so.
+        InputError: if the row has no model, the options do not fit each other or the model, or
+            the file cannot be written.
     """
     check_writable("--out", out)
     if (ids == "hashed") != (secret is not None):
-        raise InputError("--ids hashed needs a --key, and nothing else does")
+        raise InputError("--ids hashed needs a --key, and --key needs --ids hashed: give both")
     result = run.row(row)
     model = run.model(result["key"])
     names = _names(run.dataset, ids, secret)
@@ -78,23 +91,30 @@ def export(
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as partial:
         partial.write_bytes(content)
+    n_rows = sum(len(side.ids) for side in names)
     return {
         "row": result["key"],
         "form": chosen,
         "values": values,
         "bytes": len(content),
         "arrays": arrays,
-        "of_dense": len(content) / (4 * 64 * sum(len(side.ids) for side in names)),
+        "of_dense": len(content) / (4 * _DENSE_WIDTH * n_rows),
         "valid": metrics_of(Recommender.load(out, secret), run, result["key"]),
         "run_valid": result["valid"],
     }
 
 
 def served_model(run: TrainedRun, row: str, *, form: str, seen: str = "all") -> Model:
-    """The model of a row as `export` would write it, exactly, with the dataset's names.
+    """Build the model that `export` would write with float32 values and the dataset's tokens.
+
+    Args:
+        run: the finished run.
+        row: key of the row.
+        form: ``graph`` or ``final``.
+        seen: interactions in the model: ``kept``, ``all`` or ``none``.
 
     Raises:
-        InputError: if the row has no model, or not this form.
+        InputError: if the row has no model, or the model does not have this form.
     """
     model = run.model(row)
     _forms(model, form, seen)
@@ -104,26 +124,35 @@ def served_model(run: TrainedRun, row: str, *, form: str, seen: str = "all") -> 
 def metrics_of(
     recommender: Recommender, run: TrainedRun, row: str, split: str = "valid"
 ) -> Mapping[str, float] | None:
-    """What the run's own evaluation says of an exported model.
+    """Evaluate an exported model with the run's own evaluation.
 
     Args:
-        recommender: with the model; if its names are hashed, with the key.
-        run: the run that it comes from.
-        row: key of its row.
+        recommender: the exported model; with the key, if its names are hashed.
+        run: the run that the model was exported from.
+        row: key of the model's row.
         split: ``valid`` or ``test``.
 
     Returns:
-        Metrics by name, or ``None`` where only RecBole's evaluator knows one of them.
+        Metrics by name, or ``None`` if one of them can only be computed by RecBole's evaluator.
     """
     if (ranking := _ranking(run, row, split)) is None:
         return None
     tables = (recommender.user, recommender.item)
     ids = (recommender.users, recommender.items)
-    return ranking.evaluate(*map(_in_recboles_order, tables, ids, _tokens(run.dataset)))
+    return ranking.evaluate(*map(_in_recbole_order, tables, ids, _tokens(run.dataset)))
 
 
 def metrics_of_row(run: TrainedRun, row: str, split: str) -> Mapping[str, float] | None:
-    """As `metrics_of`, of the row's model as it was trained."""
+    """Evaluate the trained model of a row with the run's own evaluation.
+
+    Args:
+        run: the finished run.
+        row: key of the row.
+        split: ``valid`` or ``test``.
+
+    Returns:
+        As `metrics_of`.
+    """
     ranking = _ranking(run, row, split)
     return None if ranking is None else ranking.evaluate(*run.model(row).final_embeddings())
 
@@ -133,33 +162,33 @@ def _ranking(run: TrainedRun, row: str, split: str) -> FullRanking | None:
     return Rankings(run.config(row), torch.device("cpu")).of(loader)
 
 
-# --- what the file is made of ---------------------------------------------------------------
+# --- from a trained model to an exported one ------------------------------------------------
 
 
 class _Names(NamedTuple):
-    """What one side is called in a file, and in which order.
+    """Names of the users or items, and their order in the file.
 
     Attributes:
         ids: the names.
-        order: RecBole's number, less one, of each. Shape: (size,)
+        order: RecBole's number, minus one, of each user or item of the file. Shape: (size,)
     """
 
     ids: Ids
     order: np.ndarray
 
     def numbers(self, index: Tensor) -> np.ndarray:
-        """The file's numbers of RecBole's. Shape: as ``index``"""
+        """Convert RecBole's numbers to the file's. Shape: as ``index``"""
         number = np.empty(len(self.order), np.int64)
         number[self.order] = np.arange(len(self.order))
         return number[index.numpy() - 1]
 
     def rows(self, table: Tensor) -> np.ndarray:
-        """A table without RecBole's padding row, in the file's order. Shape: (size, width)"""
+        """Reorder a table for the file, without RecBole's padding row. Shape: (size, width)"""
         return table.detach().numpy()[1:][self.order]
 
 
 def _tokens(dataset: Any) -> tuple[list[str], list[str]]:
-    """What users and items are called, without padding, in RecBole's order."""
+    """Tokens of users and of items in RecBole's order, without padding."""
     users, items = (
         dataset.field2id_token[field][1:].tolist()
         for field in (dataset.uid_field, dataset.iid_field)
@@ -169,32 +198,32 @@ def _tokens(dataset: Any) -> tuple[list[str], list[str]]:
 
 def _names(dataset: Any, kind: str, secret: bytes | None) -> tuple[_Names, _Names]:
     users, items = _tokens(dataset)
-    return _name("user", users, kind, secret), _name("item", items, kind, secret)
+    return _names_of("user", users, kind, secret), _names_of("item", items, kind, secret)
 
 
-def _name(what: str, tokens: list[str], kind: str, secret: bytes | None) -> _Names:
+def _names_of(what: str, tokens: list[str], kind: str, secret: bytes | None) -> _Names:
     if secret is not None:
-        hashes = hashed(what, tokens, key_of(secret))
+        hashes = hash_tokens(what, tokens, derive_key(secret))
         order = np.argsort(hashes)
         return _Names(Hashes(what, hashes[order]), order)
-    order = in_order(tokens)
+    order = token_order(tokens)
     if kind == "none":
         return _Names(Ids(what, len(tokens)), order)
     return _Names(Tokens(what, [tokens[place] for place in order]), order)
 
 
 def _forms(model: Any, form: str | None, seen: str) -> list[str]:
-    """The forms to choose from."""
+    """Forms that are possible; raises InputError if the requested one is not."""
     forms = [form] if form else ["graph", "final"]
-    no_graph = {
+    excludes_graph = {
         f"a {type(model).__name__}": not isinstance(model, LightGNN),
         "--seen none": seen == "none",
     }
-    for what, is_so in no_graph.items():
+    for what, is_so in excludes_graph.items():
         if is_so and form == "graph":
             raise InputError(
-                f"{what} has no form graph, whose edges are the interactions that a student kept: "
-                "choose another, or the form final"
+                f"{what} has no form graph (its edges are the interactions that a student kept): "
+                "choose another, or --form final"
             )
         if is_so:
             forms = ["final"]
@@ -214,7 +243,7 @@ def _served(
     if form == "graph":
         graph = _graph(model, observed, kept, len(user_names.ids), len(item_names.ids))
         tables = model.initial()
-        listed = listed & ~kept
+        listed = listed & ~kept  # kept interactions are in the file as edges
     else:
         graph, tables = None, model.final_embeddings()
     return Model(
@@ -246,22 +275,24 @@ def _graph(
     )
 
 
-def _pairs(user: np.ndarray, item: np.ndarray, listed: np.ndarray) -> tuple[Pairs, np.ndarray]:
-    """Those of some pairs that are listed, in order, and that order of theirs."""
-    user, item = user[listed], item[listed]
+def _pairs(user: np.ndarray, item: np.ndarray, mask: np.ndarray) -> tuple[Pairs, np.ndarray]:
+    """Select pairs by a mask and sort them; returns also the order of the selected pairs."""
+    user, item = user[mask], item[mask]
     order = np.lexsort((item, user))
     return Pairs(user[order].astype(np.int32), item[order].astype(np.int32)), order
 
 
 def _card(run: TrainedRun, row: Mapping[str, Any], secret: bytes | None) -> dict[str, Any]:
-    """Where a model comes from and what it reached: nothing that differs from time to time.
+    """Origin, settings and metrics of a model, without paths and times.
 
-    By the hash of a split a guess of what was pruned can be tested: with a secret, who has it can.
+    A split's hash could be used to test a guess of the pruned interactions. With a secret the hash
+    is keyed, so that only holders of the secret can do so.
     """
     config, data = run.config(row["key"]), run.folder.content["data"]
     if secret is not None:
-        data = {split: keyed(hash_, key_of(secret)) for split, hash_ in data.items()}
-    kept = ("interactions", "interactions_kept", "entries", "entries_kept", "valid", "test")
+        key = derive_key(secret)
+        data = {split: keyed_digest(digest, key) for split, digest in data.items()}
+    copied = ("interactions", "interactions_kept", "entries", "entries_kept", "valid", "test")
     return plain(
         {
             "made_by": f"recbole-lightgnn {__version__}",
@@ -270,7 +301,7 @@ def _card(run: TrainedRun, row: Mapping[str, Any], secret: bytes | None) -> dict
             "data": data,
             "seed": config["seed"],
             "row": row["key"],
-            **{key: row.get(key) for key in kept},
+            **{key: row.get(key) for key in copied},
             "masking": mask_in_force(config),
             "settings": model_settings(config),
         },
@@ -282,22 +313,30 @@ def _without_folders(text: str) -> str:
     return Path(text).name if os.path.isabs(text) else text
 
 
-# --- what the file ranks like ---------------------------------------------------------------
+# --- from an exported model to an evaluation ------------------------------------------------
 
 
-def _in_recboles_order(table: np.ndarray, ids: Ids, tokens: list[str]) -> Tensor:
-    """A table of a file with a padding row, by RecBole's numbers. Shape: (size + 1, width)"""
-    without_names = ids.kind == "none"
-    numbers = np.argsort(in_order(tokens)) if without_names else ids.numbers(tokens)
+def _in_recbole_order(table: np.ndarray, ids: Ids, tokens: list[str]) -> Tensor:
+    """Reorder a file's table by RecBole's numbers, with a padding row. Shape: (size + 1, width)"""
+    numbers = np.argsort(token_order(tokens)) if ids.kind == "none" else ids.numbers(tokens)
     padding = np.zeros((1, table.shape[1]), np.float32)
     return torch.from_numpy(np.concatenate([padding, table[numbers]]))
 
 
+# --- size of a file -------------------------------------------------------------------------
+
 _PARTS = {"names": ("users.", "items."), "edges": ("edge.", "user.pruned", "item.degree")}
 
 
-def parts(result: Mapping[str, Any]) -> dict[str, int]:
-    """Bytes of embeddings, edges, names and the rest, which are all of the file."""
+def bytes_by_part(result: Mapping[str, Any]) -> dict[str, int]:
+    """Split the size of a file into embeddings, names, edges, seen interactions and header.
+
+    Args:
+        result: ``bytes`` of the file and ``arrays``, as from `export`.
+
+    Returns:
+        Bytes of each part; they add up to the size of the file.
+    """
     sizes = {"embeddings": 0, **dict.fromkeys(_PARTS, 0), "seen": 0, "header": result["bytes"]}
     for name, size in result["arrays"].items():
         part = "seen" if name.startswith("seen.") else "embeddings"

@@ -15,14 +15,14 @@ import torch
 from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_logger, init_seed, set_color
 
-from recbole_lightgnn.config.files import our_models, read_yaml
+from recbole_lightgnn.config.files import read_yaml
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.fingerprint import fingerprints
 from recbole_lightgnn.data.loaders import card_hash, check_dataset_files, fingerprint, load_data
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.integration.accelerate import on_our_products
+from recbole_lightgnn.integration.accelerate import accelerate_model
 from recbole_lightgnn.integration.eval_mask import mask_in_force
-from recbole_lightgnn.registry import model_names
+from recbole_lightgnn.registry import model_names, our_models
 from recbole_lightgnn.runs.record import environment, make_record
 from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.runs.user_metrics import users_file, write_users
@@ -263,8 +263,8 @@ def _trainer(config: Any, train_data: Any) -> Any:
     logger = getLogger()
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
-    if config["our_products"] and not on_our_products(model):
-        logger.info(f"our_products: no such way for {config['model']}, which stays as it is")
+    if config["accelerate"] and not accelerate_model(model):
+        logger.info(f"accelerate has no effect on {config['model']}")
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     logger.info(model)
     if config["model"] not in our_models():

@@ -1,4 +1,4 @@
-"""What every test gets: an empty folder to work in and a command line without pytest's options."""
+"""Fixtures of all tests: an empty working folder, models, datasets and a finished run."""
 
 import os
 import sys
@@ -8,28 +8,28 @@ import pytest
 import torch
 from helpers.planted import QUICK, WIDTH, write_planted
 
-import recbole_lightgnn  # noqa: F401  RecBole is mended however a test imports it
+import recbole_lightgnn  # noqa: F401  patches RecBole before a test imports it
 
 
 @pytest.fixture(autouse=True)
 def _clean_place(tmp_path, monkeypatch):
-    # RecBole writes log/, saved/ and log_tensorboard/ where it runs, and every Config() reads
-    # sys.argv.
+    # RecBole writes log/, saved/ and log_tensorboard/ to the working folder, and every Config()
+    # reads sys.argv.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pytest"])
 
 
 @pytest.fixture
 def build(tmp_path):
-    """Makes a model on the planted world, with the given settings."""
+    """Function that builds a model on the planted dataset, with the given settings."""
     write_planted(tmp_path / "dataset")
     shared = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
 
     from recbole.utils import get_model
 
-    from recbole_lightgnn.config.files import our_models
     from recbole_lightgnn.config.recbole_config import build_config
     from recbole_lightgnn.data.loaders import load_data
+    from recbole_lightgnn.registry import our_models
 
     def make(name="LightGNN", **settings):
         width = {"embedding_size": WIDTH} if name in our_models() else {}
@@ -45,7 +45,10 @@ def build(tmp_path):
 
 @pytest.fixture
 def settings(tmp_path):
-    """30 users, 20 items, 8 interactions each; features with gaps. As ``config_dict``."""
+    """Settings (``config_dict``) for a dataset named small.
+
+    It has 30 users with 8 interactions each, 20 items, and item features with missing values.
+    """
     folder = tmp_path / "dataset" / "small"
     folder.mkdir(parents=True)
     rows = [f"u{u}\ti{(u * 7 + k * 3) % 20}" for u in range(30) for k in range(8)]
@@ -72,7 +75,7 @@ def settings(tmp_path):
 
 @pytest.fixture
 def table(tmp_path):
-    """Writes a table to import."""
+    """Function that writes a table to import, and returns its path."""
 
     def table(content, name="table.csv"):
         path = tmp_path / name
@@ -84,7 +87,7 @@ def table(tmp_path):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with the planted dataset and a run of LightGNN; and what is planted."""
+    """Folder with the planted dataset and a LightGNN run; the run's folder; the planted pairs."""
     from recbole_lightgnn.quick_start import run
 
     folder = tmp_path_factory.mktemp("exports")
@@ -100,7 +103,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def trained(place, monkeypatch):
-    """That run, read where it is."""
+    """The finished run of the fixture ``place``, read from its folder."""
     from recbole_lightgnn.runs.finished_run import TrainedRun
 
     monkeypatch.chdir(place[0])

@@ -1,4 +1,4 @@
-"""From a run to a file and its answers: on the planted world, end to end."""
+"""Export of a finished run on the planted dataset: metrics, content and size of the file."""
 
 import json
 import os
@@ -20,11 +20,12 @@ from recbole_lightgnn.serving.model import read
 from recbole_lightgnn.serving.recommender import Recommender
 
 
-def fresh(trained):
+def opened_again(trained):
+    """The same run, read from its folder again."""
     return TrainedRun(trained.folder.path)
 
 
-# --- the same model -----------------------------------------------------------------------------
+# --- metrics and bytes ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", ["student-02", "student-00", "intermediate", "teacher"])
@@ -32,10 +33,10 @@ def fresh(trained):
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_metrics_from_the_file_are_those_of_the_run(trained, tmp_path, row, form, split):
     result = export(trained, tmp_path / "m.lgnn", row=row, form=form)
-    ours = Recommender.load(tmp_path / "m.lgnn")
+    loaded = Recommender.load(tmp_path / "m.lgnn")
     expected = trained.row(row)[split]
     assert expected["recall@20"] > 0.5
-    assert metrics_of(ours, trained, row, split) == pytest.approx(expected, abs=1e-6)
+    assert metrics_of(loaded, trained, row, split) == pytest.approx(expected, abs=1e-6)
     assert result["run_valid"] == trained.row(row)["valid"]
     assert result["valid"] == pytest.approx(result["run_valid"], abs=1e-6)
 
@@ -47,30 +48,30 @@ def test_metrics_from_the_file_are_those_of_the_run(trained, tmp_path, row, form
         *(("int8", form, 3e-2) for form in ("graph", "final")),
     ],
 )
-def test_fewer_bits_lose_little(trained, tmp_path, values, form, error):
+def test_fewer_bits_change_metrics_little(trained, tmp_path, values, form, error):
     exact = Recommender(served_model(trained, "student-02", form="graph"))
     export(trained, tmp_path / "m.lgnn", values=values, form=form)
-    ours = Recommender.load(tmp_path / "m.lgnn")
-    for got, truth in ((ours.user, exact.user), (ours.item, exact.item)):
+    loaded = Recommender.load(tmp_path / "m.lgnn")
+    for got, truth in ((loaded.user, exact.user), (loaded.item, exact.item)):
         assert abs(got - truth).max() < error * abs(truth).max()
         assert abs(got - truth).max() > 0
-    lost = metrics_of(ours, trained, "student-02")
-    assert lost["recall@20"] == pytest.approx(trained.row()["valid"]["recall@20"], rel=0.01)
+    metrics = metrics_of(loaded, trained, "student-02")
+    assert metrics["recall@20"] == pytest.approx(trained.row()["valid"]["recall@20"], rel=0.01)
 
 
-def test_the_model_is_its_tables_by_name(trained):
-    """In whatever order the file has users and items, a user's row is the user's."""
+def test_embeddings_belong_to_the_right_names(trained):
+    """The file orders users and items otherwise than RecBole."""
     model = trained.model("student-01")
-    ours = Recommender(served_model(trained, "student-01", form="graph"))
+    recommender = Recommender(served_model(trained, "student-01", form="graph"))
     user, item = (table.numpy() for table in model.final_embeddings())
     data = trained.dataset
     for number, token in list(enumerate(data.field2id_token["user_id"]))[1::13]:
         np.testing.assert_allclose(
-            ours.user[ours.users.number(token)], user[number], rtol=1e-5, atol=1e-6
+            recommender.user[recommender.users.number(token)], user[number], rtol=1e-5, atol=1e-6
         )
     for number, token in list(enumerate(data.field2id_token["item_id"]))[1::13]:
         np.testing.assert_allclose(
-            ours.item[ours.items.number(token)], item[number], rtol=1e-5, atol=1e-6
+            recommender.item[recommender.items.number(token)], item[number], rtol=1e-5, atol=1e-6
         )
 
 
@@ -80,13 +81,13 @@ def test_the_same_run_gives_the_same_bytes(trained, tmp_path):
         ("b", {"ids": "hashed", "secret": SECRET}),
         ("c", {"form": "final", "values": "float16", "seen": "all"}),
     ):
-        files = [tmp_path / f"{name}{again}" for again in range(2)]
+        files = [tmp_path / f"{name}{repeat}" for repeat in range(2)]
         for file in files:
-            export(fresh(trained), file, **options)
+            export(opened_again(trained), file, **options)
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_the_smaller_form_is_taken(trained, tmp_path):
+def test_the_form_with_the_smaller_file_is_chosen(trained, tmp_path):
     sizes = {
         form: export(trained, tmp_path / "m.lgnn", form=form, values="int8")["bytes"]
         for form in ("graph", "final")
@@ -98,7 +99,7 @@ def test_the_smaller_form_is_taken(trained, tmp_path):
     assert export(trained, tmp_path / "m.lgnn", row="teacher")["form"] == "final"
 
 
-def test_the_card_says_what_it_is(trained, tmp_path):
+def test_the_card_has_origin_metrics_and_settings(trained, tmp_path):
     export(trained, tmp_path / "m.lgnn", row="student-01")
     card, row = read(tmp_path / "m.lgnn").card, trained.row("student-01")
     assert (card["dataset"], card["row"], card["model"]) == ("planted", "student-01", "LightGNN")
@@ -111,16 +112,16 @@ def test_the_card_says_what_it_is(trained, tmp_path):
     assert os.sep not in json.dumps(card)
 
 
-# --- what is not in the file ----------------------------------------------------------------------
+# --- privacy --------------------------------------------------------------------------------------
 
 
 def pairs_in(file):
-    """Every user-item pair that anything in a file lists."""
+    """All user-item pairs in a file: edges and seen interactions."""
     model = read(file)
-    lists = [model.seen, *([model.graph.pairs] if model.graph else [])]
+    sets = [model.seen, *([model.graph.pairs] if model.graph else [])]
     return {
         (int(user), int(item))
-        for pairs in lists
+        for pairs in sets
         for user, item in zip(
             model.users.names(pairs.user), model.items.names(pairs.item), strict=True
         )
@@ -139,20 +140,21 @@ def test_pruned_interactions_are_absent(place, trained, tmp_path, form):
 
 
 def test_a_file_is_the_same_whichever_interactions_were_pruned(trained, tmp_path, monkeypatch):
-    """Of a pruned interaction nothing is left but that its user and its item had one more."""
+    """Pruned interactions count in the degrees of users and items, and nowhere else in the file."""
     export(trained, tmp_path / "a.lgnn", form="graph")
     export(trained, tmp_path / "c.lgnn", form="graph", seen="all")
     model = trained.model("student-02")
-    pattern, gone = model.observed.interactions.pattern, (~model.edge_mask).nonzero().squeeze(1)
+    pattern = model.observed.interactions.pattern
+    pruned = (~model.edge_mask).nonzero().squeeze(1)
     user, item = pattern.row, pattern.col
     pairs = set(zip(user.tolist(), item.tolist(), strict=True))
     a, b = next(
         (a, b)
-        for a in gone.tolist()
-        for b in gone.tolist()
+        for a in pruned.tolist()
+        for b in pruned.tolist()
         if {(int(user[a]), int(item[b])), (int(user[b]), int(item[a]))}.isdisjoint(pairs)
     )
-    item[[a, b]] = item[[b, a]]  # two users had each other's item; all degrees are as before
+    item[[a, b]] = item[[b, a]]  # swaps the items of two users, so that all degrees stay equal
     monkeypatch.setattr(type(pattern), "col", property(lambda _: item))
     export(trained, tmp_path / "b.lgnn", form="graph")
     assert (tmp_path / "a.lgnn").read_bytes() == (tmp_path / "b.lgnn").read_bytes()
@@ -160,8 +162,8 @@ def test_a_file_is_the_same_whichever_interactions_were_pruned(trained, tmp_path
     assert (tmp_path / "c.lgnn").read_bytes() != (tmp_path / "d.lgnn").read_bytes()
 
 
-@pytest.mark.parametrize(("ids", "there"), [("tokens", True), ("hashed", False), ("none", False)])
-def test_tokens_are_in_the_file_only_if_asked_for(tmp_path, monkeypatch, ids, there):
+@pytest.mark.parametrize(("ids", "in_file"), [("tokens", True), ("hashed", False), ("none", False)])
+def test_tokens_are_in_the_file_only_if_asked_for(tmp_path, monkeypatch, ids, in_file):
     monkeypatch.chdir(tmp_path)
     rows = [f"user-{u:03d}\titem-{(u * 7 + k * 3) % 20:02d}" for u in range(30) for k in range(8)]
     folder = tmp_path / "dataset" / "named"
@@ -173,22 +175,21 @@ def test_tokens_are_in_the_file_only_if_asked_for(tmp_path, monkeypatch, ids, th
     trained = TrainedRun(Path(record["result_file"]).parent)
     export(trained, Path("m.lgnn"), ids=ids, secret=secret, values="int8", seen="none")
     content = Path("m.lgnn").read_bytes()
-    stored = b"".join(
-        array.tobytes() for array in _arrays(content).values()
-    )  # the file's own bytes may be deflated
+    # The bytes of the file may be deflated; search the arrays too.
+    arrays = b"".join(array.tobytes() for array in _arrays(content).values())
     for token in (b"user-007", b"item-13"):
-        assert (token in stored) == there
-        assert (token in content + stored) == there
-    # Nor can it be told from the card what was pruned, but by who has the key.
+        assert (token in arrays) == in_file
+        assert (token in content + arrays) == in_file
+    # With hashed names, the hashes of the splits in the card are keyed too.
     data = trained.folder.content["data"]
     assert (Recommender.load("m.lgnn").card["data"] == data) == (ids != "hashed")
     assert (data["train"].encode() in content) == (ids != "hashed")
-    ours = Recommender.load("m.lgnn", secret)
+    recommender = Recommender.load("m.lgnn", secret)
     named = {"tokens": "user-007", "hashed": "user-007", "none": 7}[ids]
-    best = ours.recommend([named], 3).items[0]
+    best = recommender.recommend([named], 3).items[0]
     if ids == "tokens":
         assert all(item.startswith("item-") for item in best)
-    elif ids == "none":  # the order of the tokens
+    elif ids == "none":  # numbers in the order of the tokens
         model = trained.model("teacher")
         number = list(trained.dataset.field2id_token["user_id"]).index("user-007")
         scores = model.final_embeddings()[0][number] @ model.final_embeddings()[1].T
@@ -204,10 +205,10 @@ def _arrays(content):
     return container.unpack(np.frombuffer(content, np.uint8), "it")[1]
 
 
-# --- the benchmark of forms -----------------------------------------------------------------------
+# --- bench export ---------------------------------------------------------------------------------
 
 
-def test_every_form_is_weighed_and_ranked(place, trained, capsys):
+def test_bench_export_reports_size_and_metrics_of_every_form(place, trained, capsys):
     command = ["bench", "export", str(place[1]), "--row=student-00", "--row=student-02"]
     assert main([*command, "--split=test", "--json=forms.json"]) == 0
     result = json.loads(Path("forms.json").read_text())
@@ -228,12 +229,12 @@ def test_every_form_is_weighed_and_ranked(place, trained, capsys):
         assert row["of_dense"] == row["bytes"] / (256 * (N_USERS + N_ITEMS))
         if row["values"] == "float32":
             assert row["metrics"] == pytest.approx(trained.row(row["row"])["test"], abs=1e-6)
-    # 16 columns: as many dimensions as there are lose nothing but what int8 does.
+    # 16 columns are as many as the embeddings have, so that only int8 loses precision.
     assert result["rows"][-2]["metrics"] == pytest.approx(result["rows"][5]["metrics"], abs=0.02)
     assert "dense, 8" in capsys.readouterr().out
 
 
-def test_a_file_that_ranks_otherwise_is_wrong(place, trained, monkeypatch):
+def test_bench_export_fails_if_a_file_has_other_metrics(place, trained, monkeypatch):
     from recbole_lightgnn.bench import export as bench
     from recbole_lightgnn.bench.measure import WrongResult
 
@@ -242,37 +243,37 @@ def test_a_file_that_ranks_otherwise_is_wrong(place, trained, monkeypatch):
         bench.run(place[1], (), "valid")
 
 
-# --- elsewhere ------------------------------------------------------------------------------------
+# --- without torch --------------------------------------------------------------------------------
 
 ALONE = """
 import sys
 from importlib.abc import MetaPathFinder
 
 ALLOWED = {*sys.stdlib_module_names, "numpy", "recbole_lightgnn"}
-before = set(sys.modules)  # what the system's own Python begins with
+before = set(sys.modules)  # modules that Python has loaded at its start
 
-class Nothing(MetaPathFinder):
+class OnlyAllowed(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
         if top not in ALLOWED and not top.startswith("_"):
-            raise ModuleNotFoundError(f"{name} is not here", name=name)
+            raise ModuleNotFoundError(f"{name} is not allowed", name=name)
 
-sys.meta_path.insert(0, Nothing())
+sys.meta_path.insert(0, OnlyAllowed())
 from recbole_lightgnn.cli import main
 from recbole_lightgnn.serving import Recommender
 
 assert main(["recommend", sys.argv[1], "--user=17", "--k=3"]) == 0
 assert main(["explain", sys.argv[1], "--user=17", "--item=3"]) == 0
 
-ours = Recommender.load(sys.argv[1])
-print(*ours.recommend(["17"], 3).items[0])
-ours.explain("17", "3"), ours.fold_in(["3", "4"], 3), ours.similar_items(["3"], 2)
+model = Recommender.load(sys.argv[1])
+print(*model.recommend(["17"], 3).items[0])
+model.explain("17", "3"), model.fold_in(["3", "4"], 3), model.similar_items(["3"], 2)
 print(*sorted(name for name in set(sys.modules) - before if name.partition(".")[0] not in ALLOWED
               and not name.startswith("_")))
 """
 
 
-def test_serving_runs_where_there_is_only_numpy(trained, tmp_path):
+def test_serving_needs_only_numpy(trained, tmp_path):
     export(trained, tmp_path / "m.lgnn", values="int8", form="graph")
     done = subprocess.run(
         [sys.executable, "-c", ALONE, str(tmp_path / "m.lgnn")],
@@ -285,4 +286,4 @@ def test_serving_runs_where_there_is_only_numpy(trained, tmp_path):
     assert (
         best.split() == Recommender.load(tmp_path / "m.lgnn").recommend(["17"], 3).items[0].tolist()
     )
-    assert set(others.split()) <= {"cython_runtime"}, "which no one imports"
+    assert set(others.split()) <= {"cython_runtime"}, "Cython adds it, no import does"

@@ -56,7 +56,7 @@ def run(file: Path | None, n_items: int) -> dict[str, Any]:
     recall, ask = {}, {EXACT: _in_turn(exact, None, users, k)}
     for share in SHARES:
         name = f"share {share:g}"
-        searched.index.look_into(share)
+        searched.index.set_share(share)
         recall[name] = _recall(name, searched.recommend(users, k), truth, exact, users)
         ask[name] = _in_turn(searched, share, users, k)
     return {
@@ -103,7 +103,7 @@ def _in_turn(recommender: Recommender, share: float | None, users: np.ndarray, k
     def ask() -> Ranked:
         nonlocal number
         if share is not None:
-            recommender.index.look_into(share)
+            recommender.index.set_share(share)
         number += 1
         return recommender.recommend([users[number % len(users)]], k)
 

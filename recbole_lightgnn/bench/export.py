@@ -10,7 +10,7 @@ import numpy as np
 
 from recbole_lightgnn.bench.measure import WrongResult
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.export import export, metrics_of, metrics_of_row, parts, served_model
+from recbole_lightgnn.export import bytes_by_part, export, metrics_of, metrics_of_row, served_model
 from recbole_lightgnn.runs.finished_run import TrainedRun
 from recbole_lightgnn.serving.coding import VALUES
 from recbole_lightgnn.serving.ids import Ids
@@ -100,7 +100,7 @@ def _measured(
         "values": row["values"],
         "bytes": size,
         "of_dense": size / (4 * 64 * n_rows),
-        "parts": parts({"bytes": size, "arrays": row["arrays"]}),
+        "parts": bytes_by_part({"bytes": size, "arrays": row["arrays"]}),
         "metrics": dict(found),
         "run_metrics": dict(expected),
     }

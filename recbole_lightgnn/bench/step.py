@@ -14,7 +14,7 @@ from recbole_lightgnn.bench.lightgcn import BATCH, DECAY, N_LAYERS, WIDTH, Light
 from recbole_lightgnn.bench.measure import conditions, loss_deviation, measure
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
-from recbole_lightgnn.integration.accelerate import on_our_products
+from recbole_lightgnn.integration.accelerate import accelerate_model
 from recbole_lightgnn.models.frozen_teacher import Frozen
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.models.teacher import LightGNNTeacher
@@ -57,7 +57,7 @@ def run(dataset: str) -> dict[str, Any]:
         return StockLightGCN(config, train.dataset)
 
     theirs, mixed = stock(), stock()
-    on_our_products(mixed)
+    accelerate_model(mixed)
     student = _student(dataset, train.dataset)
     ours = LightGCN(
         student.observed,

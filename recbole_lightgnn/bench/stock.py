@@ -13,7 +13,7 @@ from recbole_lightgnn.bench.lightgcn import BATCH, WIDTH, step_of
 from recbole_lightgnn.bench.measure import conditions, loss_deviation, measure, row
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
-from recbole_lightgnn.integration.accelerate import on_our_products
+from recbole_lightgnn.integration.accelerate import accelerate_model
 from recbole_lightgnn.registry import ACCELERATED
 
 CHECKED = 3  # steps whose losses are compared
@@ -65,7 +65,7 @@ def _measured(name: str, config: Any, train: Any) -> tuple[float, dict[str, dict
         init_seed(config["seed"], config["reproducibility"])
         model = get_model(name)(config, train.dataset)
         if contender == OURS:
-            on_our_products(model)
+            accelerate_model(model)
         if name == "NCL":
             model.e_step()  # its trainer's: the prototypes
         step = step_of(model, fused=False)

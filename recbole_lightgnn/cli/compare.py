@@ -3,38 +3,61 @@
 Heavy libraries are imported only in `run`.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from recbole_lightgnn.cli.options import add_dataset_flag, add_out_flag, count
+from recbole_lightgnn.cli.options import (
+    add_dataset_flag,
+    add_old_flag,
+    add_out_flag,
+    add_variants_flag,
+    count,
+)
 from recbole_lightgnn.registry import properties_dir
+
+if TYPE_CHECKING:
+    from recbole_lightgnn.comparison.plan import Plan
+
+_VARIANTS = "variants.yaml"  # in properties/study
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``compare`` to the command line's subparsers; returns its parser in a list."""
+    """Add ``compare`` to the command line.
+
+    Args:
+        commands: subparsers of the command line.
+
+    Returns:
+        The parser of the command, in a list.
+    """
     compare = commands.add_parser(
         "compare",
         allow_abbrev=False,
-        help="several models on one footing: a table and a page",
+        help="compare several models under one protocol: tables and a page",
         description="Run each model with each seed, on the same data, masks and metrics, and write "
-        "tables and a page of pictures. The same command goes on after a kill: what is done is not "
-        "run again, what failed is tried again.",
+        "tables and a page of pictures. The same command continues after an interruption: finished "
+        "runs are not repeated, failed ones are tried again.",
         epilog="Settings for every model are given as --key=value, for one as --MODEL.key=value.",
     )
     compare.set_defaults(handler=run, takes_settings=True)
     add_dataset_flag(compare, required=True)
     compare.add_argument(
-        "--models", required=True, type=_names, metavar="A,B,...", help="of models or rivals"
+        "--models",
+        required=True,
+        type=_names,
+        metavar="A,B,...",
+        help="names of models or variants",
     )
     compare.add_argument(
         "--seeds", type=_seeds, default=[1, 2, 3], metavar="1,2,...", help="default: 1,2,3"
     )
     add_out_flag(compare)
     compare.add_argument(
-        "--jobs", type=count, default=1, metavar="N", help="runs at a time (default: 1)"
+        "--jobs", type=count, default=1, metavar="N", help="number of runs at a time (default: 1)"
     )
     compare.add_argument(
         "--rows",
@@ -43,73 +66,79 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         help="rows of LightGNN's record to show (default: the teacher, the student nearest to a "
         "third of the entries, and the last)",
     )
-    compare.add_argument(
-        "--rivals",
-        type=Path,
-        metavar="FILE.yaml",
-        help="lines `NAME: {model: MODEL, setting: value}`: what other names in --models stand for "
-        "(default: properties/study/variants.yaml)",
-    )
+    add_variants_flag(compare, "NAME: {model: MODEL, setting: value}", _VARIANTS)
+    add_old_flag(compare, "--rivals", "--variants")
     return [compare]
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    """Do what is not done yet, then write tables and page.
+    """Run what is not finished yet, then write tables and page.
 
     Args:
-        options: what the parser read.
-        settings: those given as ``--key=value``.
+        options: parsed flags.
+        settings: settings given as ``--key=value``.
 
     Returns:
-        The exit status: 1 if a run failed.
+        The exit status: 1 if a run failed, else 0.
 
     Raises:
-        InputError: if anything of it cannot be run or compared; see `Grid`.
+        InputError: if the comparison cannot be planned, see `make_plan`.
     """
-    from recbole_lightgnn.comparison.plan import Grid
-    from recbole_lightgnn.comparison.progress import Progress
+    from recbole_lightgnn.comparison.plan import make_plan
     from recbole_lightgnn.comparison.report import report
-    from recbole_lightgnn.comparison.runner import at_work_in, reason_of, work
-    from recbole_lightgnn.comparison.variants import read_rivals
+    from recbole_lightgnn.comparison.runner import lock_folder
+    from recbole_lightgnn.comparison.variants import read_variants
     from recbole_lightgnn.registry import model_names
     from recbole_lightgnn.utils.files import check_matplotlib
 
     check_matplotlib("compare")
-    grid = Grid(
+    file = options.variants or properties_dir() / "study" / _VARIANTS
+    plan = make_plan(
         options.dataset,
         options.models,
         options.seeds,
         options.out,
         given=settings,
         rows=options.rows,
-        rivals=read_rivals(
-            options.rivals or properties_dir() / "study" / "variants.yaml", model_names()
-        ),
+        variants=read_variants(file, model_names()),
     )
-    grid.out.mkdir(parents=True, exist_ok=True)
-    with at_work_in(grid.out) as lock:
-        grid.begin()
-        progress = Progress(grid.runs, options.jobs)
-        to_do = list(progress.left)
-        print(
-            f"{len(grid.models)} models x {len(grid.seeds)} seeds on {grid.dataset} in {grid.out}: "
-            f"{len(progress.seconds)} runs done before, {len(to_do)} to do, {options.jobs} at a "
-            "time"
-        )
-        try:
-            work(to_do, options.jobs, lock, progress)
-        except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt("continue with the same command") from stop
-        print(f"\n{report(grid.out)}")
-    print(f"\npage: {grid.out / 'index.html'}")
-    failed = [f"{one} ({reason_of(one)})" for one in grid.runs if one.record() is None]
-    if failed:
-        print(
-            f"error: {len(failed)} of {len(grid.runs)} runs failed: {'; '.join(failed)}; the same "
-            "command tries them again",
-            file=sys.stderr,
-        )
-    return 1 if failed else 0
+    plan.out.mkdir(parents=True, exist_ok=True)
+    with lock_folder(plan.out) as lock:
+        plan.begin()
+        _run_unfinished(plan, options.jobs, lock)
+        print(f"\n{report(plan.out)}")
+    print(f"\npage: {plan.out / 'index.html'}")
+    return _exit_status(plan)
+
+
+def _run_unfinished(plan: Plan, jobs: int, lock: int) -> None:
+    from recbole_lightgnn.comparison.progress import Progress
+    from recbole_lightgnn.comparison.runner import run_all
+
+    progress = Progress(plan.runs, jobs)
+    unfinished = list(progress.left)
+    print(
+        f"{len(plan.models)} models x {len(plan.seeds)} seeds on {plan.dataset} in {plan.out}: "
+        f"{len(progress.seconds)} runs done before, {len(unfinished)} to do, {jobs} at a time"
+    )
+    try:
+        run_all(unfinished, jobs, lock, progress)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("continue with the same command") from stop
+
+
+def _exit_status(plan: Plan) -> int:
+    """Report failed runs; return 1 if there are any, else 0."""
+    failed = [run for run in plan.runs if run.record() is None]
+    if not failed:
+        return 0
+    reasons = "; ".join(f"{run} ({run.folder.failure_reason()})" for run in failed)
+    print(
+        f"error: {len(failed)} of {len(plan.runs)} runs failed: {reasons}; the same command tries "
+        "them again",
+        file=sys.stderr,
+    )
+    return 1
 
 
 def _names(text: str) -> list[str]:
@@ -120,12 +149,12 @@ def _seeds(text: str) -> list[int]:
     seeds = [seed.strip() for seed in text.split(",")]
     if not all(seed.isdecimal() and int(seed) < 1 << 32 for seed in seeds):
         raise argparse.ArgumentTypeError(
-            f"expected whole numbers from 0 to 2^32 - 1, parted by commas, got {text!r}"
+            f"expected whole numbers from 0 to 2^32 - 1, separated by commas, got {text!r}"
         )
     return _distinct([int(seed) for seed in seeds], text)
 
 
 def _distinct(values: list[Any], text: str) -> list[Any]:
     if "" in values or len(set(values)) < len(values):
-        raise argparse.ArgumentTypeError(f"expected each once, parted by commas, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected each once, separated by commas, got {text!r}")
     return values

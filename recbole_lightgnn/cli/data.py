@@ -1,6 +1,7 @@
 """The command ``recbole-lightgnn data list | show | check | download | generate``.
 
-Heavy libraries are imported only in the functions that run.
+Heavy libraries are imported only inside the functions that need them, so that the command line
+starts fast.
 """
 
 import argparse
@@ -11,38 +12,48 @@ from typing import Any
 
 from recbole_lightgnn.cli.text import aligned
 
-PAPER = ("amazon", "gowalla", "yelp")  # download.BLOB_IDS, which is loaded only when needed
+# The keys of download.BLOB_IDS, repeated here because importing `download` is slow.
+PAPER_DATASETS = ("amazon", "gowalla", "yelp")
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``data`` to the command line's subparsers; returns the parsers of its own commands."""
-    data = commands.add_parser("data", help="look at, check, fetch and generate datasets")
+    """Add ``data`` to the subparsers ``commands``; returns the parsers of its actions."""
+    data = commands.add_parser("data", help="list, inspect, check, download and generate datasets")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="the datasets that are there")
-    show = actions.add_parser("show", help="counts, degrees and overlaps of a dataset")
-    check = actions.add_parser("check", help="exit with 1 if a dataset cannot be trusted")
-    download = actions.add_parser("download", help="fetch and import a split of the paper")
-    generate = actions.add_parser("generate", help="make a small dataset with a known answer")
+    listing = actions.add_parser("list", help="list the datasets")
+    show = actions.add_parser("show", help="show counts, degrees and overlaps of a dataset")
+    check = actions.add_parser("check", help="check a dataset; exit with status 1 if it has errors")
+    download = actions.add_parser("download", help="download and import a split of the paper")
+    generate = actions.add_parser(
+        "generate", help="generate a small dataset with known communities and noise"
+    )
     parsers = [listing, show, check, download, generate]
     for parser in (show, check, generate):
         parser.add_argument("name", metavar="NAME", help="the dataset's name, as for --dataset")
-    download.add_argument("name", metavar="NAME", choices=PAPER, help=" | ".join(PAPER))
+    download.add_argument(
+        "name", metavar="NAME", choices=PAPER_DATASETS, help=" | ".join(PAPER_DATASETS)
+    )
     for parser in parsers:
         parser.add_argument(
-            "--data_path", type=Path, default=Path("dataset"), help="folder of datasets"
+            "--data_path",
+            type=Path,
+            default=Path("dataset"),
+            help="folder of datasets (default: dataset)",
         )
     for parser in (listing, show, check):
-        parser.add_argument("--json", action="store_true", help="print JSON instead")
-    show.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the degrees")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    show.add_argument("--plot", type=Path, metavar="FILE.png", help="plot the degrees to a file")
     for parser in (download, generate):
-        parser.add_argument("--overwrite", action="store_true", help="replace a dataset")
+        parser.add_argument(
+            "--overwrite", action="store_true", help="replace an existing dataset of this name"
+        )
     _add_download_flags(download)
     for key, meaning in {
         "users": "number of users (default: 90)",
         "items": "number of items (default: 60)",
-        "communities": "groups of users and items with one taste (default: 3)",
-        "noise": "train interactions a user has outside the community (default: 1)",
-        "seed": "of the random choices (default: 0)",
+        "communities": "number of communities of users and items (default: 3)",
+        "noise": "train interactions per user outside the community (default: 1)",
+        "seed": "seed of the random choices (default: 0)",
     }.items():
         generate.add_argument(f"--{key}", type=int, metavar="N", help=meaning)
     listing.set_defaults(handler=_list)
@@ -54,22 +65,28 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def _add_download_flags(download: argparse.ArgumentParser) -> None:
-    download.add_argument("--url", help="address of a mirror's Datasets folder")
-    download.add_argument("--cache", type=Path, metavar="FOLDER", help="where the files are kept")
+    download.add_argument("--url", help="address of the folder Datasets on a mirror")
+    download.add_argument("--cache", type=Path, metavar="FOLDER", help="folder of downloaded files")
     download.add_argument(
-        "--timeout", type=float, default=30.0, metavar="S", help="seconds of silence (default: 30)"
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="give up after S seconds without data (default: 30)",
     )
-    download.add_argument("--no-import", action="store_true", help="only fetch the files")
+    download.add_argument(
+        "--no-import", action="store_true", help="download the files without importing them"
+    )
 
 
 # --- list, show, check ----------------------------------------------------------------------
 
 
 def _list(options: argparse.Namespace) -> int:
+    from recbole_lightgnn.data.dataset_files import find_datasets
     from recbole_lightgnn.data.inspect import summary
-    from recbole_lightgnn.data.stored import find_all
 
-    rows = [summary(stored) for stored in find_all(options.data_path)]
+    rows = [summary(dataset) for dataset in find_datasets(options.data_path)]
     if options.json:
         _print_json(rows)
         return 0
@@ -83,21 +100,21 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
+    from recbole_lightgnn.data.dataset_files import find_dataset, read_dataset
     from recbole_lightgnn.data.inspect import statistics
-    from recbole_lightgnn.data.stored import find_dataset, read_dataset
 
     if options.plot is not None:
         from recbole_lightgnn.data import picture
         from recbole_lightgnn.utils.files import check_can_draw
 
         check_can_draw(options.plot)
-    stored = find_dataset(options.name, options.data_path)
-    content = read_dataset(stored)
-    facts = statistics(stored, content)
+    dataset = find_dataset(options.name, options.data_path)
+    content = read_dataset(dataset)
+    facts = statistics(dataset, content)
     if options.json:
         _print_json(facts)
     else:
-        print(described(facts))
+        print(statistics_text(facts))
     if options.plot is not None:
         picture.draw_degrees(options.name, content, options.plot)
         print(f"picture: {options.plot}", file=sys.stderr if options.json else sys.stdout)
@@ -106,25 +123,25 @@ def _show(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from recbole_lightgnn.data.check import check
-    from recbole_lightgnn.data.inspect import counted
-    from recbole_lightgnn.data.stored import find_dataset, read_dataset
+    from recbole_lightgnn.data.dataset_files import find_dataset, read_dataset
+    from recbole_lightgnn.data.inspect import count_text
 
-    stored = find_dataset(options.name, options.data_path)
-    findings = check(stored, read_dataset(stored))
+    dataset = find_dataset(options.name, options.data_path)
+    findings = check(dataset, read_dataset(dataset))
     errors = sum(finding.level == "error" for finding in findings)
     warnings = len(findings) - errors
     if options.json:
-        told = [finding._asdict() for finding in findings]
-        _print_json({"name": options.name, "ok": not errors, "findings": told})
+        rows = [finding._asdict() for finding in findings]
+        _print_json({"name": options.name, "ok": not errors, "findings": rows})
     else:
         for finding in findings:
             print(f"{finding.level}: {finding.message}")
-        print(f"{options.name}: {counted(errors, 'error')}, {counted(warnings, 'warning')}")
+        print(f"{options.name}: {count_text(errors, 'error')}, {count_text(warnings, 'warning')}")
     return 1 if errors else 0
 
 
-def described(facts: dict[str, Any]) -> str:
-    """The statistics of a dataset for reading (see ``inspect.statistics``)."""
+def statistics_text(facts: dict[str, Any]) -> str:
+    """Format the statistics of a dataset (``inspect.statistics``) as text for the terminal."""
     origin = f", {facts['format']} from {facts['source']}" if facts["format"] else ""
     splits = facts["splits"]
     counts = [["", "pairs", "users", "items", "density"]]
@@ -142,7 +159,7 @@ def described(facts: dict[str, Any]) -> str:
         aligned(_degree_table(splits), numbers=True),
     ]
     if "without_train" in facts:
-        lines += ["", _cold_line(facts), *_overlap_lines(facts["overlap"])]
+        lines += ["", _without_train_line(facts), *_overlap_lines(facts["overlap"])]
     return "\n".join(lines)
 
 
@@ -153,21 +170,22 @@ def _degree_table(splits: dict[str, Any]) -> list[list[str]]:
         for split, row in splits.items()
         if row["pairs"]
     }
-    heads = list(next(iter(rows.values()), {}))
+    columns = list(next(iter(rows.values()), {}))
     table = [
-        [f"{name} degree", *(f"{degree[k]:.4g}" for k in heads)] for name, degree in rows.items()
+        [f"{name} degree", *(f"{degree[key]:.4g}" for key in columns)]
+        for name, degree in rows.items()
     ]
-    return [["", *heads], *table]
+    return [["", *columns], *table]
 
 
-def _cold_line(facts: dict[str, Any]) -> str:
-    cold, splits = facts["without_train"], facts["splits"]
+def _without_train_line(facts: dict[str, Any]) -> str:
+    without, splits = facts["without_train"], facts["splits"]
     shares = (
         f"{count} of {split} ({count / max(1, splits[split]['pairs']):.1%})"
-        for split, count in cold["pairs"].items()
+        for split, count in without["pairs"].items()
     )
     return (
-        f"without a train pair: {cold['users']} users, {cold['items']} items; pairs of them: "
+        f"without a train pair: {without['users']} users, {without['items']} items; pairs of them: "
         f"{', '.join(shares)}"
     )
 
@@ -192,12 +210,12 @@ def _download(options: argparse.Namespace) -> int:
         "timeout": options.timeout,
     }
     if options.no_import:
-        print(f"fetched {download(options.name, **how)}")
+        print(f"downloaded {download(options.name, **how)}")
         return 0
     folder = download_and_import(
         options.name, options.data_path, overwrite=options.overwrite, **how
     )
-    _say_written(folder, options)
+    _print_written(folder, options)
     return 0
 
 
@@ -207,13 +225,13 @@ def _generate(options: argparse.Namespace) -> int:
     given = {key: getattr(options, key) for key in World._fields}
     world = World(**{key: value for key, value in given.items() if value is not None})
     folder = generate(options.name, world, options.data_path, options.overwrite)
-    _say_written(folder, options)
+    _print_written(folder, options)
     return 0
 
 
-def _say_written(folder: Path, options: argparse.Namespace) -> None:
-    where = "" if options.data_path == Path("dataset") else f" --data_path={options.data_path}"
-    print(f"wrote {folder}; run it with --dataset={options.name}{where}")
+def _print_written(folder: Path, options: argparse.Namespace) -> None:
+    flag = "" if options.data_path == Path("dataset") else f" --data_path={options.data_path}"
+    print(f"wrote {folder}; run it with --dataset={options.name}{flag}")
 
 
 # --- printing -------------------------------------------------------------------------------

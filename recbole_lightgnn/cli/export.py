@@ -1,4 +1,4 @@
-"""The commands ``recbole-lightgnn export RUN`` and ``explain RUN``.
+"""The commands ``recbole-lightgnn export RUN`` and ``recbole-lightgnn explain RUN``.
 
 Heavy libraries are imported only in the functions that run.
 """
@@ -14,59 +14,90 @@ from recbole_lightgnn.errors import InputError
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add both to the command line's subparsers; returns the parsers."""
-    export = commands.add_parser("export", help="a trained model as one small file that serves")
-    export.add_argument(
+    """Add ``export`` and ``explain`` to the command line.
+
+    Args:
+        commands: the subparsers of the command line.
+
+    Returns:
+        The parsers of both commands.
+    """
+    return [_add_export(commands), _add_explain(commands)]
+
+
+def _add_export(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "export", help="write a trained model as one small file for serving"
+    )
+    parser.add_argument(
         "run", type=Path, metavar="RUN", help="folder of a run (saved/LightGNN-...)"
     )
-    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="where it goes")
-    export.add_argument(
-        "--row", metavar="KEY", help="which model, such as student-05 (default: the last student)"
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
+    parser.add_argument(
+        "--row",
+        metavar="KEY",
+        help="model to export, such as student-05 (default: the last student)",
     )
-    export.add_argument(
+    parser.add_argument(
         "--values",
         choices=("float32", "float16", "int8"),
         default="float32",
-        help="what entries and weights are stored as (default: float32, exact)",
+        help="number type of entries and edge weights (default: float32, exact)",
     )
-    export.add_argument(
+    parser.add_argument(
         "--ids",
         choices=("tokens", "hashed", "none"),
         default="tokens",
-        help="what users and items are called: as in the dataset, hashed with --key, or numbers",
+        help="names of users and items: the dataset's tokens, their hashes with --key, or only "
+        "numbers (default: tokens)",
     )
-    add_key_flag(export)
-    export.add_argument(
+    add_key_flag(parser)
+    parser.add_argument(
         "--form",
         choices=("graph", "final"),
-        help="entries and edges, or final embeddings (default: whichever is smaller)",
+        help="pruned embeddings and edges, or final embeddings (default: the smaller file)",
     )
-    export.add_argument(
+    parser.add_argument(
         "--seen",
         choices=("kept", "all", "none"),
         default="kept",
-        help="interactions in the file: what pruning kept, all, or none (form final only)",
+        help="interactions in the file: those that pruning kept, all, or none (none needs the "
+        "form final; default: kept)",
     )
-    explain = commands.add_parser("explain", help="why a user is recommended what it is")
-    explain.add_argument(
-        "run", type=Path, metavar="RUN", help="folder of a run; or a model that `export` wrote"
+    parser.set_defaults(handler=_export)
+    return parser
+
+
+def _add_explain(commands: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "explain", help="explain a user's recommendations"
     )
-    explain.add_argument("--user", required=True, metavar="TOKEN", help="whom it is recommended to")
-    explain.add_argument("--item", metavar="TOKEN", help="what (default: the --k best)")
-    explain.add_argument("--k", type=int, default=5, metavar="N", help="how many (default: 5)")
-    explain.add_argument("--row", metavar="KEY", help="which student of a run (default: the last)")
-    explain.add_argument("--json", action="store_true", help="print JSON instead, with every part")
-    add_key_flag(explain)
-    export.set_defaults(handler=_export)
-    explain.set_defaults(handler=_explain)
-    return [export, explain]
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="folder of a run, or model written by `export`"
+    )
+    parser.add_argument("--user", required=True, metavar="TOKEN", help="the user")
+    parser.add_argument(
+        "--item", metavar="TOKEN", help="item to explain (default: the --k best unseen items)"
+    )
+    parser.add_argument(
+        "--k", type=int, default=5, metavar="N", help="items to explain (default: 5)"
+    )
+    parser.add_argument(
+        "--row", metavar="KEY", help="student of a run, such as student-05 (default: the last)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON, with all contributions to every score"
+    )
+    add_key_flag(parser)
+    parser.set_defaults(handler=_explain)
+    return parser
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from recbole_lightgnn.serving.explaining import explained_scores, lines
+    from recbole_lightgnn.serving.explaining import explain_scores, explanation_lines
     from recbole_lightgnn.serving.recommender import Recommender
 
-    asked = options.user, options.item, options.k
+    query = options.user, options.item, options.k
     if options.run.is_dir():
         from recbole_lightgnn.export import served_model
         from recbole_lightgnn.runs.finished_run import TrainedRun
@@ -75,17 +106,17 @@ def _explain(options: argparse.Namespace) -> int:
         trained = TrainedRun(options.run)
         key = trained.row(options.row)["key"]
         recommender = Recommender(served_model(trained, key, form="graph"))
-        scores = explained_scores(recommender, *asked)
+        scores = explain_scores(recommender, *query)
         explained = {"interactions": history(trained, key, options.user), "scores": scores}
     else:
         if options.row is not None:
-            raise InputError(f"--row is of a run's folder, and {options.run} is none")
+            raise InputError(f"--row needs the folder of a run, and {options.run} is no folder")
         recommender = Recommender.load(options.run, read_secret(options.key))
-        explained = {"scores": explained_scores(recommender, *asked)}
+        explained = {"scores": explain_scores(recommender, *query)}
     if options.json:
         print(json.dumps(explained, indent=2, allow_nan=False))
     else:
-        print("\n".join(lines(explained)))
+        print("\n".join(explanation_lines(explained)))
     return 0
 
 
@@ -109,13 +140,17 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """What an export came to, for reading."""
-    from recbole_lightgnn.export import parts
+    """Format the result of an export: size, bytes of each part, and validation metrics.
+
+    Args:
+        result: as returned by `recbole_lightgnn.export.export`.
+    """
+    from recbole_lightgnn.export import bytes_by_part
 
     lines = [
         f"{result['row']}, form {result['form']}, {result['values']}: {result['bytes']:,} bytes, "
         f"{result['of_dense']:.2%} of embeddings of 64 columns in float32",
-        ", ".join(f"{name} {size:,}" for name, size in parts(result).items()),
+        ", ".join(f"{name} {size:,}" for name, size in bytes_by_part(result).items()),
     ]
     valid = result["valid"] or {}
     for name in [n for n in ("recall@20", "ndcg@20") if n in valid] or list(valid)[:2]:

@@ -7,6 +7,7 @@ help in all of them.
 import argparse
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,34 @@ def add_variants_flag(parser: argparse.ArgumentParser, line: str, default: str) 
         type=Path,
         metavar="FILE.yaml",
         help=f"variants, with lines `{line}` (default: properties/study/{default})",
+    )
+
+
+class _OldFlag(argparse.Action):
+    """Store the value of a flag given under its old name, and name the new one."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        new = f"--{self.dest}"
+        print(f"warning: the flag {option_string} is called {new} now", file=sys.stderr)
+        setattr(namespace, self.dest, values)
+
+
+def add_old_flag(parser: argparse.ArgumentParser, old: str, new: str) -> None:
+    """Accept the old name of a flag for a path, with a warning; ``--help`` does not show it.
+
+    Args:
+        parser: parser of the command, with the new flag.
+        old: old name, such as ``--keep``.
+        new: new name, such as ``--archive``.
+    """
+    parser.add_argument(
+        old, action=_OldFlag, dest=new.removeprefix("--"), type=Path, help=argparse.SUPPRESS
     )
 
 

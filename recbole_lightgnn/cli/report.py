@@ -7,57 +7,101 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from recbole_lightgnn.cli.options import add_old_flag
 from recbole_lightgnn.errors import InputError
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``report`` to the command line's subparsers; returns its parser in a list."""
+    """Add ``report`` to the command line.
+
+    Args:
+        commands: subparsers of the command line.
+
+    Returns:
+        The parser of the command, in a list.
+    """
     parser = commands.add_parser(
         "report",
-        help="records of one split, several seeds, as a table and pictures; or the folder of a "
-        "comparison, whose tables and page are made anew",
+        help="make tables and pictures of records that are there already",
+        description="Given records of one model and split with several seeds: print a table of "
+        "means and deviations. Given the folder of a comparison: write its tables and its page "
+        "anew.",
     )
     parser.set_defaults(handler=run)
-    parser.add_argument("records", nargs="+", type=Path, metavar="RECORD.json|DIR")
-    parser.add_argument("--rows", default="", metavar="KEY,KEY", help="show these (default: all)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all records into one")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="accuracy against size")
     parser.add_argument(
-        "--keep",
+        "records",
+        nargs="+",
         type=Path,
-        metavar="DIR",
-        help="of a comparison: copy there what lasts, its records, tables and page, and no "
-        "checkpoints; `compare --out DIR` goes on with it",
+        metavar="RECORD.json|FOLDER",
+        help="records, or the folder of one comparison",
     )
+    parser.add_argument(
+        "--rows", default="", metavar="KEY,...", help="keys of the rows to show (default: all)"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="of records: write all of them into one file"
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="of records: plot accuracy against size"
+    )
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        metavar="FOLDER",
+        help="of a comparison: copy records, tables and page there, without checkpoints; "
+        "`compare --out=FOLDER` can continue the copy",
+    )
+    add_old_flag(parser, "--keep", "--archive")
     return [parser]
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write, and print the table.
+    """Print the table, and write the files that the flags ask for.
 
     Args:
-        options: what the parser read.
+        options: parsed flags.
 
     Returns:
-        The exit status.
+        The exit status, 0.
 
     Raises:
-        InputError: if a record or folder cannot be read, or a file not be written.
+        InputError: if a record or folder cannot be read, or a file cannot be written.
     """
-    from recbole_lightgnn.comparison import seeds_report
-    from recbole_lightgnn.comparison.report import report
-
     first, *others = options.records
     if first.is_dir() and not (others or options.json or options.plot):
-        rows = options.rows.split(",") if options.rows else None
-        if options.keep:
-            from recbole_lightgnn.comparison.archive import keep
-            from recbole_lightgnn.comparison.results import Comparison
+        _report_comparison(first, options)
+    elif options.archive:
+        raise InputError("--archive is for the folder of one comparison: give that alone")
+    else:
+        _report_seeds(options)
+    return 0
 
-            keep(Comparison(first, rows), options.keep)
-            first = options.keep
-        print(report(first, rows))
-        return 0
-    if options.keep:
-        raise InputError("--keep is for the folder of one comparison: give that alone")
-    return seeds_report.run(options)
+
+def _report_comparison(folder: Path, options: argparse.Namespace) -> None:
+    from recbole_lightgnn.comparison.report import report
+
+    rows = options.rows.split(",") if options.rows else None
+    if options.archive:
+        from recbole_lightgnn.comparison.archive import save_archive
+        from recbole_lightgnn.comparison.results import Comparison
+
+        save_archive(Comparison(folder, rows), options.archive)
+        folder = options.archive
+    print(report(folder, rows))
+
+
+def _report_seeds(options: argparse.Namespace) -> None:
+    from recbole_lightgnn.comparison.seeds_report import draw, markdown, read_records
+    from recbole_lightgnn.utils.files import check_can_draw, check_writable, write_json
+
+    if options.plot:
+        check_can_draw(options.plot)
+    if options.json:
+        check_writable("--json", options.json)
+    records = read_records(options.records)
+    keys = [key for key in options.rows.split(",") if key]
+    if options.json:  # written before the table is printed: `| head` may end the command there
+        write_json(options.json, records)
+    if options.plot:
+        draw(records, options.plot)
+    print(markdown(records, keys))

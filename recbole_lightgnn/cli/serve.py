@@ -14,23 +14,34 @@ from recbole_lightgnn.errors import InputError
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``serve`` to the command line's subparsers; returns its parser in a list."""
+    """Add ``serve`` to the command line.
+
+    Args:
+        commands: the subparsers of the command line.
+
+    Returns:
+        The parser of the command, in a list.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(
         "serve",
-        help="a model's recommendations over HTTP",
-        description="Answer from a model over HTTP; /openapi.json says what can be asked.",
-        epilog="The file may be replaced at any time, also by SIGHUP; SIGTERM stops the service "
-        "when the requests in flight are answered.",
+        help="serve an exported model over HTTP",
+        description="Serve an exported model over HTTP. GET /openapi.json describes the requests.",
+        epilog="The model is reloaded when the file is replaced, and on SIGHUP. SIGTERM stops the "
+        "service after the requests in flight are answered.",
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="a model that `export` wrote")
+    parser.add_argument("file", type=Path, metavar="FILE", help="model written by `export`")
     parser.add_argument(
-        "--port", type=int, default=8000, metavar="N", help="0 for any free one (default: 8000)"
+        "--port",
+        type=int,
+        default=8000,
+        metavar="N",
+        help="port to listen at; 0 selects a free one (default: 8000)",
     )
     parser.add_argument(
         "--host",
         default="127.0.0.1",
         metavar="NAME",
-        help="address to listen at; by default this machine alone can ask (127.0.0.1)",
+        help="address to listen at (default: 127.0.0.1, reachable from this machine only)",
     )
     add_key_flag(parser)
     add_approximate_flag(parser)
@@ -39,21 +50,28 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until told to stop; returns 0, the exit status.
+    """Serve a model until a signal stops the process.
+
+    Args:
+        options: the parsed command line.
+
+    Returns:
+        The exit status, 0.
 
     Raises:
-        InputError: if the file or the address is no good, or the extra is not installed.
+        InputError: if the model or the address cannot be used, or the extra is not installed.
     """
     if any(find_spec(library) is None for library in ("fastapi", "uvicorn")):
         raise InputError(
             "serve needs FastAPI and uvicorn, which are not installed: "
             "pip install 'recbole-lightgnn[serve]'"
         )
-    signal.signal(signal.SIGHUP, lambda *_: None)  # until there is a model to replace
-    from recbole_lightgnn.service.current import Current
-    from recbole_lightgnn.service.process import listening, serve
+    # Until the first model is loaded, SIGHUP must not end the process.
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    from recbole_lightgnn.service.current import CurrentModel
+    from recbole_lightgnn.service.process import open_listener, serve
 
-    listener = listening(options.host, options.port)
-    with listener:
-        serve(Current(options.file, read_secret(options.key), options.approximate), listener)
+    with open_listener(options.host, options.port) as listener:
+        secret = read_secret(options.key)
+        serve(CurrentModel(options.file, secret, options.approximate), listener)
     return 0

@@ -1,22 +1,22 @@
-"""Tables of text for the terminal."""
+"""Format tables of text for the terminal."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
-def cell(value: Any, form: str) -> str:
-    """A value as text: ``-`` for None, a float in the given format, others as they are."""
+def cell(value: Any, float_format: str) -> str:
+    """Format a value of a table: ``-`` for None, a float by ``float_format``, others by ``str``."""
     if value is None:
         return "-"
-    return format(value, form) if isinstance(value, float) else str(value)
+    return format(value, float_format) if isinstance(value, float) else str(value)
 
 
 def aligned(lines: Sequence[Sequence[str]], numbers: bool = False) -> str:
-    """Rows of cells as lines with aligned columns.
+    """Format a table as lines with aligned columns.
 
     Args:
-        lines: rows with the same number of cells.
-        numbers: whether all columns but the first are aligned to the right.
+        lines: rows of the table, with the same number of cells each.
+        numbers: whether all columns except the first are aligned to the right.
     """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (

@@ -1,1 +1,1 @@
-"""What a run leaves behind: the one JSON record, and what is drawn from it."""
+"""Comparisons: several models on one dataset, run, tabulated and drawn from their records."""

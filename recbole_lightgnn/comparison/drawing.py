@@ -1,4 +1,4 @@
-"""How the pictures of a page are drawn: their look, ticks and labels that do not collide."""
+"""Drawing for the pictures of a page: style, ticks, and labels that do not overlap."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from recbole_lightgnn.comparison.table import duration, size
 
 _AXES = "#555555"
-_STYLE = {
+_STYLE: Any = {  # matplotlib's names and values
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -26,10 +26,10 @@ _STYLE = {
     "ytick.labelcolor": "#222222",
     "legend.frameon": False,
     "legend.fontsize": 8,
-    "svg.fonttype": "path",  # the same everywhere, whatever fonts a reader has
+    "svg.fonttype": "path",  # looks the same whatever fonts are installed
     "svg.hashsalt": "recbole-lightgnn",
 }
-# Places for ticks, from many to few.
+# Choices of values for ticks, from many to few.
 _BYTES = [
     [n * 10.0**power for power in range(2, 12) for n in of] for of in ((1, 2, 5), (1, 3), (1,))
 ]
@@ -38,17 +38,40 @@ _SECONDS = [
     [*_UNDER_1, *(unit * n for unit in (1, 60, 3600) for n in of)]
     for of in ((1, 2, 5, 10, 30), (1, 3, 10, 30), (1, 10))
 ]
+# Offsets of a label from its point, near ones first, and its alignment. A later offset is preferred
+# only if the label then covers at least so many square pixels less.
+_MIN_GAIN = 40
+_OFFSETS = [
+    (dx * step, dy * step, ha, va)
+    for step in (1, 2, 3.5, 5.5, 8)
+    for dx, dy, ha, va in (
+        (7, 0, "left", "center"),
+        (-7, 0, "right", "center"),
+        (0, 7, "center", "bottom"),
+        (0, -7, "center", "top"),
+        (6, 6, "left", "bottom"),
+        (6, -6, "left", "top"),
+        (-6, 6, "right", "bottom"),
+        (-6, -6, "right", "top"),
+    )
+]
 
 
 def svg_of(draw: Callable[[Any], None]) -> str:
-    """A drawing as SVG text alone: no prolog, no metadata, so that nothing in it is a reference."""
+    """Draw a picture and return its SVG element.
+
+    The XML prolog and the metadata are cut off, because they refer to other addresses.
+
+    Args:
+        draw: function that draws into matplotlib's ``Axes``.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no display, no global state
 
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(5.2, 3.9), layout="constrained")
-        FigureCanvasAgg(figure)  # which measures texts
+        FigureCanvasAgg(figure)  # `place_labels` needs it to measure texts
         draw(figure.subplots())
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
@@ -58,19 +81,19 @@ def svg_of(draw: Callable[[Any], None]) -> str:
 
 
 def byte_ticks(axes: Any) -> None:
-    """On a logarithmic x axis of bytes."""
+    """Set the ticks of a logarithmic x axis in bytes."""
     _log_ticks(axes, _BYTES, size)
 
 
 def time_ticks(axes: Any) -> None:
-    """On a logarithmic x axis of seconds."""
+    """Set the ticks of a logarithmic x axis in seconds."""
     _log_ticks(axes, _SECONDS, lambda s: duration(s) if s < 3600 else f"{s / 3600:g} h")
 
 
 def _log_ticks(axes: Any, choices: Sequence[Sequence[float]], text: Callable[[float], str]) -> None:
-    """The first of the choices of places that has at most six in view, or the last."""
+    """Set ticks: of the choices, the first with at most six values in view, or the last."""
     low, high = axes.get_xlim()
-    if high < 4 * low:  # or there may be no place in view
+    if high < 4 * low:  # on a shorter axis there might be no tick in view
         low, high = axes.set_xlim(low / 2, high * 2)
     for places in choices:
         seen = [place for place in places if low <= place <= high]
@@ -86,15 +109,15 @@ def place_labels(
     line: Sequence[tuple[float, float]],
     notes: Sequence[Any] = (),
 ) -> None:
-    """A name beside each point, where it hardly covers a point, the line or another text.
+    """Write a label beside each point, where it least covers points, the line or other texts.
 
-    A name that finds no place close by is tied to its point.
+    A label that is not close to its point is connected to it by a thin line.
 
     Args:
-        axes: with everything else drawn.
-        labels: place, text and colour of each; the first have the choice.
-        line: the places that a line goes through.
-        notes: texts that are there already.
+        axes: matplotlib's ``Axes``, with everything else drawn.
+        labels: x, y, text and colour of each label; the first labels are placed first.
+        line: points (x, y) of a line that labels should not cover.
+        notes: texts that are drawn already.
     """
     from matplotlib.text import Text
 
@@ -116,10 +139,10 @@ def place_labels(
                 place["arrowprops"] = {"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0}
             note = axes.annotate(text, (x, y), (dx, dy), **place)
             note.update_positions(renderer)
-            box = Text.get_window_extent(note, renderer)  # without the tie
+            box = Text.get_window_extent(note, renderer)  # without the connecting line
             covered = sum(_overlap(box, other) for other in taken)
-            covered += box.width * box.height - _overlap(box, frame)  # outside costs as much
-            if best is None or covered < best[0] - _WORTH:
+            covered += box.width * box.height - _overlap(box, frame)  # outside the axes
+            if best is None or covered < best[0] - _MIN_GAIN:
                 if best is not None:
                     best[1].remove()
                 best = covered, note, box
@@ -128,23 +151,6 @@ def place_labels(
         if best is not None:
             best[1].set_color(colour)
             taken.append(best[2])
-
-
-_WORTH = 40  # square pixels that a farther place must leave free more
-_OFFSETS = [
-    (dx * step, dy * step, ha, va)
-    for step in (1, 2, 3.5, 5.5, 8)
-    for dx, dy, ha, va in (
-        (7, 0, "left", "center"),
-        (-7, 0, "right", "center"),
-        (0, 7, "center", "bottom"),
-        (0, -7, "center", "top"),
-        (6, 6, "left", "bottom"),
-        (6, -6, "left", "top"),
-        (-6, 6, "right", "bottom"),
-        (-6, -6, "right", "top"),
-    )
-]
 
 
 def _box(x0: float, y0: float, x1: float, y1: float) -> Any:
@@ -156,4 +162,4 @@ def _box(x0: float, y0: float, x1: float, y1: float) -> Any:
 def _overlap(one: Any, other: Any) -> float:
     width = min(one.x1, other.x1) - max(one.x0, other.x0)
     height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return max(width, 0.0) * max(height, 0.0)
+    return float(max(width, 0.0) * max(height, 0.0))

@@ -1,4 +1,4 @@
-"""A comparison's pictures, drawn from its records: each with a caption and words in its place."""
+"""The pictures of a comparison, drawn from its records, each with a caption and a text instead."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from recbole_lightgnn.comparison.drawing import byte_ticks, place_labels, svg_of
 from recbole_lightgnn.comparison.results import Comparison, Entry
 from recbole_lightgnn.comparison.table import duration, short, size
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, but for their yellow, which is
-# pale on white. Blue is LightGNN's; the others are the best rivals', as more lines cannot be told
-# apart, and the rest is grey.
+# Okabe and Ito's colours, which colour-blind readers can tell apart; without their yellow, which is
+# pale on white. LightGNN is blue, the best other models have the other colours, and the rest are
+# grey, because more colours could not be told apart.
 _OURS = "#0072B2"
 _COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("s", "^", "D", "v", "P", "X", "p")
@@ -26,20 +26,20 @@ class Picture(NamedTuple):
     """A picture of the page.
 
     Attributes:
-        name: a word for it.
-        svg: its drawing.
+        name: identifier of the picture on the page.
+        svg: drawing as SVG.
         caption: what it shows and how to read it.
-        words: the same content for who does not see it.
+        alt: its content in words and numbers, for readers who do not see it.
     """
 
     name: str
     svg: str
     caption: str
-    words: str
+    alt: str
 
 
 def pictures(comparison: Comparison) -> list[Picture]:
-    """Those that there are data for."""
+    """Draw every picture that the comparison has data for."""
     drawn = [
         _scatter(comparison, "size", lambda entry: entry.bytes, "stored size", size, byte_ticks),
         _scatter(
@@ -67,18 +67,20 @@ def _scatter(
     text: Callable[[float], str],
     ticks: Callable[[Any], None],
 ) -> Picture | None:
-    metric, entries = comparison.judged[0], comparison.done()
+    metric, entries = comparison.tested_metrics[0], comparison.done()
     if not entries:
         return None
-    path = comparison.path
+    students = comparison.students
     means = [entry.mean(metric) for entry in entries]
     lowest = _lowest(means)
 
     def draw(axes: Any) -> None:
         axes.set_xscale("log")
-        if len(path) > 1:
-            at = [value(entry) for entry in path], [entry.mean(metric) for entry in path]
-            axes.plot(*at, "-o", color=_OURS, markersize=2.5, linewidth=1, alpha=0.6)
+        way = [(value(entry), entry.mean(metric)) for entry in students]
+        if len(way) > 1:
+            axes.plot(
+                *zip(*way, strict=True), "-o", color=_OURS, markersize=2.5, linewidth=1, alpha=0.6
+            )
         labels = []
         for entry in entries:
             colour, marker = _look(comparison, entry)
@@ -104,51 +106,52 @@ def _scatter(
             names = ", ".join(one.replace(" ", "\N{NO-BREAK SPACE}") for one in named)
             place = {"transform": axes.transAxes, "ha": "left", "va": "bottom"}
             text_below = textwrap.fill(f"below: {names}", 68)
-            room = 0.03 + 0.04 * (1 + text_below.count("\n"))  # of the picture's height
+            share = 0.03 + 0.04 * (1 + text_below.count("\n"))  # of the picture's height
             least, top = min(mean for _, mean, *_ in labels), axes.get_ylim()[1]
-            axes.set_ylim(bottom=least - room / (1 - room) * (top - least))
+            axes.set_ylim(bottom=least - share / (1 - share) * (top - least))
             note = axes.text(0.01, 0.01, text_below, fontsize=7.5, color=_GREY, **place)
-            note.set_in_layout(False)  # or a long one would squeeze the picture
+            note.set_in_layout(False)  # a long note would squeeze the picture
             notes.append(note)
         axes.margins(x=0.16, y=0.12)
         ticks(axes)
         axes.set_xlabel(f"{what} (log scale)")
         axes.set_ylabel(f"test {_title(metric)}")
         labels.sort(key=lambda label: label[-1] == _GREY)
-        way = [(value(entry), entry.mean(metric)) for entry in path]
         place_labels(axes, labels, way, notes)
 
-    words = "; ".join(
+    values_text = "; ".join(
         f"{entry.label} {short(entry.mean(metric))} at {text(value(entry))}" for entry in entries
     )
     bars = " Bars are the standard deviation over seeds." if len(comparison.seeds) > 1 else ""
-    line = " The line is LightGNN's student, pruning run by pruning run." if len(path) > 1 else ""
+    line = (
+        " The line is LightGNN's student, pruning run by pruning run." if len(students) > 1 else ""
+    )
     return Picture(
         name,
         svg_of(draw),
         f"Accuracy against {what}: up and to the left is better.{bars}{line}",
-        f"{_title(metric)} against {what}. {words}.",
+        f"{_title(metric)} against {what}. {values_text}.",
     )
 
 
 def _lowest(means: Sequence[float]) -> float:
-    """Where the axis may begin, so that the better half of the models fills half of it."""
+    """Start of an axis on which the better half of the models fills the upper half."""
     best, middle = max(means), float(np.median(means))
     lowest = best - 2 * (best - middle)
     return min(means) if lowest <= min(means) or best == middle else lowest
 
 
 def _margins(low: float, high: float) -> tuple[float, float]:
-    """The ends of an axis, a little beyond what is to be seen."""
-    beyond = 0.05 * (high - low)
-    return (low - beyond, high + beyond) if beyond else (low - 0.01, high + 0.01)
+    """Ends of an axis, a little beyond the lowest and highest value shown."""
+    margin = 0.05 * (high - low)
+    return (low - margin, high + margin) if margin else (low - 0.01, high + 0.01)
 
 
 # --- learning curves --------------------------------------------------------------------------
 
 
 def _curves(comparison: Comparison) -> Picture | None:
-    """Validation by time, of each model's first seed."""
+    """Validation score by training time, for the first seed of each model."""
     drawn: list[tuple[Entry, list[tuple[list[float], list[float]]]]] = []
     for model in comparison.content["models"]:
         entries = [entry for entry in comparison.done() if entry.model == model]
@@ -170,14 +173,14 @@ def _curves(comparison: Comparison) -> Picture | None:
                 look = {"color": colour, "linewidth": wide}
                 if len(scores) == 1:
                     look |= {"marker": marker, "markersize": 4}
-                axes.plot(seconds, scores, **look, **_standing(colour, label))
+                axes.plot(seconds, scores, **look, **_line_look(colour, label))
         axes.set_ylim(*_margins(lowest, max(ends)))
         time_ticks(axes)
         axes.set_xlabel("training time, validation included (log scale)")
         axes.set_ylabel(f"validation {name}")
         _legend(axes)
 
-    words = "; ".join(
+    values_text = "; ".join(
         f"{entry.model} reaches {short(end)} after {duration(parts[-1][0][-1])}"
         for (entry, parts), end in zip(drawn, ends, strict=True)
     )
@@ -187,7 +190,7 @@ def _curves(comparison: Comparison) -> Picture | None:
         "curves",
         svg_of(draw),
         f"Learning curves: validation {name} by training time, first seed of each model.{stages}",
-        f"Validation {name} by training time. {words}.",
+        f"Validation {name} by training time. {values_text}.",
     )
 
 
@@ -195,14 +198,17 @@ def _curves(comparison: Comparison) -> Picture | None:
 
 
 def degree_groups(degree: np.ndarray, n_groups: int = _GROUPS) -> list[tuple[str, np.ndarray]]:
-    """Users by their train interactions: groups as equal as whole degrees allow.
+    """Group users by their number of train interactions, into groups as equal as possible.
+
+    Users with the same number are in the same group.
 
     Args:
-        degree: of each user. Shape: (users,)
-        n_groups: how many at most.
+        degree: number of train interactions of each user. Shape: (users,)
+        n_groups: largest number of groups.
 
     Returns:
-        Of each group a label such as ``3–5``, and whether a user is in it. Shape: (users,), bool
+        For each group a label such as ``3–5``, and a mask of the users in it.
+        Shape of the mask: (users,), bool
     """
     shares = np.arange(n_groups) / n_groups
     edges = np.unique(np.quantile(degree, shares, method="inverted_cdf")).astype(int)
@@ -214,48 +220,48 @@ def degree_groups(degree: np.ndarray, n_groups: int = _GROUPS) -> list[tuple[str
 
 
 def _groups(comparison: Comparison) -> Picture | None:
-    metric = comparison.judged[0]
+    metric = comparison.tested_metrics[0]
     entries = [entry for entry in comparison.done() if entry.users is not None]
     if comparison.degree is None or not entries:
         return None
     groups = degree_groups(comparison.degree)
     recall = {
-        entry.label: [float(entry.users[metric][members].mean()) for _, members in groups]
+        entry.label: [float(users[metric][members].mean()) for _, members in groups]
         for entry in entries
+        if (users := entry.users) is not None
     }
-
-    base = comparison.reference if comparison.reference in entries else entries[0]
-    against = recall[base.label]
+    base = next((entry for entry in entries if entry is comparison.reference), entries[0])
+    base_recall = recall[base.label]
 
     def draw(axes: Any) -> None:
-        seen = [0.0]  # the base's own; no other may have a colour
+        shown = [0.0]  # the base's difference from itself, in case that all others are grey
         for entry in entries:
             colour, marker = _look(comparison, entry)
-            beyond = np.subtract(recall[entry.label], against)
+            difference = np.subtract(recall[entry.label], base_recall)
             if colour != _GREY:
-                seen += [beyond.min(), beyond.max()]
+                shown += [difference.min(), difference.max()]
             axes.plot(
-                beyond,
+                difference,
                 marker=marker,
                 color=colour,
                 markerfacecolor="white" if _is_teacher(entry) else colour,
                 linestyle=":" if _is_teacher(entry) else "-",
                 markersize=2 if colour == _GREY else 4.5,
                 linewidth=2 if entry is comparison.reference else 1,
-                **_standing(colour, entry.label),
+                **_line_look(colour, entry.label),
             )
         labels = [
             f"{label}\n{members.sum():,} users\n{short(value)}"
-            for (label, members), value in zip(groups, against, strict=True)
+            for (label, members), value in zip(groups, base_recall, strict=True)
         ]
         axes.set_xticks(range(len(groups)), labels)
         axes.margins(x=0.08)
-        axes.set_ylim(*_margins(min(seen), max(seen)))
+        axes.set_ylim(*_margins(min(shown), max(shown)))
         axes.set_xlabel(f"train interactions of a user, users, {base.label}'s {_title(metric)}")
         axes.set_ylabel(f"test {_title(metric)} − {base.label}'s")
         _legend(axes)
 
-    words = "; ".join(
+    values_text = "; ".join(
         f"{name}: "
         + ", ".join(
             f"{short(value)} for {label}" for value, (label, _) in zip(values, groups, strict=True)
@@ -267,7 +273,7 @@ def _groups(comparison: Comparison) -> Picture | None:
         svg_of(draw),
         f"{_title(metric)} less {base.label}'s, by how many train interactions a user has; groups "
         "of about as many test users. Grey lines may leave the picture.",
-        f"{_title(metric)} by train interactions of a user. {words}.",
+        f"{_title(metric)} by train interactions of a user. {values_text}.",
     )
 
 
@@ -275,18 +281,18 @@ def _groups(comparison: Comparison) -> Picture | None:
 
 
 def _look(comparison: Comparison, entry: Entry) -> tuple[str, str]:
-    """Colour and marker of a model, the same in every picture."""
+    """Colour and marker of a model: the same in every picture."""
     if entry.model == "LightGNN":
         return _OURS, "o"
-    best = sorted(comparison.done(), key=lambda one: -one.mean(comparison.judged[0]))
-    rivals = dict.fromkeys(one.model for one in best if one.model != "LightGNN")
-    place = list(rivals).index(entry.model)
+    best = sorted(comparison.done(), key=lambda one: -one.mean(comparison.tested_metrics[0]))
+    others = dict.fromkeys(one.model for one in best if one.model != "LightGNN")
+    place = list(others).index(entry.model)
     colour = _COLOURS[place] if place < len(_COLOURS) else _GREY
     return colour, _MARKERS[place % len(_MARKERS)]
 
 
-def _standing(colour: str, label: str | None) -> dict[str, Any]:
-    """How a line stands out: by a name in the legend, or behind those that do."""
+def _line_look(colour: str, label: str | None) -> dict[str, Any]:
+    """Style of a line: grey lines are faint, behind the others and not in the legend."""
     return {"alpha": 0.35, "zorder": 1} if colour == _GREY else {"label": label, "zorder": 2}
 
 

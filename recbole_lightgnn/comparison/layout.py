@@ -1,38 +1,239 @@
-"""The files of a comparison's folder: names, paths and what a record in it must have."""
+"""The files of a comparison's folder: their names, their paths and what each must hold.
+
+===================================  =============================================================
+``comparison.json``                  what is compared; written before the first run
+``lock``                             held while ``recbole-lightgnn compare`` and its runs work
+``table.md``, ``.csv``, ``.tex``     the tables
+``index.html``                       the page
+``runs/NAME-SEED/asked.json``        the settings with which the run was started
+``runs/NAME-SEED/log.txt``           what the run printed
+``runs/NAME-SEED/saved/``            its checkpoints
+``runs/NAME-SEED/record.json``       its record; there only once the run is finished
+``runs/NAME-SEED/record.users.npz``  test metrics of every user
+``runs/NAME-SEED/failed.json``       why the last attempt failed
+===================================  =============================================================
+
+An archive has neither lock, logs nor checkpoints. Files that an earlier version wrote have old
+names of keys and settings; the functions that read a file translate them, so that no other module
+sees an old name.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-from recbole_lightgnn.config.settings_diff import (
-    other_settings,
-)
+from recbole_lightgnn.config.aliases import renamed, renamed_keys
+from recbole_lightgnn.config.settings_diff import other_settings
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.runs.user_metrics import users_file
 from recbole_lightgnn.utils.files import read_json, write_json
 
 SCHEMA_VERSION = 1
 
+COMPARISON, LOCK = "comparison.json", "lock"
+MARKDOWN, CSV, LATEX, PAGE = "table.md", "table.csv", "table.tex", "index.html"
+_RUNS = "runs"
 
-FILE, LOCK = "comparison.json", "lock"
+# Keys of comparison.json: those that two comparisons in one folder have in common, and all.
+IDENTITY = ("dataset", "dataset_fingerprint", "protocol")
+COMPARISON_KEYS = {*IDENTITY, "models", "variants", "seeds", "rows", "given", "settings"}
+# Keys of a record: of each row for the run to count as finished, and what the table needs.
+_FINISHED_ROW_KEYS = {"seconds", "test", "test_seconds"}
+_ROW_KEYS = {"key", "stage", "entries_kept", "interactions_kept", "parameters", "bytes", "valid"}
+_RECORD_KEYS = {"model", "seed", "dataset_fingerprint", "rows", "settings", "environment"}
 
 
-_OF_A_ROW = {"seconds", "test", "test_seconds"}
+# --- the comparison ---------------------------------------------------------------------------
+
+
+def read_comparison(folder: Path) -> Any | None:
+    """Read ``comparison.json`` under today's names; what it holds is not checked.
+
+    The settings of variants are left as they were given: they are shown in the table, and
+    compared with nothing.
+
+    Returns:
+        The content, or ``None`` if the file is missing or is not JSON.
+    """
+    content = read_json(folder / COMPARISON)
+    if not isinstance(content, dict):
+        return content
+    content = renamed_keys(content)
+    for key in ("protocol", "given"):
+        if isinstance(content.get(key), dict):
+            content[key] = renamed(content[key])
+    return content
+
+
+def write_comparison(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write ``comparison.json``; the folder is made if it is missing."""
+    write_json(folder / COMPARISON, content)
+
+
+def is_other_folder(folder: Path) -> bool:
+    """Whether a folder has files but is not the folder of a comparison."""
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    # The lock is made before comparison.json, which is first written under another name.
+    return COMPARISON not in names and bool(names - {LOCK, f"{COMPARISON}.partial"})
+
+
+# --- one run ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run: paths of its files, and their content under today's names.
+
+    Attributes:
+        path: path of the folder.
+    """
+
+    path: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """The settings with which the run was started."""
+        return self.path / "asked.json"
+
+    @property
+    def log_file(self) -> Path:
+        """What the run printed."""
+        return self.path / "log.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints and, for a model that can be resumed, of its run folder."""
+        return self.path / "saved"
+
+    @property
+    def record_file(self) -> Path:
+        """The record; there only once the run is finished."""
+        return self.path / "record.json"
+
+    @property
+    def users_file(self) -> Path:
+        """Test metrics of every user."""
+        return users_file(self.record_file)
+
+    @property
+    def failure_file(self) -> Path:
+        """Why the last attempt failed; removed when the run is tried again."""
+        return self.path / "failed.json"
+
+    def settings(self) -> dict[str, Any] | None:
+        """The settings with which the run was started, or ``None`` if the file lacks them."""
+        content = read_json(self.settings_file)
+        settings = content.get("settings") if isinstance(content, dict) else None
+        return renamed(settings) if isinstance(settings, dict) else None
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write the settings with which the run is started."""
+        write_json(self.settings_file, {"settings": settings})
+
+    def record(self) -> Any | None:
+        """The content of the record, unchecked; ``None`` if the file is missing or is not JSON."""
+        content = read_json(self.record_file)
+        return renamed_record(content) if isinstance(content, dict) else content
+
+    def failure(self) -> dict[str, Any] | None:
+        """Reason, exit status and progress of the last attempt, or ``None`` if it did not fail."""
+        content = read_json(self.failure_file)
+        return content if isinstance(content, dict) else None
+
+    def failure_reason(self) -> str | None:
+        """Reason of the last failure, or ``None`` if there is none."""
+        failure = self.failure()
+        return None if failure is None else failure.get("reason")
+
+
+def run_folder(comparison: Path, name: str, seed: int) -> RunFolder:
+    """The folder of one run.
+
+    Args:
+        comparison: folder of the comparison.
+        name: name of the model or variant.
+        seed: seed of the run.
+    """
+    return RunFolder(comparison / _RUNS / f"{name}-{seed}")
+
+
+def runs_with_record(comparison: Path) -> set[str]:
+    """``NAME-SEED`` of each run that has a record."""
+    any_run = RunFolder(comparison / _RUNS / "*")
+    pattern = str(any_run.record_file.relative_to(comparison))
+    return {file.parent.name for file in comparison.glob(pattern)}
+
+
+def renamed_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with its settings, and those of its rows, under today's names."""
+    result = dict(record)
+    if isinstance(record.get("settings"), dict):
+        result["settings"] = renamed(record["settings"])
+    if isinstance(record.get("rows"), list):
+        result["rows"] = [_renamed_row(row) for row in record["rows"]]
+    return result
+
+
+def _renamed_row(row: Any) -> Any:
+    if isinstance(row, dict) and isinstance(row.get("settings"), dict):
+        return row | {"settings": renamed(row["settings"])}
+    return row
+
+
+def is_finished(record: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a record is one of a finished run."""
+    return isinstance(record, dict) and _all_rows_have(record.get("rows"), _FINISHED_ROW_KEYS)
+
+
+def is_complete(record: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a record has everything that the table needs."""
+    return (
+        isinstance(record, dict)
+        and record.keys() >= _RECORD_KEYS
+        and _all_rows_have(record["rows"], _ROW_KEYS | _FINISHED_ROW_KEYS)
+    )
+
+
+def _all_rows_have(rows: Any, keys: set[str]) -> bool:
+    if not isinstance(rows, list) or not rows:
+        return False
+    return all(isinstance(row, dict) and row.keys() >= keys for row in rows)
+
+
+def is_record_of(
+    record: Mapping[str, Any], model: str, seed: int, fingerprint: Mapping[str, Any]
+) -> bool:
+    """Whether a record is of this model and seed, on these data.
+
+    Args:
+        record: content of a record.
+        model: name of the model, not of a variant.
+        seed: seed of the run.
+        fingerprint: counts and hashes of the data.
+    """
+    data = record.get("dataset_fingerprint") or {}
+    # The hash of the dataset's card: a text about the data, which may be reworded.
+    data = {key: value for key, value in data.items() if key != "card_sha256"}
+    return (record.get("model"), record.get("seed"), data) == (model, seed, fingerprint)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One model with one seed, and where all of it is.
+    """One run of a comparison: a model or variant with one seed.
 
     Attributes:
-        name: what the comparison calls it: the model's name, or a rival's.
-        model, dataset, seed: what is run.
-        given: settings given for this model, as the command line has them.
-        settings: every setting in force that says what to compute.
-        folder: of its record, log and checkpoints.
-        fingerprint: of the data.
+        name: name in the comparison: the model's, or a variant's.
+        model: name of the model.
+        dataset: name of the dataset.
+        seed: seed of the run.
+        given: settings given for this run, as on the command line.
+        settings: all settings in force that decide what is computed.
+        folder: folder of its files.
+        fingerprint: counts and hashes of the data.
     """
 
     name: str
@@ -41,62 +242,43 @@ class Run:
     seed: int
     given: dict[str, Any]
     settings: dict[str, Any]
-    folder: Path
+    folder: RunFolder
     fingerprint: dict[str, Any]
 
     def __str__(self) -> str:
         return f"{self.name} seed {self.seed}"
 
-    @property
-    def record_file(self) -> Path:
-        """Where its record goes; there only once the run is done."""
-        return self.folder / "record.json"
-
-    @property
-    def failure_file(self) -> Path:
-        """Where its failure is, until it is tried again."""
-        return self.folder / "failed.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where its checkpoints and, of a model that can be resumed, its run folder are."""
-        return self.folder / "saved"
-
     def record(self) -> dict[str, Any] | None:
-        """Its record if it is done, with the data as they are."""
-        record = read_json(self.record_file)
-        if not isinstance(record, dict) or not isinstance(rows := record.get("rows"), list):
+        """The record if the run is finished and the data are still the same, else ``None``."""
+        record = self.folder.record()
+        if not is_finished(record):
             return None
-        data = record.get("dataset_fingerprint") or {}
-        data = {key: value for key, value in data.items() if key != "card_sha256"}
-        of = (record.get("model"), record.get("seed"), data)
-        if of != (self.model, self.seed, self.fingerprint):
-            return None
-        whole = all(isinstance(row, dict) and row.keys() >= _OF_A_ROW for row in rows)
-        return record if rows and whole else None
+        return record if is_record_of(record, self.model, self.seed, self.fingerprint) else None
 
     def arguments(self) -> list[str]:
-        """Of the command ``recbole-lightgnn run``."""
+        """Arguments of ``recbole-lightgnn run`` for this run."""
         settings = {"show_progress": False, **self.given, "seed": self.seed}
-        settings["checkpoint_dir"] = str(self.checkpoints)
+        settings["checkpoint_dir"] = str(self.folder.checkpoints)
         return [
             f"--model={self.model}",
             f"--dataset={self.dataset}",
-            f"--result_file={self.record_file}",
+            f"--result_file={self.folder.record_file}",
             *(f"--{key}={json.dumps(value)}" for key, value in settings.items()),
         ]
 
     def begin(self) -> None:
-        """Say in the folder what is run there."""
-        write_json(self.folder / "asked.json", {"settings": self.settings})
+        """Write into the folder which settings are run there."""
+        self.folder.write_settings(self.settings)
 
     def check_begun(self) -> None:
-        """Raise InputError if the folder is of a run with other settings."""
-        begun = read_json(self.folder / "asked.json")
-        if not isinstance(begun, dict) or not isinstance(begun.get("settings"), dict):
-            return
-        if other := other_settings(self.settings, begun["settings"]):
+        """Check that the folder holds no run with other settings.
+
+        Raises:
+            InputError: if it does.
+        """
+        begun = self.folder.settings()
+        if begun is not None and (other := other_settings(self.settings, begun)):
             raise InputError(
-                f"{self.folder} was begun with other settings ({', '.join(other)}): go on with "
-                "those, remove that folder to run it anew, or name another --out"
+                f"{self.folder.path} was begun with other settings ({', '.join(other)}): go on "
+                "with those, remove that folder to run it anew, or name another --out"
             )

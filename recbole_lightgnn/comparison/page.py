@@ -1,4 +1,4 @@
-"""One page of a comparison: pictures and table in a single file, readable without a network."""
+"""The page of a comparison: pictures and table in one HTML file that loads nothing else."""
 
 import base64
 from html import escape
@@ -41,12 +41,18 @@ td.rest { color: #a33; white-space: normal; }
 }
 @media print { body { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }
 """
-# Nothing may be loaded, whatever a browser or a later hand would have loaded.
+# Forbids a browser to load anything, also from markup that is added later.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def page(comparison: Comparison, content: Table, pictures: list[Picture]) -> str:
-    """The page's HTML: no script, and nothing that is not in it."""
+    """Write the page as HTML, without scripts or links to other files.
+
+    Args:
+        comparison: comparison to show.
+        content: its table, made by `table`.
+        pictures: its pictures.
+    """
     title = f"{' · '.join(comparison.content['models'])} on {comparison.dataset}"
     drawn = "\n".join(_figure(number, one) for number, one in enumerate(pictures, 1))
     notes = "\n".join(f"<li>{escape(note)}</li>" for note in content.notes)
@@ -87,25 +93,25 @@ def _heading(comparison: Comparison) -> str:
 
 
 def _finding(comparison: Comparison) -> str:
-    """The reference beside the best model that is no stage of the same one."""
-    one, metric = comparison.reference, comparison.judged[0]
-    if one is None:
+    """The lead: scores and sizes of the reference and of the best other model."""
+    reference, metric = comparison.reference, comparison.tested_metrics[0]
+    if reference is None:
         return "No run is done."
     name = metric.replace("recall", "Recall")
-    text = f"<b>{escape(one.label)}</b> reaches {name} {short(one.mean(metric))} in "
-    text += size(one.bytes)
-    others = [entry for entry in comparison.done() if entry.model != one.model]
+    text = f"<b>{escape(reference.label)}</b> reaches {name} {short(reference.mean(metric))} in "
+    text += size(reference.bytes)
+    others = [entry for entry in comparison.done() if entry.model != reference.model]
     if not others:
         return text + "."
     other = max(others, key=lambda entry: entry.mean(metric))
     found = other.differences.get(metric)
-    judged = ""
+    significance = ""
     if found is not None:
         p = "p &lt; .001" if found.p_holm < 0.001 else f"p = {short(found.p_holm, 3)}"
-        judged = f" (over users, {p})"
+        significance = f" (over users, {p})"
     return (
         f"{text}; the best other model, <b>{escape(other.label)}</b>, reaches "
-        f"{short(other.mean(metric))} in {size(other.bytes)}{judged}."
+        f"{short(other.mean(metric))} in {size(other.bytes)}{significance}."
     )
 
 
@@ -122,7 +128,7 @@ def _figure(number: int, picture: Picture) -> str:
     data = base64.b64encode(picture.svg.encode()).decode()
     return (
         f'<figure id="{picture.name}">'
-        f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(picture.words)}">'
+        f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(picture.alt)}">'
         f"<figcaption><b>Figure {number}.</b> {escape(picture.caption)}</figcaption></figure>"
     )
 
@@ -137,7 +143,7 @@ def _table(comparison: Comparison, content: Table) -> str:
             left = len(content.head) - len(line) + 1
             cells.append(
                 f'<td class="rest" colspan="{left}">{text}</td>'
-                if cell.rest
+                if cell.spans_rest
                 else f"<td>{text}</td>"
             )
         ours = ' class="ours"' if entry.model == "LightGNN" else ""

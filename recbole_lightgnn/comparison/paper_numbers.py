@@ -1,4 +1,4 @@
-"""What the paper reports on its splits, chosen by its authors on test (Tables 2 and 3)."""
+"""Results reported in the paper (Tables 2 and 3); its authors chose their settings on test."""
 
 from typing import NamedTuple
 
@@ -6,13 +6,13 @@ METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 
 
 class Point(NamedTuple):
-    """A result of the paper's.
+    """A result reported in the paper.
 
     Attributes:
-        model: as the paper calls it.
-        entries_kept: of the embedding entries; 1 where nothing is pruned.
-        interactions_kept: of the interactions.
-        test: by the names in `METRICS`, as many as are reported.
+        model: name of the model in the paper.
+        entries_kept: share of embedding entries kept; 1 without pruning.
+        interactions_kept: share of interactions kept; 1 without pruning.
+        test: test scores by name of the metric, for those of `METRICS` that are reported.
     """
 
     model: str
@@ -29,7 +29,7 @@ def _pruned(entries: float, interactions: float, *values: float) -> Point:
     return Point("LightGNN", entries, interactions, dict(zip(METRICS, values, strict=False)))
 
 
-# By the hash of the train pairs, so that another split of the same name is not compared.
+# By the hash of the train pairs, so that another split with the same name has no points.
 POINTS = {
     "19619c3971ae1038859bbc1dae2aa253118fade5418f8b84820b8dba7bf05ef7": (  # yelp
         _pruned(0.33, 0.77, 0.0879, 0.0443, 0.1328, 0.0553),

@@ -1,4 +1,4 @@
-"""What a comparison runs: models by seeds on one footing, checked before any of it begins."""
+"""The plan of a comparison: models by seeds under one protocol, checked before the first run."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ import ast
 import inspect
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from recbole.utils import get_model
 
-from recbole_lightgnn.comparison.layout import FILE, LOCK, SCHEMA_VERSION, Run
-from recbole_lightgnn.comparison.variants import Rival
-from recbole_lightgnn.config.files import our_models
+from recbole_lightgnn.comparison.layout import (
+    COMPARISON,
+    IDENTITY,
+    SCHEMA_VERSION,
+    Run,
+    is_other_folder,
+    read_comparison,
+    run_folder,
+    write_comparison,
+)
+from recbole_lightgnn.comparison.variants import Variant
 from recbole_lightgnn.config.settings_diff import (
     WITHOUT_EFFECT,
     model_settings,
@@ -24,185 +33,101 @@ from recbole_lightgnn.config.settings_diff import (
 )
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import configure, fingerprint_of, names
-from recbole_lightgnn.registry import model_names
-from recbole_lightgnn.utils.files import check_folder, plain, read_json, write_json
+from recbole_lightgnn.registry import model_names, our_models
+from recbole_lightgnn.utils.files import check_folder, plain
 from recbole_lightgnn.utils.text import did_you_mean
 
-# What the grid says, and not a setting for all of it.
-_OF_THE_GRID = {
+# Settings that the comparison decides itself, and the flag that decides each.
+_FLAG_OF = {
     "model": "--models",
     "dataset": "--dataset",
     "seed": "--seeds",
     "config_files": "--KEY=VALUE",
     **dict.fromkeys(("checkpoint_dir", "result_file", "resume"), "--out"),
 }
-_COMPARED = {"dataset", "dataset_fingerprint", "footing"}
-_SPLIT_SEED = 2020  # for all seeds, where RecBole cuts the splits
+_SPLIT_SEED = 2020  # of the one split for all seeds, where RecBole splits the data
 
 
-class Grid:
-    """A comparison: every model with every seed.
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a comparison, and what ``comparison.json`` says of them; see `make_plan`.
 
-    Args:
-        dataset: its name.
-        models: names of general recommenders, or of rivals.
-        seeds: of the runs.
-        out: the comparison's folder.
-        given: settings for every model, and as ``MODEL.KEY`` for one.
-        rows: keys of the rows to show of a record that has several, or ``None``.
-        rivals: what other names stand for.
-
-    Raises:
-        InputError: if anything of it cannot be run, cannot be compared with the rest, or if
-            ``out`` is of another comparison.
+    Attributes:
+        dataset: name of the dataset.
+        models: names of models and variants, in the order of the table.
+        seeds: seeds of the runs.
+        out: folder of the comparison.
+        rows: keys of the rows to show of a record with several rows, or ``None``.
+        variants: the variants among ``models``, by name.
+        given: settings given for every model, and as ``NAME.KEY`` for one.
+        protocol: settings of data and evaluation, the same for all runs.
+        settings_source: ``tuned``, ``default`` or ``by hand``, by name of model or variant.
+        fingerprint: counts and hashes of the data.
+        runs: every model with the first seed, then every model with the next.
     """
 
-    def __init__(
-        self,
-        dataset: str,
-        models: Sequence[str],
-        seeds: Sequence[int],
-        out: Path,
-        *,
-        given: Mapping[str, Any],
-        rows: Sequence[str] | None,
-        rivals: Mapping[str, Rival],
-    ) -> None:
-        self.dataset, self.models, self.seeds, self.out = dataset, list(models), list(seeds), out
-        self.given, self.rows = {"our_products": True, **given}, rows
-        _check_names(self.models, rivals)
-        self._names = {*model_names(), *rivals}
-        self.rivals = {name: rivals[name] for name in self.models if name in rivals}
-        self._check_given()
-        configs = self._configs()
-        if _cut_anew(configs) and "split_seed" not in self.given:
-            self.given["split_seed"] = _SPLIT_SEED
-            configs = self._configs()
-        self.footing = _footing(configs)
-        _check_rows(rows, configs)
-        self.whose = {name: self._whose(name, config) for name, config in configs.items()}
-        self.fingerprint = plain(_fingerprint(configs))
-        self.runs = [
-            Run(
-                name,
-                self._model(name),
-                dataset,
-                seed,
-                self._given_to(name),
-                settings_of(configs[name]) | {"seed": seed},
-                out / "runs" / f"{name}-{seed}",
-                self.fingerprint,
-            )
-            for seed in self.seeds  # outside: every model has its first result soon
-            for name in self.models
-        ]
-        self._check_out()
-        self._check_begun()
+    dataset: str
+    models: list[str]
+    seeds: list[int]
+    out: Path
+    rows: Sequence[str] | None
+    variants: dict[str, Variant]
+    given: dict[str, Any]
+    protocol: dict[str, Any]
+    settings_source: dict[str, str]
+    fingerprint: dict[str, Any]
+    runs: list[Run]
 
     def begin(self) -> None:
-        """Make the folder, or write anew what it compares.
+        """Write ``comparison.json``; the folder is made if it is missing.
 
         Raises:
-            InputError: if another comparison has begun there since the checks.
+            InputError: if another comparison has begun in the folder since the plan was made.
         """
-        self._check_out()
-        self._check_begun()
-        write_json(self.out / FILE, plain(self._described()))
+        self.check_folder()
+        write_comparison(self.out, plain(self._content()))
 
-    def _described(self) -> dict[str, Any]:
+    def _content(self) -> dict[str, Any]:
         return {
             "schema_version": SCHEMA_VERSION,
             "dataset": self.dataset,
             "dataset_fingerprint": self.fingerprint,
-            "footing": self.footing,
+            "protocol": self.protocol,
             "models": self.models,
-            "rivals": {
-                name: {"model": rival.model, **rival.settings}
-                for name, rival in self.rivals.items()
+            "variants": {
+                name: {"model": variant.model, **variant.settings}
+                for name, variant in self.variants.items()
             },
             "seeds": self.seeds,
             "rows": self.rows,
             "given": self.given,
-            "settings": self.whose,
+            "settings": self.settings_source,
         }
 
-    def _model(self, name: str) -> str:
-        return self.rivals[name].model if name in self.rivals else name
+    def check_folder(self) -> None:
+        """Check that the folder is new, or that this comparison can go on in it.
 
-    def _given_to(self, name: str) -> dict[str, Any]:
-        """Settings for one model: those for all, a rival's own, and those given to its name."""
-        given = {key: value for key, value in self.given.items() if self._owner(key) is None}
-        if name in self.rivals:
-            given |= self.rivals[name].settings
-        prefix = f"{name}."
-        given |= {
-            key.removeprefix(prefix): value
-            for key, value in self.given.items()
-            if key.startswith(prefix)
-        }
-        return given
-
-    def _owner(self, key: str) -> str | None:
-        """The name before a setting ``NAME.KEY``, where it is one."""
-        head, dot, _ = key.partition(".")
-        return head if dot and head in self._names else None
-
-    def _check_given(self) -> None:
-        for key in self.given:
-            owner = self._owner(key)
-            if owner is not None and owner not in self.models:
-                raise InputError(f"--{key}: {owner} is not one of --models {','.join(self.models)}")
-            name = key.partition(".")[2] if owner else key
-            if name in _OF_THE_GRID:
-                raise InputError(
-                    f"--{key} is no setting for a comparison: see {_OF_THE_GRID[name]}"
-                )
-        for name, rival in self.rivals.items():
-            if taken := sorted(rival.settings.keys() & _OF_THE_GRID):
-                raise InputError(
-                    f"the rival {name} cannot have {taken[0]}, which is the comparison's: see "
-                    f"{_OF_THE_GRID[taken[0]]}"
-                )
-
-    def _configs(self) -> dict[str, Any]:
-        """The checked ``Config`` of each model."""
-        return {name: self._config(name) for name in self.models}
-
-    def _config(self, name: str) -> Any:
-        model, _ = names(self._model(name), self.dataset, ())
-        _check_class(model, get_model(model))
-        settings = {"show_progress": False, **self._given_to(name), "seed": self.seeds[0]}
-        return configure(model, self.dataset, settings=settings)
-
-    def _whose(self, name: str, config: Any) -> str:
-        """Whose a model's settings are: ``by hand`` if one of its own was given, is a rival's or is
-        the dataset's after few trials or none, ``tuned`` if many or a search chose them there, else
-        ``default``."""
-        own = model_settings(config).keys() - {"our_products"}
-        if any(key.partition(".")[0] in own for key in self._given_to(name)):
-            return "by hand"
-        if config.tuned:
-            return "tuned"
-        return "by hand" if config.of_dataset.get(config["model"]) else "default"
-
-    def _check_out(self) -> None:
+        Raises:
+            InputError: if it holds other files, another comparison or runs with other settings.
+        """
         check_folder("--out", self.out, self.out)
-        files = {file.name for file in self.out.iterdir()} if self.out.is_dir() else set()
-        # The lock comes first, and what takes the file's place is beside it.
-        if files - {LOCK, f"{FILE}.partial"} and FILE not in files:
+        if is_other_folder(self.out):
             raise InputError(
-                f"--out {self.out} has files, but no {FILE} of a comparison: name a new folder"
+                f"--out {self.out} has files, but no {COMPARISON} of a comparison: name a new "
+                "folder"
             )
+        begun = read_comparison(self.out)
+        if begun is not None:
+            self._check_same_comparison(begun)
+            for run in self.runs:
+                run.check_begun()
+        elif (file := self.out / COMPARISON).is_file():
+            raise InputError(f"{file} is no JSON: restore it, or name another --out")
 
-    def _check_begun(self) -> None:
-        begun = read_json(self.out / FILE)
-        if begun is None:
-            if (self.out / FILE).is_file():
-                raise InputError(f"{self.out / FILE} is no JSON: restore it, or name another --out")
-            return
-        if not isinstance(begun, dict) or not begun.keys() >= _COMPARED:
+    def _check_same_comparison(self, begun: Any) -> None:
+        if not isinstance(begun, dict) or not begun.keys() >= set(IDENTITY):
             raise InputError(
-                f"{self.out / FILE} is damaged (it must have {', '.join(sorted(_COMPARED))}): "
+                f"{self.out / COMPARISON} is damaged (it must have {', '.join(IDENTITY)}): "
                 "restore it, or name another --out"
             )
         where, remedy = f"--out {self.out} has a comparison", "name another --out"
@@ -213,29 +138,160 @@ class Grid:
                 f"{where} on other interactions than {self.dataset} has now: put the files back, "
                 f"or {remedy}"
             )
-        if other := other_settings(begun["footing"], plain(self.footing)):
+        if other := other_settings(begun["protocol"], plain(self.protocol)):
             raise InputError(
                 f"{where} with other settings of data or evaluation ({', '.join(other)}): go on "
                 f"with those, or {remedy}"
             )
-        for run in self.runs:
-            run.check_begun()
 
 
-# --- checks -----------------------------------------------------------------------------------
+def make_plan(
+    dataset: str,
+    models: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    given: Mapping[str, Any],
+    rows: Sequence[str] | None,
+    variants: Mapping[str, Variant],
+) -> Plan:
+    """Check a comparison and plan its runs.
+
+    Args:
+        dataset: name of the dataset.
+        models: names of general recommenders or of variants.
+        seeds: seeds of the runs.
+        out: folder of the comparison.
+        given: settings for every model, and as ``NAME.KEY`` for one model or variant.
+        rows: keys of the rows to show of a record with several rows, or ``None``.
+        variants: all variants that ``models`` may name.
+
+    Raises:
+        InputError: if a run is impossible, if the runs have no common protocol, or if ``out``
+            holds another comparison.
+    """
+    _check_names(models, variants)
+    given = {"accelerate": True, **given}
+    request = _Request(dataset, list(models), list(seeds), given, variants)
+    request.check()
+    configs = _configure(request)
+    if _seeds_split_the_data(configs) and "split_seed" not in given:
+        request = replace(request, given=given | {"split_seed": _SPLIT_SEED})
+        configs = _configure(request)
+    protocol = _shared_protocol(configs)
+    _check_rows(rows, configs)
+    fingerprint = plain(_fingerprint(configs))
+    plan = Plan(
+        dataset=dataset,
+        models=request.models,
+        seeds=request.seeds,
+        out=out,
+        rows=rows,
+        variants={name: variants[name] for name in models if name in variants},
+        given=request.given,
+        protocol=protocol,
+        settings_source={
+            name: _settings_source(config, request.given_to(name))
+            for name, config in configs.items()
+        },
+        fingerprint=fingerprint,
+        runs=_runs(request, configs, fingerprint, out),
+    )
+    plan.check_folder()
+    return plan
 
 
-def _check_names(models: Sequence[str], rivals: Mapping[str, Rival]) -> None:
-    """Raise InputError for a rival's name misspelt; a model's is seen to with its settings."""
-    known = (*model_names(), *rivals)
+# --- what is asked for ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Models, seeds and settings as they were asked for.
+
+    Attributes:
+        dataset, models, seeds, given, variants: as for `make_plan`.
+    """
+
+    dataset: str
+    models: list[str]
+    seeds: list[int]
+    given: dict[str, Any]
+    variants: Mapping[str, Variant]
+
+    def model_of(self, name: str) -> str:
+        """The model of a variant; a model's name is returned as it is."""
+        return self.variants[name].model if name in self.variants else name
+
+    def given_to(self, name: str) -> dict[str, Any]:
+        """The settings of one model or variant.
+
+        A setting given to the name overrides the variant's, which overrides one given to all.
+        """
+        settings = {key: value for key, value in self.given.items() if not self._owner(key)}
+        if name in self.variants:
+            settings |= self.variants[name].settings
+        prefix = f"{name}."
+        settings |= {
+            key.removeprefix(prefix): value
+            for key, value in self.given.items()
+            if key.startswith(prefix)
+        }
+        return settings
+
+    def _owner(self, key: str) -> str | None:
+        """The model or variant before the dot of ``NAME.KEY``, if there is one of that name."""
+        head, dot, _ = key.partition(".")
+        return head if dot and head in {*model_names(), *self.variants} else None
+
+    def check(self) -> None:
+        """Check that each setting is for a model compared, and not decided by a flag.
+
+        Raises:
+            InputError: if one is not.
+        """
+        for key in self.given:
+            owner = self._owner(key)
+            if owner is not None and owner not in self.models:
+                raise InputError(f"--{key}: {owner} is not one of --models {','.join(self.models)}")
+            name = key.partition(".")[2] if owner else key
+            if name in _FLAG_OF:
+                raise InputError(f"--{key} is no setting for a comparison: see {_FLAG_OF[name]}")
+        for name in self.models:
+            settings = self.variants[name].settings if name in self.variants else {}
+            if decided := sorted(settings.keys() & _FLAG_OF):
+                raise InputError(
+                    f"the variant {name} cannot have {decided[0]}, which the comparison decides: "
+                    f"see {_FLAG_OF[decided[0]]}"
+                )
+
+
+def _check_names(models: Sequence[str], variants: Mapping[str, Variant]) -> None:
+    """Raise InputError if a variant's name is misspelt; `_configure` checks names of models."""
+    known = (*model_names(), *variants)
     for name in models:
         hint = did_you_mean(name, known)
-        if name not in known and hint and hint == did_you_mean(name, rivals):  # nearest of all
-            raise InputError(f"--models: no model or rival is named {name!r}{hint}")
+        nearest_is_variant = hint and hint == did_you_mean(name, variants)
+        if name not in known and nearest_is_variant:
+            raise InputError(f"--models: no model or variant is named {name!r}{hint}")
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def _configure(request: _Request) -> dict[str, Any]:
+    """The checked ``Config`` of each model and variant, with the first seed."""
+    return {name: _config(request, name) for name in request.models}
+
+
+def _config(request: _Request, name: str) -> Any:
+    model, _ = names(request.model_of(name), request.dataset, ())
+    _check_class(model, get_model(model))
+    settings = {"show_progress": False, **request.given_to(name), "seed": request.seeds[0]}
+    return configure(model, request.dataset, settings=settings)
 
 
 def _check_class(model: str, model_class: type) -> None:
-    """Raise InputError unless a model ranks all items for a user, and its packages are there."""
+    """Raise InputError unless a model ranks all items for a user and can be imported."""
     from recbole.model.abstract_recommender import GeneralRecommender
 
     if not issubclass(model_class, GeneralRecommender):
@@ -248,7 +304,10 @@ def _check_class(model: str, model_class: type) -> None:
 
 
 def _missing_package(model_class: type) -> str | None:
-    """A package that the model's module imports, now or when trained, and that is not there."""
+    """A package that is not installed but imported anywhere in the model's module, or ``None``.
+
+    Imports inside functions count: they would fail only when the model is trained.
+    """
     tree = ast.parse(Path(inspect.getfile(model_class)).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -260,39 +319,64 @@ def _missing_package(model_class: type) -> str | None:
     return None
 
 
-def _footing(configs: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of data and evaluation, which all must have in common."""
-    shared = {
-        model: {k: v for k, v in shared_settings(one).items() if k not in WITHOUT_EFFECT | {"seed"}}
-        for model, one in configs.items()
-    }
-    first, *others = shared
-    for model in others:
-        if differing := other_settings(shared[first], shared[model]):
-            raise InputError(
-                f"{model} and {first} would not be on one footing, with other settings of data or "
-                f"evaluation ({', '.join(differing)}): give them for all, as --KEY=VALUE"
-            )
-    if not re.search(r"@\d+$", chosen := shared[first]["valid_metric"]):
-        raise InputError(
-            f"a comparison is cut off where models are chosen: valid_metric must say where, as "
-            f"Recall@20 does, got {chosen}"
-        )
-    metrics = {metric.lower() for metric in shared[first]["metrics"]}
-    if not {"recall", "ndcg"} <= metrics:
-        raise InputError(
-            f"a comparison is by Recall and NDCG: metrics must have both, got "
-            f"{', '.join(shared[first]['metrics'])}"
-        )
-    return shared[first]
-
-
-def _cut_anew(configs: Mapping[str, Any]) -> bool:
-    """Whether each seed would have a split of its own, as the dataset's files say none."""
+def _seeds_split_the_data(configs: Mapping[str, Any]) -> bool:
+    """Whether each seed would have a split of its own, because no file holds the split."""
     return any(
         config["benchmark_filename"] is None and config["split_seed"] is None
         for config in configs.values()
     )
+
+
+def _shared_protocol(configs: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of data and evaluation, which must be the same for all models.
+
+    Raises:
+        InputError: if they differ, or lack Recall, NDCG or a cutoff.
+    """
+    protocols = {name: _protocol(config) for name, config in configs.items()}
+    first, *others = protocols
+    protocol = protocols[first]
+    for name in others:
+        if differing := other_settings(protocol, protocols[name]):
+            raise InputError(
+                f"{name} and {first} would not have the same protocol: their settings of data or "
+                f"evaluation differ ({', '.join(differing)}); give them for all, as --KEY=VALUE"
+            )
+    if not re.search(r"@\d+$", metric := protocol["valid_metric"]):
+        raise InputError(
+            "the tables take their cutoff from valid_metric, which must have one, as Recall@20 "
+            f"does; got {metric}"
+        )
+    if not {"recall", "ndcg"} <= {metric.lower() for metric in protocol["metrics"]}:
+        raise InputError(
+            f"a comparison is by Recall and NDCG: metrics must have both, got "
+            f"{', '.join(protocol['metrics'])}"
+        )
+    return protocol
+
+
+def _protocol(config: Any) -> dict[str, Any]:
+    ignored = WITHOUT_EFFECT | {"seed"}
+    return {key: value for key, value in shared_settings(config).items() if key not in ignored}
+
+
+def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
+    """Where the settings of a model come from: ``by hand``, ``tuned`` or ``default``.
+
+    ``by hand``: a setting of the model was given or is the variant's, or the dataset's file has
+    settings for it that were found in few trials or none. ``tuned``: the dataset's file has
+    settings found by a search or in many trials. ``default``: it has none.
+
+    Args:
+        config: the model's ``Config``.
+        given: settings given for it, those of a variant included.
+    """
+    keys = model_settings(config).keys() - {"accelerate"}
+    if any(key.partition(".")[0] in keys for key in given):
+        return "by hand"
+    if config.tuned:
+        return "tuned"
+    return "by hand" if config.of_dataset.get(config["model"]) else "default"
 
 
 def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
@@ -303,15 +387,41 @@ def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
         if match is None:
             raise InputError(
                 f"--rows: {key!r} is no row of a record; expected teacher, teachers, intermediate "
-                "or student-NN, parted by commas"
+                "or student-NN, separated by commas"
             )
         if not runs or (match[1] and int(match[1]) > max(runs)):
-            has = f"has {max(runs)} pruning runs" if runs else "is not among --models"
-            raise InputError(f"--rows: there is no {key}, as LightGNN {has}")
+            reason = f"has {max(runs)} pruning runs" if runs else "is not among --models"
+            raise InputError(f"--rows: there is no {key}, as LightGNN {reason}")
 
 
 def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
-    """Counts and hashes of the data, read once as ours must be and once as RecBole's."""
+    """Counts and hashes of the data.
+
+    Read once for our models and once for RecBole's own: each kind reads the files by itself, and
+    reports what is wrong with them.
+    """
     kinds = {config["model"] in our_models(): config for config in configs.values()}
     *_, last = [fingerprint_of(config) for config in kinds.values()]
     return last
+
+
+# --- runs -------------------------------------------------------------------------------------
+
+
+def _runs(
+    request: _Request, configs: Mapping[str, Any], fingerprint: dict[str, Any], out: Path
+) -> list[Run]:
+    return [
+        Run(
+            name=name,
+            model=request.model_of(name),
+            dataset=request.dataset,
+            seed=seed,
+            given=request.given_to(name),
+            settings=settings_of(configs[name]) | {"seed": seed},
+            folder=run_folder(out, name, seed),
+            fingerprint=fingerprint,
+        )
+        for seed in request.seeds  # the outer loop: every model soon has a first result
+        for name in request.models
+    ]

@@ -1,4 +1,4 @@
-"""What a comparison says while it runs: how far it is, and how long it will take."""
+"""Progress of a comparison while it runs: finished runs, and the time left."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from recbole_lightgnn.comparison.layout import Run
 
 
 class Progress:
-    """Lines for runs that begin and end; on a terminal also one that is written over.
+    """Print a line for each start and end of a run; on a terminal also a line that is updated.
 
     Args:
-        runs: of the whole comparison.
-        jobs: how many are done at a time.
+        runs: all runs of the comparison.
+        jobs: number of runs at a time.
+
+    Attributes:
+        jobs: number of runs at a time.
+        seconds: time that each finished run took.
+        left: runs that are not finished.
+        total: number of runs.
+        failed: number of runs that failed.
+        begun: for each run at work, the time of its start.
     """
 
     def __init__(self, runs: Sequence[Run], jobs: int) -> None:
@@ -24,54 +32,57 @@ class Progress:
         self.left = [run for run in runs if run not in self.seconds]
         self.total, self.failed = len(runs), 0
         self.begun: dict[Run, float] = {}
-        self._told = 0.0
+        self._last_update = 0.0
 
     def began(self, run: Run, resumed: bool) -> None:
-        """A run has begun, or goes on."""
+        """Note that a run has started or is resumed."""
         self.begun[run] = time.monotonic()
-        self._say(f"{run}: {'goes on' if resumed else 'begins'}")
+        self._print(f"{run}: {'goes on' if resumed else 'begins'}")
 
     def ended(self, run: Run, reason: str | None) -> None:
-        """A run is done, or has failed."""
+        """Note that a run is finished, or the reason of its failure."""
         self.left.remove(run)
         seconds = time.monotonic() - self.begun.pop(run)
         record = run.record()
         if reason is not None or record is None:
             self.failed += 1
-            self._say(f"{run}: failed after {rounded(seconds)}: {reason}")
+            self._print(f"{run}: failed after {rounded(seconds)}: {reason}")
         else:
             self.seconds[run] = _seconds(run)
             metric = record["valid_metric"]
             score = record["best_valid"][metric]
-            taken = rounded(self.seconds[run])  # by all its processes, should it have gone on
-            self._say(f"{run}: validation {metric} {score:.4f} in {taken}")
-        self._say(f"  {self._state()}")
+            total = rounded(self.seconds[run])  # the time before a resume included
+            self._print(f"{run}: validation {metric} {score:.4f} in {total}")
+        self._print(f"  {self._state()}")
 
     def tick(self, at_work: Sequence[Run]) -> None:
-        """Time goes by; told on a terminal alone."""
+        """Update the line on a terminal, at most once a second."""
         now = time.monotonic()
-        if sys.stdout.isatty() and now > self._told + 1:
-            self._told = now
+        if sys.stdout.isatty() and now > self._last_update + 1:
+            self._last_update = now
             names = ", ".join(f"{run} {rounded(now - self.begun[run])}" for run in at_work)
             print(f"\r\033[K{self._state()} | {names}"[:200], end="", flush=True)
 
     def seconds_left(self) -> float | None:
-        """A guess from the runs that are done; ``None`` before there is any.
+        """Estimate the time left from the finished runs; ``None`` while there is none.
 
-        A run takes as long as those of its model did, or as the mean of all models; those under
-        way have a part of it behind them. Half at most, where they have taken longer than that, or
-        where the guess is the mean, which says little of a model.
+        A run is expected to take the mean time of its model's finished runs or, if there is none,
+        of all finished runs. The time since its start is subtracted. If it has already taken longer
+        than expected, or if the mean over all models says little of it, the time left is at least
+        the time since its start: it is taken to be half way.
         """
         if not self.seconds:
             return None
-        now, work = time.monotonic(), 0.0
+        now, total = time.monotonic(), 0.0
         for run in self.left:
-            own = [seconds for other, seconds in self.seconds.items() if other.name == run.name]
-            expected = mean(own or self.seconds.values())
+            same_model = [
+                seconds for other, seconds in self.seconds.items() if other.name == run.name
+            ]
+            expected = mean(same_model or self.seconds.values())
             passed = now - self.begun.get(run, now)
             left = expected - passed
-            work += left if own and left >= 0 else max(left, passed)
-        return work / max(1, min(self.jobs, len(self.left)))
+            total += left if same_model and left >= 0 else max(left, passed)
+        return total / max(1, min(self.jobs, len(self.left)))
 
     def _state(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
@@ -81,13 +92,13 @@ class Progress:
         left = self.seconds_left()
         return f"{done}, {'?' if left is None else f'about {rounded(left)}'} to go"
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         clear = "\r\033[K" if sys.stdout.isatty() else ""
         print(f"{clear}{line}", flush=True)
 
 
 def rounded(seconds: float) -> str:
-    """``45 s``, ``12 min`` or ``3 h 05 min``."""
+    """A duration as text: ``45 s``, ``12 min`` or ``3 h 05 min``."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -95,7 +106,7 @@ def rounded(seconds: float) -> str:
 
 
 def _seconds(run: Run) -> float:
-    """What a finished run has taken, all its processes together."""
+    """Seconds that a finished run took, over all processes in which it was resumed."""
     record = run.record() or {"rows": [], "seconds": 0.0}
-    rows = sum(row["seconds"] + row["test_seconds"] for row in record["rows"])
-    return max(rows, record["seconds"])
+    rows: float = sum(row["seconds"] + row["test_seconds"] for row in record["rows"])
+    return max(rows, float(record["seconds"]))

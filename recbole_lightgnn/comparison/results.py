@@ -1,4 +1,4 @@
-"""What a comparison came to, from its records alone: the lines of its table."""
+"""Results of a comparison, from its records alone: the lines of its table."""
 
 from __future__ import annotations
 
@@ -9,50 +9,54 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lightgnn.comparison.layout import (
+    COMPARISON,
+    COMPARISON_KEYS,
+    RunFolder,
+    is_complete,
+    is_record_of,
+    read_comparison,
+    run_folder,
+)
 from recbole_lightgnn.comparison.significance import Difference, holm, paired_t
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.runs.user_metrics import Users, read_users, users_file
-from recbole_lightgnn.utils.files import read_json
+from recbole_lightgnn.runs.user_metrics import Users, read_users
 from recbole_lightgnn.utils.text import must_be_one_of
 
-FILE = "comparison.json"
-_PARTS = {"dataset", "dataset_fingerprint", "footing", "models", "rivals", "seeds", "rows"}
-_PARTS |= {"given", "settings"}
-_OF_A_RECORD = {"model", "seed", "dataset_fingerprint", "rows", "settings", "environment"}
-_OF_A_ROW = {"key", "stage", "entries_kept", "interactions_kept", "parameters", "bytes", "seconds"}
-_OF_A_ROW |= {"valid", "test", "test_seconds"}
-_THIRD = 0.33  # of the entries: the paper's main student
+_THIRD = 0.33  # share of entries kept by the paper's main student
 
 
 @dataclass
 class Entry:
-    """A line of the table: a model, or one stage of a model that has several; means over seeds.
+    """A line of the table: a model, or one stage of a model with several; means over seeds.
 
     Attributes:
-        label: what the table calls it.
-        model: its name in the comparison, a model's or a rival's.
-        key: of the record's row it is; none where no seed is done.
-        settings: whose the model's are: ``tuned``, ``default`` or ``by hand``.
-        seeds: those that are done.
-        problems: why the others are not.
-        valid: the validation score by which epochs are chosen.
-        test: by the name of a metric, of each seed.
-        epochs: at most (of LightGNN's student in each pruning run), where it is trained in such.
-        patience: validations without a new best before it stops.
-        parameters: numbers trained that are stored.
-        entries_kept, interactions_kept: shares of the unpruned.
-        bytes: of the stored model.
-        seconds: of training and validation, earlier stages included.
-        ranking_ms: of ranking all items for one test user, in milliseconds.
-        users: by the name of a metric, of each test user. Shape: (users,)
-        paired: seeds that it has in common with the reference, and is compared over.
-        differences: from the reference, by the name of a metric.
+        label: name in the table.
+        model: name in the comparison: the model's, or a variant's.
+        key: key of the record's row; ``None`` if no seed is done.
+        settings_source: where the settings come from: ``tuned``, ``default`` or ``by hand``.
+        seeds: seeds that are done.
+        problems: why the other seeds are missing.
+        valid: validation score by which epochs are chosen.
+        test: one test score a seed, by name of the metric.
+        epochs: largest number of epochs (for LightGNN's student: in each pruning run); ``None``
+            for a model that is not trained in epochs.
+        patience: validations without a new best score after which training stops.
+        parameters: trained numbers in the stored model.
+        entries_kept: share of embedding entries left after pruning.
+        interactions_kept: share of interactions left after pruning.
+        bytes: size of the stored model.
+        seconds: time of training and validation, earlier stages included.
+        ranking_ms: milliseconds to rank all items for one test user.
+        users: the metrics of each test user, by name of the metric. Shape of each: (users,)
+        paired_seeds: the reference's seeds that are done here too; both are compared over these.
+        differences: differences from the reference, by name of the metric.
     """
 
     label: str
     model: str
     key: str | None
-    settings: str
+    settings_source: str
     seeds: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     valid: float = 0.0
@@ -66,80 +70,87 @@ class Entry:
     seconds: float = 0.0
     ranking_ms: float = 0.0
     users: dict[str, np.ndarray] | None = None
-    paired: list[int] = field(default_factory=list)
+    paired_seeds: list[int] = field(default_factory=list)
     differences: dict[str, Difference] = field(default_factory=dict)
 
     def mean(self, metric: str) -> float:
-        """Over seeds."""
+        """Mean of a test metric over seeds."""
         return float(np.mean(self.test[metric]))
 
     def deviation(self, metric: str) -> float | None:
-        """Of the sample of seeds; ``None`` of one."""
+        """Sample standard deviation of a test metric over seeds; ``None`` for one seed."""
         return float(np.std(self.test[metric], ddof=1)) if len(self.seeds) > 1 else None
 
 
 class Comparison:
-    """The folder of a comparison, read.
+    """The content of a comparison's folder.
 
     Args:
-        folder: where ``recbole-lightgnn compare`` has been.
-        rows: keys of the rows to show of a record that has several; by default as ``compare`` was
-            told (see `shown_rows`).
+        folder: folder that ``recbole-lightgnn compare`` wrote.
+        rows: keys of the rows to show of a record with several rows; by default those given to
+            ``compare`` (see `shown_rows`).
 
     Attributes:
-        dataset, seeds, given, fingerprint: what was compared.
-        rivals: what names stand for that are no model's: ``model``, and its settings.
-        rows: those asked for, or ``None``.
-        records: by model and seed, of the runs that are done.
-        degree: train interactions of each test user; none where no model has users' metrics.
-        metrics: the table's: Recall and NDCG from the cut-off of selection on.
-        judged: those that are tested for significance, at the cut-off of selection.
-        entries: the table's lines, in the order of the models.
-        reference: of the students shown, the best on validation; without one, the best model.
-        path: students of every pruning run, unpruned first.
+        folder: folder of the comparison.
+        content: content of ``comparison.json``, under today's names.
+        dataset: name of the dataset.
+        seeds: seeds that were asked for.
+        given: settings given for all models, and as ``NAME.KEY`` for one.
+        fingerprint: counts and hashes of the data.
+        variants: ``model`` and settings of each variant, by name.
+        rows: keys of the rows that were asked for, or ``None``.
+        selection: validation metric by which epochs are chosen.
+        records: records of the runs that are done, by name and seed.
+        degree: number of train interactions of each test user; ``None`` if no run has user
+            metrics. Shape: (users,)
+        metrics: the table's metrics: Recall and NDCG from the cutoff of ``selection`` on.
+        tested_metrics: those that are tested for significance: at the cutoff of ``selection``.
+        entries: lines of the table, in the order of the models.
+        reference: the entry that all others are compared with: the student that is best on
+            validation or, without a student, the model that is.
 
     Raises:
-        InputError: if the folder is none of a comparison, has users' metrics that are damaged, or
-            no record with one of ``rows``.
+        InputError: if the folder is not a comparison's, if user metrics are damaged, or if no
+            record has one of ``rows``.
     """
 
     def __init__(self, folder: Path, rows: Sequence[str] | None = None) -> None:
-        content = read_json(folder / FILE)
-        if not isinstance(content, dict) or not content.keys() >= _PARTS:
+        content = read_comparison(folder)
+        if not isinstance(content, dict) or not content.keys() >= COMPARISON_KEYS:
             raise InputError(
-                f"{folder} is no folder of a comparison (it has no {FILE}, or a damaged one): give "
-                "one that `recbole-lightgnn compare` made"
+                f"{folder} is no folder of a comparison (it has no {COMPARISON}, or a damaged "
+                "one): give one that `recbole-lightgnn compare` made"
             )
         self.folder, self.content = folder, content
         self.rows = content["rows"] if rows is None else rows
-        self._whose = content["settings"]
+        self._settings_source = content["settings"]
         self.dataset, self.seeds = content["dataset"], content["seeds"]
         self.given, self.fingerprint = content["given"], content["dataset_fingerprint"]
-        self.rivals: dict[str, dict[str, Any]] = content["rivals"]
-        self.selection = content["footing"]["valid_metric"].lower()
+        self.variants: dict[str, dict[str, Any]] = content["variants"]
+        self.selection: str = content["protocol"]["valid_metric"].lower()
         cutoff = int(self.selection.rpartition("@")[2])
-        cutoffs = sorted(k for k in content["footing"]["topk"] if k >= cutoff)
-        self.judged = [f"recall@{cutoff}", f"ndcg@{cutoff}"]
+        cutoffs = sorted(k for k in content["protocol"]["topk"] if k >= cutoff)
+        self.tested_metrics = [f"recall@{cutoff}", f"ndcg@{cutoff}"]
         self.metrics = [f"{name}@{k}" for k in cutoffs for name in ("recall", "ndcg")]
         self.records: dict[tuple[str, int], dict[str, Any]] = {}
-        self._odd: set[tuple[str, int]] = set()
+        self._unusable: set[tuple[str, int]] = set()  # runs with a record that is left out
         self.degree: np.ndarray | None = None
         self._users: dict[tuple[str, int], Users] = {}
-        self._order: np.ndarray | None = None
+        self._user_order: np.ndarray | None = None
         for model in content["models"]:
             for seed in self.seeds:
                 self._read(model, seed)
-        if known := {row["key"] for one in self.records.values() for row in one["rows"]}:
+        if known := {row["key"] for record in self.records.values() for row in record["rows"]}:
             for key in rows or ():
                 must_be_one_of("--rows", key, sorted(known))
-        self.entries = [line for model in content["models"] for line in self._entries(model)]
+        self.entries = [entry for model in content["models"] for entry in self._entries(model)]
         self.reference = self._reference()
         self._compare()
 
     @property
-    def path(self) -> list[Entry]:
-        """LightGNN's student after each pruning run."""
-        if not (records := self._of("LightGNN")):
+    def students(self) -> list[Entry]:
+        """LightGNN's student after each pruning run, the unpruned one first."""
+        if not (records := self._records_of("LightGNN")):
             return []
         keys = [row["key"] for row in next(iter(records.values()))["rows"]]
         return [self._entry("LightGNN", key) for key in keys if key.startswith("student")]
@@ -149,7 +160,10 @@ class Comparison:
         return [entry for entry in self.entries if entry.seeds]
 
     def curve(self, model: str, seed: int) -> list[tuple[list[float], list[float]]]:
-        """Seconds and validation scores of a run's trainings, one after the other."""
+        """Learning curves of one run: seconds and validation scores of each training.
+
+        Seconds are counted from the start of the run's first training.
+        """
         parts, before = [], 0.0
         for row in self.records[model, seed]["rows"]:
             if curve := row.get("curve"):
@@ -157,36 +171,35 @@ class Comparison:
             before += row["seconds"]
         return parts
 
-    def place(self, model: str, seed: int) -> Path:
-        """The folder of a run."""
-        return self.folder / "runs" / f"{model}-{seed}"
+    def run_folder(self, model: str, seed: int) -> RunFolder:
+        """The folder of one run."""
+        return run_folder(self.folder, model, seed)
 
     # --- reading --------------------------------------------------------------------------------
 
     def _read(self, model: str, seed: int) -> None:
-        file = self.place(model, seed) / "record.json"
-        record = read_json(file)
+        """Read the record and user metrics of one run, if it has any."""
+        folder = self.run_folder(model, seed)
+        record = folder.record()
         if record is None:
             return
-        if not _is_whole(record):
-            self._odd.add((model, seed))
-            return
-        fingerprint = {k: v for k, v in record["dataset_fingerprint"].items() if k != "card_sha256"}
-        expected = (self.rivals.get(model, {}).get("model", model), seed, self.fingerprint)
-        if (record["model"], record["seed"], fingerprint) != expected:
-            self._odd.add((model, seed))
+        recbole_name = self.variants.get(model, {}).get("model", model)
+        if not is_complete(record) or not is_record_of(
+            record, recbole_name, seed, self.fingerprint
+        ):
+            self._unusable.add((model, seed))
             return
         self.records[model, seed] = record
-        if (users := read_users(users_file(file))) is None:
+        if (users := read_users(folder.users_file)) is None:
             return
-        if self._order is None:
-            self._order, self.degree = users.user, users.degree
-        if not np.array_equal(self._order, users.user):
-            raise InputError(f"{users_file(file)} is of other users than the other runs'")
+        if self._user_order is None:
+            self._user_order, self.degree = users.user, users.degree
+        if not np.array_equal(self._user_order, users.user):
+            raise InputError(f"{folder.users_file} is of other users than the other runs'")
         self._users[model, seed] = users
 
     def _problems(self, model: str) -> list[str]:
-        """Why seeds are missing, those of one reason together."""
+        """Why seeds are missing; seeds with the same reason are listed together."""
         seeds_of: dict[str, list[str]] = {}
         for seed in self.seeds:
             if (model, seed) not in self.records:
@@ -197,43 +210,45 @@ class Comparison:
         ]
 
     def _problem(self, model: str, seed: int) -> str:
-        if (model, seed) in self._odd:
+        if (model, seed) in self._unusable:
             return (
                 "left out: its record is damaged, or of another model, seed or split; "
                 "remove it, and give the command again"
             )
-        failure = read_json(self.place(model, seed) / "failed.json")
-        return f"failed: {failure.get('reason')}" if isinstance(failure, dict) else "not done yet"
+        failure = self.run_folder(model, seed).failure()
+        return "not done yet" if failure is None else f"failed: {failure.get('reason')}"
 
-    def _of(self, model: str) -> dict[int, dict[str, Any]]:
+    def _records_of(self, model: str) -> dict[int, dict[str, Any]]:
+        """The records of one model or variant, by seed."""
         return {seed: record for (name, seed), record in self.records.items() if name == model}
 
     # --- the lines ------------------------------------------------------------------------------
 
     def _entries(self, model: str) -> Iterator[Entry]:
-        if not self._of(model):
-            yield Entry(model, model, None, self._whose[model], problems=self._problems(model))
+        if not self._records_of(model):
+            source = self._settings_source[model]
+            yield Entry(model, model, None, source, problems=self._problems(model))
             return
         for key in shown_rows(self._rows_of(model), self.rows):
             yield self._entry(model, key)
 
     def _rows_of(self, model: str) -> list[dict[str, Any]]:
-        """Of its first record; a rival's teachers are no rivals."""
-        rows = next(iter(self._of(model).values()))["rows"]
-        earlier = ("teacher", "intermediate") if model in self.rivals else ()
-        return [row for row in rows if row["stage"] not in earlier]
+        """The rows that the table can show; earlier stages of a variant are not shown."""
+        rows = next(iter(self._records_of(model).values()))["rows"]
+        hidden = ("teacher", "intermediate") if model in self.variants else ()
+        return [row for row in rows if row["stage"] not in hidden]
 
     def _entry(self, model: str, key: str) -> Entry:
-        """Means of one row over the seeds that are done."""
-        records = self._of(model)
+        """The means of one row over the seeds that are done."""
+        records = self._records_of(model)
         rows = [_row(record, key) for record in records.values()]
         n_users = self.fingerprint["test"]["users"]
-        epochs, patience = _limits(next(iter(records.values())), rows[0])
+        epochs, patience = _epochs_and_patience(next(iter(records.values())), rows[0])
         return Entry(
             _label(model, rows[0], len(self._rows_of(model))),
             model,
             key,
-            self._whose[model],
+            self._settings_source[model],
             seeds=list(records),
             problems=self._problems(model),
             valid=_mean(row["valid"][self.selection] for row in rows),
@@ -250,15 +265,15 @@ class Comparison:
         )
 
     def _mean_users(
-        self, model: str, key: str, seeds: Sequence[int]
+        self, model: str, key: str | None, seeds: Sequence[int]
     ) -> dict[str, np.ndarray] | None:
-        """Metrics of each test user, averaged over seeds; ``None`` where a seed has none."""
+        """Metrics of each test user, averaged over seeds; ``None`` if a seed has none."""
         users = [self._users.get((model, seed)) for seed in seeds]
-        if None in users:
+        if key is None or None in users:
             return None
         rows = [one.rows[key] for one in users if one]
         return {
-            metric: np.mean([row[metric] for row in rows], axis=0, dtype=np.float64)
+            metric: np.asarray(np.mean([row[metric] for row in rows], axis=0, dtype=np.float64))
             for metric in self.metrics
         }
 
@@ -267,40 +282,41 @@ class Comparison:
         students = [
             e for e in done if e.model == "LightGNN" and (e.key or "").startswith("student")
         ]
-        sign = 1 if self.content["footing"]["valid_metric_bigger"] else -1
+        sign = 1 if self.content["protocol"]["valid_metric_bigger"] else -1
         return max(students or done, key=lambda entry: sign * entry.valid, default=None)
 
     def _compare(self) -> None:
-        """Give every entry its differences from the reference, corrected for all of them.
+        """Set each entry's differences from the reference, corrected for all tests of the table.
 
-        Both are averaged over the seeds that both have done: a seed may be good for all models.
+        Both sides are averaged over the seeds that both have, because one seed may be easier for
+        all models.
         """
         reference = self.reference
         if reference is None or reference.users is None:
             return
         tests = []
         for entry in self.done():
-            entry.paired = [seed for seed in entry.seeds if seed in reference.seeds]
-            if entry is reference or entry.users is None or not entry.paired:
+            entry.paired_seeds = [seed for seed in entry.seeds if seed in reference.seeds]
+            if entry is reference or not entry.paired_seeds or entry.users is None:
                 continue
-            own, other = (
-                self._mean_users(one.model, one.key, entry.paired) for one in (entry, reference)
-            )
-            tests += [(entry, m, *paired_t(own[m], other[m])) for m in self.judged]
+            users = self._mean_users(entry.model, entry.key, entry.paired_seeds)
+            other = self._mean_users(reference.model, reference.key, entry.paired_seeds)
+            if users is not None and other is not None:
+                tests += [(entry, m, *paired_t(users[m], other[m])) for m in self.tested_metrics]
         corrected = holm([p for *_, p in tests])
         for (entry, metric, mean, p), p_holm in zip(tests, corrected, strict=True):
             entry.differences[metric] = Difference(mean, p, p_holm)
 
 
 def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -> list[str]:
-    """Which rows of a record a table shows.
+    """Choose the rows of a record that a table shows.
 
-    By default the teacher (where there are several, their sum), the student nearest to a third of
-    its entries, and the last.
+    By default these are the teacher (the sum, if there are several), the student nearest to a
+    third of the entries, and the last row.
 
     Args:
-        rows: the record's.
-        asked: keys of rows; of a record that has none of them the last is shown.
+        rows: rows of the record.
+        asked: keys of the rows to show; of a record with none of them, the last row is shown.
 
     Returns:
         Keys, in the record's order.
@@ -316,34 +332,34 @@ def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -
     return [key for key in keys if key in wanted]
 
 
-def _is_whole(record: Any) -> bool:
-    """Whether a record has all that is read of it."""
-    if not isinstance(record, dict) or not record.keys() >= _OF_A_RECORD:
-        return False
-    rows = record["rows"]
-    return bool(rows) and all(isinstance(row, dict) and row.keys() >= _OF_A_ROW for row in rows)
-
-
 def _row(record: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return next(row for row in record["rows"] if row["key"] == key)
+    row: dict[str, Any] = next(row for row in record["rows"] if row["key"] == key)
+    return row
 
 
-def _limits(record: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """Epochs at most and patience of a row's training; of several teachers, of the first."""
+def _epochs_and_patience(
+    record: Mapping[str, Any], row: Mapping[str, Any]
+) -> tuple[int | None, int | None]:
+    """Largest number of epochs and patience of a row's training.
+
+    For the sum of several teachers, those of the first teacher.
+    """
     first = next(one for one in record["rows"] if one["stage"] == row["stage"])
     settings = first.get("settings") or record["settings"]
-    if settings.get("MODEL_TYPE") == "TRADITIONAL":  # RecBole's that count or solve
+    if settings.get("MODEL_TYPE") == "TRADITIONAL":  # RecBole's models that count or solve
         return None, None
     return settings.get("epochs"), settings.get("stopping_step")
 
 
 def _seconds_to(record: Mapping[str, Any], key: str) -> float:
-    """Training time of a row and of the stages before it."""
+    """Training time of a row and of the stages before it, in seconds."""
     keys = [row["key"] for row in record["rows"]]
-    return sum(row["seconds"] for row in record["rows"][: keys.index(key) + 1])
+    seconds: float = sum(row["seconds"] for row in record["rows"][: keys.index(key) + 1])
+    return seconds
 
 
 def _label(model: str, row: Mapping[str, Any], n_rows: int) -> str:
+    """``LightGNN``, ``LightGNN's teacher`` or, with the shares kept, ``LightGNN .33 / .77``."""
     if n_rows == 1:
         return model
     if row["stage"] != "student":

@@ -1,4 +1,4 @@
-"""Runs as processes of their own, some at a time: none takes another with it when it ends."""
+"""Run the runs of a comparison as separate processes, so that one failure stops no other run."""
 
 from __future__ import annotations
 
@@ -21,63 +21,70 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.utils.files import read_json, write_json
 
-Done = list[int]  # trainings finished of a run, and epochs of the one under way
+# How far a run had come: finished trainings, and epochs of the training that was interrupted.
+Position = list[int]
 
 _POLL_SECONDS = 0.2
-_LAST_WORDS_SECONDS = 20  # for a run that is stopped by hand
-_PATIENCE_SECONDS = 10  # for runs whose comparison was killed, and who are killed with it
-_TAIL = 1 << 16
+_STOP_SECONDS = 20  # that runs have to end by themselves when the comparison is stopped
+_LOCK_SECONDS = 10  # to wait for the runs of a killed comparison, which are being killed as well
+_LOG_TAIL_BYTES = 1 << 16
 _PR_SET_PDEATHSIG = 1
 
 
-def work(runs: Sequence[Run], jobs: int, lock: int, progress: Progress) -> None:
-    """Do the runs, ``jobs`` at a time.
+def run_all(runs: Sequence[Run], jobs: int, lock: int, progress: Progress) -> None:
+    """Run the runs, ``jobs`` at a time.
 
-    Each leaves its record, or a file that says why it failed. A model with a run folder goes on
-    where it was interrupted or has failed; if it fails again without an epoch more, it begins anew
-    the next time.
+    Each leaves its record, or a file with the reason of its failure. A model with a run folder is
+    resumed after an interruption or a failure. If it fails again without a further epoch, the next
+    attempt starts anew.
 
     Args:
-        runs: those that are not done.
-        jobs: how many at a time; they share the cores.
-        lock: descriptor of `at_work_in`, which runs hold too.
-        progress: told of it.
+        runs: runs that are not done.
+        jobs: number of runs at a time; they share the cores.
+        lock: file descriptor from `lock_folder`, inherited by the runs.
+        progress: receives each start and end.
 
     Raises:
         KeyboardInterrupt: when stopped by hand, after all runs have stopped.
     """
     waiting = list(runs)
-    at_work: dict[Run, subprocess.Popen[bytes]] = {}
-    after: dict[Run, Done | None] = {}
+    processes: dict[Run, subprocess.Popen[bytes]] = {}
+    positions: dict[Run, Position | None] = {}
     try:
-        while waiting or at_work:
-            while waiting and len(at_work) < jobs:
+        while waiting or processes:
+            while waiting and len(processes) < jobs:
                 run = waiting.pop(0)
-                after[run] = _prepare(run)
-                resumed = after[run] is not None
-                at_work[run] = _start(run, resumed, jobs, lock)
+                positions[run] = _prepare(run)
+                resumed = positions[run] is not None
+                processes[run] = _start(run, resumed, jobs, lock)
                 progress.began(run, resumed)
             time.sleep(_POLL_SECONDS)
-            for run, process in list(at_work.items()):
+            for run, process in list(processes.items()):
                 if (status := process.poll()) is not None:
-                    del at_work[run]
-                    progress.ended(run, _note_failure(run, status, after[run]))
-            progress.tick(list(at_work))
+                    del processes[run]
+                    progress.ended(run, _note_failure(run, status, positions[run]))
+            progress.tick(list(processes))
     finally:
-        _stop(list(at_work.values()))
+        _stop(list(processes.values()))
 
 
 @contextmanager
-def at_work_in(folder: Path) -> Iterator[int]:
-    """A lock on a comparison's folder, held by this process and the runs that inherit it.
+def lock_folder(folder: Path) -> Iterator[int]:
+    """Lock a comparison's folder; runs that inherit the file descriptor hold the lock as well.
+
+    Args:
+        folder: folder of the comparison.
+
+    Yields:
+        The file descriptor of the lock.
 
     Raises:
-        InputError: if another comparison is at work there, or runs that outlived theirs.
+        InputError: if another comparison holds the lock, or runs that outlived their comparison.
     """
     with (folder / LOCK).open("ab") as file:
-        patience = time.monotonic() + _PATIENCE_SECONDS
-        while not _take(file.fileno()):
-            if time.monotonic() > patience:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > deadline:
                 raise InputError(
                     f"another comparison, or a run that it began, is at work in {folder}: wait for "
                     "it, or stop it"
@@ -86,41 +93,35 @@ def at_work_in(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def reason_of(run: Run) -> str | None:
-    """Why a run failed, if it did when it was last tried."""
-    failure = read_json(run.failure_file)
-    return failure.get("reason") if isinstance(failure, dict) else None
-
-
 # --- one run ----------------------------------------------------------------------------------
 
 
-def _prepare(run: Run) -> Done | None:
-    """Lay the run's folder out; returns after what it goes on, ``None`` if it begins anew."""
-    failure, finished = read_json(run.failure_file), _finished(run)
-    if isinstance(failure, dict) and failure.get("resumed_after") == finished:
-        finished = None  # what is there may be why it fails
-    if finished is None:
-        shutil.rmtree(run.checkpoints, ignore_errors=True)
+def _prepare(run: Run) -> Position | None:
+    """Prepare the folder; return the position to resume from, ``None`` if the run starts anew."""
+    failure, position = run.folder.failure(), _position(run)
+    if failure is not None and failure.get("resumed_after") == position:
+        position = None  # no progress since it failed: its checkpoint may be the cause
+    if position is None:
+        shutil.rmtree(run.folder.checkpoints, ignore_errors=True)
     run.begin()
-    run.failure_file.unlink(missing_ok=True)
-    run.record_file.unlink(missing_ok=True)  # of another program, or damaged
-    return finished
+    run.folder.failure_file.unlink(missing_ok=True)
+    run.folder.record_file.unlink(missing_ok=True)  # damaged, or of another run
+    return position
 
 
-def _finished(run: Run) -> Done | None:
-    """What is done of a run that can be resumed; ``None`` where there is none."""
-    done = []
-    for file in run.checkpoints.glob("*/run.json"):
+def _position(run: Run) -> Position | None:
+    """How far a run that can be resumed has come; ``None`` if there is nothing to resume."""
+    positions = []
+    for file in run.folder.checkpoints.glob("*/run.json"):
         if content := read_json(file):
             progress = file.with_name(f"progress{checkpoint.SUFFIX}")
-            done.append([len(content["rows"]), checkpoint.epoch_of(progress) or 0])
-    return max(done, default=None)
+            positions.append([len(content["rows"]), checkpoint.epoch_of(progress) or 0])
+    return max(positions, default=None)
 
 
 def _start(run: Run, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "recbole_lightgnn.cli.main", "run", *run.arguments()]
-    with (run.folder / "log.txt").open("wb") as log:
+    with run.folder.log_file.open("wb") as log:
         return subprocess.Popen(
             command + ["--resume"] * resumed,
             stdin=subprocess.DEVNULL,
@@ -128,13 +129,13 @@ def _start(run: Run, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[by
             stderr=subprocess.STDOUT,
             env=_environment(jobs),
             pass_fds=[lock],
-            start_new_session=True,  # Ctrl-C is for this process, which tells the runs
+            start_new_session=True,  # Ctrl-C reaches this process alone, which stops the runs
             preexec_fn=_before_run(),
         )
 
 
 def _environment(jobs: int) -> dict[str, str]:
-    """Threads in their share, and what can be imported here can be imported there."""
+    """Environment of a run: its share of the cores as threads, and this process's import path."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = str(max(1, (cores or 1) // jobs))
     given = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -142,8 +143,11 @@ def _environment(jobs: int) -> dict[str, str]:
 
 
 def _before_run() -> Callable[[], None]:
-    """What a new process calls first: it is to hear Ctrl-C, also where this one was begun deaf to
-    it (by a shell, with ``&``), and not to outlive this one, where the system can that."""
+    """A function that a new process calls first.
+
+    The process then reacts to Ctrl-C, even if a shell started the comparison with ``&`` and SIGINT
+    ignored. On Linux it is also killed when the comparison ends.
+    """
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
     def prepare() -> None:
@@ -154,21 +158,21 @@ def _before_run() -> Callable[[], None]:
     return prepare
 
 
-def _note_failure(run: Run, status: int, after: Done | None) -> str | None:
-    """Why a run that has ended has failed, on disk too; ``None`` if it has not.
+def _note_failure(run: Run, status: int, resumed_after: Position | None) -> str | None:
+    """Write why a run failed; return the reason, or ``None`` if it has not failed.
 
     Args:
-        run: the run.
-        status: of its process.
-        after: what was done when it went on, ``None`` if it began anew.
+        run: run that has ended.
+        status: exit status of its process; below 0 the number of the signal that ended it.
+        resumed_after: position that it was resumed from, ``None`` if it started anew.
     """
     if status == 0 and run.record() is not None:
         return None
-    reason = _reason(run.folder / "log.txt", status)
+    reason = _reason(run.folder.log_file, status)
     failure = {"reason": reason, "status": status}
-    if status >= 0:  # a kill says nothing against what is on disk
-        failure["resumed_after"] = after
-    write_json(run.failure_file, failure)
+    if status >= 0:  # a signal does not mean that the checkpoint is at fault
+        failure["resumed_after"] = resumed_after
+    write_json(run.folder.failure_file, failure)
     return reason
 
 
@@ -177,22 +181,22 @@ def _reason(log: Path, status: int) -> str:
         name = signal.Signals(-status).name
         memory = ": out of memory, perhaps" if name == "SIGKILL" else ""
         return f"ended by {name}{memory}"
-    lines = log.read_bytes()[-_TAIL:].decode(errors="replace").splitlines()
-    said = [line for line in lines if re.match(r"(internal )?error: ", line)]
-    if said:
-        return said[-1].removeprefix("error: ")
+    lines = log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").splitlines()
+    errors = [line for line in lines if re.match(r"(internal )?error: ", line)]
+    if errors:
+        return errors[-1].removeprefix("error: ")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
-    return f"exit status {status}; its last words: {last}"
+    return f"exit status {status}; the last line of its log: {last}"
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End runs as Ctrl-C would, and by force those that take too long."""
+    """Stop processes as Ctrl-C would, and kill those that take too long."""
     for process in processes:
         _signal(process, signal.SIGINT)
-    patience = time.monotonic() + _LAST_WORDS_SECONDS
+    deadline = time.monotonic() + _STOP_SECONDS
     for process in processes:
         try:
-            process.wait(max(0.0, patience - time.monotonic()))
+            process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             _signal(process, signal.SIGKILL)
             process.wait()
@@ -203,7 +207,7 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
         os.killpg(process.pid, number)
 
 
-def _take(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

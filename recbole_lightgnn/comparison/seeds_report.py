@@ -1,4 +1,4 @@
-"""Records of one split, several seeds, as a table and a picture: accuracy against size."""
+"""One model on one split with several seeds: a table, and a picture of accuracy against size."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,29 +7,39 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lightgnn.comparison.layout import renamed_record
 from recbole_lightgnn.comparison.paper_numbers import METRICS, POINTS, Point
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.utils.files import check_can_draw, check_writable, write_json
+from recbole_lightgnn.utils.files import check_can_draw
 from recbole_lightgnn.utils.text import must_be_one_of
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
 
+_KEYS = {"model", "dataset", "seed", "settings", "rows", "dataset_fingerprint"}
+
 
 def read_records(files: Sequence[Path]) -> list[Record]:
-    """The records in the files, each one record or a list of them, by seed.
+    """Read records and check that they belong into one table.
+
+    Args:
+        files: JSON files with one record or a list of records each. Settings may have the names of
+            earlier versions.
+
+    Returns:
+        The records, sorted by seed.
 
     Raises:
-        InputError: if a file cannot be read or holds no record, or if records do not belong into
-            one table: of another model, split or settings, or of a seed that is there already.
+        InputError: if a file cannot be read or holds no record, if two records differ in model,
+            split or settings, or if two have the same seed.
     """
     found = [(file, record) for file in files for record in _records_in(file)]
     seeds: dict[int, Path] = {}
     for file, record in found:
         first_file, first = found[0]
-        for what, key in (("model", "model"), ("split", "dataset_fingerprint")):
+        for name, key in (("model", "model"), ("split", "dataset_fingerprint")):
             if record[key] != first[key]:
-                raise InputError(f"{file} is of another {what} than {first_file}: one table each")
+                raise InputError(f"{file} is of another {name} than {first_file}: one table each")
         if different := sorted(_different(record["settings"], first["settings"])):
             raise InputError(
                 f"{file} has other settings than {first_file} ({', '.join(different)}): a mean "
@@ -48,30 +58,35 @@ def _records_in(file: Path) -> Iterator[Record]:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{file} cannot be read as a record: {reason}") from error
     records = content if isinstance(content, list) else [content]
-    needed = {"model", "dataset", "seed", "settings", "rows", "dataset_fingerprint"}
     for record in records:
-        if not isinstance(record, dict) or not needed <= record.keys():
-            raise InputError(f"{file} holds no record of a run: expected {', '.join(needed)}")
+        if not isinstance(record, dict) or not record.keys() >= _KEYS:
+            raise InputError(
+                f"{file} holds no record of a run: expected {', '.join(sorted(_KEYS))}"
+            )
         if any("test" not in row for row in record["rows"]):
             raise InputError(f"{file} has a row without test metrics: the run has not ended")
-        yield record
+        yield renamed_record(record)
     if not records:
         raise InputError(f"{file} holds no record")
 
 
 def _different(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
-    of_the_run = {"seed", "checkpoint_dir", "show_progress", "result_file"}
-    keys = (one.keys() | other.keys()) - of_the_run
+    """Names of the settings that differ and decide what is computed."""
+    ignored = {"seed", "checkpoint_dir", "show_progress", "result_file"}
+    keys = (one.keys() | other.keys()) - ignored
     return {key for key in keys if one.get(key) != other.get(key)}
 
 
 def summary(records: Sequence[Record]) -> list[Row]:
-    """One row a training: means over the records, and deviations.
+    """Means and standard deviations over records, one row per training.
+
+    Args:
+        records: records of one model, one per seed.
 
     Returns:
-        Rows with ``key``, ``seeds`` (how many), the means of ``entries_kept``,
-        ``interactions_kept``, ``bytes`` and ``seconds``, and in ``test`` and ``valid``, for each of
-        `METRICS`, ``mean`` and ``std`` (of the sample; 0 of one).
+        Rows with ``key``, the number of ``seeds``, the means of ``entries_kept``,
+        ``interactions_kept``, ``bytes`` and ``seconds``, and ``test`` and ``valid``: for each of
+        `METRICS` its ``mean`` and ``std`` (sample standard deviation; 0 for one record).
     """
     rows = []
     for same in zip(*(record["rows"] for record in records), strict=True):
@@ -82,29 +97,29 @@ def summary(records: Sequence[Record]) -> list[Row]:
             values = {m: [one[split][m] for one in same] for m in METRICS if m in same[0][split]}
             row[split] = {
                 metric: {
-                    "mean": float(np.mean(of)),
-                    "std": float(np.std(of, ddof=1)) if len(of) > 1 else 0.0,
+                    "mean": float(np.mean(scores)),
+                    "std": float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0,
                 }
-                for metric, of in values.items()
+                for metric, scores in values.items()
             }
         rows.append(row)
     return rows
 
 
 def paper_points(records: Sequence[Record]) -> tuple[Point, ...]:
-    """The paper's results on the records' split, if it is one of the paper's."""
+    """The paper's results on the split of the records; none if the paper does not use it."""
     return POINTS.get(records[0]["dataset_fingerprint"]["train"]["sha256"], ())
 
 
 def markdown(records: Sequence[Record], keys: Sequence[str] = ()) -> str:
-    """The table, the paper's own results beside ours where it has the split.
+    """The table as Markdown, with the paper's results if it uses the split.
 
     Args:
-        records: of `read_records`.
-        keys: of the rows to show; all, where empty.
+        records: records of one model, one per seed.
+        keys: keys of the rows to show; empty for all.
 
     Raises:
-        InputError: if there is no such row.
+        InputError: if there is no row with one of ``keys``.
     """
     rows = summary(records)
     for key in keys:
@@ -138,12 +153,16 @@ def _cell(value: Mapping[str, float] | None) -> str:
 
 
 def _short(share: float, digits: int) -> str:
-    """Without the zero before the point."""
+    """A share as text, without the zero before the point."""
     return f"{share:.{digits}f}".removeprefix("0")
 
 
 def draw(records: Sequence[Record], file: Path) -> None:
-    """Recall@20 and NDCG@20 against the entries kept, with the paper's points.
+    """Plot Recall@20 and NDCG@20 against the entries kept, with the paper's results.
+
+    Args:
+        records: records of one model, one per seed.
+        file: picture to write; its ending decides the format.
 
     Raises:
         InputError: if matplotlib is missing or the file cannot be written.
@@ -151,38 +170,15 @@ def draw(records: Sequence[Record], file: Path) -> None:
     check_can_draw(file)
     from matplotlib.figure import Figure  # not pyplot: no display, no global state
 
-    students = [row for row in summary(records) if row["key"].startswith("student")]
+    rows, paper = summary(records), paper_points(records)
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     seeds = ", ".join(str(record["seed"]) for record in records)
     figure.suptitle(f"{records[0]['model']} on {records[0]['dataset']}, test, seed {seeds}")
     for axes, metric, label in zip(
         figure.subplots(1, 2), METRICS[:2], ("Recall@20", "NDCG@20"), strict=True
     ):
-        kept = [row["entries_kept"] for row in students]
-        mean = [row["test"][metric]["mean"] for row in students]
-        std = [row["test"][metric]["std"] for row in students]
-        axes.errorbar(kept, mean, yerr=std, marker="o", capsize=3, label="ours, 2 layers, d=64")
-        if teachers := [row for row in summary(records) if row["key"].startswith("teacher")]:
-            level = teachers[-1]["test"][metric]["mean"]  # of several, their sum is the last
-            axes.axhline(level, color="C0", linestyle=":", label="our teacher")
-        theirs = [p for p in paper_points(records) if metric in p.test]
-        pruned = [p for p in theirs if p.entries_kept < 1]
-        if pruned:
-            axes.plot(
-                [p.entries_kept for p in pruned],
-                [p.test[metric] for p in pruned],
-                marker="s",
-                color="C1",
-                label="paper's LightGNN",
-            )
-        for number, point in enumerate(p for p in theirs if p.entries_kept == 1):
-            axes.plot(
-                [1],
-                [point.test[metric]],
-                "x",
-                color=f"C{2 + number}",
-                label=f"paper's {point.model}",
-            )
+        _draw_ours(axes, rows, metric)
+        _draw_paper(axes, [point for point in paper if metric in point.test], metric)
         axes.set_xscale("log")
         axes.set_xticks([1, 0.5, 0.33, 0.2, 0.1], ["1", ".5", ".33", ".2", ".1"])
         axes.minorticks_off()
@@ -197,17 +193,29 @@ def draw(records: Sequence[Record], file: Path) -> None:
         raise InputError(f"--plot {file} cannot be written: {error.strerror or error}") from error
 
 
-def run(options: Any) -> int:
-    """``recbole-lightgnn report``."""
-    if options.plot:
-        check_can_draw(options.plot)
-    if options.json:
-        check_writable("--json", options.json)
-    records = read_records(options.records)
-    keys = [key for key in options.rows.split(",") if key]
-    if options.json:  # before what is printed, whose reader may leave
-        write_json(options.json, records)
-    if options.plot:
-        draw(records, options.plot)
-    print(markdown(records, keys))
-    return 0
+def _draw_ours(axes: Any, rows: Sequence[Row], metric: str) -> None:
+    """Plot the student after each pruning run, and the teacher as a horizontal line."""
+    students = [row for row in rows if row["key"].startswith("student")]
+    kept = [row["entries_kept"] for row in students]
+    mean = [row["test"][metric]["mean"] for row in students]
+    std = [row["test"][metric]["std"] for row in students]
+    axes.errorbar(kept, mean, yerr=std, marker="o", capsize=3, label="ours, 2 layers, d=64")
+    if teachers := [row for row in rows if row["key"].startswith("teacher")]:
+        level = teachers[-1]["test"][metric]["mean"]  # the last of several is their sum
+        axes.axhline(level, color="C0", linestyle=":", label="our teacher")
+
+
+def _draw_paper(axes: Any, points: Sequence[Point], metric: str) -> None:
+    """Plot the paper's LightGNN as a line, and its other models as points."""
+    if pruned := [point for point in points if point.entries_kept < 1]:
+        axes.plot(
+            [point.entries_kept for point in pruned],
+            [point.test[metric] for point in pruned],
+            marker="s",
+            color="C1",
+            label="paper's LightGNN",
+        )
+    for number, point in enumerate(point for point in points if point.entries_kept == 1):
+        axes.plot(
+            [1], [point.test[metric]], "x", color=f"C{2 + number}", label=f"paper's {point.model}"
+        )

@@ -1,4 +1,4 @@
-"""Whether two models differ over the users that both rank for."""
+"""Significance of the difference between two models, tested over the test users."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from scipy import stats
 
 
 class Difference(NamedTuple):
-    """Of a model from another, over users.
+    """The difference between two models, over users.
 
     Attributes:
-        mean: of the users' differences.
-        p: two-sided, of the paired t-test.
-        p_holm: the same, corrected for all differences of a table.
+        mean: mean difference over users.
+        p: two-sided p of the paired t-test.
+        p_holm: p after Holm's correction for all tests of a table.
     """
 
     mean: float
@@ -27,11 +27,11 @@ def paired_t(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
     .. math:: t = \bar d \,/\, (s_d / \sqrt n), \quad d_u = a_u - b_u
 
-    with n - 1 degrees of freedom. Where all users differ by the same, p is 1 if that is nothing,
-    and else 0.
+    with n - 1 degrees of freedom. If d is the same for all users, p is 1 for d = 0 and 0 otherwise.
 
     Args:
-        one, other: a metric of the same users. Shape of each: (users,), at least 2
+        one: metric a of each user. Shape: (users,), at least 2
+        other: metric b of the same users. Shape: (users,)
 
     Returns:
         The mean of d, and the two-sided p.
@@ -45,17 +45,20 @@ def paired_t(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    r"""Holm's correction: the chance that any of the m tests is wrong is at most what is left.
+    r"""Holm's correction of p-values for several tests.
+
+    Rejecting where the corrected p is at most alpha keeps the chance of any false rejection among
+    the m tests at alpha or less.
 
     .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})
 
     S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
 
     Args:
-        p: of each test, in any order.
+        p: p of each test, in any order.
 
     Returns:
-        The corrected p of each, in the same order.
+        The corrected p of each test, in the same order.
     """
     corrected, largest = [0.0] * len(p), 0.0
     for place, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):

@@ -1,9 +1,14 @@
-"""A comparison's table: cells once, and from them Markdown, LaTeX and the page; CSV in full."""
+"""The table of a comparison, as cells and as text.
+
+Markdown, LaTeX and the page are made from the same rounded cells. The CSV has every number at full
+precision.
+"""
 
 import csv
 import io
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from recbole_lightgnn.comparison.results import Comparison, Entry
 from recbole_lightgnn.config.settings_diff import WITHOUT_EFFECT
@@ -16,24 +21,24 @@ class Cell(NamedTuple):
     """A cell of the table.
 
     Attributes:
-        text: without markup.
-        best: whether it is the best of its column.
-        rest: whether it takes the rest of the line, to say why the numbers are not there.
+        text: text without markup.
+        best: whether it holds the best value of its column.
+        spans_rest: whether it takes the rest of the line, to say why there are no numbers.
     """
 
     text: str
     best: bool = False
-    rest: bool = False
+    spans_rest: bool = False
 
 
 class Table(NamedTuple):
-    """What every form of the table is made of.
+    """The table without markup.
 
     Attributes:
-        title: a sentence: what is compared.
+        title: sentence that says what is compared.
         head: names of the columns.
-        lines: cells; the last of a line may take the rest of it.
-        notes: what a reader must know of the columns, and of what is missing.
+        lines: cells of each line; the last cell may take the rest of the line.
+        notes: sentences that explain the columns, and what is missing.
     """
 
     title: str
@@ -43,10 +48,10 @@ class Table(NamedTuple):
 
 
 def table(comparison: Comparison) -> Table:
-    """The table's cells, numbers rounded."""
+    """Make the table of a comparison, with rounded numbers."""
     head = ["model", "settings", "parameters", "size"]
     head += [short_name(metric) for metric in comparison.metrics]
-    head += [f"p {short_name(metric)}" for metric in comparison.judged]
+    head += [f"p {short_name(metric)}" for metric in comparison.tested_metrics]
     head += ["epochs / patience", "training", "ranking"]
     best = {metric: _best(comparison, metric) for metric in comparison.metrics}
     lines = [_line(entry, comparison, best) for entry in comparison.entries]
@@ -57,16 +62,16 @@ def _line(entry: Entry, comparison: Comparison, best: dict[str, str]) -> list[Ce
     label, n_seeds = entry.label, len(comparison.seeds)
     if 0 < len(entry.seeds) < n_seeds:
         label += f" ({len(entry.seeds)} of {n_seeds} seeds)"
-    first = [Cell(label), Cell(entry.settings)]
+    first = [Cell(label), Cell(entry.settings_source)]
     if not entry.seeds:
-        return [*first, Cell("; ".join(entry.problems), rest=True)]
+        return [*first, Cell("; ".join(entry.problems), spans_rest=True)]
     cells = [Cell(count(entry.parameters)), Cell(size(entry.bytes))]
     for metric in comparison.metrics:
         shown = short(entry.mean(metric))
         deviation = entry.deviation(metric)
         text = shown if deviation is None else f"{shown} ± {short(deviation)}"
         cells.append(Cell(text, best=shown == best[metric]))
-    cells += [Cell(_p(entry, comparison, metric)) for metric in comparison.judged]
+    cells += [Cell(_p(entry, comparison, metric)) for metric in comparison.tested_metrics]
     ranking = _milliseconds(entry.ranking_ms)
     limits = "" if entry.epochs is None else f"{entry.epochs} / {entry.patience}"
     return [*first, *cells, Cell(limits), Cell(duration(entry.seconds)), Cell(ranking)]
@@ -81,10 +86,12 @@ def _best(comparison: Comparison, metric: str) -> str:
 
 
 def _p(entry: Entry, comparison: Comparison, metric: str) -> str:
-    if entry is comparison.reference:
+    """Direction and corrected p of the difference from the reference, or why there is none."""
+    reference = comparison.reference
+    if entry is reference:
         return "reference"
     if metric not in entry.differences:
-        missing = entry.users is None or comparison.reference.users is None
+        missing = entry.users is None or reference is None or reference.users is None
         return "no user data" if missing else "no common seed"
     difference = entry.differences[metric]
     direction = "−" if difference.mean < 0 else "+"
@@ -104,7 +111,34 @@ def _title(comparison: Comparison) -> str:
     )
 
 
+# --- notes ------------------------------------------------------------------------------------
+
+_COLUMNS = (
+    "parameters: numbers trained that are stored, edge weights too; size: what is stored, with "
+    "indices; epochs / patience: at most (LightGNN's student: in each pruning run), and "
+    "validations without a new best before it stops; training: with validation, all "
+    "earlier stages and, of RecBole's models, what they compute when they are made; ranking: "
+    "scores, masks, top lists and metrics, for one test user."
+)
+_SETTINGS = (
+    "settings: tuned, on this dataset's validation split, by a search or by as many trials as "
+    "one has; default, as RecBole's yaml files or ours have them for every dataset; or by "
+    "hand, some given, or the dataset's after a few trials or none."
+)
+
+
 def _notes(comparison: Comparison) -> list[str]:
+    return [
+        *_notes_on_numbers(comparison),
+        _COLUMNS,
+        *_notes_on_training(comparison),
+        _SETTINGS,
+        *_notes_on_settings(comparison),
+        *_notes_on_missing_seeds(comparison),
+    ]
+
+
+def _notes_on_numbers(comparison: Comparison) -> list[str]:
     deviation = "± is the standard deviation over seeds; " if len(comparison.seeds) > 1 else ""
     notes = [f"{deviation}the best {'mean ' if deviation else ''}of a column is bold."]
     if comparison.reference and any(entry.differences for entry in comparison.done()):
@@ -114,89 +148,91 @@ def _notes(comparison: Comparison) -> list[str]:
             "for all tests of the table. − is worse than it, + better."
         )
         notes += [
-            f"p of {entry.label}: over seeds {', '.join(map(str, entry.paired))} alone."
+            f"p of {entry.label}: over seeds {', '.join(map(str, entry.paired_seeds))} alone."
             for entry in comparison.done()
-            if entry.differences and not entry.seeds == entry.paired == comparison.reference.seeds
+            if entry.differences
+            and not entry.seeds == entry.paired_seeds == comparison.reference.seeds
         ]
     if any("/" in entry.label for entry in comparison.entries):
         notes.append("a / b: a of the model's embedding entries and b of its interactions kept.")
-    notes.append(
-        "parameters: numbers trained that are stored, edge weights too; size: what is stored, with "
-        "indices; epochs / patience: at most (LightGNN's student: in each pruning run), and "
-        "validations without a new best before it stops; training: with validation, all "
-        "earlier stages and, of RecBole's models, what they compute when they are made; ranking: "
-        "scores, masks, top lists and metrics, for one test user."
-    )
-    notes += [
+    return notes
+
+
+def _notes_on_training(comparison: Comparison) -> list[str]:
+    notes = [
         f"{', '.join(names)}: validated every {step} epochs."
         for step, names in _rarely_validated(comparison).items()
     ]
     if machines := _machines(comparison):
         notes.append(f"Times are of {'; '.join(machines)}.")
-    notes.append(
-        "settings: tuned, on this dataset's validation split, by a search or by as many trials as "
-        "one has; default, as RecBole's yaml files or ours have them for every dataset; or by "
-        "hand, some given, or the dataset's after a few trials or none."
-    )
-    footing = comparison.content["footing"]
-    if footing.get("split_seed") is not None and not footing.get("benchmark_filename"):
-        notes.append(f"One split, RecBole's, for all runs (split_seed {footing['split_seed']}).")
-    for name, rival in comparison.rivals.items():
-        given = ", ".join(f"{key}={value}" for key, value in rival.items() if key != "model")
-        notes.append(f"{name}: {rival['model']} with {given}.")
-    if names := _by_our_products(comparison):
+    return notes
+
+
+def _notes_on_settings(comparison: Comparison) -> list[str]:
+    notes = []
+    protocol = comparison.content["protocol"]
+    if protocol.get("split_seed") is not None and not protocol.get("benchmark_filename"):
+        notes.append(f"One split, RecBole's, for all runs (split_seed {protocol['split_seed']}).")
+    for name, variant in comparison.variants.items():
+        settings = {key: value for key, value in variant.items() if key != "model"}
+        notes.append(f"{name}: {variant['model']} with {_listed(settings)}.")
+    if names := _accelerated(comparison):
         notes.append(
             f"{', '.join(names)}: RecBole's, by this package's sparse products; the same but for "
             "rounding."
         )
-    said = {"our_products", "split_seed", *WITHOUT_EFFECT}
-    given = [f"{key}={value}" for key, value in comparison.given.items() if key not in said]
+    noted_elsewhere = {"accelerate", "split_seed", *WITHOUT_EFFECT}
+    given = {key: v for key, v in comparison.given.items() if key not in noted_elsewhere}
     if given:
-        notes.append(f"Settings given by hand: {', '.join(given)}.")
-    seen = set()
-    for entry in comparison.entries:
-        if entry.problems and entry.seeds and entry.model not in seen:
-            seen.add(entry.model)
-            notes.append(f"{entry.model}: {'; '.join(entry.problems)}.")
+        notes.append(f"Settings given by hand: {_listed(given)}.")
     return notes
 
 
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in settings.items())
+
+
+def _notes_on_missing_seeds(comparison: Comparison) -> list[str]:
+    problems = {entry.model: entry.problems for entry in comparison.entries if entry.seeds}
+    return [f"{model}: {'; '.join(reasons)}." for model, reasons in problems.items() if reasons]
+
+
 def _machines(comparison: Comparison) -> list[str]:
-    """What the runs were timed on, each once."""
+    """The machines that the runs were timed on, without repetition."""
     machines = []
     for record in comparison.records.values():
-        one = record["environment"]
-        cores, threads = one["cores"], one["threads"]
-        device = "" if one["device"] == "cpu" else f"{one['device']}, "
+        environment = record["environment"]
+        cores, threads = environment["cores"], environment["threads"]
+        device = "" if environment["device"] == "cpu" else f"{environment['device']}, "
         machines.append(
-            f"{device}{one['processor']}, {cores} core{'s' * (cores != 1)}, "
+            f"{device}{environment['processor']}, {cores} core{'s' * (cores != 1)}, "
             f"{threads} thread{'s' * (threads != 1)} a run"
         )
     return list(dict.fromkeys(machines))
 
 
 def _rarely_validated(comparison: Comparison) -> dict[int, list[str]]:
-    """By the epochs from one validation to the next, where they are several: the models."""
+    """The models that are not validated after every epoch, by the number of epochs between."""
     names: dict[int, list[str]] = {}
     for model in comparison.content["models"]:
         settings = [
-            one["settings"] for (name, _), one in comparison.records.items() if name == model
+            record["settings"] for (name, _), record in comparison.records.items() if name == model
         ]
         if settings and (step := settings[0].get("eval_step", 1)) > 1:
             names.setdefault(step, []).append(model)
     return names
 
 
-def _by_our_products(comparison: Comparison) -> list[str]:
-    """Names of what RecBole's graph models did by our products, a teacher's too."""
+def _accelerated(comparison: Comparison) -> list[str]:
+    """Names of RecBole's graph models, also as teachers, that used our sparse kernels."""
     names = []
     for (name, _), record in comparison.records.items():
         for row in record["rows"]:
             settings = row.get("settings") or record["settings"]
-            known = row.get("model") in ACCELERATED and not settings.get("node_dropout")
-            if known and settings.get("our_products"):
-                own = row["model"] == record["model"]
-                names.append(name if own else f"{name}'s {row['stage']}")
+            supported = row.get("model") in ACCELERATED and not settings.get("node_dropout")
+            if supported and settings.get("accelerate"):
+                is_stage = row["model"] != record["model"]
+                names.append(f"{name}'s {row['stage']}" if is_stage else name)
     return list(dict.fromkeys(names))
 
 
@@ -204,7 +240,7 @@ def _by_our_products(comparison: Comparison) -> list[str]:
 
 
 def markdown(content: Table) -> str:
-    """For a README."""
+    """The table as Markdown, with its notes as a list."""
     lines = [content.title + ".", "", "| " + " | ".join(content.head) + " |"]
     lines.append("|" + "---|" * len(content.head))
     for line in content.lines:
@@ -216,7 +252,7 @@ def markdown(content: Table) -> str:
 
 
 def latex(content: Table) -> str:
-    r"""A ``table`` for a paper, with ``\usepackage{booktabs}``."""
+    r"""The table as a LaTeX ``table*``, which needs ``\usepackage{booktabs}``."""
     columns = "ll" + "r" * (len(content.head) - 2)
     lines = [
         r"\begin{table*}",
@@ -232,21 +268,21 @@ def latex(content: Table) -> str:
         for cell in line:
             text = rf"\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text)
             left = len(content.head) - len(line) + 1
-            cells.append(rf"\multicolumn{{{left}}}{{l}}{{{text}}}" if cell.rest else text)
+            cells.append(rf"\multicolumn{{{left}}}{{l}}{{{text}}}" if cell.spans_rest else text)
         lines.append(" & ".join(cells) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [rf"\par\footnotesize {_tex(note)}" for note in content.notes]
     return "\n".join([*lines, r"\end{table*}"]) + "\n"
 
 
-def full(comparison: Comparison) -> str:
-    """CSV with every number at full precision; a model without a finished run has its reason."""
+def full_csv(comparison: Comparison) -> str:
+    """The table as CSV, every number at full precision, with the reasons why runs are missing."""
     heads = ["label", "model", "row", "settings", "seeds_done", "epochs_at_most", "patience"]
     heads += ["parameters", "bytes"]
     heads += ["entries_kept", "interactions_kept", "training_seconds", "ranking_ms_per_user"]
     for metric in comparison.metrics:
         heads += [f"{metric}_mean", f"{metric}_std"]
-    for metric in comparison.judged:
+    for metric in comparison.tested_metrics:
         heads += [f"{metric}_difference", f"{metric}_p", f"{metric}_p_holm"]
     text = io.StringIO()
     rows = csv.DictWriter(text, [*heads, "problems"], lineterminator="\n")
@@ -256,7 +292,7 @@ def full(comparison: Comparison) -> str:
             "label": entry.label,
             "model": entry.model,
             "row": entry.key,
-            "settings": entry.settings,
+            "settings": entry.settings_source,
             "seeds_done": " ".join(map(str, entry.seeds)),
             "problems": "; ".join(entry.problems),
         }
@@ -282,18 +318,18 @@ def full(comparison: Comparison) -> str:
 
 
 def short_name(metric: str) -> str:
-    """``R@20`` for ``recall@20``."""
+    """Name of a metric in the table: ``R@20`` for ``recall@20``."""
     name, _, cutoff = metric.partition("@")
     return f"{_NAMES[name]}@{cutoff}"
 
 
 def short(value: float, digits: int = 4) -> str:
-    """A number below one, without the zero before the point."""
+    """A number as text; without the zero before the point if it is below 1."""
     return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
 
 
 def size(n_bytes: float) -> str:
-    """``7.0 MB``, or ``28.5 kB``; powers of ten."""
+    """A number of bytes as text: ``7.0 MB`` or ``28.5 kB``; units are powers of ten."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if n_bytes >= factor:
             return f"{n_bytes / factor:.1f} {unit}"
@@ -301,15 +337,15 @@ def size(n_bytes: float) -> str:
 
 
 def count(number: float) -> str:
-    """``4.45 M``, or ``27.0 k``."""
+    """A number as text with three digits: ``4.45 M`` or ``27 k``."""
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= 0.9995 * factor:  # which three digits round to one of the unit
+        if number >= 0.9995 * factor:  # three digits round it to 1 of the unit
             return f"{number / factor:.3g} {unit}"
     return f"{number:.0f}"
 
 
 def duration(seconds: float) -> str:
-    """``30 ms``, ``4.2 s``, ``12 min`` or ``3.1 h``."""
+    """A duration as text: ``30 ms``, ``4.2 s``, ``12 min`` or ``3.1 h``."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 60:
@@ -317,17 +353,20 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-_TEX = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "+": "$+$",
-    "<": "$<$",
-    ">": "$>$",
-}
+_TEX = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "−": "$-$",
+        "+": "$+$",
+        "<": "$<$",
+        ">": "$>$",
+    }
+)
 
 
 def _tex(text: str) -> str:
-    return text.translate(str.maketrans(_TEX))
+    return text.translate(_TEX)

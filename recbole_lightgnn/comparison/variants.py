@@ -1,4 +1,4 @@
-"""Names that a comparison knows beside models: a model with settings that make it another rival."""
+"""Variants: models with other settings, compared under names of their own."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from recbole_lightgnn.errors import InputError
 
 
 @dataclass(frozen=True)
-class Rival:
-    """What a name stands for.
+class Variant:
+    """A model with settings that set it apart.
 
     Attributes:
-        model: name of a model.
-        settings: those that it is given.
+        model: name of the model.
+        settings: settings that the variant gives it.
     """
 
     model: str
     settings: dict[str, Any]
 
 
-def read_rivals(file: Path, models: Container[str]) -> dict[str, Rival]:
-    """The rivals of a yaml file.
+def read_variants(file: Path, models: Container[str]) -> dict[str, Variant]:
+    """Read the variants of a yaml file.
 
     Args:
-        file: lines ``NAME: {model: MODEL, setting: value}``.
-        models: names that models have, which a rival cannot have.
+        file: yaml file with lines ``NAME: {model: MODEL, setting: value}``.
+        models: names of models, which a variant cannot have.
 
     Raises:
-        InputError: if a line is of another form, or its name taken or unfit for a folder.
+        InputError: if a line has another form, or a name is a model's or unfit for a folder.
     """
-    rivals = {}
+    variants = {}
     for name, content in read_yaml(file).items():
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", str(name)) or name in models:
             raise InputError(
-                f"{file}: {name!r} cannot be a rival's name: expected letters, digits, - and _, "
+                f"{file}: {name!r} cannot be a variant's name: expected letters, digits, - and _, "
                 "and no model's name"
             )
         if not isinstance(content, dict) or not isinstance(content.get("model"), str):
@@ -47,5 +47,5 @@ def read_rivals(file: Path, models: Container[str]) -> dict[str, Rival]:
                 f"{file}: {name} must be {{model: MODEL, setting: value, ...}}, got {content!r}"
             )
         settings = {str(key): value for key, value in content.items() if key != "model"}
-        rivals[name] = Rival(content["model"], settings)
-    return rivals
+        variants[name] = Variant(content["model"], settings)
+    return variants

@@ -1,5 +1,6 @@
-"""Importers: the formats splits are published in -> RecBole atomic benchmark files.
+"""Datasets: import, download, generate, inspect, check and load them.
 
-One module a format (``paper``), each giving the pairs of the three splits to ``atomic``, which
-checks, writes and names them in the same way whatever they came from.
+Each importer (``paper``, ``lightgcn``, ``npz``, ``pairs``) reads one published format. It passes
+the pairs of the three splits to ``atomic``, which checks them and writes RecBole's atomic files.
+``loaders`` turns these files into RecBole's data loaders.
 """

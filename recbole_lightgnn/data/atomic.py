@@ -1,13 +1,14 @@
-"""What every importer ends in: RecBole atomic benchmark files and the dataset's card.
+"""Write a dataset: RecBole's atomic benchmark files and the dataset's card.
 
-``dataset/NAME/`` gets ``NAME.train.inter``, ``NAME.valid.inter``, ``NAME.test.inter`` (header
-``user_id:token<TAB>item_id:token``) and ``NAME.card.json``, all of them or none.
+Every importer ends here. ``dataset/NAME/`` receives ``NAME.train.inter``, ``NAME.valid.inter``,
+``NAME.test.inter`` (header ``user_id:token<TAB>item_id:token``) and ``NAME.card.json``. Either all
+four files are written or none.
 
-Inside, users and items are numbers. In the files they are tokens: the decimal digits of the number,
-or, where the source has names, what a table of `Tokens` says.
+In memory, users and items are numbers from 0. In the files they are tokens: the decimal digits of
+the number, or the name in a table of `Tokens` if the source has names.
 
-RecBole knows only users and items that occur in a file: those that occur nowhere are absent after
-loading, and users that occur in valid or test alone are kept as they are.
+RecBole loads only users and items that occur in a file. A user that occurs only in valid or test
+stays in the dataset.
 """
 
 import hashlib
@@ -27,52 +28,77 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from recbole_lightgnn.data.prefetch import ahead
-from recbole_lightgnn.data.split import inverse
+from recbole_lightgnn.data.prefetch import map_ahead
+from recbole_lightgnn.data.split import inverse_permutation
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.jit import compiled
 
 SPLITS = ("train", "valid", "test")  # RecBole's order: benchmark_filename needs exactly three
 _HEADER = b"user_id:token\titem_id:token\n"
-_CHUNK = 2**18  # bytes of lines made at once: they fit the processor's cache
+_CHUNK = 2**18  # bytes of lines formatted at once; they fit into the processor's cache
 _TAB, _LINE_END = b"\t\n"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Interactions(NamedTuple):
-    """The pairs of one split, sorted by user, then item, each pair once."""
+    """The distinct pairs of one split, sorted by user, then by item.
 
-    users: NDArray[np.integer]  # (n_pairs,), 0-based row numbers of the source
-    items: NDArray[np.integer]  # (n_pairs,), 0-based column numbers of the source
-    shape: tuple[int, int]  # users, items
-    duplicates: int = 0  # how many more the source had
+    Attributes:
+        users: user number of each pair, from 0. Shape: (n_pairs,)
+        items: item number of each pair, from 0. Shape: (n_pairs,)
+        shape: number of users and number of items in the source.
+        duplicates: number of repeated pairs that were dropped.
+    """
+
+    users: NDArray[np.integer]
+    items: NDArray[np.integer]
+    shape: tuple[int, int]
+    duplicates: int = 0
 
 
 class Tokens(NamedTuple):
-    """What users and items are called in the files, by number."""
+    """Tokens of users and items in the files, indexed by number.
 
-    users: NDArray[np.bytes_]  # (n_users,), UTF-8
-    items: NDArray[np.bytes_]  # (n_items,)
+    Attributes:
+        users: UTF-8 token of each user. Shape: (n_users,)
+        items: UTF-8 token of each item. Shape: (n_items,)
+    """
+
+    users: NDArray[np.bytes_]
+    items: NDArray[np.bytes_]
 
 
 def pairs_hash(users: ArrayLike, items: ArrayLike) -> str:
-    """SHA-256 of the sorted lines ``user<TAB>item``, as the result record has it.
+    """Hash a set of pairs independently of their order.
+
+    The hash is the SHA-256 of the sorted lines ``user<TAB>item``. A run's record contains the same
+    hash (`fingerprint.dataset_fingerprint`).
 
     Args:
-        users: tokens, or numbers, which stand for their decimal digits. Shape: (n_pairs,)
-        items: the same. Shape: (n_pairs,)
+        users: token of each user; a number stands for its decimal digits. Shape: (n_pairs,)
+        items: token of each item; a number stands for its decimal digits. Shape: (n_pairs,)
 
     Returns:
-        64 hexadecimal digits; equal exactly when the two tables hold the same pairs equally often.
+        64 hexadecimal digits. Two tables have equal hashes exactly if they contain the same pairs
+        with the same multiplicity.
     """
     return _hash(*_numbered(np.asarray(users), np.asarray(items)))
 
 
 def dataset_folder(out: Path, name: str, *, overwrite: bool) -> Path:
-    """The folder that dataset ``name`` is to have under ``out``; checks that it may be written.
+    """Return the folder of a dataset to be written, after checking that it may be written.
+
+    Args:
+        out: folder of all datasets.
+        name: name of the dataset.
+        overwrite: whether an existing dataset may be replaced.
+
+    Returns:
+        ``out/name``.
 
     Raises:
-        InputError: if ``name`` could leave ``out``, or something is there that must be kept.
+        InputError: if the name is not a plain file name, if the dataset exists and ``overwrite`` is
+            false, or if the folder contains files that do not belong to the dataset.
     """
     if not _NAME.fullmatch(name):
         raise InputError(
@@ -83,7 +109,7 @@ def dataset_folder(out: Path, name: str, *, overwrite: bool) -> Path:
     if not os.path.lexists(folder):
         return folder
     if folder.is_symlink() or not folder.is_dir():
-        raise InputError(f"{folder} exists and is no folder; choose another --name or remove it")
+        raise InputError(f"{folder} exists and is not a folder; choose another --name or remove it")
     try:
         present = sorted(os.listdir(folder))
     except OSError as error:
@@ -92,14 +118,13 @@ def dataset_folder(out: Path, name: str, *, overwrite: bool) -> Path:
         ) from error
     if present and not overwrite:
         raise InputError(
-            f"dataset {folder} exists and was kept; give --overwrite to replace it, or another "
-            "--name"
+            f"dataset {folder} already exists; give --overwrite to replace it, or another --name"
         )
     foreign = [entry for entry in present if not entry.startswith(f"{name}.")]
-    if foreign:  # replacing a folder means deleting it: never one that is more than a dataset
+    if foreign:  # replacing the folder would delete them
         raise InputError(
-            f"{folder} also holds {foreign[0]}, which is no file of a dataset {name!r}, so it was "
-            "not replaced; move that file, or choose another --name"
+            f"{folder} also contains {foreign[0]}, which is not a file of dataset {name!r}, so it "
+            "was not replaced; move that file, or choose another --name"
         )
     return folder
 
@@ -114,24 +139,28 @@ def write_benchmark(
     overwrite: bool = False,
     presplit: bool = True,
 ) -> Path:
-    """Write the three splits and the card as ``out/name``, atomically.
+    """Write the three splits and the card to ``out/name``, atomically.
 
-    They are written to a temporary folder beside it, which is then renamed: no reader finds a part
-    of a dataset. A kill can leave that hidden folder (``.NAME.*``), and at worst, between the two
-    renames of an overwrite, the old dataset under its name with ``.old``.
+    The files are first written to a temporary folder, which is then renamed, so no reader sees an
+    incomplete dataset. A killed process can leave the hidden temporary folder (``.NAME.*``). If it
+    is killed between the two renames of an overwrite, the old dataset remains as ``.NAME.*.old``.
 
     Args:
-        splits: pairs of each of ``SPLITS``, all of one shape, none empty.
-        origin: what the card says about the source: ``format``, ``source``, ``how_split``.
-        tokens: names of the numbers; none where they are the decimal digits.
-        presplit: the source came in splits, so a pair might be in two of them.
+        out: folder of all datasets.
+        name: name of the dataset.
+        splits: non-empty pairs of each split in ``SPLITS``, all with the same ``shape``.
+        origin: description of the source for the card; must have ``format``, ``source`` and
+            ``how_split``.
+        tokens: tokens of users and items; None to use the decimal digits of the numbers.
+        overwrite: whether an existing dataset may be replaced.
+        presplit: whether the source was already split, so that a pair might be in two splits.
 
     Returns:
         The dataset's folder.
 
     Raises:
-        InputError: as ``dataset_folder``; if a split is empty, the shapes differ or a pair is in
-            two splits; or if the folder cannot be written (no room, no permission).
+        InputError: as `dataset_folder`; also if a split is empty, the shapes differ, a pair is in
+            two splits, or the folder cannot be written (no disk space, no permission).
     """
     folder = dataset_folder(out, name, overwrite=overwrite)
     _check(splits, origin["source"])
@@ -152,26 +181,26 @@ def write_benchmark(
     except OSError as error:
         raise InputError(
             f"dataset {folder} cannot be written ({error.strerror or error}); nothing was changed: "
-            "check room and permissions, or choose another --out"
+            "check disk space and permissions, or choose another --out"
         ) from error
     finally:
         if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)  # gone already where all went well
+            shutil.rmtree(staging, ignore_errors=True)  # after a success it no longer exists
     return folder
 
 
 def _check(splits: Mapping[str, Interactions], source: str) -> None:
     shapes = {split: splits[split].shape for split in SPLITS}
     if len(set(shapes.values())) > 1:
-        told = ", ".join(f"{split} {n} x {m}" for split, (n, m) in shapes.items())
+        listed = ", ".join(f"{split} {n} x {m}" for split, (n, m) in shapes.items())
         raise InputError(
-            f"the splits of {source} have different shapes ({told}); expected one number of users "
-            "and items: take all three from the same publication"
+            f"the splits of {source} have different shapes ({listed}); expected the same number of "
+            "users and items in each: take all three from the same publication"
         )
     for split in SPLITS:
         if len(splits[split].users) == 0:
             raise InputError(
-                f"the {split} split of {source} has no interaction; expected at least one: check "
+                f"the {split} split of {source} has no interactions; expected at least one: check "
                 "that the file is the right one"
             )
 
@@ -184,21 +213,24 @@ def _check_disjoint(splits: Mapping[str, Interactions], source: str, tokens: Tok
 def _check_pair_of_splits(
     splits: Mapping[str, Interactions], first: str, second: str, source: str, tokens: Tokens | None
 ) -> None:
-    """No pair may be in two splits: our models refuse it, and a ranking that masks the one never
-    finds the other."""
+    """Raise InputError if a pair is in both splits.
+
+    Our models reject such a dataset. Ranking also masks the pairs of the first split, so it could
+    never find the same pairs in the second.
+    """
     n_items = splits[first].shape[1]
     keys = [splits[s].users.astype(np.int64) * n_items + splits[s].items for s in (first, second)]
     keys.sort(key=len)
-    place = np.searchsorted(keys[1], keys[0])  # both are sorted
-    place[place == len(keys[1])] = 0
-    common = keys[0][keys[1][place] == keys[0]]
+    position = np.searchsorted(keys[1], keys[0])  # both are sorted
+    position[position == len(keys[1])] = 0
+    common = keys[0][keys[1][position] == keys[0]]
     if len(common):
         user, item = divmod(int(common[0]), n_items)
         if tokens is not None:
             user, item = tokens.users[user].decode(), tokens.items[item].decode()
         raise InputError(
             f"{source} has {len(common)} interactions both in {first} and in {second}, e.g. user "
-            f"{user} with item {item}; expected each in one split alone: remove them from one"
+            f"{user} with item {item}; expected each in one split only: remove them from one split"
         )
 
 
@@ -206,13 +238,13 @@ def _check_pair_of_splits(
 
 
 def _write_inter(path: Path, pairs: Interactions, tokens: Tokens | None) -> str:
-    """Write one split; returns its hash."""
+    """Write one split and return the hash of its pairs."""
     if tokens is None:
         users, items, tokens = _numbered(pairs.users, pairs.items)
     else:
         users, items = pairs.users, pairs.items
     digest = _Digest()
-    with path.open("wb") as file, progress(len(users), f"writing {path.name}") as bar:
+    with path.open("wb") as file, progress_bar(len(users), f"writing {path.name}") as bar:
         file.write(_HEADER)
         for chunk, n in _lines(users, items, tokens):
             file.write(chunk)
@@ -227,11 +259,11 @@ def _write_inter(path: Path, pairs: Interactions, tokens: Tokens | None) -> str:
 def _numbered(
     users: NDArray[Any], items: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Tokens]:
-    """Numbers or tokens of any kind -> numbers from 0, and what each is called."""
+    """Number users and items from 0 in order of appearance; returns the numbers and the tokens."""
     numbers, names = [], []
     for column in (users, items):
         if column.dtype.kind in "iu":
-            column = column.astype(np.int64)  # pandas wants the machine's byte order
+            column = column.astype(np.int64)  # pandas requires the machine's byte order
         number, distinct = pd.factorize(column)
         numbers.append(number)
         if column.dtype.kind in "iu":
@@ -242,9 +274,9 @@ def _numbered(
 
 
 def _lines(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> Iterator[tuple[bytes, int]]:
-    """``user<TAB>item<LF>`` for each pair, some at a time, and how many they are."""
+    """Format ``user<TAB>item<LF>`` for each pair; yields chunks of lines and their line counts."""
     letters = [names.view(np.uint8).reshape(len(names), names.itemsize) for names in tokens]
-    width = sum(table.shape[1] for table in letters) + 2
+    width = sum(table.shape[1] for table in letters) + 2  # bytes of the longest possible line
     step = max(1, _CHUNK // width)
 
     def chunk(start: int) -> tuple[bytes, int]:
@@ -252,7 +284,7 @@ def _lines(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> Iterator
         lines = np.empty(len(user) * width, np.uint8)
         return lines[: _join(user, item, *letters, lines)].tobytes(), len(user)
 
-    yield from ahead(chunk, range(0, len(users), step))
+    yield from map_ahead(chunk, range(0, len(users), step))
 
 
 @compiled
@@ -263,20 +295,28 @@ def _join(
     item_letters: NDArray[np.uint8],
     lines: NDArray[np.uint8],
 ) -> int:
-    """Write the lines; how many bytes they are. Letters: shape (names, width), ended by zeros."""
-    size = 0  # twice the same loop: called as a function it made a whole import a sixth slower
-    for user, item in zip(users, items):  # noqa: B905  numba knows no strict
-        for place in range(user_letters.shape[1]):
-            if user_letters[user, place] == 0:
+    """Write the lines into ``lines`` and return their size in bytes.
+
+    Args:
+        users: user number of each pair. Shape: (n_pairs,)
+        items: item number of each pair. Shape: (n_pairs,)
+        user_letters: bytes of each user's token, padded with zeros. Shape: (n_users, width)
+        item_letters: bytes of each item's token, padded with zeros. Shape: (n_items, width)
+        lines: output buffer. Shape: (n_bytes,)
+    """
+    size = 0  # the inner loop is written twice: as a function it made an import a sixth slower
+    for user, item in zip(users, items):  # noqa: B905  numba does not support strict
+        for letter in range(user_letters.shape[1]):
+            if user_letters[user, letter] == 0:
                 break
-            lines[size] = user_letters[user, place]
+            lines[size] = user_letters[user, letter]
             size += 1
         lines[size] = _TAB
         size += 1
-        for place in range(item_letters.shape[1]):
-            if item_letters[item, place] == 0:
+        for letter in range(item_letters.shape[1]):
+            if item_letters[item, letter] == 0:
                 break
-            lines[size] = item_letters[item, place]
+            lines[size] = item_letters[item, letter]
             size += 1
         lines[size] = _LINE_END
         size += 1
@@ -284,9 +324,11 @@ def _join(
 
 
 def _hash(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> str:
-    by_name = [np.argsort(names) for names in tokens]  # number of the n-th name
+    """Hash the pairs in the order of their tokens (`pairs_hash`)."""
+    by_name = [np.argsort(names) for names in tokens]  # number of the n-th token in sorted order
     users, items = (
-        inverse(order)[column] for order, column in zip(by_name, (users, items), strict=True)
+        inverse_permutation(order)[column]
+        for order, column in zip(by_name, (users, items), strict=True)
     )
     n_items = max(1, len(tokens.items))
     key = users.astype(np.int64) * n_items + items
@@ -301,23 +343,31 @@ def _hash(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> str:
 
 
 class _Digest:
-    """SHA-256 of lines that are joined, not ended, by a line feed."""
+    """SHA-256 of lines without the line feed after the last one."""
 
     def __init__(self) -> None:
         self._digest, self._end = hashlib.sha256(), b""
 
     def update(self, lines: bytes) -> None:
+        """Add lines; each of them ends with a line feed."""
         self._digest.update(self._end)
         self._digest.update(memoryview(lines)[:-1])
         self._end = b"\n"
 
     def hexdigest(self) -> str:
+        """Return the hash of all lines so far as 64 hexadecimal digits."""
         return self._digest.hexdigest()
 
 
-def progress(total: int, what: str, unit: str = "lines") -> Any:
-    """A bar on standard error; nothing where that is no terminal."""
-    return tqdm(total=total, desc=what, unit=unit, unit_scale=True, leave=False, disable=None)
+def progress_bar(total: int, title: str, unit: str = "lines") -> Any:
+    """Return a progress bar for standard error; it is invisible if that is not a terminal.
+
+    Args:
+        total: number of units of the whole work.
+        title: text before the bar.
+        unit: name of the unit.
+    """
+    return tqdm(total=total, desc=title, unit=unit, unit_scale=True, leave=False, disable=None)
 
 
 # --- card -----------------------------------------------------------------------------------
@@ -331,7 +381,7 @@ def _card(
         "name": name,
         **origin,
         "imported": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        # of the source's numbering; RecBole counts the ones below, plus one for padding
+        # RecBole counts users_with_pairs and items_with_pairs, each plus 1 for padding
         "users": n_users,
         "items": n_items,
         "users_with_pairs": _distinct([splits[split].users for split in SPLITS], n_users),
@@ -349,16 +399,17 @@ def _card(
 
 
 def _distinct(parts: Sequence[NDArray[Any]], size: int) -> int:
-    if size > 4 * sum(map(len, parts)):  # else without hashing
+    """Count distinct numbers below ``size``; with a hash table only if they are sparse."""
+    if size > 4 * sum(map(len, parts)):
         return len(pd.unique(np.concatenate(parts)))
-    met = np.zeros(size, bool)
+    present = np.zeros(size, bool)
     for part in parts:
-        met[part] = True
-    return int(met.sum())
+        present[part] = True
+    return int(present.sum())
 
 
 def _replace(staging: Path, folder: Path) -> None:
-    """Put ``staging`` where ``folder`` is; on failure ``folder`` is what it was."""
+    """Rename ``staging`` to ``folder``, replacing it; a failure leaves ``folder`` unchanged."""
     if not folder.exists():
         staging.rename(folder)
         return

@@ -1,11 +1,11 @@
-"""The paper's splits, from where its authors publish them, checked byte by byte.
+"""Download the splits of the LightGNN paper from its authors' repository, with checksums.
 
-Every file is known by its git blob id, so that a mirror can serve it as well as the repository,
-and nothing else gets past. A file on its way is ``FILE.partial`` in the cache; what a broken
-connection left of it is gone on with.
+Each file must have a known git blob id, so it can also come from a mirror, and a changed file is
+rejected. While a file is being downloaded it is ``FILE.partial`` in the cache. After a broken
+connection, the next download continues this file.
 
-The ids are those of the published files (github.com/HKUDS/LightGNN, folder ``Datasets/``). A
-matrix of the same pairs pickled anew, such as a rebuilt ``trnMat.pkl`` of Gowalla, has others.
+The ids are those of the published files (github.com/HKUDS/LightGNN, folder ``Datasets/``). If the
+same pairs are pickled again, as in a rebuilt ``trnMat.pkl`` of Gowalla, the file has another id.
 """
 
 import hashlib
@@ -23,17 +23,17 @@ from recbole_lightgnn.data.atomic import dataset_folder
 from recbole_lightgnn.data.paper import import_paper
 from recbole_lightgnn.errors import InputError
 
-# One commit of the repository: what is there does not change under us.
+# The address names one commit, so its files never change.
 URL = (
     "https://raw.githubusercontent.com/HKUDS/LightGNN/"
     "b83560c9d2025a506e179e320df5442874475664/Datasets"
 )
-TIMEOUT = 30.0  # seconds without a byte
-MAX_TIMEOUT = 86_400.0
+TIMEOUT = 30.0  # seconds without a byte after which a connection is given up
+MAX_TIMEOUT = 86_400.0  # seconds
 MAX_REDIRECTS = 5
-MAX_BYTES = 2**28  # the largest file, Amazon's train, has about 16 MB
-_CHUNK = 1 << 18
-_NETWORK = (OSError, http.client.HTTPException)  # URLError and TimeoutError are OSErrors
+MAX_BYTES = 2**28  # limit of a file; the largest, Amazon's train, has about 16 MB
+_CHUNK = 1 << 18  # bytes read at once
+_NETWORK_ERRORS = (OSError, http.client.HTTPException)  # OSError includes URLError, TimeoutError
 
 # sha1 over `blob <size>\0<content>`, as `git hash-object FILE` prints it
 BLOB_IDS = {
@@ -56,9 +56,9 @@ BLOB_IDS = {
 
 
 def default_cache() -> Path:
-    """``recbole-lightgnn`` in the user's cache folder (``XDG_CACHE_HOME``, else ``~/.cache``)."""
+    """Return ``recbole-lightgnn`` in the user's cache, ``XDG_CACHE_HOME`` or ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG rules: a path that is not absolute is not heeded.
+    # The XDG specification says to ignore a relative path.
     folder = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
     return folder / "recbole-lightgnn"
 
@@ -71,20 +71,20 @@ def download(
     timeout: float = TIMEOUT,
     say: Callable[[str], object] = print,
 ) -> Path:
-    """Bring a split's three files into the cache; those that are there already are not fetched.
+    """Download the three files of a split into the cache; files that it already has are skipped.
 
     Args:
-        name: a key of `BLOB_IDS`.
-        url: address of the folder that holds ``sparse_NAME/``.
-        cache: where the files are kept; by default `default_cache`.
-        timeout: seconds after which a silent connection is given up.
-        say: is told of each file.
+        name: name of the dataset, a key of `BLOB_IDS`.
+        url: address of the folder that contains ``sparse_NAME/``.
+        cache: folder of downloaded files; the default is `default_cache`.
+        timeout: seconds without a byte after which a connection is given up.
+        say: function that is called with a message about each file.
 
     Returns:
         The folder with the files.
 
     Raises:
-        InputError: if a file cannot be fetched or is not the published one.
+        InputError: if a file cannot be downloaded or is not the published one.
     """
     if not _is_web_address(url):
         raise InputError(f"--url {url!r}: expected an address, http://... or https://...")
@@ -94,8 +94,9 @@ def download(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, blob_id in BLOB_IDS[name].items():
-            _bring(f"{url.rstrip('/')}/sparse_{name}/{file}", folder / file, blob_id, timeout, say)
-    except OSError as error:  # those of the network have become InputErrors
+            address = f"{url.rstrip('/')}/sparse_{name}/{file}"
+            _download_file(address, folder / file, blob_id, timeout, say)
+    except OSError as error:  # an error of the disk; network errors were turned into InputErrors
         raise InputError(
             f"cache {folder} cannot be used: {error.strerror or error}; choose another --cache"
         ) from error
@@ -103,19 +104,28 @@ def download(
 
 
 def download_and_import(
-    name: str, out: Path = Path("dataset"), *, overwrite: bool = False, **how: Any
+    name: str, out: Path = Path("dataset"), *, overwrite: bool = False, **options: Any
 ) -> Path:
-    """`download`, then import as format ``paper``; returns the dataset's folder.
+    """Download a split of the paper and import it (`paper.import_paper`).
+
+    Args:
+        name: name of the dataset, a key of `BLOB_IDS`.
+        out: folder of all datasets, RecBole's ``data_path``.
+        overwrite: whether an existing dataset may be replaced.
+        options: keyword arguments of `download`.
+
+    Returns:
+        The dataset's folder.
 
     Raises:
-        InputError: as `download` and `import_paper`; an existing dataset is told before fetching.
+        InputError: as `download` and `import_paper`.
     """
-    dataset_folder(out, name, overwrite=overwrite)
-    return import_paper(download(name, **how), name, out, overwrite=overwrite)
+    dataset_folder(out, name, overwrite=overwrite)  # fail before the download
+    return import_paper(download(name, **options), name, out, overwrite=overwrite)
 
 
 def blob_id(file: Path) -> str:
-    """The id git gives a file's content; memory stays flat."""
+    """Return the id that git gives to the content of a file: 40 hexadecimal digits."""
     digest = hashlib.sha1(f"blob {file.stat().st_size}\0".encode(), usedforsecurity=False)
     with file.open("rb") as content:
         while chunk := content.read(_CHUNK):
@@ -126,39 +136,41 @@ def blob_id(file: Path) -> str:
 def _is_web_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        named = bool(parts.hostname) and parts.port != 0  # `port` raises for what is no number
+        has_host = bool(parts.hostname) and parts.port != 0  # `port` raises if it is not a number
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and named and re.fullmatch(r"[!-~]+", url) is not None
+    is_printable_ascii = re.fullmatch(r"[!-~]+", url) is not None
+    return parts.scheme in ("http", "https") and has_host and is_printable_ascii
 
 
 # --- one file -------------------------------------------------------------------------------
 
 
-def _bring(
+def _download_file(
     url: str, file: Path, expected: str, timeout: float, say: Callable[[str], object]
 ) -> None:
+    """Download one file unless it exists, and check its git blob id."""
     if file.is_file() and blob_id(file) == expected:
-        say(f"{file}: there already")
+        say(f"{file}: already downloaded")
         return
     partial = file.with_name(f"{file.name}.partial")
     start = partial.stat().st_size if partial.is_file() else 0
-    if not (start and blob_id(partial) == expected):  # else killed just before its renaming
-        say(f"fetching {url}")
+    if not (start and blob_id(partial) == expected):  # else it only remains to be renamed
+        say(f"downloading {url}")
         _fetch(url, partial, start, timeout)
     got = blob_id(partial)
     if got != expected:
         partial.unlink()
         raise InputError(
             f"{url} is not the published file: git blob id {got}, expected {expected}; it was "
-            "removed: try again, or another --url"
+            "removed: try again, or give another --url"
         )
     partial.replace(file)
     say(f"{file}: {file.stat().st_size} bytes, as published")
 
 
 def _fetch(url: str, partial: Path, start: int, timeout: float) -> None:
-    """Fetch all of ``url`` to ``partial``, whose first ``start`` bytes are there."""
+    """Download ``url`` to ``partial``, which already has the first ``start`` bytes."""
     headers = {"User-Agent": "recbole-lightgnn"} | ({"Range": f"bytes={start}-"} if start else {})
     request = urllib.request.Request(url, headers=headers)
     try:
@@ -168,20 +180,20 @@ def _fetch(url: str, partial: Path, start: int, timeout: float) -> None:
             raise _refused(url, partial, error) from error
     except InputError:
         raise
-    except (*_NETWORK, ValueError) as error:  # ValueError: a redirect to what is no address
+    except (*_NETWORK_ERRORS, ValueError) as error:  # ValueError: a redirect to a bad address
         raise _broken(url, partial, error) from error
     with answer:
-        _write(answer, partial, start if _goes_on(answer, start) else 0, url)
+        _write(answer, partial, start if _continues(answer, start) else 0, url)
 
 
-def _goes_on(answer: Any, start: int) -> bool:
-    """Whether the answer begins at byte ``start``: a server may send all of it regardless."""
+def _continues(answer: Any, start: int) -> bool:
+    """Tell whether the answer begins at byte ``start``; some servers always send the whole file."""
     content_range = answer.headers.get("Content-Range", "")
     return answer.status == 206 and re.match(rf"bytes {start}-", content_range) is not None
 
 
 def _write(answer: Any, partial: Path, start: int, url: str) -> None:
-    """Write the answer's body from byte ``start`` on; what comes before an error stays."""
+    """Write the answer's body to byte ``start`` and later; after an error, earlier bytes remain."""
     with partial.open("r+b" if start else "wb") as file:
         file.seek(start)
         size = start
@@ -190,11 +202,11 @@ def _write(answer: Any, partial: Path, start: int, url: str) -> None:
             if size > MAX_BYTES:
                 file.truncate(0)
                 raise InputError(
-                    f"{url} is longer than {MAX_BYTES} bytes, as no split of the paper is: check "
+                    f"{url} is longer than {MAX_BYTES} bytes, but no split of the paper is: check "
                     "the address"
                 )
             file.write(chunk)
-            file.flush()  # the next read may be the one that fails, and tells how much is kept
+            file.flush()  # if the next read fails, its message states the size of the file
     length = answer.headers.get("Content-Length", "")
     if length.isdecimal() and size < start + int(length):
         closed = ConnectionError(
@@ -205,42 +217,47 @@ def _write(answer: Any, partial: Path, start: int, url: str) -> None:
 
 def _read(answer: Any, url: str, partial: Path) -> bytes:
     try:
-        chunk: bytes = answer.read1(_CHUNK)  # what is there: nothing is lost if silence follows
-    except _NETWORK as error:
+        chunk: bytes = answer.read1(_CHUNK)  # the bytes that arrived; does not wait for more
+    except _NETWORK_ERRORS as error:
         raise _broken(url, partial, error) from error
     return chunk
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """A few redirects, to http and https alone, and never from https to http."""
+    """Follow at most `MAX_REDIRECTS` redirects to http or https, but none from https to http."""
 
     max_redirections = MAX_REDIRECTS
 
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
+        """Return the request for a redirect; raises InputError if it is not allowed."""
         new = urlsplit(newurl).scheme
         if new not in ("http", "https") or (new, req.type) == ("http", "https"):
-            raise InputError(f"{req.full_url} redirects to {newurl}, which is not followed")
+            raise InputError(f"{req.full_url} redirects to {newurl}, which is not allowed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _refused(url: str, partial: Path, error: urllib.error.HTTPError) -> InputError:
-    if error.code == 416:  # what is asked for begins behind the end
+    """Return the error for an HTTP status that is not a success."""
+    if error.code == 416:  # the requested range begins after the end of the file
         partial.unlink(missing_ok=True)
         return InputError(f"{url} is shorter than {partial}, which was removed: try again")
     reason = " ".join(str(error.reason).split())
     return InputError(
-        f"{url} cannot be fetched: {error.code} {reason}; check the address, or give a mirror's "
-        "with --url"
+        f"{url} cannot be downloaded: {error.code} {reason}; check the address, or give the "
+        "address of a mirror with --url"
     )
 
 
 def _broken(url: str, partial: Path, error: BaseException) -> InputError:
-    reason = getattr(error, "reason", error)  # a URLError's is the error underneath
-    told = " ".join(str(reason).split()) or type(reason).__name__
-    if isinstance(reason, TimeoutError):
-        told = "no answer in time (--timeout)"
-    kept = partial.stat().st_size if partial.is_file() else 0
-    advice = f"{kept} bytes are kept, the same command goes on there" if kept else "try again"
-    return InputError(f"{url} cannot be fetched: {told}; {advice}")
+    """Return the error for a failed connection; it says how to continue."""
+    cause = getattr(error, "reason", error)  # the error inside a URLError
+    reason = " ".join(str(cause).split()) or type(cause).__name__
+    if isinstance(cause, TimeoutError):
+        reason = "no answer in time (--timeout)"
+    size = partial.stat().st_size if partial.is_file() else 0
+    remedy = (
+        f"{size} bytes are saved; the same command continues from there" if size else "try again"
+    )
+    return InputError(f"{url} cannot be downloaded: {reason}; {remedy}")

@@ -1,4 +1,4 @@
-"""Hashes that tell whether two runs saw the same interactions."""
+"""Hash the interactions of a run, to check that two runs use the same data."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ def dataset_fingerprint(
     item_tokens: Sequence[str],
     splits: Mapping[str, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, Any]:
-    """Counts and hashes that tell whether two runs saw the same split.
+    """Return counts and hashes of splits; they are equal for two runs with the same splits.
 
-    The hash is SHA-256 over the split's sorted lines ``user<TAB>item`` of original tokens, so it
-    does not depend on how anyone numbers users and items, nor on the order of the pairs.
+    The hash is the SHA-256 of the split's sorted lines ``user<TAB>item`` with the original tokens.
+    It depends neither on the numbering of users and items nor on the order of the pairs.
 
     Args:
-        user_tokens: token of each user index; index 0 is padding. Shape: (users + 1)
-        item_tokens: token of each item index; index 0 is padding. Shape: (items + 1)
-        splits: name -> indices of users and of items. Shape of each: (pairs)
+        user_tokens: token of each user index; index 0 is padding. Shape: (n_users + 1,)
+        item_tokens: token of each item index; index 0 is padding. Shape: (n_items + 1,)
+        splits: user index and item index of each pair, for each split. Shape: (n_pairs,) each
+
+    Returns:
+        ``users`` and ``items`` (counts without padding), and for each split ``pairs``, ``users``,
+        ``items`` (counts) and ``sha256``.
     """
     user_tokens, item_tokens = np.asarray(user_tokens), np.asarray(item_tokens)
     result: dict[str, Any] = {"users": len(user_tokens) - 1, "items": len(item_tokens) - 1}
     for name, (users, items) in splits.items():
-        u, i = user_tokens[np.asarray(users)], item_tokens[np.asarray(items)]  # (pairs)
+        u, i = user_tokens[np.asarray(users)], item_tokens[np.asarray(items)]  # (n_pairs,)
         order = np.lexsort((i, u))
         pairs = zip(u[order].tolist(), i[order].tolist(), strict=True)
         lines = "\n".join(f"{user}\t{item}" for user, item in pairs)
@@ -41,24 +45,28 @@ def dataset_fingerprint(
 
 
 def fingerprints(train_data: Any, valid_data: Any) -> dict[str, str]:
-    """`split_fingerprint` of what a run learns and chooses from, given their loaders."""
+    """Return `split_fingerprint` of the train and the validation loader's splits."""
     splits = {"train": train_data, "valid": valid_data}
     return {split: split_fingerprint(loader._dataset) for split, loader in splits.items()}
 
 
 def split_fingerprint(dataset: Any) -> str:
-    """`pairs_fingerprint` of one of RecBole's splits."""
+    """Return `pairs_fingerprint` of a split, given as RecBole's dataset."""
     users, items = (dataset.inter_feat[f].numpy() for f in (dataset.uid_field, dataset.iid_field))
     return pairs_fingerprint(dataset.user_num, dataset.item_num, users, items)
 
 
 def pairs_fingerprint(n_users: int, n_items: int, users: np.ndarray, items: np.ndarray) -> str:
-    """A hash of users, items and pairs in RecBole's numbering, by which a model's rows go.
+    """Hash pairs in RecBole's numbering, which is also the order of a model's embedding rows.
 
     Args:
-        n_users, n_items: padding counted.
-        users: user of each pair. Shape: (pairs,)
-        items: item of each pair. Shape: (pairs,)
+        n_users: number of users, including padding.
+        n_items: number of items, including padding.
+        users: user of each pair. Shape: (n_pairs,)
+        items: item of each pair. Shape: (n_pairs,)
+
+    Returns:
+        64 hexadecimal digits.
     """
     order = np.lexsort((items, users))
     digest = hashlib.sha256(f"{n_users} {n_items}".encode())

@@ -1,8 +1,8 @@
-"""A small world whose right answer is known: communities of taste, and interactions that are noise.
+"""Generate a small dataset with known communities and known noise interactions.
 
-User u belongs to community ``u % communities`` and likes items i of the same remainder alone. What
-is planted outside the community is written to ``NAME.noise.inter`` beside the splits: it is in
-train as well, and what a pruning run should remove first.
+User u belongs to community ``u % communities`` and likes only items i with the same remainder
+``i % communities``. Noise interactions are with items of other communities. They are in train and
+are also listed in ``NAME.noise.inter``. A pruning run should remove them first.
 """
 
 import json
@@ -15,25 +15,36 @@ from recbole_lightgnn.data.atomic import SPLITS, Interactions, write_benchmark
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.files import write_json
 
-MAX_CELLS = 10**8  # users x items: some seconds
-LIKED = {"train": 8, "valid": 3, "test": 3}  # items of the own community, a user
+MAX_CELLS = 10**8  # limit of users x items; generating that many takes some seconds
+LIKED = {"train": 8, "valid": 3, "test": 3}  # items per user inside the user's community
 Pairs = set[tuple[int, int]]
 
 
 class World(NamedTuple):
-    """What is planted; the defaults are the dataset ``planted`` that comes with the checkout."""
+    """Parameters of a generated dataset; the defaults give the repository's dataset ``planted``.
+
+    Attributes:
+        users: number of users.
+        items: number of items.
+        communities: number of communities.
+        noise: number of train interactions per user outside the user's community.
+        seed: seed of the random choices.
+    """
 
     users: int = 90
     items: int = 60
     communities: int = 3
-    noise: int = 1  # train interactions outside the community, a user
+    noise: int = 1
     seed: int = 0
 
 
 def planted_pairs(world: World) -> dict[str, Pairs]:
-    """The pairs of each split, and under ``noise`` those of train that are noise.
+    """Generate the pairs (user, item) of each split.
 
-    Time grows with users x items: a world for tests and examples.
+    The time is proportional to users x items, so this is for tests and examples.
+
+    Returns:
+        The pairs of ``train``, ``valid`` and ``test``; under ``noise``, the noise pairs in train.
 
     Raises:
         InputError: if the communities have too few items, or a number is out of range.
@@ -44,11 +55,11 @@ def planted_pairs(world: World) -> dict[str, Pairs]:
     items = np.arange(world.items)
     for user in range(world.users):
         home = items % world.communities == user % world.communities
-        own = iter(rng.permutation(items[home]).tolist())
-        other = rng.permutation(items[~home]).tolist()
+        liked = iter(rng.permutation(items[home]).tolist())
+        others = rng.permutation(items[~home]).tolist()
         for split, count in LIKED.items():
-            parts[split] |= {(user, next(own)) for _ in range(count)}
-        parts["noise"] |= {(user, item) for item in other[: world.noise]}
+            parts[split] |= {(user, next(liked)) for _ in range(count)}
+        parts["noise"] |= {(user, item) for item in others[: world.noise]}
     parts["train"] |= parts["noise"]
     return parts
 
@@ -56,15 +67,22 @@ def planted_pairs(world: World) -> dict[str, Pairs]:
 def generate(
     name: str, world: World | None = None, out: Path = Path("dataset"), overwrite: bool = False
 ) -> Path:
-    """Write a planted world as benchmark files ``out/name``; the same bytes for the same world.
+    """Generate a dataset and write it as RecBole benchmark files to ``out/name``.
 
-    Beside the three splits and the card there is ``NAME.noise.inter``, which no run reads.
+    The same parameters always give the same bytes. Besides the three splits and the card, it writes
+    ``NAME.noise.inter``, which no run reads.
+
+    Args:
+        name: name of the dataset.
+        world: parameters; the default is ``World()``.
+        out: folder of all datasets, RecBole's ``data_path``.
+        overwrite: whether an existing dataset may be replaced.
 
     Returns:
         The dataset's folder.
 
     Raises:
-        InputError: as `planted_pairs`, and if the dataset cannot be written (see ``atomic``).
+        InputError: as `planted_pairs` and `atomic.write_benchmark`.
     """
     world = world or World()
     parts = planted_pairs(world)
@@ -75,23 +93,24 @@ def generate(
         "how_split": f"{', '.join(f'{n} {split}' for split, n in LIKED.items())} interactions of a "
         f"user inside the community; {world.noise} outside it in train, as NAME.noise.inter lists",
     }
-    splits = {split: _table(parts[split], world) for split in SPLITS}
+    splits = {split: _interactions(parts[split], world) for split in SPLITS}
     folder = write_benchmark(out, name, splits, origin, overwrite=overwrite)
     _complete(folder, name, parts["noise"])
     return folder
 
 
 def _complete(folder: Path, name: str, noise: Pairs) -> None:
-    """Write the noise, and take the moment out of the card: the same world has the same bytes."""
+    """Write the noise file, and remove the time from the card to make its bytes reproducible."""
     lines = ["user_id:token\titem_id:token", *(f"{u}\t{i}" for u, i in sorted(noise))]
     card = folder / f"{name}.card.json"
-    told = {key: value for key, value in json.loads(card.read_bytes()).items() if key != "imported"}
+    content = json.loads(card.read_bytes())
+    del content["imported"]
     try:
         (folder / f"{name}.noise.inter").write_bytes("".join(f"{x}\n" for x in lines).encode())
-        write_json(card, told)
+        write_json(card, content)
     except OSError as error:
         raise InputError(
-            f"{folder} could not be completed ({error.strerror or error}): check room and "
+            f"{folder} could not be completed ({error.strerror or error}): check disk space and "
             "permissions, then generate it again with --overwrite"
         ) from error
 
@@ -103,22 +122,22 @@ def _check(world: World) -> None:
     if world.users * world.items > MAX_CELLS:
         raise InputError(
             f"{world.users} users x {world.items} items are more than {MAX_CELLS:.0e} cells; this "
-            "makes small worlds: give fewer --users or --items"
+            "command makes small datasets: give fewer --users or --items"
         )
     smallest, needed = world.items // world.communities, sum(LIKED.values())
     if smallest < needed:
         raise InputError(
-            f"{world.items} items in {world.communities} communities leave {smallest} to the "
+            f"{world.items} items in {world.communities} communities leave {smallest} in the "
             f"smallest; expected at least {needed}: give more --items or fewer --communities"
         )
     outside = world.items - -(-world.items // world.communities)
     if world.noise > outside:
         raise InputError(
-            f"--noise {world.noise}: the largest community leaves {outside} items outside it; "
-            "give less --noise or more --items"
+            f"--noise must be at most {outside}, the number of items outside the largest "
+            f"community, got {world.noise}; give less --noise or more --items"
         )
 
 
-def _table(pairs: Pairs, world: World) -> Interactions:
+def _interactions(pairs: Pairs, world: World) -> Interactions:
     users, items = np.array(sorted(pairs), dtype=np.int64).T
     return Interactions(users, items, (world.users, world.items))

@@ -1,4 +1,4 @@
-"""What is there, and what a dataset holds: counts, degrees, overlaps."""
+"""Statistics of a dataset: counts, degrees, and overlaps of its splits."""
 
 from itertools import combinations
 from typing import Any
@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_lightgnn.data.stored import Content, Pairs, Stored, count_lines, read_card
+from recbole_lightgnn.data.dataset_files import (
+    DatasetFiles,
+    DatasetPairs,
+    Pairs,
+    count_lines,
+    read_card,
+)
 from recbole_lightgnn.errors import InputError
 
 QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "90%": 0.9, "99%": 0.99, "max": 1}
@@ -15,38 +21,42 @@ QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "90%": 0.9, "9
 # --- list -----------------------------------------------------------------------------------
 
 
-def summary(stored: Stored) -> dict[str, Any]:
-    """A dataset in one line: name, folder, files and pairs of each split, without parsing them."""
+def summary(dataset: DatasetFiles) -> dict[str, Any]:
+    """Return name, folder, format and number of pairs of a dataset without parsing its files.
+
+    Raises:
+        InputError: if a file cannot be read.
+    """
     return {
-        "name": stored.name,
-        "folder": str(stored.folder),
-        "format": _card_or_none(stored).get("format"),
-        "pairs": {split: count_lines(file) for split, file in stored.files.items()},
+        "name": dataset.name,
+        "folder": str(dataset.folder),
+        "format": _card_or_none(dataset).get("format"),
+        "pairs": {split: count_lines(file) for split, file in dataset.files.items()},
     }
 
 
-def _card_or_none(stored: Stored) -> dict[str, Any]:
+def _card_or_none(dataset: DatasetFiles) -> dict[str, Any]:
     try:
-        return read_card(stored) or {}
-    except InputError:  # `check` tells
+        return read_card(dataset) or {}
+    except InputError:  # `check` reports it
         return {}
 
 
 # --- show -----------------------------------------------------------------------------------
 
 
-def statistics(stored: Stored, content: Content) -> dict[str, Any]:
-    """Counts of a dataset, as plain JSON values.
+def statistics(dataset: DatasetFiles, content: DatasetPairs) -> dict[str, Any]:
+    """Return the statistics of a dataset as plain JSON values.
 
-    ``degree`` is the number of pairs of a user or item in a split, over those that have any.
-    ``without_train`` and ``overlap`` are there where there are splits; a pair counts as without
-    train if its user or its item has no train pair.
+    A degree is the number of pairs of a user or item in a split. Users and items without a pair in
+    the split are not counted. ``without_train`` and ``overlap`` exist only if the dataset has
+    splits. ``without_train`` counts a pair if its user or its item has no train pair.
     """
     n_users, n_items = len(content.users), len(content.items)
     total = sum(len(pairs.users) for pairs in content.splits.values())
-    card = _card_or_none(stored)
+    card = _card_or_none(dataset)
     result: dict[str, Any] = {
-        **{"name": stored.name, "folder": str(stored.folder)},
+        **{"name": dataset.name, "folder": str(dataset.folder)},
         **{key: card.get(key) for key in ("format", "source", "how_split", "imported")},
         **{"users": n_users, "items": n_items, "pairs": total},
         "density": _share(total, n_users * n_items),
@@ -58,9 +68,16 @@ def statistics(stored: Stored, content: Content) -> dict[str, Any]:
     return result
 
 
-def degrees(places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each user or item occurs, of those that do. Shape: (n_pairs,) -> (n_nodes,)"""
-    counts = np.bincount(places)
+def degrees(nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count the pairs of each user or item that has any.
+
+    Args:
+        nodes: user of each pair, or item of each pair. Shape: (n_pairs,)
+
+    Returns:
+        Number of pairs of each user or item that occurs. Shape: (n_occurring,)
+    """
+    counts = np.bincount(nodes)
     return counts[counts > 0]
 
 
@@ -81,12 +98,10 @@ def _quantiles(degree: NDArray[np.int64]) -> dict[str, float] | None:
     return {**dict(zip(QUANTILES, values, strict=True)), "mean": float(degree.mean())}
 
 
-def _without_train(content: Content) -> dict[str, Any]:
+def _without_train(content: DatasetPairs) -> dict[str, Any]:
     train = content.splits["train"]
-    users, items = (
-        without(train.users, len(content.users)),
-        without(train.items, len(content.items)),
-    )
+    users = is_absent(train.users, len(content.users))
+    items = is_absent(train.items, len(content.items))
     cold = {
         split: int((users[pairs.users] | items[pairs.items]).sum())
         for split, pairs in content.splits.items()
@@ -95,38 +110,46 @@ def _without_train(content: Content) -> dict[str, Any]:
     return {"users": int(users.sum()), "items": int(items.sum()), "pairs": cold}
 
 
-def without(places: NDArray[np.int64], n_nodes: int) -> NDArray[np.bool_]:
-    """Which of all users or items are not among ``places``. Shape: (n_nodes,)"""
-    unseen = np.ones(n_nodes, dtype=bool)
-    unseen[places] = False
-    return unseen
+def is_absent(nodes: NDArray[np.int64], n_nodes: int) -> NDArray[np.bool_]:
+    """Mark the users or items that have no pair.
+
+    Args:
+        nodes: user of each pair, or item of each pair. Shape: (n_pairs,)
+        n_nodes: number of users, or of items, in the dataset.
+
+    Returns:
+        Whether each user or item is absent from ``nodes``. Shape: (n_nodes,)
+    """
+    absent = np.ones(n_nodes, dtype=bool)
+    absent[nodes] = False
+    return absent
 
 
-def _overlaps(content: Content) -> dict[str, dict[str, int]]:
+def _overlaps(content: DatasetPairs) -> dict[str, dict[str, int]]:
     n_users, n_items = len(content.users), len(content.items)
     keys = {split: np.unique(pair_keys(p, n_items)) for split, p in content.splits.items()}
-    there = {
-        split: (~without(p.users, n_users), ~without(p.items, n_items))
+    present = {
+        split: (~is_absent(p.users, n_users), ~is_absent(p.items, n_items))
         for split, p in content.splits.items()
     }
     return {
         f"{a}-{b}": {
             "pairs": len(np.intersect1d(keys[a], keys[b], assume_unique=True)),
-            "users": int((there[a][0] & there[b][0]).sum()),
-            "items": int((there[a][1] & there[b][1]).sum()),
+            "users": int((present[a][0] & present[b][0]).sum()),
+            "items": int((present[a][1] & present[b][1]).sum()),
         }
         for a, b in combinations(content.splits, 2)
     }
 
 
 def pair_keys(pairs: Pairs, n_items: int) -> NDArray[np.int64]:
-    """One number a pair, in the pairs' order. Shape: (n_pairs,)"""
+    """Return one number for each pair: user * n_items + item. Shape: (n_pairs,)"""
     return pairs.users * n_items + pairs.items
 
 
-def counted(number: int, what: str) -> str:
-    """``1 user``, ``2 users``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def count_text(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 user``, ``2 users``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _share(part: int, whole: int) -> float:

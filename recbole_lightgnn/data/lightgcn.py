@@ -1,4 +1,4 @@
-"""The splits of LightGCN and NGCF: text, a line a user, ``user item item ...``."""
+"""Import the splits of LightGCN and NGCF: text with one line ``user item item ...`` per user."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from recbole_lightgnn.data.atomic import SPLITS, Interactions, dataset_folder, write_benchmark
 from recbole_lightgnn.data.matrix import MAX_ID
 from recbole_lightgnn.data.split import cut_at_random, distinct_pairs
-from recbole_lightgnn.data.text import Block, blocks, integers, shown
+from recbole_lightgnn.data.text import Block, blocks, parse_integers, quote_token
 from recbole_lightgnn.errors import InputError
 
 VALID_SHARE, SEED = 0.1, 2020
-_REMEDY = "expected a user and its items, as numbers parted by spaces: mend the line"
+_REMEDY = "expected a user and its items as numbers separated by spaces: correct the line"
 _SPACE, _TAB, _LINE_END = b" \t\n"
 
 
@@ -29,25 +29,26 @@ def import_lightgcn(
     seed: int = SEED,
     skip_empty: bool = False,
 ) -> Path:
-    """Write the split in ``source`` as RecBole benchmark files under ``out/name``.
+    """Write the split in ``source`` as RecBole benchmark files to ``out/name``.
 
-    Without ``valid.txt``, a share of each user's train items, drawn at random, becomes it.
+    If there is no ``valid.txt``, the validation split is drawn at random from each user's train
+    items.
 
     Args:
-        source: folder with ``train.txt``, ``test.txt`` and perhaps ``valid.txt``.
+        source: folder with ``train.txt``, ``test.txt`` and optionally ``valid.txt``.
         name: the dataset's name, as for ``--dataset``.
-        out: the folder of datasets, RecBole's ``data_path``.
-        overwrite: replace a dataset of that name.
-        valid_share: what of each user's train items is cut off where there is no ``valid.txt``.
-        seed: of that draw.
-        skip_empty: leave out lines of a user without items, as amazon-book's test.txt has four.
+        out: folder of all datasets, RecBole's ``data_path``.
+        overwrite: whether an existing dataset may be replaced.
+        valid_share: share of each user's train items for validation if there is no ``valid.txt``.
+        seed: seed of that draw.
+        skip_empty: whether to skip users without items; amazon-book's test.txt has 4 such lines.
 
     Returns:
         The dataset's folder.
 
     Raises:
-        InputError: if a file is missing or malformed, the share is not between 0 and 1, or as
-            ``write_benchmark``.
+        InputError: if a file is missing or malformed, if the share is not between 0 and 1, or as
+            `atomic.write_benchmark`.
     """
     source, out = Path(source), Path(out)
     dataset_folder(out, name, overwrite=overwrite)
@@ -55,11 +56,11 @@ def import_lightgcn(
         raise InputError(f"--valid-share must be between 0 and 1, got {valid_share}")
     if not source.is_dir():
         raise InputError(
-            f"{source} is no folder; expected one with train.txt and test.txt: check the path"
+            f"{source} is not a folder; expected one with train.txt and test.txt: check the path"
         )
     present = [s for s in SPLITS if s != "valid" or (source / "valid.txt").exists()]
     tables = {split: read_lists(source / f"{split}.txt", skip_empty) for split in present}
-    # one numbering of all splits
+    # all splits have the same users and items
     shape = tuple(max(int(table[side].max()) for table in tables.values()) + 1 for side in (0, 1))
     splits = {}
     for split, (users, items) in tables.items():
@@ -79,40 +80,48 @@ def import_lightgcn(
 def _cut_validation(
     train: Interactions, share: float, seed: int
 ) -> tuple[Interactions, Interactions]:
-    users, _ = pd.factorize(train.users)  # a cut counts up to the largest
-    part = cut_at_random(users, np.random.default_rng(seed), (1 - share, share))
-    kept, off = (
+    groups, _ = pd.factorize(train.users)  # small numbers: memory grows with the largest group
+    part = cut_at_random(groups, np.random.default_rng(seed), (1 - share, share))
+    rest, valid = (
         train._replace(users=train.users[part == p], items=train.items[part == p]) for p in (0, 1)
     )
-    return kept, off._replace(duplicates=0)
+    return rest, valid._replace(duplicates=0)
 
 
 def read_lists(path: Path, skip_empty: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
-    """All pairs of a file, in its order: users (n,) and items (n,), int32.
+    """Read all pairs of a file in the order of the file.
+
+    Args:
+        path: text file with one line ``user item item ...`` per user.
+        skip_empty: whether to skip users without items.
+
+    Returns:
+        User and item of each pair, int32. Shape: (n_pairs,) each
 
     Raises:
-        InputError: if the file is empty or a line is anything but a user and its items.
+        InputError: if the file is empty, or a line is not a user and its items.
     """
     parts = [pairs for block in blocks(path) for pairs in _parsed(block, skip_empty)]
     if not parts:
         raise InputError(
-            f"{path} holds no interaction; expected lines `user item item ...`: check the file"
+            f"{path} has no interactions; expected lines `user item item ...`: check the file"
         )
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
 def _parsed(block: Block, skip_empty: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Yield the users and items of a block; nothing if it has no pairs."""
     data = np.frombuffer(block.data, np.uint8)
-    gap = (data == _SPACE) | (data == _LINE_END) | (data == _TAB)
-    edges = np.flatnonzero(gap[1:] != gap[:-1]) + 1
-    if not gap[0]:
+    is_gap = (data == _SPACE) | (data == _LINE_END) | (data == _TAB)
+    edges = np.flatnonzero(is_gap[1:] != is_gap[:-1]) + 1
+    if not is_gap[0]:
         edges = np.concatenate([[0], edges])
     starts, ends = edges[::2], np.append(edges[1::2], len(data) - 1)[: len(edges[::2])]
-    numbers = integers(data, starts, ends)
+    numbers = parse_integers(data, starts, ends)
     if numbers is None or (len(numbers) and numbers.max() > MAX_ID):
         raise _bad_number(block, starts, ends)
     lines = np.flatnonzero(data == _LINE_END)
-    counts = np.diff(np.searchsorted(starts, lines), prepend=0)  # numbers a line
+    counts = np.diff(np.searchsorted(starts, lines), prepend=0)  # numbers in each line
     short = np.flatnonzero(counts < (1 if skip_empty else 2))
     if len(short):
         line = int(short[0])
@@ -120,8 +129,8 @@ def _parsed(block: Block, skip_empty: bool) -> Iterator[tuple[NDArray[Any], NDAr
             int(lines[line]),
             "an empty line"
             if counts[line] == 0
-            else f"user {_text(block, lines[line])} has no item",
-            _REMEDY if counts[line] == 0 else f"{_REMEDY}, or leave such users out: --skip-empty",
+            else f"user {_quoted_line(block, lines[line])} has no items",
+            _REMEDY if counts[line] == 0 else f"{_REMEDY}, or skip such users with --skip-empty",
         )
     first = np.cumsum(counts) - counts
     is_item = np.ones(len(numbers), bool)
@@ -132,19 +141,20 @@ def _parsed(block: Block, skip_empty: bool) -> Iterator[tuple[NDArray[Any], NDAr
 
 
 def _bad_number(block: Block, starts: NDArray[Any], ends: NDArray[Any]) -> InputError:
+    """Return the error for the first token that is not a user or item number."""
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         token = block.data[start:end]
         if not token.isdigit():
-            what = f"{shown(token)} is no number from 0 on"
+            what = f"{quote_token(token)} is not a number from 0 on"
         elif len(token) > 1 and token.startswith(b"0"):
-            what = f"{shown(token)} has leading zeros, so it may be a name"
+            what = f"{quote_token(token)} has leading zeros, so it may be a name"
         elif len(token) > 10 or int(token) > MAX_ID:
-            what = f"number {shown(token)} is above {MAX_ID}"
+            what = f"number {quote_token(token)} is above {MAX_ID}"
         else:
             continue
         return block.fault(start, what, _REMEDY)
-    raise AssertionError("no number was bad")
+    raise AssertionError("every token is a valid number")
 
 
-def _text(block: Block, offset: int) -> str:
-    return shown(block.line_at(int(offset)).strip())
+def _quoted_line(block: Block, offset: int) -> str:
+    return quote_token(block.line_at(int(offset)).strip())

@@ -1,4 +1,4 @@
-"""From a dataset's files to RecBole's loaders of its three splits, checked, and their hashes."""
+"""Load a dataset's files into RecBole's loaders of its three splits, with checks and hashes."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,18 +12,22 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 from recbole.utils.enum_type import FeatureType
 
-from recbole_lightgnn.config.files import our_models
+from recbole_lightgnn.data.dataset_files import dataset_not_found
 from recbole_lightgnn.data.fingerprint import dataset_fingerprint
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.utils.text import did_you_mean
-
-_OF_THE_PAPER = ("yelp", "gowalla", "amazon")
+from recbole_lightgnn.registry import our_models
 
 
 def check_dataset_files(config: Any) -> None:
-    """Raise InputError unless the dataset's interaction files are there and readable.
+    """Check that the dataset's interaction files exist and have valid headers.
 
-    Comes before RecBole, which would try to download what is missing.
+    Call this before RecBole loads the dataset: RecBole would try to download missing files.
+
+    Args:
+        config: the run's configuration.
+
+    Raises:
+        InputError: if a file is missing or cannot be read, or its header is invalid.
     """
     name, folder = config["dataset"], Path(config["data_path"])
     parts = config["benchmark_filename"]
@@ -34,24 +38,13 @@ def check_dataset_files(config: Any) -> None:
     files = [folder / f"{name}.{part}.inter" for part in parts or ()] or [folder / f"{name}.inter"]
     missing = [file for file in files if not file.is_file()]
     if missing:
-        if name in _OF_THE_PAPER:
-            advice = (
-                f"get it with `recbole-lightgnn data download {name}`, or "
-                f"`recbole-lightgnn import paper FOLDER --name {name}`"
-            )
-        else:
-            advice = "put RecBole's atomic files there, or set data_path"
-        known = [f.name for f in folder.parent.iterdir()] if folder.parent.is_dir() else []
-        near = did_you_mean(name, {*known, "ml-100k"} - {name})
-        raise InputError(
-            f"dataset {name!r} not found{near}: looked for {', '.join(map(str, missing))}; {advice}"
-        )
+        raise dataset_not_found(name, folder.parent, missing)
     for file in files:
         _check_header(config, file)
 
 
 def _check_header(config: Any, file: Path) -> None:
-    """The first line of an atomic file must read ``user_id:token<TAB>item_id:token ...``."""
+    """Check that the first line of an atomic file is ``user_id:token<TAB>item_id:token ...``."""
     separator = config["field_separator"]
     try:
         with open(file, encoding=config["encoding"]) as lines:
@@ -64,7 +57,7 @@ def _check_header(config: Any, file: Path) -> None:
         if not field or kind not in types:
             raise InputError(
                 f"{file}, line 1: expected columns NAME:TYPE with TYPE one of "
-                f"{', '.join(sorted(types))}, parted by {separator!r}, got {column!r}"
+                f"{', '.join(sorted(types))}, separated by {separator!r}, got {column!r}"
             )
     fields = {column.partition(":")[0] for column in columns}
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
@@ -76,14 +69,21 @@ def _check_header(config: Any, file: Path) -> None:
 
 
 def load_data(config: Any) -> tuple[Any, Any, Any]:
-    """RecBole's train, validation and test loaders, checked.
+    """Create RecBole's train, validation and test loaders.
 
-    Where RecBole cuts the splits, it draws on from the random numbers as they are, or, with a
-    ``split_seed``, from that; then the run's own seed is set anew.
+    If RecBole makes the splits, it draws them from the current random state. If ``split_seed`` is
+    set, it draws them from that seed instead, and the run's own seed is set again afterwards.
+
+    Args:
+        config: the run's configuration.
+
+    Returns:
+        The loaders of train, validation and test.
 
     Raises:
-        InputError: if the files cannot be parsed, a split is empty, or (for our models, whose
-            graph has one weight per interaction) a user-item pair comes more than once.
+        InputError: if the files cannot be parsed, a split is empty, or ``topk`` exceeds the number
+            of items for one of RecBole's models; for our models, which have one weight per
+            interaction, also if a user-item pair occurs more than once.
     """
     name = config["dataset"]
     if config["split_seed"] is not None:
@@ -109,18 +109,22 @@ def load_data(config: Any) -> tuple[Any, Any, Any]:
     n_items, longest = dataset.item_num - 1, max(config["topk"])
     if longest > n_items and config["model"] not in our_models():
         raise InputError(
-            f"topk asks for lists of {longest} of {name!r}, which has {n_items} items; RecBole's "
-            "models cannot rank more than there are"
+            f"topk is {longest}, but {name!r} has only {n_items} items; RecBole's models cannot "
+            "rank more items than there are: lower topk"
         )
     _report_pairs(config, parts)
     return loaders
 
 
 def _report_pairs(config: Any, parts: Mapping[str, Any]) -> None:
-    """Say how many pairs come twice and how many nodes the training graph leaves isolated."""
+    """Log the number of repeated pairs and of nodes without an edge in the training graph.
+
+    Raises:
+        InputError: if there are repeated pairs and the model is one of ours.
+    """
     pairs = {split: _pairs(loader) for split, loader in parts.items()}
-    whole = parts["train"]._dataset
-    n_users, n_items = whole.user_num, whole.item_num
+    dataset = parts["train"]._dataset
+    n_users, n_items = dataset.user_num, dataset.item_num
     keys = np.concatenate([users.astype(np.int64) * n_items + i for users, i in pairs.values()])
     repeated = len(keys) - len(np.unique(keys))
     if repeated and config["model"] in our_models():
@@ -130,28 +134,29 @@ def _report_pairs(config: Any, parts: Mapping[str, Any]) -> None:
             else "set rm_dup_inter to `first` or `last`"
         )
         raise InputError(
-            f"dataset {config['dataset']!r} has {repeated} interactions of a user and an item that "
-            f"it has already, in one split or in two; {remedy}"
+            f"dataset {config['dataset']!r} has {repeated} interactions that repeat a user-item "
+            f"pair of the same or another split; {remedy}"
         )
     if repeated:
         getLogger().warning(f"{repeated} interactions repeat a user-item pair")
     users, items = pairs["train"]
-    without = n_users - 1 - len(np.unique(users)), n_items - 1 - len(np.unique(items))
-    if any(without):
+    isolated = n_users - 1 - len(np.unique(users)), n_items - 1 - len(np.unique(items))
+    if any(isolated):
         getLogger().warning(
-            f"{without[0]} users and {without[1]} items have no training interaction: isolated in "
-            "the graph, they keep the embeddings they start with"
+            f"{isolated[0]} users and {isolated[1]} items have no training interaction: isolated "
+            "in the graph, they keep their initial embeddings"
         )
 
 
 def _pairs(loader: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the user and the item of each pair of a loader's split."""
     dataset = loader._dataset
     inter = dataset.inter_feat
     return inter[dataset.uid_field].numpy(), inter[dataset.iid_field].numpy()
 
 
 def fingerprint(train_data: Any, valid_data: Any, test_data: Any) -> dict[str, Any]:
-    """Counts and hashes of the loaders' splits (`dataset_fingerprint`)."""
+    """Return the counts and hashes of the loaders' splits (`dataset_fingerprint`)."""
     dataset = train_data._dataset
     loaders = {"train": train_data, "valid": valid_data, "test": test_data}
     return dataset_fingerprint(
@@ -162,6 +167,6 @@ def fingerprint(train_data: Any, valid_data: Any, test_data: Any) -> dict[str, A
 
 
 def card_hash(config: Any) -> str | None:
-    """SHA-256 of the card that the dataset's importer left; none where there is no card."""
+    """Return the SHA-256 of the dataset's card; None if the dataset has no card."""
     card = Path(config["data_path"], f"{config['dataset']}.card.json")
     return hashlib.sha256(card.read_bytes()).hexdigest() if card.is_file() else None

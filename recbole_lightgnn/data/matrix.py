@@ -1,4 +1,4 @@
-"""From the arrays of a sparse matrix, whatever file they came from, to its pairs: checked code."""
+"""Turn the arrays of a sparse matrix, which may come from a malicious file, into checked pairs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,90 +10,134 @@ from numpy.typing import NDArray
 from recbole_lightgnn.data.atomic import Interactions
 from recbole_lightgnn.errors import InputError
 
-MAX_BYTES = 2**31  # about a hundred million interactions; the paper's largest file has a million
-MAX_ID = 2**31 - 1  # largest number of users or items; row * columns + column then fits 64 bits
+MAX_BYTES = 2**31  # about 10^8 interactions; the paper's largest file has about 10^6
+MAX_ID = 2**31 - 1  # largest number of users or items; row * n_columns + column then fits 64 bits
 
 
-class Refused(Exception):
-    """Why a file is not taken; who opened it adds where and what to do."""
+class InvalidMatrix(Exception):
+    """A file that does not contain a usable matrix.
+
+    The message says why. The reader that opened the file adds its path and a remedy.
+    """
 
 
 def one_line(value: object) -> str:
-    """The start of a foreign text, fit to be printed in an error of one line."""
+    """Shorten the text of an untrusted value to 80 ASCII characters for a one-line error."""
     text = " ".join(str(value).split()) or type(value).__name__
     return text.encode("ascii", "backslashreplace").decode()[:80]
 
 
-def sizes(shape: Sequence[Any]) -> tuple[int, int]:
-    """A matrix's shape, checked."""
+def checked_shape(shape: Sequence[Any]) -> tuple[int, int]:
+    """Return the shape of a matrix; raises InvalidMatrix unless its sizes are in 0..MAX_ID."""
     if not all(type(size) is int and 0 <= size <= MAX_ID for size in shape):
-        raise Refused(f"holds a matrix of shape {one_line(list(shape))}, not within 0..{MAX_ID}")
+        raise InvalidMatrix(
+            f"contains a matrix of shape {one_line(list(shape))}, not within 0..{MAX_ID}"
+        )
     return shape[0], shape[1]
 
 
-def merge(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Interactions:
-    """Triplets (n,), (n,), (n,) -> sorted pairs whose values do not sum to zero.
+def coo_pairs(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Interactions:
+    """Return the nonzero entries of a COO matrix as sorted pairs.
+
+    Entries with the same row and column are summed, as SciPy does. A sum of zero is no pair.
+
+    Args:
+        rows: row of each entry. Shape: (n,)
+        columns: column of each entry. Shape: (n,)
+        values: value of each entry. Shape: (n,)
+        shape: number of rows (users) and of columns (items).
 
     Raises:
-        Refused: if the lengths differ, an index is no integer inside the shape, or a value is not
-            finite.
+        InvalidMatrix: if the lengths differ, an index is not an integer inside the shape, or a
+            value is not finite.
     """
     if not len(rows) == len(columns) == len(values):
-        raise Refused(
-            f"holds {len(rows)} rows, {len(columns)} columns and {len(values)} values, not as "
-            "many of each"
+        raise InvalidMatrix(
+            f"contains {len(rows)} rows, {len(columns)} columns and {len(values)} values, not the "
+            "same number of each"
         )
     for name, index, bound in (("row", rows, shape[0]), ("column", columns, shape[1])):
         if index.dtype.kind not in "iu":
-            raise Refused(f"holds {name} numbers of type {index.dtype}, not integers")
+            raise InvalidMatrix(f"contains {name} numbers of type {index.dtype}, not integers")
         if len(index) and (index.min() < 0 or index.max() >= bound):
             wrong = index.min() if index.min() < 0 else index.max()
-            raise Refused(f"holds {name} number {wrong}, outside 0..{bound - 1}")
+            raise InvalidMatrix(f"contains {name} number {wrong}, outside 0..{bound - 1}")
     if not np.isfinite(values).all():
-        raise Refused("holds a value that is not a finite number")
+        raise InvalidMatrix("contains a value that is not a finite number")
     key = rows.astype(np.int64) * shape[1] + columns.astype(np.int64)
     unique, position = np.unique(key, return_inverse=True)
-    # float64, so that 256 ones of type int8 do not add up to 0
+    # float64, so that 256 ones of type int8 do not sum to 0
     sums = np.bincount(position, weights=values.astype(np.float64), minlength=len(unique))
     users, items = np.divmod(unique[sums != 0], shape[1])
     return Interactions(users, items, shape, len(key) - len(unique))
 
 
-def expand(indptr: NDArray[Any], n_major: int, n_indices: int) -> NDArray[np.int64]:
-    """The row (CSR) or column (CSC) number of each entry, from the starts (n_major + 1,)."""
+def expand_indptr(indptr: NDArray[Any], n_major: int, n_indices: int) -> NDArray[np.int64]:
+    """Return the row (CSR) or column (CSC) of each entry.
+
+    Args:
+        indptr: index of the first entry of each row or column, then the end. Shape: (n_major + 1,)
+        n_major: number of rows (CSR) or columns (CSC).
+        n_indices: number of entries.
+
+    Returns:
+        Row or column of each entry. Shape: (indptr[-1],)
+
+    Raises:
+        InvalidMatrix: if ``indptr`` does not rise from 0 to at most ``n_indices``.
+    """
     if indptr.dtype.kind not in "iu" or len(indptr) != n_major + 1:
-        raise Refused(f"holds {len(indptr)} starts of rows, not {n_major + 1} integers")
+        raise InvalidMatrix(f"contains {len(indptr)} starts of rows, not {n_major + 1} integers")
     if indptr[0] != 0 or indptr[-1] > n_indices or (indptr[1:] < indptr[:-1]).any():
-        raise Refused("holds starts of rows that do not rise from 0 to the number of entries")
+        raise InvalidMatrix(
+            "contains starts of rows that do not rise from 0 to the number of entries"
+        )
     starts = indptr.astype(np.int64)
     return np.repeat(np.arange(n_major, dtype=np.int64), starts[1:] - starts[:-1])
 
 
-def compressed(
+def compressed_pairs(
     indptr: NDArray[Any],
     indices: NDArray[Any],
     values: NDArray[Any],
     shape: tuple[int, int],
     *,
-    by_row: bool,
+    is_csr: bool,
 ) -> Interactions:
-    """The pairs of a CSR (``by_row``) or CSC matrix."""
-    major = expand(indptr, shape[0] if by_row else shape[1], len(indices))
+    """Return the nonzero entries of a CSR or CSC matrix as sorted pairs (`coo_pairs`).
+
+    Args:
+        indptr: index of the first entry of each row (CSR) or column (CSC), then the end.
+            Shape: (n_rows + 1,) or (n_columns + 1,)
+        indices: column (CSR) or row (CSC) of each entry. Shape: (n,)
+        values: value of each entry. Shape: (n,)
+        shape: number of rows (users) and of columns (items).
+        is_csr: True for a CSR matrix, False for a CSC matrix.
+
+    Raises:
+        InvalidMatrix: as `expand_indptr` and `coo_pairs`.
+    """
+    major = expand_indptr(indptr, shape[0] if is_csr else shape[1], len(indices))
     indices, values = indices[: len(major)], values[: len(major)]
-    rows, columns = (major, indices) if by_row else (indices, major)
-    return merge(rows, columns, values, shape)
+    rows, columns = (major, indices) if is_csr else (indices, major)
+    return coo_pairs(rows, columns, values, shape)
 
 
 def find_file(source: Path, split: str, names: Mapping[str, Sequence[str]]) -> Path:
-    """The file of a split in a folder, under any of its names.
+    """Find the file of a split in a folder.
+
+    Args:
+        source: the folder.
+        split: ``train``, ``valid`` or ``test``.
+        names: possible file names of each split.
 
     Raises:
-        InputError: if the folder or the file is not there.
+        InputError: if the folder or the file does not exist.
     """
     if not source.is_dir():
         raise InputError(
-            f"{source} is no folder; expected one with {', '.join(f[0] for f in names.values())}: "
-            "check the path"
+            f"{source} is not a folder; expected one with "
+            f"{', '.join(files[0] for files in names.values())}: check the path"
         )
     for file in names[split]:
         if (source / file).is_file():

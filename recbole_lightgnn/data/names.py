@@ -1,4 +1,9 @@
-"""Users and items that are called anything at all, as numbers while they are read and split."""
+"""Number the tokens of users and items while a table is read, and turn numbers into tokens again.
+
+Terms: a token is the text of a user or item in the table. A token of decimal digits, as Python
+writes an integer below 10^18, is its own number. Any other token is called a name and gets a
+negative number.
+"""
 
 import re
 import secrets
@@ -9,45 +14,47 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recbole_lightgnn.data.text import decimals, integer
+from recbole_lightgnn.data.text import format_integers, parse_integer
 from recbole_lightgnn.utils.jit import compiled
 
-MAX_BYTES = 255  # of a name; more is a sign of a wrong delimiter
-# What pandas, and so RecBole, reads as a missing value: such a user would silently be dropped.
+MAX_BYTES = 255  # longest name; a longer one is a sign of a wrong delimiter
+# pandas, and so RecBole, reads these tokens as missing values and would silently drop such a user.
 _MISSING = (
     *b"-1.#IND 1.#QNAN 1.#IND -1.#QNAN #N/A N/A n/a NA <NA> #NA NULL null NaN -NaN nan -nan None"
     .split(), b"#N/A N/A", b"[PAD]",
 )  # fmt: skip
 _CONTROL = re.compile(rb"[\x00-\x1f]")
-_FIRST_PRINTED, _QUOTE = 0x20, ord('"')
-_PRIME, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)  # odd, its bits well mixed
+_FIRST_PRINTABLE, _QUOTE = 0x20, ord('"')
+_MULTIPLIER, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)  # odd, with well mixed bits
 
 
 class BadName(ValueError):
-    """Why a token cannot be what a user or item is called.
+    """A token that RecBole could not read back from an atomic file; the message says why.
 
     Attributes:
         name: the token.
-        nth: its place among those looked up together.
+        nth: its index in the array of tokens that were looked up together.
     """
 
     def __init__(self, name: bytes, nth: int) -> None:
-        super().__init__(_why(name))
+        super().__init__(_reason(name))
         self.name, self.nth = name, nth
 
 
 class Names:
-    """Numbers of names: a hash table, and one text of all names.
+    """Table that gives every user token or every item token a number.
 
-    Decimal digits, as Python would write them, stand for their own number; any other name gets
-    the next of -1, -2, ... as it is met.
+    A token of up to 18 decimal digits without leading zero is its own number. Any other token, a
+    name, gets the next of -1, -2, ... at its first occurrence.
+
+    The names are in a hash table with open addressing. Their bytes are joined in one array.
     """
 
     def __init__(self) -> None:
-        self._slots = np.full(2**10, -1)  # a power of two -> which name
-        self._hashes = np.empty(2**9, np.uint64)  # of each name
-        self._bounds = np.zeros(2**9 + 1, np.int64)  # where each begins in the text
-        self._text = np.empty(2**12, np.uint8)
+        self._slots = np.full(2**10, -1)  # index of the name in each slot; length: a power of two
+        self._hashes = np.empty(2**9, np.uint64)  # hash of each name
+        self._bounds = np.zeros(2**9 + 1, np.int64)  # start of each name in the text
+        self._text = np.empty(2**12, np.uint8)  # bytes of all names
         self._n = 0
         self._secret = np.uint64(secrets.randbits(64))  # nobody can prepare names that collide
         self.numbers(*joined(_MISSING))  # the first names are the forbidden ones
@@ -55,15 +62,18 @@ class Names:
     def numbers(
         self, data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """The numbers of the names at some places of ``data``.
+        """Look up the numbers of tokens; new names are added to the table.
 
         Args:
-            data: bytes.
-            starts: where each name begins. Shape: (n,)
-            ends: just behind its last byte. Shape: (n,)
+            data: bytes of the text. Shape: (n_bytes,)
+            starts: position of the first byte of each token. Shape: (n,)
+            ends: position after the last byte of each token. Shape: (n,)
+
+        Returns:
+            Number of each token. Shape: (n,)
 
         Raises:
-            BadName: if RecBole could not read a name back from an atomic file.
+            BadName: if RecBole could not read a token back from an atomic file.
         """
         numbers = np.empty(len(starts), np.int64)
         nth = 0
@@ -78,8 +88,8 @@ class Names:
                 return numbers
             self._grow()
 
-    def met(self) -> NDArray[np.bytes_]:
-        """The name of -1, that of -2, ..."""
+    def texts(self) -> NDArray[np.bytes_]:
+        """Return all names in order: the name with number -1, then -2, and so on."""
         bounds = self._bounds[len(_MISSING) : self._n + 1]
         lengths = np.diff(bounds)
         table = np.zeros((len(lengths), lengths.max(initial=1)), np.uint8)
@@ -87,16 +97,16 @@ class Names:
         return table.view(f"S{table.shape[1]}")[:, 0]
 
     def _grow(self) -> None:
-        """Room for twice as many names, and twice as long ones."""
+        """Double the capacity for names and for their bytes."""
         self._slots = np.full(2 * len(self._slots), -1)
-        _place(self._slots, self._hashes, self._n)
+        _fill_slots(self._slots, self._hashes, self._n)
         self._hashes, self._bounds, self._text = (
             np.concatenate([array, np.empty_like(array)])
             for array in (self._hashes, self._bounds, self._text)
         )
 
 
-def _why(name: bytes) -> str:
+def _reason(name: bytes) -> str:
     if not name:
         return "is empty"
     if len(name) > MAX_BYTES:
@@ -109,7 +119,7 @@ def _why(name: bytes) -> str:
 
 
 def joined(names: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Bytes of some names, where each begins, and just behind its end."""
+    """Join names without separator; returns the bytes, and each name's start and end in them."""
     ends = np.cumsum([len(name) for name in names])
     return np.frombuffer(b"".join(names), np.uint8), np.append(0, ends[:-1]), ends
 
@@ -129,24 +139,40 @@ def _look_up(
     n: int,
     n_forbidden: int,
 ) -> tuple[int, int, bool]:
-    """Fill ``numbers`` from ``first`` on, adding new names to the table.
+    """Fill ``numbers`` from token ``first`` on, adding new names to the table (`Names`).
+
+    Stops early at a bad name, or at a new name if the table is full.
+
+    Args:
+        data: bytes of the text. Shape: (n_bytes,)
+        starts: position of the first byte of each token. Shape: (n_tokens,)
+        ends: position after the last byte of each token. Shape: (n_tokens,)
+        first: index of the token to begin with.
+        numbers: filled with the number of each token. Shape: (n_tokens,)
+        secret: initial value of the hash.
+        slots: index of the name in each slot, -1 if empty; updated. Shape: (n_slots,)
+        hashes: hash of each name; updated. Shape: (capacity,)
+        bounds: start of each name in ``text``; updated. Shape: (capacity + 1,)
+        text: bytes of all names; updated. Shape: (bytes_capacity,)
+        n: number of names in the table.
+        n_forbidden: number of forbidden names, which are the first in the table.
 
     Returns:
-        Where it ended: behind the last, or at a name that needs more room, or at a bad one; how
-        many names there are then; and whether it ended at a bad one.
+        The index of the token at which it stopped (``n_tokens`` if it finished), the new number of
+        names, and whether it stopped at a bad name.
     """
     for nth in range(first, len(starts)):
         start, end = starts[nth], ends[nth]
-        numbers[nth] = integer(data, start, end)
+        numbers[nth] = parse_integer(data, start, end)
         if numbers[nth] >= 0:
             continue
         if not 0 < end - start <= MAX_BYTES or data[start] == _QUOTE:
             return nth, n, True
         hashed = secret
-        for place in range(start, end):
-            if data[place] < _FIRST_PRINTED:
+        for position in range(start, end):
+            if data[position] < _FIRST_PRINTABLE:
                 return nth, n, True
-            hashed = (hashed ^ np.uint64(data[place])) * _PRIME
+            hashed = (hashed ^ np.uint64(data[position])) * _MULTIPLIER
         hashed ^= hashed >> _HALF
         slot = np.int64(hashed & np.uint64(len(slots) - 1))
         while slots[slot] >= 0:
@@ -173,8 +199,8 @@ def _look_up(
 
 
 @compiled
-def _place(slots: NDArray[np.int64], hashes: NDArray[np.uint64], n: int) -> None:
-    """Put ``n`` names into empty slots."""
+def _fill_slots(slots: NDArray[np.int64], hashes: NDArray[np.uint64], n: int) -> None:
+    """Put the first ``n`` names into a hash table with empty slots."""
     for name in range(n):
         slot = np.int64(hashes[name] & np.uint64(len(slots) - 1))
         while slots[slot] >= 0:
@@ -182,38 +208,42 @@ def _place(slots: NDArray[np.int64], hashes: NDArray[np.uint64], n: int) -> None
         slots[slot] = name
 
 
-def numbered(ids: NDArray[np.int64], names: Names) -> tuple[NDArray[Any], NDArray[np.bytes_]]:
-    """Numbers as `Names` gives them -> numbers from 0, in the order of the tokens.
+def renumber(numbers: NDArray[np.int64], names: Names) -> tuple[NDArray[Any], NDArray[np.bytes_]]:
+    """Replace the numbers of `Names` by numbers from 0 in the order of the sorted tokens.
+
+    Args:
+        numbers: numbers as `Names.numbers` returns them. Shape: (n,)
+        names: the table that gave them.
 
     Returns:
-        The new numbers, int32, shape of ``ids``; and the tokens, sorted.
+        The new numbers (int32), shape (n,); and the sorted distinct tokens, shape (n_distinct,).
     """
-    least = ids.min(initial=0)
-    if ids.max(initial=0) - least <= 4 * len(ids):  # they lie close together: without hashing
-        codes = ids if least == 0 else ids - least
-        met = np.zeros(codes.max(initial=-1) + 1, bool)
-        met[codes] = True
-        distinct = np.flatnonzero(met)
-        tokens, place = _in_order(distinct + least, names)
-        new = np.empty(len(met), np.int32)
-        new[distinct] = place
+    least = numbers.min(initial=0)
+    if numbers.max(initial=0) - least <= 4 * len(numbers):  # close together: no hash table needed
+        codes = numbers if least == 0 else numbers - least
+        present = np.zeros(codes.max(initial=-1) + 1, bool)
+        present[codes] = True
+        distinct = np.flatnonzero(present)
+        tokens, position = _sorted_tokens(distinct + least, names)
+        new = np.empty(len(present), np.int32)
+        new[distinct] = position
     else:
-        codes, distinct = pd.factorize(ids)
-        tokens, new = _in_order(distinct, names)
+        codes, distinct = pd.factorize(numbers)
+        tokens, new = _sorted_tokens(distinct, names)
     return new[codes], tokens
 
 
-def _in_order(
+def _sorted_tokens(
     distinct: NDArray[np.int64], names: Names
 ) -> tuple[NDArray[np.bytes_], NDArray[np.int32]]:
-    """The tokens of some ids, sorted, and each id's place among them."""
-    tokens = decimals(np.maximum(distinct, 0))
-    named = distinct < 0
-    if named.any():
-        met = names.met()[-1 - distinct[named]]
-        tokens = tokens.astype(np.promote_types(tokens.dtype, met.dtype))
-        tokens[named] = met
+    """Return the tokens of some numbers, sorted, and each number's position among them."""
+    tokens = format_integers(np.maximum(distinct, 0))
+    is_name = distinct < 0
+    if is_name.any():
+        texts = names.texts()[-1 - distinct[is_name]]
+        tokens = tokens.astype(np.promote_types(tokens.dtype, texts.dtype))
+        tokens[is_name] = texts
     order = np.argsort(tokens)
-    place = np.empty(len(order), np.int32)
-    place[order] = np.arange(len(order))
-    return tokens[order], place
+    position = np.empty(len(order), np.int32)
+    position[order] = np.arange(len(order))
+    return tokens[order], position

@@ -1,7 +1,8 @@
-"""SciPy sparse matrices as ``scipy.sparse.save_npz`` writes them, three files in a folder.
+"""Import three SciPy sparse matrices that ``scipy.sparse.save_npz`` wrote.
 
-The archive is opened here and its arrays are built from their bytes, checked: an array of Python
-objects, which is a pickle, is refused, and no header makes room for more than the file holds.
+The archive is opened and its arrays are built from their bytes here, with checks. An array of
+Python objects would be a pickle, so it is rejected. No header can make the reader allocate more
+memory than the file has content.
 """
 
 import io
@@ -16,12 +17,12 @@ from numpy.typing import NDArray
 from recbole_lightgnn.data.atomic import SPLITS, Interactions, dataset_folder, write_benchmark
 from recbole_lightgnn.data.matrix import (
     MAX_BYTES,
-    Refused,
-    compressed,
+    InvalidMatrix,
+    checked_shape,
+    compressed_pairs,
+    coo_pairs,
     find_file,
-    merge,
     one_line,
-    sizes,
 )
 from recbole_lightgnn.errors import InputError
 
@@ -40,21 +41,22 @@ _HEADERS = {
 def import_npz(
     source: Path, name: str, out: Path = Path("dataset"), overwrite: bool = False
 ) -> Path:
-    """Write the split in ``source`` as RecBole benchmark files under ``out/name``.
+    """Write the split in ``source`` as RecBole benchmark files to ``out/name``.
 
-    User and item tokens are the 0-based row and column numbers of the matrices.
+    User and item tokens are the row and column numbers of the matrices, from 0.
 
     Args:
-        source: folder with ``train.npz``, ``valid.npz``, ``test.npz`` (or the names of `FILES`).
+        source: folder with ``train.npz``, ``valid.npz``, ``test.npz`` (or other names in `FILES`).
         name: the dataset's name, as for ``--dataset``.
-        out: the folder of datasets, RecBole's ``data_path``.
-        overwrite: replace a dataset of that name.
+        out: folder of all datasets, RecBole's ``data_path``.
+        overwrite: whether an existing dataset may be replaced.
 
     Returns:
         The dataset's folder.
 
     Raises:
-        InputError: if a file is missing or is no such matrix, or as ``write_benchmark``.
+        InputError: if a file is missing or does not contain a matrix, or as
+            `atomic.write_benchmark`.
     """
     source, out = Path(source), Path(out)
     dataset_folder(out, name, overwrite=overwrite)
@@ -68,24 +70,26 @@ def import_npz(
 
 
 def read_npz_matrix(path: Path) -> Interactions:
-    """The nonzero entries of a matrix in an ``.npz`` file; as ``unpickle.read_pickled_matrix``.
+    """Read the nonzero entries of a COO, CSR or CSC matrix in an ``.npz`` file as pairs.
+
+    Entries with the same row and column are summed (`matrix.coo_pairs`).
 
     Raises:
-        InputError: if the file cannot be read or is anything but such a matrix.
+        InputError: if the file cannot be read or does not contain such a matrix.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return _pairs(_arrays(archive))
-    except Refused as why:
-        reason = str(why)
+    except InvalidMatrix as error:
+        reason = str(error)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror or one_line(error)}); {_EXPECTED}: check the "
             "path and its permissions"
         ) from error
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
-        # the last: encrypted; ValueError: a header that is no header; NotImplementedError is a
-        # RuntimeError: an unusual compression
+        # RuntimeError: an encrypted archive; its subclass NotImplementedError: an unknown
+        # compression; ValueError: a malformed header
         reason = f"is truncated or damaged ({one_line(error)})"
     raise InputError(f"{path} {reason}; {_EXPECTED}: get the file again")
 
@@ -94,55 +98,55 @@ def _arrays(archive: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
     members = archive.infolist()
     total = sum(member.file_size for member in members)
     if total > MAX_BYTES:
-        raise Refused(f"unpacks to {total} bytes, more than the {MAX_BYTES} taken")
+        raise InvalidMatrix(f"unpacks to {total} bytes, more than the limit of {MAX_BYTES}")
     return {m.filename.removesuffix(".npy"): _array(archive, m) for m in members}
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
-    stream = io.BytesIO(archive.read(member))  # of the size it says, or BadZipFile
+    stream = io.BytesIO(archive.read(member))  # BadZipFile unless it has the size it claims
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
-        raise Refused(f"holds an array of a version {version}")
+        raise InvalidMatrix(f"contains an array of format version {version}")
     shape, _, dtype = _HEADERS[version](stream)
     name = one_line(member.filename)
     if dtype.hasobject:
-        raise Refused(f"holds Python objects as {name}, which would have to be unpickled")
+        raise InvalidMatrix(f"contains Python objects as {name}, which would have to be unpickled")
     if dtype.kind not in "biufSU" or len(shape) > 1:
-        raise Refused(f"holds something else than numbers in a row as {name}")
+        raise InvalidMatrix(f"contains {name}, which is not a number or a one-dimensional array")
     content = stream.read()
     count = shape[0] if shape else 1
     if count * dtype.itemsize != len(content):
-        raise Refused(f"holds {len(content)} bytes as {name}, not {count} of {dtype}")
+        raise InvalidMatrix(f"contains {len(content)} bytes as {name}, not {count} of {dtype}")
     array = np.frombuffer(content, dtype) if content else np.zeros(0, dtype)
     return array if shape else array[0]
 
 
 def _pairs(arrays: dict[str, NDArray[Any]]) -> Interactions:
-    kind = _entry(arrays, "format")
-    form = kind.decode(errors="replace") if isinstance(kind, bytes) else str(kind)
+    entry = _entry(arrays, "format")
+    form = entry.decode(errors="replace") if isinstance(entry, bytes) else str(entry)
     if form not in ("coo", "csr", "csc"):
-        raise Refused(f"holds a matrix of format {one_line(form)}")
+        raise InvalidMatrix(f"contains a matrix of format {one_line(form)}")
     shape = _vector(arrays, "shape")
     if len(shape) != 2 or shape.dtype.kind not in "iu":
-        raise Refused("holds a matrix that is not two-dimensional")
-    size = sizes(shape.tolist())
+        raise InvalidMatrix("contains a matrix that is not two-dimensional")
+    checked = checked_shape(shape.tolist())
     values = _vector(arrays, "data")
     if values.dtype.kind not in "biuf":
-        raise Refused(f"holds values of type {values.dtype}, not numbers")
+        raise InvalidMatrix(f"contains values of type {values.dtype}, not numbers")
     if form == "coo":
-        return merge(_vector(arrays, "row"), _vector(arrays, "col"), values, size)
+        return coo_pairs(_vector(arrays, "row"), _vector(arrays, "col"), values, checked)
     indptr, indices = _vector(arrays, "indptr"), _vector(arrays, "indices")
-    return compressed(indptr, indices, values, size, by_row=form == "csr")
+    return compressed_pairs(indptr, indices, values, checked, is_csr=form == "csr")
 
 
 def _vector(arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
     array = _entry(arrays, name)
     if array.ndim != 1:
-        raise Refused(f"holds {name!r} that is not one-dimensional")
+        raise InvalidMatrix(f"contains {name!r}, which is not one-dimensional")
     return array
 
 
 def _entry(arrays: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
     if name not in arrays:
-        raise Refused(f"holds a matrix without its {name!r}")
+        raise InvalidMatrix(f"contains a matrix without its {name!r}")
     return arrays[name]

@@ -1,4 +1,4 @@
-"""A table of interactions, one a line: delimited text or Parquet, filtered and split here."""
+"""Import a table of interactions (delimited text or Parquet): filter it and split it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,35 +15,43 @@ from recbole_lightgnn.data.atomic import (
     dataset_folder,
     write_benchmark,
 )
-from recbole_lightgnn.data.names import Names, numbered
+from recbole_lightgnn.data.names import Names, renumber
 from recbole_lightgnn.data.split import (
-    core,
     cut_at_random,
     cut_in_order,
     distinct_pairs,
-    first_of_each,
-    in_order,
-    inverse,
+    first_of_each_pair,
+    inverse_permutation,
+    k_core,
+    time_order,
 )
-from recbole_lightgnn.data.table import Rows, layout_of, text_rows
+from recbole_lightgnn.data.table import Rows, detect_layout, text_rows
 from recbole_lightgnn.errors import InputError
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which interactions are taken, and how they are split.
+    """Options of an import: which interactions are used, and how they are split.
 
     Attributes:
-        user, item, rating, time: columns, by name or by position from 1; none to recognize it
-            (rating and time are read only where they are used).
-        delimiter: of a text; none to recognize it.
-        header: whether the first line names the columns; none to recognize it.
-        min_rating: least rating taken; none to take all.
-        k_core: users and items of fewer interactions are left out, until all have as many.
-        split: ``random``, or ``time``: the last interactions are tested.
-        per: ``user``, to cut each user's interactions, or ``all``, to cut the whole table.
-        ratio: shares of train, valid and test.
-        seed: of the random split.
+        user: name or position from 1 of the user column; None to detect it.
+        item: name or position from 1 of the item column; None to detect it.
+        rating: name or position from 1 of the rating column; None to detect it. It is read only
+            if ``min_rating`` is given.
+        time: name or position from 1 of the time column; None to detect it. It is read only if
+            ``split`` is ``time``.
+        delimiter: text between two fields of a text file; None to detect it.
+        header: whether the first line has the names of the columns; None to detect it.
+        min_rating: smallest rating of an interaction that is used; None to use all.
+        k_core: smallest number of interactions of a user or item; the others are removed
+            repeatedly until none is left.
+        split: ``random``; or ``time``, to put the latest interactions into test.
+        per: ``user``, to split each user's interactions, or ``all``, to split the whole table.
+        ratio: shares of train, valid and test; they sum to 1.
+        seed: seed of the random split.
+
+    Raises:
+        InputError: if a value is out of range.
     """
 
     user: str | None = None
@@ -60,11 +68,11 @@ class Selection:
     seed: int = 2020
 
     def __post_init__(self) -> None:
-        told = ",".join(f"{share:g}" for share in self.ratio)
+        shares = ",".join(f"{share:g}" for share in self.ratio)
         if len(self.ratio) != 3 or not all(0 < share < 1 for share in self.ratio):
-            raise InputError(f"--ratio must be three shares such as 0.8,0.1,0.1, got {told}")
+            raise InputError(f"--ratio must be three shares such as 0.8,0.1,0.1, got {shares}")
         if abs(sum(self.ratio) - 1) > 1e-9:
-            raise InputError(f"--ratio must add up to 1, got {told}")
+            raise InputError(f"--ratio must sum to 1, got {shares}")
         if self.k_core < 1:
             raise InputError(f"--k-core must be 1 or more, got {self.k_core}")
         if self.min_rating is not None and not np.isfinite(self.min_rating):
@@ -73,7 +81,7 @@ class Selection:
             raise InputError(f"--seed must be 0 or more, got {self.seed}")
 
     def columns(self) -> dict[str, str | None]:
-        """The columns to read, with what the user said of each."""
+        """Return the columns to read, each with its name, its position, or None to detect it."""
         wanted = {"user": self.user, "item": self.item}
         if self.min_rating is not None:
             wanted["rating"] = self.rating
@@ -81,22 +89,30 @@ class Selection:
             wanted["time"] = self.time
         return wanted
 
-    def told(self) -> str:
-        """How the split was made, for the card."""
-        whose = "of each user's interactions" if self.per == "user" else "of all interactions"
+    def describe_split(self) -> str:
+        """Describe how the splits are made, for the dataset's card."""
+        group = "of each user's interactions" if self.per == "user" else "of all interactions"
         order = f"at random, seed {self.seed}" if self.split == "random" else "by time, latest last"
-        return f"{', '.join(f'{share:g}' for share in self.ratio)} {whose}, {order}"
+        return f"{', '.join(f'{share:g}' for share in self.ratio)} {group}, {order}"
 
 
 @dataclass
 class _Table:
-    """What was read: numbers of users and items from 0, and when, where that is used."""
+    """Interactions of the source.
 
-    users: NDArray[Any]  # (n,)
-    items: NDArray[Any]  # (n,)
-    rank: NDArray[np.int64] | None  # (n,), of each interaction in time
+    Attributes:
+        users: user number of each interaction, from 0. Shape: (n,)
+        items: item number of each interaction, from 0. Shape: (n,)
+        rank: rank of each interaction in time; None if times are not used. Shape: (n,)
+        tokens: tokens of users and items.
+        dropped: number of interactions removed for each reason.
+    """
+
+    users: NDArray[Any]
+    items: NDArray[Any]
+    rank: NDArray[np.int64] | None
     tokens: Tokens
-    dropped: dict[str, int]  # interactions, by why
+    dropped: dict[str, int]
 
 
 def import_pairs(
@@ -106,41 +122,42 @@ def import_pairs(
     overwrite: bool = False,
     selection: Selection | None = None,
 ) -> Path:
-    """Filter and split the table in ``source`` and write it as benchmark files ``out/name``.
+    """Filter and split a table and write it as RecBole benchmark files to ``out/name``.
 
-    Users and items keep their tokens as they are written. Of interactions of the same user and
-    item the first (with a time split: the earliest) is kept.
+    The tokens of users and items are written unchanged. If a user has several interactions with
+    the same item, only one of them is used (with a time split, the earliest).
 
     Args:
-        source: delimited text, or Parquet where the name ends in ``.parquet``.
+        source: delimited text, or Parquet if the name ends in ``.parquet``.
         name: the dataset's name, as for ``--dataset``.
-        out: the folder of datasets, RecBole's ``data_path``.
-        overwrite: replace a dataset of that name.
-        selection: what is read, kept and tested; by default everything, 8:1:1 per user at random.
+        out: folder of all datasets, RecBole's ``data_path``.
+        overwrite: whether an existing dataset may be replaced.
+        selection: options of the import; the default uses all interactions and splits each
+            user's at random, 8:1:1.
 
     Returns:
         The dataset's folder.
 
     Raises:
-        InputError: if the table is malformed, a column is missing, nothing is left, or as
-            ``write_benchmark``.
+        InputError: if the table is malformed, a column is missing, or no interaction is left; or as
+            `atomic.write_benchmark`.
     """
     source, out, selection = Path(source), Path(out), selection or Selection()
     dataset_folder(out, name, overwrite=overwrite)
     table, header = _read(source, selection)
     table = _without_duplicates(table)
     if selection.k_core > 1:
-        table = _k_core(table, selection.k_core)
+        table = _reduced_to_core(table, selection.k_core)
     if len(table.users) == 0:
         raise InputError(
             f"no interaction of {source} is left of {sum(table.dropped.values())} "
-            f"({_counted(table.dropped)}); lower --min-rating or --k-core"
+            f"({_listed(table.dropped)}); lower --min-rating or --k-core"
         )
     origin = {
         "format": "pairs",
         "source": str(source),
-        "how_split": selection.told(),
-        "header": header,  # whether the first line was taken for names of columns
+        "how_split": selection.describe_split(),
+        "header": header,  # whether the first line was read as names of columns
         "min_rating": selection.min_rating,
         "k_core": selection.k_core,
         "dropped": table.dropped,
@@ -151,29 +168,31 @@ def import_pairs(
     )
 
 
-def _counted(dropped: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {why.replace('_', ' ')}" for why, count in dropped.items())
+def _listed(dropped: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in dropped.items())
 
 
 def _read(source: Path, selection: Selection) -> tuple[_Table, bool]:
-    """The table, and whether it begins with the names of its columns."""
+    """Read the table; returns it, and whether it has a header."""
     names = {"user": Names(), "item": Names()}
     parts: dict[str, list[NDArray[Any]]] = {what: [] for what in Rows._fields}
     below = 0
-    header, parts_read = _rows(source, selection, names)
-    for rows in parts_read:
-        kept = slice(None)
+    header, blocks = _rows(source, selection, names)
+    for rows in blocks:
+        used = slice(None)
         if selection.min_rating is not None and rows.rating is not None:
-            kept = rows.rating >= selection.min_rating
-            below += len(rows.user) - int(kept.sum())
+            used = rows.rating >= selection.min_rating
+            below += len(rows.user) - int(used.sum())
         for what in ("user", "item", "time"):
             if (column := getattr(rows, what)) is not None:
-                parts[what].append(column[kept])
+                parts[what].append(column[used])
     columns = {}
-    for what in ("user", "item"):  # one after the other: each frees its parts
-        ids = np.concatenate(parts.pop(what) or [np.zeros(0, np.int64)])
-        columns[what] = numbered(ids, names[what])
-    rank = inverse(in_order(np.concatenate(parts["time"]))) if parts["time"] else None
+    for what in ("user", "item"):  # in turn, so that the first column's parts are freed earlier
+        numbers = np.concatenate(parts.pop(what) or [np.zeros(0, np.int64)])
+        columns[what] = renumber(numbers, names[what])
+    rank = None
+    if parts["time"]:
+        rank = inverse_permutation(time_order(np.concatenate(parts["time"])))
     (users, user_tokens), (items, item_tokens) = columns["user"], columns["item"]
     dropped = {"below_min_rating": below, "duplicates": 0, "outside_k_core": 0}
     return _Table(users, items, rank, Tokens(user_tokens, item_tokens), dropped), header
@@ -187,36 +206,38 @@ def _rows(
         from recbole_lightgnn.data.parquet import parquet_rows
 
         return True, parquet_rows(source, wanted, names)
-    layout = layout_of(source, wanted, selection.delimiter, selection.header)
+    layout = detect_layout(source, wanted, selection.delimiter, selection.header)
     return layout.header, text_rows(source, layout, names)
 
 
 def _without_duplicates(table: _Table) -> _Table:
-    """The same, sorted by user, then item, each pair once."""
-    if table.rank is None:  # then all interactions of a pair are alike
+    """Return one interaction of each pair, sorted by user, then by item."""
+    if table.rank is None:  # then the interactions of a pair do not differ
         n_items = max(1, len(table.tokens.items))
         users, items, duplicates = distinct_pairs(table.users, table.items, n_items)
         rank = None
     else:
-        first = first_of_each(table.users, table.items, inverse(table.rank))
+        order = inverse_permutation(table.rank)
+        first = first_of_each_pair(table.users, table.items, order)
         users, items, rank = table.users[first], table.items[first], table.rank[first]
         duplicates = len(table.users) - len(first)
     dropped = {**table.dropped, "duplicates": duplicates}
     return _Table(users, items, rank, table.tokens, dropped)
 
 
-def _k_core(table: _Table, k: int) -> _Table:
-    kept = core(table.users, table.items, k)
+def _reduced_to_core(table: _Table, k: int) -> _Table:
+    """Return the interactions of the k-core, with users and items numbered anew from 0."""
+    in_core = k_core(table.users, table.items, k)
     columns, tokens = [], []
     for column, names in zip((table.users, table.items), table.tokens, strict=True):
-        column = column[kept]
+        column = column[in_core]
         left = np.flatnonzero(np.bincount(column, minlength=len(names)))
         number = np.empty(len(names), np.int32)
         number[left] = np.arange(len(left))
         columns.append(number[column])
         tokens.append(names[left])
-    rank = None if table.rank is None else table.rank[kept]
-    dropped = {**table.dropped, "outside_k_core": len(kept) - int(kept.sum())}
+    rank = None if table.rank is None else table.rank[in_core]
+    dropped = {**table.dropped, "outside_k_core": len(in_core) - int(in_core.sum())}
     return _Table(columns[0], columns[1], rank, Tokens(*tokens), dropped)
 
 

@@ -1,4 +1,4 @@
-"""A picture of a dataset's degrees. matplotlib is an optional extra."""
+"""Plot the degrees of a dataset; needs matplotlib (extra ``plot``)."""
 
 from pathlib import Path
 from typing import Any
@@ -6,22 +6,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_lightgnn.data.dataset_files import DatasetPairs
 from recbole_lightgnn.data.inspect import degrees
-from recbole_lightgnn.data.stored import Content
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.files import check_can_draw
 
 
-def draw_degrees(name: str, content: Content, file: Path) -> None:
-    """Draw, for users and items and each split, how many have at least so many pairs, log-log.
+def draw_degrees(name: str, content: DatasetPairs, file: Path) -> None:
+    """Plot the number of users, and of items, with at least d pairs, against d, for each split.
 
-    Cumulative, because the plain histogram of a heavy tail is a cloud of ones.
+    Both axes are logarithmic. The counts are cumulative because a plain histogram of a heavy-tailed
+    distribution mostly consists of counts of 1.
+
+    Args:
+        name: name of the dataset, for the title.
+        content: pairs of the dataset.
+        file: picture to write; its suffix gives the format.
 
     Raises:
-        InputError: as `check_can_draw`, and if the picture cannot be written.
+        InputError: as `check_can_draw`; also if the picture cannot be written.
     """
     check_can_draw(file)
-    from matplotlib.figure import Figure  # not pyplot: no display, no global state
+    from matplotlib.figure import Figure  # pyplot would need a display and global state
 
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     figure.suptitle(f"Degrees of {name}")
@@ -33,11 +39,11 @@ def draw_degrees(name: str, content: Content, file: Path) -> None:
         raise InputError(f"--plot {file} cannot be written: {error.strerror or error}") from error
 
 
-def _draw(axes: Any, what: str, places: dict[str, NDArray[np.int64]]) -> None:
-    for split, nodes in places.items():
+def _draw(axes: Any, what: str, splits: dict[str, NDArray[np.int64]]) -> None:
+    for split, nodes in splits.items():
         if len(nodes):
             degree, at_least = survival(degrees(nodes))
-            x, y = np.r_[1, degree], np.r_[at_least[0], at_least]  # all of them have one pair
+            x, y = np.r_[1, degree], np.r_[at_least[0], at_least]  # all nodes have at least 1 pair
             label = f"{split} (median {np.median(degrees(nodes)):g})"
             axes.step(x, y, where="pre", marker=".", markersize=4, label=label)
     axes.set(xscale="log", yscale="log", xlabel=f"pairs per {what[:-1]}, at least", ylabel=what)
@@ -46,18 +52,18 @@ def _draw(axes: Any, what: str, places: dict[str, NDArray[np.int64]]) -> None:
         axis.set_minor_formatter("")
     axes.yaxis.set_tick_params(labelleft=True)
     axes.grid(which="major", alpha=0.3)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)  # covers no curve
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)  # above the curves
 
 
 def survival(degree: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How many nodes have at least so many pairs.
+    """Count the nodes with at least each degree.
 
     Args:
-        degree: of each node. Shape: (n_nodes,)
+        degree: degree of each node. Shape: (n_nodes,)
 
     Returns:
-        The degrees that occur, rising, and the number of nodes of that degree or more. Shape: both
-        (n_degrees,)
+        The distinct degrees in ascending order, and the number of nodes with that degree or a
+        higher one. Shape: (n_degrees,) each
     """
     values, counts = np.unique(degree, return_counts=True)
     return values, counts[::-1].cumsum()[::-1]

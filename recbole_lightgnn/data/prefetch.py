@@ -1,4 +1,4 @@
-"""Threads that compute ahead."""
+"""Compute the parts of a job in threads ahead of their use."""
 
 import os
 from collections import deque
@@ -6,22 +6,26 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-Given, Made = TypeVar("Given"), TypeVar("Made")
+Part, Result = TypeVar("Part"), TypeVar("Result")
 
 
-def ahead(make: Callable[[Given], Made], parts: Iterable[Given]) -> Iterator[Made]:
-    """``make`` of each part, in order; threads compute some of them before their turn.
+def map_ahead(function: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
+    """Yield ``function(part)`` of each part in order, while threads compute the next results.
 
-    Errors come in order, too: all parts before the one that fails, in the making or in being
-    taken from ``parts``, are yielded first.
+    Errors come in order, too. If ``function`` or the iteration of ``parts`` fails, the results of
+    all earlier parts are yielded before the error is raised.
+
+    Args:
+        function: work on one part; runs in up to 8 threads.
+        parts: inputs of the function, taken only a few ahead of their use.
     """
     threads = min(8, os.cpu_count() or 1)
-    waiting: deque[Future[Made]] = deque()
+    waiting: deque[Future[Result]] = deque()
     source, failure = iter(parts), None
     with ThreadPoolExecutor(threads) as pool:
         while failure is None:
             try:
-                waiting.append(pool.submit(make, next(source)))
+                waiting.append(pool.submit(function, next(source)))
             except StopIteration:
                 break
             except Exception as error:

@@ -1,4 +1,4 @@
-"""Pairs without their duplicates, k-core, and cutting into splits."""
+"""Operations on pairs: remove duplicates, reduce to the k-core, and split."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,17 +8,21 @@ from numpy.typing import NDArray
 
 from recbole_lightgnn.utils.jit import compiled
 
-_CHUNK = 2**20  # pairs drawn for at once
+_CHUNK = 2**20  # random numbers drawn at once
 
 
 def distinct_pairs(
     users: NDArray[Any], items: NDArray[Any], n_items: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-    """The pairs sorted by user, then item, each once; and how many others there were.
+    """Sort pairs by user, then by item, and remove duplicates.
 
     Args:
-        users: numbers below 2^31. Shape: (n,)
-        items: numbers below ``n_items``, at most 2^31. Shape: (n,)
+        users: user of each pair, below 2^31. Shape: (n,)
+        items: item of each pair, below ``n_items``. Shape: (n,)
+        n_items: number of items, at most 2^31.
+
+    Returns:
+        The users and the items of the distinct pairs, and the number of pairs removed.
     """
     bits = max(1, int(n_items - 1).bit_length())
     key = users.astype(np.int64)
@@ -32,15 +36,18 @@ def distinct_pairs(
     return key.astype(np.int32), items, len(users) - len(key)
 
 
-def core(users: NDArray[Any], items: NDArray[Any], k: int) -> NDArray[np.bool_]:
-    """Which pairs are left when users and items of fewer than ``k`` pairs go, until none does.
+def k_core(users: NDArray[Any], items: NDArray[Any], k: int) -> NDArray[np.bool_]:
+    """Mark the pairs of the k-core, in which every user and every item has at least k pairs.
+
+    Users and items with fewer pairs are removed repeatedly until none is left.
 
     Args:
-        users: numbers from 0. Shape: (n,)
-        items: the same. Shape: (n,)
+        users: user of each pair, from 0. Shape: (n,)
+        items: item of each pair, from 0. Shape: (n,)
+        k: smallest number of pairs of a user or an item.
 
     Returns:
-        Whether each is left. Shape: (n,)
+        Whether each pair is in the k-core. Shape: (n,)
     """
     left = np.arange(len(users))
     while True:
@@ -50,32 +57,31 @@ def core(users: NDArray[Any], items: NDArray[Any], k: int) -> NDArray[np.bool_]:
         if enough.all():
             break
         left = left[enough]
-    kept = np.zeros(len(users), bool)
-    kept[left] = True
-    return kept
+    in_core = np.zeros(len(users), bool)
+    in_core[left] = True
+    return in_core
 
 
 def cut_at_random(
-    groups: NDArray[Any], draw: np.random.Generator, ratios: Sequence[float]
+    groups: NDArray[Any], generator: np.random.Generator, ratios: Sequence[float]
 ) -> NDArray[np.int8]:
-    """The part that each pair falls in when every group is cut by ``ratios``, any way as likely.
+    """Cut every group of pairs into parts at random; all ways to cut it are equally likely.
 
-    As RecBole counts: each part but the first gets its ratio rounded down, but at least one as
-    long as the first keeps one; the first gets the rest.
+    `part_sizes` gives the size of each part.
 
     Args:
-        groups: number of the group, from 0 without large gaps. Shape: (n,)
-        draw: source of randomness.
-        ratios: of the parts, adding up to 1.
+        groups: group of each pair, from 0 without large gaps. Shape: (n,)
+        generator: source of random numbers.
+        ratios: share of each part; they sum to 1.
 
     Returns:
-        Number of the part. Shape: (n,)
+        Part of each pair, from 0. Shape: (n,)
     """
     part = np.empty(len(groups), np.int8)
-    room = part_sizes(np.bincount(groups), ratios)
+    capacity = part_sizes(np.bincount(groups), ratios)
     for start in range(0, len(groups), _CHUNK):
-        these = slice(start, start + _CHUNK)
-        _draw(groups[these], draw.random(len(groups[these])), room, part[these])
+        chunk = slice(start, start + _CHUNK)
+        _draw(groups[chunk], generator.random(len(groups[chunk])), capacity, part[chunk])
     return part
 
 
@@ -83,53 +89,77 @@ def cut_at_random(
 def _draw(
     groups: NDArray[Any],
     chances: NDArray[np.float64],
-    room: NDArray[np.int64],
+    capacity: NDArray[np.int64],
     part: NDArray[np.int8],
 ) -> None:
-    """Each pair in turn goes to a part of its group as likely as that has room (groups, parts)."""
-    for place, group in enumerate(groups):
-        at = chances[place] * room[group].sum()
-        to = 0
-        while at >= room[group, to]:
-            at -= room[group, to]
-            to += 1
-        room[group, to] -= 1
-        part[place] = to
+    """Draw a part for each pair in turn, with a probability proportional to its free places.
+
+    Args:
+        groups: group of each pair. Shape: (n,)
+        chances: random number in [0, 1) for each pair. Shape: (n,)
+        capacity: free places of each part in each group; updated. Shape: (n_groups, n_parts)
+        part: filled with the part of each pair. Shape: (n,)
+    """
+    for pair, group in enumerate(groups):
+        position = chances[pair] * capacity[group].sum()
+        drawn = 0
+        while position >= capacity[group, drawn]:
+            position -= capacity[group, drawn]
+            drawn += 1
+        capacity[group, drawn] -= 1
+        part[pair] = drawn
 
 
 def cut_in_order(
     groups: NDArray[Any], order: NDArray[np.int64], ratios: Sequence[float]
 ) -> NDArray[np.int8]:
-    """The same, but the first pairs of each group make its first part, and so on.
+    """Cut every group of pairs into parts in a given order.
+
+    The first pairs of a group form its first part, the next pairs its second part, and so on.
 
     Args:
-        groups: as `cut_at_random`. Shape: (n,)
-        order: the pairs' places, the first of each group first. Shape: (n,)
-        ratios: of the parts, adding up to 1.
+        groups: group of each pair, from 0 without large gaps. Shape: (n,)
+        order: indices of the pairs; within each group, the first pair comes first. Shape: (n,)
+        ratios: share of each part; they sum to 1.
+
+    Returns:
+        Part of each pair, from 0. Shape: (n,)
     """
     part = np.empty(len(groups), np.int8)
     ends = part_sizes(np.bincount(groups), ratios).cumsum(axis=1)
-    _deal(groups, order, ends, part)
+    _assign(groups, order, ends, part)
     return part
 
 
 @compiled
-def _deal(
+def _assign(
     groups: NDArray[Any], order: NDArray[np.int64], ends: NDArray[np.int64], part: NDArray[np.int8]
 ) -> None:
-    dealt = np.zeros(len(ends), np.int64)  # of each group
-    for place in order:
-        group = groups[place]
-        to = 0
-        while dealt[group] >= ends[group, to]:
-            to += 1
-        part[place] = to
-        dealt[group] += 1
+    """Fill ``part``; ``ends`` has the cumulative part sizes. Shape: (n_groups, n_parts)"""
+    assigned = np.zeros(len(ends), np.int64)  # pairs of each group so far
+    for pair in order:
+        group = groups[pair]
+        current = 0
+        while assigned[group] >= ends[group, current]:
+            current += 1
+        part[pair] = current
+        assigned[group] += 1
 
 
 def part_sizes(totals: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np.int64]:
-    """How many of each total go to each part. Shape: (n,) -> (n, parts)."""
-    counts = (totals[:, None] * np.asarray(ratios)).astype(np.int64)  # (n, parts)
+    """Return the sizes of the parts into which groups are cut, computed as RecBole does.
+
+    Each part except the first gets its ratio of the group, rounded down. It gets at least 1 pair
+    as long as the first part keeps 1. The first part gets the rest.
+
+    Args:
+        totals: number of pairs of each group. Shape: (n_groups,)
+        ratios: share of each part; they sum to 1.
+
+    Returns:
+        Number of pairs. Shape: (n_groups, n_parts)
+    """
+    counts = (totals[:, None] * np.asarray(ratios)).astype(np.int64)  # (n_groups, n_parts)
     counts[:, 0] = totals - counts[:, 1:].sum(axis=1)
     for part in range(len(ratios) - 1, 0, -1):
         short = (counts[:, 0] > 1) & (totals * ratios[part] > 0) & (totals * ratios[part] < 1)
@@ -138,8 +168,15 @@ def part_sizes(totals: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np
     return counts
 
 
-def in_order(times: NDArray[Any]) -> NDArray[np.int64]:
-    """The places of some times, the earliest first; equal times stay as they are. Shape: (n,)"""
+def time_order(times: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the indices that sort times from earliest to latest; equal times keep their order.
+
+    Args:
+        times: integers or floats. Shape: (n,)
+
+    Returns:
+        Indices into ``times``. Shape: (n,)
+    """
     n = len(times)
     if n == 0 or times.dtype.kind == "f":
         return np.argsort(times, kind="stable")
@@ -153,29 +190,30 @@ def in_order(times: NDArray[Any]) -> NDArray[np.int64]:
     return key & ((1 << bits) - 1)
 
 
-def first_of_each(
+def first_of_each_pair(
     users: NDArray[Any], items: NDArray[Any], order: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Where the first interaction of each pair is, sorted by user, then item.
+    """Find the first interaction of each distinct pair.
 
     Args:
-        users, items: numbers from 0, below 2^31. Shape: (n,)
-        order: the interactions' places, the first one first. Shape: (n,)
+        users: user of each interaction, from 0, below 2^31. Shape: (n,)
+        items: item of each interaction, from 0, below 2^31. Shape: (n,)
+        order: indices of the interactions, the first one first. Shape: (n,)
 
     Returns:
-        Places in these columns. Shape: (distinct pairs,)
+        Indices of the interactions, sorted by user, then by item. Shape: (n_distinct_pairs,)
     """
     if len(users) == 0:
         return np.zeros(0, np.int64)
     key = users.astype(np.int64) * (int(items.max()) + 1) + items
-    together = np.argsort(key)
-    key = key[together]
-    begins = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
-    return order[np.minimum.reduceat(inverse(order)[together], begins)]
+    by_pair = np.argsort(key)
+    key = key[by_pair]
+    starts = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
+    return order[np.minimum.reduceat(inverse_permutation(order)[by_pair], starts)]
 
 
-def inverse(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rank of each place in an order of all of them. Shape: (n,)"""
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    return rank
+def inverse_permutation(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the position of each index in an order of all indices. Shape: (n,) -> (n,)"""
+    position = np.empty(len(order), np.int64)
+    position[order] = np.arange(len(order))
+    return position

@@ -1,4 +1,4 @@
-"""Delimited text, a line an interaction: which column is what, and the columns block by block."""
+"""Read delimited text with one interaction per line: detect its layout, then parse its columns."""
 
 import contextlib
 import csv
@@ -13,23 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.data.names import BadName, Names
-from recbole_lightgnn.data.prefetch import ahead
-from recbole_lightgnn.data.text import MAX_DIGITS, Block, blocks, floats, shown
+from recbole_lightgnn.data.prefetch import map_ahead
+from recbole_lightgnn.data.text import MAX_DIGITS, Block, blocks, parse_floats, quote_token
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.jit import compiled
 from recbole_lightgnn.utils.text import did_you_mean
 
-DELIMITERS = ("::", "\t", ",", ";", "|", " ")  # the earlier ones first
-_SPELT = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "space": " ", "pipe": "|"}
-_QUOTING = ",;"  # where "..." is one field; elsewhere " is a character like others
-_UNIT = "\x1f"  # what delimiters of two bytes, and those beside quotes, become
+DELIMITERS = ("::", "\t", ",", ";", "|", " ")  # in the order in which they are tried
+_DELIMITER_NAMES = {
+    "tab": "\t",
+    "\\t": "\t",
+    "comma": ",",
+    "semicolon": ";",
+    "space": " ",
+    "pipe": "|",
+}
+_QUOTING = ",;"  # with these delimiters, "..." is one field; with others, " is a plain character
+_UNIT = "\x1f"  # replaces a delimiter that has two bytes or may stand in a quoted field
 _DATE = re.compile(rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?Z?")
-_LONG = re.compile(rb"\d{1,18}|[1-8]\d{18}")  # below 2^63
+_INTEGER = re.compile(rb"\d{1,18}|[1-8]\d{18}")  # below 2^63
 _RECBOLE_TYPE = re.compile(r":(token|float)(_seq)?$")
-_HEAD = 20  # lines looked at
+_HEAD = 20  # number of lines from which the layout is detected
 _LINE_END, _ZERO = b"\n0"
 
-KNOWN = {  # names of columns, in small letters and without _ - and type
+KNOWN_COLUMNS = {  # usual names of columns: lower case, without _ and - and RecBole's type
     "user": "user userid uid u reviewerid customerid visitorid",
     "item": "item itemid iid i movieid asin businessid productid bookid artistid locationid",
     "rating": "rating ratings stars score overall",
@@ -38,19 +45,34 @@ KNOWN = {  # names of columns, in small letters and without _ - and type
 
 
 class Layout(NamedTuple):
-    """How a text is laid out."""
+    """Layout of a delimited text.
+
+    Attributes:
+        delimiter: text between two fields.
+        header: whether the first line has the names of the columns.
+        n_fields: number of fields in each line.
+        columns: position from 0 of each column that is read (user, item, rating, time).
+        dated: whether times are dates, not numbers.
+    """
 
     delimiter: str
     header: bool
     n_fields: int
-    columns: dict[str, int]  # user, item, rating, time -> position from 0
-    dated: bool = False  # whether times are dates, not numbers
+    columns: dict[str, int]
+    dated: bool = False
 
 
 class Rows(NamedTuple):
-    """Some interactions; rating and time where they are asked for. Shape of each: (n,)"""
+    """Consecutive interactions of a table, as columns.
 
-    user: NDArray[np.int64]  # as `Names` numbers them
+    Attributes:
+        user: number of each user (`Names`). Shape: (n,)
+        item: number of each item (`Names`). Shape: (n,)
+        rating: ratings; None if they are not read. Shape: (n,)
+        time: times that can be compared with each other; None if they are not read. Shape: (n,)
+    """
+
+    user: NDArray[np.int64]
     item: NDArray[np.int64]
     rating: NDArray[Any] | None = None
     time: NDArray[Any] | None = None
@@ -59,72 +81,78 @@ class Rows(NamedTuple):
 # --- layout ---------------------------------------------------------------------------------
 
 
-def layout_of(
+def detect_layout(
     path: Path, wanted: Mapping[str, str | None], delimiter: str | None, header: bool | None
 ) -> Layout:
-    """Recognize what the user did not say.
+    """Determine the layout of a text from the user's choices and its first lines.
 
     Args:
-        wanted: the columns to read, each with its name or position from 1, or none.
-        delimiter: or none.
-        header: whether the first line names the columns, or none.
+        path: the text file.
+        wanted: columns to read; each with its name, its position from 1, or None to detect it.
+        delimiter: text between two fields; None to detect it.
+        header: whether the first line has the names of the columns; None to detect it.
 
     Raises:
-        InputError: if the file is empty, or something is not there or not clear.
+        InputError: if the file is empty, a column is missing, or no delimiter fits.
     """
     block = next(blocks(path), None)
     if block is None:
-        raise InputError(f"{path} holds no interaction; expected a line each: check the file")
+        raise InputError(
+            f"{path} has no interactions; expected one interaction per line: check the file"
+        )
     lines = block.data.decode().split("\n", _HEAD)[:-1]
-    delimiter = _delimiter(path, lines) if delimiter is None else _spelt(delimiter)
+    delimiter = _detect_delimiter(path, lines) if delimiter is None else _parse_delimiter(delimiter)
     rows = [_fields(line, delimiter) for line in lines]
     first = rows[0]
     if header is None:
-        header = _names_columns(rows, wanted)
+        header = _has_header(rows, wanted)
     columns = find_columns(f"{path}, line 1", first if header else None, len(first), wanted)
     dated = False
     if "time" in columns and len(rows) > header:
-        time = rows[header][columns["time"] :][:1]  # none in a line too short, refused when read
+        time = rows[header][columns["time"] :][:1]  # empty if the line is too short
         dated = any(_DATE.fullmatch(text.encode()) for text in time)
     return Layout(delimiter, header, len(first), columns, dated)
 
 
-def _spelt(delimiter: str) -> str:
-    delimiter = _SPELT.get(delimiter, delimiter)
+def _parse_delimiter(delimiter: str) -> str:
+    delimiter = _DELIMITER_NAMES.get(delimiter, delimiter)
     if (delimiter != "::" and not re.fullmatch(r"[\t -~]", delimiter)) or delimiter in '"\\':
         raise InputError(
             f"--delimiter {delimiter!r} cannot be used; expected one ASCII character, ::, or one "
-            f"of {', '.join(_SPELT)}"
+            f"of {', '.join(_DELIMITER_NAMES)}"
         )
     return delimiter
 
 
-def _delimiter(path: Path, lines: list[str]) -> str:
+def _detect_delimiter(path: Path, lines: list[str]) -> str:
     for delimiter in DELIMITERS:
-        if (
-            len(counts := {len(_fields(line, delimiter)) for line in lines}) == 1
-            and max(counts) > 1
-        ):
+        counts = {len(_fields(line, delimiter)) for line in lines}
+        if len(counts) == 1 and max(counts) > 1:
             return delimiter
     raise InputError(
-        f"{path}, line 1: no delimiter parts the first lines into equally many fields (tried "
-        f"{' '.join(map(repr, DELIMITERS))}); expected a table: give --delimiter, or mend the file"
+        f"{path}, line 1: no delimiter splits the first lines into the same number of fields "
+        f"(tried {' '.join(map(repr, DELIMITERS))}); expected a table: give --delimiter, or "
+        "correct the file"
     )
 
 
 def _fields(line: str, delimiter: str) -> list[str]:
     if delimiter in _QUOTING and '"' in line:
-        with contextlib.suppress(csv.Error):  # reading the line will say what is wrong with it
+        with contextlib.suppress(csv.Error):  # the error is reported when the line is read
             return next(csv.reader([line], delimiter=delimiter))
     return line.split(delimiter)
 
 
-def _names_columns(rows: list[list[str]], wanted: Mapping[str, str | None]) -> bool:
-    """Whether the first line holds names: known ones, those asked for, or no numbers above some."""
+def _has_header(rows: list[list[str]], wanted: Mapping[str, str | None]) -> bool:
+    """Tell whether the first row has the names of the columns.
+
+    It does if it has a usual or a requested name, or if a field that is not a number stands above
+    numbers only.
+    """
     first = {_plain(field) for field in rows[0]}
-    known = {name for names in KNOWN.values() for name in names.split() if len(name) > 2}
-    asked = {_plain(name) for name in wanted.values() if name is not None and not name.isdigit()}
-    if first & (known | asked):
+    known = {name for names in KNOWN_COLUMNS.values() for name in names.split() if len(name) > 2}
+    named = {_plain(name) for name in wanted.values() if name is not None and not name.isdigit()}
+    if first & (known | named):
         return True
     columns = zip(*rows, strict=False) if len(rows) > 1 else ()
     return any(not _is_number(name) and all(map(_is_number, below)) for name, *below in columns)
@@ -139,38 +167,42 @@ def _is_number(text: str) -> bool:
 
 
 def _plain(name: str) -> str:
+    """Normalize a column's name as in `KNOWN_COLUMNS`."""
     return re.sub(r"[\s_-]", "", _RECBOLE_TYPE.sub("", name.strip())).lower()
 
 
 def find_columns(
     where: str, header: list[str] | None, n_fields: int, wanted: Mapping[str, str | None]
 ) -> dict[str, int]:
-    """Positions from 0 of the columns that are wanted.
+    """Find the positions of the wanted columns.
 
     Args:
-        where: names the place in errors.
-        header: the names of all columns; none where they have no names.
-        n_fields: how many there are.
-        wanted: user, item, ... -> name or position from 1 as the user gave it, or none.
+        where: file and line for error messages.
+        header: names of all columns; None if the table has no header.
+        n_fields: number of columns.
+        wanted: columns to read; each with its name, its position from 1, or None to detect it.
+
+    Returns:
+        Position from 0 of each wanted column.
 
     Raises:
-        InputError: if one is not there or two are the same.
+        InputError: if a column is missing, or two wanted columns are the same.
     """
     found: dict[str, int] = {}
     names = [] if header is None else [" ".join(name.split()) for name in header]
     plain = [_plain(name) for name in names]
-    for position, (what, asked) in enumerate(wanted.items()):
-        given = None if asked is None else " ".join(asked.split())
+    for nth, (what, choice) in enumerate(wanted.items()):
+        given = None if choice is None else " ".join(choice.split())
         if given is not None and given in names:
             found[what] = names.index(given)
         elif given is not None and _plain(given) in plain and not given.isdigit():
             found[what] = plain.index(_plain(given))
         elif given is not None and given.isdigit() and 1 <= int(given) <= n_fields:
             found[what] = int(given) - 1
-        elif given is None and (known := [k for k in KNOWN[what].split() if k in plain]):
+        elif given is None and (known := [k for k in KNOWN_COLUMNS[what].split() if k in plain]):
             found[what] = plain.index(known[0])
-        elif given is None and header is None and _DEFAULT[what] < n_fields:
-            found[what] = _DEFAULT[what]
+        elif given is None and header is None and _DEFAULT_POSITION[what] < n_fields:
+            found[what] = _DEFAULT_POSITION[what]
         else:
             near = did_you_mean(given, names) if given and names else ""
             raise InputError(
@@ -178,7 +210,7 @@ def find_columns(
                 f"{': ' + ', '.join(names)[:200] if names else ''}: name it with --{what} (a name, "
                 "or a position from 1)"
             )
-        for other in list(found)[:position]:
+        for other in list(found)[:nth]:
             if found[other] == found[what]:
                 raise InputError(
                     f"{where}: {other} and {what} are both column {found[what] + 1}; name them "
@@ -187,22 +219,24 @@ def find_columns(
     return found
 
 
-_DEFAULT = {"user": 0, "item": 1, "rating": 2, "time": 3}
+_DEFAULT_POSITION = {"user": 0, "item": 1, "rating": 2, "time": 3}
 
 
 # --- columns --------------------------------------------------------------------------------
 
 
 def text_rows(path: Path, layout: Layout, names: Mapping[str, Names]) -> Iterator[Rows]:
-    """The interactions of a text, block by block.
+    """Yield the interactions of a delimited text, block by block.
 
     Args:
-        names: numbers of users and of items; filled.
+        path: the text file.
+        layout: its layout (`detect_layout`).
+        names: tables of the user tokens (``user``) and item tokens (``item``); new ones are added.
 
     Raises:
-        InputError: if a line has other fields than the first, or one that cannot be read.
+        InputError: if a line has more or fewer fields than the first, or a field is malformed.
     """
-    for fields in ahead(functools.partial(_Fields, layout), _body(path, layout)):
+    for fields in map_ahead(functools.partial(_Fields, layout), _body(path, layout)):
         yield Rows(**{what: _column(fields, names, what) for what in layout.columns})
 
 
@@ -210,12 +244,12 @@ def _column(fields: "_Fields", names: Mapping[str, Names], what: str) -> NDArray
     if (values := fields.integers(what)) is not None and not (what == "time" and fields.dated):
         return values
     if what in names:
-        return _ids(fields, what, names[what])
+        return _token_numbers(fields, what, names[what])
     return _dates(fields, what) if what == "time" and fields.dated else _numbers(fields, what)
 
 
 def _body(path: Path, layout: Layout) -> Iterator[Block]:
-    """The lines below the header."""
+    """Yield the lines below the header."""
     for nth, block in enumerate(blocks(path)):
         if nth == 0 and layout.header:
             block = Block(path, block.data[block.data.index(b"\n") + 1 :], 2)
@@ -224,14 +258,14 @@ def _body(path: Path, layout: Layout) -> Iterator[Block]:
 
 
 class _Fields:
-    """Where the fields of a block are, and what numbers they hold.
+    """Positions of the wanted fields in a block of lines, and the integers in them.
 
     Raises:
-        InputError: if a line has more or fewer fields than it should.
+        InputError: if a line has more or fewer fields than the layout.
     """
 
     def __init__(self, layout: Layout, block: Block) -> None:
-        self.block, delimiter = _undelimited(block, layout.delimiter)
+        self.block, delimiter = _with_plain_delimiter(block, layout.delimiter)
         self.dated = layout.dated
         self.data = np.frombuffer(self.block.data, np.uint8)
         self._row = {what: row for row, what in enumerate(layout.columns)}
@@ -240,7 +274,7 @@ class _Fields:
         n_lines = np.count_nonzero(self.data == _LINE_END)
         shape = (len(self._row), n_lines)
         self._starts, self._ends = np.empty((2, *shape), np.int64)
-        self._integers = np.empty(shape, np.int64)  # apart: only this outlives the block
+        self._integers = np.empty(shape, np.int64)  # its own array: only it outlives the block
         self._only_integers = np.ones(len(self._row), bool)
         good = _parse(
             self.data, ord(delimiter), rows,
@@ -251,26 +285,28 @@ class _Fields:
             raise self.fault(
                 good,
                 f"{fields} fields where line 1 has {layout.n_fields}",
-                f"expected fields parted by {layout.delimiter!r}: mend the line, or give another "
-                "--delimiter",
+                f"expected fields separated by {layout.delimiter!r}: correct the line, or give "
+                "another --delimiter",
             )
 
     def integers(self, what: str) -> NDArray[np.int64] | None:
-        """A column's numbers as `text.integers` takes them, if it holds nothing else."""
+        """Return a column as integers; None if `text.parse_integers` would reject a field."""
         row = self._row[what]
         return self._integers[row] if self._only_integers[row] else None
 
-    def places(self, what: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where a column's fields begin, and just behind their ends. Shape of each: (lines,)"""
+    def bounds(self, what: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the start and the end of a column's fields in ``data``. Shape: (n_lines,) each"""
         row = self._row[what]
         return self._starts[row], self._ends[row]
 
     def tokens(self, what: str) -> list[bytes]:
-        starts, ends = self.places(what)
+        """Return a column's fields as bytes."""
+        starts, ends = self.bounds(what)
         data = self.block.data
         return [data[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def fault(self, line: int, what: str, remedy: str) -> InputError:
+        """Return the error for a line, numbered from 0 in the block (`Block.fault`)."""
         return InputError(f"{self.block.path}, line {self.block.line + line}: {what}; {remedy}")
 
 
@@ -284,32 +320,37 @@ def _parse(
     integers: NDArray[np.int64],
     only_integers: NDArray[np.bool_],
 ) -> int:
-    """Find the fields of some columns, up to the first bad line; how many lines came before.
+    """Find the fields of the wanted columns, up to the first line with another number of fields.
 
     Args:
-        data: bytes of lines, each with its end.
-        delimiter: of fields.
-        rows: a field of a line -> its row below, or -1. Shape: (fields,)
-        starts, ends, integers: filled. Shape of each: (columns, lines)
-        only_integers: made false where a field is no integer. Shape: (columns,)
+        data: bytes of whole lines. Shape: (n_bytes,)
+        delimiter: byte between two fields.
+        rows: row of each field in the outputs; -1 if it is not wanted. Shape: (n_fields,)
+        starts: filled with the start of each field in ``data``. Shape: (n_columns, n_lines)
+        ends: filled with the end of each field in ``data``. Shape: (n_columns, n_lines)
+        integers: filled with the value of each field of digits. Shape: (n_columns, n_lines)
+        only_integers: set to False for columns with another field. Shape: (n_columns,)
+
+    Returns:
+        The number of lines before the bad line, or of all lines.
     """
     line = field = start = number = 0
     only_digits = True
-    for place in range(len(data)):
-        byte = data[place]
+    for position in range(len(data)):
+        byte = data[position]
         if byte != delimiter and byte != _LINE_END:
             digit = np.int64(byte) - _ZERO
             only_digits &= 0 <= digit <= 9
             number = 10 * number + digit
             continue
         if field < len(rows) and rows[field] >= 0:
-            row, length = rows[field], place - start
-            starts[row, line], ends[row, line], integers[row, line] = start, place, number
+            row, length = rows[field], position - start
+            starts[row, line], ends[row, line], integers[row, line] = start, position, number
             if not (only_digits and 0 < length <= MAX_DIGITS) or (
                 data[start] == _ZERO and length > 1
             ):
                 only_integers[row] = False
-        field, start, number, only_digits = field + 1, place + 1, 0, True
+        field, start, number, only_digits = field + 1, position + 1, 0, True
         if byte == _LINE_END:
             if field != len(rows):
                 break
@@ -317,14 +358,16 @@ def _parse(
     return line
 
 
-def _undelimited(block: Block, delimiter: str) -> tuple[Block, str]:
-    """The same fields, parted by one byte that none of them holds; and that byte."""
+def _with_plain_delimiter(block: Block, delimiter: str) -> tuple[Block, str]:
+    """Return the lines with a delimiter of one byte that occurs in no field, and this delimiter."""
     quoted = delimiter in _QUOTING and b'"' in block.data
     if not quoted and len(delimiter) == 1:
         return block, delimiter
     if _UNIT.encode() in block.data:
         raise block.fault(
-            block.data.index(_UNIT.encode()), "a control character", "expected text: mend the line"
+            block.data.index(_UNIT.encode()),
+            "a control character",
+            "expected text: correct the line",
         )
     if not quoted:
         return block._replace(data=block.data.replace(delimiter.encode(), _UNIT.encode())), _UNIT
@@ -335,45 +378,47 @@ def _undelimited(block: Block, delimiter: str) -> tuple[Block, str]:
     try:
         for nth, fields in enumerate(reader, 1):
             if reader.line_num != nth:
-                raise csv.Error("a quoted field goes on in the next line")
+                raise csv.Error("a quoted field continues on the next line")
             lines.append(_UNIT.join(fields))
     except csv.Error as error:
         raise InputError(
             f"{block.path}, line {block.line + len(lines)}: {error}; expected quotes that end on "
-            "their line: mend it, or give another --delimiter"
+            "the same line: correct the line, or give another --delimiter"
         ) from error
     return block._replace(data="\n".join([*lines, ""]).encode()), _UNIT
 
 
-def _ids(fields: _Fields, what: str, names: Names) -> NDArray[np.int64]:
+def _token_numbers(fields: _Fields, what: str, names: Names) -> NDArray[np.int64]:
     try:
-        return names.numbers(fields.data, *fields.places(what))
+        return names.numbers(fields.data, *fields.bounds(what))
     except BadName as error:
         raise fields.fault(
-            error.nth, f"{what} {shown(error.name)} {error}", f"expected a {what}: mend the line"
+            error.nth,
+            f"{what} {quote_token(error.name)} {error}",
+            f"expected the token of a {what}: correct the line",
         ) from error
 
 
 def _numbers(fields: _Fields, what: str) -> NDArray[Any]:
-    if (values := floats(fields.data, *fields.places(what))) is not None:
+    if (values := parse_floats(fields.data, *fields.bounds(what))) is not None:
         return values
     tokens = fields.tokens(what)
-    if all(map(_LONG.fullmatch, tokens)):  # nanoseconds since 1970: more digits than a float has
+    if all(map(_INTEGER.fullmatch, tokens)):  # e.g. nanoseconds since 1970, too long for a float
         return np.array([int(token) for token in tokens], np.int64)
     for line, token in enumerate(tokens):
         if not _is_finite(token):
             other = ", or dates like 2014-12-31T23:59:59 from the first line on"
             raise fields.fault(
                 line,
-                f"{what} {shown(token)} is no finite number",
-                f"expected a number{other if what == 'time' else ''}: mend the line, or name "
+                f"{what} {quote_token(token)} is not a finite number",
+                f"expected a number{other if what == 'time' else ''}: correct the line, or name "
                 f"another column with --{what}",
             )
     return np.fromiter(map(float, tokens), np.float64, len(tokens))
 
 
 def _dates(fields: _Fields, what: str) -> NDArray[np.int64]:
-    """Microseconds since 1970 of dates in one zone, named (Z) or not: only their order counts."""
+    """Return dates as microseconds since 1970; all are taken to be in the same time zone."""
     tokens = fields.tokens(what)
     try:
         if all(map(_DATE.fullmatch, tokens)):
@@ -384,11 +429,11 @@ def _dates(fields: _Fields, what: str) -> NDArray[np.int64]:
         if not _is_date(token):
             raise fields.fault(
                 line,
-                f"{what} {shown(token)} is no date",
-                "expected one like 2014-12-31 or 2014-12-31T23:59:59, as the first line has: mend "
-                f"the line, or name another column with --{what}",
+                f"{what} {quote_token(token)} is not a date",
+                "expected one like 2014-12-31 or 2014-12-31T23:59:59, as in the first line: "
+                f"correct the line, or name another column with --{what}",
             )
-    raise AssertionError("every date was one")
+    raise AssertionError("every token is a date")
 
 
 def _is_date(token: bytes) -> bool:

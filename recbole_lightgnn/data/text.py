@@ -1,7 +1,9 @@
-"""Text files in blocks of whole lines: flat memory, and a line number for whatever is wrong.
+"""Read text files in blocks of whole lines, and parse and format numbers in them.
 
-What is accepted: UTF-8 with or without a byte order mark, lines ended by LF or CRLF, a last line
-without an end, empty lines at the very end.
+Memory does not grow with the file, and every error names its line.
+
+Accepted files: UTF-8 with or without a byte order mark; lines that end with LF or CRLF; a last line
+without an end; empty lines at the end of the file.
 """
 
 import os
@@ -13,17 +15,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_lightgnn.data.atomic import progress
+from recbole_lightgnn.data.atomic import progress_bar
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.jit import compiled
 
-BLOCK = 2**20  # bytes; what is computed from a block fits the processor's cache
-MAX_LINE = 2**26  # bytes; a user with ten million items
-MAX_DIGITS = 18  # decimal digits that always fit 64 bits
+BLOCK = 2**20  # bytes read at once; the arrays computed from a block fit the processor's cache
+MAX_LINE = 2**26  # bytes; enough for a user with ten million items
+MAX_DIGITS = 18  # every number with that many decimal digits fits 64 bits
 _ZERO, _MINUS, _POINT = b"0-."
-_TENS = np.array([10.0**k for k in range(16)])
+_POWERS_OF_TEN = np.array([10.0**k for k in range(16)])
 
-_FOREIGN = {  # how files begin that are something else
+_OTHER_FORMATS = {  # first bytes of files that are not UTF-8 text
     b"\xff\xfe": "is UTF-16",
     b"\xfe\xff": "is UTF-16",
     b"\x1f\x8b": "is compressed (gzip)",
@@ -37,46 +39,58 @@ _FOREIGN = {  # how files begin that are something else
 
 
 class Block(NamedTuple):
-    """Some lines of a file, each ended by LF; CR, NUL and byte order mark are gone."""
+    """Consecutive lines of a file.
+
+    Attributes:
+        path: the file.
+        data: UTF-8 lines, each with LF at its end; without CR, NUL and byte order mark.
+        line: number of the first line, from 1.
+    """
 
     path: Path
     data: bytes
-    line: int  # number of the first line, from 1
+    line: int
 
     def fault(self, offset: int, what: str, remedy: str) -> InputError:
-        """The error at a byte of the block, with its line number."""
+        """Return the error for a byte of the block; its message names the line.
+
+        Args:
+            offset: position of the byte in ``data``.
+            what: description of the fault.
+            remedy: what was expected and what to do.
+        """
         line = self.line + self.data.count(b"\n", 0, offset)
         return InputError(f"{self.path}, line {line}: {what}; {remedy}")
 
     def line_at(self, offset: int) -> bytes:
-        """The line that a byte of the block lies in, without its end."""
+        """Return the line that contains byte ``offset`` of the block, without its LF."""
         start = self.data.rfind(b"\n", 0, offset) + 1
         return self.data[start : self.data.index(b"\n", offset)]
 
 
 def blocks(path: Path) -> Iterator[Block]:
-    """The lines of a text file, about a megabyte at a time.
+    """Yield the lines of a text file in blocks of about ``BLOCK`` bytes.
 
     Raises:
-        InputError: if the file cannot be read, is not UTF-8 text or has a line of more than
+        InputError: if the file cannot be read, is not UTF-8 text, or has a line with more than
             ``MAX_LINE`` bytes.
     """
     try:
         if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
             raise InputError(
-                f"{path} is a pipe or device, and is read more than once; expected a file: write "
-                "it to one first"
+                f"{path} is a pipe or device, but it must be read more than once; expected a file: "
+                "write the data to a file first"
             )
         with (
             path.open("rb") as file,
-            progress(os.fstat(file.fileno()).st_size, str(path), "B") as bar,
+            progress_bar(os.fstat(file.fileno()).st_size, str(path), "B") as bar,
         ):
             line, rest = 1, b""
             for nth, piece in enumerate(iter(lambda: file.read(BLOCK), b"")):
                 bar.update(len(piece))
                 if nth == 0:
-                    piece = _told_from_foreign(path, piece)
-                # Empty lines wait for what follows: at the end of the file they mean nothing.
+                    piece = _checked_start(path, piece)
+                # Trailing empty lines wait in `rest`: at the end of the file they are ignored.
                 end = _last_line_end(piece)
                 if end:
                     lines, rest = b"".join((rest, memoryview(piece)[:end])), piece[end:]
@@ -99,24 +113,25 @@ def blocks(path: Path) -> Iterator[Block]:
         ) from error
 
 
-def _told_from_foreign(path: Path, piece: bytes) -> bytes:
-    """The first piece of a text, without its byte order mark."""
-    for start, what in _FOREIGN.items():
+def _checked_start(path: Path, piece: bytes) -> bytes:
+    """Return the first piece of a file without byte order mark; raises InputError if not text."""
+    for start, what in _OTHER_FORMATS.items():
         if piece.startswith(start):
             raise InputError(f"{path} {what}; expected UTF-8 text: convert or unpack it first")
     return piece.removeprefix(b"\xef\xbb\xbf")
 
 
 def _last_line_end(rest: bytes) -> int:
-    """Just behind the last line of ``rest`` that is ended and not empty; 0 if there is none."""
+    """Return the end of the last complete line that is not empty; 0 if there is none."""
     end = rest.rfind(b"\n") + 1
-    if rest[max(0, end - 2) : end].strip(b"\r\n"):  # the last line is not empty
+    if rest[max(0, end - 2) : end].strip(b"\r\n"):  # the last complete line is not empty
         return end
     end = len(rest[:end].rstrip(b"\r\n"))
     return rest.index(b"\n", end) + 1 if end else 0
 
 
 def _checked(path: Path, data: bytes, line: int) -> Block:
+    """Normalize line ends; raises InputError at the first byte that is not UTF-8 text."""
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
     if not data.endswith(b"\n"):
@@ -139,112 +154,125 @@ def _checked(path: Path, data: bytes, line: int) -> Block:
     return block
 
 
-def integers(
+def parse_integers(
     data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
-    """The numbers written at some places, if all are: decimal digits, no sign, no leading zero.
+    """Parse integers from 0 on: decimal digits without sign and without leading zero.
 
     Args:
-        data: bytes.
-        starts: where each begins. Shape: (n,)
-        ends: just behind its last byte. Shape: (n,)
+        data: bytes of the text. Shape: (n_bytes,)
+        starts: position of the first byte of each token. Shape: (n,)
+        ends: position after the last byte of each token. Shape: (n,)
 
     Returns:
-        The numbers, shape (n,); none if any place holds something else, or more than
+        The integers, shape (n,). None if any token is something else or has more than
         ``MAX_DIGITS`` digits.
     """
     numbers = np.empty(len(starts), np.int64)
-    starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)  # one code for all
-    return numbers if _integers(data, starts, ends, numbers) else None
+    # one memory layout, so that numba compiles the loop only once
+    starts, ends = np.ascontiguousarray(starts), np.ascontiguousarray(ends)
+    return numbers if _parse_integers(data, starts, ends, numbers) else None
 
 
 @compiled
-def _integers(
+def _parse_integers(
     data: NDArray[np.uint8],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
     numbers: NDArray[np.int64],
 ) -> bool:
     for nth in range(len(starts)):
-        numbers[nth] = integer(data, starts[nth], ends[nth])
+        numbers[nth] = parse_integer(data, starts[nth], ends[nth])
         if numbers[nth] < 0:
             return False
     return True
 
 
 @compiled
-def integer(data: NDArray[np.uint8], start: int, end: int) -> int:
-    """The number written at one place, as `integers` takes it; -1 for anything else."""
+def parse_integer(data: NDArray[np.uint8], start: int, end: int) -> int:
+    """Parse one integer as `parse_integers` does; returns -1 for any other token.
+
+    Args:
+        data: bytes of the text. Shape: (n_bytes,)
+        start: position of the token's first byte.
+        end: position after the token's last byte.
+    """
     if not 0 < end - start <= MAX_DIGITS or (data[start] == _ZERO and end - start > 1):
         return -1
     number = 0
-    for place in range(start, end):
-        digit = np.int64(data[place]) - _ZERO
+    for position in range(start, end):
+        digit = np.int64(data[position]) - _ZERO
         if not 0 <= digit <= 9:
             return -1
         number = 10 * number + digit
     return number
 
 
-def floats(
+def parse_floats(
     data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """The numbers like ``4.5`` or ``-12`` at some places, if all are; as Python reads them.
+    """Parse numbers such as ``4.5`` or ``-12`` to the same floats as Python's ``float``.
 
-    Args and shapes as `integers`; none if any place holds something else (``1e3``, a sign alone),
-    or more than fifteen digits, which a float need not hold.
+    Args:
+        data: bytes of the text. Shape: (n_bytes,)
+        starts: position of the first byte of each token. Shape: (n,)
+        ends: position after the last byte of each token. Shape: (n,)
+
+    Returns:
+        The numbers, shape (n,). None if any token is something else (``1e3``, a sign alone) or has
+        more than 15 digits, which a float cannot always represent.
     """
     numbers = np.empty(len(starts), np.float64)
-    return numbers if _floats(data, starts, ends, _TENS, numbers) else None
+    return numbers if _parse_floats(data, starts, ends, _POWERS_OF_TEN, numbers) else None
 
 
 @compiled
-def _floats(
+def _parse_floats(
     data: NDArray[np.uint8],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
-    tens: NDArray[np.float64],
+    powers_of_ten: NDArray[np.float64],
     numbers: NDArray[np.float64],
 ) -> bool:
     for nth in range(len(starts)):
         start, end = starts[nth], ends[nth]
         negative = start < end and data[start] == _MINUS
         digits, number, point = 0, 0, -1
-        for place in range(start + negative, end):
-            digit = np.int64(data[place]) - _ZERO
+        for position in range(start + negative, end):
+            digit = np.int64(data[position]) - _ZERO
             if 0 <= digit <= 9:
                 number, digits = 10 * number + digit, digits + 1
-            elif data[place] == _POINT and point < 0:
+            elif data[position] == _POINT and point < 0:
                 point = digits
             else:
                 return False
-        if not 0 < digits < len(tens):
+        if not 0 < digits < len(powers_of_ten):
             return False
-        # Both are exact, so the quotient is the float nearest to the decimal.
-        value = number / tens[digits - point if point >= 0 else 0]
+        # Both operands are exact floats, so the quotient is the float nearest to the decimal.
+        value = number / powers_of_ten[digits - point if point >= 0 else 0]
         numbers[nth] = -value if negative else value
     return True
 
 
-def decimals(numbers: NDArray[np.int64]) -> NDArray[np.bytes_]:
-    """Numbers from 0 on, as they are written. Shape: (n,)"""
+def format_integers(numbers: NDArray[np.int64]) -> NDArray[np.bytes_]:
+    """Format integers from 0 on as decimal digits. Shape: (n,) -> (n,)"""
     width = len(str(numbers.max(initial=0)))
     letters = np.zeros((len(numbers), width), np.uint8)
-    _write(numbers, letters)
+    _write_digits(numbers, letters)
     return letters.view(f"S{width}")[:, 0]
 
 
 @compiled
-def _write(numbers: NDArray[np.int64], letters: NDArray[np.uint8]) -> None:
+def _write_digits(numbers: NDArray[np.int64], letters: NDArray[np.uint8]) -> None:
     for nth, number in enumerate(numbers):
         width, rest = 1, number // 10
         while rest:
             width, rest = width + 1, rest // 10
-        for place in range(width - 1, -1, -1):
-            letters[nth, place], number = _ZERO + number % 10, number // 10
+        for position in range(width - 1, -1, -1):
+            letters[nth, position], number = _ZERO + number % 10, number // 10
 
 
-def shown(token: bytes) -> str:
-    """The start of a foreign token, for an error."""
+def quote_token(token: bytes) -> str:
+    """Quote the first 40 bytes of a token for an error message, in ASCII."""
     text = token[:40].decode(errors="replace")
     return ascii(text) if len(token) <= 40 else f"{text!a}..."

@@ -1,10 +1,10 @@
-"""Reading a pickled SciPy matrix without running what is in the pickle.
+"""Read a pickled SciPy matrix without executing anything in the pickle.
 
-``pickle.load`` calls whatever the file names, so a matrix from the web can run any program.
-Here nothing of NumPy or SciPy is called either: every name that a pickled matrix needs stands for
-an inert record below, which only keeps what it is given; any other name is refused. The arrays
-are then built from those records by plain, checked code. So a forged state reaches no C code of
-NumPy (``ndarray.__setstate__`` trusts its argument).
+``pickle.load`` calls every function that the file names, so a matrix from the web could run any
+program. This reader does not call NumPy or SciPy either. Each name that a pickled matrix needs
+is replaced by an inert record class below, which only keeps its arguments; any other name is
+rejected. The arrays are then built from these records by plain code with checks. A forged state
+therefore never reaches NumPy's C code (``ndarray.__setstate__`` trusts its argument).
 """
 
 import io
@@ -18,13 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.data.atomic import Interactions
-from recbole_lightgnn.data.matrix import MAX_BYTES, Refused, compressed, merge, one_line, sizes
+from recbole_lightgnn.data.matrix import (
+    MAX_BYTES,
+    InvalidMatrix,
+    checked_shape,
+    compressed_pairs,
+    coo_pairs,
+    one_line,
+)
 from recbole_lightgnn.errors import InputError
 
-MAX_STEPS = 10_000  # a pickled matrix takes about 200 opcodes; each costs at most a few bytes
+MAX_STEPS = 10_000  # limit of opcodes; a pickled matrix has about 200
 
-# What pickling a matrix emits, protocols 2 to 5. Left out on purpose: protocols 0 and 1, instances
-# (INST, OBJ), the extension registry (EXT*), persistent ids, out-of-band buffers.
+# The opcodes in pickled matrices, protocols 2 to 5. Excluded on purpose: protocols 0 and 1,
+# instances (INST, OBJ), the extension registry (EXT*), persistent ids and out-of-band buffers.
 _OPCODE_NAMES = """
     PROTO FRAME STOP MARK POP POP_MARK MEMOIZE BINPUT LONG_BINPUT BINGET LONG_BINGET GLOBAL
     STACK_GLOBAL NEWOBJ REDUCE BUILD NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
@@ -37,7 +44,7 @@ _EXPECTED = "expected a SciPy sparse matrix (COO, CSR or CSC), as pickle.dump wr
 
 
 class _Record:
-    """Stands for a NumPy or SciPy object: keeps arguments and state, does nothing with them."""
+    """Inert replacement of a NumPy or SciPy object; it only keeps its arguments and its state."""
 
     __slots__ = ("args", "state")
     args: tuple[Any, ...]
@@ -53,50 +60,56 @@ class _Record:
 
 
 class _Dtype(_Record):
-    """``numpy.dtype(code, align, copy)``, state ``(version, byte order, ...)``."""
+    """``numpy.dtype(code, align, copy)`` with state ``(version, byte order, ...)``."""
 
     __slots__ = ()
 
 
 class _Array(_Record):
-    """``_reconstruct(...)``, state ``(version, shape, dtype, fortran, bytes)``."""
+    """``_reconstruct(...)`` with state ``(version, shape, dtype, fortran, bytes)``: an array."""
 
     __slots__ = ()
 
 
 class _Buffer(_Record):
-    """``_frombuffer(bytes, dtype, shape, order)``: an array in protocol 5."""
+    """``_frombuffer(bytes, dtype, shape, order)``: an array in pickle protocol 5."""
 
     __slots__ = ()
 
 
 class _Scalar(_Record):
-    """``scalar(dtype, bytes)``: older SciPy may keep a shape as NumPy integers."""
+    """``scalar(dtype, bytes)``: a NumPy integer, which older SciPy may have in a shape."""
 
     __slots__ = ()
 
 
 class _Encoded(_Record):
-    """``_codecs.encode(text, "latin1")``: bytes in protocol 2."""
+    """``_codecs.encode(text, "latin1")``: bytes in pickle protocol 2."""
 
     __slots__ = ()
 
 
 class _Ndarray(_Record):
-    """``numpy.ndarray``, named as an argument of ``_reconstruct`` only."""
+    """``numpy.ndarray``, which occurs only as an argument of ``_reconstruct``."""
 
     __slots__ = ()
 
 
 class _Coo(_Record):
+    """``scipy.sparse.coo_matrix`` or ``coo_array``, state: its attributes."""
+
     __slots__ = ()
 
 
 class _Csr(_Record):
+    """``scipy.sparse.csr_matrix`` or ``csr_array``, state: its attributes."""
+
     __slots__ = ()
 
 
 class _Csc(_Record):
+    """``scipy.sparse.csc_matrix`` or ``csc_array``, state: its attributes."""
+
     __slots__ = ()
 
 
@@ -109,36 +122,40 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1, numpy 2
     _GLOBALS[f"{_core}.multiarray", "_reconstruct"] = _Array
     _GLOBALS[f"{_core}.multiarray", "scalar"] = _Scalar
     _GLOBALS[f"{_core}.numeric", "_frombuffer"] = _Buffer
-for _form, _stand_in in (("coo", _Coo), ("csr", _Csr), ("csc", _Csc)):
-    for _module in (_form, f"_{_form}", "_arrays"):  # SciPy before and since 1.8; its first arrays
+for _form, _record_class in (("coo", _Coo), ("csr", _Csr), ("csc", _Csc)):
+    # modules of SciPy before 1.8, since 1.8, and of its first sparse arrays
+    for _module in (_form, f"_{_form}", "_arrays"):
         for _kind in ("matrix", "array"):
-            _GLOBALS[f"scipy.sparse.{_module}", f"{_form}_{_kind}"] = _stand_in
+            _GLOBALS[f"scipy.sparse.{_module}", f"{_form}_{_kind}"] = _record_class
 
 
 class _MatrixUnpickler(pickle.Unpickler):
+    """Unpickler that knows only the names in ``_GLOBALS``."""
+
     def find_class(self, module: str, name: str) -> type[_Record]:
+        """Return the record class for a name; raises InvalidMatrix for any other name."""
         try:
             return _GLOBALS[module, name]
         except KeyError:
-            asked = one_line(f"{module}.{name}")
-            raise Refused(f"asks for {asked}, which no matrix needs") from None
+            requested = one_line(f"{module}.{name}")
+            raise InvalidMatrix(f"asks for {requested}, which no matrix needs") from None
 
 
 def read_pickled_matrix(path: Path) -> Interactions:
-    """The nonzero entries of a pickled SciPy COO, CSR or CSC matrix, as pairs.
+    """Read the nonzero entries of a pickled SciPy COO, CSR or CSC matrix as pairs.
 
-    Entries of the same row and column are summed, as SciPy does; entries that are (or sum to)
-    zero are no interaction.
+    Nothing in the file is executed. Entries with the same row and column are summed
+    (`matrix.coo_pairs`).
 
     Raises:
-        InputError: if the file cannot be read or is anything but such a matrix with integer
-            indices inside its shape and finite numbers. Nothing in the file is ever executed.
+        InputError: if the file cannot be read, or does not contain such a matrix with integer
+            indices inside its shape and finite values.
     """
     try:
         return _pairs(_load(path))
-    except Refused as why:
+    except InvalidMatrix as error:
         raise InputError(
-            f"{path} {why}; {_EXPECTED}. Nothing in it was executed: get the file again from its "
+            f"{path} {error}; {_EXPECTED}. Nothing in it was executed: get the file again from its "
             "publisher"
         ) from None
     except OSError as error:
@@ -151,92 +168,93 @@ def read_pickled_matrix(path: Path) -> Interactions:
 def _load(path: Path) -> object:
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise Refused(f"has {size} bytes, more than the {MAX_BYTES} taken")
+        raise InvalidMatrix(f"has {size} bytes, more than the limit of {MAX_BYTES}")
     content = path.read_bytes()
     if not content:
-        raise Refused("is empty")
+        raise InvalidMatrix("is empty")
     if content.startswith(b"version https://git-lfs"):
-        raise Refused("is a Git LFS pointer, not the file itself")
+        raise InvalidMatrix("is a Git LFS pointer, not the file itself")
     _check_opcodes(content)
     stream = io.BytesIO(content)
     try:
         result = _MatrixUnpickler(stream).load()
-    except Refused:
+    except InvalidMatrix:
         raise
-    except Exception as error:  # a broken pickle may raise anything at all, says pickle's manual
-        raise Refused(f"is truncated or damaged ({one_line(error)})") from error
+    except Exception as error:  # per pickle's manual, a broken pickle may raise any exception
+        raise InvalidMatrix(f"is truncated or damaged ({one_line(error)})") from error
     if stream.tell() != len(content):
-        raise Refused(f"goes on for {len(content) - stream.tell()} bytes after the matrix")
+        raise InvalidMatrix(f"has {len(content) - stream.tell()} more bytes after the matrix")
     return result
 
 
 def _check_opcodes(content: bytes) -> None:
-    """Refuse what a matrix does not need before any of it runs.
+    """Reject opcodes that a matrix does not need, before the unpickler runs.
 
-    Guards time and memory (a memo index of four billion makes ``pickle`` allocate that many
-    slots); what may be *called* is decided by ``find_class`` alone.
+    This limits time and memory: a memo index of 4 billion makes ``pickle`` allocate as many slots.
+    Only ``find_class`` decides which names may be called.
     """
     try:
         for step, (opcode, argument, _) in enumerate(pickletools.genops(content)):
             if opcode.name not in _OPCODES:
-                raise Refused(f"is no pickled matrix (it holds a pickle {opcode.name} step)")
+                raise InvalidMatrix(f"is not a pickled matrix (it has the opcode {opcode.name})")
             if step >= MAX_STEPS or ("PUT" in opcode.name and (argument or 0) >= MAX_STEPS):
-                raise Refused("is no pickled matrix (it holds too many objects)")
-    except Refused:
+                raise InvalidMatrix("is not a pickled matrix (it has too many objects)")
+    except InvalidMatrix:
         raise
     except Exception as error:
-        raise Refused(f"is truncated or no pickle ({one_line(error)})") from error
+        raise InvalidMatrix(f"is truncated or not a pickle ({one_line(error)})") from error
 
 
 def _pairs(matrix: object) -> Interactions:
     if not isinstance(matrix, _Coo | _Csr | _Csc):
-        raise Refused(f"holds {_kind_of(matrix)}, no sparse matrix")
+        raise InvalidMatrix(f"contains {_kind_of(matrix)}, not a sparse matrix")
     state = matrix.state
     if not isinstance(state, dict):
-        raise Refused("holds a matrix without content")
+        raise InvalidMatrix("contains a matrix without content")
     shape = _shape(_entry(state, "_shape"))
     values = _array(_entry(state, "data"), "data")
     if isinstance(matrix, _Coo):
         if "coords" in state:  # since SciPy 1.13
             coords = state["coords"]
             if not isinstance(coords, tuple) or len(coords) != 2:
-                raise Refused("holds a matrix that is not two-dimensional")
+                raise InvalidMatrix("contains a matrix that is not two-dimensional")
             rows, columns = (_array(axis, "coords") for axis in coords)
         else:
             rows, columns = (_array(_entry(state, axis), axis) for axis in ("row", "col"))
     else:
         indices = _array(_entry(state, "indices"), "indices")
         indptr = _array(_entry(state, "indptr"), "indptr")
-        return compressed(indptr, indices, values, shape, by_row=isinstance(matrix, _Csr))
-    return merge(rows, columns, values, shape)
+        return compressed_pairs(indptr, indices, values, shape, is_csr=isinstance(matrix, _Csr))
+    return coo_pairs(rows, columns, values, shape)
 
 
 def _entry(state: dict[Any, Any], name: str) -> Any:
     if name not in state:
-        raise Refused(f"holds a matrix without its {name!r}")
+        raise InvalidMatrix(f"contains a matrix without its {name!r}")
     return state[name]
 
 
 def _shape(value: Any) -> tuple[int, int]:
     if not isinstance(value, tuple) or len(value) != 2:
-        raise Refused("holds a matrix that is not two-dimensional")
-    return sizes([int(_scalar(size)) if isinstance(size, _Scalar) else size for size in value])
+        raise InvalidMatrix("contains a matrix that is not two-dimensional")
+    sizes = [int(_scalar(size)) if isinstance(size, _Scalar) else size for size in value]
+    return checked_shape(sizes)
 
 
 def _scalar(record: _Scalar) -> Any:
     if len(record.args) != 2:
-        raise Refused("holds a damaged number")
+        raise InvalidMatrix("contains a damaged number")
     return _from_bytes(record.args[1], record.args[0], (1,), "shape")[0]
 
 
 def _array(record: Any, name: str) -> NDArray[Any]:
-    """A one-dimensional array of numbers (n,) from its record."""
+    """Build a one-dimensional array of numbers from its record. Shape: (n,)"""
     if isinstance(record, _Buffer) and len(record.args) == 4:
         content, dtype, shape, _ = record.args
     elif isinstance(record, _Array) and isinstance(record.state, tuple) and len(record.state) == 5:
         _, shape, dtype, _, content = record.state
     else:
-        raise Refused(f"holds {_kind_of(record)} as {name!r}, not an array of numbers")
+        raise InvalidMatrix(f"contains {_kind_of(record)} as {name!r}, not an array of numbers")
     return _from_bytes(content, dtype, shape, name)
 
 
@@ -244,12 +262,12 @@ def _from_bytes(content: Any, dtype: Any, shape: Any, name: str) -> NDArray[Any]
     if isinstance(content, _Encoded):
         content = _encoded(content)
     if not isinstance(content, bytes | bytearray) or not isinstance(dtype, _Dtype):
-        raise Refused(f"holds something else than numbers as {name!r}")
+        raise InvalidMatrix(f"contains {name!r}, which is not an array of numbers")
     if not isinstance(shape, tuple) or len(shape) != 1 or type(shape[0]) is not int:
-        raise Refused(f"holds {name!r} that is not one-dimensional")
+        raise InvalidMatrix(f"contains {name!r}, which is not one-dimensional")
     kind = _dtype(dtype, name)
     if shape[0] * kind.itemsize != len(content):
-        raise Refused(f"holds {len(content)} bytes as {name!r}, not {shape[0]} of {kind}")
+        raise InvalidMatrix(f"contains {len(content)} bytes as {name!r}, not {shape[0]} of {kind}")
     return np.frombuffer(content, dtype=kind)
 
 
@@ -258,17 +276,17 @@ def _dtype(record: _Dtype, name: str) -> np.dtype[Any]:
     order = record.state[1] if isinstance(record.state, tuple) and len(record.state) > 1 else "|"
     known = isinstance(code, str) and re.fullmatch(r"b1|[iu][1248]|f[248]", code)
     if not known or order not in ("<", ">", "|"):
-        raise Refused(f"holds {name!r} of a type that is not integer, real or true/false")
+        raise InvalidMatrix(f"contains {name!r} of a type that is not integer, float or boolean")
     return np.dtype(f"{order}{code}")
 
 
 def _encoded(record: _Encoded) -> bytes:
     if len(record.args) != 2 or record.args[1] != "latin1" or not isinstance(record.args[0], str):
-        raise Refused("holds damaged bytes")
+        raise InvalidMatrix("contains damaged bytes")
     try:
         return record.args[0].encode("latin1")
     except UnicodeEncodeError:
-        raise Refused("holds damaged bytes") from None
+        raise InvalidMatrix("contains damaged bytes") from None
 
 
 def _kind_of(value: object) -> str:

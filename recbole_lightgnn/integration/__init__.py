@@ -1,11 +1,11 @@
-"""Everything that changes RecBole itself."""
+"""Changes to RecBole itself: patches, masking in evaluation, faster models."""
 
 
 def extend_recbole() -> None:
-    """Let RecBole run on current libraries and know our models, trainers and settings.
+    """Make RecBole run on current libraries and find our models, trainers and settings.
 
-    Runs inside the first ``import recbole``, which may come from the top of any module of ours. So
-    the modules named here import RecBole only within their functions.
+    Called within the first ``import recbole``, which may be at the top of any of our modules. So
+    the modules imported here must import RecBole only within their functions.
     """
     from recbole_lightgnn import registry
     from recbole_lightgnn.config import recbole_config

@@ -1,4 +1,7 @@
-"""RecBole's own models on our products: the same numbers, up to the order of sums, sooner."""
+"""Run RecBole's own graph models on our sparse kernels: the same model, faster.
+
+Results agree with RecBole's up to the order of summation. `registry.ACCELERATED` names the models.
+"""
 
 from __future__ import annotations
 
@@ -11,40 +14,47 @@ import torch.nn.functional as F
 from recbole.model.general_recommender import DGCF, GCMC, NCL, NGCF, SGL, LightGCN
 from torch import Tensor
 
-from recbole_lightgnn.losses import Places, full_softmax
+from recbole_lightgnn.losses import RaggedIndices, full_softmax
 from recbole_lightgnn.ops import SparsePattern, power_sum, spmm
 
 
-def on_our_products(model: Any) -> bool:
-    """Let a model of RecBole's propagate by our sparse products, if we know how; whether we do.
+def accelerate_model(model: Any) -> bool:
+    """Replace the sparse products of a RecBole model by ours, where the model is supported.
 
-    Matrices are taken as they stand, so that their normalization, and what a model drops of them,
-    stay RecBole's. Of LightGCN the mean of its layers is our :func:`power_sum`; in the others each
-    ``torch.sparse.mm`` is our :func:`spmm`. In SGL and NCL the mean of the layers is summed as they
-    come, and what they contrast with all nodes, most of their time, is our :func:`full_softmax`.
+    RecBole builds the matrices, so their normalization and their dropout stay RecBole's. In
+    LightGCN the mean of the layers is computed by our :func:`power_sum`. In the other models each
+    ``torch.sparse.mm`` is computed by our :func:`spmm`. In SGL and NCL the mean of the layers is a
+    running sum, and the contrast with all nodes, most of their time, is our :func:`full_softmax`.
+
+    Args:
+        model: model of a RecBole class; changed in place.
+
+    Returns:
+        Whether the model is supported and was changed.
     """
-    switch = _SWITCHES.get(type(model))
-    # NGCF's node dropout opens its matrix, at every step.
-    if switch is None or getattr(model, "node_dropout", 0):
+    replace = _REPLACEMENTS.get(type(model))
+    # NGCF with node dropout reads the entries of its matrix at every step.
+    if replace is None or getattr(model, "node_dropout", False):
         return False
-    switch(model)
+    replace(model)
     return True
 
 
 class _Matrix:
-    """Stands in for a sparse tensor where all that is done with it is ``torch.sparse.mm``."""
+    """Sparse matrix that supports ``torch.sparse.mm`` alone, in place of a sparse tensor."""
 
     def __init__(self, tensor: Tensor) -> None:
         tensor = tensor.coalesce()
+        row, col = tensor.indices()
         self.values = tensor.values()
-        self.pattern = SparsePattern(*tensor.indices(), (tensor.shape[0], tensor.shape[1]))
+        self.pattern = SparsePattern(row, col, (tensor.shape[0], tensor.shape[1]))
 
     @classmethod
     def __torch_function__(
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if function is not torch.sparse.mm or kwargs or not isinstance(args[0], cls):
-            return NotImplemented  # of which torch makes a TypeError
+            return NotImplemented  # torch raises a TypeError
         matrix, dense = args
         return spmm(matrix.pattern, matrix.values, dense)
 
@@ -52,11 +62,11 @@ class _Matrix:
 def _lightgcn(model: Any) -> None:
     matrix = model.norm_adj_matrix.coalesce()
     row, col = matrix.indices()
-    of_users = row < model.n_users  # the other half is its transpose
+    user_rows = row < model.n_users  # the other half is their transpose
     pattern = SparsePattern(
-        row[of_users], col[of_users] - model.n_users, (model.n_users, model.n_items)
+        row[user_rows], col[user_rows] - model.n_users, (model.n_users, model.n_items)
     )
-    model.forward = partial(_mean_of_layers, model, pattern, matrix.values()[of_users])
+    model.forward = partial(_mean_of_layers, model, pattern, matrix.values()[user_rows])
 
 
 def _mean_of_layers(model: Any, pattern: SparsePattern, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,19 +77,19 @@ def _mean_of_layers(model: Any, pattern: SparsePattern, values: Tensor) -> tuple
 
 
 def _sgl(model: Any) -> None:
-    """The whole graph, the two that are drawn anew in every epoch, and what contrasts these."""
-    draw = model.csr2tensor
-    model.csr2tensor = lambda matrix: _Matrix(draw(matrix))
+    """Replace SGL's whole graph, its two subgraphs of every epoch, and its contrastive loss."""
+    csr2tensor = model.csr2tensor
+    model.csr2tensor = lambda matrix: _Matrix(csr2tensor(matrix))
     _attributes(model, ("train_graph",))
     model.forward = partial(_sgl_forward, model)
     model.calc_ssl_loss = partial(_sgl_contrast, model)
 
 
-def _sgl_forward(model: Any, graph: _Matrix | list[_Matrix]) -> tuple[Tensor, ...]:
-    """SGL's ``forward``, on one graph for all layers or on one for each."""
+def _sgl_forward(model: Any, graph: _Matrix | list[_Matrix]) -> tuple[Tensor, Tensor]:
+    """SGL's ``forward``, with one graph for all layers or one for each layer."""
     graphs = graph if isinstance(graph, list) else [graph] * model.n_layers
     tables = model.user_embedding.weight, model.item_embedding.weight
-    return _mean(_layers(graphs, torch.cat(tables))).split([model.n_users, model.n_items])
+    return _split(model, _mean(_layers(graphs, torch.cat(tables))))
 
 
 def _sgl_contrast(
@@ -91,10 +101,11 @@ def _sgl_contrast(
     item1: Tensor,
     item2: Tensor,
 ) -> Tensor:
-    """SGL's ``calc_ssl_loss``, of the users and items of a batch and two views of all."""
-    users = _against_all(user1, user2, user, model.ssl_tau)
-    items = _against_all(item1, item2, item, model.ssl_tau)
-    return (users + items) * model.ssl_weight
+    """SGL's ``calc_ssl_loss``, of the batch's users and items and two views of all nodes."""
+    users = _info_nce_all(user1, user2, user, model.ssl_tau)
+    items = _info_nce_all(item1, item2, item, model.ssl_tau)
+    loss: Tensor = (users + items) * model.ssl_weight
+    return loss
 
 
 def _ncl(model: Any) -> None:
@@ -104,28 +115,35 @@ def _ncl(model: Any) -> None:
 
 
 def _ncl_forward(model: Any) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """NCL's ``forward``: the mean of the layers, and the layers, of which it contrasts two."""
+    """NCL's ``forward``: the mean of the layers, for users and items, and all layers."""
     depth = max(model.n_layers, 2 * model.hyper_layers)
     layers = _layers([model.norm_adj_mat] * depth, model.get_ego_embeddings())
-    user, item = _mean(layers[: model.n_layers + 1]).split([model.n_users, model.n_items])
+    user, item = _split(model, _mean(layers[: model.n_layers + 1]))
     return user, item, layers
 
 
 def _ncl_contrast(model: Any, layer: Tensor, initial: Tensor, user: Tensor, item: Tensor) -> Tensor:
-    """NCL's ``ssl_layer_loss``, of a batch in one layer against all in another."""
-    sizes = [model.n_users, model.n_items]
-    layers, initials = layer.split(sizes), initial.split(sizes)
-    users = _against_all(layers[0], initials[0], user, model.ssl_temp)
-    items = _against_all(layers[1], initials[1], item, model.ssl_temp)
-    return (users + model.alpha * items) * model.ssl_reg
+    """NCL's ``ssl_layer_loss``: the batch's nodes in one layer against all nodes in another."""
+    layer_user, layer_item = _split(model, layer)
+    initial_user, initial_item = _split(model, initial)
+    users = _info_nce_all(layer_user, initial_user, user, model.ssl_temp)
+    items = _info_nce_all(layer_item, initial_item, item, model.ssl_temp)
+    loss: Tensor = (users + model.alpha * items) * model.ssl_reg
+    return loss
 
 
-def _against_all(view: Tensor, other: Tensor, nodes: Tensor, temperature: float) -> Tensor:
-    """InfoNCE of a batch's nodes, summed, with all nodes as candidates; repeats are counted."""
-    nodes, count = nodes.unique(return_counts=True)
+def _split(model: Any, table: Tensor) -> tuple[Tensor, Tensor]:
+    """Split a table of all nodes into users and items."""
+    user, item = torch.split(table, [model.n_users, model.n_items])
+    return user, item
+
+
+def _info_nce_all(view: Tensor, other: Tensor, nodes: Tensor, temperature: float) -> Tensor:
+    """InfoNCE with all nodes as candidates, summed over a batch's nodes with repetition."""
+    nodes, count = torch.unique(nodes, return_counts=True)
     rows = F.normalize(view.index_select(0, nodes), dim=1) / temperature
-    own = Places(torch.arange(len(nodes) + 1, device=nodes.device), nodes)
-    return full_softmax(rows, F.normalize(other, dim=1), own, count.to(rows.dtype))
+    target = RaggedIndices(torch.arange(len(nodes) + 1, device=nodes.device), nodes)
+    return full_softmax(rows, F.normalize(other, dim=1), target, count.to(rows.dtype))
 
 
 def _layers(matrices: list[Any], embeddings: Tensor) -> list[Tensor]:
@@ -136,12 +154,12 @@ def _layers(matrices: list[Any], embeddings: Tensor) -> list[Tensor]:
 
 
 def _mean(layers: list[Tensor]) -> Tensor:
-    """As a running sum: RecBole stacks the layers, a copy of all of them at every step."""
+    """Average layers by a running sum; RecBole stacks them, which copies all at every step."""
     return sum(layers[1:], layers[0]) / len(layers)
 
 
 def _gcmc(model: Any) -> None:
-    """The graph, the encoder's only one; the dropped-out features stay RecBole's."""
+    """Replace the encoder's graph; GCMC multiplies its dropped-out features as before."""
     model.GcEncoder.support = [_Matrix(matrix) for matrix in model.support]
 
 
@@ -150,7 +168,7 @@ def _attributes(model: Any, names: tuple[str, ...]) -> None:
         setattr(model, name, _Matrix(getattr(model, name)))
 
 
-_SWITCHES: dict[type, Callable[[Any], None]] = {
+_REPLACEMENTS: dict[type, Callable[[Any], None]] = {
     LightGCN: _lightgcn,
     SGL: _sgl,
     NCL: _ncl,

@@ -1,9 +1,9 @@
-"""RecBole 1.2.1 on current libraries: every fault that stops it, mended in place.
+"""Patches that let RecBole 1.2.1 run on current libraries, one function for each fault.
 
-One function a fault. Each names the library, the place and the symptom, does nothing where the
-fault is absent, and returns whether it acted. A method that is replaced stays reachable as
-``__wrapped__``. `apply` runs them all; importing `recbole_lightgnn` arranges that this happens as
-soon as RecBole is imported.
+Each docstring names the library, the function at fault and the symptom. A patch does nothing where
+the fault is absent, and returns whether it changed anything. A replaced method stays available as
+``__wrapped__``. `apply` applies all patches; importing `recbole_lightgnn` has it called as soon as
+RecBole is imported.
 """
 
 import functools
@@ -24,17 +24,22 @@ from recbole_lightgnn.registry import during_import
 
 @cache
 def apply() -> dict[str, bool]:
-    """Mend every fault, once; the name of each mend -> whether it acted."""
-    return {mend.__name__: mend() for mend in MENDS}
+    """Apply every patch, once per process.
+
+    Returns:
+        For each patch, by name, whether it changed anything.
+    """
+    return {patch.__name__: patch() for patch in PATCHES}
 
 
-def mend_ray_import() -> bool:
-    """ray: ``recbole.quick_start`` imports ``ray.tune`` at its top, for hyper-tuning alone.
+def patch_ray_import() -> bool:
+    """ray: ``recbole.quick_start`` imports ``ray.tune``, which only hyper-tuning needs.
 
-    RecBole asks for ray <= 2.6.3, which has no wheel for Python >= 3.12 and whose ``tune`` does not
-    import where it installs (``pkg_resources`` is gone from setuptools, ``np.bool8`` from numpy):
-    ``ModuleNotFoundError: No module named 'ray'``. A ray that imports is left alone; otherwise a
-    module stands in for ``ray.tune`` that says what is missing when it is used.
+    RecBole requires ray <= 2.6.3. That version has no wheel for Python >= 3.12. On older Pythons it
+    installs, but its ``tune`` does not import, because ``pkg_resources`` is gone from setuptools
+    and ``np.bool8`` from numpy. Symptom: ``ModuleNotFoundError: No module named 'ray'``. A ray that
+    imports is left alone. Otherwise a stand-in module takes the place of ``ray.tune``; it raises
+    an ImportError with the reason when it is used.
     """
     try:
         import_module("ray.tune")
@@ -42,7 +47,7 @@ def mend_ray_import() -> bool:
     except Exception:  # an old ray fails in many ways: ImportError, AttributeError, TypeError
         pass
     try:
-        ray = import_module("ray")  # what works of it stays: it has hooks of its own at exit
+        ray = import_module("ray")  # keep what works of it: ray registers hooks at exit
     except Exception:
         ray = sys.modules["ray"] = ModuleType("ray", _NO_RAY)
     tune = sys.modules["ray.tune"] = ModuleType("ray.tune", _NO_RAY)
@@ -51,7 +56,7 @@ def mend_ray_import() -> bool:
     return True
 
 
-_NO_RAY = "Stands in for ray, which recbole.quick_start imports and only hyper-tuning uses."
+_NO_RAY = "Stand-in for ray, which recbole.quick_start imports and only hyper-tuning uses."
 
 
 def _report_without_ray(**metrics: float) -> None:
@@ -61,12 +66,12 @@ def _report_without_ray(**metrics: float) -> None:
     )
 
 
-def mend_unknown_model_name() -> bool:
-    """RecBole 1.2.1: ``get_model`` of a misspelt name ends in lightgbm.
+def patch_unknown_model_name() -> bool:
+    """RecBole 1.2.1: ``get_model`` with a misspelt name fails on lightgbm.
 
-    It looks through ``recbole.model.exlib_recommender`` last, which imports lightgbm and xgboost:
-    ``ModuleNotFoundError: No module named 'lightgbm'`` where it means to say that there is no
-    such model. (Modules that took ``get_model`` before this ran keep the old one.)
+    Symptom: ``ModuleNotFoundError: No module named 'lightgbm'`` instead of a message that the model
+    does not exist. ``get_model`` searches ``recbole.model.exlib_recommender`` last, which imports
+    lightgbm and xgboost. A module that imported ``get_model`` before this patch keeps the old one.
     """
     if find_spec("lightgbm") and find_spec("xgboost"):
         return False
@@ -84,16 +89,16 @@ def mend_unknown_model_name() -> bool:
             ) from None
 
     _replace(utils, "get_model", get_model)
-    import_module("recbole.utils").get_model = utils.get_model
+    vars(import_module("recbole.utils"))["get_model"] = utils.get_model
     return True
 
 
-def mend_config_numpy_names() -> bool:
+def patch_config_numpy_names() -> bool:
     """numpy >= 2: ``Config.compatibility_settings`` reads ``np.float_``, which is gone.
 
-    ``AttributeError: `np.float_` was removed in the NumPy 2.0 release`` at every ``Config()``; so
-    are ``np.complex_`` and ``np.unicode_``. The names this method defines are defined by
-    `mend_metric_numpy_names`, so it has nothing left to do.
+    Symptom: ``AttributeError: `np.float_` was removed in the NumPy 2.0 release`` at every
+    ``Config()``. The same holds for ``np.complex_`` and ``np.unicode_``. `patch_metric_numpy_names`
+    defines the names that the method defines, so the method is replaced by one that does nothing.
     """
     import numpy as np
 
@@ -104,12 +109,12 @@ def mend_config_numpy_names() -> bool:
     return True
 
 
-def mend_metric_numpy_names() -> bool:
-    """numpy >= 1.24: metrics, layers and ``Interaction`` use ``np.float``, ``np.bool`` and such.
+def patch_metric_numpy_names() -> bool:
+    """numpy >= 1.24: metrics, layers and ``Interaction`` use ``np.float``, ``np.bool`` and others.
 
-    ``AttributeError: module 'numpy' has no attribute 'float'`` unless a ``Config`` was made
-    before, whose constructor adds these names to numpy. Here they are added as RecBole would,
-    those that numpy lacks.
+    Symptom: ``AttributeError: module 'numpy' has no attribute 'float'``, unless a ``Config`` was
+    made before: its constructor adds these names to numpy. This patch adds the same names, where
+    numpy lacks them.
     """
     import numpy as np
 
@@ -123,18 +128,18 @@ def mend_metric_numpy_names() -> bool:
         "long": np.int_,
         "unicode": np.str_,
     }
-    # vars, not hasattr: numpy 1.26 warns when it is asked for a name it once had.
+    # vars, not hasattr: numpy 1.26 warns at every access to a removed name.
     missing = {name: value for name, value in types.items() if name not in vars(np)}
     for name, value in missing.items():
         setattr(np, name, value)
     return bool(missing)
 
 
-def mend_dok_update() -> bool:
-    """SciPy >= 1.13: ``dok_matrix._update``, a private method, refuses or is gone.
+def patch_dok_update() -> bool:
+    """SciPy >= 1.13: ``dok_matrix._update``, a private method, raises an error or is gone.
 
-    LightGCN, NGCF, NCL, GCMC, SpectralCF, KGIN and MCCLK fill their adjacency matrix with it:
-    ``AttributeError: 'dok_matrix' object has no attribute '_update'``.
+    Symptom: ``AttributeError: 'dok_matrix' object has no attribute '_update'`` in LightGCN, NGCF,
+    NCL, GCMC, SpectralCF, KGIN and MCCLK, which fill their adjacency matrix with it.
     """
     from scipy.sparse import dok_matrix
 
@@ -142,38 +147,39 @@ def mend_dok_update() -> bool:
         dok_matrix((1, 1))._update({(0, 0): 1.0})
         return False
     except (AttributeError, NotImplementedError):
-        # As before 1.13: taken as it is, unchecked. The checked public `update` is slower by far.
+        # Unchecked, as before SciPy 1.13. The public `update` checks every entry and is far slower.
         dok_matrix._update = lambda self, data: self._dict.update(data)
         return True
 
 
-def mend_checkpoint_loading() -> bool:
+def patch_checkpoint_loading() -> bool:
     """torch >= 2.6: ``torch.load`` reads weights only; RecBole's checkpoints hold its ``Config``.
 
-    ``UnpicklingError: Weights only load failed`` after training, when the best checkpoint is
-    loaded for the test, on resuming, and in ``load_data_and_model``. These three now read through
-    `stock_checkpoint`, which says what is trusted and why; unpickling is not set free again.
-    (Trainers that override the methods call these, or load nothing by torch.)
+    Symptom: ``UnpicklingError: Weights only load failed`` when the best checkpoint is loaded for
+    the test, on resuming, and in ``load_data_and_model``. These three now read through
+    `runs.recbole_loaders`, which trusts a fixed list of classes; arbitrary unpickling stays
+    switched off. RecBole trainers that override these methods call them, or do not use
+    ``torch.load``.
     """
     import torch
 
     if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
         return False
-    from recbole_lightgnn.runs import recbole_loaders as stock_checkpoint
+    from recbole_lightgnn.runs import recbole_loaders
 
     trainer = import_module("recbole.trainer.trainer").Trainer
-    _replace(trainer, "evaluate", stock_checkpoint.evaluate_with(trainer.evaluate))
-    _replace(trainer, "resume_checkpoint", stock_checkpoint.resume_checkpoint)
+    _replace(trainer, "evaluate", recbole_loaders.evaluate_with(trainer.evaluate))
+    _replace(trainer, "resume_checkpoint", recbole_loaders.resume_checkpoint)
     for module in ("recbole.quick_start.quick_start", "recbole.quick_start"):
-        _replace(import_module(module), "load_data_and_model", stock_checkpoint.load_data_and_model)
+        _replace(import_module(module), "load_data_and_model", recbole_loaders.load_data_and_model)
     return True
 
 
-def mend_missing_values() -> bool:
+def patch_missing_values() -> bool:
     """pandas >= 3: ``feat[field].fillna(..., inplace=True)`` fills a copy.
 
-    In ``Dataset._fill_nan`` missing tokens and floats stay NaN without a word; in
-    ``Dataset._load_feat`` a sequence left empty ends in ``AttributeError: 'float' object has no
+    Symptoms: after ``Dataset._fill_nan`` missing tokens and floats are still NaN, without an error.
+    In ``Dataset._load_feat`` an empty sequence raises ``AttributeError: 'float' object has no
     attribute 'split'``.
     """
     import numpy as np
@@ -189,9 +195,10 @@ def mend_missing_values() -> bool:
     module = import_module("recbole.data.dataset.dataset")
     _replace(module.Dataset, "_fill_nan", _fill_nan(module.Dataset._fill_nan))
     _replace(module.Dataset, "_load_feat", _load_feat(module.Dataset._load_feat))
-    # `_load_feat` is long and only what it reads needs filling: its pandas gets another read_csv.
-    module.pd = ModuleType("pandas", "pandas whose read_csv fills empty sequences")
-    module.pd.__dict__.update(vars(pd), read_csv=_read_csv)
+    # `_load_feat` is long, and only the table that it reads needs filling: replace its read_csv.
+    patched_pandas = ModuleType("pandas", "pandas with a read_csv that fills empty sequences")
+    vars(patched_pandas).update(vars(pd), read_csv=_read_csv)
+    vars(module)["pd"] = patched_pandas
     return True
 
 
@@ -206,7 +213,7 @@ def _fill_nan(original: Callable[..., Any]) -> Callable[..., Any]:
                 elif self.field2type[field] == FeatureType.FLOAT:
                     feat[field] = feat[field].fillna(feat[field].mean())
         with _fills_on_copies():
-            original(self)  # fills the sequences; its other fills find nothing left
+            original(self)  # fills the sequences; nothing is left for its other fills
 
     return fill_nan
 
@@ -231,7 +238,7 @@ def _read_csv(*args: Any, **kwargs: Any) -> Any:
 
 @contextmanager
 def _fills_on_copies() -> Iterator[None]:
-    """Silences pandas' warning at the fills that the mend has done beforehand."""
+    """Silence pandas' warning at fills of copies, which the patch has made unnecessary."""
     import pandas as pd
 
     with warnings.catch_warnings():
@@ -239,12 +246,12 @@ def _fills_on_copies() -> Iterator[None]:
         yield
 
 
-def mend_sequence_lengths() -> bool:
+def patch_sequence_lengths() -> bool:
     """pandas >= 3: ``feat[field].agg(len)`` is the length of the column, not of each row.
 
-    ``ValueError: Length of values (1) does not match length of index`` in ``Dataset._remap`` when
-    a column of sequences is loaded, ml-100k's item classes for one; normalizing and discretizing
-    sequences do the same.
+    Symptom: ``ValueError: Length of values (1) does not match length of index`` in
+    ``Dataset._remap`` when a column of sequences is loaded, such as the item classes of ml-100k.
+    Normalizing and discretizing sequences fail in the same way.
     """
     import pandas as pd
 
@@ -271,11 +278,11 @@ def mend_sequence_lengths() -> bool:
     return True
 
 
-def mend_data_metrics() -> bool:
-    """RecBole 1.2.1: ``Collector.get_data_struct`` takes all it holds for tensors.
+def patch_data_metrics() -> bool:
+    """RecBole 1.2.1: ``Collector.get_data_struct`` treats every value as a tensor.
 
-    ``AttributeError: 'int' object has no attribute 'cpu'`` with ItemCoverage, AveragePopularity,
-    GiniIndex and TailPercentage, which need counts of the data.
+    Symptom: ``AttributeError: 'int' object has no attribute 'cpu'`` with the metrics ItemCoverage,
+    AveragePopularity, GiniIndex and TailPercentage, which need counts of the data.
     """
     collector = import_module("recbole.evaluator.collector")
     probe = collector.Collector.__new__(collector.Collector)
@@ -288,10 +295,10 @@ def mend_data_metrics() -> bool:
         original = collector.Collector.get_data_struct
 
     def get_data_struct(self: Any) -> Any:
-        held = self.data_struct._data_dict
-        counts = {key: held.pop(key) for key in list(held) if not hasattr(held[key], "cpu")}
+        values = self.data_struct._data_dict
+        counts = {key: values.pop(key) for key in list(values) if not hasattr(values[key], "cpu")}
         struct = original(self)
-        held.update(counts)
+        values.update(counts)
         struct._data_dict.update(counts)
         return struct
 
@@ -299,24 +306,26 @@ def mend_data_metrics() -> bool:
     return True
 
 
-def mend_download() -> bool:
-    """RecBole 1.2.1: one process waits at ``torch.distributed.barrier`` after a download.
+def patch_download() -> bool:
+    """RecBole 1.2.1: a single process waits at ``torch.distributed.barrier`` after a download.
 
-    ``ValueError: Default process group has not been initialized`` hides what happened; where the
-    download itself fails, as from RecBole's bucket at present, it is a bare ``HTTPError`` or
-    ``URLError``. A process on its own has nobody to wait for, and a failure says where the
-    dataset was looked for.
+    Symptom: ``ValueError: Default process group has not been initialized`` after a successful
+    download. A failed download, as from RecBole's bucket at present, raises a bare ``HTTPError`` or
+    ``URLError``. With this patch a single process skips the barrier, and a failure raises an
+    InputError that names the folder of the dataset and the remedies.
     """
     import torch
 
     dataset = import_module("recbole.data.dataset.dataset").Dataset
     original = dataset._download
 
-    def download(self: Any) -> None:
-        if torch.distributed.is_initialized():
+    distributed: Any = torch.distributed
+
+    def download(self: Any) -> Any:
+        if distributed.is_initialized():
             return original(self)
-        barrier = torch.distributed.barrier
-        torch.distributed.barrier = lambda: None
+        barrier = distributed.barrier
+        distributed.barrier = lambda: None
         try:
             return original(self)
         except (OSError, ValueError, RuntimeError) as error:
@@ -326,45 +335,48 @@ def mend_download() -> bool:
                 "make it with `recbole-lightgnn import`"
             ) from error
         finally:
-            torch.distributed.barrier = barrier
+            distributed.barrier = barrier
 
     _replace(dataset, "_download", download)
     return True
 
 
 def _replace(owner: Any, name: str, new: Callable[..., Any]) -> None:
-    """Put ``new`` in the place of ``owner.name``, which stays reachable as ``__wrapped__``."""
+    """Replace ``owner.name`` by ``new``; the original stays available as ``__wrapped__``."""
     setattr(owner, name, functools.wraps(getattr(owner, name))(new))
 
 
-def mend_anomaly_detection() -> bool:
-    """RecBole 1.2.1: importing its SINE turns autograd's anomaly detection on for the process.
+def patch_anomaly_detection() -> bool:
+    """RecBole 1.2.1: importing the model SINE turns on autograd's anomaly detection.
 
-    ``get_model`` of any sequential model imports it too. Whatever is trained afterwards is slow,
-    and what has sparse products stops: ``NotImplementedError: Could not run 'aten::any.all_out'
-    with arguments from the 'SparseCsrCPU' backend``. The detection stays here as it was.
+    It stays on for the whole process, and ``get_model`` with any sequential model imports SINE.
+    Symptoms: training is slow, and models with sparse products stop with ``NotImplementedError:
+    Could not run 'aten::any.all_out' with arguments from the 'SparseCsrCPU' backend``. This patch
+    leaves the detection as it was before the import.
     """
     module = "recbole.model.sequential_recommender.sine"
     if module in sys.modules:
         import torch
 
         torch.autograd.set_detect_anomaly(False)
-    during_import(module, _anomaly_detection_as_it_is)
+    during_import(module, _keep_anomaly_detection)
     return True
 
 
-def _anomaly_detection_as_it_is() -> AbstractContextManager[Any]:
+def _keep_anomaly_detection() -> AbstractContextManager[Any]:
+    """Context that restores autograd's anomaly detection at its end."""
     import torch
 
     check_nan = torch.is_anomaly_check_nan_enabled()
     return torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled(), check_nan)
 
 
-def mend_dgcf_samples() -> bool:
-    """RecBole 1.2.1: DGCF samples as many users as items, and maybe more than there are.
+def patch_dgcf_samples() -> bool:
+    """RecBole 1.2.1: DGCF samples as many users as items, which may be more than there are.
 
-    ``ValueError: Sample larger than population or is negative`` in the first step where batches are
-    so few that a share of the larger side is more than the smaller, which it now takes whole.
+    Symptom: ``ValueError: Sample larger than population or is negative`` in the first training
+    step, on datasets of few batches with many more users than items, or the reverse. With this
+    patch DGCF takes all users (or all items) where there are fewer than the sample size.
     """
 
     def sample(n_users: int, n_items: int, size: int) -> tuple[list[int], ...]:
@@ -374,11 +386,11 @@ def mend_dgcf_samples() -> bool:
     return True
 
 
-def mend_ease_memory() -> bool:
-    """numpy: EASE's ``np.linalg.inv`` takes float64 copies of a float32 matrix, 27 GB for Yelp.
+def patch_ease_memory() -> bool:
+    """numpy: EASE's ``np.linalg.inv`` copies a float32 matrix to float64, 27 GB for Yelp.
 
-    ``MemoryError``, or the process is killed. `models.ease.learn` comes to the same matrix, and
-    the whole run needs 12 GB.
+    Symptom: ``MemoryError``, or the operating system kills the process. `integration.ease.learn`
+    computes the same matrix in a run of 12 GB.
     """
 
     def learn(model: Any, config: Any, dataset: Any) -> None:
@@ -389,7 +401,7 @@ def mend_ease_memory() -> bool:
 
 
 def _once_imported(model: str, change: Callable[[ModuleType], None]) -> None:
-    """Change the module of one of RecBole's models: now if it is there, else after its import."""
+    """Change the module of a RecBole model: now if it is imported, else right after its import."""
     module = f"recbole.model.general_recommender.{model}"
 
     @contextmanager
@@ -402,18 +414,18 @@ def _once_imported(model: str, change: Callable[[ModuleType], None]) -> None:
     during_import(module, then_change)
 
 
-MENDS: tuple[Callable[[], bool], ...] = (
-    mend_ray_import,
-    mend_unknown_model_name,
-    mend_config_numpy_names,
-    mend_metric_numpy_names,
-    mend_dok_update,
-    mend_checkpoint_loading,
-    mend_missing_values,
-    mend_sequence_lengths,
-    mend_data_metrics,
-    mend_download,
-    mend_anomaly_detection,
-    mend_dgcf_samples,
-    mend_ease_memory,
+PATCHES: tuple[Callable[[], bool], ...] = (
+    patch_ray_import,
+    patch_unknown_model_name,
+    patch_config_numpy_names,
+    patch_metric_numpy_names,
+    patch_dok_update,
+    patch_checkpoint_loading,
+    patch_missing_values,
+    patch_sequence_lengths,
+    patch_data_metrics,
+    patch_download,
+    patch_anomaly_detection,
+    patch_dgcf_samples,
+    patch_ease_memory,
 )

@@ -1,8 +1,8 @@
-"""Which items a user's test ranking leaves out: the setting ``eval_mask``.
+"""The setting ``eval_mask``: which items are masked (not ranked) in a user's test ranking.
 
-RecBole leaves out a user's training and validation items (``train+valid``); the LightGNN paper the
-training items only (``train``), which makes the task harder. Validation leaves out the training
-items in both. An item to be found is never left out.
+RecBole masks a user's training and validation items (``train+valid``). The LightGNN paper masks the
+training items only (``train``), which makes the task harder. The validation ranking masks the
+training items under both values. A user's test items are never masked.
 """
 
 import functools
@@ -13,38 +13,39 @@ from recbole_lightgnn.errors import InputError
 
 
 def extend_recbole() -> None:
-    """Let RecBole's evaluation loaders heed ``eval_mask``, whoever makes them.
+    """Make RecBole's evaluation loaders apply ``eval_mask``, in our runs and in RecBole's own.
 
-    Does nothing the second time.
+    A second call does nothing.
     """
     from recbole.data.dataloader.general_dataloader import (
         FullSortEvalDataLoader,
         NegSampleEvalDataLoader,
     )
 
-    # The second has no mask: it only refuses a setting that it cannot heed.
+    # NegSampleEvalDataLoader masks nothing: it only rejects a value that it cannot apply.
     for loader in (FullSortEvalDataLoader, NegSampleEvalDataLoader):
         if not hasattr(loader.__init__, "__wrapped__"):
-            loader.__init__ = _then_mask(loader.__init__)
-            loader.update_config = _then_mask(loader.update_config)
+            loader.__init__ = _with_mask(loader.__init__)
+            loader.update_config = _with_mask(loader.update_config)
 
 
 def mask_in_force(config: Any) -> str:
-    """What a user's test ranking leaves out, for the record.
+    """Determine which items a run masks in a user's test ranking; recorded with the result.
 
     Args:
         config: RecBole's ``Config``.
 
     Returns:
-        ``train+valid``, ``train`` or, where RecBole leaves out nothing (lists of sampled or
-        labelled items, sequences, ``repeatable``), ``none``.
+        ``train+valid`` or ``train``; or ``none`` where RecBole masks nothing: rankings of sampled
+        or labelled items, sequential models, and ``repeatable``.
 
     Raises:
-        InputError: if ``train`` is asked for where RecBole leaves out nothing.
+        InputError: if ``eval_mask`` has no valid value, or is ``train`` where RecBole masks
+            nothing.
     """
     from recbole.utils import ModelType
 
-    # Settings of RecBole's own models are not checked where RecBole's own functions run them.
+    # RecBole's own functions run its models without checking our settings.
     if config["eval_mask"] not in (None, "train+valid", "train"):
         raise InputError(f"eval_mask must be train+valid or train, got {config['eval_mask']!r}")
     wants_train = config["eval_mask"] == "train"
@@ -60,35 +61,35 @@ def mask_in_force(config: Any) -> str:
     return "none"
 
 
-def _then_mask(original: Callable[..., None]) -> Callable[..., None]:
-    """A loader's method that takes a config; then the history is as that config says."""
+def _with_mask(original: Callable[..., None]) -> Callable[..., None]:
+    """Extend a loader's method that takes a config: afterwards set the masked items."""
 
     @functools.wraps(original)
     def method(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
         mask = mask_in_force(config)
         original(self, config, *args, **kwargs)
-        phase = getattr(self._sampler, "phase", None)  # labelled lists have no sampler
-        # A loader that RecBole saved may have been made under the other setting.
+        phase = getattr(self._sampler, "phase", None)  # loaders of labelled items have no sampler
+        # A loader that RecBole saved may have been made under the other value.
         if phase == "test" and mask not in ("none", getattr(self, "eval_mask", "train+valid")):
-            _set_history(self, mask)
+            _set_masked_items(self, mask)
 
     return method
 
 
-def _set_history(loader: Any, mask: str) -> None:
-    """Let the history of each of the loader's users be what ``mask`` says."""
-    seen = _train_items(loader._sampler) if mask == "train" else loader._sampler.used_ids
+def _set_masked_items(loader: Any, mask: str) -> None:
+    """Set the masked items of every user of a loader; RecBole calls them the user's history."""
+    masked = _train_items(loader._sampler) if mask == "train" else loader._sampler.used_ids
     for user in loader.uid_list.tolist():
-        to_find = set(loader.uid2positive_item[user].tolist())
-        loader._set_user_property(user, seen[user], to_find)
+        test_items = set(loader.uid2positive_item[user].tolist())
+        loader._set_user_property(user, masked[user], test_items)
     loader.eval_mask = mask
 
 
 def _train_items(sampler: Any) -> list[set[int]]:
-    """The items of every user in the train split, which RecBole's sampler keeps."""
+    """Collect every user's training items, which RecBole's sampler holds."""
     train = sampler.datasets[sampler.phases.index("train")].inter_feat
     items: list[set[int]] = [set() for _ in range(sampler.user_num)]
-    users_of, items_of = train[sampler.uid_field].tolist(), train[sampler.iid_field].tolist()
-    for user, item in zip(users_of, items_of, strict=True):
+    user_column, item_column = train[sampler.uid_field], train[sampler.iid_field]
+    for user, item in zip(user_column.tolist(), item_column.tolist(), strict=True):
         items[user].add(item)
     return items

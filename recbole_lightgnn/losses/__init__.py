@@ -1,7 +1,7 @@
-"""The losses of LightGNN, one function an equation.
+"""Loss functions of LightGNN and its baselines, one for each equation.
 
-Sums over users, items or tuples in the paper are means here, so that a weight means the same at
-every batch size.
+The paper sums over users, items or tuples; these functions take the mean, so that a loss weight has
+the same effect at every batch size. :func:`full_softmax` is a sum.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from recbole_lightgnn.losses.chunked import (
     EmbeddingAlignment,
     FullSoftmax,
     ListwiseAlignment,
-    Places,
+    RaggedIndices,
     SampledSoftmax,
     Uniformity,
 )
 
 __all__ = [
-    "Places",
+    "RaggedIndices",
     "alignment",
     "bpr",
     "embedding_alignment",
@@ -37,11 +37,16 @@ __all__ = [
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
-    r"""Bayesian personalized ranking (Eq. 3): :math:`-\log\sigma(\hat y_{ui^+} - \hat y_{ui^-})`.
+    r"""Bayesian personalized ranking loss (Eq. 3).
+
+    .. math:: -\frac1B\sum\log\sigma(\hat y_{ui^+} - \hat y_{ui^-})
 
     Args:
-        positive: scores of observed pairs. Shape: (batch,)
-        negative: scores of sampled pairs of the same users. Shape: (batch,)
+        positive: scores of observed user-item pairs. Shape: (batch,)
+        negative: scores of the same users with sampled items. Shape: (batch,)
+
+    Returns:
+        The mean over the batch. Shape: ()
 
     Raises:
         ValueError: if the shapes differ.
@@ -57,20 +62,24 @@ def sampled_softmax(
     log_probability: Tensor | None = None,
     accidental: Tensor | None = None,
 ) -> Tensor:
-    r"""Softmax cross-entropy of each user's item against the candidates it is ranked with.
+    r"""Softmax cross-entropy over a sample of candidate items.
 
-    .. math:: -\log\frac{\exp(z_{ut} - \log q_t)}{\sum_c \exp(z_{uc} - \log q_c)}
+    .. math:: -\frac1B\sum_u\log\frac{\exp(z_{ut} - \log q_t)}{\sum_c \exp(z_{uc} - \log q_c)}
 
-    Candidates that come with the batch are drawn by popularity q; taking its logarithm off makes
-    the loss estimate the softmax over all items (Bengio and Senecal, 2008; Yi et al., RecSys'19).
+    The items of a batch are a sample of candidates drawn by popularity q. Subtracting log q makes
+    the loss an estimate of the softmax over all items (Bengio and Senecal, 2008; Yi et al.,
+    RecSys'19).
 
     Args:
-        logits: scores over temperature, z. Shape: (batch, candidates)
-        target: column of each row's own item. Shape: (batch,)
-        log_probability: log q of each candidate, or ``None`` where all are alike.
+        logits: scores divided by the temperature, z. Shape: (batch, candidates)
+        target: column of each row's positive item. Shape: (batch,)
+        log_probability: log q of each candidate, or ``None`` for no correction.
             Shape: (candidates,)
-        accidental: true where a candidate is another interaction of the row's user, and so no
-            negative; never its target. Shape: (batch, candidates)
+        accidental: true where a candidate is another positive item of the row's user; it is then
+            left out as a negative. Must be false at the target. Shape: (batch, candidates)
+
+    Returns:
+        The mean over the batch. Shape: ()
     """
     loss: Tensor = SampledSoftmax.apply(  # type: ignore[no-untyped-call]
         logits, target, log_probability, accidental
@@ -81,11 +90,11 @@ def sampled_softmax(
 def full_softmax(
     user: Tensor,
     item: Tensor,
-    target: Places,
+    target: RaggedIndices,
     weight: Tensor,
     *,
     bias: Tensor | None = None,
-    left_out: Places | None = None,
+    left_out: RaggedIndices | None = None,
 ) -> Tensor:
     r"""Softmax cross-entropy over all items.
 
@@ -93,32 +102,39 @@ def full_softmax(
               \frac{\exp(z_{uk})}{\sum_{c \notin O_u} \exp(z_{uc})},
               \qquad z_{uc} = e_u\cdot e_c + b_c
 
-    With a user's interactions as targets, the multinomial likelihood (Liang et al., WWW'18); with a
-    teacher's softmax as q and the interactions left out, :func:`listwise_alignment` over all that
-    is ranked, up to the teacher's own entropy. Logits and their gradient are made some rows at a
-    time, and never stored.
+    With a user's positive items as targets this is the multinomial likelihood (Liang et al.,
+    WWW'18). With a teacher's softmax as q, and the positive items left out, it is
+    :func:`listwise_alignment` over all other items, up to the teacher's entropy (a constant).
+    Logits and their gradient are computed in chunks of rows and never stored for all users.
 
     Args:
-        user: embeddings over temperature. Shape: (batch, width)
-        item: embeddings of all items. Shape: (items, width)
-        target: T, the items with a weight.
-        weight: q of these. Shape: (targets,)
-        bias: b, or ``None``. Shape: (items,)
-        left_out: O, items that a user is not ranked with; never among its targets.
+        user: user embeddings divided by the temperature; receive gradients. Shape: (batch, width)
+        item: embeddings of all items; receive gradients. Shape: (items, width)
+        target: T, the target items of each user.
+        weight: q, the weight of each target. Shape: (targets,)
+        bias: b, a constant added to each item's logits, or ``None``. Shape: (items,)
+        left_out: O, the items left out of each user's denominator, or ``None``. Must not contain
+            a target of the user.
+
+    Returns:
+        The sum over the users. Shape: ()
     """
     loss: Tensor = FullSoftmax.apply(user, item, target, weight, bias, left_out)  # type: ignore[no-untyped-call]
     return loss
 
 
 def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
-    r"""Two views of the same nodes against each other (InfoNCE; van den Oord et al., 2018).
+    r"""Contrastive loss of two views of the same nodes (InfoNCE; van den Oord et al., 2018).
 
     .. math:: -\frac1B\sum_i\log\frac{\exp(\cos(z_i, z'_i)/\tau)}{\sum_j\exp(\cos(z_i, z'_j)/\tau)}
 
     Args:
-        view: z, a row a node; receives gradients. Shape: (nodes, width)
-        other: z', the same nodes; receives gradients. Shape: (nodes, width)
-        temperature: tau > 0.
+        view: z, one row for each node; receives gradients. Shape: (nodes, width)
+        other: z', the same nodes in the same order; receives gradients. Shape: (nodes, width)
+        temperature: tau > 0; smaller is sharper.
+
+    Returns:
+        The mean over the nodes. Shape: ()
 
     Raises:
         ValueError: if the shapes differ or ``temperature`` is not positive.
@@ -130,13 +146,18 @@ def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
 
 
 def alignment(user: Tensor, item: Tensor) -> Tensor:
-    r"""Squared distance of interacting pairs on the unit sphere (Wang and Isola, ICML'20).
+    r"""Alignment loss: squared distance of interacting pairs on the unit sphere.
 
     .. math:: \frac1B\sum_{(u,i)}\Big\|\frac{e_u}{\|e_u\|} - \frac{e_i}{\|e_i\|}\Big\|^2
 
+    Source: Wang and Isola, ICML'20.
+
     Args:
-        user: embeddings. Shape: (pairs, width)
-        item: embeddings of what each interacted with. Shape: (pairs, width)
+        user: user embedding of each pair. Shape: (pairs, width)
+        item: item embedding of each pair. Shape: (pairs, width)
+
+    Returns:
+        The mean over the pairs. Shape: ()
 
     Raises:
         ValueError: if the shapes differ.
@@ -147,14 +168,18 @@ def alignment(user: Tensor, item: Tensor) -> Tensor:
 
 
 def gaussian_potential(embedding: Tensor) -> Tensor:
-    r"""Uniformity on the unit sphere, as Wang and Isola (ICML'20) have it: the logarithm of the
-    mean Gaussian potential of two rows.
+    r"""Uniformity loss: log of the mean Gaussian potential of two rows on the unit sphere.
 
     .. math:: \log\frac{2}{B(B-1)}\sum_{i<j}\exp(-2\|x_i - x_j\|^2),\qquad
               x = \frac{e}{\|e\|},\quad \|x_i - x_j\|^2 = 2 - 2\,x_i\cdot x_j
 
+    Source: Wang and Isola, ICML'20. Differs from :func:`uniformity`, which is LightGNN's Eq. 9.
+
     Args:
-        embedding: e. A single row has no other, and the value 0. Shape: (rows, width)
+        embedding: e. Shape: (rows, width)
+
+    Returns:
+        The loss; 0 for fewer than two rows. Shape: ()
     """
     n = len(embedding)
     if n < 2:
@@ -169,12 +194,15 @@ def pairwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
 
     .. math:: -\sigma(\epsilon^t/\tau)\log\sigma(\epsilon^s/\tau)
               -\bar\sigma(\epsilon^t/\tau)\log\bar\sigma(\epsilon^s/\tau),\qquad
-              \epsilon = \hat y_{uj_1} - \hat y_{uj_2}
+              \epsilon = \hat y_{uj_1} - \hat y_{uj_2},\quad \bar\sigma = 1 - \sigma
 
     Args:
-        student: differences of the student's scores; receives gradients. Shape: (batch,)
-        teacher: the teacher's; treated as constant. Shape: (batch,)
+        student: score differences epsilon^s of the student; receives gradients. Shape: (batch,)
+        teacher: score differences epsilon^t of the teacher; treated as constant. Shape: (batch,)
         temperature: tau > 0; smaller is sharper.
+
+    Returns:
+        The mean over the batch. Shape: ()
 
     Raises:
         ValueError: if the shapes differ or ``temperature`` is not positive.
@@ -191,13 +219,16 @@ def listwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
     .. math:: \frac{1}{B}\sum_u \mathrm{KL}\big(\mathrm{softmax}(t_u/\tau)\,\|\,
               \mathrm{softmax}(s_u/\tau)\big)
 
-    Generalizes Eq. 5, which is the case of two items a list (up to the teacher's own entropy, a
-    constant).
+    Generalizes Eq. 5 of LightGNN. A list of two items gives Eq. 5 up to the teacher's entropy, a
+    constant.
 
     Args:
         student: scores s; receives gradients. Shape: (batch, items)
         teacher: scores t; treated as constant. Shape: (batch, items)
         temperature: tau > 0; smaller is sharper.
+
+    Returns:
+        The mean over the batch. Shape: ()
 
     Raises:
         ValueError: if the shapes differ or ``temperature`` is not positive.
@@ -211,21 +242,24 @@ def listwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
 def embedding_alignment(
     student: Tensor, teacher: Tensor, anchors: Tensor, *, temperature: float
 ) -> Tensor:
-    r"""Embedding-level distillation, the student's and teacher's nodes as two views (Eq. 6).
+    r"""Embedding-level distillation: student and teacher embeddings as two views (Eq. 6).
 
     .. math:: -\frac{1}{|B|}\sum_{i\in B}\log
               \frac{\exp(\cos(s_i, t_i)/\tau)}{\sum_{i'}\exp(\cos(s_{i'}, t_i)/\tau)}
 
-    Called once for users and once for items. The temperature is the published code's; Eq. 6 has
-    none, which is tau = 1. Differs from that code in aligning final embeddings, not the sum of
-    the teacher's layers from the second on.
+    Call it once for users and once for items. Eq. 6 has no temperature (tau = 1); the published
+    code has one. Differs from the published code in aligning final embeddings: the code aligns the
+    sum of the teacher's layers from the second on.
 
     Args:
-        student: final embeddings of all candidates i' of a side; receives gradients.
+        student: final embeddings s of all candidates i', users or items; receives gradients.
             Shape: (candidates, width)
-        teacher: final embeddings of the anchors; treated as constant. Shape: (anchors, width)
-        anchors: the candidate that each anchor is. Shape: (anchors,)
-        temperature: tau > 0.
+        teacher: final embeddings t of the anchors; treated as constant. Shape: (anchors, width)
+        anchors: row of each anchor i among the candidates. Shape: (anchors,)
+        temperature: tau > 0; smaller is sharper.
+
+    Returns:
+        The mean over the anchors. Shape: ()
 
     Raises:
         ValueError: if the widths differ or ``temperature`` is not positive.
@@ -248,22 +282,26 @@ def uniformity(
     slack: int,
     temperature: float,
 ) -> Tensor:
-    r"""Adaptive uniformity constraint (Eq. 9) on one side, users or items.
+    r"""Adaptive uniformity constraint (Eq. 9), on users or on items.
 
     .. math:: -\frac{1}{|B|}\sum_{i\in B}\log
               \frac{\sum_{i_1\in S_i}\exp(e_{i_1}\!\cdot e_i/\tau)}
                    {\sum_{i_2}\exp(e_i\!\cdot e_{i_2}/\tau)}
 
-    :math:`S_i` are the nodes of similar pruning masks (Eq. 10), i itself always among them.
-    Differs from the published code, which weighs the two sums apart and takes pairs across sides
-    into the denominators.
+    :math:`S_i` are the nodes with pruning masks similar to node i's (Eq. 10), i included; see
+    :func:`similar_masks`. Differs from the published code, which weights the two sums separately
+    and includes user-item pairs in the denominators.
 
     Args:
-        embedding: final embeddings of all nodes of the side. Shape: (nodes, width)
-        anchors: the nodes i that the loss is averaged over. Shape: (anchors,)
-        entry_mask: which initial entries are left, bool. Shape: (nodes, width)
-        slack: delta of Eq. 10, a number of entries.
-        temperature: tau > 0.
+        embedding: final embeddings e of all users or all items; receives gradients.
+            Shape: (nodes, width)
+        anchors: the nodes i in the batch. Shape: (anchors,)
+        entry_mask: true where an entry of the initial embeddings is left. Shape: (nodes, width)
+        slack: delta of Eq. 10, a number of entries, at least 0.
+        temperature: tau > 0; smaller is sharper.
+
+    Returns:
+        The mean over the anchors. Shape: ()
 
     Raises:
         ValueError: if ``temperature`` is not positive or ``slack`` negative.
@@ -275,25 +313,25 @@ def uniformity(
 
 
 def similar_masks(entry_mask: Tensor, anchors: Tensor, *, slack: int) -> Tensor:
-    r"""The nodes pruned like each anchor (Eq. 10), the anchor itself included.
+    r"""Find the nodes with pruning masks similar to each anchor's (Eq. 10), the anchor included.
 
     .. math:: S_i = \{i_1 : \|m_i\odot m_{i_1}\|_0 \ge
               \max(\|m_i\|_0, \|m_{i_1}\|_0) - \delta\}
 
     Args:
-        entry_mask: m, bool. Shape: (nodes, width)
+        entry_mask: m, true where an entry is left. Shape: (nodes, width)
         anchors: the nodes i. Shape: (anchors,)
         slack: delta, a number of entries, at least 0.
 
     Returns:
-        bool. Shape: (anchors, nodes)
+        True where a node belongs to the anchor's set. Shape: (anchors, nodes)
 
     Raises:
         ValueError: if ``slack`` is negative.
     """
     if slack < 0:
         raise ValueError(f"slack must be at least 0 entries (got {slack})")
-    # Whole numbers up to 256 are exact in bfloat16, and its product is the fastest.
+    # bfloat16 has the fastest product, and is exact for whole numbers up to 256.
     mask = entry_mask.to(torch.bfloat16 if entry_mask.shape[1] <= 256 else torch.float32)
     size = mask.sum(dim=-1)
     shared = mask[anchors] @ mask.T  # (anchors, nodes)
@@ -301,15 +339,21 @@ def similar_masks(entry_mask: Tensor, anchors: Tensor, *, slack: int) -> Tensor:
 
 
 def weight_decay(*parameters: Tensor, batch_size: int) -> Tensor:
-    r"""Half the squared norm of the rows in use, by row of a batch:
-    :math:`\frac{1}{2B}\sum_k\|\theta_k\|^2`.
+    r"""Weight decay: half the squared norm of the embeddings in a batch.
 
-    The term :math:`\|\Theta\|_F^2` of Eq. 11 over the embeddings that the batch touches, as
-    LightGCN counts it; RecBole does so with ``require_pow``, and otherwise does not square.
+    .. math:: \frac{1}{2B}\sum_k\|\theta_k\|^2
+
+    This is :math:`\|\Theta\|_F^2` of Eq. 11 over the embeddings that the batch uses, scaled as
+    LightGCN does. RecBole computes the same with ``require_pow``; without it, RecBole does not
+    square the norm.
 
     Args:
-        parameters: embeddings. Shape of each: (rows, width)
-        batch_size: B.
+        parameters: embeddings theta. Shape of each: (rows, width)
+        batch_size: B, the number of rows in the batch: interactions, or users with
+            ``batch_by: user``.
+
+    Returns:
+        The weight decay. Shape: ()
     """
     squares = torch.stack([p.square().sum() for p in parameters])
     return squares.sum() / (2 * batch_size)

@@ -1,7 +1,7 @@
-"""Losses over many candidates with gradients of their own, some rows of logits at a time.
+"""Losses over many candidates, computed in chunks of rows, with hand-written gradients.
 
-Rows stay in the cache from the logits to the gradient, where autograd would pass over all of them
-at every step; and of a softmax over all items, logits are never stored.
+A chunk stays in the cache from its logits to their gradient. Autograd instead would pass over all
+rows at every operation. The full softmax keeps the logits of one chunk only, never of all rows.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_BLOCK = 1 << 18  # logits looked at at once, a megabyte: bounds memory traffic, not the result
-_FULL_BLOCK = 1 << 21  # the same of all items: large enough for a product of matrices
+_CHUNK = 1 << 18  # logits in a chunk, 1 MiB in float32; affects speed, not the loss
+_FULL_CHUNK = 1 << 21  # of the full softmax: large enough for an efficient matrix product
 
 
 @dataclass(frozen=True)
-class Places:
-    """Places in a matrix of users and items, in the order of rows.
+class RaggedIndices:
+    """Column indices of some entries of a matrix, a varying number for each row, in CSR form.
 
     Attributes:
-        pointers: where each row's places begin, and where the last one's end. Shape: (rows + 1,)
-        col: Shape: (places,)
+        pointers: row r has the entries from ``pointers[r]`` to ``pointers[r + 1]`` (exclusive).
+            Shape: (rows + 1,)
+        col: column of each entry, row by row. Shape: (entries,)
     """
 
     pointers: Tensor
@@ -33,30 +34,44 @@ class Places:
 
     @property
     def row(self) -> Tensor:
-        """Shape: (places,)"""
+        """Row of each entry, in ascending order. Shape: (entries,)"""
         number = torch.arange(len(self.pointers) - 1, device=self.col.device)
         return number.repeat_interleave(self.pointers.diff(), output_size=len(self.col))
 
     def within(self, rows: slice) -> tuple[Tensor, Tensor, slice]:
-        """Rows, counted from the first of ``rows``, and columns of the places in them; and which
-        places these are."""
+        """Select the entries of a chunk of rows.
+
+        Args:
+            rows: the chunk, with ``start`` and ``stop``.
+
+        Returns:
+            Rows of the entries, counted from the first row of the chunk; their columns; and the
+            slice of all entries that they are.
+        """
         pointers = self.pointers[rows.start : rows.stop + 1]
         entries = slice(int(pointers[0]), int(pointers[-1]))
-        part = Places(pointers - pointers[0], self.col[entries])
+        part = RaggedIndices(pointers - pointers[0], self.col[entries])
         return part.row, part.col, entries
 
 
-class Prepared(torch.autograd.Function):
-    """A loss whose first arguments get gradients, which `forward` has saved in their order."""
+class PrecomputedGradients(torch.autograd.Function):
+    """Base of losses that compute their gradients together with the loss.
+
+    ``forward`` saves the gradients of its first arguments, in their order. All other arguments are
+    constants.
+    """
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        inward = [saved * grad for saved in ctx.saved_tensors]
-        return *inward, *[None] * (len(ctx.needs_input_grad) - len(inward))
+        """Multiply the saved gradients by the upstream gradient."""
+        gradients = [saved * grad for saved in ctx.saved_tensors]
+        return *gradients, *[None] * (len(ctx.needs_input_grad) - len(gradients))
 
 
-class SampledSoftmax(Prepared):
+class SampledSoftmax(PrecomputedGradients):
+    """Autograd function behind :func:`recbole_lightgnn.losses.sampled_softmax`."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -65,32 +80,36 @@ class SampledSoftmax(Prepared):
         log_probability: Tensor | None,
         accidental: Tensor | None,
     ) -> Tensor:
+        """Return the loss; save the gradient of ``logits``."""
         total, grad = logits.new_zeros(()), torch.empty_like(logits)
-        for rows in _blocks(logits):
+        for rows in _chunks(logits):
             part = logits[rows] if log_probability is None else logits[rows] - log_probability
             if accidental is not None:
                 part = part.masked_fill(accidental[rows], -torch.inf)
-            loss, inward = _cross_entropy(part, target[rows])
+            loss, part_grad = _cross_entropy(part, target[rows])
             total += loss
-            torch.div(inward, len(logits), out=grad[rows])
+            torch.div(part_grad, len(logits), out=grad[rows])
         ctx.save_for_backward(grad)
         return total / len(logits)
 
 
-class FullSoftmax(Prepared):
+class FullSoftmax(PrecomputedGradients):
+    """Autograd function behind :func:`recbole_lightgnn.losses.full_softmax`."""
+
     @staticmethod
     def forward(
         ctx: Any,
         user: Tensor,
         item: Tensor,
-        target: Places,
+        target: RaggedIndices,
         weight: Tensor,
         bias: Tensor | None,
-        left_out: Places | None,
+        left_out: RaggedIndices | None,
     ) -> Tensor:
+        """Return the loss; save the gradients of ``user`` and ``item``."""
         total = user.new_zeros(())
         user_grad, item_grad = torch.empty_like(user), torch.zeros_like(item)
-        step = max(1, _FULL_BLOCK // max(1, len(item)))
+        step = max(1, _FULL_CHUNK // max(1, len(item)))
         for start in range(0, len(user), step):
             rows = slice(start, min(start + step, len(user)))
             logits = user[rows] @ item.T
@@ -101,13 +120,14 @@ class FullSoftmax(Prepared):
                 logits[row, col] = -torch.inf
             row, col, entries = target.within(rows)
             share = weight[entries]
-            mass = logits.new_zeros(len(logits)).index_add_(0, row, share)
+            mass = logits.new_zeros(len(logits)).index_add_(0, row, share)  # total weight of a row
             top = logits.amax(dim=-1, keepdim=True)
             total -= share @ (logits[row, col] - top[row, 0])
             logits.sub_(top).exp_()
             sums = logits.sum(dim=-1)
             total += mass @ sums.log()
-            # The gradient of a row's logits is mass / sums times what `logits` holds now.
+            # Gradient of a row's logits: its exponentials times mass / sums, minus the weights of
+            # its targets.
             scale = mass / sums
             logits.view(-1).index_add_(0, row * logits.shape[1] + col, -share / scale[row])
             torch.mm(logits, item, out=user_grad[rows])
@@ -117,58 +137,68 @@ class FullSoftmax(Prepared):
         return total
 
 
-class ListwiseAlignment(Prepared):
+class ListwiseAlignment(PrecomputedGradients):
+    """Autograd function behind :func:`recbole_lightgnn.losses.listwise_alignment`."""
+
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """Return the loss; save the gradient of ``student``."""
         total, grad = student.new_zeros(()), torch.empty_like(student)
-        for rows in _blocks(student):
-            goal = (teacher[rows] / temperature).log_softmax(dim=-1)
-            own = (student[rows] / temperature).log_softmax(dim=-1)
-            weight = goal.exp()
-            total += (goal.sub_(own).mul_(weight)).sum()
-            torch.sub(own.exp_(), weight, out=grad[rows])
+        for rows in _chunks(student):
+            log_target = (teacher[rows] / temperature).log_softmax(dim=-1)
+            log_student = (student[rows] / temperature).log_softmax(dim=-1)
+            target = log_target.exp()
+            total += (log_target.sub_(log_student).mul_(target)).sum()
+            torch.sub(log_student.exp_(), target, out=grad[rows])
             grad[rows] /= len(student) * temperature
         ctx.save_for_backward(grad)
         return total / len(student)
 
 
-class EmbeddingAlignment(Prepared):
+class EmbeddingAlignment(PrecomputedGradients):
+    """Autograd function behind :func:`recbole_lightgnn.losses.embedding_alignment`."""
+
     @staticmethod
     def forward(
         ctx: Any, student: Tensor, teacher: Tensor, anchors: Tensor, temperature: float
     ) -> Tensor:
+        """Return the loss; save the gradient of ``student``."""
         vectors = F.normalize(teacher.detach(), dim=-1) / temperature  # (anchors, width)
         scale = 1 / student.norm(dim=-1).clamp_min(1e-12)  # (candidates,)
         logits = vectors @ student.T  # (anchors, candidates)
         total, radial = student.new_zeros(()), torch.zeros_like(scale)
-        for rows in _blocks(logits):
+        for rows in _chunks(logits):
             part = logits[rows]
             part *= scale
-            loss, inward = _cross_entropy(part, anchors[rows])
+            loss, part_grad = _cross_entropy(part, anchors[rows])
             total += loss
-            radial += (inward * part).sum(dim=0)
-            torch.mul(inward, scale, out=part)
+            radial += (part_grad * part).sum(dim=0)
+            torch.mul(part_grad, scale, out=part)
         if ctx.needs_input_grad[0]:
             grad = logits.T @ vectors
+            # The cosine does not change along a candidate's own direction: take that part off.
             grad.addcmul_(student, (radial * scale.square())[:, None], value=-1)
             ctx.save_for_backward(grad / max(1, len(anchors)))
         return total / max(1, len(anchors))
 
 
-class Uniformity(Prepared):
+class Uniformity(PrecomputedGradients):
+    """Autograd function behind :func:`recbole_lightgnn.losses.uniformity`."""
+
     @staticmethod
     def forward(
         ctx: Any, embedding: Tensor, anchors: Tensor, alike: Tensor, temperature: float
     ) -> Tensor:
+        """Return the loss; save the gradient of ``embedding``."""
         vectors = embedding.index_select(0, anchors) / temperature  # (anchors, width)
         logits = vectors @ embedding.T  # (anchors, nodes)
         total = embedding.new_zeros(())
-        for rows in _blocks(logits):
+        for rows in _chunks(logits):
             part = logits[rows]
-            among = part.masked_fill(~alike[rows], -torch.inf)
-            whole, chosen = part.softmax(dim=-1), among.softmax(dim=-1)
-            total += (_logsumexp(part, whole) - _logsumexp(among, chosen)).sum()
-            torch.sub(whole, chosen, out=part)
+            similar = part.masked_fill(~alike[rows], -torch.inf)
+            all_softmax, similar_softmax = part.softmax(dim=-1), similar.softmax(dim=-1)
+            total += (_logsumexp(part, all_softmax) - _logsumexp(similar, similar_softmax)).sum()
+            torch.sub(all_softmax, similar_softmax, out=part)
         if ctx.needs_input_grad[0]:
             grad = logits.T @ vectors
             grad.index_add_(0, anchors, logits @ embedding / temperature)
@@ -176,21 +206,21 @@ class Uniformity(Prepared):
         return total / max(1, len(anchors))
 
 
-def _blocks(logits: Tensor) -> Iterator[slice]:
-    """Slices of rows that together cover all, each of about ``_BLOCK`` logits."""
-    step = max(1, _BLOCK // max(1, logits.shape[1]))
+def _chunks(logits: Tensor) -> Iterator[slice]:
+    """Cut all rows into chunks of about ``_CHUNK`` logits."""
+    step = max(1, _CHUNK // max(1, logits.shape[1]))
     for start in range(0, len(logits), step):
         yield slice(start, start + step)
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the rows' cross-entropies, and its gradient: softmax less one at the target."""
-    own = target[:, None]
+    """Sum the cross-entropies of rows; also return the gradient: softmax, minus 1 at the target."""
+    column = target[:, None]
     probability = logits.softmax(dim=-1)
-    loss = (_logsumexp(logits, probability) - logits.gather(1, own).squeeze(1)).sum()
-    return loss, probability.scatter_add_(1, own, probability.new_full(own.shape, -1.0))
+    loss = (_logsumexp(logits, probability) - logits.gather(1, column).squeeze(1)).sum()
+    return loss, probability.scatter_add_(1, column, probability.new_full(column.shape, -1.0))
 
 
 def _logsumexp(logits: Tensor, probability: Tensor) -> Tensor:
-    """Of each row, by its softmax: the largest logit, less the logarithm of its probability."""
+    """Compute each row's logsumexp from its softmax: largest logit minus its log-probability."""
     return logits.amax(dim=-1) - probability.amax(dim=-1).log()

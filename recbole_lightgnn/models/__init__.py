@@ -1,1 +1,1 @@
-"""Teacher, intermediate and student as RecBole general recommenders."""
+"""LightGNN's teacher, intermediate model and student, as RecBole general recommenders."""

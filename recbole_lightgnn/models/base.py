@@ -1,4 +1,4 @@
-"""What the three models share: the graph from RecBole's dataset, and ranking by inner product."""
+"""Base classes of our models: the graph, batches, weight decay, and ranking by inner product."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from recbole_lightgnn.nn.graph import InteractionGraph
 
 
 class Batch(NamedTuple):
-    """Rows of RecBole's pairwise loader; or users, with all their interactions.
+    """One training batch: interactions, or with ``batch_by: user`` users with all their items.
 
     Attributes:
-        user: users; distinct in a batch of users. Shape: (batch,)
-        item: their observed items. Shape: (batch,), or (interactions,) in a batch of users
-        negative: an item sampled for each, used by BPR and Eq. 5. Shape: (batch,), or empty in a
-            batch of users
+        user: users; distinct with ``batch_by: user``. Shape: (batch,)
+        item: positive items. Shape: (batch,), or (interactions of the users,) with
+            ``batch_by: user``
+        negative: an item sampled for each interaction, used by BPR and Eq. 5. Shape: (batch,), or
+            (0,) with ``batch_by: user``
     """
 
     user: Tensor
@@ -30,49 +31,58 @@ class Batch(NamedTuple):
     negative: Tensor
 
 
-class OwnItems:
-    """The items that users have interactions with, for any users at once.
+class PositiveItems:
+    """Look-up of the positive items of any users.
 
     Args:
         graph: the observed interactions.
 
     Attributes:
-        degree: interactions of each user. Shape: (users,)
+        degree: number of interactions of each user. Shape: (users,)
     """
 
     def __init__(self, graph: InteractionGraph) -> None:
         pattern = graph.interactions.pattern
-        self._item = pattern.col.int()  # as many as interactions: half the bytes
+        self._item = pattern.col.int()  # as long as the interactions: half the bytes
         self.degree = torch.bincount(pattern.row, minlength=graph.n_users)
         self._start = self.degree.cumsum(0) - self.degree
 
     def __call__(self, user: Tensor) -> RaggedIndices:
-        """The items of each given user: a row each."""
+        """Return the positive items of the given users, one row for each user.
+
+        Args:
+            user: users, in any order. Shape: (rows,)
+        """
         degree = self.degree[user]
         pointers = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
         shift = (self._start[user] - pointers[:-1]).repeat_interleave(degree)
-        places = torch.arange(len(shift), device=user.device) + shift
-        return RaggedIndices(pointers, self._item[places].long())
+        positions = torch.arange(len(shift), device=user.device) + shift
+        return RaggedIndices(pointers, self._item[positions].long())
 
 
 class GraphRecommender(GeneralRecommender):
-    """A recommender that encodes a graph into embeddings and scores by their inner product.
+    """Recommender that encodes a graph into embeddings and scores by their inner product.
 
-    Final embeddings are computed once while the model is in evaluation mode.
+    In evaluation mode the final embeddings are computed once and cached.
 
     Args:
-        config: RecBole's configuration.
+        config: settings of the run.
         dataset: RecBole's training dataset; its interactions are the graph.
+
+    Attributes:
+        observed: the graph of the training interactions.
+        positive_items: look-up of each user's training items.
+        by_user: whether a batch holds users with all their items (``batch_by: user``).
     """
 
     input_type = InputType.PAIRWISE
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> None:
-        """Check the settings that depend on one another; a model may override this.
+        """Check settings that depend on one another; a model may override this.
 
         Args:
-            settings: all settings in force. Each has been checked by itself.
+            settings: all settings in force. The type and range of each have been checked.
 
         Raises:
             InputError: if two settings contradict each other.
@@ -89,52 +99,81 @@ class GraphRecommender(GeneralRecommender):
         ).to(self.device)
         self.interaction_loss = settings.get("interaction_loss")
         self.by_user = settings.get("batch_by") == "user"
-        self.own_items = OwnItems(self.observed)
+        self.positive_items = PositiveItems(self.observed)
         self._final: tuple[Tensor, Tensor] | None = None
 
     def initial(self) -> tuple[Tensor, Tensor]:
-        """Initial embeddings of users and of items. Shapes: (users, width), (items, width)"""
+        """Return the initial embeddings of users and items.
+
+        Shapes: (users, width), (items, width)
+        """
         raise NotImplementedError
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Final embeddings from initial ones. Shapes: (users, width), (items, width)"""
-        raise NotImplementedError
-
-    def encode(self) -> tuple[Tensor, Tensor]:
-        """Final embeddings of users and of items. Shapes: (users, width), (items, width)"""
-        return self.propagate(*self.initial())
-
-    def infer(self) -> tuple[Tensor, Tensor]:
-        """As :meth:`encode`, where no gradient is wanted: sooner in a model that knows how."""
-        return self.encode()
-
-    def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """The weighted terms of Eq. 11 on a batch, by name."""
-        raise NotImplementedError
-
-    def batch_of(self, interaction: Any) -> Batch:
-        """The columns of RecBole's batch that the losses look at, or its users with all theirs.
-
-        RecBole's padding user, and others without interactions, are left out; where a batch holds
-        none but these, every term is 0.
-        """
-        if self.by_user:
-            user = interaction[self.USER_ID].unique()
-            user = user[self.own_items.degree[user] > 0]
-            item = self.own_items(user).col
-            return Batch(user, item, item[:0])
-        return Batch(*(interaction[key] for key in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID)))
-
-    def decay(self, user: Tensor, item: Tensor, batch: Batch) -> Tensor:
-        r"""The term :math:`\|\Theta\|_F^2` of Eq. 11, over the initial embeddings of a batch.
-
-        Those of its users and items, and with BPR of its sampled items too. Edge weights, which
-        begin at one, are left out: to draw them to zero would be to prune all alike.
+        """Compute final embeddings from initial embeddings.
 
         Args:
             user: initial embeddings. Shape: (users, width)
             item: initial embeddings. Shape: (items, width)
-            batch: whose embeddings are in use.
+
+        Returns:
+            Final embeddings of users and items. Shapes: (users, width), (items, width)
+        """
+        raise NotImplementedError
+
+    def encode(self) -> tuple[Tensor, Tensor]:
+        """Compute the final embeddings of users and items, with gradients.
+
+        Shapes: (users, width), (items, width)
+        """
+        return self.propagate(*self.initial())
+
+    def infer(self) -> tuple[Tensor, Tensor]:
+        """Compute the final embeddings to rank by; called without gradients.
+
+        By default as :meth:`encode`. A model overrides it if it ranks by other embeddings, or has a
+        faster way without gradients.
+
+        Returns:
+            Embeddings of users and items. Shapes: (users, width), (items, width)
+        """
+        return self.encode()
+
+    def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
+        """Compute the weighted terms of the model's loss (Eq. 11) on a batch, by name.
+
+        Args:
+            interaction: a batch of RecBole's loader.
+        """
+        raise NotImplementedError
+
+    def batch_of(self, interaction: Any) -> Batch:
+        """Convert RecBole's batch to a `Batch`.
+
+        With ``batch_by: user``, users without interactions are left out, RecBole's padding user
+        among them. If no user is left, every loss term is 0.
+
+        Args:
+            interaction: a batch of RecBole's loader.
+        """
+        if self.by_user:
+            user = interaction[self.USER_ID].unique()
+            user = user[self.positive_items.degree[user] > 0]
+            item = self.positive_items(user).col
+            return Batch(user, item, item[:0])
+        return Batch(*(interaction[key] for key in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID)))
+
+    def decay(self, user: Tensor, item: Tensor, batch: Batch) -> Tensor:
+        r"""Compute weight decay, :math:`\|\Theta\|_F^2` of Eq. 11, on the embeddings of a batch.
+
+        The embeddings are those of the batch's users and items, and with BPR also of its sampled
+        items. Edge weights are left out: they start at one, and pulling them towards zero would
+        prune all edges alike.
+
+        Args:
+            user: embeddings of all users. Shape: (users, width)
+            item: embeddings of all items. Shape: (items, width)
+            batch: the batch.
         """
         items = batch.item
         if self.interaction_loss != "softmax":
@@ -143,18 +182,25 @@ class GraphRecommender(GeneralRecommender):
         return weight_decay(*rows, batch_size=max(1, len(batch.user)))
 
     def calculate_loss(self, interaction: Any) -> Tensor:
-        """Eq. 11 on a batch of RecBole's pairwise loader (users, items, sampled items), or of its
-        users alone."""
+        """Compute the loss (Eq. 11) on a batch of RecBole's loader. Shape: ()"""
         return torch.stack(list(self.loss_terms(interaction).values())).sum()
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Widths of initial and final embeddings with these settings; ``None``: has no initial."""
+        """Return the widths of initial and final embeddings that a model with these settings has.
+
+        The first is ``None`` if the model has no initial embeddings.
+        """
         return settings["embedding_size"], settings["embedding_size"]
 
     def sizes(self) -> dict[str, float]:
-        """What it holds: interactions; entries, that is numbers trained but for RecBole's padding
-        rows, and their share of the unpruned ones; parameters, edge weights too; bytes."""
+        """Count what the model holds.
+
+        Returns:
+            ``interactions``: edges of the graph. ``entries``: trained numbers, without RecBole's
+            padding rows and without edge weights. ``entries_kept``: their share of the unpruned
+            entries. ``parameters``: entries and edge weights. ``bytes``: size of the state.
+        """
         entries = entries_of(self)
         return {
             "interactions": self.observed.n_edges,
@@ -165,19 +211,23 @@ class GraphRecommender(GeneralRecommender):
         }
 
     def train(self, mode: bool = True) -> GraphRecommender:
-        """Switch mode; training outdates the embeddings computed before it."""
+        """Switch to training mode, which drops the cached embeddings, or to evaluation mode."""
         if mode:
             self._final = None
-        return super().train(mode)
+        super().train(mode)
+        return self
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """As PyTorch's; other weights outdate the embeddings too."""
+        """Load a state as PyTorch does, and drop the cached embeddings."""
         self._final = None
         return super().load_state_dict(*args, **kwargs)
 
     @torch.no_grad()
     def final_embeddings(self) -> tuple[Tensor, Tensor]:
-        """As :meth:`encode`, without gradients, once while evaluated with the same weights."""
+        """Return the embeddings to rank by, cached in evaluation mode.
+
+        Shapes: (users, width), (items, width)
+        """
         if self.training:
             return self.infer()
         if self._final is None:
@@ -185,22 +235,22 @@ class GraphRecommender(GeneralRecommender):
         return self._final
 
     def predict(self, interaction: Any) -> Tensor:
-        """Scores of the given user-item pairs (Eq. 2). Shape: (batch,)"""
+        """Compute the scores of user-item pairs (Eq. 2). Shape: (batch,)"""
         user, item = self.final_embeddings()
         return (user[interaction[self.USER_ID]] * item[interaction[self.ITEM_ID]]).sum(dim=-1)
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
-        """Scores of the given users for all items. Shape: (batch * items,)"""
+        """Compute the scores of the given users for all items. Shape: (batch * items,)"""
         user, item = self.final_embeddings()
         return (user[interaction[self.USER_ID]] @ item.T).flatten()
 
 
 class EmbeddingRecommender(GraphRecommender):
-    """One that learns an embedding of every user and of every item.
+    """Graph recommender that learns an embedding of every user and of every item.
 
     Attributes:
-        user_embedding: drawn by Xavier's rule. Shape: (users, width)
-        item_embedding: likewise. Shape: (items, width)
+        user_embedding: Xavier-initialized parameter. Shape: (users, width)
+        item_embedding: Xavier-initialized parameter. Shape: (items, width)
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -213,12 +263,18 @@ class EmbeddingRecommender(GraphRecommender):
         nn.init.xavier_uniform_(self.item_embedding)
 
     def initial(self) -> tuple[Tensor, Tensor]:
-        """The parameters."""
+        """Return the parameters. Shapes: (users, width), (items, width)"""
         return self.user_embedding, self.item_embedding
 
 
 def entries_of(model: Any) -> int:
-    """Numbers in a model's parameters; tables with a row a user, an item or both have padding."""
+    """Count the numbers in a model's parameters, without RecBole's padding rows.
+
+    A table with one row for each user, each item or each of both is taken to have padding rows.
+
+    Args:
+        model: any model of ours or RecBole's.
+    """
     return sum(_without_padding(parameter, model) for parameter in model.parameters())
 
 

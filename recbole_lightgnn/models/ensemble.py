@@ -10,21 +10,26 @@ from torch import Tensor
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import GraphRecommender
-from recbole_lightgnn.models.frozen_teacher import sample_users, spread
+from recbole_lightgnn.models.frozen_teacher import sample_users, score_std
 from recbole_lightgnn.models.scoring_tables import final_tables, table_named
 
 
 class Ensemble:
-    """Models whose scores are added, each divided by its spread; it trains no more.
+    r"""Sum of the scores of several trained models, each divided by their standard deviation.
 
-    As an inner product, of their final embeddings side by side.
+    .. math:: \hat y_{ui} = \sum_m \hat y^m_{ui} / \sigma_m
+
+    The sum is one inner product: of the members' final embeddings side by side.
 
     Args:
-        members: models of the same users and items, in evaluation mode from here on. The first
-            gives the embeddings to begin with.
+        members: models of the same users and items; they are switched to evaluation mode.
+
+    Attributes:
+        user_embedding: initial embeddings of the first member, or ``None``. Shape: (users, width)
+        item_embedding: initial embeddings of the first member, or ``None``. Shape: (items, width)
 
     Raises:
-        InputError: if a member does not score by two tables.
+        InputError: if a member does not score by the inner product of two tables.
     """
 
     @torch.no_grad()
@@ -43,23 +48,23 @@ class Ensemble:
                 )
             user, item = tables
             users = sample_users(self.n_users).to(self.device)
-            parts.append((user / spread(user[users] @ item[1:].T), item))
+            parts.append((user / score_std(user[users] @ item[1:].T), item))
         self.user_embedding = table_named(first, "user_embedding")
         self.item_embedding = table_named(first, "item_embedding")
         user_parts, item_parts = zip(*parts, strict=True)
         self._final = torch.cat(user_parts, dim=1), torch.cat(item_parts, dim=1)
 
     def eval(self) -> Ensemble:
-        """It always is."""
+        """Return the ensemble, which is always in evaluation mode."""
         return self
 
     def final_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Tables whose inner products are the scores; as wide as all members' together.
+        """Return the members' final embeddings side by side; their inner products are the scores.
 
-        Shapes: (users, width), (items, width)
+        Shapes: (users, sum of the widths), (items, sum of the widths)
         """
         return self._final
 
-    # RecBole's evaluator asks as it asks any model of two tables.
+    # RecBole's evaluator calls these as on any model.
     predict = GraphRecommender.predict
     full_sort_predict = GraphRecommender.full_sort_predict

@@ -1,4 +1,4 @@
-"""A trained model as a source of targets: propagated once, then only looked up."""
+"""A trained model as a teacher: its embeddings or scores are computed once and never change."""
 
 from __future__ import annotations
 
@@ -9,45 +9,51 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.base import OwnItems
+from recbole_lightgnn.models.base import PositiveItems
 from recbole_lightgnn.models.scoring_tables import final_tables, table_named
 from recbole_lightgnn.ops import SparsePattern, sddmm
 
-_SAMPLE = 256  # users whose scores tell the spread
-_TABLE = 1 << 26  # scores kept at most: 256 MB
+_SAMPLE = 256  # users in the sample that the standard deviation of scores is measured on
+_TABLE = 1 << 26  # maximum number of cached scores: 256 MB
 _CHUNK = 256  # users scored at once
 _PAIRS = 1 << 16  # pairs scored at once
 
 
 def sample_users(n_users: int) -> Tensor:
-    """Users that stand for all where a spread is measured, padding left out. Shape: (sample,)"""
+    """Choose at most 256 evenly spaced users, without RecBole's padding user. Shape: (sample,)"""
     return torch.linspace(1, n_users - 1, min(_SAMPLE, n_users - 1)).long()
 
 
-def spread(scores: Tensor) -> float:
-    """Standard deviation of a user's scores over items, averaged. Shape: (users, items)"""
+def score_std(scores: Tensor) -> float:
+    """Compute the standard deviation of a user's scores over items, averaged over users.
+
+    Args:
+        scores: scores of users for items. Shape: (users, items)
+    """
     return scores.std(dim=-1).mean().clamp_min(1e-12).item()
 
 
-class Frozen:
-    """Scores of a model that trains no more.
+class FrozenTeacher:
+    """Scores and embeddings of a model that is not trained any more.
 
-    A model that scores by the inner product of two tables (`final_tables`: ours, RecBole's BPR,
-    LightGCN, NGCF, SGL, NCL ...) is reduced to them. Any other general recommender is asked once
-    for every score, where all of them fit into 256 MB, and whenever a score is needed where not.
+    A model that scores by the inner product of two tables is reduced to these tables: ours, and
+    RecBole's BPR, LightGCN, NGCF, SGL, NCL and others (`final_tables`). Any other general
+    recommender computes all its scores once if they fit into 256 MB; otherwise it computes scores
+    whenever they are needed.
 
     Args:
-        model: the trained model, in evaluation mode from here on.
-        scale: what scores are divided by: ``none``, or ``std``, one constant, so that a
-            distillation temperature means the same whatever model scores and however it was
-            trained.
+        model: the trained model; it is switched to evaluation mode.
+        scale: divisor of the scores. ``std`` divides by one constant, the standard deviation of the
+            model's scores, so that a distillation temperature means the same for every teacher.
+            ``none`` leaves the scores as they are.
 
     Attributes:
+        model: the trained model.
         user: final embeddings, or ``None``. Shape: (users, width)
         item: final embeddings, or ``None``. Shape: (items, width)
-        divisor: what scores are divided by.
-        spread: standard deviation of a user's scores, as divided, over all items; a mean over
-            users.
+        divisor: divisor of the scores.
+        score_std: standard deviation of a user's divided scores over all items, averaged over a
+            sample of users.
     """
 
     @torch.no_grad()
@@ -56,31 +62,35 @@ class Frozen:
         self.model = model
         self.user: Tensor | None = None
         self.item: Tensor | None = None
-        self._table: Tensor | None = None  # every score: (users, items)
+        self._table: Tensor | None = None  # all scores: (users, items)
         self._best: tuple[Tensor, Tensor] | None = None
         if (tables := final_tables(model)) is not None:
             self.user, self.item = tables
         else:
             self._whole_rows = self._can_score_all_items()
             if model.n_users * model.n_items <= _TABLE:
-                every = torch.arange(model.n_users, device=model.device)
-                self._table = torch.cat([self._rows(chunk) for chunk in every.split(_CHUNK)])
-        users = sample_users(model.n_users).to(model.device)
+                users = torch.arange(model.n_users, device=model.device)
+                self._table = torch.cat([self._rows(chunk) for chunk in users.split(_CHUNK)])
+        sample = sample_users(model.n_users).to(model.device)
         items = torch.arange(1, model.n_items, device=model.device)
         self.divisor = 1.0
-        raw = spread(self.scores(users, items))
+        std = score_std(self.scores(sample, items))
         if scale == "std":
-            self.divisor = raw
-        self.spread = raw / self.divisor
+            self.divisor = std
+        self.score_std = std / self.divisor
 
     def initial_embeddings(self) -> tuple[Tensor, Tensor] | None:
-        """The tables that the model propagates from, where it has such, for users and items."""
+        """Return the model's initial embeddings of users and items, or ``None`` if it has none."""
         user = table_named(self.model, "user_embedding")
         item = table_named(self.model, "item_embedding")
         return None if user is None or item is None else (user, item)
 
     def require_embeddings(self, setting: str, width: int) -> None:
-        """Refuse an embedding-level term where there is nothing to compare with.
+        """Check that the teacher has the embeddings that an embedding-level term needs.
+
+        Args:
+            setting: name of the setting that switches the term on, for the message.
+            width: width of the student's embeddings.
 
         Raises:
             InputError: if the model gives only scores, or embeddings of another width.
@@ -100,7 +110,15 @@ class Frozen:
 
     @torch.no_grad()
     def scores(self, user: Tensor, item: Tensor) -> Tensor:
-        """Scores of every given user for every given item. Shape: (users, items)"""
+        """Compute the scores of every given user for every given item.
+
+        Args:
+            user: users, possibly repeated. Shape: (users,)
+            item: items. Shape: (items,)
+
+        Returns:
+            Divided scores. Shape: (users, items)
+        """
         if self.user is not None and self.item is not None:
             return self.user[user] @ self.item[item].T / self.divisor
         distinct, row = user.unique(return_inverse=True)
@@ -111,32 +129,35 @@ class Frozen:
         return (rows / self.divisor)[row]
 
     @torch.no_grad()
-    def best_items(self, user: Tensor, k: int, own_items: OwnItems) -> tuple[Tensor, Tensor]:
-        """The best items of the given users, but for their own interactions, and their scores.
+    def best_items(
+        self, user: Tensor, k: int, positive_items: PositiveItems
+    ) -> tuple[Tensor, Tensor]:
+        """Return the k best items of the given users, without their positive items.
 
-        Found once for all users, and kept: eight bytes a user and item of the list.
+        The lists of all users are computed at the first call and cached: 8 bytes for each user and
+        item of a list.
 
         Args:
-            user: Shape: (users,)
-            k: how many items; all, where there are no more.
-            own_items: the interactions.
+            user: users. Shape: (users,)
+            k: number of items; all items if there are fewer.
+            positive_items: look-up of each user's positive items.
 
         Returns:
-            Items, from the best on, and scores. Shapes: (users, k), (users, k)
+            Items, best first, and their divided scores. Shapes: (users, k), (users, k)
         """
         if self._best is None or self._best[0].shape[1] != min(k, self.model.n_items - 1):
-            self._best = self._rank(k, own_items)
+            self._best = self._rank(k, positive_items)
         items, scores = self._best
         return items[user].long(), scores[user]
 
-    def _rank(self, k: int, own_items: OwnItems) -> tuple[Tensor, Tensor]:
+    def _rank(self, k: int, positive_items: PositiveItems) -> tuple[Tensor, Tensor]:
         items = torch.arange(self.model.n_items, device=self.model.device)
         k = min(k, len(items) - 1)
         found = []
         for user in torch.arange(self.model.n_users, device=items.device).split(_CHUNK):
             scores = self.scores(user, items)
-            own = own_items(user)
-            scores[own.row, own.col] = -torch.inf
+            positive = positive_items(user)
+            scores[positive.row, positive.col] = -torch.inf
             scores[:, 0] = -torch.inf  # RecBole's padding row
             best = scores.topk(k, dim=-1)
             found.append((best.indices.int(), best.values))
@@ -144,41 +165,53 @@ class Frozen:
 
     @torch.no_grad()
     def pair_scores(self, user: Tensor, item: Tensor) -> Tensor:
-        """Scores of the given pairs. Shape: (pairs,)"""
+        """Compute the divided scores of user-item pairs.
+
+        Args:
+            user: user of each pair. Shape: (pairs,)
+            item: item of each pair. Shape: (pairs,)
+
+        Returns:
+            Divided scores. Shape: (pairs,)
+        """
         return self._pairs(user, item) / self.divisor
 
     @torch.no_grad()
     def edge_scores(self, pattern: SparsePattern) -> Tensor:
-        """The model's own scores of a pattern's places, undivided, as Eq. 8 has them.
-
-        Shape: (edges,)
-        """
+        """Compute the scores of a graph's edges for Eq. 8; not divided. Shape: (edges,)"""
         if self.user is not None and self.item is not None:
             return sddmm(pattern, self.user, self.item)
         return self._pairs(pattern.row, pattern.col)
 
     def _pairs(self, user: Tensor, item: Tensor) -> Tensor:
-        """The model's own scores of the given pairs. Shape: (pairs,)"""
+        """Compute the model's scores of user-item pairs; not divided. Shape: (pairs,)"""
         if self.user is not None and self.item is not None:
             return (self.user[user] * self.item[item]).sum(dim=-1)
         if self._table is not None:
             return self._table[user, item]
-        if self._whole_rows:  # to predict a pair, too, such a model makes a row of all items
-            distinct, row = user.unique(return_inverse=True)
-            found = torch.empty(len(user), device=user.device)
-            for start in range(0, len(distinct), _CHUNK):
-                rows = self._rows(distinct[start : start + _CHUNK])
-                here = ((row >= start) & (row < start + _CHUNK)).nonzero().squeeze(1)
-                found[here] = rows[row[here] - start, item[here]]
-            return found
+        if self._whole_rows:
+            return self._pairs_from_rows(user, item)
         chunks = zip(user.split(_PAIRS), item.split(_PAIRS), strict=True)
         return torch.cat([self._predict(*chunk) for chunk in chunks])
 
+    def _pairs_from_rows(self, user: Tensor, item: Tensor) -> Tensor:
+        """Look up pairs in whole rows, which such a model computes even to predict one pair."""
+        distinct, row = user.unique(return_inverse=True)
+        found = torch.empty(len(user), device=user.device)
+        for start in range(0, len(distinct), _CHUNK):
+            rows = self._rows(distinct[start : start + _CHUNK])
+            here = ((row >= start) & (row < start + _CHUNK)).nonzero().squeeze(1)
+            found[here] = rows[row[here] - start, item[here]]
+        return found
+
     def _rows(self, user: Tensor, item: Tensor | None = None) -> Tensor:
-        """The model's own scores of some users for some items, or all. Shape: (users, items)"""
+        """Compute the model's scores of users for items, by default for all; not divided.
+
+        Shape: (users, items)
+        """
         if self._whole_rows:
-            rows = self.model.full_sort_predict(Interaction({self.model.USER_ID: user}))
-            rows = rows.view(len(user), -1).to(user.device)  # EASE's stay on the CPU
+            rows: Tensor = self.model.full_sort_predict(Interaction({self.model.USER_ID: user}))
+            rows = rows.view(len(user), -1).to(user.device)  # EASE's scores stay on the CPU
             return rows if item is None else rows[:, item]
         if item is None:
             item = torch.arange(self.model.n_items, device=user.device)
@@ -192,7 +225,7 @@ class Frozen:
         return scores.flatten().to(user.device)
 
     def _can_score_all_items(self) -> bool:
-        """Whether the model ranks a user's items at once; RecBole's NeuMF, say, does not."""
+        """Whether the model scores all items of a user at once; RecBole's NeuMF does not."""
         user = torch.ones(1, dtype=torch.int64, device=self.model.device)
         try:
             self.model.full_sort_predict(Interaction({self.model.USER_ID: user}))

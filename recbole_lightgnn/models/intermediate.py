@@ -12,7 +12,7 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import Batch, GraphRecommender
 from recbole_lightgnn.models.frozen_teacher import Frozen, sample_users, spread
 from recbole_lightgnn.models.objective import AlignmentObjective, InteractionObjective
-from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops, augment_same_side
+from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops
 from recbole_lightgnn.nn.propagation import weighted_lightgcn
 from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding
 from recbole_lightgnn.nn.pruning import principal_axes
@@ -46,14 +46,12 @@ class LightGNNIntermediate(GraphRecommender):
         """The graph to propagate over: here the augmented one."""
         if settings.text("augmentation") == "none":
             return self.observed
-        bounds = {
-            "cap": settings.integer("augmentation_cap"),
-            "memory_mb": settings.integer("augmentation_memory"),
-        }
-        if settings.text("augmentation") == "same_side":
-            return augment_same_side(self.observed, **bounds).to(self.device)
-        hops = settings.integer("augmentation_hops")
-        return augment_hops(self.observed, hops=hops, **bounds).to(self.device)
+        return augment_hops(
+            self.observed,
+            hops=settings.integer("augmentation_hops"),
+            cap=settings.integer("augmentation_cap"),
+            memory_mb=settings.integer("augmentation_memory"),
+        ).to(self.device)
 
     def distill_from(self, teacher: Frozen, *, prefix: str = "") -> None:
         """Align to this model from now on.

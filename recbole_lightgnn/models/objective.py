@@ -1,72 +1,103 @@
-"""From settings and a batch to the arguments of the losses: who is compared with whom."""
+"""Losses on the observed interactions of a batch: BPR and two softmax losses.
+
+`interaction_objective` chooses one by the settings ``interaction_loss`` and ``batch_by``.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_lightgnn.config.view import Settings
-from recbole_lightgnn.losses import (
-    RaggedIndices,
-    bpr,
-    embedding_alignment,
-    full_softmax,
-    listwise_alignment,
-    pairwise_alignment,
-    sampled_softmax,
-)
-from recbole_lightgnn.models.base import Batch, OwnItems
-from recbole_lightgnn.models.frozen_teacher import Frozen
+from recbole_lightgnn.losses import RaggedIndices, bpr, full_softmax, sampled_softmax
+from recbole_lightgnn.models.base import Batch, PositiveItems
 from recbole_lightgnn.nn.graph import InteractionGraph
 
+# Final embeddings of all users and of all items, RecBole's padding row first.
+# Shapes: (users, width), (items, width)
+Tables = tuple[Tensor, Tensor]
 
-class InteractionObjective:
-    """The loss on observed interactions: BPR, or a softmax over the batch's or sampled items.
+
+class InteractionObjective(Protocol):
+    """Loss on the interactions of a batch."""
+
+    def __call__(self, tables: Tables, batch: Batch, /) -> Tensor:
+        """Compute the loss. Shape: ()
+
+        Args:
+            tables: final embeddings of all users and items. Shapes: (users, width), (items, width)
+            batch: the interactions.
+        """
+
+
+def interaction_objective(
+    settings: Settings, graph: InteractionGraph, positive_items: PositiveItems
+) -> InteractionObjective:
+    """Choose the loss that the settings name.
 
     Args:
-        settings: ``interaction_loss``, ``batch_by``, ``similarity``, ``temperature``,
-            ``popularity_correction``, ``popularity_prior``, ``negatives`` and ``n_negatives``.
-        graph: the observed interactions: popularity.
-        own_items: which candidates are no negatives.
+        settings: ``interaction_loss`` is ``bpr`` or ``softmax``. With ``softmax``, ``batch_by`` is
+            ``interaction`` (`BatchSoftmax`) or ``user`` (`AllItemsSoftmax`).
+        graph: the observed interactions.
+        positive_items: look-up of each user's positive items.
+    """
+    if settings.text("interaction_loss") == "bpr":
+        return batch_bpr
+    softmax = AllItemsSoftmax if settings.text("batch_by") == "user" else BatchSoftmax
+    return softmax(settings, graph, positive_items)
 
-    Attributes:
-        log_popularity: log(1 + interactions) of each item. Shape: (items,)
+
+def batch_bpr(tables: Tables, batch: Batch) -> Tensor:
+    """Compute BPR (Eq. 3) of each positive item against its sampled item. Shape: ()
+
+    Args:
+        tables: final embeddings of all users and items. Shapes: (users, width), (items, width)
+        batch: interactions with sampled items.
+    """
+    user = tables[0].index_select(0, batch.user)
+    # One gather for both items, because its gradient is a table as large as all items.
+    pair = tables[1].index_select(0, torch.cat([batch.item, batch.negative])).chunk(2)
+    return bpr(*((user * rows).sum(dim=-1) for rows in pair))
+
+
+class BatchSoftmax:
+    r"""Softmax over the distinct items of the batch, and over uniform samples if set.
+
+    .. math:: -\frac1B\sum_{(u,i)}\log\frac{\exp(s_{ui}/\tau - \alpha\log q_i)}
+              {\sum_c\exp(s_{uc}/\tau - \alpha\log q_c)}
+
+    s is the inner product or the cosine, and q the probability that an item is a candidate. A
+    candidate that is another positive item of the user is left out of the user's denominator.
+
+    Args:
+        settings: ``similarity`` (s), ``temperature`` (tau), ``popularity_correction`` (alpha),
+            ``negatives`` (``batch`` or ``sampled``) and ``n_negatives``.
+        graph: the observed interactions, for the popularity of items.
+        positive_items: look-up of each user's positive items.
     """
 
-    def __init__(self, settings: Settings, graph: InteractionGraph, own_items: OwnItems) -> None:
-        self.loss = settings.text("interaction_loss")
+    def __init__(
+        self, settings: Settings, graph: InteractionGraph, positive_items: PositiveItems
+    ) -> None:
         self.cosine = settings.text("similarity") == "cosine"
         self.temperature = settings.number("temperature")
         self.correction = settings.number("popularity_correction")
-        self.sampled = settings.text("negatives") == "sampled"
-        self.n_negatives = settings.integer("n_negatives")
-        self.by_user = settings.text("batch_by") == "user"
-        self.own_items = own_items
+        sampled = settings.text("negatives") == "sampled"
+        self.n_samples = settings.integer("n_negatives") if sampled else 0
+        self.positive_items = positive_items
         pattern = graph.interactions.pattern
-        count = torch.bincount(pattern.col, minlength=graph.n_items)
-        self.popularity = count / pattern.nnz
-        self.log_popularity = torch.log1p(count.float())
-        self.prior = settings.number("popularity_prior")
+        self.popularity = item_counts(graph) / pattern.nnz  # share of the interactions
 
-    def __call__(self, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-        """The loss on a batch.
-
-        Args:
-            tables: final embeddings of all users and of all items, the padding row first.
-                Shapes: (users, width), (items, width)
-            batch: who is to be ranked above whom.
-        """
-        if self.loss == "bpr":
-            return batch_bpr(tables, batch)
+    def __call__(self, tables: Tables, batch: Batch) -> Tensor:
+        """Compute the loss, a mean over the batch; see `InteractionObjective`."""
         (user_table, item_table), (user, item, _) = tables, batch
         user_rows = user_table.index_select(0, user)
-        if self.by_user:
-            return self._over_all_items(user_rows, item_table, user)
         candidates, target = batch_items(item)
-        if self.sampled:
+        if self.n_samples:
             candidates, target = self._with_samples(candidates, target)
         log_probability = None
         if self.correction:
@@ -82,43 +113,37 @@ class InteractionObjective:
             accidental=self._accidental(user, candidates, target),
         )
 
-    def _over_all_items(self, user_rows: Tensor, item_table: Tensor, user: Tensor) -> Tensor:
-        """Each interaction of the batch's users against all items; a mean over interactions."""
-        items = item_table[1:]  # without RecBole's padding row
-        if self.cosine:
-            user_rows, items = F.normalize(user_rows, dim=-1), F.normalize(items, dim=-1)
-        own = self.own_items(user)
-        return full_softmax(
-            user_rows / self.temperature,
-            items,
-            RaggedIndices(own.pointers, own.col - 1),
-            items.new_full((len(own.col),), 1 / max(1, len(own.col))),
-            bias=self.prior * self.log_popularity[1:],
-        )
-
     def _log_probability(self, candidates: Tensor, batch_size: int) -> Tensor:
-        """Logarithm of the chance that an item is a candidate at all: each is taken once.
+        """Compute log q, the log-probability that an item is among the candidates.
 
-        An item is absent where no row of the batch and no sample is it. Shape: (candidates,)
+        An item is absent if no interaction of the batch and no sample has it.
+        Shape: (candidates,)
         """
         absent = torch.log1p(-self.popularity[candidates].clamp(max=1 - 1e-6)) * batch_size
-        if self.sampled:
-            absent = absent + self.n_negatives * math.log1p(-1 / max(2, len(self.popularity) - 1))
+        if self.n_samples:
+            absent = absent + self.n_samples * math.log1p(-1 / max(2, len(self.popularity) - 1))
         return torch.log(-torch.expm1(absent))
 
-    def _with_samples(self, own: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Uniform samples beside the batch's own items, which stay so that targets are there."""
+    def _with_samples(self, items: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Add uniform samples to the batch's distinct items, which stay because targets need them.
+
+        Returns:
+            The candidates, ascending, and the position of each interaction's item among them.
+        """
         n_items = len(self.popularity)
-        drawn = torch.randint(1, n_items, (self.n_negatives,), device=own.device)
-        candidates = torch.cat([own, drawn]).unique()
-        return candidates, torch.searchsorted(candidates, own[target])
+        drawn = torch.randint(1, n_items, (self.n_samples,), device=items.device)
+        candidates = torch.cat([items, drawn]).unique()
+        return candidates, torch.searchsorted(candidates, items[target])
 
     def _accidental(self, user: Tensor, candidates: Tensor, target: Tensor) -> Tensor:
-        """Candidates that are other interactions of the row's user. Shape: (batch, candidates)"""
+        """Find candidates that are other positive items of the row's user.
+
+        Shape: (batch, candidates)
+        """
         column = torch.full_like(self.popularity, -1, dtype=torch.int64)
         column[candidates] = torch.arange(len(candidates), device=user.device)
-        own = self.own_items(user)
-        row, col = own.row, column[own.col]
+        positive = self.positive_items(user)
+        row, col = positive.row, column[positive.col]
         row, col = row[col >= 0], col[col >= 0]
         accidental = torch.zeros(len(user), len(candidates), dtype=torch.bool, device=user.device)
         accidental[row, col] = True
@@ -126,134 +151,64 @@ class InteractionObjective:
         return accidental
 
 
-class AlignmentObjective:
-    """Bilevel alignment (Eq. 5, 6) of a student to a frozen model.
+class AllItemsSoftmax:
+    r"""Softmax over all items, on users with all their items (``batch_by: user``).
+
+    .. math:: -\frac1{|B|}\sum_{(u,i)\in B}\log\frac{\exp(s_{ui}/\tau + \beta\log(1 + d_i))}
+              {\sum_c\exp(s_{uc}/\tau + \beta\log(1 + d_c))}
+
+    B are all interactions of the batch's users, s the inner product or the cosine, and d the number
+    of interactions of an item.
 
     Args:
-        settings: ``batch_by``, ``prediction_kd*``, ``embedding_kd*`` and ``contrast_*``.
-        own_items: the items that no user is ranked with.
+        settings: ``similarity`` (s), ``temperature`` (tau) and ``popularity_prior`` (beta).
+        graph: the observed interactions, for the popularity of items.
+        positive_items: look-up of each user's positive items.
     """
 
-    def __init__(self, settings: Settings, own_items: OwnItems) -> None:
-        self.by_user = settings.text("batch_by") == "user"
-        self.own_items = own_items
-        self.list_length = settings.integer("prediction_kd_items")
-        self.listwise = settings.text("prediction_kd") == "listwise"
-        self.prediction_weight = settings.number("prediction_kd_weight")
-        self.prediction_temperature = settings.number("prediction_kd_temperature")
-        self.embedding_weight = settings.number("embedding_kd_weight")
-        self.embedding_temperature = settings.number("embedding_kd_temperature")
-        self.contrast_nodes = settings.integer("contrast_nodes")
-        self.contrast_candidates = settings.integer("contrast_candidates")
+    def __init__(
+        self, settings: Settings, graph: InteractionGraph, positive_items: PositiveItems
+    ) -> None:
+        self.cosine = settings.text("similarity") == "cosine"
+        self.temperature = settings.number("temperature")
+        self.positive_items = positive_items
+        self.bias = settings.number("popularity_prior") * log_popularity(graph)[1:]
 
-    def __call__(
-        self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch
-    ) -> dict[str, Tensor]:
-        """The weighted terms that are switched on, by name; shapes as `InteractionObjective`."""
-        terms = {}
-        if self.prediction_weight:
-            align = self._listwise if self.listwise else self._pairwise
-            value = align(teacher, tables, batch)
-            terms["prediction_kd"] = self.prediction_weight * value
-        if self.embedding_weight:
-            sides = ((tables[0], teacher.user, batch.user), (tables[1], teacher.item, batch.item))
-            value = torch.stack([self._side(*side) for side in sides]).sum()
-            terms["embedding_kd"] = self.embedding_weight * value
-        return terms
-
-    def _listwise(self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-        """Eq. 5 over the list of the batch's items; over all items in a batch of users."""
-        if self.by_user:
-            return self._over_all_items(teacher, tables, batch.user)
-        candidates, _ = batch_items(batch.item)
-        users, items = (
-            table.index_select(0, index)
-            for table, index in zip(tables, (batch.user, candidates), strict=True)
-        )
-        student = users @ items.T  # (batch, candidates)
-        target = teacher.scores(batch.user, candidates)
-        return listwise_alignment(student, target, temperature=self.prediction_temperature)
-
-    def _over_all_items(
-        self, teacher: Frozen, tables: tuple[Tensor, Tensor], user: Tensor
-    ) -> Tensor:
-        """The teacher's softmax over its best items against the student's over all.
-
-        Neither has a user's own interactions in it, which are not ranked. A mean over users.
-        """
-        best, scores = teacher.best_items(user, self.list_length, self.own_items)
-        weight = (scores / self.prediction_temperature).softmax(dim=-1) / len(user)
-        ranked = weight > 0  # where few items are left, a list ends in a user's own
-        count = ranked.sum(dim=-1)
-        pointers = torch.cat([count.new_zeros(1), count.cumsum(0)])
-        own = self.own_items(user)
+    def __call__(self, tables: Tables, batch: Batch) -> Tensor:
+        """Compute the loss, a mean over the interactions; see `InteractionObjective`."""
+        users = tables[0].index_select(0, batch.user)
+        items = tables[1][1:]  # without RecBole's padding row
+        if self.cosine:
+            users, items = F.normalize(users, dim=-1), F.normalize(items, dim=-1)
+        positive = self.positive_items(batch.user)
         return full_softmax(
-            tables[0].index_select(0, user) / self.prediction_temperature,
-            tables[1][1:],  # without RecBole's padding row
-            RaggedIndices(pointers, best[ranked] - 1),
-            weight[ranked],
-            left_out=RaggedIndices(own.pointers, own.col - 1),
+            users / self.temperature,
+            items,
+            RaggedIndices(positive.pointers, positive.col - 1),
+            items.new_full((len(positive.col),), 1 / max(1, len(positive.col))),
+            bias=self.bias,
         )
 
-    def _pairwise(self, teacher: Frozen, tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-        """Eq. 5 on tuples whose two items are any of the batch's, positive or not."""
-        pool = torch.cat([batch.item, batch.negative])
-        drawn = pool[torch.randperm(len(pool), device=pool.device)]
-        first, second = drawn.chunk(2)
-        one, other = tables[1].index_select(0, drawn).chunk(2)  # (batch, width)
-        student = (tables[0].index_select(0, batch.user) * (one - other)).sum(dim=-1)
-        target = teacher.pair_scores(batch.user, first) - teacher.pair_scores(batch.user, second)
-        return pairwise_alignment(student, target, temperature=self.prediction_temperature)
 
-    def _side(self, student: Tensor, teacher: Tensor, nodes: Tensor) -> Tensor:
-        """Eq. 6 of one side, over nodes of the batch."""
-        anchors, candidates, place = self.contrasted(nodes, len(student))
-        return embedding_alignment(
-            student.index_select(0, candidates),
-            teacher[anchors],
-            place,
-            temperature=self.embedding_temperature,
-        )
-
-    def contrasted(self, nodes: Tensor, n_nodes: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Who is compared with whom in Eq. 6 and 9: some nodes of the batch with some of all.
-
-        RecBole's padding row is no candidate.
-
-        Args:
-            nodes: those of the batch. Shape: (batch,)
-            n_nodes: rows of the side's table.
-
-        Returns:
-            Anchors, candidates (ascending, the anchors among them), and which candidate each
-            anchor is. Shapes: (anchors,), (candidates,), (anchors,)
-        """
-        anchors = draw_nodes(nodes, self.contrast_nodes)
-        if n_nodes - 1 > self.contrast_candidates:
-            drawn = torch.randint(1, n_nodes, (self.contrast_candidates,), device=nodes.device)
-            candidates = torch.cat([anchors, drawn]).unique()
-        else:
-            candidates = torch.arange(1, n_nodes, device=nodes.device)
-        return anchors, candidates, torch.searchsorted(candidates, anchors)
+def item_counts(graph: InteractionGraph) -> Tensor:
+    """Count the interactions of each item. Shape: (items,)"""
+    return torch.bincount(graph.interactions.pattern.col, minlength=graph.n_items)
 
 
-def batch_bpr(tables: tuple[Tensor, Tensor], batch: Batch) -> Tensor:
-    """BPR (Eq. 3) of each row's item against the sampled one; shapes as `InteractionObjective`."""
-    user = tables[0].index_select(0, batch.user)
-    # one gather: the gradient of each is a table as large as all items
-    pair = tables[1].index_select(0, torch.cat([batch.item, batch.negative])).chunk(2)
-    return bpr(*((user * rows).sum(dim=-1) for rows in pair))
+def log_popularity(graph: InteractionGraph) -> Tensor:
+    """Compute log(1 + interactions) of each item. Shape: (items,)"""
+    return torch.log1p(item_counts(graph).float())
 
 
 def batch_items(item: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct items of a batch, ascending, and which of them each row's item is."""
+    """Find the distinct items of a batch.
+
+    Args:
+        item: item of each interaction. Shape: (batch,)
+
+    Returns:
+        The distinct items, ascending, and the position of each interaction's item among them.
+        Shapes: (distinct,), (batch,)
+    """
     candidates, target = torch.unique(item, return_inverse=True)
     return candidates, target
-
-
-def draw_nodes(nodes: Tensor, limit: int) -> Tensor:
-    """At most ``limit`` distinct nodes of the batch, drawn at random. Shape: (drawn,)"""
-    distinct = nodes.unique()
-    if len(distinct) <= limit:
-        return distinct
-    return distinct[torch.randperm(len(distinct), device=nodes.device)[:limit]]

@@ -1,4 +1,4 @@
-"""The two tables that a recommender scores by, whoever's it is: tried, not trusted to a name."""
+"""Find a model's embedding tables and verify that their inner products equal its scores."""
 
 from __future__ import annotations
 
@@ -11,48 +11,58 @@ from torch import Tensor, nn
 
 from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding
 
-# Where RecBole's models have them: graph models keep what they propagated while evaluated
-# (LightGCN, NGCF, SGL, NCL, DGCF ...), others score by what they train (BPR, LINE ...).
+# Names of the tables in RecBole's models. Graph models cache their final embeddings in evaluation
+# mode (LightGCN, NGCF, SGL, NCL, DGCF ...); others score by their parameters (BPR, LINE ...).
 _FINAL = ("restore_user_e", "restore_item_e")
 _TRAINED = ("user_embedding", "item_embedding")
-_TRIED = 8  # users
+_CHECKED = 8  # number of users to verify the tables on
 
 
 @torch.no_grad()
 def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
-    """The embeddings whose inner products are the model's scores, or ``None``.
+    """Return the two tables whose inner products are a model's scores, or ``None``.
 
-    A model of RecBole's is asked for all scores of a few users, and its tables are taken only if
-    their product is the same to 1e-5 of the largest: with a bias, a cosine or layers above, it is
-    not. What they hold is the model's state of now, so ask again after training.
+    For a model of RecBole's own, the product of its tables is compared with its scores for 8 users.
+    They must agree to 1e-5 of the largest score. They do not if the model has a bias, a cosine
+    or layers between the tables and the scores. The tables are those of the model's present state:
+    call this again after training.
 
     Args:
-        model: in evaluation mode.
+        model: a model in evaluation mode.
 
     Returns:
         Tables of users and items, without gradients. Shapes: (users, width), (items, width)
     """
-    if hasattr(model, "final_embeddings"):  # ours
+    if hasattr(model, "final_embeddings"):  # one of our models
         tables: tuple[Tensor, Tensor] = model.final_embeddings()
         return tables
     if not isinstance(model, GeneralRecommender) or not (
         hasattr(model, _FINAL[1]) or hasattr(model, _TRAINED[1])
     ):
         return None
-    tried = torch.linspace(1, model.n_users - 1, _TRIED, device=model.device).long()
+    checked = torch.linspace(1, model.n_users - 1, _CHECKED, device=model.device).long()
     try:
-        scores = model.full_sort_predict(Interaction({model.USER_ID: tried}))
-    except NotImplementedError:  # it scores pairs alone
+        scores = model.full_sort_predict(Interaction({model.USER_ID: checked}))
+    except NotImplementedError:  # the model scores only single pairs
         return None
     for names in (_FINAL, _TRAINED):
         user, item = (table_named(model, name) for name in names)
-        if user is not None and item is not None and _same(scores, user, item, tried, model):
+        if user is not None and item is not None and _same(scores, user, item, checked, model):
             return user, item
     return None
 
 
 def table_named(model: Any, name: str) -> Tensor | None:
-    """An attribute of a model as a table without gradients, if it is one. Shape: (rows, width)"""
+    """Return an attribute of a model as a table without gradients, or ``None``.
+
+    Args:
+        model: any model of ours or RecBole's.
+        name: name of the attribute: a tensor, an ``nn.Embedding`` or a `PrunableEmbedding`.
+
+    Returns:
+        The table, or ``None`` if there is no such attribute with two dimensions.
+        Shape: (rows, width)
+    """
     table = getattr(model, name, None)
     if isinstance(table, PrunableEmbedding):
         table = table()
@@ -61,12 +71,12 @@ def table_named(model: Any, name: str) -> Tensor | None:
     return table.detach() if isinstance(table, Tensor) and table.ndim == 2 else None
 
 
-def _same(scores: Tensor, user: Tensor, item: Tensor, tried: Tensor, model: Any) -> bool:
-    """Whether the product of the tables is what the model says of the users tried."""
+def _same(scores: Tensor, user: Tensor, item: Tensor, checked: Tensor, model: Any) -> bool:
+    """Whether the product of the tables equals the model's scores of the checked users."""
     if (len(user), len(item)) != (model.n_users, model.n_items) or user.shape[1] != item.shape[1]:
         return False
-    product = user[tried] @ item.T  # (tried, items)
+    product = user[checked] @ item.T  # (checked, items)
     if scores.numel() != product.numel():
         return False
     error = (scores.view_as(product) - product).abs().max()
-    return bool(error <= 1e-5 * product.abs().max())  # so that NaN is not the same
+    return bool(error <= 1e-5 * product.abs().max())  # false for NaN

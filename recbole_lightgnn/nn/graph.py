@@ -1,4 +1,4 @@
-"""The user-item graph a model propagates over, and its augmentation (Eq. 7)."""
+"""The user-item interaction graph that models propagate over, and its augmentation (Eq. 7)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor
 
 from recbole_lightgnn.ops import SparsePattern
 
-_PATH_BYTES = 48  # of temporary arrays, for a pair of nodes that paths join
-_EDGES = 1 << 20  # whose norms are worked out at once, in float64
+_PATH_BYTES = 48  # bytes of temporary arrays for each pair of nodes that a path connects
+_EDGES = 1 << 20  # edges in a chunk when norms are computed, in float64
 
 
 @dataclass(frozen=True)
 class Relation:
-    r"""Undirected edges between two kinds of nodes.
+    r"""Undirected edges between users and items, with their normalization.
 
     Attributes:
-        pattern: its places, one an edge. Shape: (rows, cols)
-        norm: :math:`1/\sqrt{d_i d_j}`, with the degrees of the graph that was built, not of what
-            pruning left of it (Eq. 4 divides by the degrees of A). Shape: (edges,)
+        pattern: positions of the edges in the user-item matrix. Shape: (users, items)
+        norm: :math:`1/\sqrt{d_i d_j}` of each edge, with the degrees of the graph before pruning
+            (Eq. 4 divides by the degrees of A). Shape: (edges,)
     """
 
     pattern: SparsePattern
@@ -35,45 +35,41 @@ class Relation:
         return self.pattern.nnz
 
     def keep(self, mask: Tensor) -> Relation:
-        """Only the edges where ``mask`` is true; degrees stay those of the whole graph."""
+        """Return the edges where ``mask`` (bool, shape (edges,)) is true, with the same norms."""
         return Relation(self.pattern.keep(mask), self.norm[mask])
 
     def to(self, device: torch.device | str) -> Relation:
-        """The same edges on another device."""
+        """Return the same edges on another device."""
         return Relation(self.pattern.to(device), self.norm.to(device))
 
 
 @dataclass(frozen=True)
 class InteractionGraph:
-    """The bipartite graph, and edges within a side where an augmentation added them.
+    """The bipartite graph of users and items.
 
-    An edge is an interaction and is counted once: its two directions share one weight. Edges are
-    numbered interactions first (by user, then item), then user-user, then item-item.
+    An edge is an interaction, or a user-item pair that augmentation added. It counts once: both
+    directions share one weight. Edges are numbered by user, then by item.
 
     Attributes:
-        interactions: users x items.
-        user_user: users x users, upper triangle; ``None`` but for the published augmentation.
-        item_item: items x items, likewise.
+        interactions: the edges, users as rows and items as columns.
     """
 
     interactions: Relation
-    user_user: Relation | None = None
-    item_item: Relation | None = None
 
     @classmethod
     def from_pairs(
         cls, user: np.ndarray, item: np.ndarray, n_users: int, n_items: int
     ) -> InteractionGraph:
-        """Build the graph of the given interactions; repeated pairs count once.
+        """Build a graph from user-item pairs; a repeated pair counts once.
 
         Args:
-            user: user number of each interaction. Shape: (pairs,)
-            item: item number of each interaction. Shape: (pairs,)
-            n_users: number of users; some may have no interaction.
-            n_items: number of items, likewise.
+            user: user number of each pair. Shape: (pairs,)
+            item: item number of each pair. Shape: (pairs,)
+            n_users: number of users, those without interactions included.
+            n_items: number of items, those without interactions included.
 
         Raises:
-            ValueError: if there is no interaction, or a number is out of range.
+            ValueError: if there is no pair, or a number is out of range.
         """
         if len(user) == 0:
             raise ValueError("a graph needs at least one interaction (got none)")
@@ -82,72 +78,76 @@ class InteractionGraph:
                 raise ValueError(
                     f"{name} numbers must lie in [0, {size}) (got {index.min()} to {index.max()})"
                 )
-        there = np.ones(len(user), dtype=np.bool_)
-        # Sorted, and repeated pairs made one, by counting: no keys of 64 bits.
-        places = sp.csr_matrix((there, (user, item)), shape=(n_users, n_items))
-        row_degree = np.diff(places.indptr)
-        col_degree = np.bincount(places.indices, minlength=n_items)
-        row = np.repeat(np.arange(n_users, dtype=places.indices.dtype), row_degree)
-        return cls(_relation(row, places.indices, places.shape, row_degree, col_degree))
+        ones = np.ones(len(user), dtype=np.bool_)
+        # SciPy sorts and merges repeated pairs by counting, which needs no 64-bit sort keys.
+        matrix = sp.csr_matrix((ones, (user, item)), shape=(n_users, n_items))
+        user_degree = np.diff(matrix.indptr)
+        item_degree = np.bincount(matrix.indices, minlength=n_items)
+        row = np.repeat(np.arange(n_users, dtype=matrix.indices.dtype), user_degree)
+        return cls(_relation(row, matrix.indices, matrix.shape, user_degree, item_degree))
 
     @property
     def n_users(self) -> int:
-        """Number of users, isolated ones included."""
+        """Number of users, those without interactions included."""
         return self.interactions.pattern.shape[0]
 
     @property
     def n_items(self) -> int:
-        """Number of items, isolated ones included."""
+        """Number of items, those without interactions included."""
         return self.interactions.pattern.shape[1]
 
     @property
-    def relations(self) -> list[Relation]:
-        """The relations there are, in the order in which edges are numbered."""
-        return [r for r in (self.interactions, self.user_user, self.item_item) if r is not None]
-
-    @property
     def n_edges(self) -> int:
-        """Number of edges of all relations."""
-        return sum(relation.n_edges for relation in self.relations)
+        """Number of edges."""
+        return self.interactions.n_edges
 
     def keep(self, mask: Tensor) -> InteractionGraph:
-        """The graph with only the interactions where ``mask`` is true. Shape: (interactions,)"""
-        return InteractionGraph(self.interactions.keep(mask), self.user_user, self.item_item)
+        """Return the graph of the edges where ``mask`` (bool, shape (edges,)) is true."""
+        return InteractionGraph(self.interactions.keep(mask))
 
     def to(self, device: torch.device | str) -> InteractionGraph:
-        """The same graph on another device."""
-        return InteractionGraph(
-            self.interactions.to(device),
-            self.user_user.to(device) if self.user_user else None,
-            self.item_item.to(device) if self.item_item else None,
-        )
+        """Return the same graph on another device."""
+        return InteractionGraph(self.interactions.to(device))
 
     def interaction_numbers(self, user: Tensor, item: Tensor) -> Tensor:
-        """Which interaction each (user, item) pair is, or -1 where it is none. Shape: (pairs,)"""
+        """Look up the edge numbers of user-item pairs.
+
+        Args:
+            user: user number of each pair. Shape: (pairs,)
+            item: item number of each pair. Shape: (pairs,)
+
+        Returns:
+            Number of each pair's edge, or -1 if the pair is not an edge. Shape: (pairs,)
+        """
         pattern = self.interactions.pattern
-        known = pattern.row * self.n_items + pattern.col
-        wanted = user * self.n_items + item
-        place = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
-        return torch.where(known[place] == wanted, place, -1)
+        edge_keys = pattern.row * self.n_items + pattern.col
+        keys = user * self.n_items + item
+        number = torch.searchsorted(edge_keys, keys).clamp(max=len(edge_keys) - 1)
+        return torch.where(edge_keys[number] == keys, number, -1)
 
 
 def augment_hops(
     graph: InteractionGraph, *, hops: int, cap: int, memory_mb: int = 256
 ) -> InteractionGraph:
-    r"""Add the user-item pairs within ``hops`` hops (Eq. 7), the strongest first.
+    r"""Augment a graph with the user-item pairs within ``hops`` hops (Eq. 7), strongest first.
 
-    A pair's strength is its entry in :math:`\hat A^h`, the normalized count of its paths of the
-    largest odd length h up to ``hops`` (a shorter path can go back and forth). All pairs of three
-    hops are 21.7 million on the Yelp split, so each node adds at most ``cap``.
-    Observed interactions are always kept. Degrees are those of the augmented graph.
+    The strength of a pair is its entry in :math:`\hat A^h`: the normalized count of its paths of
+    length h, the largest odd number up to ``hops``. A shorter path counts too, since it can go back
+    and forth. The Yelp split has 21.7 million pairs within three hops, so a node adds at most
+    ``cap`` pairs. Observed interactions are always kept. Norms use the degrees of the augmented
+    graph.
 
     Args:
-        graph: the observed graph.
-        hops: longest path; even lengths lead back to the same side and so add no pair.
-        cap: most pairs that a user adds, and an item.
-        memory_mb: bound of the temporary arrays, in 10^6 bytes; beside them there are the graph
-            and what is added to it. The paths of one node are counted at once whatever they take:
-            48 bytes for every node of a side at most. It bounds memory, not the result.
+        graph: the graph of observed interactions.
+        hops: length of the longest path, in edges. An even number adds no more pairs than the odd
+            number below it.
+        cap: maximum number of pairs that each user and each item adds.
+        memory_mb: bound on temporary arrays, in units of 10^6 bytes, besides the graph and its
+            additions. The paths of one node are counted at once, even if they need more: at most
+            48 bytes for every user or item. The bound does not change the result.
+
+    Returns:
+        The augmented graph, on the CPU.
 
     Raises:
         ValueError: if ``hops``, ``cap`` or ``memory_mb`` is below 1.
@@ -157,86 +157,34 @@ def augment_hops(
     observed = _to_scipy(graph.interactions)
     back = observed.T.tocsr()
     rounds = (hops - 1) // 2
-    found = []
+    chosen = []
     for block in _blocks(_most_pairs(observed, back, 2 * rounds + 1), memory_mb):
         rows = observed[block]
         paths = rows
         for _ in range(rounds):
             paths = (paths @ back) @ observed
-        found.append(_strongest(_without(paths, rows), cap))
-    turned = sp.vstack(found, format="csr").T.tocsr()
-    blocks = _blocks(np.diff(turned.indptr), memory_mb)
-    added = sp.vstack([_strongest(turned[block], cap) for block in blocks]).T.tocoo()
+        chosen.append(_strongest(_without(paths, rows), cap))
+    by_item = sp.vstack(chosen, format="csr").T.tocsr()
+    blocks = _blocks(np.diff(by_item.indptr), memory_mb)
+    added = sp.vstack([_strongest(by_item[block], cap) for block in blocks]).T.tocoo()
     pattern = graph.interactions.pattern
     user = np.concatenate([pattern.row.cpu().numpy(), added.row])
     item = np.concatenate([pattern.col.cpu().numpy(), added.col])
     return InteractionGraph.from_pairs(user, item, graph.n_users, graph.n_items)
 
 
-def augment_same_side(
-    graph: InteractionGraph, *, cap: int, memory_mb: int = 256
-) -> InteractionGraph:
-    r"""Add user-user and item-item edges two hops apart, as the published code does.
-
-    It uses :math:`I + A + A^2`, whose new pairs all lie within a side; self loops are left to the
-    residual of Eq. 4. A pair is added where it is among the ``cap`` strongest of both its nodes.
-
-    Args:
-        graph: the observed graph.
-        cap: most pairs that a node adds.
-        memory_mb: as `augment_hops` has it.
-
-    Raises:
-        ValueError: if ``cap`` or ``memory_mb`` is below 1.
-    """
-    if cap < 1:
-        raise ValueError(f"cap must be at least 1 (got {cap})")
-    observed = _to_scipy(graph.interactions)
-    back = observed.T.tocsr()
-    user_user = _same_side(observed, back, cap, memory_mb)
-    item_item = _same_side(back, observed, cap, memory_mb)
-    ones = observed.copy()
-    ones.data[:] = 1.0
-    user_degree = _row_sums(ones) + _row_sums(user_user) + _row_sums(user_user.T)
-    item_degree = _row_sums(ones.T) + _row_sums(item_item) + _row_sums(item_item.T)
-
-    def relation(edges: sp.spmatrix, row_degree: np.ndarray, col_degree: np.ndarray) -> Relation:
-        coo = edges.tocsr().tocoo()
-        return _relation(coo.row, coo.col, coo.shape, row_degree, col_degree)
-
-    return InteractionGraph(
-        relation(ones, user_degree, item_degree),
-        relation(user_user, user_degree, user_degree),
-        relation(item_item, item_degree, item_degree),
-    )
-
-
-def _same_side(
-    observed: sp.csr_matrix, back: sp.csr_matrix, cap: int, memory_mb: int
-) -> sp.csr_matrix:
-    """Upper triangle (ones) of the pairs of rows sharing a column, among the strongest of both."""
-    found = [
-        _strongest(_others(observed[block] @ back, block.start), cap)
-        for block in _blocks(_most_pairs(observed, back, 2), memory_mb)
-    ]
-    chosen = sp.vstack(found, format="csr")
-    pairs = sp.triu(chosen.multiply(chosen.T), format="csr")
-    pairs.data[:] = 1.0
-    return pairs
-
-
 def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np.ndarray:
-    """What no row has more entries than, in products ``observed @ back @ observed ...``.
+    """Bound the number of entries of each row in the products ``observed @ back @ observed ...``.
 
-    An entry takes a walk, and walks are counted by degrees alone.
+    Each entry needs a walk, and the number of walks follows from the degrees alone.
 
     Args:
-        observed: rows x columns.
-        back: its transpose.
+        observed: user-item matrix. Shape: (rows, cols)
+        back: its transpose. Shape: (cols, rows)
         length: number of factors of the longest product.
 
     Returns:
-        The largest of all products. Shape: (rows,)
+        Maximum over the products of 1 to ``length`` factors. Shape: (rows,)
     """
     steps = [
         sp.csr_matrix((np.ones(m.nnz), m.indices, m.indptr), shape=m.shape)
@@ -253,39 +201,39 @@ def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np
 
 
 def _blocks(pairs: np.ndarray, memory_mb: int) -> Iterator[slice]:
-    """Rows one after another, as many at once as memory allows, and one at least.
+    """Cut rows into blocks that fit the memory bound, of at least one row each.
 
     Args:
-        pairs: at most how many entries each row makes. Shape: (rows,)
-        memory_mb: bound of the temporary arrays, in 10^6 bytes.
+        pairs: maximum number of entries of each row. Shape: (rows,)
+        memory_mb: bound on temporary arrays, in units of 10^6 bytes.
 
     Raises:
         ValueError: if ``memory_mb`` is below 1.
     """
     if memory_mb < 1:
         raise ValueError(f"memory_mb must be at least 1 (got {memory_mb})")
-    until = np.cumsum(pairs, dtype=np.float64)
+    cumulative = np.cumsum(pairs, dtype=np.float64)
     allowed = 1e6 * memory_mb / _PATH_BYTES
     start = 0
     while start < len(pairs):
-        before = until[start - 1] if start else 0.0
-        stop = max(start + 1, int(np.searchsorted(until, before + allowed, side="right")))
+        before = cumulative[start - 1] if start else 0.0
+        stop = max(start + 1, int(np.searchsorted(cumulative, before + allowed, side="right")))
         yield slice(start, stop)
         start = stop
 
 
 def _strongest(matrix: sp.csr_matrix, cap: int) -> sp.csr_matrix:
-    """The ``cap`` largest entries of every row; earlier columns first where they tie."""
+    """Select the ``cap`` largest entries of every row; ties go to the smaller column."""
     matrix.sort_indices()
     counts, index = np.diff(matrix.indptr), matrix.indptr.dtype
     row = np.repeat(np.arange(matrix.shape[0], dtype=index), counts)
-    # Products of floats summed in another order differ in the last bits; rounding, relative by the
-    # logarithm, makes equal paths tie, so that the choice does not hang on the order of summation.
-    falling = np.log(matrix.data)
-    falling *= -1e6
-    falling = np.rint(falling, out=falling).astype(np.int32)
-    order = np.lexsort((falling, row))  # stable: where they tie, by column
-    del falling
+    # Sums of the same floats in another order differ in the last bits. Rounding the logarithm (a
+    # relative rounding) makes equal strengths tie, so the choice does not depend on that order.
+    weakness = np.log(matrix.data)
+    weakness *= -1e6
+    weakness = np.rint(weakness, out=weakness).astype(np.int32)
+    order = np.lexsort((weakness, row))  # stable: ties stay in the order of columns
+    del weakness
     rank = np.arange(matrix.nnz, dtype=index) - np.repeat(matrix.indptr[:-1], counts)
     chosen = np.sort(order[rank < cap])
     return sp.csr_matrix(
@@ -293,32 +241,20 @@ def _strongest(matrix: sp.csr_matrix, cap: int) -> sp.csr_matrix:
     )
 
 
-def _others(paths: sp.csr_matrix, start: int) -> sp.csr_matrix:
-    """Paths from node ``start`` on, in place, without those that lead back."""
-    own = np.repeat(np.arange(start, start + paths.shape[0]), np.diff(paths.indptr))
-    paths.data[paths.indices == own] = 0.0
-    paths.eliminate_zeros()
-    return paths
-
-
-def _without(matrix: sp.csr_matrix, taken: sp.csr_matrix) -> sp.csr_matrix:
-    """``matrix`` without the places of ``taken``."""
-    mask = taken.copy()
+def _without(matrix: sp.csr_matrix, excluded: sp.csr_matrix) -> sp.csr_matrix:
+    """Remove the entries of ``matrix`` at the positions of ``excluded``."""
+    mask = excluded.copy()
     mask.data = np.ones_like(mask.data)
     result = matrix - matrix.multiply(mask)
     result.eliminate_zeros()
     return result.tocsr()
 
 
-def _row_sums(matrix: sp.spmatrix) -> np.ndarray:
-    return np.asarray(matrix.sum(axis=1)).ravel()
-
-
 def _to_scipy(relation: Relation) -> sp.csr_matrix:
     pattern = relation.pattern
-    places = (pattern.row.cpu().numpy(), pattern.col.cpu().numpy())
+    positions = (pattern.row.cpu().numpy(), pattern.col.cpu().numpy())
     values = relation.norm.cpu().numpy().astype(np.float64)
-    return sp.csr_matrix((values, places), shape=pattern.shape)
+    return sp.csr_matrix((values, positions), shape=pattern.shape)
 
 
 def _relation(

@@ -1,4 +1,4 @@
-"""From a graph and initial embeddings to those that score: LightGCN and its weighted form."""
+"""Propagation: from initial to final embeddings, by LightGCN and its weighted form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from recbole_lightgnn.nn.graph import InteractionGraph
 from recbole_lightgnn.ops import (
     Rows,
-    SparsePattern,
     polynomial,
     power_sum,
     spmm,
@@ -21,17 +20,17 @@ from recbole_lightgnn.ops import (
 def lightgcn(
     graph: InteractionGraph, user: Tensor, item: Tensor, *, n_layers: int
 ) -> tuple[Tensor, Tensor]:
-    r"""LightGCN's final embeddings (Eq. 1, 2).
+    r"""Propagate embeddings as LightGCN does (Eq. 1, 2).
 
     .. math:: E_l = \hat A E_{l-1},\qquad \bar E = \sum_{l=0}^{L} E_l
 
-    The sum is the paper's; RecBole and LightGCN take the mean, which ranks the same.
+    The sum is LightGNN's Eq. 2. LightGCN and RecBole take the mean, which gives the same ranking.
 
     Args:
-        graph: the graph; only its interactions are used.
+        graph: the interaction graph.
         user: E_0 of the users. Shape: (users, width)
         item: E_0 of the items. Shape: (items, width)
-        n_layers: L; 0 returns the embeddings themselves.
+        n_layers: L, the number of layers; 0 returns the initial embeddings.
 
     Returns:
         Final embeddings of users, shape (users, width), and items, shape (items, width).
@@ -44,14 +43,15 @@ def lightgcn(
 def mean_of_layers(
     graph: InteractionGraph, user: Tensor, item: Tensor, *, n_layers: int
 ) -> tuple[Tensor, Tensor]:
-    r"""LightGCN without its initial embeddings, as SimGCL has it:
-    :math:`\frac1L\sum_{l=1}^{L}\hat A^l E`.
+    r"""Average LightGCN's layers without the initial embeddings, as SimGCL does.
+
+    .. math:: \bar E = \frac1L\sum_{l=1}^{L}\hat A^l E_0
 
     Args:
-        graph: the graph; only its interactions are used.
-        user: E of the users. Shape: (users, width)
-        item: E of the items. Shape: (items, width)
-        n_layers: L, at least 1.
+        graph: the interaction graph.
+        user: E_0 of the users. Shape: (users, width)
+        item: E_0 of the items. Shape: (items, width)
+        n_layers: L, the number of layers, at least 1.
 
     Returns:
         Final embeddings of users, shape (users, width), and items, shape (items, width).
@@ -64,23 +64,24 @@ def mean_of_layers(
 def noisy_layers(
     graph: InteractionGraph, user: Tensor, item: Tensor, *, n_layers: int, noise: float
 ) -> list[tuple[Tensor, Tensor]]:
-    r"""LightGCN's layers with noise in every one of them (Yu et al., SIGIR'22).
+    r"""Compute LightGCN's layers with noise added to each (SimGCL; Yu et al., SIGIR'22).
 
     .. math:: E_l = \hat A E_{l-1} + \epsilon\,\mathrm{sign}(\hat A E_{l-1})\odot
               \frac{z}{\|z\|},\qquad z\sim U(0, 1)^d
 
-    The noise of a node has length :math:`\epsilon` and stays in the orthant of its embedding. It is
+    The noise of a node has length :math:`\epsilon` and lies in the orthant of its embedding. It is
     a constant to gradients.
 
     Args:
-        graph: the graph; only its interactions are used.
+        graph: the interaction graph.
         user: E_0 of the users. Shape: (users, width)
         item: E_0 of the items. Shape: (items, width)
-        n_layers: L.
-        noise: epsilon.
+        n_layers: L, the number of layers.
+        noise: epsilon, the length of each node's noise in each layer.
 
     Returns:
-        The layers 1 to L, of users, shape (users, width), and items, shape (items, width).
+        Layers 1 to L, each as embeddings of users, shape (users, width), and of items, shape
+        (items, width).
     """
     pattern, norm = graph.interactions.pattern, graph.interactions.norm
     layers = []
@@ -93,12 +94,12 @@ def noisy_layers(
 
 @torch.no_grad()
 def _direction(table: Tensor) -> Tensor:
-    """Random rows of length 1 with the signs of a table's. Shape: as the table"""
-    # Drawing is most of what a step of SimGCL takes. A fraction of 15 bits is fine enough, and a
-    # draw of 64 has four.
+    """Draw random rows of length 1 with the signs of a table's entries. Shape: as the table"""
+    # Drawing takes most of the time of a SimGCL step. A random number of 64 bits yields four
+    # fractions of 15 bits, which are precise enough.
     drawn = torch.empty(-(-table.numel() // 4), dtype=torch.int64, device=table.device).random_()
-    size = drawn.view(torch.int16)[: table.numel()].view(table.shape).to(table.dtype).abs_()
-    return F.normalize(size, dim=-1).mul_(table.sign())
+    magnitude = drawn.view(torch.int16)[: table.numel()].view(table.shape).to(table.dtype).abs_()
+    return F.normalize(magnitude, dim=-1).mul_(table.sign())
 
 
 def weighted_lightgcn(
@@ -109,78 +110,68 @@ def weighted_lightgcn(
     *,
     n_layers: int,
 ) -> tuple[Tensor, Tensor]:
-    r"""Propagation with a learned weight an edge (Eq. 4), aggregated by Eq. 2.
+    r"""Propagate embeddings with a learned weight for each edge (Eq. 4), summed by Eq. 2.
 
-    .. math:: E_{U,l} = D_U^{-1/2}(A\odot W)D_V^{-1/2}E_{V,l-1} + E_{U,l-1}
+    .. math:: E_{U,l} = D_U^{-1/2}(A\odot W)D_V^{-1/2}E_{V,l-1} + E_{U,l-1},\qquad
+              \bar E = \sum_{l=0}^{L} E_l
 
-    and for items with :math:`(A\odot W)^\top`; an edge has one weight for both directions.
-    Differs from the published code, which has self loops instead of the previous layer.
+    Items use :math:`(A\odot W)^\top`: an edge has one weight for both directions. Differs from
+    the published code, which uses self loops instead of adding the previous layer.
 
     Args:
-        graph: the graph, also with edges within a side.
-        edge_weight: W, numbered like the graph's edges; ``None`` for all ones. Shape: (edges,)
-        user: initial embeddings of the users. Shape: (users, width)
-        item: initial embeddings of the items. Shape: (items, width)
-        n_layers: L; 0 returns the embeddings themselves.
+        graph: the interaction graph.
+        edge_weight: W, in the order of the graph's edges, or ``None`` for all ones. Shape: (edges,)
+        user: E_0 of the users. Shape: (users, width)
+        item: E_0 of the items. Shape: (items, width)
+        n_layers: L, the number of layers; 0 returns the initial embeddings.
 
     Returns:
         Final embeddings of users, shape (users, width), and items, shape (items, width).
     """
-    norm = torch.cat([relation.norm for relation in graph.relations])
-    value = norm if edge_weight is None else norm * edge_weight
-    pattern = graph.interactions.pattern
-    if len(graph.relations) == 1:
-        return power_sum(pattern, value, user, item, coefficients=binomials(n_layers))
-    values = torch.split(value, [relation.n_edges for relation in graph.relations])
-    user_sum, item_sum = user, item
-    for _ in range(n_layers):
-        new_user = spmm(pattern, values[0], item, add=user)
-        new_item = spmm(pattern, values[0], user, add=item, transpose=True)
-        if graph.user_user is not None:
-            new_user = new_user + _symmetric(graph.user_user.pattern, values[1], user)
-        if graph.item_item is not None:
-            new_item = new_item + _symmetric(graph.item_item.pattern, values[-1], item)
-        user, item = new_user, new_item
-        user_sum, item_sum = user_sum + user, item_sum + item
-    return user_sum, item_sum
+    values, coefficients = _edge_values(graph, edge_weight), binomials(n_layers)
+    return power_sum(graph.interactions.pattern, values, user, item, coefficients=coefficients)
 
 
 def weighted_lightgcn_inference(
     graph: InteractionGraph, edge_weight: Tensor | None, user: Rows, item: Rows, *, n_layers: int
 ) -> tuple[Tensor, Tensor]:
-    r""":func:`weighted_lightgcn` where no gradient is wanted and all edges are interactions.
+    r"""Compute :func:`weighted_lightgcn` without gradients, on dense or packed embeddings.
 
-    For two layers, :math:`3E + \hat A(3E + \hat A E)`: four products and no other pass.
+    With two layers it is :math:`3E + \hat A(3E + \hat A E)`: two products with A and two with its
+    transpose, additions included.
 
     Args:
-        graph: the graph.
-        edge_weight: W, numbered like the graph's edges; ``None`` for all ones. Shape: (edges,)
-        user: initial embeddings of the users, whole or packed. Shape: (users, width)
-        item: initial embeddings of the items, likewise. Shape: (items, width)
-        n_layers: L.
+        graph: the interaction graph.
+        edge_weight: W, in the order of the graph's edges, or ``None`` for all ones. Shape: (edges,)
+        user: E_0 of the users, dense or packed. Shape: (users, width)
+        item: E_0 of the items, dense or packed. Shape: (items, width)
+        n_layers: L, the number of layers; 0 returns the initial embeddings.
 
     Returns:
         Final embeddings of users, shape (users, width), and items, shape (items, width).
-
-    Raises:
-        ValueError: if the graph has edges within a side.
     """
-    interactions, *others = graph.relations
-    if others:
-        raise ValueError("edges within a side: use weighted_lightgcn")
     with torch.no_grad():
-        value = interactions.norm if edge_weight is None else interactions.norm * edge_weight
-    return polynomial(interactions.pattern, value, user, item, binomials(n_layers))
+        values = _edge_values(graph, edge_weight)
+    return polynomial(graph.interactions.pattern, values, user, item, binomials(n_layers))
+
+
+def _edge_values(graph: InteractionGraph, edge_weight: Tensor | None) -> Tensor:
+    """Multiply the norms of the edges by their weights. Shape: (edges,)"""
+    norm = graph.interactions.norm
+    return norm if edge_weight is None else norm * edge_weight
 
 
 def binomials(n_layers: int) -> list[float]:
-    r"""Eq. 4 and 2 as a polynomial: each layer is :math:`(I + \hat A) E_{l-1}`, and their sum
+    r"""Compute the coefficients of Eq. 4 and Eq. 2 as a polynomial of :math:`\hat A`.
+
+    Each layer is :math:`(I + \hat A) E_{l-1}`, so the sum of the layers is
 
     .. math:: \sum_{l=0}^{L}(I + \hat A)^l E = \sum_{k=0}^{L}\binom{L+1}{k+1}\hat A^k E
+
+    Args:
+        n_layers: L, the number of layers.
+
+    Returns:
+        The coefficients of :math:`\hat A^0 \dots \hat A^L`; the last is 1. Length: L + 1
     """
     return [float(math.comb(n_layers + 1, k + 1)) for k in range(n_layers + 1)]
-
-
-def _symmetric(pattern: SparsePattern, values: Tensor, dense: Tensor) -> Tensor:
-    """Product with the symmetric matrix whose upper triangle is given."""
-    return spmm(pattern, values, dense) + spmm(pattern, values, dense, transpose=True)

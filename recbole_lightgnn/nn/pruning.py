@@ -1,4 +1,4 @@
-"""What to prune and what to keep: importances, exact masks, and axes in which little is lost."""
+"""Pruning: importance scores, masks with exact counts, rotations that make embeddings sparse."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ def keep_largest(
     groups: Sequence[Tensor] = (),
     floor: int = 0,
 ) -> Tensor:
-    """One pruning step: of what is alive, keep the given fraction with the largest scores.
+    """Apply one pruning step: keep the given fraction of candidates with the largest scores.
 
-    Exactly ``round(fraction * alive)`` are kept whatever the ties, of which the earlier ones
-    survive. What is not alive stays out, whatever its score. Differs from the published code,
-    where a strict comparison with a threshold can drop everything that ties.
+    A candidate is an entry of a table or an edge of the graph. Exactly ``round(fraction * n)`` of
+    the n remaining candidates are kept; ties go to the earlier candidate. A pruned candidate stays
+    pruned, whatever its score. Differs from the published code, where a strict comparison with a
+    threshold can drop all tied candidates.
 
     Args:
         scores: importance of each candidate. Shape: (candidates,)
-        alive: which candidates earlier steps left, bool. Shape: (candidates,)
-        fraction: share of the living to keep, in (0, 1].
-        groups: the nodes that a candidate belongs to: its row of the table for an entry, its user
-            and its item for an edge. Shape of each: (candidates,)
-        floor: how many of its best candidates every node keeps, before the others compete; the
-            exact count holds all the same, unless the floors alone exceed it.
+        alive: true where earlier steps kept the candidate. Shape: (candidates,)
+        fraction: share of the remaining candidates to keep, in (0, 1].
+        groups: numbers of the nodes that each candidate belongs to: the row of an entry, or the
+            user and the item of an edge. Shape of each: (candidates,)
+        floor: number of best candidates that every node keeps. They count towards the exact number;
+            if they alone exceed it, all of them are kept.
 
     Returns:
-        What is alive after the step, bool. Shape: (candidates,)
+        True where a candidate remains after the step. Shape: (candidates,)
 
     Raises:
-        ValueError: if ``fraction`` is outside (0, 1], a shape differs, a living score is NaN, or
-            ``floor`` is given without ``groups``.
+        ValueError: if ``fraction`` is outside (0, 1], shapes differ, the score of a remaining
+            candidate is NaN, or ``floor`` is given without ``groups``.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must lie in (0, 1] (got {fraction})")
@@ -50,23 +51,23 @@ def keep_largest(
     n_keep = round(fraction * len(living))
     best_first = living[torch.argsort(scores[living], descending=True, stable=True)]
     if floor:
-        guarded = torch.zeros_like(best_first, dtype=torch.bool)
+        protected = torch.zeros_like(best_first, dtype=torch.bool)
         for group in groups:
-            guarded |= _rank_in_group(group[best_first]) < floor
-        best_first = torch.cat([best_first[guarded], best_first[~guarded]])
-        n_keep = max(n_keep, int(guarded.sum()))
+            protected |= _rank_in_group(group[best_first]) < floor
+        best_first = torch.cat([best_first[protected], best_first[~protected]])
+        n_keep = max(n_keep, int(protected.sum()))
     kept = torch.zeros_like(alive)
     kept[best_first[:n_keep]] = True
     return kept
 
 
 def _rank_in_group(group: Tensor) -> Tensor:
-    """How many of the same group come before each, by position. Shape: (candidates,)"""
+    """Count the earlier candidates of the same group, for each candidate. Shape: (candidates,)"""
     by_group = torch.argsort(group, stable=True)
     ordered = group[by_group]
     rank = torch.empty_like(by_group)
-    place = torch.arange(len(group), device=group.device)
-    rank[by_group] = place - torch.searchsorted(ordered, ordered)
+    position = torch.arange(len(group), device=group.device)
+    rank[by_group] = position - torch.searchsorted(ordered, ordered)
     return rank
 
 
@@ -78,23 +79,25 @@ def edge_importance(
     weight_importance: float,
     score_importance: float,
 ) -> Tensor:
-    r"""Magnitude of the compound weight that decides on an edge (Eq. 8).
+    r"""Compute the importance of edges for pruning (Eq. 8).
 
     .. math:: |\tilde w_{ij}| = |w^s_{ij} + \beta_1 w^t_{ij}
               + \beta_2\,\sigma(\tilde e^t_i\cdot\tilde e^t_j)|
 
-    Of opposite signs the terms may cancel: an edge that the student and the intermediate use in
-    opposite ways carries little.
+    Terms of opposite sign can cancel: an edge is unimportant if student and intermediate model use
+    it in opposite ways.
 
     Args:
-        student_weight: w^s of each interaction left. Shape: (edges,)
-        teacher_weight: w^t of the same interactions, or ``None`` without an intermediate model.
-        teacher_score: the intermediate's predictions for them, or ``None``.
+        student_weight: w^s, the student's weight of each remaining edge. Shape: (edges,)
+        teacher_weight: w^t, the intermediate model's weight of the same edges, or ``None`` without
+            an intermediate model. Shape: (edges,)
+        teacher_score: the intermediate model's scores of the same edges, before sigma, or ``None``.
+            Shape: (edges,)
         weight_importance: beta_1.
         score_importance: beta_2.
 
     Returns:
-        Shape: (edges,)
+        Importance of each edge, at least 0. Shape: (edges,)
     """
     total = student_weight
     if teacher_weight is not None:
@@ -105,16 +108,16 @@ def edge_importance(
 
 
 def principal_axes(embedding: Tensor) -> Tensor:
-    r"""The rotation to principal axes: the right singular vectors of E (rows not centred).
+    r"""Compute the rotation to principal axes: the right singular vectors of E, not centred.
 
-    Inner products do not change under :math:`E \to E Q` with orthogonal Q, and propagation is
-    linear, so a model may be turned before its entries are pruned at no cost.
+    An orthogonal rotation :math:`E \to E Q` does not change inner products, and propagation is
+    linear. So rotating a model before its entries are pruned does not change its scores.
 
     Args:
         embedding: E, users above items. Shape: (nodes, width)
 
     Returns:
-        Q, orthogonal. Shape: (width, width)
+        Q, orthogonal, its columns in descending order of singular values. Shape: (width, width)
     """
     gram = embedding.double().T @ embedding.double()
     _, ascending = torch.linalg.eigh(gram)
@@ -123,16 +126,16 @@ def principal_axes(embedding: Tensor) -> Tensor:
 
 
 def varimax_axes(embedding: Tensor, *, iterations: int = 60) -> Tensor:
-    r"""The rotation under which embeddings are sparsest: varimax (Kaiser, 1958).
+    r"""Compute the rotation that makes embeddings sparse: varimax (Kaiser, 1958).
 
-    Maximizes the variance of the squared entries of :math:`\hat E Q`, rows of E scaled to length
-    one, by the usual fixed point: :math:`Q \leftarrow UV^\top` of the SVD of
+    Varimax maximizes the variance of the squared entries of :math:`\hat E Q`, with the rows of E
+    scaled to length 1. It starts from the principal axes and iterates :math:`Q \leftarrow UV^\top`,
+    with U and V from the SVD of
     :math:`\hat E^\top (B^{\circ 3} - \frac1n B\,\mathrm{diag}(B^\top B))`, :math:`B = \hat E Q`.
-    Starts from the principal axes.
 
     Args:
         embedding: E, users above items. Shape: (nodes, width)
-        iterations: steps of the fixed point.
+        iterations: number of iterations.
 
     Returns:
         Q, orthogonal. Shape: (width, width)

@@ -1,4 +1,4 @@
-"""Sparse products over a fixed pattern whose values are learned."""
+"""Sparse matrix products: the pattern of nonzeros is fixed, their values are learned."""
 
 from recbole_lightgnn.ops.pattern import SparsePattern
 from recbole_lightgnn.ops.products import power_sum, product, sddmm, spmm

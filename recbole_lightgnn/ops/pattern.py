@@ -1,4 +1,4 @@
-"""The fixed places of a sparse matrix, with everything that does not depend on its values."""
+"""The fixed positions of a sparse matrix's nonzeros, and all that depends on them alone."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-# torch announces on first use that its CSR layout is in beta; that is no news to our users.
+# torch warns on first use that its CSR layout is in beta; users of this package need not know.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
 
 class SparsePattern:
-    """Where the nonzeros of a matrix are; its values change, its places do not.
+    """The positions of a matrix's nonzeros: fixed, while the values change in training.
 
-    Both orders, by row and by column, are worked out once, so that a product with the matrix and
-    one with its transpose cost the same. Repeated places are allowed: their values add up.
+    The order by row and the order by column are computed once. So a product with the matrix and
+    a product with its transpose cost the same. A position may occur more than once: its values
+    add up.
 
     Args:
-        row: row of every nonzero, ascending. Shape: (nnz,)
+        row: row of every nonzero, in ascending order. Shape: (nnz,)
         col: column of every nonzero. Shape: (nnz,)
-        shape: number of rows and of columns.
+        shape: number of rows and number of columns.
 
     Raises:
-        ValueError: if the shapes differ, a place lies outside ``shape``, or rows do not ascend.
+        ValueError: if ``row`` and ``col`` differ in shape, a position lies outside ``shape``, or
+            ``row`` does not ascend.
     """
 
     def __init__(self, row: Tensor, col: Tensor, shape: tuple[int, int]) -> None:
@@ -41,67 +43,75 @@ class SparsePattern:
                     f"{name} must lie in [0, {size}) (got {int(index.min())} to {int(index.max())})"
                 )
         if len(row) > 1 and bool((row[1:] < row[:-1]).any()):
-            raise ValueError("row must ascend: sort the places by row first")
+            raise ValueError("row must ascend: sort the positions by row first")
         small = max(len(row), *shape) <= torch.iinfo(torch.int32).max
         self.shape = shape
-        # Row numbers are in the pointers; half the bytes an index are half of what a product reads.
+        # Indices are most of what a product reads: 32 bits where they suffice halve that.
         dtype = torch.int32 if small else torch.int64
         self._by_row = _compress(row, shape[0]).to(dtype), col.to(dtype)
 
     @property
     def row(self) -> Tensor:
-        """Row of every nonzero, ascending; built anew on every access. Shape: (nnz,)"""
+        """Row of every nonzero, in ascending order; rebuilt on every access. Shape: (nnz,)"""
         number = torch.arange(self.shape[0], device=self.device)
         return number.repeat_interleave(self._by_row[0].diff(), output_size=self.nnz)
 
     @property
     def col(self) -> Tensor:
-        """Column of every nonzero; built anew on every access. Shape: (nnz,)"""
+        """Column of every nonzero; rebuilt on every access. Shape: (nnz,)"""
         return self._by_row[1].long()
 
     @property
     def nnz(self) -> int:
-        """Number of nonzeros, repeated places counted each time."""
+        """Number of nonzeros; a repeated position counts each time."""
         return len(self._by_row[1])
 
     @property
     def device(self) -> torch.device:
-        """Where the places are stored."""
+        """Device that holds the indices."""
         return self._by_row[1].device
 
     @property
     def _by_col(self) -> tuple[Tensor, Tensor]:
-        return self._turned[:2]
+        return self._transposed[:2]
 
     @property
     def _column_order(self) -> Tensor:
-        return self._turned[2]
+        return self._transposed[2]
 
     @cached_property
-    def _turned(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Column pointers, the rows in the order of columns, and that order: stable.
+    def _transposed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Column pointers, rows sorted by column, and the permutation that sorts by column.
 
-        By counting, in one pass, where sorting takes several and more memory.
+        The sort is stable. SciPy sorts by counting: one pass, and less memory than a comparison
+        sort.
         """
         pointers, col = (part.cpu().numpy() for part in self._by_row)
-        places = np.arange(self.nnz, dtype=col.dtype)
-        turned = sp.csr_matrix((places, col, pointers), shape=self.shape).tocsc()
-        by_col, row, order = (
+        numbers = np.arange(self.nnz, dtype=col.dtype)
+        by_column = sp.csr_matrix((numbers, col, pointers), shape=self.shape).tocsc()
+        col_pointers, row, order = (
             torch.from_numpy(part.astype(col.dtype, copy=False)).to(self.device)
-            for part in (turned.indptr, turned.indices, turned.data)
+            for part in (by_column.indptr, by_column.indices, by_column.data)
         )
-        return by_col, row, order
+        return col_pointers, row, order
 
     def matrix(self, values: Tensor, transpose: bool = False) -> Tensor:
-        """The matrix (or its transpose) as a torch CSR tensor holding ``values``.
+        """Build the matrix, or its transpose, as a torch CSR tensor.
 
         Args:
-            values: one value a nonzero, in the order of ``row``. Shape: (nnz,)
+            values: one value for each nonzero, in the order of ``row``. Shape: (nnz,)
             transpose: whether to return the transpose.
+
+        Returns:
+            CSR tensor. Shape: (rows, cols), or (cols, rows) with ``transpose``
+
+        Raises:
+            ValueError: if ``values`` does not have one value for each nonzero.
         """
         if values.shape != (self.nnz,):
             raise ValueError(
-                f"values must have shape ({self.nnz},), one a nonzero (got {tuple(values.shape)})"
+                f"values must have shape ({self.nnz},), one for each nonzero "
+                f"(got {tuple(values.shape)})"
             )
         compressed, index = self._by_col if transpose else self._by_row
         size = self.shape[::-1] if transpose else self.shape
@@ -111,18 +121,18 @@ class SparsePattern:
         )
 
     def keep(self, mask: Tensor) -> SparsePattern:
-        """The pattern of the nonzeros where ``mask`` (bool, shape (nnz,)) is true."""
+        """Return the pattern of the nonzeros where ``mask`` (bool, shape (nnz,)) is true."""
         return SparsePattern(self.row[mask], self.col[mask], self.shape)
 
     def to(self, device: torch.device | str) -> SparsePattern:
-        """The same pattern on another device."""
+        """Return the same pattern on another device."""
         if torch.device(device) == self.device:
             return self
         return SparsePattern(self.row.to(device), self.col.to(device), self.shape)
 
 
 def _compress(index: Tensor, size: int) -> Tensor:
-    """Row pointers of ascending row numbers. Shape: (size + 1,)"""
+    """CSR pointers of ascending row numbers. Shape: (size + 1,)"""
     pointers = index.new_zeros(size + 1, dtype=torch.int64)
     pointers[1:] = torch.bincount(index, minlength=size).cumsum(0)
     return pointers

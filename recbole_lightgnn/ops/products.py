@@ -1,8 +1,8 @@
-"""Products of a sparse matrix with a dense one, with gradients to both.
+"""Differentiable products of a sparse matrix with a dense matrix.
 
-torch's own autograd through CSR values builds dense intermediates (24 GB were not enough on the
-Yelp graph), and its COO product is several times slower; the three products here are all that
-either gradient needs.
+torch's own autograd through CSR values builds dense intermediates: 24 GB were not enough on the
+Yelp graph. Its COO product is several times slower. The gradients here need only the same three
+products: sparse times dense, its transpose, and dense times dense at the nonzeros.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_lightgnn.ops.pattern import SparsePattern
-from recbole_lightgnn.ops.rows import Layer, layers
+from recbole_lightgnn.ops.rows import Backend, product_backend
 
 
 def spmm(
@@ -28,19 +28,20 @@ def spmm(
 ) -> Tensor:
     r"""Sparse times dense, plus dense: :math:`S X + Y`; with ``transpose`` :math:`S^\top X + Y`.
 
-    Gradients: :math:`\partial_X = S^\top G`, :math:`\partial_Y = G` and
-    :math:`\partial_{S_{ij}} = \langle G_i, X_j \rangle` at the pattern's places only.
+    With the upstream gradient G, the gradients are :math:`\partial_X = S^\top G`,
+    :math:`\partial_Y = G` and :math:`\partial_{S_{ij}} = \langle G_i, X_j \rangle`, the last
+    at the nonzeros only.
 
     Args:
-        pattern: places of S. Shape: (rows, cols)
-        values: S at these places. Shape: (nnz,)
+        pattern: positions of the nonzeros of S. Shape: (rows, cols)
+        values: values of the nonzeros of S. Shape: (nnz,)
         dense: X. Shape: (cols, width), or (rows, width) with ``transpose``
-        add: Y, or ``None`` for the product alone; as a part of the product it costs a copy where
-            a sum afterwards costs two passes. Shape: as the result
+        add: Y, or ``None`` for the product alone. Adding it here costs one copy; adding it to the
+            result costs two passes. Shape: as the result
         transpose: whether to multiply by the transpose.
 
     Returns:
-        Shape: (rows, width), or (cols, width) with ``transpose``
+        The product. Shape: (rows, width), or (cols, width) with ``transpose``
 
     Raises:
         ValueError: if a shape does not fit the pattern.
@@ -63,26 +64,27 @@ def power_sum(
     *,
     coefficients: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    r"""A polynomial of a bipartite matrix, applied.
+    r"""Apply a polynomial of a bipartite adjacency matrix to embeddings, with gradients.
 
     .. math:: \sum_{l=0}^{L} c_l\hat A^l X,\qquad
               \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix},\qquad c_L = 1
 
-    By Horner's rule, :math:`H_l = c_l X + \hat A H_{l+1}` from :math:`H_L = X`, so that a
-    power costs a product and nothing else. With :math:`G_l = \hat A^l G` of the gradient G that
-    arrives, :math:`\hat A` being symmetric, the gradients are
-    :math:`\partial_X = \sum_l c_l G_l` and, at the pattern's places only,
+    Computed by Horner's rule, :math:`H_l = c_l X + \hat A H_{l+1}` from :math:`H_L = X`: each
+    power costs one product and nothing else. :math:`\hat A` is symmetric. With the upstream
+    gradient G and :math:`G_l = \hat A^l G`, the gradients are
+    :math:`\partial_X = \sum_l c_l G_l` and, at the nonzeros only,
     :math:`\partial_{\hat A} = \sum_{l<L} G_l H_{l+1}^\top`.
 
     Args:
-        pattern: places of S. Shape: (rows, cols)
-        values: S at these places. Shape: (nnz,)
-        rows: the part of X that S takes to. Shape: (rows, width)
-        cols: the part of X that S takes from. Shape: (cols, width)
-        coefficients: c, one a power from the zeroth on, the last of them 1. Shape: (L + 1,)
+        pattern: positions of the nonzeros of S. Shape: (rows, cols)
+        values: values of the nonzeros of S. Shape: (nnz,)
+        rows: rows of X for the rows of S (the users). Shape: (rows, width)
+        cols: rows of X for the columns of S (the items). Shape: (cols, width)
+        coefficients: :math:`c_0 \dots c_L`; the last must be 1. Length: L + 1
 
     Returns:
-        Shapes: (rows, width) and (cols, width)
+        The polynomial for the rows of S, shape (rows, width), and for its columns, shape
+        (cols, width).
 
     Raises:
         ValueError: if a shape does not fit the pattern, or the last coefficient is not 1.
@@ -101,42 +103,45 @@ def power_sum(
 
 
 def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
-    r"""Dense times dense at the pattern's places: :math:`\langle L_i, R_j \rangle`.
+    r"""Dense times dense, at the nonzeros only: :math:`\langle L_i, R_j \rangle`.
 
-    Not differentiable: it is the gradient of :func:`spmm` to its values, and scores edges.
+    Not differentiable. It computes the gradient of :func:`spmm` with respect to the values, and
+    the scores of edges.
 
     Args:
-        pattern: the places (i, j). Shape: (rows, cols)
+        pattern: positions (i, j). Shape: (rows, cols)
         left: L. Shape: (rows, width)
         right: R. Shape: (cols, width)
 
     Returns:
-        Shape: (nnz,)
+        One inner product for each nonzero. Shape: (nnz,)
     """
     with torch.no_grad():
         return _sampled(pattern, left, right, None)
 
 
 def product(matrix: Tensor, dense: Tensor, add: Tensor | None = None) -> Tensor:
-    r"""A sparse matrix that is there already, times dense, plus dense: :math:`S X + Y`.
+    r"""Multiply an assembled CSR matrix by a dense matrix, and add: :math:`S X + Y`.
 
-    Not differentiable: what the others are made of.
+    Not differentiable. The differentiable products of this module are built from it.
 
     Args:
-        matrix: S, of :meth:`SparsePattern.matrix`. Shape: (rows, cols)
+        matrix: S, as :meth:`SparsePattern.matrix` builds it. Shape: (rows, cols)
         dense: X. Shape: (cols, width)
-        add: Y, or ``None``. Shape: (rows, width)
+        add: Y, or ``None`` for the product alone. Shape: (rows, width)
 
     Returns:
-        Shape: (rows, width)
+        The product. Shape: (rows, width)
     """
     parts = (matrix.values(), dense) if add is None else (matrix.values(), dense, add)
-    with layers(*parts) as layer:
-        (result,) = layer((matrix, dense, add, 1.0))
+    with product_backend(*parts) as multiply:
+        (result,) = multiply((matrix, dense, add, 1.0))
     return result
 
 
 class _SparseDense(torch.autograd.Function):
+    """Autograd function behind :func:`spmm`."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -166,6 +171,8 @@ class _SparseDense(torch.autograd.Function):
 
 
 class _PowerSum(torch.autograd.Function):
+    """Autograd function behind :func:`power_sum`."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -177,32 +184,32 @@ class _PowerSum(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         ctx.pattern, ctx.lower = pattern, coefficients[:-1]
         ctx.matrices = pattern.matrix(values), pattern.matrix(values, transpose=True)
-        inner: list[Tensor] | None = [] if ctx.needs_input_grad[0] else None
-        result = _horner(ctx.matrices, (rows, cols), ctx.lower, inner)
-        ctx.save_for_backward(*(inner or []))
+        factors: list[Tensor] | None = [] if ctx.needs_input_grad[0] else None
+        result = _horner(ctx.matrices, (rows, cols), ctx.lower, factors)
+        ctx.save_for_backward(*(factors or []))
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_rows: Tensor, grad_cols: Tensor) -> tuple[Tensor | None, ...]:
         pattern, matrices, lower = ctx.pattern, ctx.matrices, ctx.lower
-        pair, inner = (grad_rows.contiguous(), grad_cols.contiguous()), list(ctx.saved_tensors)
-        if not inner:
+        pair, factors = (grad_rows.contiguous(), grad_cols.contiguous()), list(ctx.saved_tensors)
+        if not factors:
             return None, *_horner(matrices, pair, lower), None, None
         total = lower[0] * pair[0], lower[0] * pair[1]
         grad_values: Tensor | None = None
-        with layers(matrices[0].values(), *pair) as layer:
+        with product_backend(matrices[0].values(), *pair) as multiply:
             for power in range(1, len(lower) + 1):
-                of_cols, of_rows = inner.pop(), inner.pop()
-                # G_{l-1} H_l^T, a half for each direction
-                grad_values = _sampled(pattern, pair[0], of_cols, grad_values)
-                grad_values = _sampled(pattern, of_rows, pair[1], grad_values)
-                if power == len(lower):  # the last product adds what came before it
-                    total = _across(layer, matrices, pair, total, 1.0)
+                col_factor, row_factor = factors.pop(), factors.pop()
+                # G_{l-1} H_l^T: one term for each direction of an edge
+                grad_values = _sampled(pattern, pair[0], col_factor, grad_values)
+                grad_values = _sampled(pattern, row_factor, pair[1], grad_values)
+                if power == len(lower):  # the last product adds the running sum itself
+                    total = _bipartite_product(multiply, matrices, pair, total, 1.0)
                     break
-                pair = _across(layer, matrices, pair, pair, 0.0)
-                for part, more in zip(total, pair, strict=True):
-                    part.add_(more, alpha=lower[power])
+                pair = _bipartite_product(multiply, matrices, pair, pair, 0.0)
+                for running_sum, term in zip(total, pair, strict=True):
+                    running_sum.add_(term, alpha=lower[power])
         return grad_values, *total, None, None
 
 
@@ -210,37 +217,45 @@ def _horner(
     matrices: tuple[Tensor, Tensor],
     pair: tuple[Tensor, Tensor],
     lower: tuple[float, ...],
-    inner: list[Tensor] | None = None,
+    factors: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The polynomial; a list ``inner`` gets what each product was of: H_L, H_{L-1}, ..., H_1."""
+    """Evaluate the polynomial of :func:`power_sum` by Horner's rule.
+
+    Args:
+        matrices: S and its transpose.
+        pair: X, the rows of S first.
+        lower: the coefficients c_0, ..., c_{L-1}.
+        factors: list that receives the dense factor of each product, H_L first and H_1 last, each
+            as rows and cols; or ``None``.
+    """
     result = pair
-    with layers(matrices[0].values(), *pair) as layer:
+    with product_backend(matrices[0].values(), *pair) as multiply:
         for coefficient in reversed(lower):
-            if inner is not None:
-                inner += result
-            result = _across(layer, matrices, result, pair, coefficient)
+            if factors is not None:
+                factors += result
+            result = _bipartite_product(multiply, matrices, result, pair, coefficient)
     return result
 
 
-def _across(
-    layer: Layer,
+def _bipartite_product(
+    multiply: Backend,
     matrices: tuple[Tensor, Tensor],
     pair: tuple[Tensor, Tensor],
     add: tuple[Tensor, Tensor],
-    factor: float,
+    beta: float,
 ) -> tuple[Tensor, Tensor]:
-    """One product with the bipartite matrix, S and its transpose, and ``factor * add``."""
-    rows, cols = layer(
-        (matrices[0], pair[1], add[0], factor), (matrices[1], pair[0], add[1], factor)
+    """Multiply by the bipartite matrix (S and its transpose) and add ``beta * add``."""
+    rows, cols = multiply(
+        (matrices[0], pair[1], add[0], beta), (matrices[1], pair[0], add[1], beta)
     )
     return rows, cols
 
 
 def _sampled(pattern: SparsePattern, left: Tensor, right: Tensor, add: Tensor | None) -> Tensor:
-    """Products of rows at the pattern's places, and ``add``. Shape: (nnz,)"""
+    """Inner products of rows at the nonzeros, plus ``add``. Shape: (nnz,)"""
     if pattern.nnz == 0:
         return left.new_zeros(0)
     matrix = pattern.matrix(left.new_zeros(pattern.nnz) if add is None else add)
     beta = 0.0 if add is None else 1.0
-    found: Tensor = torch.sparse.sampled_addmm(matrix, left, right.t(), beta=beta)
-    return found.values()
+    products: Tensor = torch.sparse.sampled_addmm(matrix, left, right.t(), beta=beta)
+    return products.values()

@@ -1,4 +1,4 @@
-"""The same products as plainly as they can be written; what the fast ones are tested against."""
+"""Reference implementations of the products: plain loops, to test the fast ones against."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recbole_lightgnn.ops.pattern import SparsePattern
 def spmm_reference(
     pattern: SparsePattern, values: Tensor, dense: Tensor, *, transpose: bool = False
 ) -> Tensor:
-    """:func:`recbole_lightgnn.ops.spmm`, one nonzero at a time; autograd does the gradients."""
+    """Compute :func:`recbole_lightgnn.ops.spmm` nonzero by nonzero; gradients by autograd."""
     rows = [dense.new_zeros(dense.shape[1]) for _ in range(pattern.shape[int(transpose)])]
     for value, i, j in zip(values, pattern.row.tolist(), pattern.col.tolist(), strict=True):
         target, source = (j, i) if transpose else (i, j)
@@ -22,7 +22,7 @@ def spmm_reference(
 
 
 def sddmm_reference(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
-    """:func:`recbole_lightgnn.ops.sddmm`, one nonzero at a time."""
+    """Compute :func:`recbole_lightgnn.ops.sddmm` nonzero by nonzero."""
     pairs = zip(pattern.row.tolist(), pattern.col.tolist(), strict=True)
     return torch.stack([left[i] @ right[j] for i, j in pairs])
 
@@ -35,7 +35,10 @@ def power_sum_reference(
     *,
     coefficients: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    """:func:`recbole_lightgnn.ops.power_sum`, power by power; of whole tables, `polynomial` too."""
+    """Compute :func:`recbole_lightgnn.ops.power_sum` power by power.
+
+    Also the reference for :func:`recbole_lightgnn.ops.polynomial` on dense tables.
+    """
     row_sum, col_sum = coefficients[0] * rows, coefficients[0] * cols
     for coefficient in coefficients[1:]:
         rows, cols = (

@@ -1,10 +1,11 @@
-"""A row of a sparse product, summed in registers: machine code that numba's loops do not become.
+"""Compiled kernel (numba and LLVM) that computes rows of a sparse product in vector registers.
 
-numba writes a running sum of rows to memory at every term, and takes a step for each stored entry
-of a row where only some are stored. Here the sum stays in vector registers, and the processor
-spreads stored entries over their columns (`expandload`): a row with 20 entries in 64 columns costs
-four instructions, and no more memory than its entries. LLVM is told so directly.
-:func:`recbole_lightgnn.ops.reference.power_sum_reference` is the same in plain torch.
+A plain numba loop writes the running sum of a row to memory at every term. For a packed row it also
+takes one step for each stored entry. Here the sum stays in vector registers, and one instruction
+(`expandload`) spreads 16 stored entries over their columns: a row with 20 entries in 64 columns
+costs four instructions and reads no more memory than its entries. The code is therefore written as
+LLVM instructions. :func:`recbole_lightgnn.ops.reference.power_sum_reference` computes the same in
+plain torch.
 """
 
 from __future__ import annotations
@@ -24,39 +25,42 @@ from numba.extending import intrinsic
 from recbole_lightgnn.utils.jit import compiled
 
 Array = npt.NDArray[Any]
-OwnKind = Literal["packed", "dense", "none"]
+AddedKind = Literal["packed", "dense", "none"]
 
-_LANES = 16  # floats summed by one instruction, where the processor has such
-_TERMS = 64  # summed at once: sums of parts round less than one long sum
-_AHEAD = 8  # terms ahead of the sum that memory is asked for
+_LANES = 16  # floats in one vector register of AVX-512
+_TERMS = 64  # terms summed before the sum is stored: partial sums round less than one long sum
+_AHEAD = 8  # distance of prefetching, in terms
 
 _I8, _I32, _I64, _FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
-def compiles() -> bool:
-    """Whether there is a compiler: the environment may switch numba's off."""
+def compiler_available() -> bool:
+    """Whether numba compiles; the environment variable NUMBA_DISABLE_JIT switches it off."""
     return not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
 @lru_cache
 def expands_in_hardware() -> bool:
     """Whether this processor spreads stored entries in one instruction (AVX-512)."""
-    return compiles() and bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
+    return compiler_available() and bool(
+        llvmlite.binding.get_host_cpu_features().get("avx512f", False)
+    )
 
 
 @lru_cache
-def row_kernel(width: int, packed_source: bool, own_kind: OwnKind) -> Callable[..., None]:
-    r"""The loop over rows: :math:`Y_i = \beta X_i + \sum_e w_e Z_{c_e}` for rows first to last.
+def row_kernel(width: int, packed_source: bool, added_kind: AddedKind) -> Callable[..., None]:
+    r"""Compile the loop over rows: :math:`Y_i = \beta X_i + \sum_e w_e Z_{c_e}`.
 
     Args:
-        width: columns of X, Y and Z.
-        packed_source: whether Z has only its entries stored.
-        own_kind: whether X has, or is dense, or there is none (and no beta).
+        width: number of columns of X, Y and Z.
+        packed_source: whether Z is packed.
+        added_kind: whether X is packed, dense or absent.
 
     Returns:
-        A function of the CSR matrix (``pointers``, ``columns``, ``weights``), Z and X as arrays of
-        entries and their index (as `PackedRows` has them; the index of a dense one is not looked
-        at), beta, Y, first and last. It holds no other thread up.
+        A function that computes the rows from ``first`` to ``last`` (exclusive) and releases the
+        GIL. Its arguments are the CSR matrix (``pointers``, ``columns``, ``weights``), the entries
+        and the index of Z, those of X, beta, Y, ``first`` and ``last``. Entries and index are as in
+        :class:`recbole_lightgnn.ops.PackedRows`; the index of a dense table is not read.
     """
 
     def rows(
@@ -65,9 +69,9 @@ def row_kernel(width: int, packed_source: bool, own_kind: OwnKind) -> Callable[.
         weights: Array,
         source: Array,
         source_index: Array,
-        own: Array,
-        own_index: Array,
-        scale: float,
+        added: Array,
+        added_index: Array,
+        beta: float,
         out: Array,
         first: int,
         last: int,
@@ -79,7 +83,7 @@ def row_kernel(width: int, packed_source: bool, own_kind: OwnKind) -> Callable[.
             _sum_row(
                 width,
                 packed_source,
-                own_kind,
+                added_kind,
                 columns.ctypes.data,
                 weights.ctypes.data,
                 start,
@@ -87,9 +91,9 @@ def row_kernel(width: int, packed_source: bool, own_kind: OwnKind) -> Callable[.
                 final_edge,
                 source.ctypes.data,
                 source_index.ctypes.data,
-                own.ctypes.data,
-                own_index.ctypes.data,
-                scale,
+                added.ctypes.data,
+                added_index.ctypes.data,
+                beta,
                 out.ctypes.data,
                 row,
             )
@@ -107,7 +111,7 @@ def row_kernel(width: int, packed_source: bool, own_kind: OwnKind) -> Callable[.
                     source.ctypes.data,
                     source_index.ctypes.data,
                     out.ctypes.data,
-                    own_index.ctypes.data,
+                    added_index.ctypes.data,
                     np.float32(1.0),
                     out.ctypes.data,
                     row,
@@ -120,7 +124,7 @@ def _write_sum_row(
     _context: Any,
     width: Any,
     packed_source: Any,
-    own_kind: Any,
+    added_kind: Any,
     columns: Any,
     weights: Any,
     start: Any,
@@ -128,26 +132,30 @@ def _write_sum_row(
     final_edge: Any,
     source: Any,
     source_index: Any,
-    own: Any,
-    own_index: Any,
-    scale: Any,
+    added: Any,
+    added_index: Any,
+    beta: Any,
     out: Any,
     row: Any,
 ) -> tuple[Any, Any]:
-    """One row; the first three arguments are known when it is compiled, arrays are addresses."""
+    """Generate the code that adds some terms of one row.
+
+    The first three arguments are compile-time constants. Arrays are passed as addresses.
+    """
     blocks = [_LANES] * (width.literal_value // _LANES)
     if width.literal_value % _LANES:
         blocks.append(width.literal_value % _LANES)
     address, whole = types.uintp, types.int64
     signature = types.void(
-        *(width, packed_source, own_kind),
-        *(address, address, whole, whole, whole),  # columns, weights, from, to, final edge
-        *(address, address, address, address, types.float32, address, whole),
+        *(width, packed_source, added_kind),
+        *(address, address, whole, whole, whole),  # columns, weights, start, stop, final edge
+        *(address, address, address, address),  # source, its index, added, its index
+        *(types.float32, address, whole),  # beta, out, row
     )
 
     def generate(context: Any, builder: Any, _signature: Any, values: Any) -> Any:
         columns, weights, start, stop, final_edge = values[3:8]
-        source, source_index, own, own_index, scale, out, row = values[8:]
+        source, source_index, added, added_index, beta, out, row = values[8:]
         code = _Code(builder, blocks)
         read_source = code.packed if packed_source.literal_value else code.dense
         sums = [ir.Constant(ir.VectorType(_FLOAT, lanes), None) for lanes in blocks]
@@ -179,9 +187,9 @@ def _write_sum_row(
 
         builder.position_at_end(end)
         total = running
-        if own_kind.literal_value != "none":
-            read_own = code.packed if own_kind.literal_value == "packed" else code.dense
-            total = code.add(running, code.splat(scale), *read_own(own, own_index, row))
+        if added_kind.literal_value != "none":
+            read_added = code.packed if added_kind.literal_value == "packed" else code.dense
+            total = code.add(running, code.splat(beta), *read_added(added, added_index, row))
         code.store(total, out, row)
         return context.get_dummy_value()
 
@@ -192,7 +200,10 @@ _sum_row: Any = intrinsic(prefer_literal=True)(_write_sum_row)
 
 
 class _Code:
-    """Writes the instructions that a row is made of, a block of up to 16 columns at a time."""
+    """Writer of LLVM instructions for one row, in blocks of up to 16 columns.
+
+    A value of a row is a list with one vector for each block.
+    """
 
     def __init__(self, builder: Any, blocks: list[int]) -> None:
         self.builder, self.blocks = builder, blocks
@@ -200,27 +211,30 @@ class _Code:
         self.index_width = 1 + -(-self.width // 64)
 
     def call(self, name: str, result: Any, arguments: list[Any]) -> Any:
+        """Call an LLVM intrinsic function."""
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
             self.builder.module, kind, name
         )
         return self.builder.call(function, arguments)
 
-    def at(self, base: Any, place: Any, kind: Any, size: int) -> Any:
-        """A pointer to element ``place`` of elements of ``size`` bytes."""
-        address = self.builder.add(base, self.builder.mul(place, _I64(size)))
+    def at(self, base: Any, position: Any, kind: Any, size: int) -> Any:
+        """Return a pointer to element ``position`` of an array of elements of ``size`` bytes."""
+        address = self.builder.add(base, self.builder.mul(position, _I64(size)))
         return self.builder.inttoptr(address, kind.as_pointer())
 
-    def load(self, base: Any, place: Any, kind: Any, size: int = 4, align: int = 4) -> Any:
-        value = self.builder.load(self.at(base, place, kind, size))
+    def load(self, base: Any, position: Any, kind: Any, size: int = 4, align: int = 4) -> Any:
+        """Load an element of an array."""
+        value = self.builder.load(self.at(base, position, kind, size))
         value.align = align
         return value
 
     def column(self, columns: Any, edge: Any) -> Any:
+        """Load the column of a nonzero."""
         return self.builder.zext(self.load(columns, edge, _I32), _I64)
 
     def splat(self, number: Any) -> list[Any]:
-        """A number in every lane, for each block."""
+        """Repeat a number in every lane of every block."""
         result = []
         for lanes in self.blocks:
             empty = ir.Constant(ir.VectorType(_FLOAT, lanes), ir.Undefined)
@@ -230,18 +244,18 @@ class _Code:
         return result
 
     def dense(self, data: Any, _index: Any, row: Any) -> tuple[list[Any], list[Any]]:
-        """A row of a table. The masks are of all lanes, said by none."""
+        """Load a row of a dense table, and its masks: ``None``, for all lanes."""
         start = self.builder.mul(row, _I64(self.width))
         terms = []
         for block, lanes in enumerate(self.blocks):
-            place = self.builder.add(start, _I64(block * _LANES))
-            terms.append(self.load(data, place, ir.VectorType(_FLOAT, lanes)))
+            position = self.builder.add(start, _I64(block * _LANES))
+            terms.append(self.load(data, position, ir.VectorType(_FLOAT, lanes)))
         return terms, [None] * len(self.blocks)
 
     def packed(self, data: Any, index: Any, row: Any) -> tuple[list[Any], list[Any]]:
-        """A row of stored entries, each in its place and zeros between, and the masks of places."""
+        """Load a packed row, spread over its columns with zeros between, and its masks."""
         b = self.builder
-        place, words = self.start(index, row), {}
+        position, words = self.start(index, row), {}
         terms, masks = [], []
         for block, lanes in enumerate(self.blocks):
             word, shift = divmod(block * _LANES, 64)
@@ -251,22 +265,22 @@ class _Code:
             bits = b.trunc(b.lshr(words[word], _I64(shift)), ir.IntType(lanes))
             mask = b.bitcast(bits, ir.VectorType(ir.IntType(1), lanes))
             kind = ir.VectorType(_FLOAT, lanes)
-            arguments = [self.at(data, place, _FLOAT, 4), mask, ir.Constant(kind, None)]
+            arguments = [self.at(data, position, _FLOAT, 4), mask, ir.Constant(kind, None)]
             terms.append(self.call(f"llvm.masked.expandload.v{lanes}f32", kind, arguments))
             masks.append(mask)
             count = self.call(f"llvm.ctpop.i{lanes}", bits.type, [bits])
-            place = b.add(place, b.zext(count, _I64))
+            position = b.add(position, b.zext(count, _I64))
         return terms, masks
 
     def start(self, index: Any, row: Any) -> Any:
-        """Where the entries of a row begin."""
+        """Load the position of a packed row's first entry."""
         at = self.builder.mul(row, _I64(self.index_width))
         return self.load(index, at, _I64, size=8, align=8)
 
     def add(
         self, sums: list[Any], weight: list[Any], terms: list[Any], masks: list[Any]
     ) -> list[Any]:
-        """sums + weight * terms, executed in the lanes that hold an entry."""
+        """Compute sums + weight * terms, in the lanes that hold an entry."""
         result = []
         for lanes, total, factor, term, mask in zip(
             self.blocks, sums, weight, terms, masks, strict=True
@@ -276,26 +290,30 @@ class _Code:
         return result
 
     def ahead(self, edge: Any, distance: int, final_edge: Any) -> Any:
+        """Return the edge ``distance`` terms later, or the final edge."""
         later = self.builder.add(edge, _I64(distance))
         within = self.builder.icmp_signed("<", later, final_edge)
         return self.builder.select(within, later, final_edge)
 
     def prefetch(self, packed: bool, data: Any, index: Any, row: Any) -> None:
-        """Ask for a row before its turn: all of it, or as much as a packed one mostly has."""
+        """Prefetch a row: all of a dense one, about half the full width of a packed one."""
         b = self.builder
         start = self.start(index, row) if packed else b.mul(row, _I64(self.width))
         n_lines = -(-4 * self.width // 64)
         for line in range(n_lines // 2 + 1 if packed else n_lines):
-            self.ask(self.at(data, b.add(start, _I64(16 * line)), _I8, 4))
+            self.prefetch_line(self.at(data, b.add(start, _I64(16 * line)), _I8, 4))
 
     def prefetch_index(self, index: Any, row: Any) -> None:
-        self.ask(self.at(index, row, _I8, 8 * self.index_width))
+        """Prefetch the index of a packed row."""
+        self.prefetch_line(self.at(index, row, _I8, 8 * self.index_width))
 
-    def ask(self, pointer: Any) -> None:
+    def prefetch_line(self, pointer: Any) -> None:
+        """Prefetch the cache line (64 bytes) of an address."""
         self.call("llvm.prefetch.p0", ir.VoidType(), [pointer, _I32(0), _I32(3), _I32(1)])
 
     def store(self, sums: list[Any], out: Any, row: Any) -> None:
+        """Store a row of the dense result."""
         start = self.builder.mul(row, _I64(self.width))
         for block, value in enumerate(sums):
-            place = self.builder.add(start, _I64(block * _LANES))
-            self.builder.store(value, self.at(out, place, value.type, 4)).align = 4
+            position = self.builder.add(start, _I64(block * _LANES))
+            self.builder.store(value, self.at(out, position, value.type, 4)).align = 4

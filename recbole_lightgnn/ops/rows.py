@@ -1,6 +1,7 @@
-"""Polynomials of a bipartite matrix applied to tables of which only some entries are stored.
+"""Propagation without gradients: polynomials of a bipartite matrix on dense or packed tables.
 
-For use without gradients: a product keeps each row of its result in registers (`row_kernel`).
+On a CPU the products run in the compiled kernel of `row_kernel`, which keeps each row of the result
+in registers.
 """
 
 from __future__ import annotations
@@ -18,20 +19,22 @@ import torch
 from torch import Tensor
 
 from recbole_lightgnn.ops.pattern import SparsePattern
-from recbole_lightgnn.ops.row_kernel import Array, OwnKind, compiles, row_kernel
+from recbole_lightgnn.ops.row_kernel import AddedKind, Array, compiler_available, row_kernel
 
-_PARTS = 4  # of a product, for each thread: one that is held up leaves the others its parts
+_PARTS = 4  # parts of a product per thread; a fast thread takes the parts of a slow one
 
 
 @dataclass(frozen=True)
 class PackedRows:
-    """A table of which only some entries are stored.
+    """A pruned table that stores its remaining entries only.
 
     Attributes:
         values: the entries, row by row. Shape: (entries,)
-        index: of each row, where its entries begin, and a bit for each column that has one, 64 to
-            a number, the first column the lowest. int64. Shape: (rows, 1 + ceil(width / 64))
-        width: columns.
+        index: int64. Column 0 holds the position in ``values`` of the row's first entry. The other
+            columns hold one bit for each column of the table, 64 bits a number, the first column in
+            the lowest bit; a bit is 1 where an entry is stored.
+            Shape: (rows, 1 + ceil(width / 64))
+        width: number of columns of the table.
     """
 
     values: Tensor
@@ -40,29 +43,36 @@ class PackedRows:
 
     @staticmethod
     def index_of(mask: Tensor) -> Tensor:
-        """The index of a table whose entries are where ``mask`` is true. Shape: (rows, width)"""
-        places = mask.cpu().numpy()
-        rows, width = places.shape
+        """Build the index of a table from its entry mask.
+
+        Args:
+            mask: true where an entry is stored. Shape: (rows, width)
+
+        Returns:
+            See ``index`` above. Shape: (rows, 1 + ceil(width / 64))
+        """
+        stored = mask.cpu().numpy()
+        rows, width = stored.shape
         bits = np.zeros((rows, -(-width // 64) * 64), dtype=bool)
-        bits[:, :width] = places
-        counts = places.sum(axis=1)
+        bits[:, :width] = stored
+        counts = stored.sum(axis=1)
         start = (counts.cumsum() - counts).astype(np.int64)
         words = np.packbits(bits, axis=1, bitorder="little").view(np.int64)
         return torch.from_numpy(np.column_stack([start, words]))
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the table."""
+        """Number of rows and number of columns of the table."""
         return len(self.index), self.width
 
     @property
     def counts(self) -> Tensor:
-        """Entries of each row. Shape: (rows,)"""
+        """Number of entries stored in each row. Shape: (rows,)"""
         ends = torch.cat([self.index[1:, 0], self.index.new_tensor([len(self.values)])])
         return ends - self.index[:, 0]
 
     def dense(self) -> Tensor:
-        """The table, zero where there is no entry. Shape: (rows, width)"""
+        """Return the full table, zero where no entry is stored. Shape: (rows, width)"""
         words = self.index[:, 1:].contiguous().numpy()
         bits = np.unpackbits(words.view(np.uint8), axis=1, count=self.width, bitorder="little")
         table = self.values.new_zeros(self.shape)
@@ -70,7 +80,7 @@ class PackedRows:
         return table
 
 
-Rows = Tensor | PackedRows
+Rows = Tensor | PackedRows  # a table, dense or packed
 
 
 def polynomial(
@@ -80,27 +90,30 @@ def polynomial(
     cols: Rows,
     coefficients: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    r"""A polynomial of a bipartite matrix, applied; without gradients.
+    r"""Apply a polynomial of a bipartite adjacency matrix to embeddings, without gradients.
 
     .. math:: \sum_{k=0}^{K} c_k \hat A^k X,\qquad
               \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix},\qquad c_K = 1
 
-    By Horner's rule, :math:`c_0 X + \hat A(c_1 X + \hat A(\dots))`: K products with S and K with
-    its transpose, each with its sum, and nothing else. The first reads X as it is stored; what
-    they give is dense.
+    Computed by Horner's rule, :math:`c_0 X + \hat A(c_1 X + \hat A(\dots))`: K products with S
+    and K with its transpose, each with the addition included. The first product reads X packed if
+    it is packed; all results are dense. :func:`recbole_lightgnn.ops.power_sum` computes the same
+    with gradients.
 
     Args:
-        pattern: places of S. Shape: (rows, cols)
-        values: S at these places. Shape: (nnz,)
-        rows: the part of X that S takes to. Shape: (rows, width)
-        cols: the part of X that S takes from. Shape: (cols, width)
-        coefficients: :math:`c_0 \dots c_K`, the last of them 1.
+        pattern: positions of the nonzeros of S. Shape: (rows, cols)
+        values: values of the nonzeros of S. Shape: (nnz,)
+        rows: rows of X for the rows of S (the users), dense or packed. Shape: (rows, width)
+        cols: rows of X for the columns of S (the items), dense or packed. Shape: (cols, width)
+        coefficients: :math:`c_0 \dots c_K`; the last must be 1. Length: K + 1
 
     Returns:
-        Shapes: (rows, width) and (cols, width)
+        The polynomial for the rows of S, shape (rows, width), and for its columns, shape
+        (cols, width).
 
     Raises:
-        ValueError: if a shape does not fit the pattern, or the last coefficient is not 1.
+        ValueError: if a shape does not fit the pattern, the widths differ, or the last coefficient
+            is not 1.
     """
     for name, part, size in (("rows", rows, pattern.shape[0]), ("cols", cols, pattern.shape[1])):
         if len(part.shape) != 2 or part.shape[0] != size:
@@ -116,42 +129,56 @@ def polynomial(
         if not inner:
             return _dense(rows).detach(), _dense(cols).detach()
         values = values.detach()
-        matrix, turned = pattern.matrix(values), pattern.matrix(values, transpose=True)
-        with layers(values, _entries(rows), _entries(cols)) as layer:
-            factor = inner.pop()
-            row_sum, col_sum = layer((matrix, cols, rows, factor), (turned, rows, cols, factor))
+        matrix, transposed = pattern.matrix(values), pattern.matrix(values, transpose=True)
+        with product_backend(values, _entries(rows), _entries(cols)) as multiply:
+            beta = inner.pop()
+            row_sum, col_sum = multiply((matrix, cols, rows, beta), (transposed, rows, cols, beta))
             while inner:
-                factor = inner.pop()
-                row_sum, col_sum = layer(
-                    (matrix, col_sum, rows, factor), (turned, row_sum, cols, factor)
+                beta = inner.pop()
+                row_sum, col_sum = multiply(
+                    (matrix, col_sum, rows, beta), (transposed, row_sum, cols, beta)
                 )
         return row_sum, col_sum
 
 
 def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products: int) -> int:
-    r"""What :func:`polynomial` executes: multiplications, each with the addition it is part of.
+    r"""Count the multiply-add operations of :func:`polynomial`.
 
-    One for each nonzero and each entry of the row that it multiplies, and one for each entry of
-    each :math:`c_k X` that is added. Where entries are packed, those alone: the lanes
-    of a vector that hold none are masked out, and not counted.
+    Each nonzero costs one operation for every entry of the row that it multiplies. Adding
+    :math:`c_k X` costs one operation for every entry of X. Of a packed table only stored entries
+    count, since the kernel masks the other lanes of a vector out.
 
     Args:
-        pattern: places of S.
-        rows: as there.
-        cols: as there.
-        n_products: K.
+        pattern: positions of the nonzeros of S. Shape: (rows, cols)
+        rows: rows of X for the rows of S, dense or packed. Shape: (rows, width)
+        cols: rows of X for the columns of S, dense or packed. Shape: (cols, width)
+        n_products: K, the degree of the polynomial.
+
+    Returns:
+        Number of operations; one is a multiplication and an addition.
     """
     if n_products == 0:
         return 0
     width = rows.shape[1]
     first = int(_counts(cols)[pattern.col].sum() + _counts(rows)[pattern.row].sum())
-    own = int(_counts(rows).sum() + _counts(cols).sum())
-    return first + 2 * (n_products - 1) * pattern.nnz * width + n_products * own
+    added = int(_counts(rows).sum() + _counts(cols).sum())
+    return first + 2 * (n_products - 1) * pattern.nnz * width + n_products * added
 
 
 def resident_bytes(pattern: SparsePattern, rows: Rows, cols: Rows) -> int:
-    """Bytes that :func:`polynomial` reads: tables, and the matrix with its values, by row and by
-    column; without what it computes."""
+    """Count the bytes of the inputs of :func:`polynomial`.
+
+    These are both tables, and the indices and values of the matrix, once by row and once by column.
+    Results are not counted.
+
+    Args:
+        pattern: positions of the nonzeros of S. Shape: (rows, cols)
+        rows: rows of X for the rows of S, dense or packed. Shape: (rows, width)
+        cols: rows of X for the columns of S, dense or packed. Shape: (cols, width)
+
+    Returns:
+        Number of bytes.
+    """
     tables = sum(
         part.values.nbytes + part.index.nbytes if isinstance(part, PackedRows) else part.nbytes
         for part in (rows, cols)
@@ -160,39 +187,46 @@ def resident_bytes(pattern: SparsePattern, rows: Rows, cols: Rows) -> int:
     return tables + 2 * (4 + 4) * pattern.nnz + pointers
 
 
-# --- one layer ------------------------------------------------------------------------------
+# --- the products of one layer ---------------------------------------------------------------
 
-Part = Callable[[], None]
+Part = Callable[[], None]  # computes some rows of a product
 Product = tuple[Tensor, Rows, Rows | None, float]  # CSR matrix M, Z, X, beta: M Z + beta X
-Layer = Callable[..., list[Tensor]]  # of products, which share their parts
+Backend = Callable[..., list[Tensor]]  # products -> their results
 
 
 @contextmanager
-def layers(*parts: Tensor) -> Iterator[Layer]:
-    """Who computes the products of a layer: the kernel, of float32 on a CPU, or torch.
+def product_backend(*operands: Tensor) -> Iterator[Backend]:
+    """Choose how to compute sparse products: by the compiled kernel or by torch.
 
-    The kernel is called by as many threads as torch may use. They are Python's, which end with the
-    call: numba's own would stay, and meet torch's on the same cores.
+    The kernel computes float32 on a CPU, torch everything else. The kernel runs in as many threads
+    as torch may use. They are Python threads, which end with the context: numba's own threads would
+    stay, and compete with torch's threads for the cores.
+
+    Args:
+        operands: all values and dense tables that the products read.
+
+    Yields:
+        A function that takes products (M, Z, X, beta) and returns each ``M Z + beta X``.
     """
     n_threads = torch.get_num_threads()
-    if not _runs_here(*parts):
+    if not _kernel_applies(*operands):
         yield _by_torch
     elif n_threads == 1:
         yield partial(_by_kernel, None, 1)
     else:
-        with ThreadPoolExecutor(n_threads - 1) as pool:  # and the caller
+        with ThreadPoolExecutor(n_threads - 1) as pool:  # the caller is one more thread
             yield partial(_by_kernel, pool, n_threads)
 
 
 def _by_torch(*products: Product) -> list[Tensor]:
     results = []
-    for matrix, source, own, factor in products:
+    for matrix, source, added, beta in products:
         dense = _dense(source)
-        if own is None:  # as `matrix @ dense`, which fills and copies the result before it begins
+        if added is None:  # faster than `matrix @ dense`, which first fills and copies the result
             empty = dense.new_empty(matrix.shape[0], dense.shape[1])
             results.append(empty.addmm_(matrix, dense, beta=0))
         else:
-            results.append(torch.addmm(_dense(own), matrix, dense, beta=factor))
+            results.append(torch.addmm(_dense(added), matrix, dense, beta=beta))
     return results
 
 
@@ -202,7 +236,7 @@ def _by_kernel(pool: ThreadPoolExecutor | None, n_threads: int, *products: Produ
         _entries(source).new_empty(matrix.shape[0], source.shape[1])
         for matrix, source, _, _ in products
     ]
-    parts = iter(  # each is taken by whoever is free: a list's iterator gives none twice
+    parts = iter(  # shared by the threads; a list's iterator yields each part to one thread only
         [
             part
             for product, result in zip(products, results, strict=True)
@@ -222,25 +256,29 @@ def _compute(parts: Iterator[Part]) -> None:
 
 
 def _parts(product: Product, result: Tensor, n_parts: int) -> Iterator[Part]:
-    """The product, its rows cut so that parts have as many terms, X being one of each row."""
-    matrix, source, own, factor = product
-    kind: OwnKind = "none" if own is None else "packed" if isinstance(own, PackedRows) else "dense"
+    """Cut a product into ranges of rows with about equal numbers of terms."""
+    matrix, source, added, beta = product
+    kind: AddedKind = "dense"
+    if added is None:
+        kind = "none"
+    elif isinstance(added, PackedRows):
+        kind = "packed"
     pointers = matrix.crow_indices().numpy()
-    terms = pointers + np.arange(len(pointers))
+    terms = pointers + np.arange(len(pointers))  # of a row: its nonzeros and one of X
     cuts = np.searchsorted(terms, np.linspace(0, terms[-1], n_parts + 1)).tolist()
     kernel = row_kernel(source.shape[1], isinstance(source, PackedRows), kind)
-    given: tuple[Any, ...] = (
+    arguments: tuple[Any, ...] = (
         pointers,
         matrix.col_indices().numpy().astype(np.int32, copy=False),  # the kernel reads 32 bits
         matrix.values().numpy(),
         *_arrays(source),
-        *_arrays(source if own is None else own),
-        np.float32(factor),
+        *_arrays(source if added is None else added),
+        np.float32(beta),
         result.numpy(),
     )
     for first, last in pairwise(cuts):
         if first < last:
-            yield partial(kernel, *given, first, last)
+            yield partial(kernel, *arguments, first, last)
 
 
 _NO_INDEX = np.empty((0, 1), dtype=np.int64)
@@ -248,7 +286,7 @@ _NO_INDEX = np.empty((0, 1), dtype=np.int64)
 
 def _arrays(rows: Rows) -> tuple[Array, Array]:
     index = rows.index.numpy() if isinstance(rows, PackedRows) else _NO_INDEX
-    # A column of a wider table would flatten to numbers that are apart in memory.
+    # The kernel needs adjacent numbers; a slice of a wider table's columns is strided.
     return _entries(rows).contiguous().view(-1).numpy(), index
 
 
@@ -256,9 +294,9 @@ def _entries(rows: Rows) -> Tensor:
     return (rows.values if isinstance(rows, PackedRows) else rows).detach()
 
 
-def _runs_here(*parts: Tensor) -> bool:
-    here = (part.device.type == "cpu" and part.dtype == torch.float32 for part in parts)
-    return compiles() and all(here)
+def _kernel_applies(*operands: Tensor) -> bool:
+    fits = (part.device.type == "cpu" and part.dtype == torch.float32 for part in operands)
+    return compiler_available() and all(fits)
 
 
 def _dense(rows: Rows) -> Tensor:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from recbole_lightgnn.config.aliases import renamed, renamed_keys
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.files import whole_file
 
@@ -65,7 +66,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is no checkpoint of recbole_lightgnn (expected format '{_FORMAT}', "
             f"got '{header.get('format')}')"
         )
-    return tensors, json.loads(header["meta"])
+    return tensors, renamed_keys(renamed(json.loads(header["meta"])))
 
 
 def epoch_of(path: Path) -> int | None:

@@ -14,7 +14,7 @@ from recbole_lightgnn.config.recbole_config import rebuild_config
 from recbole_lightgnn.data.fingerprint import split_fingerprint
 from recbole_lightgnn.data.loaders import check_dataset_files, load_data
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.registry import MODELS, resolve
+from recbole_lightgnn.registry import our_models, resolve
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.checkpoint_model import StoredModel
 from recbole_lightgnn.runs.run_folder import RunFolder
@@ -69,7 +69,7 @@ class TrainedRun:
                 "run, or is RecBole's own, or several models' sum; choose another --row"
             )
         config = self.config(key)
-        model = resolve(MODELS[config["model"]])(config, self.loaders[0].dataset)
+        model = resolve(our_models()[config["model"]])(config, self.loaders[0].dataset)
         StoredModel.read(str(file), config, self._data).load_into(model)
         return model.eval()
 

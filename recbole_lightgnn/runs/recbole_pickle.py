@@ -37,6 +37,7 @@ import torch
 import yaml
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
+from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.errors import InputError
 
 _CONFIG = "recbole.config.configurator.Config"
@@ -102,6 +103,7 @@ class _ConfigState:
         config = config_class.__new__(config_class)
         for key, value in vars(self).items():
             config.__dict__[key] = value.named if isinstance(value, _Name) else value
+        config.final_config_dict = renamed(config.final_config_dict)
         return config
 
 

@@ -12,6 +12,7 @@ from recbole_lightgnn.config.settings_diff import (
     other_settings,
     settings_of,
 )
+from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.utils.files import write_json
@@ -33,7 +34,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.content = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+            self.content = renamed(json.loads((path / RUN_FILE).read_text(encoding="utf-8")))
             self.rows: list[dict[str, Any]] = self.content["rows"]
             self.content["settings"], self.content["data"]
         except FileNotFoundError as error:

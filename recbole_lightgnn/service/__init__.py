@@ -1,1 +1,1 @@
-"""Side room: an exported model over HTTP. Needs NumPy, FastAPI and uvicorn (extra ``serve``)."""
+"""Serve an exported model over HTTP. Needs NumPy, FastAPI and uvicorn (extra ``serve``)."""

@@ -1,4 +1,4 @@
-"""The model that is served, and its replacement while requests are answered."""
+"""The model in service, reloaded when its file changes while requests are answered."""
 
 from __future__ import annotations
 
@@ -14,78 +14,80 @@ from pathlib import Path
 import numpy as np
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.serving.ids import Unknown
+from recbole_lightgnn.serving.ids import UnknownName
 from recbole_lightgnn.serving.recommender import Recommender
 
 LOG = logging.getLogger("recbole_lightgnn.service")
-_TICK = 0.2  # seconds between two looks at the file
-_NO_NAME = "\0"  # hardly anyone's
+_CHECK_INTERVAL = 0.2  # seconds between two checks of the file
+_UNKNOWN_NAME = "\0"  # a name that hardly any dataset has
 
 
 @dataclass(frozen=True)
-class Served:
-    """A model, ready to answer.
+class LoadedModel:
+    """A model in memory, ready to answer.
 
     Attributes:
         recommender: the model.
-        loaded: when, in seconds since 1970.
+        loaded_at: time of loading, in seconds since 1970.
     """
 
     recommender: Recommender
-    loaded: float = field(default_factory=time.time)
+    loaded_at: float = field(default_factory=time.time)
 
 
-class Current:
-    """The model in a file, and the next one as soon as the file is another.
+class CurrentModel:
+    """The model of a file, replaced when the file changes.
 
-    A request takes `served` once and answers from that, so that a replacement does not concern it;
-    a model goes with the last request that has it.
+    A request reads `served` once and answers from it, so a reload does not affect it. The old model
+    is freed after the last request that uses it.
 
     Args:
         path: the file.
-        secret: what names were hashed with, if they were.
-        share: of the items that are looked at, if not all (`Recommender`).
+        secret: secret that the names were hashed with, or ``None``.
+        share: share of the items to search approximately; ``None`` ranks all (`Recommender`).
 
     Attributes:
-        served: what is answered from.
-        error: why the file last found is not served; ``None`` if it is.
-        reloads: how many went well and how many did not, by ``done`` and ``failed``.
+        path: the file.
+        share: as given.
+        served: the model that answers requests.
+        error: reason why the newest file is not served, or ``None``.
+        reloads: number of successful (``done``) and failed (``failed``) reloads.
 
     Raises:
-        InputError: if there is no model to begin with.
+        InputError: if the file cannot be loaded.
     """
 
     def __init__(self, path: Path, secret: bytes | None = None, share: float | None = None) -> None:
         self.path, self.share, self._secret = path, share, secret
         self.error: str | None = None
         self.reloads = {"done": 0, "failed": 0}
-        self._asked = False
-        self._found = _stamp(path)
+        self._reload_requested = False
+        self._loaded_stamp = _stamp(path)
         self.served = self._load()
 
     def reload(self) -> None:
-        """Replace the model by the file's of now, or keep it and say in `error` why."""
-        self._asked, self._found = False, _stamp(self.path)
+        """Load the file again; if that fails, keep the old model and set `error`."""
+        self._reload_requested, self._loaded_stamp = False, _stamp(self.path)
         try:
             self.served = self._load()
             self.error = None
         except InputError as error:
             self.error = str(error)
-        except Exception as error:  # whatever it is, there is a model to go on with
+        except Exception as error:  # after any error, the old model can still answer
             self.error = f"{self.path}: {type(error).__name__}: {error}"
         self.reloads["failed" if self.error else "done"] += 1
         if self.error:
-            LOG.error("the model before is still served: %s", self.error)
+            LOG.error("the previous model is still served: %s", self.error)
         else:
             LOG.info("reloaded %s", self.path)
 
-    def ask(self) -> None:
-        """Have `watching` reload soon, be the file another or not. Handlers of signals may."""
-        self._asked = True
+    def request_reload(self) -> None:
+        """Request a reload even if the file is unchanged; safe in a signal handler."""
+        self._reload_requested = True
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Reload in the background when the file has become another one, and is left alone."""
+        """Reload in a background thread when the file has changed and is completely written."""
         stop = threading.Event()
         thread = threading.Thread(target=self._watch, args=(stop,), name="reload", daemon=True)
         thread.start()
@@ -93,31 +95,32 @@ class Current:
             yield
         finally:
             stop.set()
-            thread.join(_TICK)  # no longer: a model under way would not be served any more
+            thread.join(_CHECK_INTERVAL)  # does not wait for a reload, which nobody needs now
 
     def _watch(self, stop: threading.Event) -> None:
-        before = self._found
-        while not stop.wait(_TICK):
+        before = self._loaded_stamp
+        while not stop.wait(_CHECK_INTERVAL):
             now = _stamp(self.path)
-            if self._asked or (now == before and now != self._found):
+            # Two equal stamps in a row: nothing writes to the file at present.
+            if self._reload_requested or (now == before and now != self._loaded_stamp):
                 self.reload()
             before = now
 
-    def _load(self) -> Served:
-        # Not mapped: were a mapped file written over in place, what is being served would change.
-        ours = Recommender.load(self.path, self._secret, False, self.share)
-        # What names and their lack make on first use, no request is to wait for.
-        ours.items.names(np.array([-1]))
-        for ids in (ours.users, ours.items):
-            with suppress(Unknown):
-                ids.number(_NO_NAME)
-        return Served(ours)
+    def _load(self) -> LoadedModel:
+        # Not memory-mapped: overwriting a mapped file would change the model in service.
+        recommender = Recommender.load(self.path, self._secret, False, self.share)
+        # Build the lazy name tables now, so that no request waits for them.
+        recommender.items.names(np.array([-1]))
+        for ids in (recommender.users, recommender.items):
+            with suppress(UnknownName):
+                ids.number(_UNKNOWN_NAME)
+        return LoadedModel(recommender)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What is another if the file is; ``None`` without a file."""
+    """Stamp that changes when the file changes; ``None`` if there is no file."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,4 +1,4 @@
-"""What is wrong with a request, as JSON: what, got, expected."""
+"""Error responses as JSON: what is wrong, what was sent, what is expected."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from starlette.responses import JSONResponse
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.service.messages import Problem
-from recbole_lightgnn.serving.ids import Unknown, short, shown
+from recbole_lightgnn.serving.ids import UnknownName, shortened, shortened_repr
 
 
 class Refused(InputError):
-    """A request that is not answered.
+    """A request that is answered with an error.
 
     Args:
-        status: of HTTP.
-        what: is wrong.
-        got: of what was sent.
-        expected: instead of it.
+        status: HTTP status code.
+        what: what is wrong.
+        got: what was sent.
+        expected: what should be sent instead.
+
+    Attributes:
+        status: HTTP status code.
+        problem: body of the response.
     """
 
     def __init__(
@@ -33,68 +37,80 @@ class Refused(InputError):
         self.status, self.problem = status, Problem(what=what, got=got, expected=expected)
 
     def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
-        """What the client gets."""
+        """Build the error response.
+
+        Args:
+            headers: additional HTTP headers.
+        """
         return JSONResponse(self.problem.model_dump(), self.status, headers)
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Turn all that an application raises into `Refused.response`."""
+    """Answer every exception of an application with `Refused.response`.
+
+    Args:
+        app: the application.
+    """
 
     @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> JSONResponse:
+    async def on_refused(request: Request, error: Refused) -> JSONResponse:
         return error.response()
 
-    @app.exception_handler(Unknown)
-    async def unknown(request: Request, error: Unknown) -> JSONResponse:
-        what = f"no {error.what} {shown(error.name)}"  # and no hint, which may be another's name
+    @app.exception_handler(UnknownName)
+    async def on_unknown_name(request: Request, error: UnknownName) -> JSONResponse:
+        # Without the hint of the error, which may reveal the name of another user.
+        what = f"no {error.what} {shortened_repr(error.name)}"
         expected = f"the name of one of the model's {error.what}s"
-        return Refused(404, what, _sent(error.name), expected).response()
+        return Refused(404, what, _as_json(error.name), expected).response()
 
     @app.exception_handler(InputError)
-    async def bad_input(request: Request, error: InputError) -> JSONResponse:
+    async def on_input_error(request: Request, error: InputError) -> JSONResponse:
         return Refused(422, str(error)).response()
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def on_invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
         return _refused(error.errors()[0]).response()
 
     @app.exception_handler(HTTPException)
-    async def of_http(request: Request, error: HTTPException) -> JSONResponse:
+    async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
         path, paths = request.url.path, app.openapi()["paths"]
-        got, expected = short(f"{request.method} {path}"), "a body of JSON"
+        got, expected = shortened(f"{request.method} {path}"), "a body of JSON"
         headers = dict(error.headers or {})
         if error.status_code == 404:
             expected = f"one of {', '.join(paths)}"
-        elif error.status_code == 405:  # the framework allows those of one function of the path
+        elif error.status_code == 405:
+            # FastAPI reports the methods of one of the path's functions; report those of all.
             expected = ", ".join(method.upper() for method in paths.get(path, {"get": {}}))
             headers["Allow"] = expected
         return Refused(error.status_code, str(error.detail), got, expected).response(headers)
 
     @app.exception_handler(Exception)
-    async def of_ours(request: Request, error: Exception) -> JSONResponse:
-        return Refused(500, "an error of the service, not of the request").response()
+    async def on_internal_error(request: Request, error: Exception) -> JSONResponse:
+        return Refused(500, "an error in the service, not in the request").response()
 
 
 def _refused(error: dict[str, Any]) -> Refused:
-    """Of what pydantic or FastAPI found."""
+    """Convert an error of pydantic or FastAPI."""
     kind, where = error["type"], _where(error["loc"])
     if kind == "json_invalid":
         return Refused(400, "the body is not JSON", str(error["ctx"]["error"]), "JSON")
     if kind == "missing":
         return Refused(422, f"{where} is missing", "nothing", f"{where}, as /openapi.json says")
     if kind == "extra_forbidden":
-        return Refused(422, f"{where} means nothing here", _sent(error["input"]), "no such field")
-    got = f"{len(error['input'])} of them" if kind == "too_long" else _sent(error["input"])
-    return Refused(422, f"{where} is not as it should be", got, str(error["msg"]))
+        return Refused(
+            422, f"{where} is not a known field", _as_json(error["input"]), "no such field"
+        )
+    got = f"{len(error['input'])} of them" if kind == "too_long" else _as_json(error["input"])
+    return Refused(422, f"{where} is not valid", got, str(error["msg"]))
 
 
-def _where(places: Sequence[int | str]) -> str:
-    """``users[3]`` for what FastAPI calls ``("body", "users", 3)``."""
-    text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in places[1:])
-    # A name that was sent may have half a character in it, which cannot be sent back.
-    return short(text.encode(errors="backslashreplace").decode()).lstrip(".") or "the body"
+def _where(location: Sequence[int | str]) -> str:
+    """Name of a field: ``users[3]`` for FastAPI's location ``("body", "users", 3)``."""
+    text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in location[1:])
+    # A field name that was sent may contain a lone surrogate, which cannot be sent back.
+    return shortened(text.encode(errors="backslashreplace").decode()).lstrip(".") or "the body"
 
 
-def _sent(value: Any) -> str:
-    """A value as JSON has it."""
-    return short(json.dumps(value, default=repr))
+def _as_json(value: Any) -> str:
+    """Format a value as JSON, shortened."""
+    return shortened(json.dumps(value, default=repr))

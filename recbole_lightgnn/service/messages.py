@@ -1,4 +1,4 @@
-"""What the service is asked and what it answers. Its OpenAPI document is made of these."""
+"""Requests and responses of the service. The OpenAPI document is generated from these classes."""
 
 from __future__ import annotations
 
@@ -6,47 +6,48 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-MOST_QUESTIONS = 256  # users or items asked about in one call
-MOST_ITEMS = 10_000  # in a list of a user's items, of pairs, or of what may be recommended
-MOST_K = 1000
-MOST_CHARACTERS = 512  # of a name
+MAX_QUERIES = 256  # users or items to answer for in one request
+MAX_ITEMS = 10_000  # items in a history or filter, or pairs to score
+MAX_K = 1000  # items per answer
+MAX_NAME_LENGTH = 512  # characters
 
 
-def _whole(value: Any) -> Any:
-    """In JSON, 10.0 is a whole number as 10 is."""
+def _to_integer(value: Any) -> Any:
+    """Accept 10.0 for 10: JSON does not distinguish them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+# Types of fields
 Name = Annotated[
     str,
-    Field(max_length=MOST_CHARACTERS, description="as the model file calls it, always a string"),
+    Field(max_length=MAX_NAME_LENGTH, description="name in the model file, always a string"),
 ]
 K = Annotated[
     int,
-    Field(ge=1, le=MOST_K, description="how many items; no more than the catalogue has"),
-    BeforeValidator(_whole),
+    Field(ge=1, le=MAX_K, description="number of items, at most the size of the catalogue"),
+    BeforeValidator(_to_integer),
 ]
-Questions = Annotated[list[Name], Field(min_length=1, max_length=MOST_QUESTIONS)]
-Items = Annotated[list[Name], Field(max_length=MOST_ITEMS)]
-Seen = Annotated[bool, Field(description="leave out the interactions that the file holds")]
+Queries = Annotated[list[Name], Field(min_length=1, max_length=MAX_QUERIES)]
+Items = Annotated[list[Name], Field(max_length=MAX_ITEMS)]
+ExcludeSeen = Annotated[bool, Field(description="leave out the interactions in the model file")]
 
 
-class _Asked(BaseModel):
+class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
 class OneUser(BaseModel):
-    """The best items for a user."""
+    """Query for the best items of one user."""
 
-    model_config = ConfigDict(extra="forbid")  # not strict: in a URL, all is text
+    model_config = ConfigDict(extra="forbid")  # not strict: all values in a URL are text
 
     user: Name
     k: K = 10
-    exclude_seen: Seen = True
+    exclude_seen: ExcludeSeen = True
 
 
 class Pair(BaseModel):
-    """A user and an item."""
+    """Query for one user and one item."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,96 +55,102 @@ class Pair(BaseModel):
     item: Name
 
 
-class Users(_Asked):
-    """The best items for each of several users."""
+class Users(_Body):
+    """Request for the best items of several users."""
 
-    users: Questions
+    users: Queries
     k: K = 10
-    exclude_seen: Seen = True
-    exclude_items: Annotated[Items, Field(description="what to leave out besides")] = []
+    exclude_seen: ExcludeSeen = True
+    exclude_items: Annotated[
+        Items, Field(description="items to leave out for all of these users")
+    ] = []
     filter_items: Annotated[
         Items | None, Field(description="the only items that may be recommended")
     ] = None
 
 
-class Pairs(_Asked):
-    """The scores of users for items."""
+class Pairs(_Body):
+    """Request for the scores of user-item pairs."""
 
     pairs: Annotated[
         list[Annotated[list[Name], Field(min_length=2, max_length=2)]],
-        Field(max_length=MOST_ITEMS, description="a user and an item each"),
+        Field(max_length=MAX_ITEMS, description="lists of a user and an item"),
     ]
 
 
-class Similar(_Asked):
-    """The items most like each of several."""
+class Similar(_Body):
+    """Request for the items most similar to each of several items."""
 
-    items: Questions
+    items: Queries
     k: K = 10
 
 
-class History(_Asked):
-    """The best items for a user that the model does not know, by the items it had."""
+class History(_Body):
+    """Request for the best items of a new user, from the items of that user."""
 
     items: Annotated[Items, Field(min_length=1)]
     k: K = 10
 
 
 class Ranked(BaseModel):
-    """Items from the best on, and their scores; fewer than k where no more are left."""
+    """Top-k items, best first, and their scores; fewer where fewer items are left."""
 
     items: list[str]
     scores: list[float]
 
 
 class Answers(BaseModel):
-    """Of each user or item, in the order of the request."""
+    """One answer per user or item, in the order of the request."""
 
     answers: list[Ranked]
 
 
 class Scores(BaseModel):
-    """Of each pair, in the order of the request."""
+    """One score per pair, in the order of the request."""
 
     scores: list[float]
 
 
 class Explanation(BaseModel):
-    """A score as the sum of what carries it: ``own`` and all contributions."""
+    """A score as a sum: ``own`` and all contributions."""
 
     score: float
-    own: Annotated[float, Field(description="what the user's own embedding gives")]
-    items: Annotated[list[str], Field(description="of the user's kept interactions")]
-    weights: Annotated[list[float], Field(description="learned, of each interaction")]
-    contributions: Annotated[list[float], Field(description="of each, the largest first")]
+    own: Annotated[float, Field(description="part of the user's own embedding")]
+    items: Annotated[list[str], Field(description="items of the user's kept interactions")]
+    weights: Annotated[list[float], Field(description="learned weight of each interaction")]
+    contributions: Annotated[
+        list[float], Field(description="part of each interaction, largest first")
+    ]
 
 
 class About(BaseModel):
-    """What is served."""
+    """Description of the model in service."""
 
     file: str
-    loaded: Annotated[str, Field(description="when, in ISO 8601")]
+    loaded: Annotated[str, Field(description="time of loading, in ISO 8601")]
     users: int
     items: int
-    form: Annotated[str, Field(description="`graph`, or `final`: no fold_in, no explain")]
-    approximate: Annotated[
-        float | None, Field(description="share of the items that are looked at, if not all")
+    form: Annotated[
+        str, Field(description="`graph`; or `final`, which supports no fold_in and no explain")
     ]
-    card: Annotated[dict[str, Any], Field(description="where it comes from and what it reached")]
+    approximate: Annotated[
+        float | None, Field(description="share of the items that are searched; null: all, exactly")
+    ]
+    card: Annotated[dict[str, Any], Field(description="origin, settings and metrics of the model")]
 
 
 class Health(BaseModel):
-    """Whether there is a model to answer from, and how its last replacement went."""
+    """Status of the service, and result of the last reload of the model."""
 
     status: str
     loaded: str
     reload_error: Annotated[
-        str | None, Field(description="why the file last found is not served, if so")
+        str | None, Field(description="reason why the newest file is not served, or null")
     ]
 
 
 class Problem(BaseModel):
-    """Why a request is not answered."""
+    """Why a request is refused: what is wrong, what was sent, what is expected."""
 
     what: str
     got: str | None = None

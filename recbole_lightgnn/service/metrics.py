@@ -1,4 +1,4 @@
-"""Counters of a service, in Prometheus's text format (version 0.0.4)."""
+"""Metrics of the service in Prometheus's text format (version 0.0.4)."""
 
 from __future__ import annotations
 
@@ -8,63 +8,70 @@ from contextlib import suppress
 from pathlib import Path
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)  # seconds
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)  # seconds
 
 _Sample = tuple[str, Mapping[str, str], float]  # suffix of the name, labels, value
 
 
-class Requests:
-    """How many requests there were, how they ended and how long they took.
+class RequestMetrics:
+    """Number of requests by path and status, and a histogram of their durations.
 
     Attributes:
-        in_flight: how many are being answered.
+        in_flight: number of requests being answered.
     """
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self._by_end: Counter[tuple[str, int]] = Counter()
-        self._within = [0] * len(_BOUNDS)
+        self._counts: Counter[tuple[str, int]] = Counter()
+        self._within = [0] * len(_BUCKETS)
         self._seconds = 0.0
 
-    def ended(self, path: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
-        self._by_end[path, status] += 1
+    def count(self, path: str, status: int, seconds: float) -> None:
+        """Count a finished request.
+
+        Args:
+            path: path of the request, or ``other``.
+            status: HTTP status code of the response.
+            seconds: duration of the request.
+        """
+        self._counts[path, status] += 1
         self._seconds += seconds
-        for place, bound in enumerate(_BOUNDS):
+        for place, bound in enumerate(_BUCKETS):
             self._within[place] += seconds <= bound
 
     def families(self) -> Iterator[str]:
-        """What they come to."""
-        ends = sorted(self._by_end.items())
+        """Format all metrics: requests by path and status, durations, requests in flight."""
+        counts = sorted(self._counts.items())
         yield family(
             "lightgnn_requests_total",
             "counter",
             "requests by path and status",
-            [("", {"path": path, "status": str(status)}, n) for (path, status), n in ends],
+            [("", {"path": path, "status": str(status)}, n) for (path, status), n in counts],
         )
-        count = sum(self._by_end.values())
-        within = [*zip(map(str, _BOUNDS), self._within, strict=True), ("+Inf", count)]
+        total = sum(self._counts.values())
+        within = [*zip(map(str, _BUCKETS), self._within, strict=True), ("+Inf", total)]
         yield family(
             "lightgnn_request_seconds",
             "histogram",
-            "from a request's first byte to the last of its answer",
+            "seconds from the first byte of a request to the last byte of its response",
             [
                 *(("_bucket", {"le": bound}, number) for bound, number in within),
                 ("_sum", {}, self._seconds),
-                ("_count", {}, count),
+                ("_count", {}, total),
             ],
         )
         yield gauge("lightgnn_requests_in_flight", "requests being answered", self.in_flight)
 
 
 def family(name: str, kind: str, meaning: str, samples: Iterable[_Sample]) -> str:
-    """A metric with its help and type.
+    """Format a metric with its help and type.
 
     Args:
-        name: of the metric.
+        name: name of the metric.
         kind: ``counter``, ``gauge`` or ``histogram``.
-        meaning: one line.
-        samples: its values; labels hold no quotes, backslashes or ends of lines.
+        meaning: help text, one line.
+        samples: suffix, labels and value of each sample. Labels must not contain quotes,
+            backslashes or line breaks.
     """
     lines = [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
     for suffix, labels, value in samples:
@@ -74,12 +81,18 @@ def family(name: str, kind: str, meaning: str, samples: Iterable[_Sample]) -> st
 
 
 def gauge(name: str, meaning: str, value: float) -> str:
-    """A metric of one value."""
+    """Format a gauge, a metric with a single value.
+
+    Args:
+        name: name of the metric.
+        meaning: help text, one line.
+        value: value of the metric.
+    """
     return family(name, "gauge", meaning, [("", {}, value)])
 
 
 def memory() -> Iterator[str]:
-    """The process's memory; nothing where the system does not say."""
+    """Format the resident memory of the process; nothing on systems without /proc."""
     with suppress(OSError):
         lines = Path("/proc/self/status").read_text().splitlines()
         (size,) = (line.split()[1] for line in lines if line.startswith("VmRSS:"))

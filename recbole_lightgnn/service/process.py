@@ -1,4 +1,4 @@
-"""The process that serves: its socket, its signals and its log."""
+"""The process of the service: socket, connections, signals and log."""
 
 from __future__ import annotations
 
@@ -15,70 +15,76 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.service.app import create_app
-from recbole_lightgnn.service.current import LOG, Current
-from recbole_lightgnn.service.guard import MOST_AT_ONCE, MOST_SECONDS
+from recbole_lightgnn.service.current import LOG, CurrentModel
+from recbole_lightgnn.service.guard import MAX_BODY_SECONDS, MAX_REQUESTS
 from recbole_lightgnn.service.messages import Problem
 
-_LAST_PORT = 65535
-_GRACE = 30  # seconds for requests in flight to finish, once told to stop
-MOST_UNREAD = 60  # seconds for a client to read what it has asked for
-_ACCEPTED = 16  # connections at a time: while they are not counted yet, they have files too
-_QUEUE = 1024  # connections that wait to be accepted
+MAX_UNREAD_SECONDS = 60  # time for a client to read its response
+_MAX_PORT = 65535
+_GRACE_SECONDS = 30  # time for requests in flight to finish after a signal to stop
+_MAX_ACCEPTED = 16  # connections accepted at a time; they use files before they are counted
+_BACKLOG = 1024  # connections that wait to be accepted
 
 
-def most_connections(files: int) -> int:
-    """How many there may be where so many files may be open, half of which are for all else."""
-    most = 2 * MOST_AT_ONCE
-    return most if files == resource.RLIM_INFINITY else min(most, files // 2)
+def max_connections(open_files: int) -> int:
+    """Number of connections for a limit of open files; half of the files remain for other uses.
+
+    Args:
+        open_files: the process's limit (``RLIMIT_NOFILE``).
+    """
+    most = 2 * MAX_REQUESTS
+    return most if open_files == resource.RLIM_INFINITY else min(most, open_files // 2)
 
 
-MOST_CONNECTIONS = most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+MAX_CONNECTIONS = max_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that gives nobody a connection for ever, and answers what is no request in JSON.
+    """HTTP/1.1 with a time limit on every connection, and errors as JSON.
 
-    uvicorn's clock for a connection between two requests runs before the first one too, and until
-    a head is whole. Where there are too many connections, the one that is idle longest goes.
+    uvicorn limits the time between two requests. Here the limit also applies before the first
+    request and until the head of a request is complete. Beyond `MAX_CONNECTIONS`, the connection
+    that has been idle longest is closed.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start the clock of a new connection; close the most idle one if there are too many."""
         super().connection_made(transport)
         self.idle_since = self.loop.time()
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
-        if len(self.connections) > MOST_CONNECTIONS:
-            ours = (each for each in self.connections if isinstance(each, _Protocol))
-            idle = (each for each in ours if each.cycle is None or each.cycle.response_complete)
-            longest = min(idle, key=lambda each: each.idle_since)  # itself, if no other is
-            self.connections.discard(longest)
-            longest.transport.abort()
+        if len(self.connections) > MAX_CONNECTIONS:
+            connections = (each for each in self.connections if isinstance(each, _Protocol))
+            idle = (c for c in connections if c.cycle is None or c.cycle.response_complete)
+            # Never empty: the new connection is idle itself.
+            most_idle = min(idle, key=lambda connection: connection.idle_since)
+            self.connections.discard(most_idle)
+            most_idle.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Take what may be half a head: unlike in uvicorn, that does not stop the clock."""
+        """Process received bytes; unlike in uvicorn, an incomplete head does not stop the clock."""
         self.conn.receive_data(data)
         self.handle_events()
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
+        """Start the clock again until the next request."""
         self.idle_since = self.loop.time()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Give the client time to read what it has asked for, but not for ever."""
+        """Limit the time that the client may take to read its response."""
         super().pause_writing()
-        self.unread = self.loop.call_later(MOST_UNREAD, self.transport.abort)
+        self.unread = self.loop.call_later(MAX_UNREAD_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Most is read."""
+        """Cancel the limit: the client has read most of the response."""
         super().resume_writing()
         self.unread.cancel()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer and hang up."""
-        problem = Problem(what="this is no HTTP request", expected="HTTP/1.1")
+        """Answer invalid HTTP with a JSON error, and close the connection."""
+        problem = Problem(what="this is not an HTTP request", expected="HTTP/1.1")
         headers = [("content-type", "application/json"), ("connection", "close")]
         answer = (
             h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
@@ -91,35 +97,43 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A server that has more connections wait than it accepts at a time."""
+    """A server with a longer queue of waiting connections than it accepts at a time."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept."""
+        """Begin to accept connections."""
         await super().startup(sockets)
         for listener in sockets or []:
-            listener.listen(_QUEUE)
+            listener.listen(_BACKLOG)
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket at an address; 0 is any free port.
+def open_listener(host: str, port: int) -> socket.socket:
+    """Open a socket that listens at an address.
+
+    Args:
+        host: name or address of the interface.
+        port: number of the port; 0 selects a free one.
 
     Raises:
-        InputError: if there can be none.
+        InputError: if the port is out of range, or the address cannot be used.
     """
-    if not 0 <= port <= _LAST_PORT:
-        raise InputError(f"--port must be from 0 to {_LAST_PORT}, got {port}")
+    if not 0 <= port <= _MAX_PORT:
+        raise InputError(f"--port must be from 0 to {_MAX_PORT}, got {port}")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
-    except (OSError, UnicodeError) as error:  # the latter of names that cannot be one
+    except (OSError, UnicodeError) as error:  # UnicodeError: the text cannot be a host name
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"cannot listen at {host}, port {port} ({reason}): give another --port or --host"
         ) from error
 
 
-def server_of(current: Current) -> uvicorn.Server:
-    """What answers from a model."""
+def create_server(current: CurrentModel) -> uvicorn.Server:
+    """Create the HTTP server of a model.
+
+    Args:
+        current: the model to answer from.
+    """
     config = uvicorn.Config(
         create_app(current),
         http=_Protocol,
@@ -128,23 +142,28 @@ def server_of(current: Current) -> uvicorn.Server:
         access_log=False,
         log_config=None,
         server_header=False,
-        backlog=_ACCEPTED,
-        timeout_keep_alive=MOST_SECONDS,
-        timeout_graceful_shutdown=_GRACE,
+        backlog=_MAX_ACCEPTED,
+        timeout_keep_alive=MAX_BODY_SECONDS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     return _Server(config)
 
 
-def serve(current: Current, listener: socket.socket) -> None:
-    """Answer until the process is told to stop (SIGTERM or SIGINT), and then what is in flight.
+def serve(current: CurrentModel, listener: socket.socket) -> None:
+    """Answer requests until SIGTERM or SIGINT, then finish the requests in flight.
 
     SIGHUP reloads the model.
+
+    Args:
+        current: the model to answer from.
+        listener: socket of `open_listener`.
     """
     _log_to_stderr()
-    server = server_of(current)
-    for told in (signal.SIGTERM, signal.SIGINT):  # uvicorn's own, which raise them again at its end
-        signal.signal(told, server.handle_exit)
-    signal.signal(signal.SIGHUP, lambda *_: current.ask())
+    server = create_server(current)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again when it has stopped; this handler ignores it then.
+        signal.signal(number, server.handle_exit)
+    signal.signal(signal.SIGHUP, lambda *_: current.request_reload())
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"serving {current.path} at http://{shown}:{port}", flush=True)

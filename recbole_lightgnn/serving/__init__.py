@@ -1,9 +1,10 @@
-"""Side room: the exported model. Loads with NumPy alone: no torch, no RecBole."""
+"""Read an exported model and answer from it. Needs NumPy alone: no torch, no RecBole."""
 
 from typing import Any
 
 
-def __getattr__(name: str) -> Any:  # the command line reads its arguments before NumPy is loaded
+def __getattr__(name: str) -> Any:
+    """Import `Recommender` on first use, so that importing the package does not load NumPy."""
     if name == "Recommender":
         from recbole_lightgnn.serving.recommender import Recommender
 

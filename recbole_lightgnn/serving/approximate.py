@@ -1,32 +1,32 @@
-"""Approximate search, for large catalogues: only some items are looked at. Needs faiss."""
+"""Approximate search for large catalogues: only a share of the items is scored. Needs faiss."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.serving.lists import NO_ITEMS, Lists
-from recbole_lightgnn.serving.ranking import largest
+from recbole_lightgnn.serving.lists import NO_ITEMS, ItemLists
+from recbole_lightgnn.serving.ranking import top_k
 
-_LISTS = 4  # times the square root of the number of items
-_LEARNT_FROM = 64  # items to a list, at most, from which directions are learnt
-_NUMBERS = 1 << 22  # of items looked at, gathered at once: 16 MB
+_LISTS_PER_ROOT = 4  # number of inverted lists = this times the square root of the number of items
+_TRAINING_ITEMS = 64  # most items per list that k-means trains on
+_MAX_GATHERED = 1 << 22  # numbers of item embeddings gathered at once: 16 MB of float32
 
 
-class Index:
-    r"""Items in lists by direction, so that a question looks into some lists alone.
+class ApproximateIndex:
+    r"""Inverted file over the item embeddings: a query searches some of the lists only.
 
-    An inverted file: :math:`4 \sqrt{n}` directions are learnt by spherical k-means, an item is in
-    the list of the direction :math:`c` with the largest :math:`c \cdot \bar e_i`, and a question
-    :math:`\bar e_u` looks into the share of the lists with the largest :math:`c \cdot \bar e_u`.
-    What is found there is ranked by its exact score: an item may be missed, no score is wrong.
+    Spherical k-means learns :math:`4 \sqrt{n}` directions from the n items. An item belongs to the
+    list of the direction :math:`c` with the largest :math:`c \cdot \bar e_i`. A query
+    :math:`\bar e_u` searches the share of the lists with the largest :math:`c \cdot \bar e_u`.
+    Every item found is ranked by its exact score: items may be missed, but no score is wrong.
 
     Args:
         items: final embeddings. Shape: (items, width)
-        share: of the lists that a question looks into, above 0 and up to 1.
+        share: share of the lists that a query searches, above 0 and up to 1.
 
     Raises:
-        InputError: if the share is no such number, or faiss is not installed.
+        InputError: if ``share`` is out of range, or faiss is not installed.
     """
 
     def __init__(self, items: np.ndarray, share: float) -> None:
@@ -38,73 +38,83 @@ class Index:
                 "pip install 'recbole-lightgnn[ann]'"
             ) from error
         n_items, width = items.shape
-        n_lists = max(1, min(n_items, round(_LISTS * n_items**0.5)))
+        n_lists = max(1, min(n_items, round(_LISTS_PER_ROOT * n_items**0.5)))
         directions = faiss.IndexFlatIP(width)
         self._items = np.ascontiguousarray(items, np.float32)
         self._lists = faiss.IndexIVFFlat(directions, width, n_lists, faiss.METRIC_INNER_PRODUCT)
         self._lists.cp.spherical = True
-        self._lists.cp.min_points_per_centroid = 1  # below it, faiss warns on standard error
-        self._lists.cp.max_points_per_centroid = _LEARNT_FROM
-        self.look_into(share)
+        self._lists.cp.min_points_per_centroid = 1  # with fewer, faiss warns on standard error
+        self._lists.cp.max_points_per_centroid = _TRAINING_ITEMS
+        self.set_share(share)
         self._lists.train(self._items)
         self._lists.add(self._items)
 
-    def look_into(self, share: float) -> None:
-        """Look into this share of the lists from now on, above 0 and up to 1.
+    def set_share(self, share: float) -> None:
+        """Set the share of the lists that later queries search.
+
+        Args:
+            share: above 0 and up to 1.
 
         Raises:
-            InputError: if it is no such number.
+            InputError: if ``share`` is out of range.
         """
         if not 0 < share <= 1:
             raise InputError(
-                f"the share of items to look at must be above 0 and up to 1, got {share}"
+                f"the share of items to search must be above 0 and up to 1, got {share}"
             )
         self._lists.nprobe = max(1, round(share * self._lists.nlist))
 
-    def best(
-        self, rows: np.ndarray, k: int, excluded: Lists, nowhere: np.ndarray = NO_ITEMS
+    def search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        excluded: ItemLists,
+        excluded_from_all: np.ndarray = NO_ITEMS,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best items for each question among those that are looked at.
+        """Find the top-k items of each query among the items of the lists it searches.
 
-        So many are fetched that k are left when those excluded are taken away, if so many are in
-        the lists at all.
+        More than k items are fetched, so that k remain without the excluded ones, where the lists
+        hold so many.
 
         Args:
-            rows: the questions. Shape: (questions, width)
-            k: how many items.
-            excluded: what to leave out of each answer.
-            nowhere: what to leave out of all. Shape: (any,)
+            queries: embeddings to recommend for. Shape: (queries, width)
+            k: number of items per query.
+            excluded: items to leave out, one list per query.
+            excluded_from_all: items to leave out for every query. Shape: (excluded items,)
 
         Returns:
-            Items, -1 where there are no more, and scores, minus infinity there.
-            Shapes: (questions, k), (questions, k)
+            Items, best first, and their scores. Missing items are -1 with score minus infinity.
+            Shapes: (queries, k), (queries, k)
         """
-        shape = len(rows), k
+        shape = len(queries), k
         found, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
-        # Questions of about as many go together: the next power of two.
-        fetched = 1 << np.ceil(np.log2(k + len(nowhere) + np.diff(excluded.pointers))).astype(
-            np.int64
-        )
+        # Round up to a power of two, so that queries with similar counts are searched together.
+        n_wanted = k + len(excluded_from_all) + np.diff(excluded.pointers)
+        fetched = 1 << np.ceil(np.log2(n_wanted)).astype(np.int64)
         for n_fetched in np.unique(fetched):
-            alike = np.flatnonzero(fetched == n_fetched)
-            step = max(1, _NUMBERS // (int(n_fetched) * self._items.shape[1]))
-            for start in range(0, len(alike), step):
-                part = alike[start : start + step]
-                found[part], scores[part] = self._some(
-                    rows[part], int(n_fetched), k, excluded.take(part).and_all(nowhere)
+            same_size = np.flatnonzero(fetched == n_fetched)
+            step = max(1, _MAX_GATHERED // (int(n_fetched) * self._items.shape[1]))
+            for start in range(0, len(same_size), step):
+                chunk = same_size[start : start + step]
+                left_out = excluded.select(chunk).with_items(excluded_from_all)
+                found[chunk], scores[chunk] = self._search_chunk(
+                    queries[chunk], int(n_fetched), k, left_out
                 )
         return found, scores
 
-    def _some(
-        self, rows: np.ndarray, n_fetched: int, k: int, excluded: Lists
+    def _search_chunk(
+        self, queries: np.ndarray, n_fetched: int, k: int, excluded: ItemLists
     ) -> tuple[np.ndarray, np.ndarray]:
         n_items = len(self._items)
-        near = self._lists.search(np.ascontiguousarray(rows), min(n_fetched, n_items))[1]
-        near.sort(axis=1)  # of equal scores the first item is the better one
-        table = np.einsum("rw,rnw->rn", rows, self._items[near])
-        row, item = excluded.places(0, len(rows))
-        gone = np.isin(near + n_items * np.arange(len(rows))[:, None], item + n_items * row)
-        table[gone | (near < 0)] = -np.inf
-        column, scores = largest(table, k)
+        near = self._lists.search(np.ascontiguousarray(queries), min(n_fetched, n_items))[1]
+        near.sort(axis=1)  # of equal scores, the lower item number is ranked first
+        table = np.einsum("rw,rnw->rn", queries, self._items[near])  # (queries, fetched)
+        row, item = excluded.rows_and_items()
+        # One number per (query, item) pair, so that one call tests membership for all queries.
+        is_excluded = np.isin(
+            near + n_items * np.arange(len(queries))[:, None], item + n_items * row
+        )
+        table[is_excluded | (near < 0)] = -np.inf  # faiss pads with -1
+        column, scores = top_k(table, k)
         found = np.take_along_axis(near, np.maximum(column, 0), axis=1)
         return np.where(column < 0, -1, found), scores

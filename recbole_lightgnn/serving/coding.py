@@ -1,6 +1,7 @@
-"""Tables, edges and numbers as few small arrays, and back.
+"""Encode tables, edges and integers as a few small arrays, and decode them again.
 
-What is decoded comes from a file: what does not fit is `Damaged`.
+Encoded arrays come from a file that may be damaged: decoding raises `Damaged` for every array that
+does not fit. ``docs/FORMAT.md`` describes the arrays.
 """
 
 from __future__ import annotations
@@ -12,206 +13,268 @@ import numpy as np
 
 from recbole_lightgnn.serving.container import Arrays, Damaged, stored_size
 
-_KINDS = {"float32": "f4", "float16": "f2", "int8": "i1"}
-VALUES = tuple(_KINDS)
-_LEVELS = 127  # of a value, to each side of zero
-_STEPS = 255  # of an edge weight, from the smallest to the largest
-_LONG = 255  # in gaps: so many places are left out, and the gap goes on
+_DTYPES = {"float32": "f4", "float16": "f2", "int8": "i1"}
+VALUES = tuple(_DTYPES)  # number types of entries and edge weights
+_INT8_MAX = 127  # int8 entries go from -127 to 127
+_WEIGHT_STEPS = 255  # int8 steps from the smallest to the largest edge weight
+_GAP_CONTINUES = 255  # gap byte: 255 positions are skipped, and the next byte adds to the gap
 
 
 class Pairs(NamedTuple):
-    """User-item pairs, each once, by user and then item.
+    """Distinct user-item pairs, sorted by user and then by item.
 
     Attributes:
-        user: Shape: (pairs,)
-        item: Shape: (pairs,)
+        user: user of each pair. Shape: (pairs,)
+        item: item of each pair. Shape: (pairs,)
     """
 
     user: np.ndarray
     item: np.ndarray
 
 
-class Take:
-    """The arrays of a file, each to be taken once, by its name and with the type that is due."""
+class ArrayReader:
+    """Checked access to the arrays of a file; each array can be taken once.
+
+    Args:
+        arrays: the arrays by name.
+    """
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._arrays = dict(arrays)
 
     def __contains__(self, name: str) -> bool:
+        """Whether the file has an array of this name that was not taken yet."""
         return name in self._arrays
 
-    def __call__(self, name: str, kind: str, size: int | None = None) -> np.ndarray:
-        """An array.
+    def take(self, name: str, kind: str, size: int | None = None) -> np.ndarray:
+        """Take an array and check its type, length and values.
 
         Args:
-            name: of the array.
-            kind: ``u`` unsigned, ``i`` signed, ``f`` with a fraction; or a type, such as ``u1``.
-            size: its length, if that is known.
+            name: name of the array.
+            kind: expected type: ``u`` unsigned, ``i`` signed, ``f`` floating-point, or a full type
+                such as ``u1``.
+            size: expected length; ``None`` accepts any.
 
         Raises:
-            Damaged: if it is missing, of another type or length, or not finite.
+            Damaged: if the array is missing, has another type or length, or is not finite.
         """
         array = self._arrays.pop(name, None)
         if array is None or not array.dtype.str[1:].startswith(kind):
-            raise Damaged(f"{name} is missing, or of another type")
+            raise Damaged(f"{name} is missing or has the wrong type")
         if size is not None and len(array) != size:
             raise Damaged(f"{name} has {len(array)} numbers, expected {size}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise Damaged(f"{name} is not finite everywhere")
+            raise Damaged(f"{name} has values that are not finite")
         return array
 
-    def done(self) -> None:
-        """Raise Damaged if an array is left that nobody took."""
+    def check_all_taken(self) -> None:
+        """Check that the file has no further arrays.
+
+        Raises:
+            Damaged: if an array was not taken.
+        """
         if self._arrays:
-            raise Damaged(f"it is not said what {next(iter(self._arrays))!r} is for")
+            raise Damaged(f"it has an unknown array {next(iter(self._arrays))!r}")
 
 
-# --- whole numbers --------------------------------------------------------------------------
+# --- integers -------------------------------------------------------------------------------
 
 
-def narrow(numbers: np.ndarray) -> np.ndarray:
-    """Numbers from 0 on in the smallest type that holds them."""
+def to_smallest_unsigned(numbers: np.ndarray) -> np.ndarray:
+    """Convert to the smallest unsigned type that holds all numbers.
+
+    Args:
+        numbers: integers from 0. Shape: (numbers,)
+    """
     largest = int(numbers.max(initial=0))
-    kinds = (np.uint8, np.uint16, np.uint32, np.uint64)
-    return numbers.astype(next(kind for kind in kinds if largest <= np.iinfo(kind).max))
+    dtypes = (np.uint8, np.uint16, np.uint32, np.uint64)
+    return numbers.astype(next(dtype for dtype in dtypes if largest <= np.iinfo(dtype).max))
 
 
-def total(counts: np.ndarray, most: int, what: str) -> int:
-    """The sum of counts, exactly.
+def bounded_sum(counts: np.ndarray, most: int, name: str) -> int:
+    """Exact sum of counts, checked for overflow.
+
+    Args:
+        counts: integers from 0. Shape: (counts,)
+        most: largest sum allowed.
+        name: name of the array, for the message.
 
     Raises:
-        Damaged: if it is above ``most``.
+        Damaged: if the sum is above ``most``.
     """
     if counts.sum(dtype=np.float64) > most:
-        raise Damaged(f"{what}: more of them than there can be, {most}")
+        raise Damaged(f"{name}: the numbers add up to more than {most}")
     return int(counts.sum(dtype=np.int64))
 
 
-def encode_gaps(places: np.ndarray) -> np.ndarray:
-    """Ascending places as how many are left out before each: a byte, or 255 and what is above it.
+def encode_gaps(positions: np.ndarray) -> np.ndarray:
+    """Encode ascending positions as the number of positions skipped before each.
+
+    A gap is one byte, or several: 255 means that 255 positions are skipped and that the next byte
+    adds to the gap.
 
     Args:
-        places: distinct, from 0 on. Shape: (places,)
+        positions: distinct, ascending, from 0. Shape: (positions,)
+
+    Returns:
+        The gaps, uint8. Shape: (bytes,)
     """
-    gap = np.diff(places, prepend=-1) - 1
-    ends = np.cumsum(gap // _LONG + 1)
-    encoded = np.full(ends[-1] if len(ends) else 0, _LONG, np.uint8)
-    encoded[ends - 1] = gap % _LONG
+    gap = np.diff(positions, prepend=-1) - 1
+    ends = np.cumsum(gap // _GAP_CONTINUES + 1)
+    encoded = np.full(ends[-1] if len(ends) else 0, _GAP_CONTINUES, np.uint8)
+    encoded[ends - 1] = gap % _GAP_CONTINUES
     return encoded
 
 
-def decode_gaps(encoded: np.ndarray, size: int, what: str) -> np.ndarray:
-    """The places that `encode_gaps` was given, all below ``size``. Shape: (places,)
+def decode_gaps(encoded: np.ndarray, size: int, name: str) -> np.ndarray:
+    """Decode the positions of `encode_gaps`.
+
+    Args:
+        encoded: the gaps, uint8. Shape: (bytes,)
+        size: number of positions in the table.
+        name: name of the table, for the message.
+
+    Returns:
+        Positions from 0 to ``size`` - 1, ascending. Shape: (positions,)
 
     Raises:
-        Damaged: if they are not.
+        Damaged: if a position is ``size`` or above, or the last gap is incomplete.
     """
-    ends = encoded != _LONG
-    places = np.cumsum(encoded + ends.astype(np.int64))[ends] - 1
-    if len(encoded) and (not ends[-1] or places[-1] >= size):
-        raise Damaged(f"{what}: a place that the table does not have")
-    return places
+    ends = encoded != _GAP_CONTINUES
+    positions = np.cumsum(encoded + ends.astype(np.int64))[ends] - 1
+    if len(encoded) and (not ends[-1] or positions[-1] >= size):
+        raise Damaged(f"{name}: a position is outside the table")
+    return positions
 
 
 # --- tables ---------------------------------------------------------------------------------
 
 
 def encode_table(name: str, table: np.ndarray, values: str) -> Arrays:
-    """A table with many zeros, as its other entries and their places, column by column.
+    """Encode a pruned table, column by column: the nonzero entries and their positions.
 
-    Places are a bit for each of the table (``.mask``) or the gaps between them (``.gaps``),
-    whichever is stored in fewer bytes.
+    Positions are one bit per entry of the table (``.mask``) or the gaps between nonzero entries
+    (``.gaps``), whichever takes fewer bytes in the file.
 
     Args:
-        name: of the table.
-        table: Shape: (rows, width)
-        values: one of `VALUES`.
+        name: name of the table.
+        table: float32. Shape: (rows, width)
+        values: number type of the entries, one of `VALUES`.
     """
-    turned = np.ascontiguousarray(table.T)
-    there = turned != 0
-    mask, gaps = np.packbits(there), encode_gaps(np.flatnonzero(there))
+    transposed = np.ascontiguousarray(table.T)
+    is_nonzero = transposed != 0
+    mask, gaps = np.packbits(is_nonzero), encode_gaps(np.flatnonzero(is_nonzero))
     smaller = "mask" if stored_size(mask) < stored_size(gaps) else "gaps"
     scale = column_scale(table)
-    entries = turned[there], np.repeat(scale, there.sum(axis=1))
+    entries = transposed[is_nonzero], np.repeat(scale, is_nonzero.sum(axis=1))
     return {
         f"{name}.{smaller}": mask if smaller == "mask" else gaps,
         **_encode_values(name, *entries, scale, values),
     }
 
 
-def decode_table(name: str, take: Take, shape: tuple[int, int], values: str) -> np.ndarray:
-    """The table that `encode_table` was given, as exactly as ``values`` are.
+def decode_table(name: str, reader: ArrayReader, shape: tuple[int, int], values: str) -> np.ndarray:
+    """Decode the table of `encode_table`, up to the precision of ``values``.
+
+    Args:
+        name: name of the table.
+        reader: the arrays of the file.
+        shape: rows and width of the table.
+        values: number type of the entries, one of `VALUES`.
 
     Returns:
-        float32. Shape: ``shape``
+        The table, float32. Shape: ``shape``
 
     Raises:
-        Damaged: if the arrays do not make such a table.
+        Damaged: if the arrays do not form such a table.
     """
     rows, width = shape
     size = rows * width
-    if f"{name}.mask" in take:
-        mask = take(f"{name}.mask", "u1", -(-size // 8))
-        places = np.flatnonzero(np.unpackbits(mask, count=size))
+    if f"{name}.mask" in reader:
+        mask = reader.take(f"{name}.mask", "u1", -(-size // 8))
+        positions = np.flatnonzero(np.unpackbits(mask, count=size))
     else:
-        places = decode_gaps(take(f"{name}.gaps", "u1"), size, name)
-    found, scale = _take_values(name, take, len(places), width, values)
-    column, row = np.divmod(places, max(1, rows))
+        positions = decode_gaps(reader.take(f"{name}.gaps", "u1"), size, name)
+    entries, scale = _take_values(name, reader, len(positions), width, values)
+    column, row = np.divmod(positions, max(1, rows))
     table = np.zeros(shape, np.float32)
-    table[row, column] = found if values != "int8" else found * scale[column]
+    table[row, column] = entries if values != "int8" else entries * scale[column]
     return table
 
 
 def encode_dense(name: str, table: np.ndarray, values: str) -> Arrays:
-    """A table without zeros to speak of, row by row. Shape of the table: (rows, width)"""
+    """Encode a table with few zeros, row by row.
+
+    Args:
+        name: name of the table.
+        table: float32. Shape: (rows, width)
+        values: number type of the entries, one of `VALUES`.
+    """
     scale = column_scale(table)
     per_entry = np.broadcast_to(scale, table.shape).reshape(-1)
     return _encode_values(name, table.reshape(-1), per_entry, scale, values)
 
 
-def decode_dense(name: str, take: Take, shape: tuple[int, int], values: str) -> np.ndarray:
-    """The table that `encode_dense` was given; of float32 a view of the array.
+def decode_dense(name: str, reader: ArrayReader, shape: tuple[int, int], values: str) -> np.ndarray:
+    """Decode the table of `encode_dense`; with float32, return a view of the file's array.
+
+    Args:
+        name: name of the table.
+        reader: the arrays of the file.
+        shape: rows and width of the table.
+        values: number type of the entries, one of `VALUES`.
+
+    Returns:
+        The table, float32. Shape: ``shape``
 
     Raises:
-        Damaged: if the arrays do not make such a table.
+        Damaged: if the arrays do not form such a table.
     """
     rows, width = shape
-    found, scale = _take_values(name, take, rows * width, width, values)
-    table = found.reshape(shape)
+    entries, scale = _take_values(name, reader, rows * width, width, values)
+    table = entries.reshape(shape)
     return table * scale if values == "int8" else table.astype(np.float32, copy=False)
 
 
 def column_scale(table: np.ndarray) -> np.ndarray:
-    """What a step of an int8 value is worth in each column. Shape: (width,)"""
-    largest = np.abs(table).max(axis=0, initial=0) / _LEVELS
+    """Value of one int8 step in each column: the largest magnitude over 127, or 1 if all are zero.
+
+    Args:
+        table: Shape: (rows, width)
+
+    Returns:
+        The scales, float32. Shape: (width,)
+    """
+    largest = np.abs(table).max(axis=0, initial=0) / _INT8_MAX
     return np.where(largest > 0, largest, 1).astype(np.float32)
 
 
 def _encode_values(
-    name: str, found: np.ndarray, per_entry: np.ndarray, scale: np.ndarray, values: str
+    name: str, entries: np.ndarray, per_entry: np.ndarray, scale: np.ndarray, values: str
 ) -> Arrays:
     if values == "int8":
-        steps = np.rint(found / per_entry).clip(-_LEVELS, _LEVELS).astype(np.int8)
+        steps = np.rint(entries / per_entry).clip(-_INT8_MAX, _INT8_MAX).astype(np.int8)
         return {f"{name}.values": steps, f"{name}.scale": scale}
-    return {f"{name}.values": found.astype(values)}
+    return {f"{name}.values": entries.astype(values)}
 
 
 def _take_values(
-    name: str, take: Take, size: int, width: int, values: str
+    name: str, reader: ArrayReader, size: int, width: int, values: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Entries as they are stored, and, of ``int8``, what to multiply columns by."""
-    found = take(f"{name}.values", _KINDS[values], size)
-    return found, take(f"{name}.scale", "f4", width) if values == "int8" else found[:0]
+    """Entries as the file holds them, and for ``int8`` the scale of each column (else empty)."""
+    entries = reader.take(f"{name}.values", _DTYPES[values], size)
+    scale = reader.take(f"{name}.scale", "f4", width) if values == "int8" else entries[:0]
+    return entries, scale
 
 
 # --- pairs and their weights ----------------------------------------------------------------
 
 
 def encode_pairs(name: str, pairs: Pairs, n_users: int) -> Arrays:
-    """Pairs as how many a user has, and each item's distance from the one before it.
+    """Encode pairs as a count per user and the distance of each item from the previous one.
 
     Args:
-        name: of the pairs.
+        name: name of the pairs.
         pairs: the pairs.
         n_users: number of users.
     """
@@ -219,57 +282,72 @@ def encode_pairs(name: str, pairs: Pairs, n_users: int) -> Arrays:
     distance = np.diff(pairs.item, prepend=-1) - 1
     distance[first] = pairs.item[first]
     return {
-        f"{name}.count": narrow(np.bincount(pairs.user, minlength=n_users)),
-        f"{name}.distance": narrow(distance),
+        f"{name}.count": to_smallest_unsigned(np.bincount(pairs.user, minlength=n_users)),
+        f"{name}.distance": to_smallest_unsigned(distance),
     }
 
 
-def decode_pairs(name: str, take: Take, n_users: int, n_items: int) -> Pairs:
-    """The pairs that `encode_pairs` was given.
+def decode_pairs(name: str, reader: ArrayReader, n_users: int, n_items: int) -> Pairs:
+    """Decode the pairs of `encode_pairs`.
+
+    Args:
+        name: name of the pairs.
+        reader: the arrays of the file.
+        n_users: number of users.
+        n_items: number of items.
 
     Raises:
-        Damaged: if the arrays do not make such pairs.
+        Damaged: if the arrays do not form such pairs.
     """
-    count = _below(take(f"{name}.count", "u", n_users), n_items + 1, name)
-    n_pairs = total(count, 2**31 - 1, name)
-    distance = _below(take(f"{name}.distance", "u", n_pairs), n_items, name)
+    count = _check_below(reader.take(f"{name}.count", "u", n_users), n_items + 1, name)
+    n_pairs = bounded_sum(count, 2**31 - 1, name)
+    distance = _check_below(reader.take(f"{name}.distance", "u", n_pairs), n_items, name)
     sums = np.cumsum(distance + 1)
     ends = np.cumsum(count)
-    before = np.concatenate([[0], sums])[ends - count]  # what the users before have summed to
+    before = np.concatenate([[0], sums])[ends - count]  # sum over all earlier users
     item = sums - np.repeat(before, count) - 1
     user = np.repeat(np.arange(n_users, dtype=np.int32), count)
-    return Pairs(user, _below(item, n_items, name).astype(np.int32))
+    return Pairs(user, _check_below(item, n_items, name).astype(np.int32))
 
 
-def _below(numbers: np.ndarray, bound: int, name: str) -> np.ndarray:
+def _check_below(numbers: np.ndarray, bound: int, name: str) -> np.ndarray:
     if int(numbers.max(initial=0)) >= max(1, bound):
-        raise Damaged(f"{name}: {int(numbers.max())} where all is below {bound}")
+        raise Damaged(f"{name}: got {int(numbers.max())}, expected numbers below {bound}")
     return numbers.astype(np.int64)
 
 
 def encode_weights(name: str, weight: np.ndarray, values: str) -> Arrays:
-    """A weight an edge; of ``int8`` in 255 steps from the smallest to the largest.
+    """Encode edge weights; with ``int8``, in 255 equal steps from the smallest to the largest.
 
     Args:
-        name: of the weights.
-        weight: Shape: (edges,)
-        values: one of `VALUES`.
+        name: name of the weights.
+        weight: float32. Shape: (edges,)
+        values: number type of the weights, one of `VALUES`.
     """
     if values != "int8":
         return {f"{name}.weight": weight.astype(values)}
     low, high = (float(weight.min()), float(weight.max())) if len(weight) else (0.0, 0.0)
-    step = np.float32((high - low) / _STEPS) or np.float32(1)
-    steps = np.rint((weight - low) / step).clip(0, _STEPS).astype(np.uint8)
+    step = np.float32((high - low) / _WEIGHT_STEPS) or np.float32(1)
+    steps = np.rint((weight - low) / step).clip(0, _WEIGHT_STEPS).astype(np.uint8)
     return {f"{name}.weight": steps, f"{name}.steps": np.array([low, step], np.float32)}
 
 
-def decode_weights(name: str, take: Take, size: int, values: str) -> np.ndarray:
-    """The weights that `encode_weights` was given, float32. Shape: (size,)
+def decode_weights(name: str, reader: ArrayReader, size: int, values: str) -> np.ndarray:
+    """Decode the weights of `encode_weights`.
+
+    Args:
+        name: name of the weights.
+        reader: the arrays of the file.
+        size: number of edges.
+        values: number type of the weights, one of `VALUES`.
+
+    Returns:
+        The weights, float32. Shape: (size,)
 
     Raises:
-        Damaged: if the arrays do not make such weights.
+        Damaged: if the arrays do not form such weights.
     """
     if values != "int8":
-        return take(f"{name}.weight", _KINDS[values], size).astype(np.float32)
-    low, step = take(f"{name}.steps", "f4", 2)
-    return low + step * take(f"{name}.weight", "u1", size).astype(np.float32)
+        return reader.take(f"{name}.weight", _DTYPES[values], size).astype(np.float32)
+    low, step = reader.take(f"{name}.steps", "f4", 2)
+    return low + step * reader.take(f"{name}.weight", "u1", size).astype(np.float32)

@@ -1,7 +1,7 @@
-"""The file around a model: magic, version, checksum, a header of JSON, named arrays.
+"""The binary container of an exported model: magic, version, checksum, JSON header, named arrays.
 
-``docs/FORMAT.md`` describes it byte by byte. Nothing in a file is executed, and nothing is
-believed: what does not fit is `Damaged`.
+``docs/FORMAT.md`` describes it byte by byte. Reading executes nothing from the file and checks
+everything: content that does not fit raises `Damaged`.
 """
 
 from __future__ import annotations
@@ -20,35 +20,42 @@ import numpy as np
 
 from recbole_lightgnn.errors import InputError
 
-MAGIC = b"\x8aLGNN\r\n\x1a"  # no text, and damaged by whatever changes ends of lines
-VERSION = 1
+MAGIC = b"\x8aLGNN\r\n\x1a"  # not text; any conversion of line endings changes it
+VERSION = 1  # of the format
 _START = struct.Struct("<8sII")  # magic, version, bytes of the header
-_BODY = _START.size + hashlib.sha256().digest_size  # where the header begins
-_ALIGNED = 64  # where an array begins that is stored as it is
+_HEADER_START = _START.size + hashlib.sha256().digest_size  # position of the header in the file
+_ALIGNMENT = 64  # bytes; an array that is not deflated begins at a multiple of it
 _DTYPES = {name: np.dtype("<" + name) for name in ("u1", "i1", "u2", "u4", "u8", "f2", "f4")}
-# DEFLATE makes no more than 1032 bytes of one: a small file cannot ask for much memory.
-_EXPANSION = 1032
+_MAX_EXPANSION = 1032  # DEFLATE's largest ratio: a small file cannot claim much memory
 
-Arrays = dict[str, np.ndarray]
-_Entry = tuple[str, str, int, bool, int]  # name, type, length, whether deflated, bytes stored
+Arrays = dict[str, np.ndarray]  # arrays of one dimension, by name
+_Entry = tuple[str, str, int, bool, int]  # name, type, length, whether deflated, bytes in the file
 
 
 class Damaged(ValueError):
-    """The content of a file is not as it was written; says why."""
+    """A file's content differs from what was written; the message gives the reason."""
 
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn what goes wrong in a file into an InputError that names it."""
+    """Turn errors in a file's content into an InputError with the file's name.
+
+    Args:
+        name: name of the file, for the message.
+
+    Raises:
+        InputError: if the body raises `Damaged` or runs out of memory.
+    """
     try:
         yield
     except Damaged as error:
         raise InputError(
-            f"{name} is damaged ({error}): copy it anew, or export the model again"
+            f"{name} is damaged ({error}): copy it again, or export the model again"
         ) from error
     except MemoryError as error:
         raise InputError(
-            f"{name} needs more memory than there is: end other programs, or use a larger machine"
+            f"{name} needs more memory than is available: end other programs, or use a larger "
+            "machine"
         ) from error
 
 
@@ -58,156 +65,168 @@ def reading(name: str) -> Iterator[None]:
 def pack(
     meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], mapped: Collection[str] = ()
 ) -> tuple[bytes, dict[str, int]]:
-    """The bytes of a file; the same for the same content.
+    """Build the bytes of a file. The same content always gives the same bytes.
 
     Args:
-        meta: strict JSON.
-        arrays: by name; of one dimension, of the types above.
-        mapped: names of those that are stored as they are, so that a reader can map them; others
-            are stored as they are or deflated, whichever is smaller.
+        meta: description of the content, strict JSON.
+        arrays: arrays of one dimension by name, of the types in ``docs/FORMAT.md``.
+        mapped: names of arrays that must not be deflated, so that a reader can memory-map them.
+            All others are deflated where that is smaller.
 
     Returns:
-        The bytes, and how many each array takes.
+        The bytes of the file, and the bytes of each array by name.
     """
     entries: list[_Entry] = []
-    stored = []
+    contents = []
     for name, array in arrays.items():
         kind = array.dtype.str[1:]
         raw = np.ascontiguousarray(array, _DTYPES[kind]).tobytes()
         small = raw if name in mapped else _deflate(raw, array.itemsize)
         deflated = len(small) < len(raw)
-        stored.append(small if deflated else raw)
-        entries.append((name, kind, len(array), deflated, len(stored[-1])))
+        contents.append(small if deflated else raw)
+        entries.append((name, kind, len(array), deflated, len(contents[-1])))
     header = json.dumps(
         {"arrays": entries, "meta": meta}, sort_keys=True, allow_nan=False, separators=(",", ":")
     ).encode()
     body = bytearray(header)
-    for (*_, deflated, _), content in zip(entries, stored, strict=True):
-        body += b"\0" * _padding(_BODY + len(body), deflated) + content
+    for (*_, deflated, _), content in zip(entries, contents, strict=True):
+        body += b"\0" * _padding(_HEADER_START + len(body), deflated) + content
     start = _START.pack(MAGIC, VERSION, len(header))
     digest = hashlib.sha256(start + body).digest()
     return start + digest + bytes(body), {entry[0]: entry[-1] for entry in entries}
 
 
 def stored_size(array: np.ndarray) -> int:
-    """Bytes that an array takes in a file."""
+    """Number of bytes that an array takes in a file."""
     return pack({}, {"": array})[1][""]
 
 
-def _padding(at: int, deflated: bool) -> int:
-    """Bytes to leave out so that an array stored as it is begins where it can be mapped."""
-    return 0 if deflated else -at % _ALIGNED
+def _padding(position: int, deflated: bool) -> int:
+    """Zero bytes before the next array, so that an array that is not deflated is aligned."""
+    return 0 if deflated else -position % _ALIGNMENT
 
 
 def _deflate(raw: bytes, itemsize: int) -> bytes:
-    """Raw DEFLATE of the first bytes of all numbers, then the second ones, and so on.
+    """Raw DEFLATE of byte planes: the first bytes of all numbers, then the second, and so on.
 
-    Quantized values and differences repeat nothing, only some of them are likelier than others;
-    then to look for repetitions costs bytes.
+    Quantized values and distances rarely repeat but are unevenly distributed. Then Huffman coding
+    alone is smaller, so both strategies are tried.
     """
     planes = np.frombuffer(raw, np.uint8).reshape(-1, itemsize).T.tobytes()
-    found = []
+    results = []
     for strategy in (zlib.Z_HUFFMAN_ONLY, zlib.Z_DEFAULT_STRATEGY):
         deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, strategy)
-        found.append(deflate.compress(planes) + deflate.flush())
-    return min(found, key=len)
+        results.append(deflate.compress(planes) + deflate.flush())
+    return min(results, key=len)
 
 
 # --- reading --------------------------------------------------------------------------------
 
 
 def read(path: Path, mapped: bool = True) -> tuple[dict[str, Any], Arrays]:
-    """Map a file and read it (`unpack`).
+    """Read a file and check it (`unpack`).
 
     Args:
-        path: of the file.
-        mapped: one that is in use is to be replaced then, not written over. Else it is copied to
-            memory first, and may be.
+        path: the file.
+        mapped: whether to memory-map the file. A mapped file must be replaced by renaming, never
+            overwritten, while it is in use. Otherwise the file is copied to memory first.
 
     Raises:
-        InputError: if there is none, or as `unpack`.
+        InputError: if there is no such file, it cannot be read, or `unpack` refuses it.
     """
     try:
         data = np.asarray(np.memmap(path, np.uint8, "r"))
         if not mapped:
-            _check_start(bytes(data[:_BODY]), len(data), str(path))  # foreign: not copied whole
+            # Checked before copying, so that a large foreign file is not copied to memory.
+            _check_start(bytes(data[:_HEADER_START]), len(data), str(path))
             with reading(str(path)):
                 data = np.fromfile(path, np.uint8)
     except FileNotFoundError as error:
         raise InputError(f"no file at {path}: check the path") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError:  # nothing to map
+    except ValueError:  # NumPy cannot map an empty file
         data = np.empty(0, np.uint8)
     return unpack(data, str(path))
 
 
 def unpack(data: np.ndarray, name: str) -> tuple[dict[str, Any], Arrays]:
-    """What `pack` was given. Arrays stored as they are stay views of ``data``.
+    """Check the bytes of a file and return what `pack` was given.
+
+    Arrays that are not deflated stay views of ``data``.
 
     Args:
-        data: the bytes of a file. Shape: (bytes,)
-        name: of the file, for messages.
+        data: the bytes of a file, uint8. Shape: (bytes,)
+        name: name of the file, for messages.
+
+    Returns:
+        The description (``meta``), and the arrays by name.
 
     Raises:
-        InputError: if it is no such file, of a newer version, cut off or damaged.
+        InputError: if it is another kind of file, has a newer version, is cut off or is damaged.
     """
-    at = _check_start(bytes(data[:_BODY]), len(data), name)
+    header_end = _check_start(bytes(data[:_HEADER_START]), len(data), name)
     with reading(name):
         digest = hashlib.sha256(data[: _START.size])
-        digest.update(data[_BODY:])
-        intact = digest.digest() == bytes(data[_START.size : _BODY])
+        digest.update(data[_HEADER_START:])
+        intact = digest.digest() == bytes(data[_START.size : _HEADER_START])
         try:
-            meta, entries = _header(bytes(data[_BODY:at]))
+            meta, entries = _header(bytes(data[_HEADER_START:header_end]))
         except Damaged:
             if intact:
                 raise
             entries = []
+        # Checked first, so that a file that is cut off is reported as such.
+        _check_size(name, len(data), _file_size(entries, header_end))
         if not intact:
-            _check_size(name, len(data), _size(entries, at))
-            raise Damaged("its checksum is of other bytes")
-        _check_size(name, len(data), _size(entries, at))
-        arrays = {}
-        for key, kind, count, deflated, size in entries:
-            at += _padding(at, deflated)
-            arrays[key] = _array(data[at : at + size], _DTYPES[kind], count, deflated, key)
-            at += size
-        if at != len(data):
-            raise Damaged(f"{len(data) - at} bytes belong to nothing")
-    return meta, arrays
+            raise Damaged("its checksum does not match its content")
+        return meta, _arrays(data, entries, header_end)
+
+
+def _arrays(data: np.ndarray, entries: list[_Entry], position: int) -> Arrays:
+    """All arrays of a file that has the header's entries; the header ends at ``position``."""
+    arrays = {}
+    for name, kind, count, deflated, size in entries:
+        position += _padding(position, deflated)
+        content = data[position : position + size]
+        arrays[name] = _array(content, _DTYPES[kind], count, deflated, name)
+        position += size
+    if position != len(data):
+        raise Damaged(f"{len(data) - position} bytes follow the last array")
+    return arrays
 
 
 def _check_start(start: bytes, size: int, name: str) -> int:
-    """Where the header ends of a file that begins so; raises as `unpack`."""
+    """Check magic, version and size; return the position where the header ends."""
     if not start or start[: len(MAGIC)] != MAGIC[: len(start)]:
         raise InputError(
-            f"{name} is no model of `recbole-lightgnn export` (it does not begin as one): give a "
+            f"{name} is not a model of `recbole-lightgnn export` (its first bytes differ): give a "
             "file that this command wrote"
         )
-    _check_size(name, size, _BODY)
+    _check_size(name, size, _HEADER_START)
     _, version, header_size = _START.unpack(start[: _START.size])
     if version != VERSION:
         raise InputError(
-            f"{name} is a model of format {version}, and this version of recbole-lightgnn reads "
-            f"{VERSION}: install a newer one; or the file is damaged: copy it anew"
+            f"{name} is a model of format {version}, but this version of recbole-lightgnn reads "
+            f"format {VERSION}: install a newer version; if the file is damaged, copy it again"
         )
-    _check_size(name, size, _BODY + header_size)
-    return _BODY + int(header_size)
+    _check_size(name, size, _HEADER_START + header_size)
+    return _HEADER_START + int(header_size)
 
 
 def _check_size(name: str, size: int, least: int) -> None:
     if size < least:
         raise InputError(
-            f"{name} is cut off: it has {size} bytes, expected at least {least}; copy it anew, or "
+            f"{name} is cut off: it has {size} bytes, expected at least {least}; copy it again, or "
             "export the model again"
         )
 
 
-def _size(entries: list[_Entry], at: int) -> int:
-    """Bytes of a file whose header ends at ``at``."""
+def _file_size(entries: list[_Entry], position: int) -> int:
+    """Number of bytes of a file, from the position where its header ends and its entries."""
     for *_, deflated, size in entries:
-        at += _padding(at, deflated) + size
-    return at
+        position += _padding(position, deflated) + size
+    return position
 
 
 def _header(text: bytes) -> tuple[dict[str, Any], list[_Entry]]:
@@ -215,16 +234,16 @@ def _header(text: bytes) -> tuple[dict[str, Any], list[_Entry]]:
         content = json.loads(text.decode(), parse_constant=_refuse, parse_float=_finite)
         meta, entries = content["meta"], [_entry(*entry) for entry in content["arrays"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Damaged("its header is not as written by `recbole-lightgnn export`") from error
+        raise Damaged("its header is not valid") from error
     if not isinstance(meta, dict) or len({entry[0] for entry in entries}) < len(entries):
-        raise Damaged("its header does not say what is in the file")
+        raise Damaged("its header has no description, or lists an array twice")
     return meta, entries
 
 
 def _entry(name: Any, kind: Any, count: Any, deflated: Any, size: Any) -> _Entry:
-    whole = type(count) is int and type(size) is int and type(deflated) is bool
-    if not whole or not isinstance(name, str) or kind not in _DTYPES or min(count, size) < 0:
-        raise ValueError("no array")
+    types_fit = type(count) is int and type(size) is int and type(deflated) is bool
+    if not types_fit or not isinstance(name, str) or kind not in _DTYPES or min(count, size) < 0:
+        raise ValueError("not the description of an array")
     return name, kind, count, deflated, size
 
 
@@ -233,23 +252,25 @@ def _finite(number: str) -> float:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
-def _array(stored: np.ndarray, dtype: np.dtype, count: int, deflated: bool, key: str) -> np.ndarray:
+def _array(
+    content: np.ndarray, dtype: np.dtype, count: int, deflated: bool, name: str
+) -> np.ndarray:
     size = count * dtype.itemsize
     if not deflated:
-        if size != len(stored):
-            raise Damaged(f"{key}: {len(stored)} bytes, expected {size}")
-        return stored.view(dtype)
-    if size > _EXPANSION * len(stored):
-        raise Damaged(f"{key}: {len(stored)} bytes cannot hold {size}")
+        if size != len(content):
+            raise Damaged(f"{name}: {len(content)} bytes, expected {size}")
+        return content.view(dtype)
+    if size > _MAX_EXPANSION * len(content):
+        raise Damaged(f"{name}: {len(content)} bytes cannot hold {size}")
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        raw = inflate.decompress(stored, size + 1)
+        raw = inflate.decompress(content, size + 1)  # one more, to detect surplus bytes
     except zlib.error as error:
-        raise Damaged(f"{key}: {error}") from error
+        raise Damaged(f"{name}: {error}") from error
     if len(raw) != size or not inflate.eof or inflate.unused_data:
-        raise Damaged(f"{key}: not the {size} bytes that the header says")
+        raise Damaged(f"{name}: not the {size} bytes that the header says")
     planes = np.frombuffer(raw, np.uint8).reshape(dtype.itemsize, count)
     return np.ascontiguousarray(planes.T).view(dtype).reshape(count)

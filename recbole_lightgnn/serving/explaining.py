@@ -1,4 +1,4 @@
-"""What carries a user's scores, as plain values and as text."""
+"""Explain a user's scores, as plain values and as text."""
 
 from __future__ import annotations
 
@@ -8,54 +8,67 @@ from typing import Any
 from recbole_lightgnn.serving.recommender import Recommender
 
 
-def explained_scores(
+def explain_scores(
     recommender: Recommender, user: str, item: str | None, k: int
 ) -> list[dict[str, Any]]:
-    """What carries the score of an item, or of the k best unseen ones (`Recommender.explain`).
-
-    Returns:
-        For each item its ``score``, what the user's ``own`` embedding gives, and what each kept
-        interaction does: ``carried``, the most first.
-
-    Raises:
-        InputError: if the user or the item is not known, or the file has no edges.
-    """
-    best = recommender.recommend([user], k).items[0] if item is None else [item]
-    found = []
-    for name in (name for name in best if name is not None):
-        why = recommender.explain(user, name)
-        carried = zip(why.items, why.weights.tolist(), why.contributions.tolist(), strict=True)
-        keys = ("item", "weight", "contribution")
-        found.append(
-            {
-                "item": name,
-                "score": why.score,
-                "own": why.own,
-                "carried": [dict(zip(keys, part, strict=True)) for part in carried],
-            }
-        )
-    return found
-
-
-def lines(explained: Mapping[str, Any], shown: int = 3) -> Iterator[str]:
-    """An explanation for reading, columns parted by tabs.
+    """Explain the score of one item, or of the user's top-k unseen items.
 
     Args:
-        explained: its ``scores``; and ``interactions``, where there are any to show.
-        shown: how many parts of each of several scores.
+        recommender: the model, of form ``graph``.
+        user: name of the user.
+        item: name of the item; ``None`` explains the top-k items.
+        k: number of items without ``item``.
+
+    Returns:
+        One entry per item: ``item``; ``score``; ``own``, the part of the user's own embedding; and
+        ``carried``, the ``item``, ``weight`` and ``contribution`` of each kept interaction of the
+        user, largest contribution first (`Recommender.explain`).
+
+    Raises:
+        InputError: if the user or the item is unknown, or the file has no edges.
+    """
+    names = recommender.recommend([user], k).items[0] if item is None else [item]
+    entries = []
+    for name in (name for name in names if name is not None):
+        explanation = recommender.explain(user, name)
+        interactions = zip(
+            explanation.items,
+            explanation.weights.tolist(),
+            explanation.contributions.tolist(),
+            strict=True,
+        )
+        keys = ("item", "weight", "contribution")
+        entries.append(
+            {
+                "item": name,
+                "score": explanation.score,
+                "own": explanation.own,
+                "carried": [dict(zip(keys, values, strict=True)) for values in interactions],
+            }
+        )
+    return entries
+
+
+def explanation_lines(explained: Mapping[str, Any], shown: int = 3) -> Iterator[str]:
+    """Format an explanation as lines with columns separated by tabs.
+
+    Args:
+        explained: ``scores``, the entries of `explain_scores`; and optionally ``interactions``,
+            the entries of `runs.history.history`.
+        shown: number of contributions to show per score; a single score shows all.
     """
     if "interactions" in explained:
         yield "interaction\tweight\t"
-        for one in explained["interactions"]:
-            gone = one["pruned_in"]
-            fate = "kept" if gone is None else f"pruned in run {gone}"
-            yield f"{one['item']}\t{one['weight']:.3f}\t{fate}"
+        for interaction in explained["interactions"]:
+            run = interaction["pruned_in"]
+            state = "kept" if run is None else f"pruned in run {run}"
+            yield f"{interaction['item']}\t{interaction['weight']:.3f}\t{state}"
         yield ""
-    yield "item\tscore\tthe user's own\tcarried by"
+    yield "item\tscore\tuser's embedding\tinteractions"
     scores: Sequence[Mapping[str, Any]] = explained["scores"]
-    for one in scores:
-        carried = one["carried"] if len(scores) == 1 else one["carried"][:shown]
+    for entry in scores:
+        carried = entry["carried"] if len(scores) == 1 else entry["carried"][:shown]
         parts = [f"{part['contribution']:+.4g} {part['item']}" for part in carried]
-        rest = len(one["carried"]) - len(carried)
+        rest = len(entry["carried"]) - len(carried)
         parts += [f"{rest} more"] if rest else []
-        yield f"{one['item']}\t{one['score']:.5g}\t{one['own']:+.4g}\t{', '.join(parts)}"
+        yield f"{entry['item']}\t{entry['score']:.5g}\t{entry['own']:+.4g}\t{', '.join(parts)}"

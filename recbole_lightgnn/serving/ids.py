@@ -1,7 +1,7 @@
-"""What users and items are called: tokens, keyed hashes of them, or nothing but numbers.
+"""Names of users and items in an exported file: tokens, keyed hashes of tokens, or only numbers.
 
-In a file users and items are numbered 0, 1, ... in an order that anyone can work out again: of
-their tokens (by value if all are whole numbers, else by code points), or of their hashes.
+A file numbers its users, and its items, from 0 in a reproducible order: by token (by value if all
+tokens are integers, else by code points), or by hash.
 """
 
 from __future__ import annotations
@@ -18,38 +18,48 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.serving.coding import Take, narrow, total
+from recbole_lightgnn.serving.coding import ArrayReader, bounded_sum, to_smallest_unsigned
 from recbole_lightgnn.serving.container import Arrays, Damaged
 
 KINDS = ("tokens", "hashed", "none")
-_LEAST_KEY = 16  # bytes
-_HASH = 8  # bytes
-_NEARBY = 100  # tokens to each side among which a similar one is looked for
-_MISSPELT = 100  # letters at most of a name that a similar one is looked for
-_SHOWN = 60  # characters of a name in a message
-_DIGITS = 18  # of the numbers that 64 bits hold
+_MIN_SECRET = 16  # bytes
+_HASH_SIZE = 8  # bytes
+_NEARBY = 100  # tokens on each side that are compared to suggest a similar name
+_MAX_SUGGESTED = 100  # characters; for a longer name no similar one is looked up
+_MAX_SHOWN = 60  # characters of a value in a message
+_MAX_DIGITS = 18  # every number of 18 digits fits 64 bits
 
 
-class Unknown(InputError):
-    """No user or item has this name.
+class UnknownName(InputError):
+    """No user or item has the requested name.
 
     Args:
         what: ``user`` or ``item``.
-        name: what was asked for.
-        hint: what is known of the right names.
+        name: the requested name.
+        hint: text after the name in the message, such as a similar name.
+
+    Attributes:
+        what: ``user`` or ``item``.
+        name: the requested name.
     """
 
     def __init__(self, what: str, name: Any, hint: str) -> None:
-        super().__init__(f"no {what} {shown(name)}{hint}")
+        super().__init__(f"no {what} {shortened_repr(name)}{hint}")
         self.what, self.name = what, name
 
 
 class Ids:
-    """The names of the users, or of the items, of a model.
+    """The users or the items of a model without names: each is named by its number.
+
+    Subclasses have names.
 
     Args:
         what: ``user`` or ``item``.
-        size: how many.
+        size: number of users or items.
+
+    Attributes:
+        kind: one of `KINDS`.
+        what: ``user`` or ``item``.
     """
 
     kind = "none"
@@ -58,54 +68,74 @@ class Ids:
         self.what, self._size = what, size
 
     def __len__(self) -> int:
+        """Number of users or items."""
         return self._size
 
     def number(self, name: Any) -> int:
-        """The number of one user or item.
+        """Look up the number of a user or item.
+
+        Args:
+            name: its name; other types are converted with ``str``.
 
         Raises:
-            Unknown: if there is none of that name.
+            UnknownName: if no user or item has this name.
         """
         found = self._find(str(name))
         if found is None:
-            raise Unknown(self.what, name, self._hint(str(name)))
+            raise UnknownName(self.what, name, self._hint(str(name)))
         return found
 
     def numbers(self, names: Iterable[Any]) -> np.ndarray:
-        """The numbers of several. Shape: (names,)
+        """Look up the numbers of several users or items.
+
+        Args:
+            names: their names.
+
+        Returns:
+            Their numbers, int64. Shape: (names,)
 
         Raises:
-            InputError: if there is none of one of the names, or ``names`` is a single one.
+            UnknownName: if no user or item has one of the names.
+            InputError: if ``names`` is a single name or not a list.
         """
         if isinstance(names, str | bytes):
-            raise InputError(f"{self.what}s must be a list, got {shown(names)} alone")
+            raise InputError(
+                f"{self.what}s must be a list, got the single name {shortened_repr(names)}"
+            )
         try:
             return np.array([self.number(name) for name in names], np.int64)
         except TypeError as error:
-            raise InputError(f"{self.what}s must be a list, got {shown(names)}") from error
+            raise InputError(f"{self.what}s must be a list, got {shortened_repr(names)}") from error
 
     def names(self, numbers: np.ndarray) -> np.ndarray:
-        """What the given ones are called, ``None`` for -1. Shape: as ``numbers``, object"""
+        """Look up names by number.
+
+        Args:
+            numbers: integers, or a slice; -1 stands for none. Shape: any
+
+        Returns:
+            The names, and ``None`` for -1; dtype object. Shape: as ``numbers``
+        """
         return self._names[numbers]
 
     def arrays(self) -> Arrays:
-        """What a file holds of them."""
+        """Encode the names as arrays of a file."""
         return {}
 
-    def of(self, name: str) -> str:
-        """What a token is called here."""
-        return name
+    def name_of(self, token: str) -> str:
+        """Convert a token of the dataset to the name used here."""
+        return token
 
     @cached_property
     def _names(self) -> np.ndarray:
-        """All names, and ``None`` at the end, where -1 points."""
+        """All names, followed by ``None``, so that index -1 gives ``None``."""
         return np.array([*self._all(), None], object)
 
     def _all(self) -> Iterable[str]:
         return map(str, range(len(self)))
 
     def _find(self, name: str) -> int | None:
-        is_number = name.isascii() and name.isdigit() and len(name) <= _DIGITS
+        is_number = name.isascii() and name.isdigit() and len(name) <= _MAX_DIGITS
         return int(name) if is_number and int(name) < len(self) else None
 
     def _hint(self, name: str) -> str:
@@ -113,11 +143,14 @@ class Ids:
 
 
 class Tokens(Ids):
-    """Names as the dataset has them, in order.
+    """Users or items named by the dataset's tokens.
 
     Args:
         what: ``user`` or ``item``.
-        tokens: distinct, in order.
+        tokens: distinct tokens in the order of `token_order`.
+
+    Attributes:
+        tokens: the tokens, in order.
     """
 
     kind = "tokens"
@@ -130,7 +163,7 @@ class Tokens(Ids):
         return self.tokens
 
     @cached_property
-    def _places(self) -> dict[str, int]:
+    def _number_of(self) -> dict[str, int]:
         return {token: number for number, token in enumerate(self.tokens)}
 
     @cached_property
@@ -138,39 +171,43 @@ class Tokens(Ids):
         return are_numbers(self.tokens)
 
     def _find(self, name: str) -> int | None:
-        return self._places.get(name)
+        return self._number_of.get(name)
 
     def _hint(self, name: str) -> str:
         if len(self) == 0:
             return ""
         if self._are_numbers:
-            span = f": they are numbers from {self.tokens[0]} to {self.tokens[-1]}"
-            return span if len(self) > 1 else f": there is only {self.tokens[0]}"
-        if len(name) > _MISSPELT:
+            if len(self) == 1:
+                return f": the only {self.what} is {self.tokens[0]}"
+            return f": {self.what}s are numbers from {self.tokens[0]} to {self.tokens[-1]}"
+        if len(name) > _MAX_SUGGESTED:
             return ""
         place = bisect_left(self.tokens, name)
         nearby = self.tokens[max(0, place - _NEARBY) : place + _NEARBY]
-        near = get_close_matches(name, nearby, n=1, cutoff=0.5)
-        return f" (did you mean {near[0]!r}?)" if near else ""
+        similar = get_close_matches(name, nearby, n=1, cutoff=0.5)
+        return f" (did you mean {similar[0]!r}?)" if similar else ""
 
     def arrays(self) -> Arrays:
-        """Numbers as the distances between them, other tokens as lengths and one text."""
+        """Encode the tokens: integers by their distances, other tokens as lengths and one text."""
         if self._are_numbers:
             numbers = np.array([int(token) for token in self.tokens], np.int64)
-            return {f"{self.what}s.distance": narrow(np.diff(numbers, prepend=-1) - 1)}
+            distance = to_smallest_unsigned(np.diff(numbers, prepend=-1) - 1)
+            return {f"{self.what}s.distance": distance}
         lengths = np.array([len(token) for token in self.tokens], np.int64)
         text = np.frombuffer("".join(self.tokens).encode(), np.uint8)
-        return {f"{self.what}s.length": narrow(lengths), f"{self.what}s.text": text}
+        return {f"{self.what}s.length": to_smallest_unsigned(lengths), f"{self.what}s.text": text}
 
 
 class Hashes(Ids):
-    """Names that only who has the key can tell.
+    """Users or items named by keyed hashes of the dataset's tokens.
+
+    Names are the hashes, as 16 hexadecimal digits. With the key, tokens of the dataset can be
+    looked up too; answers still contain hashes only.
 
     Args:
         what: ``user`` or ``item``.
-        hashes: distinct, ascending. Shape: (size,)
-        key: of :func:`key_of`; with it, the dataset's names are understood beside the hashes in
-            hexadecimal, which are all that can be answered.
+        hashes: distinct hashes in ascending order, uint64. Shape: (size,)
+        key: key of `derive_key`, or ``None``.
     """
 
     kind = "hashed"
@@ -179,20 +216,23 @@ class Hashes(Ids):
         super().__init__(what, len(hashes))
         self._hashes, self._key = hashes, key
 
-    def of(self, name: str) -> str:
-        """The hash that stands for a token, in hexadecimal: BLAKE2b with the key, 8 bytes."""
-        return f"{_hash(name, self.what, self._key):016x}" if self._key else name
+    def name_of(self, token: str) -> str:
+        """Convert a token to its hash: keyed BLAKE2b of 8 bytes, in hexadecimal.
+
+        Without a key, the token is returned as it is.
+        """
+        return f"{_hash(token, self.what, self._key):016x}" if self._key else token
 
     def _all(self) -> Iterable[str]:
         return (f"{value:016x}" for value in self._hashes.tolist())
 
     def _find(self, name: str) -> int | None:
         try:
-            names = (self.of(name), name)
-        except UnicodeEncodeError:  # half a character names nothing
+            candidates = (self.name_of(name), name)
+        except UnicodeEncodeError:  # a lone surrogate cannot be hashed, so it is no name
             return None
-        for digits in names:
-            if re.fullmatch(f"[0-9a-f]{{{2 * _HASH}}}", digits):
+        for digits in candidates:
+            if re.fullmatch(f"[0-9a-f]{{{2 * _HASH_SIZE}}}", digits):
                 value = np.uint64(int(digits, 16))
                 place = int(np.searchsorted(self._hashes, value))
                 if place < len(self) and self._hashes[place] == value:
@@ -201,108 +241,139 @@ class Hashes(Ids):
 
     def _hint(self, name: str) -> str:
         if self._key:
-            return ", or hashed with another key"
-        return ": the file has hashes for names; give one, or the key"
+            return ", or the names were hashed with another key"
+        return ": the file has hashes instead of names; give a hash, or give the key"
 
     def arrays(self) -> Arrays:
-        """The hashes."""
+        """Encode the hashes."""
         return {f"{self.what}s.hash": self._hashes}
 
 
-def key_of(secret: bytes) -> bytes:
-    """The key that a secret of any length stands for.
+def derive_key(secret: bytes) -> bytes:
+    """Derive the hash key from a secret of any length: BLAKE2b of 64 bytes.
+
+    Args:
+        secret: at least 16 bytes.
 
     Raises:
-        InputError: if it is no bytes, or too short to be one.
+        InputError: if the secret is not bytes, or too short.
     """
     if not isinstance(secret, bytes):
-        raise InputError(f"a key is bytes, got a {type(secret).__name__}")
-    if len(secret) < _LEAST_KEY:
+        raise InputError(f"a key must be bytes, got {type(secret).__name__}")
+    if len(secret) < _MIN_SECRET:
         raise InputError(
-            f"a key of {len(secret)} bytes can be guessed: give at least {_LEAST_KEY} random ones"
+            f"a key of {len(secret)} bytes can be guessed: give at least {_MIN_SECRET} random bytes"
         )
     return hashlib.blake2b(secret, person=b"lgnn key").digest()
 
 
 def key_check(key: bytes) -> str:
-    """What tells a wrong key from the right one, and nothing else of it."""
+    """Checksum that tells whether a key is the right one without revealing it.
+
+    Returns:
+        16 hexadecimal digits.
+    """
     return f"{_hash('', 'check', key):016x}"
 
 
-def keyed(text: str, key: bytes) -> str:
-    """What tells whether a text is the same to who has the key, and nothing to others."""
+def keyed_digest(text: str, key: bytes) -> str:
+    """Digest of a text that only holders of the key can compare with a guess.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     return hashlib.blake2b(text.encode(), key=key, person=b"lgnn data", digest_size=32).hexdigest()
 
 
 def _hash(token: str, what: str, key: bytes) -> int:
     person = f"lgnn {what}".encode()
-    digest = hashlib.blake2b(token.encode(), digest_size=_HASH, key=key, person=person)
+    digest = hashlib.blake2b(token.encode(), digest_size=_HASH_SIZE, key=key, person=person)
     return int.from_bytes(digest.digest(), "big")
 
 
-def hashed(what: str, tokens: Sequence[str], key: bytes) -> np.ndarray:
-    """The hash of each token. Shape: (tokens,), uint64"""
+def hash_tokens(what: str, tokens: Sequence[str], key: bytes) -> np.ndarray:
+    """Hash tokens with a key (`Hashes.name_of`).
+
+    Args:
+        what: ``user`` or ``item``; equal tokens of users and items get different hashes.
+        tokens: the tokens.
+        key: key of `derive_key`.
+
+    Returns:
+        The hashes, uint64, in the order of the tokens. Shape: (tokens,)
+    """
     return np.array([_hash(token, what, key) for token in tokens], np.uint64)
 
 
 def are_numbers(tokens: Sequence[str]) -> bool:
-    """Whether all are decimal numbers as Python writes them, that fit 64 bits."""
+    """Whether all tokens are decimal integers without leading zeros, of at most 18 digits."""
     return all(
         token.isascii()
         and token.isdigit()
-        and len(token) <= _DIGITS
+        and len(token) <= _MAX_DIGITS
         and (token[0] != "0" or len(token) == 1)
         for token in tokens
     )
 
 
-def in_order(tokens: Sequence[str]) -> np.ndarray:
-    """The order of tokens: by value if all are numbers, else by code points. Shape: (tokens,)"""
+def token_order(tokens: Sequence[str]) -> np.ndarray:
+    """Sort tokens: by value if all are integers (`are_numbers`), else by code points.
+
+    Returns:
+        Indices into ``tokens``, in sorted order. Shape: (tokens,)
+    """
     key = int if are_numbers(tokens) else str
     return np.array(sorted(range(len(tokens)), key=lambda place: key(tokens[place])), np.int64)
 
 
-def take_ids(what: str, kind: str, size: int, take: Take, key: bytes | None) -> Ids:
-    """The names that a file holds.
+def read_ids(what: str, kind: str, size: int, reader: ArrayReader, key: bytes | None) -> Ids:
+    """Decode the names of the users or items of a file.
+
+    Args:
+        what: ``user`` or ``item``.
+        kind: one of `KINDS`.
+        size: number of users or items.
+        reader: the arrays of the file.
+        key: key of `derive_key`, or ``None``; used with ``hashed`` only.
 
     Raises:
-        Damaged: if its arrays are none.
+        Damaged: if the arrays are missing, do not fit or are not sorted.
     """
     if kind == "none":
         return Ids(what, size)
     if kind == "hashed":
-        hashes = take(f"{what}s.hash", "u8", size)
+        hashes = reader.take(f"{what}s.hash", "u8", size)
         if (hashes[1:] <= hashes[:-1]).any():
-            raise Damaged(f"the hashes of {what}s are in no order")
+            raise Damaged(f"the hashes of {what}s are not sorted")
         return Hashes(what, hashes, key)
-    if f"{what}s.distance" in take:
-        distance = take(f"{what}s.distance", "u", size)
-        total(distance, 10**_DIGITS, f"{what}s.distance")
+    if f"{what}s.distance" in reader:
+        distance = reader.take(f"{what}s.distance", "u", size)
+        bounded_sum(distance, 10**_MAX_DIGITS, f"{what}s.distance")
         tokens = (np.cumsum(distance.astype(np.int64) + 1) - 1).astype(str).tolist()
     else:
-        tokens = _texts(what, take, size)
-        if any(one >= other for one, other in pairwise(tokens)):
-            raise Damaged(f"the names of {what}s are in no order")
+        tokens = _texts(what, reader, size)
+        if any(token >= following for token, following in pairwise(tokens)):
+            raise Damaged(f"the names of {what}s are not sorted")
     return Tokens(what, tokens)
 
 
-def _texts(what: str, take: Take, size: int) -> list[str]:
-    lengths = take(f"{what}s.length", "u", size)
+def _texts(what: str, reader: ArrayReader, size: int) -> list[str]:
+    lengths = reader.take(f"{what}s.length", "u", size)
     try:
-        text = take(f"{what}s.text", "u1").tobytes().decode()
+        text = reader.take(f"{what}s.text", "u1").tobytes().decode()
     except UnicodeDecodeError as error:
-        raise Damaged(f"the names of {what}s are no text") from error
-    if total(lengths, len(text), f"{what}s.length") != len(text):
-        raise Damaged(f"the names of {what}s are too long")
+        raise Damaged(f"the names of {what}s are not UTF-8 text") from error
+    if bounded_sum(lengths, len(text), f"{what}s.length") != len(text):
+        raise Damaged(f"the names of {what}s are longer than their lengths say")
     ends = list(accumulate(lengths.tolist()))
     return [text[start:end] for start, end in pairwise([0, *ends])]
 
 
-def shown(value: Any) -> str:
-    """A value for a message, cut where it is long."""
-    return short(repr(value))
+def shortened_repr(value: Any) -> str:
+    """Format a value for a message: its ``repr``, at most 60 characters."""
+    return shortened(repr(value))
 
 
-def short(text: str) -> str:
-    """A text, cut where it is long."""
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+def shortened(text: str) -> str:
+    """Cut a text for a message to at most 60 characters."""
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."

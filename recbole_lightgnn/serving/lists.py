@@ -1,4 +1,4 @@
-"""Lists of items of different lengths, one after the other."""
+"""Lists of items of different lengths, stored one after the other (ragged arrays)."""
 
 from __future__ import annotations
 
@@ -9,51 +9,72 @@ import numpy as np
 
 from recbole_lightgnn.serving.coding import Pairs
 
-NO_ITEMS = np.empty(0, np.int64)
+NO_ITEMS = np.empty(0, np.int64)  # an empty list of items
 
 
-class Lists(NamedTuple):
-    """Items of each of several users or questions.
+class ItemLists(NamedTuple):
+    """One list of items per user or query.
 
     Attributes:
-        pointers: where each list begins, and where the last ends. Shape: (lists + 1,)
-        item: all of them. Shape: (items,)
+        pointers: start of each list in ``item``, and the end of the last. Shape: (lists + 1,)
+        item: the items of all lists. Shape: (items of all lists,)
     """
 
     pointers: np.ndarray
     item: np.ndarray
 
     @classmethod
-    def of(cls, lists: Sequence[np.ndarray]) -> Lists:
-        """From one array a list."""
+    def from_arrays(cls, lists: Sequence[np.ndarray]) -> ItemLists:
+        """Build from one array per list.
+
+        Args:
+            lists: items of each list. Shape of each: (items of the list,)
+        """
         return cls(_pointers([len(part) for part in lists]), np.concatenate([NO_ITEMS, *lists]))
 
     @classmethod
-    def by_user(cls, pairs: Sequence[Pairs], n_users: int) -> Lists:
-        """The items of each user in any of several sets of pairs."""
+    def from_pairs(cls, pairs: Sequence[Pairs], n_users: int) -> ItemLists:
+        """Collect the items of each user from several sets of user-item pairs.
+
+        Args:
+            pairs: the sets, at least one.
+            n_users: number of users.
+        """
         user, item = (np.concatenate(side) for side in zip(*pairs, strict=True))
         order = np.argsort(user, kind="stable")
         return cls(_pointers(np.bincount(user, minlength=n_users)), item[order])
 
-    def take(self, numbers: np.ndarray) -> Lists:
-        """The lists of these numbers, in their order."""
+    def select(self, numbers: np.ndarray) -> ItemLists:
+        """Return the lists with these numbers, in the order given.
+
+        Args:
+            numbers: indices of lists; may repeat. Shape: (selected lists,)
+        """
         sizes = np.diff(self.pointers)[numbers]
         pointers = _pointers(sizes)
         shift = np.repeat(self.pointers[numbers] - pointers[:-1], sizes)
-        return Lists(pointers, self.item[np.arange(pointers[-1]) + shift])
+        return ItemLists(pointers, self.item[np.arange(pointers[-1]) + shift])
 
-    def and_all(self, items: np.ndarray) -> Lists:
-        """Each list, and these items at its end."""
+    def with_items(self, items: np.ndarray) -> ItemLists:
+        """Append the same items to every list.
+
+        Args:
+            items: items to append. Shape: (appended items,)
+        """
         n_lists = len(self.pointers) - 1
         ends = np.repeat(self.pointers[1:], len(items))
         item = np.insert(self.item, ends, np.tile(items, n_lists))
-        return Lists(_pointers(np.diff(self.pointers) + len(items)), item)
+        return ItemLists(_pointers(np.diff(self.pointers) + len(items)), item)
 
-    def places(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows, counted from ``start``, and items of the lists from ``start`` to ``stop``."""
-        pointers = self.pointers[start : stop + 1]
-        row = np.repeat(np.arange(stop - start), np.diff(pointers))
-        return row, self.item[pointers[0] : pointers[-1]]
+    def rows_and_items(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return all entries as pairs of list number and item.
+
+        Returns:
+            The number of the list, and the item, of each entry.
+            Shapes: (items of all lists,), (items of all lists,)
+        """
+        row = np.repeat(np.arange(len(self.pointers) - 1), np.diff(self.pointers))
+        return row, self.item
 
 
 def _pointers(sizes: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""How soon and in how much memory a model answers: ``python -m ... FILE`` prints it as JSON.
+"""Measure speed and memory of an exported model: ``python -m ... MEASUREMENT FILE`` prints JSON.
 
-To be run in a process of its own, which imports what a service would and nothing else.
+Run it in a process of its own, so that only the libraries of serving are loaded.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-K = 20
-_USERS = 1000  # asked about one at a time
-_AT_ONCE = 1024  # of all users, asked about together
-_ROUNDS = 3
-_CHECKED = 50  # users
+K = 20  # items per recommendation
+_SINGLE_USERS = 1000  # users asked for one at a time
+_BATCH = 1024  # users per call when all users are asked for
+_ROUNDS = 3  # times that all users are asked for
+_CHECKED = 50  # users with scores compared to exact ranking
 
 
 def first_answer(path: str) -> dict[str, float]:
-    """From nothing to the first recommendations.
+    """Measure the time from the import to the first recommendations.
+
+    Args:
+        path: the exported model.
 
     Returns:
-        ``load``, seconds from the import on; ``ready``, when the answer was there, by the clock
-        that counts from the machine's start, which whoever started the process may read too.
+        ``load``, seconds from the import to the answer; ``ready``, the time of the answer by
+        ``time.monotonic``, which the process that started this one can compare with its own.
     """
     from recbole_lightgnn.serving.recommender import Recommender
 
@@ -35,12 +38,16 @@ def first_answer(path: str) -> dict[str, float]:
 
 
 def answers(path: str) -> dict[str, Any]:
-    """Seconds for some users, one at a time, and for all users; and the memory that this took.
+    """Measure recommendations for single users and for all users, and the memory they take.
+
+    Args:
+        path: the exported model.
 
     Returns:
-        ``one_user`` and ``all_users`` (lists), ``peak_mb`` (10^6 bytes), ``dataset``, ``users``,
-        ``items``, and ``deviation``: by how much of the largest score what is recommended to some
-        users falls short of the best there is.
+        ``one_user``, seconds of each call for one user; ``all_users``, seconds of each round over
+        all users; ``peak_mb``, peak memory in 10^6 bytes; ``dataset``, ``users`` and ``items``;
+        and ``deviation``, the largest difference from the best scores over some users, relative to
+        the largest score.
     """
     import numpy as np
 
@@ -49,23 +56,23 @@ def answers(path: str) -> dict[str, Any]:
     recommender = Recommender.load(path)
     users = recommender.users.names(np.arange(len(recommender.users)))
     k = min(K, len(recommender.items))
-    some = np.linspace(0, len(users) - 1, _USERS).astype(int)
+    sample = np.linspace(0, len(users) - 1, _SINGLE_USERS).astype(int)
     one_user, all_users = [], []
-    for user in users[some]:
+    for user in users[sample]:
         begun = time.perf_counter()
         recommender.recommend([user], k)
         one_user.append(time.perf_counter() - begun)
     for _ in range(_ROUNDS):
         begun = time.perf_counter()
-        for start in range(0, len(users), _AT_ONCE):
-            recommender.recommend(users[start : start + _AT_ONCE], k)
+        for start in range(0, len(users), _BATCH):
+            recommender.recommend(users[start : start + _BATCH], k)
         all_users.append(time.perf_counter() - begun)
     peak = _peak_mb()
-    checked = some[:: _USERS // _CHECKED]
+    checked = sample[:: _SINGLE_USERS // _CHECKED]
     best = np.sort(recommender.user[checked] @ recommender.item.T, axis=1)[:, : -k - 1 : -1]
     got = recommender.recommend(users[checked], k, exclude_seen=False).scores
     return {
-        "one_user": one_user[1:],  # what is made on first use is no user's
+        "one_user": one_user[1:],  # the first call builds the lazy tables of names
         "all_users": all_users,
         "peak_mb": peak,
         "dataset": recommender.card.get("dataset"),
@@ -83,9 +90,13 @@ def _peak_mb() -> float:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print what ``first_answer`` or ``answers`` of a file comes to."""
-    what, path = arguments
-    print(json.dumps({"first_answer": first_answer, "answers": answers}[what](path)))
+    """Run a measurement and print its result as JSON.
+
+    Args:
+        arguments: ``first_answer`` or ``answers``, and the path of an exported model.
+    """
+    measurement, path = arguments
+    print(json.dumps({"first_answer": first_answer, "answers": answers}[measurement](path)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Eq. 4 and 2 on the edges of an exported model.
+"""Propagation over the edges of an exported model (Eq. 4 and 2 of LightGNN).
 
-With NumPy alone: to import SciPy's sparse matrices takes longer than all of the products.
+NumPy alone, because importing SciPy's sparse matrices takes longer than all the products here.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy as np
 
 from recbole_lightgnn.serving.model import Graph
 
-_ROWS = 1 << 12  # of the other factor, gathered at once: 1 MB of 64 columns, which caches hold
+_MAX_GATHERED_ROWS = 1 << 12  # rows of the dense factor gathered at once: 1 MB at 64 columns
 
 
-class Edges(NamedTuple):
-    """A sparse matrix by rows.
+class CsrMatrix(NamedTuple):
+    """Sparse matrix in compressed rows.
 
     Attributes:
-        pointers: where each row begins, and where the last ends. Shape: (rows + 1,)
-        column: Shape: (edges,)
-        value: Shape: (edges,)
+        pointers: start of each row in ``column``, and the end of the last. Shape: (rows + 1,)
+        column: column of each entry. Shape: (edges,)
+        value: value of each entry. Shape: (edges,)
     """
 
     pointers: np.ndarray
@@ -29,26 +29,38 @@ class Edges(NamedTuple):
     value: np.ndarray
 
     @classmethod
-    def of(cls, row: np.ndarray, column: np.ndarray, value: np.ndarray, n_rows: int) -> Edges:
-        """From edges in any order; those of a row stay in theirs."""
+    def from_edges(
+        cls, row: np.ndarray, column: np.ndarray, value: np.ndarray, n_rows: int
+    ) -> CsrMatrix:
+        """Build from edges in any order; the edges of a row keep their order.
+
+        Args:
+            row: row of each edge. Shape: (edges,)
+            column: column of each edge. Shape: (edges,)
+            value: value of each edge. Shape: (edges,)
+            n_rows: number of rows.
+        """
         order = np.argsort(row, kind="stable")
         ends = np.cumsum(np.bincount(row, minlength=n_rows))
         return cls(np.concatenate([[0], ends]), column[order], value[order])
 
-    def times(self, dense: np.ndarray) -> np.ndarray:
-        """The product with a table. Rows of one length are summed together.
+    def matmul(self, dense: np.ndarray) -> np.ndarray:
+        """Multiply by a dense matrix. Rows with equally many entries are summed together.
 
         Args:
-            dense: Shape: (columns, width)
+            dense: right factor, float32. Shape: (columns, width)
+
+        Returns:
+            The product, float32. Shape: (rows, width)
         """
         product = np.zeros((len(self.pointers) - 1, dense.shape[1]), np.float32)
         degree = np.diff(self.pointers)
         by_degree = np.argsort(degree, kind="stable")
         degrees, starts = np.unique(degree[by_degree], return_index=True)
-        for n_edges, alike in zip(degrees, np.split(by_degree, starts)[1:], strict=True):
-            step = max(1, _ROWS // max(1, n_edges))
-            for start in range(0, len(alike) if n_edges else 0, step):
-                row = alike[start : start + step]
+        for n_edges, same_degree in zip(degrees, np.split(by_degree, starts)[1:], strict=True):
+            step = max(1, _MAX_GATHERED_ROWS // max(1, n_edges))
+            for start in range(0, len(same_degree) if n_edges else 0, step):
+                row = same_degree[start : start + step]
                 edge = self.pointers[row][:, None] + np.arange(n_edges)  # (rows, edges)
                 gathered = dense[self.column[edge]]  # (rows, edges, width)
                 product[row] = np.einsum("re,rew->rw", self.value[edge], gathered)
@@ -57,7 +69,7 @@ class Edges(NamedTuple):
 
 @dataclass(frozen=True)
 class Propagated:
-    r"""Final embeddings, and what they are made of.
+    r"""Final embeddings, and the terms that explain a score.
 
     .. math:: \bar E = \sum_{k=0}^{L} c_k \hat A^k E,\qquad
               \bar e_u = c_0 e_u + \sum_j \hat a_{uj} h_j,\qquad
@@ -65,40 +77,40 @@ class Propagated:
 
     Attributes:
         user: final embeddings of the users. Shape: (users, width)
-        item: of the items. Shape: (items, width)
-        initial: :math:`E` of the users. Shape: (users, width)
-        carried: :math:`h_j`, what an edge to an item carries. Shape: (items, width)
-        edges: :math:`\hat a_{uj} = w_{uj} / \sqrt{d_u d_j}`, by user.
-        graph: the edges as the file has them.
+        item: final embeddings of the items. Shape: (items, width)
+        initial_user: initial embeddings :math:`E` of the users. Shape: (users, width)
+        item_message: :math:`h_j`, the message of each item to its users. Shape: (items, width)
+        edges: normalized edges :math:`\hat a_{uj} = w_{uj} / \sqrt{d_u d_j}`, one row per user.
+        graph: the edges as the file holds them.
     """
 
     user: np.ndarray
     item: np.ndarray
-    initial: np.ndarray
-    carried: np.ndarray
-    edges: Edges
+    initial_user: np.ndarray
+    item_message: np.ndarray
+    edges: CsrMatrix
     graph: Graph
 
 
 def propagate(graph: Graph, user: np.ndarray, item: np.ndarray) -> Propagated:
-    """Final embeddings by Horner's rule: a product each way a layer.
+    """Compute final embeddings by Horner's rule, with two sparse products per layer.
 
     Args:
-        graph: the edges.
-        user: initial embeddings. Shape: (users, width)
-        item: initial embeddings. Shape: (items, width)
+        graph: the edges and the coefficients.
+        user: initial embeddings of the users. Shape: (users, width)
+        item: initial embeddings of the items. Shape: (items, width)
     """
-    pairs, value = graph.pairs, graph.values()
-    edges = Edges.of(pairs.user, pairs.item, value, len(user))
-    turned = Edges.of(pairs.item, pairs.user, value, len(item))
+    pairs, value = graph.pairs, graph.normalized_weights()
+    edges = CsrMatrix.from_edges(pairs.user, pairs.item, value, len(user))
+    transposed = CsrMatrix.from_edges(pairs.item, pairs.user, value, len(item))
     *lower, last = (np.float32(c) for c in graph.coefficients)
-    with np.errstate(over="ignore", invalid="ignore"):  # who scores sees to what is not finite
-        users, items, carried = last * user, last * item, None
+    with np.errstate(over="ignore", invalid="ignore"):  # `Recommender` checks for overflow
+        users, items, item_message = last * user, last * item, None
         for coefficient in reversed(lower):
-            carried = items
-            users, items = edges.times(items), turned.times(users)
+            item_message = items
+            users, items = edges.matmul(items), transposed.matmul(users)
             users += coefficient * user
             items += coefficient * item
-    if carried is None:  # no layers
-        carried = np.zeros_like(item)
-    return Propagated(users, items, user, carried, edges, graph)
+    if item_message is None:  # no layers
+        item_message = np.zeros_like(item)
+    return Propagated(users, items, user, item_message, edges, graph)

@@ -1,42 +1,42 @@
-"""The largest of many scores, exactly."""
+"""Exact top-k of each row of a score table."""
 
 from __future__ import annotations
 
 import numpy as np
 
-_GROUP = 8  # scores to a maximum
-_LOWEST = np.finfo(np.float32).min  # below it are only those that are left out: minus infinity
+_GROUP = 8  # scores per group of columns of which only the maximum is compared
+_LOWEST = np.finfo(np.float32).min  # only excluded columns, minus infinity, are below it
 
 
-def largest(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest scores of each row, from the largest on; equal ones by column.
+def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Select the k largest scores of each row, largest first; ties by column.
 
-    The k-th largest of maxima over groups of columns is no larger than the k-th largest score, so
-    that only what reaches it is sorted: little more than k of a row.
+    The k-th largest of the maxima over groups of columns is at most the k-th largest score. So
+    only scores that reach this bound are sorted: little more than k per row.
 
     Args:
-        scores: float32; minus infinity for what is left out. Shape: (rows, columns)
-        k: how many.
+        scores: float32; minus infinity for excluded columns. Shape: (rows, columns)
+        k: number of columns to select per row.
 
     Returns:
-        Columns, -1 where a row has no more, and scores, minus infinity there.
-        Shapes: (rows, k), (rows, k)
+        Columns and their scores. Where a row has fewer than k, the column is -1 and the score
+        minus infinity. Shapes: (rows, k), (rows, k)
     """
     shape = len(scores), k
-    found = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
+    selected = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
     row, column = np.nonzero(scores >= _bound(scores, k)[:, None])
     value = scores[row, column]
     order = np.lexsort((column, -value, row))
     row, column, value = row[order], column[order], value[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
     best = rank < k
-    for table, content in zip(found, (column, value), strict=True):
+    for table, content in zip(selected, (column, value), strict=True):
         table[row[best], rank[best]] = content[best]
-    return found
+    return selected
 
 
 def _bound(scores: np.ndarray, k: int) -> np.ndarray:
-    """What at least k scores of each row reach, if it has so many. Shape: (rows,)"""
+    """Lower bound that at least k finite scores of each row reach, if it has k. Shape: (rows,)"""
     n_rows, n_columns = scores.shape
     if k >= n_columns:
         return np.full(n_rows, _LOWEST)

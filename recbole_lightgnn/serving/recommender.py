@@ -1,4 +1,4 @@
-"""What an exported model answers: recommendations, scores, similar items, and why."""
+"""Answer from an exported model: recommendations, scores, similar items, fold-in, explanations."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.serving.approximate import Index
+from recbole_lightgnn.serving.approximate import ApproximateIndex
 from recbole_lightgnn.serving.container import reading
-from recbole_lightgnn.serving.ids import Ids, shown
-from recbole_lightgnn.serving.lists import NO_ITEMS, Lists
+from recbole_lightgnn.serving.ids import Ids, shortened_repr
+from recbole_lightgnn.serving.lists import NO_ITEMS, ItemLists
 from recbole_lightgnn.serving.model import Model, read
 from recbole_lightgnn.serving.propagation import Propagated, propagate
-from recbole_lightgnn.serving.ranking import largest
+from recbole_lightgnn.serving.ranking import top_k
 
-_SCORES = 1 << 22  # held at once: 16 MB
+_MAX_SCORES = 1 << 22  # scores computed at once: 16 MB of float32
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Items from the best on, a row a question.
+    """Top-k items, best first, one row per query.
 
     Attributes:
-        items: what they are called, ``None`` where there are no more. Shape: (questions, k)
-        scores: minus infinity there. Shape: (questions, k)
+        items: names of the items; ``None`` where fewer than k are left. Shape: (queries, k)
+        scores: score of each item; minus infinity for ``None``. Shape: (queries, k)
     """
 
     items: np.ndarray
@@ -38,14 +38,14 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A score as the sum of what carries it.
+    """A score as a sum: the user's own embedding and each kept interaction of the user.
 
     Attributes:
-        score: of the user for the item: ``own`` and all contributions.
-        own: what the user's own embedding gives.
-        items: of the user's kept interactions, the one that gives most first. Shape: (kept,)
-        weights: the learned weight of each. Shape: (kept,)
-        contributions: what each gives. Shape: (kept,)
+        score: score of the user for the item; the sum of ``own`` and ``contributions``.
+        own: part of the user's own embedding.
+        items: items of the user's kept interactions, largest contribution first. Shape: (kept,)
+        weights: learned weight of each interaction. Shape: (kept,)
+        contributions: part of each interaction. Shape: (kept,)
     """
 
     score: float
@@ -56,28 +56,29 @@ class Explanation:
 
 
 class Recommender:
-    """Answers from a model in memory; nothing of it changes, so that threads may share it.
+    """Recommend from a model in memory. It never changes, so threads can share it.
 
-    Users and items go by what the dataset calls them; by numbers, where the file has no names; by
-    hashes in hexadecimal, where it has those and the key is not given.
+    Users and items are named by the dataset's tokens. If the file has no names, they are named by
+    number; if it has hashes and the key is not given, by hash in hexadecimal.
 
     Args:
-        model: from a file, or made by an export.
-        share: of the items that `recommend` and `fold_in` look at, approximately
-            (`approximate.Index`; needs faiss). By default, with ``filter_items``, and where too
-            few are found otherwise, all are looked at, exactly.
+        model: the model, from a file or from `export.served_model`.
+        share: share of the items that `recommend` and `fold_in` search approximately, above 0 and
+            up to 1 (`approximate.ApproximateIndex`, needs faiss). All items are ranked exactly by
+            default, with ``filter_items``, and where the search finds fewer than k items.
 
     Attributes:
-        users, items: what they are called.
-        card: where the model comes from and what it reached.
-        user: final embeddings, whose inner products are the scores. Shape: (users, width)
-        item: likewise. Shape: (items, width)
-        index: of approximate search, if that is asked for.
-        form: ``graph``, or ``final``, which neither folds in nor explains.
+        users: names of the users.
+        items: names of the items.
+        card: origin, settings and metrics of the model.
+        form: ``graph``, or ``final``; only ``graph`` supports `fold_in` and `explain`.
+        user: final embeddings of the users; scores are inner products. Shape: (users, width)
+        item: final embeddings of the items. Shape: (items, width)
+        index: index of the approximate search, or ``None``.
 
     Raises:
-        InputError: if the embeddings are so large that a score may not be finite; and as
-            `approximate.Index`.
+        InputError: if the embeddings are so large that a score may not be finite, ``share`` is
+            out of range, or faiss is not installed.
     """
 
     def __init__(self, model: Model, share: float | None = None) -> None:
@@ -91,11 +92,11 @@ class Recommender:
             self._propagated = propagate(model.graph, model.user, model.item)
             self.user, self.item = self._propagated.user, self._propagated.item
             pairs.append(model.graph.pairs)
-        self._seen = Lists.by_user(pairs, len(model.users))
+        self._seen = ItemLists.from_pairs(pairs, len(model.users))
         self._check_finite()
-        self.index: Index | None = None
+        self.index: ApproximateIndex | None = None
         if share is not None and len(self.items):
-            self.index = Index(self.item, share)
+            self.index = ApproximateIndex(self.item, share)
 
     @classmethod
     def load(
@@ -105,20 +106,21 @@ class Recommender:
         mapped: bool = True,
         share: float | None = None,
     ) -> Recommender:
-        """A recommender from a file that ``recbole-lightgnn export`` wrote, its checksum verified.
+        """Load a file that ``recbole-lightgnn export`` wrote, and verify its checksum.
 
-        Final embeddings of float32 are mapped, not read; all else is decoded.
+        Final embeddings in float32 are memory-mapped; everything else is decoded into memory.
 
         Args:
             path: the file.
-            key: what names were hashed with; then the dataset's own are understood too.
-            mapped: whether to map at all: who cannot rule out that the file is written over while
-                it is in use reads it.
-            share: as of the class.
+            key: secret that the names were hashed with. With it, the dataset's tokens are
+                understood in addition to the hashes.
+            mapped: whether to memory-map the file. Use ``False`` if the file may be overwritten
+                while it is in use.
+            share: share of the items to search approximately; by default all, exactly.
 
         Raises:
-            InputError: if the file is missing, foreign, of a newer format or damaged, or was
-                hashed with another key.
+            InputError: if the file is missing, is another kind of file, has a newer version or is
+                damaged, if the key is wrong, or as the class.
         """
         model = read(Path(path), key, mapped)
         with reading(str(path)):
@@ -135,155 +137,170 @@ class Recommender:
         filter_items: Iterable[Any] | None = None,
         exclude_items: Iterable[Any] = (),
     ) -> Ranked:
-        """The k items of largest score for each user; of equal ones the first in the file.
+        """Recommend the k items with the largest scores to each user.
 
-        Scores of float32 are equal but for rounding, which may depend on who else is asked about.
+        Equal scores are ordered as in the file. Rounding in float32 may depend on the other users
+        of the call.
 
         Args:
-            users: as many as you like; some hundred are ranked at a time.
-            k: how many items.
-            exclude_seen: whether to leave out the interactions that the file holds. Pruned ones
-                it does not hold (unless exported with ``--seen all``), and they may be
-                recommended again. Who knows better gives the items of each user instead.
+            users: names of the users, any number; they are ranked in chunks.
+            k: number of items per user.
+            exclude_seen: whether to leave out the interactions in the file. Pruned interactions
+                are not in the file (unless exported with ``--seen all``) and may be recommended
+                again. Instead of a bool, give a list of items for each user.
             filter_items: the only items that may be recommended; by default all.
-            exclude_items: what is recommended to none of these users.
+            exclude_items: items that are recommended to none of the users.
 
         Raises:
-            InputError: if a user or an item is not known, or k is not from 1 to the number of
-                items.
+            InputError: if a user or an item is unknown, or k is not from 1 to the number of items.
         """
         numbers = self.users.numbers(users)
-        if isinstance(exclude_seen, bool | np.bool_):
-            seen = self._seen.take(numbers) if exclude_seen else Lists.of([NO_ITEMS] * len(numbers))
-        elif not isinstance(exclude_seen, Iterable) or isinstance(exclude_seen, str | bytes):
-            raise InputError(
-                "exclude_seen must be True, False or a list of items for each user, got "
-                f"{shown(exclude_seen)}"
-            )
-        else:
-            seen = Lists.of([self.items.numbers(items) for items in exclude_seen])
-            if len(seen.pointers) != len(numbers) + 1:
-                raise InputError(
-                    f"exclude_seen has items of {len(seen.pointers) - 1} users, and {len(numbers)} "
-                    "are asked about: give a list for each"
-                )
-        nowhere = np.unique(self.items.numbers(exclude_items))
+        seen = self._seen_items(numbers, exclude_seen)
+        excluded = np.unique(self.items.numbers(exclude_items))
         allowed = None if filter_items is None else np.unique(self.items.numbers(filter_items))
         return self._rank(
-            self.user, numbers, self.item, self._how_many(k), seen, allowed=allowed, nowhere=nowhere
+            self.user,
+            numbers,
+            self.item,
+            self._check_k(k),
+            seen,
+            allowed=allowed,
+            excluded_from_all=excluded,
         )
 
     def score(self, users: Iterable[Any], items: Iterable[Any]) -> np.ndarray:
-        """The score of each user for the item at the same place. Shape: (pairs,)
+        """Score pairs: the first user for the first item, and so on.
+
+        Args:
+            users: name of the user of each pair.
+            items: name of the item of each pair.
+
+        Returns:
+            The scores, float32. Shape: (pairs,)
 
         Raises:
-            InputError: if one is not known, or there are not as many users as items.
+            InputError: if a name is unknown, or users and items differ in number.
         """
         user, item = self.users.numbers(users), self.items.numbers(items)
         if len(user) != len(item):
             raise InputError(
-                f"a score is of a user and an item, and there are {len(user)} users and "
-                f"{len(item)} items: give as many"
+                f"score needs as many users as items, but there are {len(user)} users and "
+                f"{len(item)} items"
             )
         scores: np.ndarray = np.einsum("ij,ij->i", self.user[user], self.item[item])
         return scores
 
     def similar_items(self, items: Iterable[Any], k: int) -> Ranked:
-        """The k items whose final embeddings have the largest cosines with that of each item.
+        """Find the k most similar other items for each item, by cosine of final embeddings.
+
+        Args:
+            items: names of the items.
+            k: number of similar items per item.
 
         Raises:
-            InputError: if an item is not known, or k is not from 1 to the number of items.
+            InputError: if an item is unknown, or k is not from 1 to the number of items.
         """
         numbers = self.items.numbers(items)
-        itself = Lists.of([numbers[place : place + 1] for place in range(len(numbers))])
-        return self._rank(self._direction, numbers, self._direction, self._how_many(k), itself)
+        itself = ItemLists.from_arrays(
+            [numbers[place : place + 1] for place in range(len(numbers))]
+        )
+        return self._rank(self._directions, numbers, self._directions, self._check_k(k), itself)
 
     def fold_in(self, items: Iterable[Any], k: int) -> Ranked:
-        r"""The k best items for a user that the model does not know, by the items it had.
+        r"""Recommend k items to a new user, from the items of that user.
 
-        Eq. 4 and 2 for a user who has edges to these, of weight 1, and no embedding of its own:
+        Eq. 4 and 2 of LightGNN for a user with edges of weight 1 to these items and no embedding
+        of its own:
 
         .. math:: \bar e = \sum_j \frac{h_j}{\sqrt{n d_j}}
 
-        with n items, their degrees :math:`d_j` and :math:`h_j` of `Propagated`. The other
-        embeddings stay as they are. The items given are not recommended.
+        with n items, their degrees :math:`d_j` and the messages :math:`h_j` of `Propagated`. The
+        embeddings of all items stay unchanged. The given items are not recommended.
 
         Args:
-            items: what the user had; repeated ones count once.
-            k: how many items.
+            items: names of the user's items; repeated ones count once.
+            k: number of items to recommend.
+
+        Returns:
+            One row.
 
         Raises:
-            InputError: if there are no items, one is not known, k is not from 1 to the number of
+            InputError: if there are no items, one is unknown, k is not from 1 to the number of
                 items, or the file holds only final embeddings.
         """
-        propagated = self._need_graph("fold_in")
+        propagated = self._require_graph("fold_in")
         numbers = np.unique(self.items.numbers(items))
         if len(numbers) == 0:
-            raise InputError("fold_in needs items that the user had, got none")
+            raise InputError("fold_in needs at least one item of the user, got none")
         degree = np.maximum(propagated.graph.item_degree[numbers], 1)
         norm = (1 / np.sqrt(len(numbers) * degree)).astype(np.float32)
-        row = (norm @ propagated.carried[numbers])[None, :]
+        embedding = (norm @ propagated.item_message[numbers])[None, :]  # (1, width)
         first = np.zeros(1, np.int64)
-        return self._rank(row, first, self.item, self._how_many(k), Lists.of([numbers]))
+        given = ItemLists.from_arrays([numbers])
+        return self._rank(embedding, first, self.item, self._check_k(k), given)
 
     def explain(self, user: Any, item: Any) -> Explanation:
-        r"""Which kept interactions of a user carry the score of an item, and how much each.
+        r"""Split the score of an item into the contributions of the user's kept interactions.
 
         .. math:: \bar e_u \cdot \bar e_i = c_0 e_u \cdot \bar e_i
                   + \sum_j \hat a_{uj}\, h_j \cdot \bar e_i
 
-        exactly, in the terms of `Propagated`.
+        The sum is exact, with the terms of `Propagated`.
+
+        Args:
+            user: name of the user.
+            item: name of the item.
 
         Raises:
-            InputError: if one is not known, or the file holds only final embeddings.
+            InputError: if a name is unknown, or the file holds only final embeddings.
         """
-        propagated = self._need_graph("explain")
+        propagated = self._require_graph("explain")
         user_number, item_number = self.users.number(user), self.items.number(item)
         edges, target = propagated.edges, self.item[item_number]
-        place = slice(*edges.pointers[user_number : user_number + 2])
-        numbers = edges.column[place]
-        contributions = edges.value[place] * (propagated.carried[numbers] @ target)
+        row = slice(*edges.pointers[user_number : user_number + 2])
+        numbers = edges.column[row]
+        contributions = edges.value[row] * (propagated.item_message[numbers] @ target)
         order = np.argsort(-contributions, kind="stable")
+        initial = propagated.initial_user[user_number]
         return Explanation(
             score=float(self.user[user_number] @ target),
-            own=float(
-                propagated.graph.coefficients[0] * (propagated.initial[user_number] @ target)
-            ),
+            own=float(propagated.graph.coefficients[0] * (initial @ target)),
             items=self.items.names(numbers[order]),
-            weights=propagated.graph.weight[place][order],
+            weights=propagated.graph.weight[row][order],
             contributions=contributions[order],
         )
 
     @cached_property
-    def _direction(self) -> np.ndarray:
-        """The items' final embeddings, of length 1, or 0. Shape: (items, width)"""
+    def _directions(self) -> np.ndarray:
+        """Final item embeddings scaled to length 1; zero rows stay zero. Shape: (items, width)"""
         largest_entry = np.abs(self.item).max(axis=1, keepdims=True)
         scaled = self.item / np.where(largest_entry > 0, largest_entry, 1)  # squares stay finite
         length = np.linalg.norm(scaled, axis=1, keepdims=True)
         return scaled / np.where(length > 0, length, 1)
 
     def _check_finite(self) -> None:
-        """Raise InputError if a score, or a part of one, may not be finite."""
-        rows = [self.user, *([self._propagated.carried] if self._propagated else [])]
+        """Raise InputError if a score, or a term of an explanation, may not be finite."""
+        rows = [self.user, *([self._propagated.item_message] if self._propagated else [])]
         left, right = (
             max(float(np.abs(t).max(initial=0)) for t in ts) for ts in (rows, [self.item])
         )
-        most = left * right * self.user.shape[1] * max(1, len(self.items)) ** 0.5  # of `fold_in`
-        if not most < float(np.finfo(np.float32).max):  # so that NaN is refused too
+        # The square root bounds the sum over items in `fold_in`.
+        bound = left * right * self.user.shape[1] * max(1, len(self.items)) ** 0.5
+        if not bound < float(np.finfo(np.float32).max):  # also true for NaN
             raise InputError(
                 f"embeddings as large as {left:.3g} and {right:.3g} may give scores that are not "
                 "finite: the training has diverged"
             )
 
-    def _need_graph(self, question: str) -> Propagated:
+    def _require_graph(self, method: str) -> Propagated:
         if self._propagated is None:
             raise InputError(
-                f"{question} needs the model's edges, and the file holds only final embeddings: "
+                f"{method} needs the model's edges, but the file holds only final embeddings: "
                 "export a student with --form graph"
             )
         return self._propagated
 
-    def _how_many(self, k: Any) -> int:
+    def _check_k(self, k: Any) -> int:
         try:
             number = operator.index(k)
         except TypeError:
@@ -291,9 +308,29 @@ class Recommender:
         if not 1 <= number <= len(self.items):
             raise InputError(
                 f"k must be a whole number from 1 to the number of items, {len(self.items)}, "
-                f"got {shown(k)}"
+                f"got {shortened_repr(k)}"
             )
         return number
+
+    def _seen_items(self, users: np.ndarray, exclude_seen: Any) -> ItemLists:
+        """Items to leave out for each user, as `recommend` documents ``exclude_seen``."""
+        if isinstance(exclude_seen, bool | np.bool_):
+            if exclude_seen:
+                return self._seen.select(users)
+            return ItemLists.from_arrays([NO_ITEMS] * len(users))
+        if not isinstance(exclude_seen, Iterable) or isinstance(exclude_seen, str | bytes):
+            raise InputError(
+                "exclude_seen must be True, False or a list of items for each user, got "
+                f"{shortened_repr(exclude_seen)}"
+            )
+        seen = ItemLists.from_arrays([self.items.numbers(items) for items in exclude_seen])
+        n_lists = len(seen.pointers) - 1
+        if n_lists != len(users):
+            raise InputError(
+                f"exclude_seen has lists for {n_lists} users, but {len(users)} users are given: "
+                "give one list per user"
+            )
+        return seen
 
     def _rank(
         self,
@@ -301,45 +338,45 @@ class Recommender:
         numbers: np.ndarray,
         columns: np.ndarray,
         k: int,
-        excluded: Lists,
+        excluded: ItemLists,
         *,
         allowed: np.ndarray | None = None,
-        nowhere: np.ndarray = NO_ITEMS,
+        excluded_from_all: np.ndarray = NO_ITEMS,
     ) -> Ranked:
-        """The best items for some rows.
+        """Rank items for some rows of a table of embeddings.
 
         Args:
-            rows: embeddings to recommend for. Shape: (any, width)
-            numbers: which of the rows. Shape: (questions,)
+            rows: embeddings to recommend for. Shape: (rows, width)
+            numbers: the rows to use, one per query. Shape: (queries,)
             columns: embeddings of all items. Shape: (items, width)
-            k: how many items.
-            excluded: what to leave out of each answer.
-            allowed: the only items there are, ascending; by default all.
-            nowhere: what to leave out of all answers, ascending.
+            k: number of items per query.
+            excluded: items to leave out, one list per query.
+            allowed: the only items to rank, ascending; by default all. Shape: (allowed,)
+            excluded_from_all: items to leave out for every query, ascending. Shape: (any,)
         """
+        column_of = None  # column of each item, -1 for those not allowed
         if allowed is not None:
-            allowed, nowhere = np.setdiff1d(allowed, nowhere, assume_unique=True), NO_ITEMS
-        place = None
-        if allowed is not None:
+            allowed = np.setdiff1d(allowed, excluded_from_all, assume_unique=True)
+            excluded_from_all = NO_ITEMS
             columns = columns[allowed]
-            place = np.full(len(self.items), -1)
-            place[allowed] = np.arange(len(allowed))
+            column_of = np.full(len(self.items), -1)
+            column_of[allowed] = np.arange(len(allowed))
         found = np.full((len(numbers), k), -1, np.int32)
         scores = np.full((len(numbers), k), -np.inf, np.float32)
-        left = np.arange(len(numbers))
+        queries = np.arange(len(numbers))
         if self.index is not None and columns is self.item:
-            found, scores = self.index.best(rows[numbers], k, excluded, nowhere)
-            left = np.flatnonzero(found[:, -1] < 0)  # where too few were looked at
-        step = max(1, _SCORES // max(1, len(columns)))
-        for start in range(0, len(left), step):
-            part = left[start : start + step]
-            table = rows[numbers[part]] @ columns.T
-            row, column = excluded.take(part).places(0, len(part))
-            if place is not None:
-                column = place[column]
+            found, scores = self.index.search(rows[numbers], k, excluded, excluded_from_all)
+            queries = np.flatnonzero(found[:, -1] < 0)  # fewer than k items were found
+        step = max(1, _MAX_SCORES // max(1, len(columns)))
+        for start in range(0, len(queries), step):
+            chunk = queries[start : start + step]
+            table = rows[numbers[chunk]] @ columns.T  # (chunk, columns)
+            row, column = excluded.select(chunk).rows_and_items()
+            if column_of is not None:
+                column = column_of[column]
                 row, column = row[column >= 0], column[column >= 0]
             table[row, column] = -np.inf
-            table[:, nowhere] = -np.inf
-            best, scores[part] = largest(table, k)
-            found[part] = best if allowed is None else np.append(allowed, -1)[best]
+            table[:, excluded_from_all] = -np.inf
+            best, scores[chunk] = top_k(table, k)
+            found[chunk] = best if allowed is None else np.append(allowed, -1)[best]
         return Ranked(self.items.names(found), scores)

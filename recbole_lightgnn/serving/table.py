@@ -1,4 +1,4 @@
-"""Recommendations as a table, written some users at a time."""
+"""Write recommendations as a table, CSV or Parquet, one chunk of users at a time."""
 
 from __future__ import annotations
 
@@ -17,26 +17,38 @@ from recbole_lightgnn.utils.files import check_writable, whole_file
 COLUMNS = ("user", "rank", "item", "score")
 _SUFFIXES = (".csv", ".parquet")
 
-Write = Callable[[Sequence[str], Ranked], None]
+WriteRows = Callable[[Sequence[str], Ranked], None]  # appends the recommendations of some users
 
 
-def check_table(path: Path) -> None:
-    """Raise InputError unless a table can be written there."""
+def check_table_path(path: Path) -> None:
+    """Check that a table can be written to a path.
+
+    Args:
+        path: the table; the suffix selects the format.
+
+    Raises:
+        InputError: if the suffix is unknown, a library is missing or the path is not writable.
+    """
     if path.suffix not in _SUFFIXES:
         raise InputError(f"--out {path}: expected a name that ends in .csv or .parquet")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise InputError(
-            "--out of Parquet needs pyarrow, which is not installed: "
+            "--out with .parquet needs pyarrow, which is not installed: "
             "pip install 'recbole-lightgnn[parquet]', or write .csv"
         )
     check_writable("--out", path)
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Write]:
-    """What adds the recommendations of some users to a table, which is whole at the end or absent.
+def table_writer(path: Path) -> Iterator[WriteRows]:
+    """Open a table for writing; it appears at ``path`` complete, or not at all after an error.
 
-    Its columns are `COLUMNS`; ranks are from 1.
+    Args:
+        path: the table, checked by `check_table_path`.
+
+    Yields:
+        A function that appends the recommendations of some users: one row per user and item, with
+        the columns `COLUMNS`. Ranks start at 1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial, _WRITERS[path.suffix](partial) as write:
@@ -44,7 +56,7 @@ def writing(path: Path) -> Iterator[Write]:
 
 
 def _columns(users: Sequence[str], ranked: Ranked) -> list[np.ndarray]:
-    """The table's columns, without the places where there are no more items."""
+    """The columns of the table, without entries that have no item."""
     row, rank = np.nonzero(ranked.scores > -np.inf)
     names = np.array(users, object)
     return [
@@ -56,7 +68,7 @@ def _columns(users: Sequence[str], ranked: Ranked) -> list[np.ndarray]:
 
 
 @contextmanager
-def _csv(path: Path) -> Iterator[Write]:
+def _csv(path: Path) -> Iterator[WriteRows]:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
@@ -69,16 +81,16 @@ def _csv(path: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def _parquet(path: Path) -> Iterator[Write]:
+def _parquet(path: Path) -> Iterator[WriteRows]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    kinds = (pa.string(), pa.int32(), pa.string(), pa.float32())
-    schema = pa.schema(list(zip(COLUMNS, kinds, strict=True)))
+    types = (pa.string(), pa.int32(), pa.string(), pa.float32())
+    schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
     with parquet.ParquetWriter(path, schema) as table:
 
         def write(users: Sequence[str], ranked: Ranked) -> None:
-            columns = [pa.array(c, k) for c, k in zip(_columns(users, ranked), kinds, strict=True)]
+            columns = [pa.array(c, t) for c, t in zip(_columns(users, ranked), types, strict=True)]
             table.write_batch(pa.record_batch(columns, schema=schema))
 
         yield write

@@ -25,12 +25,12 @@ class TrainingLoaders:
         """A fresh loader, of rows or of users.
 
         Args:
-            config: the stage's settings: ``batches``, ``train_batch_size``,
+            config: the stage's settings: ``batch_by``, ``train_batch_size``,
                 ``train_neg_sample_args``, ``shuffle``.
             seed: of the order.
         """
         dataset = self._train_data._dataset
-        if config["batches"] == "users":
+        if config["batch_by"] == "user":
             loader = UserDataLoader(config, dataset, None, shuffle=True)
         else:
             sampler = self._sampler(config["train_neg_sample_args"])

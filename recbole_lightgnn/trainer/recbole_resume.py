@@ -126,7 +126,7 @@ class StockProgress:
             "curve": self.curve,
             "seconds": self.seconds,
             "losses": {str(epoch): float(loss) for epoch, loss in trainer.train_loss_dict.items()},
-            "fruitless": trainer.cur_step,
+            "epochs_without_improvement": trainer.cur_step,
             "best_score": float(trainer.best_valid_score),
             "best_valid": {k: float(v) for k, v in trainer.best_valid_result.items()},
             "best_file": best.name,
@@ -159,7 +159,7 @@ class StockProgress:
             shutil.copyfile(best, partial)
         trainer.train_loss_dict = {int(epoch): loss for epoch, loss in meta["losses"].items()}
         trainer.start_epoch = meta["epoch"]
-        trainer.cur_step, trainer.best_valid_score = meta["fruitless"], meta["best_score"]
+        trainer.cur_step, trainer.best_valid_score = meta["epochs_without_improvement"], meta["best_score"]
         trainer.best_valid_result = meta["best_valid"]
         for name, number in meta["numbers"].items():
             setattr(trainer.model, name, number)

@@ -18,7 +18,7 @@ from recbole.utils import get_model, get_trainer, init_seed, set_color
 from recbole_lightgnn.config.settings_diff import model_settings, shared_settings
 from recbole_lightgnn.data.fingerprint import fingerprints, pairs_fingerprint
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.integration.accelerate import on_our_products
+from recbole_lightgnn.integration.accelerate import accelerate_model
 from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.ensemble import Ensemble
 from recbole_lightgnn.models.frozen_teacher import Frozen
@@ -357,8 +357,8 @@ class StagedTrainer(Trainer):
             raise InputError(
                 f"{config['model']} needs the package {error.name!r}, which is not installed"
             ) from error
-        if config["our_products"]:
-            on_our_products(model)
+        if config["accelerate"]:
+            accelerate_model(model)
         return model.to(self.device)
 
     def _optimizer(self, config: Any, model: GraphRecommender) -> Any:

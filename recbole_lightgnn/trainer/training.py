@@ -22,7 +22,7 @@ from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer.record_rows import add_point, new_curve
 
 # What a training remembers from epoch to epoch, besides tensors.
-_STATE = ("epoch", "best_epoch", "best_score", "best_valid", "fruitless", "seconds", "curve")
+_STATE = ("epoch", "best_epoch", "best_score", "best_valid", "epochs_without_improvement", "seconds", "curve")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Training:
         self.epoch = 0  # epochs done
         self.best_epoch, self.best_score = 0, -float("inf")
         self.best_valid: dict[str, float] = {}
-        self.fruitless = 0
+        self.epochs_without_improvement = 0
         self.seconds = 0.0
         self.curve = new_curve()
 
@@ -104,7 +104,7 @@ class Training:
         """
         self._restore(train_data)
         patience = self.config["stopping_step"]
-        while self.epoch < self.config["epochs"] and self.fruitless <= patience:
+        while self.epoch < self.config["epochs"] and self.epochs_without_improvement <= patience:
             started = perf_counter()
             self._set_learning_rate()
             losses = self._train_epoch(train_data)
@@ -172,10 +172,10 @@ class Training:
         self.model.eval()
         result = self.validate(self.model)
         score = self.sign * result[self.metric]
-        self.fruitless += 1
+        self.epochs_without_improvement += 1
         if score > self.best_score:
             self.best_epoch, self.best_score, self.best_valid = self.epoch, score, result
-            self.fruitless = 0
+            self.epochs_without_improvement = 0
             meta = self.meta | {"epoch": self.epoch, "valid": result}
             path = self.folder.best_file(self.label.key)
             checkpoint.save(path, self.model.state_dict(), meta)

@@ -1,1 +1,1 @@
-"""Side room: searches of settings, and comparisons of models."""
+"""Searches of settings with Optuna, and ablations of LightGNN."""

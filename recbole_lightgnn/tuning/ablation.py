@@ -1,6 +1,7 @@
-"""An ablation: one ingredient changed at a time, every pruning run, in a table.
+"""An ablation of LightGNN: a table of variants, each with some settings changed.
 
-Stages that a variant does not touch are those of the whole recipe: they are trained once.
+Every variant is trained through all its pruning runs. Stages that a variant does not change are
+trained once, for the whole recipe, and shared.
 """
 
 import copy
@@ -10,14 +11,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.config.files import STAGE_SETTINGS, merge, nested, read_yaml
-from recbole_lightgnn.config.schema import INTERMEDIATE, STUDENT
 from recbole_lightgnn.config.settings_diff import other_settings, settings_of
 from recbole_lightgnn.errors import InputError, in_a_line
+from recbole_lightgnn.registry import INTERMEDIATE, STUDENT
 from recbole_lightgnn.runs.run_folder import RUN_FILE, RunFolder
 from recbole_lightgnn.utils.files import check_folder, plain, read_json, write_json
 
-WHOLE = "all"  # the name of the recipe that nothing is changed of
+WHOLE = "all"  # name of the whole recipe: the variant without a change
 STUDY_FILE, RESULTS_FILE = "study.json", "ablation.json"
 METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 _MEAN = "mean"
@@ -26,11 +28,11 @@ _QUIET = {"state": "warning", "show_progress": False}
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the study.
+    """One variant of the recipe: a row of the table.
 
     Attributes:
-        name: what is changed, in words; its file is named after it.
-        changes: settings, flat.
+        name: name of the variant, in words.
+        changes: changed settings, with flat names such as ``teacher_settings.epochs``.
     """
 
     name: str
@@ -38,24 +40,32 @@ class Variant:
 
     @property
     def file_name(self) -> str:
-        """The name, for files."""
+        """The name as part of a file name: lower case, with ``-`` for other characters."""
         return "".join(c if c.isalnum() else "-" for c in self.name.lower())
 
     def touches(self, *keys: str) -> bool:
-        """Whether one of these settings, or a setting within them, is changed."""
+        """Whether one of some settings is changed.
+
+        Args:
+            keys: names of settings; those of a stage, such as ``teacher_settings``, stand for all
+                settings of the stage.
+        """
         return any(key.partition(".")[0] in keys for key in self.changes)
 
 
 def read_variants(file: Path, only: Sequence[str] = ()) -> list[Variant]:
-    """The variants of a yaml file, after the whole recipe.
+    """Read the variants of a yaml file.
 
     Args:
-        file: lines ``name: {setting: value}``.
-        only: names to take; all, where empty.
+        file: yaml file with lines ``name: {setting: value}``.
+        only: names of the variants to take; empty for all.
+
+    Returns:
+        The whole recipe, then the variants of the file.
 
     Raises:
-        InputError: if the file has none, or not one of those asked for, or is of another form, or
-            if two would have one file.
+        InputError: if the file has no variant, lacks one of ``only`` or has another form, or if two
+            variants would have the same file name.
     """
     content = read_yaml(file)
     for name, changes in content.items():
@@ -65,16 +75,7 @@ def read_variants(file: Path, only: Sequence[str] = ()) -> list[Variant]:
                 f"settings that it changes, got {changes!r}"
             )
     found = [Variant(str(name), dict(changes)) for name, changes in content.items()]
-    owners = dict.fromkeys(
-        (WHOLE, *(Path(n).stem for n in (STUDY_FILE, RESULTS_FILE))), "the study"
-    )
-    for variant in found:
-        if owner := owners.get(variant.file_name):
-            raise InputError(
-                f"{file}: {variant.name!r} and {owner} would have one file, "
-                f"{variant.file_name}.json: rename it"
-            )
-        owners[variant.file_name] = repr(variant.name)
+    _check_file_names(file, found)
     if unknown := set(only) - {variant.name for variant in found}:
         names = ", ".join(repr(variant.name) for variant in found)
         raise InputError(f"--only: {file} has no variant {unknown.pop()!r}; it has {names}")
@@ -83,19 +84,45 @@ def read_variants(file: Path, only: Sequence[str] = ()) -> list[Variant]:
     return [Variant(WHOLE, {}), *(v for v in found if not only or v.name in only)]
 
 
+def _check_file_names(file: Path, variants: Sequence[Variant]) -> None:
+    """Raise InputError if two variants, or a variant and the study, have the same file name."""
+    owners = dict.fromkeys(
+        (WHOLE, *(Path(n).stem for n in (STUDY_FILE, RESULTS_FILE))), "the study"
+    )
+    for variant in variants:
+        if owner := owners.get(variant.file_name):
+            raise InputError(
+                f"{file}: {variant.name!r} and {owner} would have one file, "
+                f"{variant.file_name}.json: rename it"
+            )
+        owners[variant.file_name] = repr(variant.name)
+
+
 class Ablation:
-    """Runs of one student's variants, kept in a folder: a finished one is never run again.
+    """Runs of all variants, with their results in one folder; a finished run is not repeated.
+
+    The folder holds ``study.json`` (the settings and variants), a record ``NAME.json`` and
+    checkpoints ``runs/NAME`` for each variant, and ``ablation.json`` (the results).
 
     Args:
-        dataset: name of a dataset.
-        config_files: as for `recbole_lightgnn.quick_start.run`.
-        settings: those of every variant, stronger than the files.
-        variants: the whole recipe first.
-        out: the folder; ``NAME.json`` is a variant's record, ``runs/NAME`` its checkpoints.
+        dataset: name of the dataset; ``None`` for the default, as in a run.
+        config_files: yaml files of settings, as in a run.
+        settings: settings of every variant. They override the files.
+        variants: the variants, with the whole recipe first. A variant is left out if its changes
+            have no effect on the settings in force.
+        out: path of the folder.
+
+    Attributes:
+        dataset: as given.
+        config_files: as given.
+        out: as given.
+        settings: settings of every variant, nested.
+        fingerprint: counts and hashes of the data.
+        variants: variants that are run.
 
     Raises:
-        InputError: if a setting or the dataset cannot be used, or if the folder is of another
-            study; nothing has been trained then.
+        InputError: if a setting or the dataset cannot be used, or if the folder belongs to another
+            study. Nothing has been trained then.
     """
 
     def __init__(
@@ -124,19 +151,21 @@ class Ablation:
                 trained_with.append(settings_of(changed))
         self._use_intermediate = whole["use_intermediate"]
         study = self._study()
-        for variant, own in zip(self.variants, trained_with, strict=True):
-            self._check_record(variant, own)
+        for variant, its_settings in zip(self.variants, trained_with, strict=True):
+            self._check_record(variant, its_settings)
         write_json(out / STUDY_FILE, study)
 
     def run(self, tell: Callable[[str], None]) -> dict[str, str]:
-        """Run what is not finished.
+        """Run all variants that are not finished.
+
+        A variant that fails does not stop the next ones, but an error in the whole recipe is
+        raised.
 
         Args:
-            tell: called with a line about each variant as it begins, and as it fails.
+            tell: called with one line of text when a variant begins, and when it fails.
 
         Returns:
-            Why each variant that failed did. Those after it have been run all the same, but not
-            without the whole recipe.
+            Name of each variant that failed, with the reason.
         """
         failed = {}
         for number, variant in enumerate(self.variants, start=1):
@@ -145,7 +174,7 @@ class Ablation:
             tell(f"{number}/{len(self.variants)} {variant.name}")
             try:
                 self._run(variant)
-            except Exception as error:  # memory that torch does not get, for one
+            except Exception as error:  # for example when memory runs out
                 if variant.name == WHOLE:
                     raise
                 failed[variant.name] = reason = in_a_line(error)
@@ -153,7 +182,7 @@ class Ablation:
         return failed
 
     def results(self) -> list[dict[str, Any]]:
-        """What is finished: a variant's name, its changes and its record, in order."""
+        """The finished variants in order: ``variant`` (its name), ``changes`` and ``record``."""
         return [
             {"variant": variant.name, "changes": variant.changes, "record": record}
             for variant in self.variants
@@ -182,9 +211,9 @@ class Ablation:
         )
 
     def _shared(self, variant: Variant) -> dict[str, Any]:
-        """The whole recipe's stages that a variant has in common with it, as settings.
+        """The trained stages that a variant shares with the whole recipe, as settings.
 
-        A stage that was given to it as a checkpoint is given to the variant too.
+        If a stage of the whole recipe came from a given checkpoint, the variant uses it too.
         """
         if variant.touches("teacher", "teacher_settings", "n_teachers", "recipe", "ablation"):
             return {}
@@ -204,20 +233,24 @@ class Ablation:
         if not files:
             return {}
         shared = {f"{stage}_checkpoint": list(map(str, files)) if files[1:] else str(files[0])}
-        return {"teacher_checkpoint": None} | shared  # two would be one too many
+        # A run accepts one of the two checkpoints only: the later stage replaces the teacher.
+        return {"teacher_checkpoint": None} | shared
 
     def _record(self, variant: Variant) -> dict[str, Any] | None:
+        """The record of a variant, with settings under today's names; ``None`` if unfinished."""
         record: dict[str, Any] | None = read_json(self._file(variant))
-        return record
+        return record and record | {"settings": renamed(record["settings"])}
 
     def _check_record(self, variant: Variant, settings: Mapping[str, Any]) -> None:
-        """Raise InputError if the record there is of other settings than these, or other data."""
+        """Raise InputError if a variant's record has other settings than these, or other data."""
         if (record := self._record(variant)) is None:
             return
-        own = settings.keys() & record["settings"].keys()  # an older version had fewer
-        own -= {"teacher_checkpoint", "intermediate_checkpoint"}  # of `_shared`
-        ours, theirs = ({key: of[key] for key in own} for of in (settings, record["settings"]))
-        other = other_settings(ours, theirs)
+        recorded = record["settings"]
+        common = settings.keys() & recorded.keys()  # an earlier version had fewer settings
+        common -= {"teacher_checkpoint", "intermediate_checkpoint"}  # set by `_shared`
+        other = other_settings(
+            *({key: each[key] for key in common} for each in (settings, recorded))
+        )
         data = {k: v for k, v in record["dataset_fingerprint"].items() if k != "card_sha256"}
         other += ["interactions"] if data != self.fingerprint else []
         if other:
@@ -230,10 +263,10 @@ class Ablation:
         return self.out / f"{variant.file_name}.json"
 
     def _study(self) -> dict[str, Any]:
-        """What the folder is to say of itself, with the variants that it has already.
+        """The content of ``study.json``: this study, with the variants that were run before.
 
         Raises:
-            InputError: if it is another study's.
+            InputError: if the folder belongs to another study.
         """
         study = plain({
             "dataset": self.dataset,
@@ -241,11 +274,11 @@ class Ablation:
             "dataset_fingerprint": self.fingerprint,
             "variants": {variant.name: variant.changes for variant in self.variants},
         })  # fmt: skip
-        theirs = study | (read_json(self.out / STUDY_FILE) or {})
+        before = study | self._study_before()
         words = {"dataset": "dataset", "dataset_fingerprint": "interactions"}
-        differing = [word for key, word in words.items() if study[key] != theirs[key]]
-        differing += ["settings"] if other_settings(study["settings"], theirs["settings"]) else []
-        known = theirs["variants"]
+        differing = [word for key, word in words.items() if study[key] != before[key]]
+        differing += ["settings"] if other_settings(study["settings"], before["settings"]) else []
+        known = before["variants"]
         differing += [
             f"changes of {name!r}"
             for name, changes in study["variants"].items()
@@ -258,70 +291,90 @@ class Ablation:
             )
         return study | {"variants": known | study["variants"]}
 
+    def _study_before(self) -> dict[str, Any]:
+        """The content of ``study.json`` under today's names; empty if it is missing."""
+        study: dict[str, Any] = read_json(self.out / STUDY_FILE) or {}
+        if "settings" in study:
+            study["settings"] = renamed(study["settings"])
+        if "variants" in study:
+            study["variants"] = {
+                name: renamed(changes) for name, changes in study["variants"].items()
+            }
+        return study
+
 
 def compact(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What of the results is worth keeping: a row a training, without what all have in common.
+    """The results to write to ``ablation.json``: accuracy, sizes and times of every model.
 
     Args:
-        results: of `Ablation.results`.
+        results: results of `Ablation.results`.
+
+    Returns:
+        One mapping per variant; its ``rows`` are teachers, intermediate and students.
     """
-    kept = ("key", "model", "entries_kept", "interactions_kept", "bytes", "seconds")
     return [
         {
-            "variant": one["variant"],
-            "changes": one["changes"],
+            "variant": result["variant"],
+            "changes": result["changes"],
             **{key: record[key] for key in ("dataset", "seed", "masking", "environment")},
             "train_sha256": record["dataset_fingerprint"]["train"]["sha256"],
-            "rows": [
-                {
-                    **{key: row[key] for key in kept},
-                    **{
-                        s: {m: row[s][m] for m in METRICS if m in row[s]} for s in ("valid", "test")
-                    },
-                }
-                for row in record["rows"]
-            ],
+            "rows": [_compact_row(row) for row in record["rows"]],
         }
-        for one in results
-        for record in [one["record"]]
+        for result in results
+        for record in [result["record"]]
     ]
 
 
+def _compact_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("key", "model", "entries_kept", "interactions_kept", "bytes", "seconds")
+    metrics = {
+        split: {name: row[split][name] for name in METRICS if name in row[split]}
+        for split in ("valid", "test")
+    }
+    return {**{key: row[key] for key in keys}, **metrics}
+
+
 def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = METRICS[0]) -> str:
-    """A table: accuracy of the teacher and of every student; differences from the recipe's.
+    """A Markdown table of the accuracy of each variant's teacher and students.
+
+    The first row, the whole recipe, has the accuracy; other rows have differences from it, times
+    10^4.
 
     Args:
-        results: of `compact`, the whole recipe first.
-        split: ``valid``, by which to choose, or ``test``.
-        metric: the accuracy.
+        results: results of `compact`, with the whole recipe first.
+        split: ``valid`` or ``test``.
+        metric: name of the metric.
     """
-    whole = {row["key"]: row for row in results[0]["rows"]}
+    first = results[0]
+    whole = {row["key"]: row for row in first["rows"]}
     keys = [key for key in whole if key.startswith("student")]
     kept = [f"{whole[k]['entries_kept']:.2f} / {whole[k]['interactions_kept']:.2f}" for k in keys]
-    first, of = results[0], {"valid": "validation"}.get(split, split)
+    split_name = {"valid": "validation"}.get(split, split)
     lines = [
-        f"{metric} on {first['dataset']}, {of}, seed {first['seed']}; below the first row, "
+        f"{metric} on {first['dataset']}, {split_name}, seed {first['seed']}; below the first row, "
         "differences from it, times 10^4",
         "",
         "| entries / interactions kept | teacher | " + " | ".join(kept) + " | mean of these |",
         "|---" * (len(keys) + 3) + "|",
     ]
     base = _by_column(first, split, metric)
-    for one in results:
-        values = _by_column(one, split, metric)
+    for result in results:
+        values = _by_column(result, split, metric)
         cells = [
             "" if column not in values or column not in base
-            else f"{values[column]:.4f}" if one is first
+            else f"{values[column]:.4f}" if result is first
             else f"{(values[column] - base[column]) * 1e4:+.0f}"
             for column in ("teacher", *keys, _MEAN)
         ]  # fmt: skip
-        lines.append(f"| {one['variant']} | " + " | ".join(cells) + " |")
+        lines.append(f"| {result['variant']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, float]:
-    """A result's accuracy by student, their mean, and of its teacher: of several, their sum, the
-    last row."""
+    """Accuracy of a variant's teacher, of each student and of the mean student, by column.
+
+    Of several teachers, the accuracy is that of their summed scores, which have the last row.
+    """
     found = {}
     for row in result["rows"]:
         column = "teacher" if row["key"].startswith("teacher") else row["key"]
@@ -332,14 +385,14 @@ def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, 
 
 
 def _in_force(config: Any) -> dict[str, Any]:
-    """A run's settings, those of the earlier stages that it trains as they come to be."""
+    """All settings that decide what a run computes, with those of the stages that it trains."""
     stages = {}
     if not (config["teacher_checkpoint"] or config["intermediate_checkpoint"]):
         stages["teacher_settings"] = config["teacher"]
     if config["use_intermediate"] and not config["intermediate_checkpoint"]:
         stages["intermediate_settings"] = INTERMEDIATE
     unused = {*STAGE_SETTINGS} | (set() if "teacher_settings" in stages else {"n_teachers"})
-    own = {key: value for key, value in settings_of(config).items() if key not in unused}
-    return own | {
+    used = {key: value for key, value in settings_of(config).items() if key not in unused}
+    return used | {
         key: settings_of(config.stage(model, config[key] or {})) for key, model in stages.items()
     }

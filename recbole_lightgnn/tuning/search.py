@@ -1,14 +1,13 @@
-"""A search of settings: trials that are judged by validation alone, kept on disk by Optuna.
+"""A search of settings with Optuna: trials are judged by their validation score alone.
 
-What a search has done is in a journal file, to which several processes may write. Each trial's
-suggestions are drawn with a seed of its own, from the search's seed and the trial's number: a
-single process gets the same ones from the same seed, stopped and continued or not.
-The first trial has the settings that a run has without a search, where the space has them.
+The study is kept in a journal file, to which several processes may append. Optuna's sampler gets a
+new seed for each trial, made of the search's seed and the trial's number. One process therefore
+draws the same settings from the same seed, also when it is stopped and continued.
+The first trial has the settings that a run has without a search, as far as the space contains them.
 """
 
 import gc
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -18,43 +17,62 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from recbole_lightgnn.config.schema import INTERMEDIATE, STUDENT
 from recbole_lightgnn.config.settings_diff import other_settings, settings_of
 from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.quick_start import choose, configure, fingerprint_of
+from recbole_lightgnn.registry import INTERMEDIATE, STUDENT
+from recbole_lightgnn.tuning.journal import open_journal
 from recbole_lightgnn.tuning.space import Space, owner_of, read_space, samples, settle
-from recbole_lightgnn.tuning.trial_locks import Desk
+from recbole_lightgnn.tuning.trial_locks import TrialLocks
 from recbole_lightgnn.utils.files import check_writable, plain, write_json
 
 SCHEMA_VERSION = 1
-# A trial that has ended its process this often, by taking all memory perhaps, has failed.
+# A trial has failed once its process was killed this often, perhaps because memory ran out.
 MOST_KILLS = 3
-# The median is of at least so many finished trials, and counts after so many epochs.
+# Median stopping begins with this many finished trials, and after this many epochs of a trial.
 _FIRST_TRIALS, _FIRST_EPOCHS = 4, 5
-_STAGED = (INTERMEDIATE, STUDENT)
+_STAGED = (INTERMEDIATE, STUDENT)  # models that train several stages
 
 
 class Search:
-    """One search, as one of the processes sees it.
+    """One search, as seen by one of the processes that share it.
 
     Args:
-        model, dataset, config_files: as for a run.
-        settings: held fixed; stronger than the files, and than the space.
-        space: yaml file of what is searched (see `read_space`).
-        name: of the study.
-        storage: the journal file.
-        environment: what a result may depend on besides the settings, given the device.
-        median_stopping: end a trial whose best score so far is worse than the median of what
-            finished ones had after the same epoch (Golovin et al., KDD'17, section 3.2.2: here of
-            their scores, not of their running means).
+        model: name of the model; ``None`` for the default, as in a run.
+        dataset: name of the dataset; ``None`` for the default, as in a run.
+        config_files: yaml files of settings, as in a run.
+        settings: settings that are held fixed. They override the files and the space.
+        space: yaml file of the searched settings (see `read_space`).
+        name: name of the study; ``None`` for ``MODEL-DATASET``.
+        storage: path of the journal; ``None`` for ``tuning/NAME.log``.
+        environment: function from the name of the device to facts about the machine, which are
+            recorded with each trial.
+        median_stopping: whether to stop a trial when its best score so far is worse than the median
+            over finished trials of their scores after the same epoch (Golovin et al., KDD'17,
+            section 3.2.2, but with scores in place of their running means).
+
+    Attributes:
+        space: the searched settings.
+        first: values of the first trial; a searched setting that is missing is drawn.
+        model: name of the model.
+        dataset: name of the dataset.
+        seed: seed of every training and of the draws.
+        median_stopping: as given.
+        metric: name of the validation metric.
+        bigger: whether a larger score is better.
+        environment: facts about the machine.
+        name: name of the study.
+        storage: path of the journal.
+        record_file: path of the results, ``NAME.json`` beside the journal.
+        begun_with: model, dataset, space, settings and data; a study is continued only with these.
+        locks: locks on the study and on its trials.
+        study: Optuna's study.
 
     Raises:
-        InputError: if anything of it cannot be used, or if the study was begun with another model,
-            dataset, space or other settings.
+        InputError: if an argument cannot be used, or if the study was begun with another model,
+            dataset or space, other settings or other data.
     """
 
     def __init__(
@@ -74,7 +92,7 @@ class Search:
         read = read_space(space, self.settings)
         config = self._config_of(model, dataset, read, space)
         self.space = settle(read, space, config)
-        self.first = self._in_force(model, dataset)
+        self.first = self._values_without_search(model, dataset)
         self.model, self.dataset, self.seed = config["model"], config["dataset"], config["seed"]
         if median_stopping and self.model in _STAGED:
             raise InputError(
@@ -95,13 +113,13 @@ class Search:
             "model": self.model,
             "dataset": self.dataset,
             "space": {key: values.described() for key, values in self.space.items()},
-            "settings": self._fixed(config),
+            "settings": self._fixed_settings(config),
             "dataset_fingerprint": plain(fingerprint_of(config)),
         }
         self.storage.parent.mkdir(parents=True, exist_ok=True)
-        self.desk = Desk(self.storage.with_name(f"{self.name}.running"))
-        with self.desk:
-            self.study = self._open()
+        self.locks = TrialLocks(self.storage.with_name(f"{self.name}.running"))
+        with self.locks:
+            self.study = self._open_study()
 
     def run(
         self,
@@ -109,24 +127,25 @@ class Search:
         minutes: float | None,
         report: Callable[[FrozenTrial], None],
     ) -> None:
-        """Do trials until the study has so many, counting those of all processes.
+        """Run trials until the study has enough of them, counting those of all processes.
 
         Args:
-            trials: how many, the finished, stopped and failed; ``None`` for no bound.
-            minutes: after which this process begins no more; ``None`` for no bound.
-            report: told of each trial when it is over.
+            trials: number of trials, finished, stopped and failed together; ``None`` for no limit.
+            minutes: time in minutes after which this process begins no trial; ``None`` for no
+                limit.
+            report: called with each trial of this process when it is over.
         """
         end = float("inf") if minutes is None else time.monotonic() + 60 * minutes
-        while time.monotonic() < end and (trial := self._next(trials)) is not None:
-            report(self._do(trial))
-            gc.collect()  # a trainer and its model hold each other, and with them their memory
+        while time.monotonic() < end and (trial := self._next_trial(trials)) is not None:
+            report(self._run_trial(trial))
+            gc.collect()  # a trainer and its model refer to each other, which keeps their memory
 
     def close(self) -> None:
-        """Leave the study to others; what this process had begun is begun again by the next."""
-        self.desk.close()
+        """Release all locks; another process may then take over an unfinished trial."""
+        self.locks.close()
 
     def record(self) -> dict[str, Any]:
-        """All that is known of the study, of plain JSON values only."""
+        """The study and all its trials, as plain JSON values."""
         best = self.best()
         return plain(
             {
@@ -141,18 +160,22 @@ class Search:
         )
 
     def best(self) -> FrozenTrial | None:
-        """The finished trial with the best validation score, the first of equals; or ``None``."""
+        """The finished trial with the best score, the earliest one on a tie; ``None`` if none."""
         sign = 1 if self.bigger else -1
         return max(self.trials("finished"), key=lambda t: sign * t.value, default=None)
 
     def trials(self, state: str) -> list[FrozenTrial]:
-        """Those in one of the states of `state_of`, in order."""
+        """All trials in one state, by number.
+
+        Args:
+            state: one of the states of `state_of`.
+        """
         return [t for t in self.study.get_trials(deepcopy=False) if state_of(t) == state]
 
     # --- the study on disk ----------------------------------------------------------------------
 
     def _config_of(self, model: str | None, dataset: str | None, space: Space, file: Path) -> Any:
-        """The ``Config`` of the first of the space's samples, after a look at all of them."""
+        """Check all samples of the space, and return the ``Config`` of the first one."""
         try:
             configs = [
                 configure(
@@ -164,54 +187,50 @@ class Search:
                 for sample in samples(space)
             ]
         except InputError as error:
-            # What is wrong without the space too is not the space's fault.
+            # If the settings are wrong without the space too, the space is not to blame.
             configure(model, dataset, config_files=self.config_files, settings=self.settings)
             raise InputError(f"{file}: {error}") from error
         return configs[0]
 
-    def _in_force(self, model: str | None, dataset: str | None) -> dict[str, Any]:
-        """Optuna's parameters of a run without a search, as far as the space has them."""
+    def _values_without_search(self, model: str | None, dataset: str | None) -> dict[str, Any]:
+        """Values of the searched settings in a run without a search, where the space has them."""
         files, given = self.config_files, self.settings
         try:
             config = configure(model, dataset, config_files=files, settings=given)
-        except InputError:  # such a run may need what the space says
+        except InputError:  # the fixed settings may need a value that only the space gives
             return {}
         found = {}
         for key, values in self.space.items():
             stage, owner, name = owner_of(key, config)
-            of_owner = config.stage(owner, config[stage]) if stage else config
+            stage_config = config.stage(owner, config[stage]) if stage else config
             with suppress(KeyError, ValueError):
-                found[key] = values.parameter(plain(of_owner.final_config_dict[name]))
+                found[key] = values.parameter(plain(stage_config.final_config_dict[name]))
         return found
 
-    def _fixed(self, config: Any) -> dict[str, Any]:
-        """Every setting in force, but for those searched."""
+    def _fixed_settings(self, config: Any) -> dict[str, Any]:
+        """All settings in force that are not searched."""
         settings = settings_of(config)
         for key in self.space:
             stage, _, name = key.rpartition(".")
             (settings[stage] if stage else settings).pop(name, None)
         return settings
 
-    def _open(self) -> optuna.Study:
+    def _open_study(self) -> optuna.Study:
+        """Open the study, or begin it.
+
+        Raises:
+            InputError: if the journal cannot be read, or if the study was begun otherwise.
+        """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        # Absolute, or Optuna would wait for ever for the lock of a process that was killed with it.
-        file = str(self.storage.absolute())
-        _mend(self.storage, JournalFileSymlinkLock(file))
-        try:
-            study = optuna.create_study(
-                study_name=self.name,
-                storage=JournalStorage(JournalFileBackend(file)),
-                direction="maximize" if self.bigger else "minimize",
-                pruner=optuna.pruners.MedianPruner(
-                    _FIRST_TRIALS, _FIRST_EPOCHS, n_min_trials=_FIRST_TRIALS
-                ),
-                load_if_exists=True,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"storage {self.storage} cannot be read as a journal of Optuna's ({error}): name "
-                "another file"
-            ) from error
+        study = optuna.create_study(
+            study_name=self.name,
+            storage=open_journal(self.storage),
+            direction="maximize" if self.bigger else "minimize",
+            pruner=optuna.pruners.MedianPruner(
+                _FIRST_TRIALS, _FIRST_EPOCHS, n_min_trials=_FIRST_TRIALS
+            ),
+            load_if_exists=True,
+        )
         if "begun_with" not in study.user_attrs:
             if study.get_trials(deepcopy=False):
                 raise InputError(
@@ -223,6 +242,7 @@ class Search:
         return study
 
     def _check_same(self, begun_with: Mapping[str, Any]) -> None:
+        """Raise InputError if the study was begun otherwise."""
         where, remedy = f"study {self.name} in {self.storage}", "or name another with --study"
         for key in ("model", "dataset"):
             if begun_with[key] != self.begun_with[key]:
@@ -234,10 +254,10 @@ class Search:
             old, new = begun_with[part], self.begun_with[part]
             if other := other_settings(old, new):
                 raise InputError(
-                    f"{where} was begun with {what} ({', '.join(other)}): go on with what it was "
-                    f"begun with, {remedy}"
+                    f"{where} was begun with {what} ({', '.join(other)}): continue with what it "
+                    f"was begun with, {remedy}"
                 )
-        if begun_with["dataset_fingerprint"] != self.begun_with["dataset_fingerprint"]:
+        if begun_with["dataset_fingerprint"] != self._fingerprint:
             raise InputError(
                 f"{where} was begun on other interactions than {self.dataset} has now: put the "
                 f"files back, {remedy}"
@@ -245,54 +265,64 @@ class Search:
 
     # --- one trial ------------------------------------------------------------------------------
 
-    def _next(self, wanted: int | None) -> Trial | None:
-        """The next trial, this process's own; ``None`` if enough are done or under way."""
-        with self.desk:
-            for trial in self.trials("running"):
-                if self.desk.take(trial.number):  # its process is no more
-                    self._again(trial)
-                    self.desk.leave(trial.number)
+    def _next_trial(self, wanted: int | None) -> Trial | None:
+        """Begin a trial and lock it; ``None`` if enough trials are over or running.
+
+        Args:
+            wanted: number of trials of the study; ``None`` for no limit.
+        """
+        with self.locks:
+            for running in self.trials("running"):
+                if self.locks.acquire(running.number):  # its process has ended
+                    self._repeat(running)
+                    self.locks.release(running.number)
             states = [state_of(trial) for trial in self.study.get_trials(deepcopy=False)]
-            taken = sum(state in ("finished", "stopped", "failed", "running") for state in states)
-            if wanted is not None and taken >= wanted:
+            counted = sum(state in ("finished", "stopped", "failed", "running") for state in states)
+            if wanted is not None and counted >= wanted:
                 self._write()
                 return None
             if not states:
                 self.study.enqueue_trial(self.first)
             trial = self.study.ask()
-            self.desk.take(trial.number)
-            # Asked for already: what follows draws its values, by the sampler that it finds.
+            self.locks.acquire(trial.number)
+            # `ask` draws nothing yet: the values below are drawn by the study's sampler of now.
             self.study.sampler = optuna.samplers.TPESampler(seed=self._seed_of(trial))
             settings = {key: values.suggest(trial, key) for key, values in self.space.items()}
             trial.set_user_attr("settings", settings)
             trial.set_user_attr("environment", self.environment)
             return trial
 
-    def _again(self, trial: FrozenTrial) -> None:
-        """Let a trial whose process was killed be done by whoever comes next."""
+    def _repeat(self, trial: FrozenTrial) -> None:
+        """End a trial that lost its process, and put its settings first in the queue."""
         self.study.tell(trial.number, state=TrialState.FAIL)
         kills = trial.user_attrs.get("kills", 0) + 1
         settings = trial.system_attrs.get("fixed_params", {}) | trial.params
         if settings and kills < MOST_KILLS:
             self.study.enqueue_trial(settings, user_attrs={"kills": kills})
 
-    def _do(self, trial: Trial) -> FrozenTrial:
+    def _run_trial(self, trial: Trial) -> FrozenTrial:
+        """Train with the trial's settings, and write down its score or why it has none.
+
+        Raises:
+            InputError: if the files of the dataset were changed during the search.
+        """
         began, outcome, reason, state = time.monotonic(), None, "", TrialState.FAIL
+        after_validation = None if self.model in _STAGED else partial(self._report, trial)
         try:
             outcome = choose(
                 self.model,
                 self.dataset,
                 config_files=self.config_files,
                 settings=self.settings | trial.user_attrs["settings"],
-                after_validation=None if self.model in _STAGED else partial(self._told, trial),
+                after_validation=after_validation,
             )
-        except optuna.TrialPruned as stop:  # by `_told`
+        except optuna.TrialPruned as stop:  # raised by `_report`
             reason, state = str(stop), TrialState.PRUNED
-        except Exception as error:  # memory that torch does not get, for one
+        except Exception as error:  # for example when memory runs out
             reason = in_a_line(error)
-        if outcome and plain(outcome["dataset_fingerprint"]) != self._data:
+        if outcome and plain(outcome["dataset_fingerprint"]) != self._fingerprint:
             raise InputError(f"the files of {self.dataset} were changed during the search")
-        with self.desk:
+        with self.locks:
             trial.set_user_attr("seconds", time.monotonic() - began)
             if outcome:
                 trial.set_user_attr("valid", outcome["valid"])
@@ -300,28 +330,28 @@ class Search:
             else:
                 trial.set_user_attr("reason", reason)
                 self.study.tell(trial, state=state)
-            self.desk.leave(trial.number)
+            self.locks.release(trial.number)
             self._write()
         return self.study.get_trials(deepcopy=False)[trial.number]
 
-    def _told(self, trial: Trial, epoch: int, score: float) -> None:
-        """Take an epoch's score down.
+    def _report(self, trial: Trial, epoch: int, score: float) -> None:
+        """Write down the validation score after an epoch.
 
         Raises:
-            optuna.TrialPruned: if the trial is not worth another epoch.
+            optuna.TrialPruned: if the trial is worse than the median and median stopping is on.
         """
         if not math.isfinite(score):
-            return  # the training itself says what is wrong
+            return  # the training itself reports the error
         trial.report(score, epoch)
         if self.median_stopping and trial.should_prune():
             raise optuna.TrialPruned(f"stopped after epoch {epoch}, worse than the median")
 
     @property
-    def _data(self) -> dict[str, Any]:
+    def _fingerprint(self) -> dict[str, Any]:
         return self.begun_with["dataset_fingerprint"]
 
     def _seed_of(self, trial: Trial) -> int:
-        """A seed of the trial's own: two processes with one seed must not suggest the same."""
+        """The sampler's seed for one trial; processes with the same seed must draw differently."""
         return int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
 
     def _row(self, trial: FrozenTrial) -> dict[str, Any]:
@@ -344,12 +374,11 @@ class Search:
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """What became of a trial.
+    """The state of a trial.
 
     Returns:
-        ``finished``, ``stopped`` by the median or ``failed`` (see `reason_of`), ``running``,
-        ``waiting`` to be begun again, or ``killed`` with its process, and begun again under
-        another number.
+        ``finished``; ``stopped`` by the median; ``failed`` (see `reason_of`); ``running``;
+        ``waiting`` in the queue; or ``killed`` with its process, and repeated under another number.
     """
     if trial.state == TrialState.FAIL:
         return "failed" if reason_of(trial) else "killed"
@@ -362,30 +391,10 @@ def state_of(trial: FrozenTrial) -> str:
 
 
 def reason_of(trial: FrozenTrial) -> str | None:
-    """Why a trial failed or was stopped, in one line; ``None`` if it was neither."""
+    """The reason why a trial failed or was stopped, in one line; ``None`` for other trials."""
     if trial.state not in (TrialState.FAIL, TrialState.PRUNED):
         return None
     known = trial.user_attrs
     if "reason" not in known and known.get("kills", 0) + 1 >= MOST_KILLS:
         return f"its process was ended {MOST_KILLS} times before it was done"
     return known.get("reason")
-
-
-def _mend(storage: Path, lock: JournalFileSymlinkLock) -> None:
-    """Take off the line that a process was killed in the middle of, before another follows it.
-
-    Raises:
-        InputError: if the file is no journal.
-    """
-    if not storage.exists():
-        return
-    lock.acquire()
-    try:
-        content = storage.read_bytes()
-        if content and not content.startswith(b'{"op_code"'):
-            raise InputError(f"storage {storage} is not a journal of Optuna's: name another file")
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(storage, whole)
-    finally:
-        lock.release()

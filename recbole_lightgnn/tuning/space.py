@@ -1,4 +1,4 @@
-"""What a search may change: a yaml file of ranges and choices, checked before any training."""
+"""The search space: ranges and choices of settings, read from a yaml file and checked."""
 
 import json
 import math
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.files import STAGE_SETTINGS, properties_dir, read_yaml
-from recbole_lightgnn.config.schema import INTERMEDIATE, table_of
+from recbole_lightgnn.config.files import STAGE_SETTINGS, read_yaml
+from recbole_lightgnn.config.schema import describe
 from recbole_lightgnn.config.settings_diff import shared_keys
 from recbole_lightgnn.config.validation import recbole_yaml
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import INTERMEDIATE, properties_dir
 from recbole_lightgnn.utils.text import did_you_mean
 
 _WORDS = ("low", "high", "log", "step", "choices")
@@ -23,9 +24,10 @@ class Range:
     """Numbers from ``low`` to ``high``, both included.
 
     Attributes:
-        low, high: the ends; integers both where only integers are meant.
-        log: whether equal ratios are equally likely, instead of equal differences.
-        step: from one value to the next; ``None`` for every number (every integer).
+        low: smallest value; both ends are integers if only integers are drawn.
+        high: largest value.
+        log: whether the logarithm is drawn uniformly, in place of the value.
+        step: difference between neighbouring values; ``None`` for all numbers (all integers).
     """
 
     low: float
@@ -35,21 +37,29 @@ class Range:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """Values that stand for all."""
+        """The two ends: values to check in place of all."""
         return self.low, self.high
 
     def suggest(self, trial: Any, key: str) -> float:
-        """A value for one of Optuna's trials."""
+        """Draw a value.
+
+        Args:
+            trial: a trial of Optuna's.
+            key: name of the setting.
+        """
         if isinstance(self.low, int):
             step = 1 if self.step is None else self.step
             return trial.suggest_int(key, self.low, self.high, log=self.log, step=step)
         return trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
 
     def parameter(self, value: Any) -> float:
-        """What Optuna calls a value.
+        """The value as a parameter of Optuna's.
+
+        Args:
+            value: value of the setting.
 
         Raises:
-            ValueError: if it is none that `suggest` can come to.
+            ValueError: if `suggest` cannot draw the value.
         """
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and self.low <= value <= self.high:
@@ -60,52 +70,68 @@ class Range:
         raise ValueError(f"{value!r} is not in the range")
 
     def described(self) -> dict[str, Any]:
-        """As in yaml."""
+        """The range as a mapping, as in a yaml file."""
         return {"low": self.low, "high": self.high, "log": self.log, "step": self.step}
 
 
 @dataclass(frozen=True)
 class Choices:
-    """One of several values, of any kind that yaml has."""
+    """One of several values.
+
+    Attributes:
+        values: the choices; each is any value that yaml can hold.
+    """
 
     values: tuple[Any, ...]
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """Values that stand for all."""
+        """All choices: values to check."""
         return self.values
 
     def suggest(self, trial: Any, key: str) -> Any:
-        """A value for one of Optuna's trials."""
+        """Draw a value.
+
+        Args:
+            trial: a trial of Optuna's.
+            key: name of the setting.
+        """
         names = [_name(value) for value in self.values]
         return self.values[names.index(trial.suggest_categorical(key, names))]
 
     def parameter(self, value: Any) -> Any:
-        """What Optuna calls a value.
+        """The value as a parameter of Optuna's.
+
+        Args:
+            value: value of the setting.
 
         Raises:
-            ValueError: if it is none of the choices.
+            ValueError: if the value is not one of the choices.
         """
         return _name(self.values[self.values.index(value)])
 
     def described(self) -> dict[str, Any]:
-        """As in yaml."""
+        """The choices as a mapping, as in a yaml file."""
         return {"choices": list(self.values)}
 
 
-Space = dict[str, Range | Choices]
+Space = dict[str, Range | Choices]  # name of the setting, flat (see `flat`) -> its values
 
 
 def _name(value: Any) -> Any:
-    """A choice as Optuna keeps it, which knows lists and mappings by their JSON."""
+    """A choice as Optuna's journal holds it: lists and mappings as JSON text."""
     return value if isinstance(value, bool | int | float | str | None) else json.dumps(value)
 
 
 def space_file(model: str, given: Path | None) -> Path:
-    """The file to read: the given one, or the one that is shipped for a model.
+    """The yaml file of a search: the given one, or the one shipped for the model.
+
+    Args:
+        model: name of the model.
+        given: file given on the command line, or ``None``.
 
     Raises:
-        InputError: if none is given and none is shipped.
+        InputError: if no file is given and none is shipped for the model.
     """
     if given is not None:
         return given
@@ -121,17 +147,18 @@ def space_file(model: str, given: Path | None) -> Path:
 
 
 def read_space(file: Path, fixed: Mapping[str, Any]) -> Space:
-    """Read a space, without what is held fixed.
+    """Read a search space, without the settings that are held fixed.
 
-    Whether the keys are settings, and the values in their ranges, only a model's ``Config`` can
-    tell: see `samples` and `settle`.
+    The names of the settings and their values are checked later, with a model's ``Config``: see
+    `samples` and `settle`.
 
     Args:
-        file: yaml, ``key: {low: , high: , log: , step: }`` or ``key: {choices: [...]}``.
-        fixed: settings that the search leaves as they are. Keys as in `flat`.
+        file: yaml file with lines ``key: {low: , high: , log: , step: }`` or
+            ``key: {choices: [...]}``.
+        fixed: settings that are not searched, with flat names (see `flat`).
 
     Raises:
-        InputError: if a line is none of these, or nothing is left to search.
+        InputError: if a line has another form, or if no setting is left to search.
     """
     entries: dict[str, Any] = {}
     for key, entry in read_yaml(file).items():
@@ -143,11 +170,11 @@ def read_space(file: Path, fixed: Mapping[str, Any]) -> Space:
     for key in ("model", "dataset"):
         if key in space:
             raise InputError(f"{file}: {key} cannot be searched: give --{key}=NAME")
-    left = {key: values for key, values in space.items() if key not in fixed}
-    if not left:
+    searched = {key: values for key, values in space.items() if key not in fixed}
+    if not searched:
         held = " that is not held fixed by --key=VALUE" if space else ""
         raise InputError(f"{file}: expected at least one `key: {_FORM}`{held}")
-    return left
+    return searched
 
 
 def _read(where: str, entry: Any) -> Range | Choices:
@@ -188,7 +215,8 @@ def _read_range(where: str, entry: Mapping[str, Any]) -> Range:
         raise InputError(f"{where}: low must be more than 0 where log is true, got {low}")
     if log and step is not None:
         raise InputError(f"{where}: expected log or step, got both")
-    if step is not None and not 0 < step <= (high - low) * (1 + 1e-9):  # 0.3 - 0.1 is below 0.2
+    # In floating-point numbers, 0.3 - 0.1 is a little less than 0.2.
+    if step is not None and not 0 < step <= (high - low) * (1 + 1e-9):
         raise InputError(
             f"{where}: step must be more than 0 and at most high - low, that is {high - low:g}, "
             f"got {step}"
@@ -197,21 +225,27 @@ def _read_range(where: str, entry: Mapping[str, Any]) -> Range:
 
 
 def samples(space: Space) -> Iterator[dict[str, Any]]:
-    """A few settings that have every end of every range and every choice at least once."""
+    """Settings to check in place of the whole space.
+
+    Yields:
+        Values of all searched settings. Together they contain both ends of every range and every
+        choice.
+    """
     for n in range(max(len(values.ends) for values in space.values())):
         yield {key: values.ends[min(n, len(values.ends) - 1)] for key, values in space.items()}
 
 
 def settle(space: Space, file: Path, config: Any) -> Space:
-    """Make integers of the ranges of what must be integers, and the others numbers.
+    """Give each range the type of its setting: integers or floating-point numbers.
 
     Args:
-        space: as read.
-        file: where it is from, for messages.
+        space: the space as read by `read_space`.
+        file: file of the space, for messages.
         config: a checked ``Config`` with values of the space.
 
     Raises:
-        InputError: if a setting has no range, or is not for a search to change.
+        InputError: if a range is given for a setting that is not a number, or if a setting must
+            not be searched.
     """
     unsearched = shared_keys(config)
     settled: Space = {}
@@ -228,17 +262,27 @@ def settle(space: Space, file: Path, config: Any) -> Space:
 
 
 def owner_of(key: str, config: Any) -> tuple[str, str, str]:
-    """Whose a key of a space is: the stage's setting (none: the run's own), its model, its name."""
+    """The stage, the model and the plain name of a searched setting.
+
+    Args:
+        key: flat name, such as ``teacher_settings.epochs``.
+        config: the ``Config`` of the run.
+
+    Returns:
+        ``teacher_settings``, ``intermediate_settings`` or the empty text for the run's own
+        settings; name of the model; name of the setting.
+    """
     stage, _, name = key.rpartition(".")
-    of_stage = {"teacher_settings": config["teacher"], "intermediate_settings": INTERMEDIATE}
-    return stage, of_stage[stage] if stage else config["model"], name
+    models = {"teacher_settings": config["teacher"], "intermediate_settings": INTERMEDIATE}
+    return stage, models[stage] if stage else config["model"], name
 
 
 def _type(key: str, config: Any) -> str:
+    """Name of a setting's type; empty if it is not known."""
     _, owner, name = owner_of(key, config)
-    row = table_of(owner).get(name)
-    if row is not None:
-        return row.type
+    setting = describe(owner).get(name)
+    if setting is not None:
+        return setting.type
     default = {**recbole_yaml("overall"), **recbole_yaml(f"model/{owner}")}.get(name)
     return "" if default is None else type(default).__name__
 
@@ -247,7 +291,7 @@ def _typed(values: Range, where: str, kind: str) -> Range:
     numbers = [n for n in (values.low, values.high, values.step) if n is not None]
     whole = all(isinstance(n, int) for n in numbers)
     if kind not in ("int", "float", ""):
-        raise InputError(f"{where} is no number: expected {{choices: [...]}}")
+        raise InputError(f"{where} is not a number: expected {{choices: [...]}}")
     if kind == "int" and not whole:
         raise InputError(f"{where} is an integer: expected integers, got {numbers}")
     if whole and kind != "float":
@@ -257,7 +301,11 @@ def _typed(values: Range, where: str, kind: str) -> Range:
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"teacher_settings": {"epochs": 3}}`` as ``{"teacher_settings.epochs": 3}``."""
+    """Settings with flat names: ``{"teacher_settings.epochs": 3}``.
+
+    Args:
+        settings: settings, those of a stage also as a mapping: ``{"teacher_settings": {...}}``.
+    """
     found: dict[str, Any] = {}
     for key, value in settings.items():
         if key in STAGE_SETTINGS and isinstance(value, Mapping) and value:

@@ -1,42 +1,57 @@
-"""Where processes agree on who does which trial, so that a killed one holds up nobody."""
+"""Locks on trials: several processes share a study, and each trial is run by one of them."""
 
 import fcntl
 from pathlib import Path
 from typing import Any
 
 
-class Desk:
-    """Locks on the bytes of one file: byte 0 is the desk itself, byte n + 1 is trial n.
+class TrialLocks:
+    """Locks on the trials of a study, and one lock on the study itself.
 
-    The system takes a lock from a process that ends, however it ends. So a trial under way whose
-    lock is free is nobody's. Used as a context, a desk is one process's at a time.
+    They are locks on single bytes of one file: byte 0 stands for the study, byte n + 1 for trial n.
+    The operating system releases the locks of a process when it ends, also when it is killed. A
+    running trial without a lock has therefore lost its process.
+
+    As a context manager, it holds the lock on the study; other processes wait for it.
 
     Args:
-        path: the file; made where it is missing. One desk a process may have it open.
+        path: path of the lock file, which is created if it is missing. A process must not open the
+            file twice: closing one of two handles releases the locks of both.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab")
 
-    def __enter__(self) -> "Desk":
+    def __enter__(self) -> "TrialLocks":
         fcntl.lockf(self._file, fcntl.LOCK_EX, 1, 0)
         return self
 
     def __exit__(self, *_: Any) -> None:
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
 
-    def take(self, trial: int) -> bool:
-        """Make a trial this process's own, unless it is another's; returns whether it is."""
+    def acquire(self, trial: int) -> bool:
+        """Lock a trial for this process, without waiting.
+
+        Args:
+            trial: number of the trial.
+
+        Returns:
+            Whether this process has the lock now; False if another process has it.
+        """
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, trial + 1)
         except OSError:
             return False
         return True
 
-    def leave(self, trial: int) -> None:
-        """Give a trial up, or back when it is done."""
+    def release(self, trial: int) -> None:
+        """Release the lock on a trial.
+
+        Args:
+            trial: number of the trial.
+        """
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, trial + 1)
 
     def close(self) -> None:
-        """Give up everything."""
+        """Release all locks of this process and close the file."""
         self._file.close()

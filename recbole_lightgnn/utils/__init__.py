@@ -1,0 +1,1 @@
+"""General helpers without PyTorch or RecBole: files, messages, memory, compiled loops."""

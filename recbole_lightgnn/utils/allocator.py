@@ -1,18 +1,22 @@
-"""Memory that a process keeps between the steps of a training."""
+"""Memory allocation: keep freed memory in the process between training steps."""
 
 import ctypes
 import sys
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_LARGEST = 32 << 20  # the largest threshold that it takes
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+_LARGEST = 32 << 20  # bytes; the largest M_MMAP_THRESHOLD that glibc accepts
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed blocks of up to 32 MB; whether it does (elsewhere there is no need).
+    """Make glibc keep freed blocks of up to 32 MiB for reuse, in the whole process.
 
-    By default it gives large blocks back when they are freed, and a step of a training pays anew
-    for its tables, page by page: on Yelp 11,000 page faults a step, a fifth of its time. Holds for
-    the whole process. Peak memory stays what it was.
+    By default glibc returns large blocks to the system when they are freed. Every training step
+    then gets its tables from the system again, page by page: on Yelp 11,000 page faults a step, a
+    fifth of its time. Peak memory does not change.
+
+    Returns:
+        Whether the setting took effect. False with other C libraries and systems, which do not need
+        it.
     """
     if sys.platform != "linux":
         return False

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and settings and results as JSON has them."""
+"""Files: write them atomically, check paths before a run, convert values to JSON."""
 
 import contextlib
 import enum
@@ -19,10 +19,15 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to, whose file then takes the place of ``path``.
+    """Write a file atomically: readers see the old file or the new file, never a part of it.
 
-    A reader sees the old file or the new one, never a part, also if the power goes. On an error
-    the old one stays.
+    This holds after a crash or a power failure too. On an exception the old file stays.
+
+    Args:
+        path: the file to write or replace.
+
+    Yields:
+        A temporary path in the same folder. The context renames it to ``path`` at its end.
     """
     partial = path.with_name(path.name + ".partial")
     try:
@@ -40,7 +45,15 @@ def _replace(partial: Path, path: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write strict JSON, whole or not at all; the folder is made where it is missing."""
+    """Write a file of strict JSON atomically; create its folder if it is missing.
+
+    Args:
+        path: the file to write or replace.
+        content: values that JSON can express; see :func:`plain`.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     with whole_file(path) as partial:
@@ -48,7 +61,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any | None:
-    """What a JSON file holds; ``None`` where it is missing or no JSON."""
+    """Read a JSON file; return ``None`` if it is missing or not valid JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -56,11 +69,14 @@ def read_json(path: Path) -> Any | None:
 
 
 def check_writable(what: str, path: Path) -> None:
-    """Raise InputError unless a file can be written there; to be asked before the work, not after.
+    """Check that a file can be written, before a run starts.
 
     Args:
-        what: the setting or option that named the file.
+        what: the setting or option that names the file, for the message.
         path: the file; its folder need not exist yet.
+
+    Raises:
+        InputError: if ``path`` is a folder, or no file can be created there.
     """
     if path.is_dir():
         raise InputError(f"{what} {path} is a folder; name a file in it")
@@ -68,33 +84,51 @@ def check_writable(what: str, path: Path) -> None:
 
 
 def check_folder(what: str, path: Path, folder: Path) -> None:
-    """Raise InputError unless files can be made in ``folder``, which need not exist yet.
+    """Check that files can be created in a folder, which need not exist yet.
 
     Args:
-        what: the setting or option that named ``path``.
-        path: what it named, for the message.
-        folder: where a file would be made.
+        what: the setting or option that names ``path``, for the message.
+        path: the path that the user gave, for the message.
+        folder: the folder to create files in.
+
+    Raises:
+        InputError: if the folder, or its nearest existing parent, is not a writable folder.
     """
-    there = folder.absolute()
-    while not os.path.lexists(there):
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    existing = folder.absolute()
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(
-            f"{what} {path} cannot be written: {there} is no writable folder; name another"
+            f"{what} {path} cannot be written: {existing} is no writable folder; name another"
         )
 
 
 def check_can_draw(file: Path) -> None:
-    """Raise InputError unless matplotlib is there and ``file`` is a place for a picture."""
+    """Check that ``--plot`` can write a picture, before a run starts.
+
+    Args:
+        file: the picture to write.
+
+    Raises:
+        InputError: if the name has no picture's ending, the folder is missing, or matplotlib is not
+            installed.
+    """
     if file.suffix.lower() not in _PICTURES:
         raise InputError(f"--plot {file}: expected a name that ends in {', '.join(_PICTURES)}")
     if file.is_dir() or not file.absolute().parent.is_dir():
-        raise InputError(f"--plot {file}: expected a file in a folder that is there")
+        raise InputError(f"--plot {file}: expected a file in an existing folder")
     check_matplotlib("--plot")
 
 
 def check_matplotlib(what: str) -> None:
-    """Raise InputError unless what draws can draw."""
+    """Check that matplotlib is installed.
+
+    Args:
+        what: the option or command that needs it, for the message.
+
+    Raises:
+        InputError: if matplotlib is not installed.
+    """
     try:
         importlib.import_module("matplotlib")
     except ImportError as error:
@@ -104,14 +138,17 @@ def check_matplotlib(what: str) -> None:
 
 
 def plain(value: Any, *, text: Callable[[str], str] = str) -> Any:
-    """``value`` with plain JSON values only.
+    """Convert nested values to types that JSON can express.
 
-    Enums become their names, numbers that are not finite null, and devices, dtypes and the like
-    strings.
+    Enums become their names, numbers that are not finite become ``None``, sets become sorted lists.
+    Objects of other types, such as devices and dtypes, become strings.
 
     Args:
-        value: settings, metrics and the like, nested.
-        text: what becomes of strings and paths.
+        value: settings, metrics and other values, nested in dicts, lists, tuples and sets.
+        text: function applied to strings and paths.
+
+    Returns:
+        The converted value.
     """
     if isinstance(value, enum.Enum):
         return value.name

@@ -1,4 +1,4 @@
-"""Loops compiled: one pass where NumPy would need a pass a step, and no other thread is held up."""
+"""JIT-compiled loops (numba) that release the GIL, with a cache of compiled code on disk."""
 
 import contextlib
 import hashlib
@@ -15,40 +15,50 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 @lru_cache
 def _sources(folder: Path) -> str:
-    # Loops call each other across files, and numba looks only at the file that a loop stands in.
+    # A loop may call loops of other files, but numba checks for changes only the loop's own file.
     return hashlib.sha256(
         b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))
     ).hexdigest()
 
 
-class _Kept(FunctionCache):
-    """Compiled code on disk, which may be lost, damaged or impossible to write: then not kept."""
+class _DiskCache(FunctionCache):
+    """Cache of compiled code on disk; a file that cannot be read or written is ignored."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Load compiled code, or return ``None``; numba then compiles."""
         try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # whatever a damaged file makes of unpickling
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except Exception:  # unpickling a damaged file may raise anything
             with contextlib.suppress(OSError):
-                self.flush()
+                self.flush()  # type: ignore[no-untyped-call]
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        """Save compiled code, if the folder is writable."""
         with contextlib.suppress(OSError):
-            super().save_overload(sig, data)
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         sources = _sources(Path(self._py_func.__code__.co_filename).parent)
-        return (*super()._index_key(sig, codegen), sources)
+        key = super()._index_key(sig, codegen)  # type: ignore[no-untyped-call]
+        return (*key, sources)
 
 
 def compiled(loop: Loop) -> Loop:
-    """``loop`` in machine code, made at its first call.
+    """Compile a loop to machine code at its first call; for use as a decorator.
 
-    The code is kept on disk, beside the source or in the user's cache, so that only the first
-    process on a machine waits for the compiler; where it cannot be kept, each does.
+    The machine code is cached on disk, beside the source or in the user's cache folder. So only the
+    first process on a machine waits for the compiler. Without a writable folder every process does.
+
+    Args:
+        loop: a function that numba can compile.
+
+    Returns:
+        The compiled function, which releases the GIL.
     """
-    dispatcher = numba.njit(nogil=True)(loop)
-    if not numba.config.DISABLE_JIT:
-        with contextlib.suppress(RuntimeError):  # numba finds no folder for it
-            dispatcher._cache = _Kept(loop)
-    return dispatcher
+    function: Any = numba.njit(nogil=True)(loop)
+    if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        with contextlib.suppress(RuntimeError):  # numba finds no folder to cache in
+            function._cache = _DiskCache(loop)  # type: ignore[no-untyped-call]
+    compiled_loop: Loop = function
+    return compiled_loop

@@ -1,4 +1,4 @@
-"""Texts of messages."""
+"""Text of error messages: suggestions for misspelt names."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,14 +8,31 @@ from recbole_lightgnn.errors import InputError
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the nearest of ``names``, or nothing where none is near."""
-    by_lower = {str(known).lower(): str(known) for known in names}
-    near = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
-    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
+    """Suggest the valid name closest to a wrong one.
+
+    Args:
+        name: the wrong name; upper and lower case are not distinguished.
+        names: the valid names.
+
+    Returns:
+        `` (did you mean 'x'?)``, or an empty string if no name is close.
+    """
+    by_lower = {str(valid).lower(): str(valid) for valid in names}
+    closest = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.5)
+    return f" (did you mean {by_lower[closest[0]]!r}?)" if closest else ""
 
 
 def must_be_one_of(key: str, value: Any, names: Iterable[str]) -> None:
-    """Raise InputError, naming the nearest, unless ``value`` is one of ``names``."""
+    """Check a value against a list of valid names.
+
+    Args:
+        key: the setting or option, for the message.
+        value: its value.
+        names: the valid names.
+
+    Raises:
+        InputError: if ``value`` is not one of ``names``; the message suggests the closest.
+    """
     names = list(names)
     if value not in names:
         raise InputError(

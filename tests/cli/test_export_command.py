@@ -1,4 +1,4 @@
-"""``recbole-lightgnn export | recommend | explain``: on the planted world, end to end."""
+"""``recbole-lightgnn export | recommend | explain`` on the planted dataset."""
 
 import csv
 import json
@@ -26,8 +26,8 @@ def test_export_recommend_and_explain(place, trained, tmp_path, capsys):
     assert f"student-01, form graph, float32: {size:,} bytes" in printed
     assert f"{size / 4 / 64 / (N_USERS + N_ITEMS):.2%} of embeddings of 64" in printed
     assert f"validation recall@20: {trained.row('student-01')['valid']['recall@20']:.6f}" in printed
-    ours = Recommender.load(file)
-    expected = ours.recommend(["17", "3"], 4)
+    recommender = Recommender.load(file)
+    expected = recommender.recommend(["17", "3"], 4)
 
     assert main(["recommend", file, "--user=17", "--user", "3", "--k=4"]) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
@@ -36,15 +36,15 @@ def test_export_recommend_and_explain(place, trained, tmp_path, capsys):
 
     assert main(["explain", file, "--user=17", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)["scores"]
-    assert [one["item"] for one in scores] == ours.recommend(["17"], 5).items[0].tolist()
-    for one in scores:
-        total = one["own"] + sum(part["contribution"] for part in one["carried"])
-        assert total == pytest.approx(one["score"], abs=1e-5)
+    assert [entry["item"] for entry in scores] == recommender.recommend(["17"], 5).items[0].tolist()
+    for entry in scores:
+        total = entry["own"] + sum(part["contribution"] for part in entry["carried"])
+        assert total == pytest.approx(entry["score"], abs=1e-5)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_all_users_into_a_table(trained, tmp_path, capsys, suffix, monkeypatch):
-    monkeypatch.setattr("recbole_lightgnn.cli.recommend._USERS", 7)
+    monkeypatch.setattr("recbole_lightgnn.cli.recommend._CHUNK", 7)
     export(trained, tmp_path / "m.lgnn")
     table = tmp_path / "folder" / f"recs.{suffix}"
     command = ["recommend", str(tmp_path / "m.lgnn"), "--all-users", "--k=60", "--out", str(table)]
@@ -57,9 +57,9 @@ def test_all_users_into_a_table(trained, tmp_path, capsys, suffix, monkeypatch):
         from pyarrow import parquet
 
         rows = parquet.read_table(table).to_pylist()
-    ours = Recommender.load(tmp_path / "m.lgnn")
-    users = ours.users.names(np.arange(N_USERS))
-    ranked = ours.recommend(users, 60)
+    recommender = Recommender.load(tmp_path / "m.lgnn")
+    users = recommender.users.names(np.arange(N_USERS))
+    ranked = recommender.recommend(users, 60)
     expected = [
         (user, rank, item, float(score))
         for user, items, scores in zip(users, ranked.items, ranked.scores, strict=True)
@@ -69,7 +69,7 @@ def test_all_users_into_a_table(trained, tmp_path, capsys, suffix, monkeypatch):
     assert len(expected) == N_USERS * N_ITEMS - trained.row()["interactions"]
     got = [(r["user"], int(r["rank"]), r["item"], float(r["score"])) for r in rows]
     assert [row[:3] for row in got] == [row[:3] for row in expected]
-    # A score near zero is a difference of terms near one, summed in another order by other batches.
+    # Scores near zero are differences of terms near one, summed in another order in other chunks.
     np.testing.assert_allclose(
         [row[3] for row in got], [row[3] for row in expected], rtol=1e-5, atol=1e-6
     )
@@ -78,28 +78,28 @@ def test_all_users_into_a_table(trained, tmp_path, capsys, suffix, monkeypatch):
         assert len(table.read_text().splitlines()) == 1 + N_USERS * N_ITEMS
 
 
-def test_explain_from_the_run_has_what_was_pruned_and_when(place, trained, capsys):
+def test_explain_a_run_lists_pruned_interactions_with_their_run(place, trained, capsys):
     folder, planted = str(place[1]), place[2]["train"]
     assert main(["explain", folder, "--user=5", "--json", "--k=3"]) == 0
     explained = json.loads(capsys.readouterr().out)
-    past = {one["item"]: one for one in explained["interactions"]}
-    assert {(5, int(item)) for item in past} == {pair for pair in planted if pair[0] == 5}
+    history = {entry["item"]: entry for entry in explained["interactions"]}
+    assert {(5, int(item)) for item in history} == {pair for pair in planted if pair[0] == 5}
     users, items = (trained.dataset.field2id_token[f].tolist() for f in ("user_id", "item_id"))
     models = {run: trained.model(f"student-{run:02d}") for run in range(3)}
-    for item, one in past.items():
+    for item, entry in history.items():
         last = max(
             run for run in models if (5, int(item)) in kept_pairs(trained, f"student-{run:02d}")
         )
-        assert one["pruned_in"] == (None if last == 2 else last + 1)
+        assert entry["pruned_in"] == (None if last == 2 else last + 1)
         pattern = models[last].graph.interactions.pattern
-        place_of = (pattern.row == users.index("5")) & (pattern.col == items.index(item))
-        assert one["weight"] == models[last].edge_weight[place_of].item()
-    fates = [one["pruned_in"] for one in explained["interactions"]]
-    assert fates == sorted(fates, key=lambda run: -9 if run is None else -run)
-    for one in explained["scores"]:
-        assert (5, int(one["item"])) not in planted, "all that was seen is left out"
-        kept = {part["item"] for part in one["carried"]}
-        assert kept == {item for item, what in past.items() if what["pruned_in"] is None}
+        is_edge = (pattern.row == users.index("5")) & (pattern.col == items.index(item))
+        assert entry["weight"] == models[last].edge_weight[is_edge].item()
+    runs = [entry["pruned_in"] for entry in explained["interactions"]]
+    assert runs == sorted(runs, key=lambda run: -9 if run is None else -run)
+    for entry in explained["scores"]:
+        assert (5, int(entry["item"])) not in planted, "seen items are not recommended"
+        kept = {part["item"] for part in entry["carried"]}
+        assert kept == {item for item, past in history.items() if past["pruned_in"] is None}
     assert main(["explain", folder, "--user=5", "--item=7", "--row=student-01"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("interaction\tweight")
@@ -107,6 +107,7 @@ def test_explain_from_the_run_has_what_was_pruned_and_when(place, trained, capsy
 
 
 def bad(capsys, *arguments):
+    """The last line of a command that fails with status 2."""
     assert main(list(map(str, arguments))) == 2
     (line,) = capsys.readouterr().err.splitlines()[-1:]
     assert line.startswith("error: ")
@@ -124,7 +125,7 @@ def test_bad_input_ends_in_one_line(place, trained, tmp_path, capsys):
     assert "--ids hashed needs a --key" in bad(capsys, "export", run_dir, *hashed)
     assert "cannot be read" in bad(capsys, "export", run_dir, *hashed, "--key=none.key")
     (tmp_path / "key").write_bytes(SECRET)
-    assert "needs a --key, and nothing else does" in bad(
+    assert "--key needs --ids hashed: give both" in bad(
         capsys, "export", run_dir, *out, "--key", tmp_path / "key"
     )
     (tmp_path / "short").write_bytes(b"short")
@@ -137,7 +138,7 @@ def test_bad_input_ends_in_one_line(place, trained, tmp_path, capsys):
     assert not file.exists()
     assert "no file at" in bad(capsys, "recommend", file, "--user=1")
     export(trained, file)
-    assert "no user '90': they are numbers from 0 to 89" in bad(
+    assert "no user '90': users are numbers from 0 to 89" in bad(
         capsys, "recommend", file, "--user=90"
     )
     assert "k must be" in bad(capsys, "recommend", file, "--user=9", "--k=61")
@@ -147,7 +148,7 @@ def test_bad_input_ends_in_one_line(place, trained, tmp_path, capsys):
     )
     assert "no item 'x'" in bad(capsys, "explain", file, "--user=1", "--item=x")
     assert "no user 'x'" in bad(capsys, "explain", run_dir, "--user=x")
-    assert "--row is of a run's folder" in bad(capsys, "explain", file, "--user=1", "--row=x")
+    assert "--row needs the folder of a run" in bad(capsys, "explain", file, "--user=1", "--row=x")
     assert "a LightGNNTeacher has no form graph" in bad(
         capsys, "explain", run_dir, "--user=1", "--row=teacher"
     )

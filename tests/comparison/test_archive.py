@@ -1,4 +1,4 @@
-"""What is kept of a comparison, and the comparisons kept in ``results/``."""
+"""Archives of comparisons, and the archives in ``results/``."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.comparison.report import report
 from recbole_lightgnn.runs.user_metrics import read_users
 
-KEPT = sorted(path.parent for path in (ROOT / "results").glob("*/comparison.json"))
+ARCHIVES = sorted(path.parent for path in (ROOT / "results").glob("*/comparison.json"))
 TABLES = ("table.md", "table.csv", "table.tex")
 
 
@@ -26,86 +26,86 @@ def folder(tmp_path):
     return folder
 
 
-def test_a_copy_has_the_same_tables_without_what_is_large(folder, tmp_path, capsys):
+def test_an_archive_has_the_same_tables_without_large_files(folder, tmp_path, capsys):
     printed = report(folder)
-    assert main(["report", str(folder), "--keep", str(tmp_path / "kept")]) == 0
+    assert main(["report", str(folder), "--archive", str(tmp_path / "archive")]) == 0
     assert capsys.readouterr().out.strip() == printed.strip()
-    kept = {path.name for path in (tmp_path / "kept").rglob("*") if path.is_file()}
-    assert kept == {"comparison.json", "index.html", "record.json", "record.users.npz", *TABLES}
+    names = {path.name for path in (tmp_path / "archive").rglob("*") if path.is_file()}
+    assert names == {"comparison.json", "index.html", "record.json", "record.users.npz", *TABLES}
     for name in ("table.md", "table.tex"):
-        assert (tmp_path / "kept" / name).read_bytes() == (folder / name).read_bytes()
+        assert (tmp_path / "archive" / name).read_bytes() == (folder / name).read_bytes()
     ours, theirs = (
         read_users(place / "runs" / "LightGNN-1" / "record.users.npz").rows["student-05"]
-        for place in (tmp_path / "kept", folder)
+        for place in (tmp_path / "archive", folder)
     )
     assert {values.dtype for values in ours.values()} == {np.dtype(np.float32)}
     for name, values in ours.items():
         np.testing.assert_allclose(values, theirs[name], rtol=1e-7)
 
 
-def test_a_copy_is_of_the_rows_that_were_asked_for(folder, tmp_path):
+def test_an_archive_has_the_rows_that_were_asked_for(folder, tmp_path):
     rows = ["--rows", "student-02,student-05"]
-    assert main(["report", str(folder), *rows, "--keep", str(tmp_path / "kept")]) == 0
-    first = (tmp_path / "kept" / "table.md").read_text()
+    assert main(["report", str(folder), *rows, "--archive", str(tmp_path / "archive")]) == 0
+    first = (tmp_path / "archive" / "table.md").read_text()
     assert first.count("| LightGNN .") == 2
-    assert report(tmp_path / "kept") == first
+    assert report(tmp_path / "archive") == first
 
 
-def test_a_copy_follows_what_it_is_of(folder, tmp_path):
-    kept, away = tmp_path / "kept", tmp_path / "away"
+def test_an_archive_can_be_updated(folder, tmp_path):
+    archive, away = tmp_path / "archive", tmp_path / "away"
     place = folder / "runs" / "Pop-2"
     shutil.move(place, away)
     place.mkdir()
     (place / "failed.json").write_text(json.dumps({"reason": FAILURE}))
-    assert main(["report", str(folder), "--keep", str(kept)]) == 0
-    assert {file.name for file in (kept / "runs" / "Pop-2").iterdir()} == {"failed.json"}
-    assert FAILURE in (kept / "table.md").read_text()
+    assert main(["report", str(folder), "--archive", str(archive)]) == 0
+    assert {file.name for file in (archive / "runs" / "Pop-2").iterdir()} == {"failed.json"}
+    assert FAILURE in (archive / "table.md").read_text()
     shutil.rmtree(place)
     shutil.move(away, place)
-    assert main(["report", str(folder), "--keep", str(kept)]) == 0
-    assert not (kept / "runs" / "Pop-2" / "failed.json").exists()
-    assert (kept / "table.md").read_text() == report(folder)
+    assert main(["report", str(folder), "--archive", str(archive)]) == 0
+    assert not (archive / "runs" / "Pop-2" / "failed.json").exists()
+    assert (archive / "table.md").read_text() == report(folder)
 
 
-def test_what_is_gone_goes_from_a_copy(folder, tmp_path):
-    kept = tmp_path / "kept"
+def test_files_that_are_gone_are_removed_from_the_archive(folder, tmp_path):
+    archive = tmp_path / "archive"
     lost = folder / "runs" / "LightGCN-2"
     shutil.move(lost, tmp_path / "away")
     lost.mkdir()
     (lost / "failed.json").write_text(json.dumps({"reason": FAILURE}))
-    assert main(["report", str(folder), "--keep", str(kept)]) == 0
+    assert main(["report", str(folder), "--archive", str(archive)]) == 0
     (lost / "failed.json").unlink()
     (folder / "runs" / "Pop-1" / "record.users.npz").unlink()
-    assert main(["report", str(folder), "--keep", str(kept)]) == 0
-    assert (kept / "table.md").read_text() == report(folder)
-    assert "not done yet" in (kept / "table.md").read_text()
-    assert not (kept / "runs" / "Pop-1" / "record.users.npz").exists()
+    assert main(["report", str(folder), "--archive", str(archive)]) == 0
+    assert (archive / "table.md").read_text() == report(folder)
+    assert "not done yet" in (archive / "table.md").read_text()
+    assert not (archive / "runs" / "Pop-1" / "record.users.npz").exists()
 
 
-def test_a_copy_that_was_interrupted_is_gone_on_with(folder, tmp_path, monkeypatch):
+def test_an_interrupted_archive_is_completed(folder, tmp_path, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    command = ["report", str(folder), "--keep", str(tmp_path / "kept")]
+    command = ["report", str(folder), "--archive", str(tmp_path / "archive")]
     with monkeypatch.context() as patched:
         patched.setattr("recbole_lightgnn.comparison.archive.write_users", stopped)
         assert main(command) != 0
     assert main(command) == 0
-    assert (tmp_path / "kept" / "table.md").read_text() == report(folder)
+    assert (tmp_path / "archive" / "table.md").read_text() == report(folder)
 
 
-def test_a_record_that_is_left_out_is_not_copied(folder, tmp_path):
+def test_a_record_that_is_left_out_is_not_archived(folder, tmp_path):
     for seed in (1, 2, 3):
         file = folder / "runs" / f"Pop-{seed}" / "record.json"
         file.write_text(file.read_text().replace('"model": "Pop"', '"model": "BPR"'))
-    assert main(["report", str(folder), "--keep", str(tmp_path / "kept")]) == 0
-    assert not list((tmp_path / "kept").glob("runs/Pop-*/record*"))
+    assert main(["report", str(folder), "--archive", str(tmp_path / "archive")]) == 0
+    assert not list((tmp_path / "archive").glob("runs/Pop-*/record*"))
     assert main(["report", str(folder)]) == 0
 
 
-def test_a_copy_is_refused_where_it_would_be_in_the_way(folder, tmp_path, capsys):
+def test_an_archive_never_overwrites_something_else(folder, tmp_path, capsys):
     def refused(target, message, source=folder):
-        assert main(["report", str(source), "--keep", str(target)]) != 0
+        assert main(["report", str(source), "--archive", str(target)]) != 0
         assert message in capsys.readouterr().err
 
     other = tmp_path / "other"
@@ -116,39 +116,39 @@ def test_a_copy_is_refused_where_it_would_be_in_the_way(folder, tmp_path, capsys
     refused(other / "thesis.tex", "is no writable folder")
     assert [file.name for file in other.iterdir()] == ["thesis.tex"]
 
-    # Another comparison, one that `compare` is or was at, and one with more in it.
-    kept = tmp_path / "kept"
-    assert main(["report", str(folder), "--keep", str(kept)]) == 0
-    content = (kept / "comparison.json").read_text()
-    (kept / "comparison.json").write_text(content.replace('"madeup"', '"other"'))
-    refused(kept, "is of another comparison than")
-    (kept / "comparison.json").write_text(content)
-    (kept / "lock").touch()
-    refused(kept, "is a comparison itself")
-    (kept / "lock").unlink()
-    before = {file: file.read_bytes() for file in kept.rglob("*.npz")}
+    # Another comparison, a comparison itself, and an archive with more runs.
+    archive = tmp_path / "archive"
+    assert main(["report", str(folder), "--archive", str(archive)]) == 0
+    content = (archive / "comparison.json").read_text()
+    (archive / "comparison.json").write_text(content.replace('"madeup"', '"other"'))
+    refused(archive, "is of another comparison than")
+    (archive / "comparison.json").write_text(content)
+    (archive / "lock").touch()
+    refused(archive, "is a comparison itself")
+    (archive / "lock").unlink()
+    before = {file: file.read_bytes() for file in archive.rglob("*.npz")}
     shutil.rmtree(folder / "runs" / "LightGCN-2")
-    refused(kept, "has runs that")
-    assert {file: file.read_bytes() for file in kept.rglob("*.npz")} == before
+    refused(archive, "has runs that")
+    assert {file: file.read_bytes() for file in archive.rglob("*.npz")} == before
     refused(
-        kept,
-        "--keep is for the folder of one comparison",
+        archive,
+        "--archive is for the folder of one comparison",
         folder / "runs" / "LightGNN-1" / "record.json",
     )
 
 
 def test_there_are_comparisons_in_results():
-    assert [kept.name for kept in KEPT] == [
+    assert [archive.name for archive in ARCHIVES] == [
         f"comparison-{dataset}" for dataset in ("gowalla", "ml-100k", "yelp")
     ]
 
 
-@pytest.mark.parametrize("kept", KEPT, ids=lambda path: path.name)
-def test_the_tables_in_results_and_in_the_readme_are_those_of_the_records(kept, tmp_path):
-    shutil.copytree(kept, tmp_path / "copy", ignore=shutil.ignore_patterns(*TABLES))
+@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name)
+def test_the_tables_in_results_and_in_the_readme_are_those_of_the_records(archive, tmp_path):
+    shutil.copytree(archive, tmp_path / "copy", ignore=shutil.ignore_patterns(*TABLES))
     report(tmp_path / "copy")
     for name in TABLES:
-        assert (tmp_path / "copy" / name).read_bytes() == (kept / name).read_bytes()
-    lines = (kept / "table.md").read_text().splitlines()
+        assert (tmp_path / "copy" / name).read_bytes() == (archive / name).read_bytes()
+    lines = (archive / "table.md").read_text().splitlines()
     table = "\n".join(line for line in lines if line.startswith("|"))
     assert table in (ROOT / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""`recbole-lightgnn compare` on the planted world: real runs, really killed."""
+"""`recbole-lightgnn compare` on the planted dataset: real runs, and runs that are killed."""
 
 import csv
 import json
@@ -15,14 +15,13 @@ import pytest
 from helpers.comparing import LIGHTGNN, OUT, arguments, compare
 from helpers.planted import write_planted
 
-from recbole_lightgnn.comparison.layout import Run
-from recbole_lightgnn.comparison.plan import Grid
-from recbole_lightgnn.comparison.runner import _note_failure, _prepare, at_work_in
-from recbole_lightgnn.comparison.variants import read_rivals
-from recbole_lightgnn.config.files import properties_dir
+from recbole_lightgnn.comparison.layout import Run, RunFolder
+from recbole_lightgnn.comparison.plan import make_plan
+from recbole_lightgnn.comparison.runner import _note_failure, _prepare, lock_folder
+from recbole_lightgnn.comparison.variants import read_variants
 from recbole_lightgnn.config.settings_diff import other_settings, settings_of
 from recbole_lightgnn.quick_start import configure
-from recbole_lightgnn.registry import model_names
+from recbole_lightgnn.registry import model_names, properties_dir
 from recbole_lightgnn.runs import checkpoint
 
 
@@ -32,7 +31,7 @@ def _world(tmp_path):
 
 
 def process(models, *rest, out="out", seeds="1"):
-    """The command as a process of its own."""
+    """Start the command as a separate process."""
     command = [sys.executable, "-W", "ignore", "-m", "recbole_lightgnn.cli.main"]
     return subprocess.Popen(
         [*command, *arguments(models, *rest, seeds=seeds), f"--out={out}"],
@@ -40,13 +39,13 @@ def process(models, *rest, out="out", seeds="1"):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Tests may have been begun with `&`, and hear no Ctrl-C.
+        # Tests started with `&` ignore Ctrl-C, and their processes would too.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
 def begun(text):
-    """The runs that a command has begun, and those that it has gone on with."""
+    """Each run that a command started, with ``begins`` or ``goes on``."""
     return re.findall(r"^(\S+ seed \d+): (begins|goes on)$", text, re.MULTILINE)
 
 
@@ -56,7 +55,7 @@ def table(out="out"):
 
 
 def timeless(out="out"):
-    """The table without what depends on the clock."""
+    """The lines of the table, without times."""
     clock = ("training_seconds", "ranking_ms_per_user")
     return [{k: v for k, v in line.items() if k not in clock} for line in table(out).values()]
 
@@ -64,7 +63,7 @@ def timeless(out="out"):
 def wait_for(condition):
     end = time.monotonic() + 600  # only so that a broken test ends
     while not (found := condition()):
-        assert time.monotonic() < end, "it does not happen"
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.01)
     return found
 
@@ -79,8 +78,8 @@ def children_of(pid):
 
 
 def runs_of(pid):
-    """Processes of runs: those that have their program already."""
-    return [one for one in children_of(pid) if b"--result_file" in command_of(one)]
+    """Processes of runs, once they execute their program."""
+    return [child for child in children_of(pid) if b"--result_file" in command_of(child)]
 
 
 def command_of(pid):
@@ -93,7 +92,7 @@ def command_of(pid):
 # --- what is run --------------------------------------------------------------------------------
 
 
-def test_a_grid_is_run_once_and_its_table_written(capsys):
+def test_a_comparison_is_run_once_and_its_table_written(capsys):
     assert compare("Pop,BPR", "--BPR.epochs=2", "--topk=[20]", "--jobs=2") == 0
     told = capsys.readouterr().out
     assert sorted(begun(told)) == [("BPR seed 1", "begins"), ("Pop seed 1", "begins")]
@@ -117,14 +116,14 @@ def test_a_grid_is_run_once_and_its_table_written(capsys):
     assert {file: file.stat().st_mtime_ns for file in Path("out/runs").rglob("*")} == written
 
 
-def test_whose_settings_are(tmp_path, monkeypatch):
+def test_the_source_of_settings(tmp_path, monkeypatch):
     folder = shutil.copytree(properties_dir(), tmp_path / "properties")
     text = "tuned: [LightGCN]\nLightGCN: {n_layers: 1}\nBPR: {learning_rate: 0.01}\n"
     (folder / "dataset" / "planted.yaml").write_text(text)
     monkeypatch.setattr("recbole_lightgnn.config.recbole_config.properties_dir", lambda: folder)
     models, given = ["LightGCN", "BPR", "SGL", "NCL"], {"NCL.n_layers": 1, "topk": [20]}
-    grid = Grid("planted", models, [1], Path("out"), given=given, rows=None, rivals={})
-    assert list(grid.whose.values()) == ["tuned", "by hand", "default", "by hand"]
+    plan = make_plan("planted", models, [1], Path("out"), given=given, rows=None, variants={})
+    assert list(plan.settings_source.values()) == ["tuned", "by hand", "default", "by hand"]
 
 
 @pytest.mark.slow
@@ -148,7 +147,7 @@ def test_models_and_seeds_can_be_added_and_left_out(capsys):
     assert compare("Pop") == 0
     assert compare("Pop,Random", seeds="1,2") == 0
     told = begun(capsys.readouterr().out)
-    assert len(told) == 4  # one, and then three
+    assert len(told) == 4  # one run first, and then three
     assert table()["Pop"]["seeds_done"] == "1 2"
     assert compare("Random", seeds="2") == 0
     assert not begun(capsys.readouterr().out)
@@ -194,7 +193,7 @@ def test_killed_and_given_again_it_ends_the_same_and_repeats_nothing():
     killed.kill()
     told = killed.communicate()[0]
     assert begun(told) == [("Pop seed 1", "begins"), ("LightGNN seed 1", "begins")]
-    wait_for(lambda: not command_of(run))  # it does not outlive the comparison
+    wait_for(lambda: not command_of(run))  # the run ends with the comparison
     assert not Path("out/runs/LightGNN-1/record.json").exists()
     pop = Path("out/runs/Pop-1/record.json").stat().st_mtime_ns
     rows = json.loads(next(state.glob("*/run.json")).read_text())["rows"]
@@ -206,7 +205,7 @@ def test_killed_and_given_again_it_ends_the_same_and_repeats_nothing():
     assert Path("out/runs/Pop-1/record.json").stat().st_mtime_ns == pop
     record = json.loads(Path("out/runs/LightGNN-1/record.json").read_text())
     assert record["resumed"]
-    kept = {row["key"]: row["seconds"] for row in rows}  # of trainings that were not repeated
+    kept = {row["key"]: row["seconds"] for row in rows}  # trainings that were not repeated
     assert len(kept) >= 3
     assert {row["key"]: row["seconds"] for row in record["rows"] if row["key"] in kept} == kept
 
@@ -234,16 +233,17 @@ def test_a_run_that_is_killed_is_a_failure_and_goes_on_when_tried_again():
 
 
 def test_what_fails_by_itself_goes_on_and_begins_anew_if_it_gets_no_further(tmp_path):
-    run = Run("LightGNN", "LightGNN", "planted", 1, {}, {}, tmp_path / "LightGNN-1", {})
-    done = run.checkpoints / "LightGNN-planted-1" / "run.json"
+    folder = RunFolder(tmp_path / "LightGNN-1")
+    run = Run("LightGNN", "LightGNN", "planted", 1, {}, {}, folder, {})
+    done = folder.checkpoints / "LightGNN-planted-1" / "run.json"
 
     def tried(status, finished, epoch=0):
-        """It is tried, ends with so much finished, and is laid out for the next try."""
+        """Run once, ending with so many trainings and epochs; return where it resumed from."""
         after = _prepare(run)
         done.parent.mkdir(parents=True, exist_ok=True)
         done.write_text(json.dumps({"rows": finished * [{}]}))
         checkpoint.save(done.with_name("progress.safetensors"), {}, {"epoch": epoch})
-        (run.folder / "log.txt").write_text("internal error: RuntimeError: no memory\n")
+        folder.log_file.write_text("internal error: RuntimeError: no memory\n")
         assert _note_failure(run, status, after) is not None
         return after
 
@@ -284,22 +284,22 @@ def test_ctrl_c_stops_the_runs():
 
 
 def test_two_comparisons_in_one_folder_are_refused(capsys, monkeypatch):
-    monkeypatch.setattr("recbole_lightgnn.comparison.runner._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("recbole_lightgnn.comparison.runner._LOCK_SECONDS", 0)
     OUT.mkdir()
-    with at_work_in(OUT):
+    with lock_folder(OUT):
         assert compare("Pop") == 2
     assert "is at work in out: wait for it, or stop it" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_rivals_are_models_with_settings_of_their_own(capsys):
-    Path("rivals.yaml").write_text(
+def test_variants_are_models_with_settings_of_their_own(capsys):
+    Path("small.yaml").write_text(
         "Small: {model: BPR, embedding_size: 8}\n"
         "Taught-8: {model: LightGNN, embedding_size: 16, n_pruning_runs: 0}\n"
     )
     given = ["--epochs=1", "--Small.embedding_size=4", "--Taught-8.embedding_size=8"]
-    assert compare("BPR,Small,Taught-8", "--rivals=rivals.yaml", *given) == 0
-    assert list(table()) == ["BPR", "Small", "Taught-8"], "a rival's teacher is not shown"
+    assert compare("BPR,Small,Taught-8", "--variants=small.yaml", *given) == 0
+    assert list(table()) == ["BPR", "Small", "Taught-8"], "the teacher of a variant is not shown"
     records = {
         name: json.loads((OUT / f"runs/{name}-1/record.json").read_text()) for name in table()
     }
@@ -312,18 +312,18 @@ def test_rivals_are_models_with_settings_of_their_own(capsys):
     assert f"- Settings given by hand: {by_hand}.\n" in text
 
 
-def test_the_rivals_that_are_shipped_can_be_run_and_dense_ones_learn_as_the_usual_one():
-    file = properties_dir() / "study" / "rivals.yaml"
-    for name, rival in read_rivals(file, model_names()).items():
-        config = configure(rival.model, "planted", settings=rival.settings)
-        if name.startswith("Dense-"):  # as the dataset has it, but for its size
+def test_the_shipped_variants_can_be_run_and_dense_ones_are_trained_as_the_usual_one():
+    file = properties_dir() / "study" / "variants.yaml"
+    for name, variant in read_variants(file, model_names()).items():
+        config = configure(variant.model, "planted", settings=variant.settings)
+        if name.startswith("Dense-"):  # the dataset's settings, with another size
             usual = configure("SoftmaxLightGCN", "planted", settings={})
             differing = other_settings(settings_of(config), settings_of(usual))
             assert (differing, config["embedding_size"]) == (["embedding_size"], int(name[6:]))
-        if name == "MagnitudePruned":  # by nothing of a teacher's but its first embeddings
+        if name == "MagnitudePruned":  # it takes only its first embeddings from a teacher
             weights = ("prediction_kd", "embedding_kd", "interaction")
-            assert [config[f"{one}_weight"] for one in weights] == [0.0, 0.0, 1.0]
-            assert (config["batches"], config["similarity"]) == ("users", "cosine")
+            assert [config[f"{loss}_weight"] for loss in weights] == [0.0, 0.0, 1.0]
+            assert (config["batch_by"], config["similarity"]) == ("user", "cosine")
             assert config["weight_importance"] == config["score_importance"] == 0.0
             assert (config["teacher"], config["n_teachers"]) == ("SoftmaxLightGCN", 1)
         if name == "PrunedLightGCN":

@@ -1,4 +1,4 @@
-"""What a comparison's table says beside its numbers."""
+"""The notes of a comparison's table, and where its settings come from."""
 
 import json
 import shutil
@@ -24,10 +24,10 @@ def notes(folder):
     return [line.removeprefix("- ") for line in lines if line.startswith("- ")]
 
 
-def test_whose_settings(tmp_path):
-    words = {"LightGNN": "tuned", "LightGCN": "by hand", "BPR": "default"}
-    report(folder := write_compared(tmp_path, tuple(words), settings=words))
-    assert {line["model"]: line["settings"] for line in table_of(folder).values()} == words
+def test_the_source_of_settings(tmp_path):
+    sources = {"LightGNN": "tuned", "LightGCN": "by hand", "BPR": "default"}
+    report(folder := write_compared(tmp_path, tuple(sources), settings=sources))
+    assert {line["model"]: line["settings"] for line in table_of(folder).values()} == sources
 
 
 def test_times_are_of_every_machine_that_ran(folder):
@@ -39,14 +39,14 @@ def test_times_are_of_every_machine_that_ran(folder):
     assert both == f"{first[:-1]}; Zuse Z3, Napier, 1 core, 2 threads a run."
 
 
-def test_who_is_not_validated_after_each_epoch(folder):
+def test_models_that_are_not_validated_after_each_epoch(folder):
     assert not [note for note in notes(folder) if "validated every" in note]
     for seed in (1, 2, 3):
         change(folder / f"runs/BPR-{seed}/record.json", settings={"eval_step": 10})
     assert "BPR: validated every 10 epochs." in notes(folder)
 
 
-def test_deviations_are_spoken_of_where_there_are_several_seeds(folder, tmp_path):
+def test_deviations_are_explained_if_there_are_several_seeds(folder, tmp_path):
     report(folder)
     report(one := write_compared(tmp_path / "one", ("LightGNN", "BPR"), seeds=(1,)))
     both = "standard deviation over seeds"
@@ -57,15 +57,15 @@ def test_deviations_are_spoken_of_where_there_are_several_seeds(folder, tmp_path
         assert (both in (place / "index.html").read_text()) == said
 
 
-def test_who_computes_by_our_products(tmp_path):
+def test_models_that_are_accelerated(tmp_path):
     folder = write_compared(tmp_path, ("LightGNN", "LightGCN", "SGL", "NCL", "BPR"), seeds=(1,))
     said = "RecBole's, by this package's sparse products; the same but for rounding."
     assert f"LightGCN, SGL, NCL: {said}" in notes(folder)
-    change(folder / "runs/SGL-1/record.json", settings={"our_products": False})
-    change(folder / "runs/NCL-1/record.json", settings={"our_products": True, "node_dropout": 0.1})
+    change(folder / "runs/SGL-1/record.json", settings={"accelerate": False})
+    change(folder / "runs/NCL-1/record.json", settings={"accelerate": True, "node_dropout": 0.1})
     file = folder / "runs/LightGNN-1/record.json"
     rows = json.loads(file.read_text())["rows"]
-    teacher = rows[0] | {"model": "SGL", "settings": {"our_products": True}}
+    teacher = rows[0] | {"model": "SGL", "settings": {"accelerate": True}}
     change(file, rows=[teacher, *rows[1:]])
     assert f"LightGNN's teacher, LightGCN: {said}" in notes(folder)
     shutil.rmtree(folder / "runs/LightGCN-1")

@@ -1,4 +1,4 @@
-"""A comparison's page and pictures: what is in them, and that nothing else is needed."""
+"""The page and pictures of a comparison: their content, and that they load nothing else."""
 
 import base64
 import itertools
@@ -28,7 +28,7 @@ def drawings(page):
     return [base64.b64decode(one["src"].removeprefix(prefix)).decode() for one in page.pictures]
 
 
-def test_the_page_needs_nothing_else(folder):
+def test_the_page_loads_nothing_else(folder):
     report(folder)
     text = (folder / "index.html").read_text()
     page = Page(text)
@@ -49,9 +49,9 @@ def test_the_page_needs_nothing_else(folder):
         assert "<image" not in svg
 
 
-@pytest.mark.parametrize("n_rivals", [3, 6, 7, 10])
-def test_the_six_best_rivals_have_a_colour_each_and_the_rest_is_grey(tmp_path, n_rivals):
-    out = write_compared(tmp_path / "out", tuple(MODELS)[: 1 + n_rivals])
+@pytest.mark.parametrize("n_others", [3, 6, 7, 10])
+def test_the_six_best_other_models_have_a_colour_each_and_the_rest_is_grey(tmp_path, n_others):
+    out = write_compared(tmp_path / "out", tuple(MODELS)[: 1 + n_others])
     report(out)
     curves, groups = drawings(Page((out / "index.html").read_text()))[2:]
     compared = Comparison(out)
@@ -76,7 +76,7 @@ def test_groups_are_drawn_where_only_grey_models_have_users(tmp_path):
     assert all(f"{model}: " in groups for model in grey)
 
 
-def test_the_pictures_words_say_the_numbers(folder):
+def test_the_texts_of_pictures_have_the_numbers(folder):
     report(folder)
     size, time, curves, groups = (
         one["alt"] for one in Page((folder / "index.html").read_text()).pictures
@@ -166,8 +166,8 @@ def test_a_browser_shows_every_picture_and_asks_for_nothing(folder, tmp_path, wi
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_the_browser_would_tell(tmp_path):
-    """What the test above rests on: a page that loads something and complains is found out."""
+def test_the_browser_reports_loads_and_errors(tmp_path):
+    """The test above relies on it: loads and errors of a page are reported."""
     page = tmp_path / "page.html"
     page.write_text("<img src='absent.png'><script>console.error('no'); undefined.x</script>")
     with Browser(tmp_path / "profile") as browser:

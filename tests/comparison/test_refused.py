@@ -1,4 +1,4 @@
-"""`recbole-lightgnn compare`: what is refused before anything is run."""
+"""`recbole-lightgnn compare`: bad input is refused before the first run."""
 
 import shutil
 from pathlib import Path
@@ -25,34 +25,34 @@ def _no_run(monkeypatch):
     ("models", "rest", "facts"),
     [
         ("Pop,LightGNC", [], "no model is named 'LightGNC' here (did you mean 'Light"),
-        ("Pop,Dense-12", [], "no model or rival is named 'Dense-12' (did you mean 'Dense-"),
+        ("Pop,Dense-12", [], "no model or variant is named 'Dense-12' (did you mean 'Dense-"),
         ("Pop,GRU4Rec", [], "GRU4Rec is no general recommender (it needs sequences, features or"),
         ("Pop,FM", [], "FM is no general recommender (it needs sequences, features or knowledge)"),
-        ("Pop,Pop", [], "expected each once, parted by commas, got 'Pop,Pop'"),
-        ("Pop,", [], "expected each once, parted by commas"),
+        ("Pop,Pop", [], "expected each once, separated by commas, got 'Pop,Pop'"),
+        ("Pop,", [], "expected each once, separated by commas"),
         ("Pop", ["--seeds=1,x"], "expected whole numbers from 0 to 2^32 - 1"),
         ("Pop", ["--seeds=-1"], "expected whole numbers from 0 to 2^32 - 1"),
         ("Pop", ["--seeds=2,2"], "expected each once"),
         ("Pop", ["--jobs=0"], "expected a whole number from 1, got '0'"),
         ("Pop", ["--dataset=plantd"], "dataset 'plantd' not found (did you mean 'planted'?)"),
         ("BPR", ["--BPR.dataset=x"], "--BPR.dataset is no setting for a comparison: see --dataset"),
-        ("Small", ["--rivals=seeded.yaml"], "the rival Small cannot have seed, which is the comp"),
+        ("Small", ["--variants=seeded.yaml"], "the variant Small cannot have seed, which the comp"),
         ("Pop", ["--metrics=[Recall,NDCG,GAUC]", "--valid_metric=GAUC"], "as Recall@20 does"),
         ("Pop", ["--seed=3"], "--seed is no setting for a comparison: see --seeds"),
         ("Pop", ["--result_file=x"], "--result_file is no setting for a comparison: see --out"),
         ("Pop", ["--BPR.epochs=2"], "--BPR.epochs: BPR is not one of --models Pop"),
         ("BPR", ["--BPR.epoch=2"], "unknown setting epoch (did you mean 'epochs'?)"),
         ("BPR", ["--n_pruning_runs=2"], "n_pruning_runs is a setting of LightGNN"),
-        ("LightGNN", ["--LightGNN.n_layers=-1"], "n_layers must be an integer in [0, inf), got -1"),
-        ("Pop,BPR", ["--BPR.topk=[20]"], "BPR and Pop would not be on one footing"),
+        ("LightGNN", ["--LightGNN.n_layers=-1"], "n_layers must be an integer >= 0, got -1"),
+        ("Pop,BPR", ["--BPR.topk=[20]"], "BPR and Pop would not have the same protocol"),
         ("Pop,BPR", ["--metrics=[Recall]"], "metrics must have both, got Recall"),
-        ("Pop", ["--topk=[100]", "--valid_metric=Recall@100"], "has 60 items"),
-        ("Pop", ["--rivals=none.yaml"], "none.yaml"),
-        ("Pop", ["--rivals=taken.yaml"], "taken.yaml: 'BPR' cannot be a rival's name"),
-        ("Pop", ["--rivals=form.yaml"], "form.yaml: Small must be {model: MODEL, setting: value"),
-        ("Small", ["--rivals=small.yaml"], "unknown setting epoch (did you mean 'epochs'?)"),
-        ("Small", ["--rivals=odd.yaml"], "no model is named 'BPRR'"),
-        ("Pop", ["--rivals=small.yaml", "--Small.epochs=1"], "Small is not one of --models Pop"),
+        ("Pop", ["--topk=[100]", "--valid_metric=Recall@100"], "has only 60 items"),
+        ("Pop", ["--variants=none.yaml"], "none.yaml"),
+        ("Pop", ["--variants=taken.yaml"], "taken.yaml: 'BPR' cannot be a variant's name"),
+        ("Pop", ["--variants=form.yaml"], "form.yaml: Small must be {model: MODEL, setting: value"),
+        ("Small", ["--variants=small.yaml"], "unknown setting epoch (did you mean 'epochs'?)"),
+        ("Small", ["--variants=odd.yaml"], "no model is named 'BPRR'"),
+        ("Pop", ["--variants=small.yaml", "--Small.epochs=1"], "Small is not one of --models Pop"),
         ("LightGNN", ["--rows=student-09"], "there is no student-09, as LightGNN has 5 pruning"),
         ("Pop", ["--rows=student-01"], "there is no student-01, as LightGNN is not among --models"),
         ("Pop", ["--rows=teacher"], "there is no teacher, as LightGNN is not among --models"),
@@ -72,7 +72,7 @@ def test_bad_input(capsys, models, rest, facts):
 
 
 @pytest.mark.usefixtures("_no_run")
-def test_a_model_whose_package_is_missing(capsys, monkeypatch):
+def test_a_model_that_needs_a_missing_package(capsys, monkeypatch):
     monkeypatch.setattr(
         "recbole_lightgnn.comparison.plan.find_spec", lambda name: None if name == "faiss" else True
     )
@@ -94,11 +94,11 @@ def test_the_folder_of_another_comparison_is_refused(capsys, tmp_path):
     assert "out/runs/BPR-1 was begun with other settings (epochs): go on with those" in line
     assert "other settings of data or evaluation (topk)" in refused("--topk=[20]", "--BPR.epochs=1")
     write_planted(tmp_path / "dataset", "other", seed=1)
-    # what memory there is says how many users are ranked at once: that can be changed
+    # The batch size of evaluation depends on the memory, and may be changed.
     assert compare("Pop,BPR", "--BPR.epochs=1", "--eval_batch_size=100") == 0
     printed = capsys.readouterr().out
     assert "2 runs done before" in printed
-    assert "eval_batch_size" not in printed  # the runs had another
+    assert "eval_batch_size" not in printed  # the runs had another value
     line = refused("--dataset=other")
     assert "out has a comparison on planted, not on other: name another --out" in line
     shutil.rmtree(tmp_path / "dataset" / "planted")

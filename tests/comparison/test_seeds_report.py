@@ -1,4 +1,4 @@
-"""`recbole-lightgnn report`: means and deviations recomputed, the paper's points, refusals."""
+"""`recbole-lightgnn report` of records: means, deviations, the paper's results, bad input."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ from recbole_lightgnn.comparison.seeds_report import read_records, summary
 
 
 def record(seed, shift=0.0, train="0" * 64):
-    """Two trainings, of metrics that are all different."""
+    """A record of two trainings; all metrics are different."""
     rows = [
         {
             "key": key,

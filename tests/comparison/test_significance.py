@@ -1,4 +1,4 @@
-"""Paired tests over users and their correction: by hand, and beside SciPy's."""
+"""Paired t-test over users and Holm's correction: by hand, and against SciPy."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ from recbole_lightgnn.comparison.significance import holm, paired_t
 
 def test_the_paired_t_test_by_hand():
     one, other = np.array([0.5, 0.0, 1.0, 0.5]), np.array([0.25, 0.0, 0.5, 0.75])
-    # Differences .25, 0, .5, -.25: mean .125, squares about it .3125, s = sqrt(.3125 / 3).
+    # Differences .25, 0, .5, -.25: mean .125, sum of squared deviations .3125,
+    # s = sqrt(.3125 / 3).
     mean, p = paired_t(one, other)
     assert mean == pytest.approx(0.125)
     t = 0.125 / (0.3125 / 3 / 4) ** 0.5
@@ -34,7 +35,7 @@ def test_users_that_all_differ_by_the_same():
 
 
 def test_holm_by_hand():
-    # Sorted .005, .01, .03, .04: times 4, 3, 2, 1 is .02, .03, .06, .04, which may not fall.
+    # Sorted .005, .01, .03, .04; times 4, 3, 2, 1: .02, .03, .06, .04; none below the one before.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.5]) == [1.0, 1.0]
     assert holm([]) == []

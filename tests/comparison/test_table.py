@@ -1,4 +1,4 @@
-"""A comparison's tables and page: every number again, from the records, by other means."""
+"""Tables and page of a comparison: every number is recomputed from the records."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def folder(tmp_path):
 # --- the numbers --------------------------------------------------------------------------------
 
 
-def test_csv_has_every_number_as_it_is_worked_out_from_the_records(folder):
+def test_csv_has_every_number_as_recomputed_from_the_records(folder):
     report(folder)
     found = table_of(folder)
     student = "LightGNN .33 / .77"
@@ -172,7 +172,7 @@ def test_a_failed_model_has_its_reason_in_its_line(tmp_path):
     assert "- BPR: seeds 1, 3 not done yet.\n" in text
 
 
-def test_against_a_student_without_users_metrics_nothing_is_judged(tmp_path):
+def test_without_user_metrics_of_the_reference_nothing_is_tested(tmp_path):
     folder = write_compared(tmp_path, ("LightGNN", "BPR"), without_users=("LightGNN",))
     report(folder)
     assert markdown_of(folder)["BPR"]["p R@20"] == "no user data"
@@ -187,7 +187,7 @@ def test_counts_have_three_digits(number, text):
     assert count(number) == text
 
 
-def test_a_model_without_users_metrics_is_not_judged(tmp_path):
+def test_a_model_without_user_metrics_is_not_tested(tmp_path):
     folder = write_compared(tmp_path, ("LightGNN", "EASE", "BPR"), without_users=("EASE",))
     report(folder)
     assert markdown_of(folder)["EASE"]["p R@20"] == "no user data"
@@ -349,7 +349,7 @@ def test_a_row_that_no_record_has_is_refused(folder, capsys):
 
 
 def test_factors_are_those_of_the_file(folder):
-    """What the tests above rest on: the made-up metrics are the averages of their users."""
+    """The tests above rely on it: the made-up metrics are means over their users."""
     for metric, factor in FACTORS.items():
         (row, *_) = rows_of(folder, "BPR", "BPR")
         users = users_of(folder, "BPR", "BPR", metric, seeds=(1,))

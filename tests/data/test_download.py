@@ -1,4 +1,4 @@
-"""``recbole-lightgnn data download`` against a server of our own, kind and unkind."""
+"""``recbole-lightgnn data download`` against a local test server that can also fail."""
 
 import hashlib
 import pickle
@@ -29,30 +29,30 @@ def git_id(content):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``files`` (path -> bytes); a path in ``faults`` is answered by that function once."""
+    """Serves ``files`` (bytes by path); a function in ``faults`` answers its path once instead."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.faults, self.heeds_range = {}, {}, True
-        self.asked = []  # (path, Range header)
+        self.files, self.faults, self.supports_range = {}, {}, True
+        self.requests = []  # (path, Range header)
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_):
-        """A client that went away is no news."""
+        """Print nothing when a client closes its connection."""
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server, ranged = self.server, self.headers["Range"]
-        server.asked.append((self.path, ranged))
+        server.requests.append((self.path, ranged))
         if self.path in server.faults:
             return server.faults.pop(self.path)(self)
         content = server.files.get(self.path)
         if content is None:
             return self.send_error(404)
-        if not (ranged and server.heeds_range):
+        if not (ranged and server.supports_range):
             return self.give(200, content)
         start = int(re.fullmatch(r"bytes=(\d+)-", ranged)[1])
         if start >= len(content):
@@ -84,7 +84,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def published(server, monkeypatch):
-    """The three files of a small split, served, with their ids in place of Yelp's."""
+    """Serve the three files of a small split, and expect their ids for Yelp."""
     contents = {}
     for shift, file in enumerate(FILES):
         users = np.arange(300)
@@ -102,7 +102,7 @@ def fetch(server, *flags, url=None):
 
 
 def refused(capsys, server, *flags, **how):
-    """Fetch, expect bad input, and return the one line it must say."""
+    """Download, expect the exit status for bad input, and return the one line of the error."""
     assert fetch(server, *flags, **how) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
@@ -115,19 +115,19 @@ def cached():
 
 
 def first(fault):
-    """The fault of the first file asked for."""
+    """A fault for the first requested file."""
     return {"/sparse_yelp/trnMat.pkl": fault}
 
 
 def cut(handler):
-    """Half of the file, and the connection is closed."""
+    """Send half of the file, then close the connection."""
     content = handler.server.files[handler.path]
     handler.give(200, content[: len(content) // 2], length=len(content))
     handler.close_connection = True
 
 
 def stall(handler):
-    """Half of the file, then silence."""
+    """Send half of the file, then nothing for 2 seconds."""
     content = handler.server.files[handler.path]
     handler.give(200, content[: len(content) // 2], length=len(content))
     handler.wfile.flush()
@@ -141,7 +141,7 @@ def redirect_to(where):
     return answer
 
 
-# --- all goes well --------------------------------------------------------------------------
+# --- success --------------------------------------------------------------------------------
 
 
 def test_it_is_fetched_checked_and_imported(server, published, capsys):
@@ -149,18 +149,18 @@ def test_it_is_fetched_checked_and_imported(server, published, capsys):
     assert cached() == published
     assert "wrote dataset/yelp; run it with --dataset=yelp" in capsys.readouterr().out
     assert Path("dataset/yelp/yelp.train.inter").read_text().count("\n") == 301
-    assert [path for path, _ in server.asked] == [f"/sparse_yelp/{file}" for file in FILES]
+    assert [path for path, _ in server.requests] == [f"/sparse_yelp/{file}" for file in FILES]
 
-    server.asked.clear()
+    server.requests.clear()
     assert fetch(server, "--overwrite") == 0
-    assert server.asked == [], "what is in the cache is not fetched again"
+    assert server.requests == [], "a file in the cache was downloaded again"
     assert fetch(server) == 2
-    assert "exists and was kept; give --overwrite" in capsys.readouterr().err
+    assert "already exists; give --overwrite" in capsys.readouterr().err
 
 
 def test_without_import_the_files_are_fetched_alone(server, published, capsys):
     assert fetch(server, "--no-import", url=f"{server.url}/") == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "fetched cache/sparse_yelp"
+    assert capsys.readouterr().out.splitlines()[-1] == "downloaded cache/sparse_yelp"
     assert cached() == published
     assert not Path("dataset").exists()
 
@@ -169,8 +169,8 @@ def test_an_existing_dataset_is_told_before_fetching(server, published, capsys):
     Path("elsewhere/yelp").mkdir(parents=True)
     Path("elsewhere/yelp/yelp.inter").write_text("mine")
     assert fetch(server, "--data_path=elsewhere") == 2
-    assert "exists and was kept" in capsys.readouterr().err
-    assert server.asked == []
+    assert "already exists" in capsys.readouterr().err
+    assert server.requests == []
 
 
 def test_the_cache_is_where_xdg_says(monkeypatch, tmp_path):
@@ -189,26 +189,28 @@ def test_a_redirect_is_followed(server, published):
     assert cached() == published
 
 
-# --- interrupted and gone on with -----------------------------------------------------------
+# --- interrupted and continued --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", [cut, stall])
-@pytest.mark.parametrize("heeds_range", [True, False])
-def test_what_came_before_is_kept_and_gone_on_with(server, published, capsys, fault, heeds_range):
+@pytest.mark.parametrize("supports_range", [True, False])
+def test_an_interrupted_download_is_continued(server, published, capsys, fault, supports_range):
     content = published["trnMat.pkl"]
     half = len(content) // 2
-    server.faults, server.heeds_range = first(fault), heeds_range
+    server.faults, server.supports_range = first(fault), supports_range
     line = refused(capsys, server, "--timeout=0.3")
-    told = {
+    reason = {
         cut: f"the connection closed after {half} of {len(content)} bytes",
         stall: "no answer in time (--timeout)",
     }[fault]
-    assert f"{server.url}/sparse_yelp/trnMat.pkl cannot be fetched: {told}; {half} bytes" in line
+    assert (
+        f"{server.url}/sparse_yelp/trnMat.pkl cannot be downloaded: {reason}; {half} bytes" in line
+    )
     assert cached() == {"trnMat.pkl.partial": content[:half]}
 
-    server.asked.clear()
+    server.requests.clear()
     assert fetch(server) == 0
-    assert server.asked[0] == ("/sparse_yelp/trnMat.pkl", f"bytes={half}-")
+    assert server.requests[0] == ("/sparse_yelp/trnMat.pkl", f"bytes={half}-")
     assert cached() == published
 
 
@@ -216,11 +218,11 @@ def test_a_download_killed_before_its_last_step_asks_for_nothing(server, publish
     CACHE.mkdir(parents=True)
     (CACHE / "trnMat.pkl.partial").write_bytes(published["trnMat.pkl"])
     assert fetch(server) == 0
-    assert "/sparse_yelp/trnMat.pkl" not in dict(server.asked)
+    assert "/sparse_yelp/trnMat.pkl" not in dict(server.requests)
     assert cached() == published
 
 
-def test_a_partial_file_that_is_too_long_is_begun_anew(server, published, capsys):
+def test_a_partial_file_that_is_too_long_is_downloaded_anew(server, published, capsys):
     CACHE.mkdir(parents=True)
     (CACHE / "trnMat.pkl.partial").write_bytes(published["trnMat.pkl"] + b"more")
     assert "is shorter than" in refused(capsys, server)
@@ -228,8 +230,8 @@ def test_a_partial_file_that_is_too_long_is_begun_anew(server, published, capsys
     assert cached() == published
 
 
-def test_an_answer_from_another_place_is_begun_anew(server, published):
-    """A server that sends 206 for bytes that were not asked for."""
+def test_an_answer_from_another_position_is_downloaded_anew(server, published):
+    """The server answers 206 (partial content) with bytes that were not requested."""
     content = published["trnMat.pkl"]
     CACHE.mkdir(parents=True)
     (CACHE / "trnMat.pkl.partial").write_bytes(content[:100])
@@ -264,16 +266,16 @@ def test_another_file_is_removed(server, published, capsys):
 def test_a_changed_file_in_the_cache_is_fetched_again(server, published):
     assert fetch(server, "--no-import") == 0
     (CACHE / "valMat.pkl").write_bytes(b"changed")
-    server.asked.clear()
+    server.requests.clear()
     assert fetch(server) == 0
-    assert [path for path, _ in server.asked] == ["/sparse_yelp/valMat.pkl"]
+    assert [path for path, _ in server.requests] == ["/sparse_yelp/valMat.pkl"]
     assert cached() == published
 
 
 def test_a_file_that_is_not_there(server, published, capsys):
     del server.files["/sparse_yelp/valMat.pkl"]
     line = refused(capsys, server)
-    assert f"{server.url}/sparse_yelp/valMat.pkl cannot be fetched: 404 Not Found" in line
+    assert f"{server.url}/sparse_yelp/valMat.pkl cannot be downloaded: 404 Not Found" in line
     assert "--url" in line
     assert set(cached()) == {"trnMat.pkl"}
 
@@ -294,7 +296,7 @@ def test_no_server_at_all(capsys, server, published):
 
 def test_a_server_that_speaks_something_else(capsys, server, published):
     server.faults = first(lambda handler: handler.wfile.write(b"220 welcome\r\n\r\n"))
-    assert "cannot be fetched: 220 welcome; try again" in refused(capsys, server)
+    assert "cannot be downloaded: 220 welcome; try again" in refused(capsys, server)
 
 
 def test_a_file_without_end(capsys, server, published, monkeypatch):
@@ -306,18 +308,20 @@ def test_a_file_without_end(capsys, server, published, monkeypatch):
 @pytest.mark.parametrize("where", ["file:///etc/hostname", "ftp://127.0.0.1/x"])
 def test_a_redirect_elsewhere_is_not_followed(capsys, server, published, where):
     server.faults = first(redirect_to(where))
-    line = refused(capsys, server)  # the first of these is urllib's own to refuse
+    line = refused(capsys, server)  # urllib itself rejects file:
     assert re.search(rf"[Rr]edirect\w* to .*{where}.* is not (followed|allowed)", line)
 
 
 def test_a_redirect_to_no_address(capsys, server, published):
     server.faults = first(redirect_to("http://["))
-    assert "trnMat.pkl cannot be fetched: Invalid IPv6 URL" in refused(capsys, server)
+    assert "trnMat.pkl cannot be downloaded: Invalid IPv6 URL" in refused(capsys, server)
 
 
-def test_no_room_in_the_cache(capsys, server, published):
+def test_no_disk_space_in_the_cache(capsys, server, published):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes a file; as a full disk
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (1000, limits[1])
+    )  # bytes per file; acts like a full disk
     try:
         line = refused(capsys, server)
     finally:
@@ -330,8 +334,8 @@ def test_redirects_without_end(capsys, server, published):
     for n in range(20):
         server.faults[f"/{n}"] = redirect_to(f"/{n + 1}")
     server.faults |= first(redirect_to("/0"))
-    assert "cannot be fetched: 302" in refused(capsys, server)
-    assert len(server.asked) == download.MAX_REDIRECTS + 1
+    assert "cannot be downloaded: 302" in refused(capsys, server)
+    assert len(server.requests) == download.MAX_REDIRECTS + 1
 
 
 @pytest.mark.parametrize(
@@ -351,7 +355,7 @@ def test_redirects_without_end(capsys, server, published):
 def test_flags_that_make_no_sense(capsys, server, published, flags, why):
     Path("file").write_text("")
     assert why in refused(capsys, server, *flags)
-    assert server.asked == []
+    assert server.requests == []
 
 
 def test_another_name_is_one_line(capsys):
@@ -371,7 +375,7 @@ def test_a_run_without_the_data_says_which_command_fetches_it(capsys, name):
 def test_the_ids_are_those_git_computes(tmp_path):
     (tmp_path / "x").write_bytes(b"what is up, doc?")  # the example of the Git book
     assert download.blob_id(tmp_path / "x") == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
-    assert set(download.BLOB_IDS) == set(command.PAPER)
+    assert set(download.BLOB_IDS) == set(command.PAPER_DATASETS)
     ids = [i for files in download.BLOB_IDS.values() for i in files.values()]
     assert len(set(ids)) == 9
     assert all(re.fullmatch("[0-9a-f]{40}", i) for i in ids)

@@ -1,4 +1,4 @@
-"""``recbole-lightgnn data generate``: the planted world, and the copy of it in the checkout."""
+"""``recbole-lightgnn data generate``, and the dataset ``planted`` in the repository."""
 
 from collections import Counter
 from pathlib import Path
@@ -58,8 +58,8 @@ def test_another_seed_is_another_world():
         (World(users=10**6, items=10**6), r"more than 1e\+08 cells"),
         (World(noise=-1), "--noise must be at least 0, got -1"),
         (World(communities=5), "60 items in 5 communities leave 12 .* at least 14"),
-        (World(communities=1, noise=1), "leaves 0 items outside it"),
-        (World(noise=41), "leaves 40 items outside it"),
+        (World(communities=1, noise=1), "--noise must be at most 0, .* got 1"),
+        (World(noise=41), "--noise must be at most 40, .* got 41"),
     ],
 )
 def test_a_world_that_cannot_be(world, why):
@@ -68,12 +68,12 @@ def test_a_world_that_cannot_be(world, why):
     assert not Path("dataset").exists()
 
 
-def test_an_existing_dataset_is_kept_unless_overwrite(capsys):
+def test_an_existing_dataset_is_replaced_only_with_overwrite(capsys):
     arguments = ["data", "generate", "twice"]
     assert main(arguments) == 0
     before = files(Path("dataset/twice"))
     assert main([*arguments, "--seed=1"]) == 2
-    assert "exists and was kept; give --overwrite" in capsys.readouterr().err
+    assert "already exists; give --overwrite" in capsys.readouterr().err
     assert files(Path("dataset/twice")) == before
     assert main([*arguments, "--seed=1", "--overwrite"]) == 0
     assert files(Path("dataset/twice")).keys() == before.keys()

@@ -1,4 +1,4 @@
-"""``recbole-lightgnn import pairs``: text in blocks, threads, compiled loops."""
+"""``recbole-lightgnn import pairs``: reading text in blocks, with threads and compiled loops."""
 
 import os
 import subprocess
@@ -72,7 +72,7 @@ def test_lost_machine_code_is_made_anew(table, tmp_path, damage):
 def test_the_epoch_is_a_date(table):
     rows = [(1, i, 5, "1970-01-01") for i in range(12)]
     content = lines([*rows, (1, 99, 5, "bad")])
-    refused(table(content), "line 13: time 'bad' is no date", split="time", header=False)
+    refused(table(content), "line 13: time 'bad' is not a date", split="time", header=False)
 
 
 @pytest.mark.parametrize("kind", ["text", "int64", "datetime64[ns]"])

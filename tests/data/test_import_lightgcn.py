@@ -1,4 +1,4 @@
-"""``recbole-lightgnn import lightgcn``: LightGCN's lists, and the blocks text is read in."""
+"""``recbole-lightgnn import lightgcn``: LightGCN's text files, and reading text in blocks."""
 
 import hashlib
 from collections import Counter
@@ -127,43 +127,45 @@ def test_a_cut_takes_the_first_of_each_group(seed):
         assert part[inside].tolist() == np.repeat([0, 1, 2], sizes).tolist()
 
 
-def test_a_random_cut_makes_every_way_as_likely():
-    groups = np.repeat([0, 1], [5, 1])  # sizes 3, 1, 1 and 1, 0, 0: twenty ways
-    draw, met = np.random.default_rng(0), Counter()
+def test_all_random_cuts_are_equally_likely():
+    groups = np.repeat([0, 1], [5, 1])  # part sizes 3, 1, 1 and 1, 0, 0: 20 possible cuts
+    generator, seen = np.random.default_rng(0), Counter()
     for _ in range(4000):
-        part = cut_at_random(groups, draw, (0.5, 0.25, 0.25))
+        part = cut_at_random(groups, generator, (0.5, 0.25, 0.25))
         assert np.bincount(part[:5]).tolist() == [3, 1, 1]
         assert part[5] == 0
-        met[tuple(part.tolist())] += 1
-    assert len(met) == 20
-    assert sum((n - 200) ** 2 / 200 for n in met.values()) < 43.8  # chi-square, 19, 1 in 1000
+        seen[tuple(part.tolist())] += 1
+    assert len(seen) == 20
+    assert (
+        sum((n - 200) ** 2 / 200 for n in seen.values()) < 43.8
+    )  # chi-square, 19 degrees of freedom, p = 0.001
 
 
 LINES = "expected a user and its items"
 BAD_LISTS = {
-    "empty file": (b"", r"train\.txt holds no interaction"),
-    "only empty lines": (b"\n\n\n", "holds no interaction"),
+    "empty file": (b"", r"train\.txt has no interactions"),
+    "only empty lines": (b"\n\n\n", "has no interactions"),
     "an empty line": (b"0 1\n\n1 2\n", "line 2: an empty line"),
-    "a user alone": (b"0 1\n1\n2 3\n", "line 2: user '1' has no item.*--skip-empty"),
-    "a user and a blank": (b"0 1\n1 \n", "line 2: user '1' has no item"),
-    "a negative item": (b"0 1\n1 -2\n", "line 2: '-2' is no number from 0 on"),
-    "a negative user": (b"-1 2\n", "line 1: '-1' is no number"),
-    "a word": (b"0 1\n1 2\n2 x3\n", "line 3: 'x3' is no number"),
-    "a decimal point": (b"0 1.5\n", "line 1: '1.5' is no number"),
-    "commas": (b"0,1,2\n", "line 1: '0,1,2' is no number"),
+    "a user alone": (b"0 1\n1\n2 3\n", "line 2: user '1' has no items.*--skip-empty"),
+    "a user and a blank": (b"0 1\n1 \n", "line 2: user '1' has no items"),
+    "a negative item": (b"0 1\n1 -2\n", "line 2: '-2' is not a number from 0 on"),
+    "a negative user": (b"-1 2\n", "line 1: '-1' is not a number"),
+    "a word": (b"0 1\n1 2\n2 x3\n", "line 3: 'x3' is not a number"),
+    "a decimal point": (b"0 1.5\n", "line 1: '1.5' is not a number"),
+    "commas": (b"0,1,2\n", "line 1: '0,1,2' is not a number"),
     "a leading zero": (b"0 1\n1 007\n", "line 2: '007' has leading zeros"),
     "2^31": (b"0 1\n1 2147483648\n", "line 2: number '2147483648' is above 2147483647"),
     "forty digits": (b"0 " + b"9" * 40 + b"\n", "line 1: number '9999"),
     "a NUL byte": (b"0 1\n1 2\0\n", "line 2: a NUL byte"),
     "a lone CR": (b"0 1\r1 2\n", "line 1: a CR without LF"),
     "Latin-1": (b"0 1\n1 \xe9\n", "line 2: byte 0xe9 is not UTF-8"),
-    "UTF-8 letters": ("0 1\n1 é\n".encode(), "line 2: .* is no number"),
+    "UTF-8 letters": ("0 1\n1 é\n".encode(), "line 2: .* is not a number"),
     "UTF-16": ("0 1\n".encode("utf-16"), "is UTF-16; expected UTF-8"),
     "UTF-16 without mark": ("0 1\n".encode("utf-16-le"), "line 1: a NUL byte"),
     "gzip": (b"\x1f\x8b\x08\0", r"is compressed \(gzip\)"),
     "a pointer": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-    "foreign digits": ("0 ١\n".encode(), "is no number"),
-    "a form feed": (b"0 1\x0c2\n", "is no number"),
+    "foreign digits": ("0 ١\n".encode(), "is not a number"),
+    "a form feed": (b"0 1\x0c2\n", "is not a number"),
     "a pair in two splits": (TRAIN + b"1 0\n", "1 interactions both in train and in test"),
 }
 
@@ -183,14 +185,14 @@ def test_a_missing_file_or_folder(source, file):
     (source / file).unlink()
     with pytest.raises(InputError, match=rf"{file} cannot be read \(No such file"):
         import_lightgcn(source, "tiny")
-    with pytest.raises(InputError, match="is no folder; expected one with train"):
+    with pytest.raises(InputError, match="is not a folder; expected one with train"):
         import_lightgcn(source / "deeper", "tiny")
     with pytest.raises(InputError, match="--valid-share must be between 0 and 1, got 1"):
         import_lightgcn(source, "tiny", valid_share=1)
 
 
 def test_users_without_items_can_be_left_out(source):
-    (source / "test.txt").write_bytes(TEST + b"5 \n6\n")  # as amazon-book's
+    (source / "test.txt").write_bytes(TEST + b"5 \n6\n")  # as in amazon-book
     before = imported(import_lightgcn(source, "tiny", skip_empty=True))
     assert before["test"] == [("0", "2"), ("1", "0"), ("1", "1")]
 
@@ -199,7 +201,7 @@ def test_a_name_that_leaves_the_folder_and_a_dataset_that_exists(source):
     with pytest.raises(InputError, match="choose another --name"):
         import_lightgcn(source, "../tiny")
     import_lightgcn(source, "tiny")
-    with pytest.raises(InputError, match="exists and was kept; give --overwrite"):
+    with pytest.raises(InputError, match="already exists; give --overwrite"):
         import_lightgcn(source, "tiny")
 
 
@@ -230,14 +232,14 @@ def test_any_block_size_gives_the_same_pairs_and_line_numbers(tmp_path, monkeypa
     with pytest.raises(InputError, match="line 3: an empty line"):
         read_lists(path)
     path.write_bytes(b"10 1 2\n11 3\r\n12 4\n13 x")
-    with pytest.raises(InputError, match="line 4: 'x' is no number"):
+    with pytest.raises(InputError, match="line 4: 'x' is not a number"):
         read_lists(path)
 
 
 def test_ten_gigabytes_of_anything_are_refused_at_once(tmp_path, monkeypatch):
     path = tmp_path / "huge.txt"
     with path.open("wb") as file:
-        file.truncate(10 * 2**30)  # sparse: takes no room
+        file.truncate(10 * 2**30)  # a sparse file: takes no disk space
     monkeypatch.setattr(text, "MAX_LINE", 2**22)
     with pytest.raises(InputError, match="line 1: more than 4194304 bytes without a line end"):
         read_lists(path)

@@ -1,4 +1,4 @@
-"""``recbole-lightgnn import npz``: SciPy's sparse matrices, read without unpickling anything."""
+"""``recbole-lightgnn import npz``: SciPy's sparse matrices, read without unpickling."""
 
 import io
 import os
@@ -26,12 +26,12 @@ def dump(folder: Path, naming: int = 0, **matrices) -> Path:
 
 
 def archive(**arrays) -> bytes:
-    """An archive as ``numpy.savez`` writes it; plain bytes are whole members."""
+    """An archive like that of ``numpy.savez``; plain bytes are the content of a member."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as members:
         for name, array in arrays.items():
             content = array
-            if type(array) is not bytes:  # np.bytes_ is one
+            if type(array) is not bytes:  # np.bytes_ is a subclass
                 member = io.BytesIO()
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=True)
                 content = member.getvalue()
@@ -97,8 +97,8 @@ NOT_A_MATRIX = {
     "empty": (b"", "is truncated or damaged"),
     "text": (b"user,item\n", "is truncated or damaged"),
     "an array": (archive(arr_0=[1, 2]), "without its 'format'"),
-    "an object array": (coo(data=pickled), "holds Python objects as data.npy"),
-    "objects aside": (coo(more=pickled), "holds Python objects as more.npy"),
+    "an object array": (coo(data=pickled), "contains Python objects as data.npy"),
+    "objects aside": (coo(more=pickled), "contains Python objects as more.npy"),
     "a dense format": (coo(format=np.bytes_("dia")), "of format dia"),
     "no shape": (coo(shape=None), "without its 'shape'"),
     "three sizes": (coo(shape=[2, 2, 2]), "not two-dimensional"),
@@ -111,9 +111,9 @@ NOT_A_MATRIX = {
     "unequal lengths": (coo(row=[0]), "1 rows, 2 columns and 2 values"),
     "nan": (coo(data=[1, np.nan]), "not a finite number"),
     "words as values": (coo(data=["a", "b"]), "values of type <U1, not numbers"),
-    "a table of ids": (coo(row=[[0], [1]]), "something else than numbers in a row"),
-    "one number as ids": (coo(row=0), "'row' that is not one-dimensional"),
-    "records": (coo(data=np.zeros(2, "i4,i4")), "something else than numbers"),
+    "a table of ids": (coo(row=[[0], [1]]), "not a number or a one-dimensional array"),
+    "one number as ids": (coo(row=0), "'row', which is not one-dimensional"),
+    "records": (coo(data=np.zeros(2, "i4,i4")), "data.npy, which is not a number"),
     "falling starts": (csr(indptr=[0, 2, 1]), "do not rise"),
     "too few starts": (csr(indptr=[0, 2]), "2 starts of rows, not 3"),
     "no array": (coo(row=b"hello"), "is truncated or damaged"),
@@ -126,10 +126,10 @@ NOT_A_MATRIX = {
 def test_anything_else_is_refused_in_one_line(read, tmp_path, content, why):
     with pytest.raises(InputError, match=why) as error:
         read(content)
-    told = str(error.value)
-    assert told.startswith(str(tmp_path / "train.npz"))
-    assert "\n" not in told
-    assert "expected a SciPy sparse matrix" in told
+    message = str(error.value)
+    assert message.startswith(str(tmp_path / "train.npz"))
+    assert "\n" not in message
+    assert "expected a SciPy sparse matrix" in message
 
 
 def test_every_truncation_is_refused(read):
@@ -147,7 +147,7 @@ def test_nothing_is_executed(read, monkeypatch):
 
 def test_an_archive_that_unpacks_to_too_much(read, monkeypatch):
     monkeypatch.setattr("recbole_lightgnn.data.npz.MAX_BYTES", 700)
-    with pytest.raises(InputError, match=r"unpacks to \d+ bytes, more than the 700 taken"):
+    with pytest.raises(InputError, match=r"unpacks to \d+ bytes, more than the limit of 700"):
         read(coo())
 
 
@@ -158,6 +158,6 @@ def test_a_bad_folder_leaves_nothing(tmp_path):
     (source / "valid.npz").unlink()
     with pytest.raises(InputError, match=r"no valid split; expected a file valid\.npz or valMat"):
         import_npz(source, "tiny")
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         import_npz(source / "deeper", "tiny")
     assert not Path("dataset").exists()

@@ -1,4 +1,4 @@
-"""``recbole-lightgnn import pairs``: tables of interactions, as text and as Parquet."""
+"""``recbole-lightgnn import pairs``: tables of interactions as delimited text."""
 
 import codecs
 import json
@@ -14,7 +14,7 @@ from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.data import text
 from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
 from recbole_lightgnn.data.names import BadName, Names, joined
-from recbole_lightgnn.data.table import KNOWN
+from recbole_lightgnn.data.table import KNOWN_COLUMNS
 from recbole_lightgnn.errors import InputError
 
 # --- layouts --------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def test_the_card_tells_what_was_dropped(table):
     path = table(lines([*rated, *more], ",", "user,item,rating"))
     folder = bring(path, min_rating=4, k_core=2)
     card = card_of(folder)
-    # items 0 and 14 and the lone user have one interaction; then item 0 has none
+    # items 0 and 14 and the user "lone" have one interaction each, so they are removed
     left = {(u, i) for u, i in ROWS if i not in ("0", "14")}
     assert everything(folder) == left
     assert card["dropped"] == {"below_min_rating": 1, "duplicates": 3, "outside_k_core": 3}
@@ -112,10 +112,10 @@ def test_the_core_is_that_of_a_plain_loop(table, seed, k):
     left = set(pairs)
     while True:
         users, items = (Counter(pair[side] for pair in left) for side in (0, 1))
-        kept = {(u, i) for u, i in left if users[u] >= k and items[i] >= k}
-        if kept == left:
+        core = {(u, i) for u, i in left if users[u] >= k and items[i] >= k}
+        if core == left:
             break
-        left = kept
+        left = core
     assert everything(bring(table(lines(sorted(pairs))), k_core=k)) == left
 
 
@@ -169,8 +169,8 @@ def test_the_random_split_is_the_seeds_and_no_line_orders(table):
 
 GOOD = lines(ROWS)
 BAD_TABLES = {
-    "empty": (b"", "holds no interaction", {}),
-    "one column": (b"1\n2\n", "line 1: no delimiter parts the first lines", {}),
+    "empty": (b"", "has no interactions", {}),
+    "one column": (b"1\n2\n", "line 1: no delimiter splits the first lines", {}),
     "too few fields": (GOOD + "a\n", "line 61: 1 fields where line 1 has 2", {"delimiter": ","}),
     "an empty first line": (
         "user,item,time\n\n1,2,3\n",
@@ -210,26 +210,26 @@ BAD_TABLES = {
     "no time": (GOOD, "no column 'time'; it has 2 columns", {"split": "time"}),
     "a rating of words": (
         "1,2,5\n1,3,good\n",
-        "line 2: rating 'good' is no fin",
+        "line 2: rating 'good' is not a fin",
         {"min_rating": 3},
     ),
-    "no rating here": ("1,2,5\n1,3,\n", "line 2: rating '' is no finite", {"min_rating": 3}),
-    "nan rating": ("1,2,5\n1,3,nan\n", "line 2: rating 'nan' is no finite", {"min_rating": 3}),
+    "no rating here": ("1,2,5\n1,3,\n", "line 2: rating '' is not a finite", {"min_rating": 3}),
+    "nan rating": ("1,2,5\n1,3,nan\n", "line 2: rating 'nan' is not a finite", {"min_rating": 3}),
     "huge rating": ("1,2,5\n1,3,1e999\n", "line 2: rating '1e999'", {"min_rating": 3}),
-    "1_000": ("1,2,5\n1,3,1_0\n", "line 2: rating '1_0' is no finite", {"min_rating": 3}),
+    "1_000": ("1,2,5\n1,3,1_0\n", "line 2: rating '1_0' is not a finite", {"min_rating": 3}),
     "a date": (
         "1,2,5,9\n1,3,5,2020-01-01\n",
-        "line 2: time '2020-01-01' is no finite number",
+        "line 2: time '2020-01-01' is not a finite number",
         {"split": "time"},
     ),
     "a number among dates": (
         "1,2,5,2020-01-01\n1,3,5,9\n1,4,5,2020-01-02\n",
-        "line 2: time '9' is no date",
+        "line 2: time '9' is not a date",
         {"split": "time"},
     ),
     "no such day": (
         "1,2,5,2020-01-01\n1,3,5,2021-02-29\n",
-        "line 2: time '2021-02-29' is no date",
+        "line 2: time '2021-02-29' is not a date",
         {"split": "time"},
     ),
     "nothing left": (
@@ -253,7 +253,7 @@ def test_a_bad_table_is_one_clear_line_and_nothing_is_written(table, content, wh
     ("arguments", "why"),
     [
         (["--ratio=0.8,0.2"], "--ratio must be three shares such as 0.8,0.1,0.1, got 0.8,0.2"),
-        (["--ratio=0.8,0.1,0.2"], "--ratio must add up to 1"),
+        (["--ratio=0.8,0.1,0.2"], "--ratio must sum to 1"),
         (["--ratio=0.8,0.2,0"], "--ratio must be three shares"),
         (["--ratio=many"], "--ratio 'many' must be three shares"),
         (["--k-core=0"], "--k-core must be 1 or more, got 0"),
@@ -298,7 +298,7 @@ def test_numbers_are_their_own_and_names_count_down():
     names = Names()
     tokens = [b"12", b"ann", b"0", b"007", b"ann", b"9" * 18, b"9" * 19]
     assert names.numbers(*joined(tokens)).tolist() == [12, -1, 0, -2, -1, 10**18 - 1, -3]
-    assert names.met().tolist() == [b"ann", b"007", b"9" * 19]
+    assert names.texts().tolist() == [b"ann", b"007", b"9" * 19]
 
 
 def test_every_name_reaches_recbole_as_it_is(table):
@@ -317,6 +317,6 @@ def test_every_name_reaches_recbole_as_it_is(table):
 
 
 def test_known_column_names_mean_one_thing():
-    names = [name for known in KNOWN.values() for name in known.split()]
+    names = [name for known in KNOWN_COLUMNS.values() for name in known.split()]
     assert len(names) == len(set(names))
     assert json.dumps(names).isascii()

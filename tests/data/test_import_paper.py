@@ -1,4 +1,4 @@
-"""``recbole-lightgnn import paper``: files, card, bad input, and RecBole reading the result."""
+"""``recbole-lightgnn import paper``: files, card, bad input, and a RecBole run on the result."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ import scipy.sparse as sp
 from helpers.imports import TINY, Sabotage, matrix
 from helpers.paths import ROOT, SHARED
 
-import recbole_lightgnn  # noqa: F401  (mends RecBole)
+import recbole_lightgnn  # noqa: F401  (patches RecBole)
 from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
 from recbole_lightgnn.data.paper import FILES, import_paper
 from recbole_lightgnn.errors import InputError
 
 
 def dump(folder: Path, naming: int = 0, **matrices: sp.spmatrix) -> Path:
-    """A source folder in one of the two namings; splits not given are those of ``TINY``."""
+    """Write a source folder with one of the two sets of file names; splits default to ``TINY``."""
     folder.mkdir(exist_ok=True)
     for split in SPLITS:
         content = pickle.dumps(matrices.get(split, matrix(TINY[split])), protocol=4)
@@ -55,7 +55,7 @@ def test_writes_benchmark_files_under_either_naming(tmp_path, naming):
 
 
 def test_the_card_tells_source_counts_and_hashes(tmp_path):
-    doubled = matrix([(4, 1), (0, 0), (4, 1)], (6, 5))  # users 1..3, 5 and items 2..4: nowhere
+    doubled = matrix([(4, 1), (0, 0), (4, 1)], (6, 5))  # users 1..3, 5 and items 2..4 occur nowhere
     small, other = matrix([(0, 1)], (6, 5)), matrix([(4, 0)], (6, 5))
     source = dump(tmp_path / "source", train=doubled, valid=small, test=other)
     folder = import_paper(source, "card", tmp_path / "out")
@@ -107,19 +107,22 @@ def _dump(**matrices):
 
 
 BAD_SOURCES = {
-    "no folder": (lambda source: source.rename(source.with_name("moved")), "is no folder"),
+    "no folder": (lambda source: source.rename(source.with_name("moved")), "is not a folder"),
     "missing file": (_remove("valMat.pkl"), r"no valid split; expected a file valMat\.pkl or"),
     "empty file": (_write("tstMat.pkl", b""), r"tstMat\.pkl is empty"),
     "truncated": (_write("trnMat.pkl", pickle.dumps(matrix(TINY["train"]))[:-40]), "truncated"),
     "execution": (_write("tstMat.pkl", pickle.dumps(Sabotage())), r"asks for builtins\.exec"),
-    "no matrix": (_write("valMat.pkl", pickle.dumps({"a": 1})), "holds a dict, no sparse matrix"),
+    "no matrix": (
+        _write("valMat.pkl", pickle.dumps({"a": 1})),
+        "contains a dict, not a sparse matrix",
+    ),
     "shapes": (_dump(test=matrix([(0, 1)], (4, 5))), "train 4 x 4, valid 4 x 4, test 4 x 5"),
-    "empty split": (_dump(valid=matrix([])), "the valid split of .* has no interaction"),
+    "empty split": (_dump(valid=matrix([])), "the valid split of .* has no interactions"),
     "a pair in two splits": (
         _dump(test=matrix([(0, 2), (3, 3)])),
         r"1 interactions both in train and in test, e\.g\. user 3 with item 3",
     ),
-    "only zeros": (_dump(test=matrix([(0, 1)]) * 0), "the test split of .* has no interaction"),
+    "only zeros": (_dump(test=matrix([(0, 1)]) * 0), "the test split of .* has no interactions"),
 }
 
 
@@ -141,12 +144,12 @@ def test_a_name_cannot_leave_the_output_folder(tmp_path, source, name):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_existing_dataset_is_kept_unless_overwrite(tmp_path, source):
+def test_an_existing_dataset_is_replaced_only_with_overwrite(tmp_path, source):
     out = tmp_path / "out"
     import_paper(source, "tiny", out)
     before = files(out)
     other = dump(tmp_path / "other", train=matrix([(2, 1)]))
-    with pytest.raises(InputError, match="exists and was kept; give --overwrite"):
+    with pytest.raises(InputError, match="already exists; give --overwrite"):
         import_paper(other, "tiny", out)
     assert files(out) == before
 
@@ -160,16 +163,16 @@ def test_an_existing_dataset_is_kept_unless_overwrite(tmp_path, source):
     assert [p.name for p in out.iterdir()] == ["tiny"], "a temporary folder was left"
 
 
-def test_overwrite_never_deletes_what_is_no_dataset(tmp_path, source):
-    with pytest.raises(InputError, match=r"also holds trnMat\.pkl.*not replaced"):
+def test_overwrite_never_deletes_other_files(tmp_path, source):
+    with pytest.raises(InputError, match=r"also contains trnMat\.pkl.*not replaced"):
         import_paper(source, "source", tmp_path, overwrite=True)
-    (tmp_path / "file").write_text("kept")
+    (tmp_path / "file").write_text("content")
     (tmp_path / "link").symlink_to(source)
     for name in ("file", "link"):
-        with pytest.raises(InputError, match="exists and is no folder"):
+        with pytest.raises(InputError, match="exists and is not a folder"):
             import_paper(source, name, tmp_path, overwrite=True)
     assert len(files(source)) == 3
-    assert (tmp_path / "file").read_text() == "kept"
+    assert (tmp_path / "file").read_text() == "content"
 
 
 def test_a_failed_write_leaves_the_old_dataset_and_nothing_else(tmp_path, source):
@@ -180,7 +183,9 @@ def test_a_failed_write_leaves_the_old_dataset_and_nothing_else(tmp_path, source
     wide = {split: matrix(pairs, (9, 9)) for split, pairs in {**TINY, "train": rest}.items()}
     big = dump(tmp_path / "big", **wide)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))  # bytes a file; as a full disk
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (50, limits[1])
+    )  # bytes per file; acts like a full disk
     try:
         with pytest.raises(InputError, match=r"cannot be written .*nothing was changed") as error:
             import_paper(big, "tiny", out, overwrite=True)
@@ -193,7 +198,7 @@ def test_a_failed_write_leaves_the_old_dataset_and_nothing_else(tmp_path, source
 
 @pytest.fixture
 def in_empty_folder(tmp_path, monkeypatch):
-    """RecBole reads ``sys.argv`` in every ``Config`` and leaves logs where it runs."""
+    """An empty folder to work in: RecBole reads ``sys.argv`` and writes logs where it runs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["test"])
     return tmp_path
@@ -218,8 +223,10 @@ def test_recbole_runs_on_the_result(in_empty_folder, source):
         },
         saved=False,
     )
-    assert result["best_valid_result"]["recall@3"] == 1.0  # all three that train leaves
-    assert result["test_result"]["recall@2"] == 1.0  # both that train and valid leave
+    assert result["best_valid_result"]["recall@3"] == 1.0  # all 3 items that are not in train
+    assert (
+        result["test_result"]["recall@2"] == 1.0
+    )  # both items that are in neither train nor valid
 
 
 PUBLISHED = {  # README.md of the shared data
@@ -255,7 +262,7 @@ def test_the_papers_splits_arrive_whole(in_empty_folder, name):
     for split, loaded in zip(SPLITS, dataset.build(), strict=True):
         users = dataset.id2token("user_id", loaded.inter_feat["user_id"].numpy()).astype(int)
         items = dataset.id2token("item_id", loaded.inter_feat["item_id"].numpy()).astype(int)
-        # the authors' own files, which the tests trust: the one place for a plain pickle.load
+        # pickle.load is safe here: these are the authors' own files
         with (published / FILES[split][0]).open("rb") as file:
             source = pickle.load(file).tocoo()
         assert set(zip(users, items, strict=True)) == set(zip(source.row, source.col, strict=True))

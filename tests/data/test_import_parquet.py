@@ -1,4 +1,4 @@
-"""``recbole-lightgnn import pairs``: tables in Parquet files."""
+"""``recbole-lightgnn import pairs``: tables of interactions in Parquet files."""
 
 import pandas as pd
 import pytest
@@ -30,7 +30,10 @@ BAD_PARQUET = {
     "a tab": ({"user": ["a", "b\tc"], "item": [1, 2]}, r"row 2: user 'b\\tc' has a tab"),
     "no such column": ({"wer": ["a"], "item": [1]}, "no column 'user'; it has 2 columns"),
     "text as rating": ({"user": ["a"], "item": [1], "rating": ["x"]}, "rating is of type"),
-    "nan": ({"user": ["a"], "item": [1], "rating": [float("inf")]}, "row 1: rating is no finite"),
+    "nan": (
+        {"user": ["a"], "item": [1], "rating": [float("inf")]},
+        "row 1: rating is not a finite",
+    ),
     "no rows": ({"user": pd.Series([], dtype="int64"), "item": pd.Series([], dtype="int64")}, "no"),
 }
 
@@ -41,10 +44,10 @@ def test_bad_parquet_is_one_clear_line(tmp_path, columns, why):
     refused(path, why, min_rating=1 if "rating" in columns else None)
 
 
-@pytest.mark.parametrize("of", ["a value", "a column's name"])
-def test_parquet_that_is_not_utf8(tmp_path, of):
+@pytest.mark.parametrize("part", ["a value", "a column's name"])
+def test_parquet_that_is_not_utf8(tmp_path, part):
     path = parquet(tmp_path / "t.parquet", pd.DataFrame({"user": ["qqqq"], "item": ["b"]}))
-    text = {"a value": b"qqqq", "a column's name": b"user"}[of]
+    text = {"a value": b"qqqq", "a column's name": b"user"}[part]
     content = path.read_bytes()
     assert text in content
     path.write_bytes(content.replace(text, b"\xff" * 4))

@@ -1,4 +1,4 @@
-"""``recbole-lightgnn data list | show | check`` on datasets made here and on the real splits."""
+"""``recbole-lightgnn data list | show | check`` on small datasets and on the published splits."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ import pytest
 from helpers.paths import SHARED
 
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.data import picture, stored
+from recbole_lightgnn.data import dataset_files, picture
 from recbole_lightgnn.data.atomic import SPLITS, Interactions, write_benchmark
 from recbole_lightgnn.data.generate import generate
 from recbole_lightgnn.data.lightgcn import import_lightgcn
@@ -43,7 +43,7 @@ def make_file(name, *lines, header=HEADER):
 
 
 def change(split, edit):
-    """Rewrite the lines of a split of ``tiny``, header included."""
+    """Apply ``edit`` to the lines of a split of ``tiny``, including the header."""
     file = Path(f"dataset/tiny/tiny.{split}.inter")
     lines = file.read_text().splitlines()
     edit(lines)
@@ -56,7 +56,7 @@ def as_json(capsys, *arguments):
 
 
 def findings(capsys, name="tiny"):
-    """Exit status, and the messages of the errors and of the warnings."""
+    """Check a dataset; returns the exit status, the errors and the warnings."""
     status, result = as_json(capsys, "check", name)
     by_level = {"error": [], "warning": []}
     for finding in result["findings"]:
@@ -93,7 +93,7 @@ def test_list_of_no_folder_is_recboles_own(capsys):
 def test_lines_are_counted_with_or_without_a_last_line_feed(tmp_path):
     for text, count in (("h\na\nb\n", 2), ("h\na\nb", 2), ("h\n", 0), ("h", 0), ("", 0)):
         (tmp_path / "x").write_text(text)
-        assert stored.count_lines(tmp_path / "x") == count
+        assert dataset_files.count_lines(tmp_path / "x") == count
 
 
 # --- show -----------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_statistics_by_hand(capsys, tiny):
     assert (degree["25%"], degree["75%"], degree["90%"]) == pytest.approx((1.5, 2.5, 2.8))
     assert train["item_degree"]["median"] == 1
     assert train["item_degree"]["mean"] == 1.5
-    # cold pairs: (3, 1) of valid by its user, (1, 4) of test by its item
+    # pairs without train: (3, 1) of valid because of its user, (1, 4) of test because of its item
     assert facts["without_train"] == {"users": 1, "items": 1, "pairs": {"valid": 1, "test": 1}}
     assert facts["overlap"] == {
         "train-valid": {"pairs": 0, "users": 1, "items": 1},
@@ -164,7 +164,7 @@ def test_a_dataset_both_whole_and_split_is_read_as_a_run_reads_it(capsys):
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda: None, "'x' not found: dataset/x has no x.inter and no x.train.inter"),
+        (lambda: None, "'x' not found: looked for dataset/x/x.inter, dataset/x/x.train.inter;"),
         (lambda: make_file("xx", "a\tb"), "'x' not found (did you mean 'xx'?)"),
         (lambda: make_file("x", header="user_id:token item_id:token"), "x.inter, line 1: expected"),
         (lambda: make_file("x", header="u:token\titem_id:token"), "got 'u', 'item_id'"),
@@ -200,7 +200,7 @@ def test_the_curve_is_how_many_have_at_least_so_many():
 
 @pytest.mark.parametrize(
     ("file", "why"),
-    [("x.txt", "ends in .png"), ("no/x.png", "in a folder that is there"), ("d.png", "folder")],
+    [("x.txt", "ends in .png"), ("no/x.png", "in an existing folder"), ("d.png", "folder")],
 )
 def test_a_picture_that_cannot_be_written(capsys, tiny, file, why):
     Path("d.png").mkdir()
@@ -239,10 +239,10 @@ def test_a_sound_dataset_has_no_findings(capsys):
 
 FAULTS = {
     "repeated": ("train", lambda x: x.append("0\t1"), "1 repeated pair (e.g. user '0', "),
-    "leakage": ("test", lambda x: x.append("2\t3"), "leakage: 1 pair of test in train too"),
+    "leakage": ("test", lambda x: x.append("2\t3"), "leakage: 1 pair of test also in train"),
     "another pair": ("test", lambda x: x.__setitem__(1, "0\t4"), "was changed after import"),
-    "one less": ("train", lambda x: x.pop(), "5 pairs of another hash, its card says 6"),
-    "empty": ("valid", lambda x: x.__delitem__(slice(1, None)), "valid.inter has no pair"),
+    "one less": ("train", lambda x: x.pop(), "5 pairs with another hash, its card says 6"),
+    "empty": ("valid", lambda x: x.__delitem__(slice(1, None)), "valid.inter has no pairs"),
     "too long": ("valid", lambda x: x.append("1\t2\t3"), "line 4: expected 2 columns, got 3"),
     "too short": ("valid", lambda x: x.insert(1, "1"), "line 2: expected 2 columns, got 1"),
     "no item": ("valid", lambda x: x.append("1\t"), "line 4: the item is empty"),
@@ -307,7 +307,7 @@ def test_lightgcns_gowalla_is_what_its_readme_says(capsys):
     _, facts = as_json(capsys, "show", "gowalla_lightgcn")
     assert (facts["users"], facts["items"]) == (29858, 40981)
     assert [row["pairs"] for row in facts["splits"].values()] == [719081, 91047, 217242]
-    # not in that README: counted by a script that reads the source's lines into sets
+    # not in that README: counted by a script that reads the lines of the source into sets
     assert facts["without_train"] == {"users": 0, "items": 2, "pairs": {"valid": 4, "test": 21}}
     expected = (0, [], ["2 items without a train pair"])
     assert findings(capsys, "gowalla_lightgcn") == expected

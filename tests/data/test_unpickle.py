@@ -1,4 +1,4 @@
-"""The restricted unpickler: every matrix SciPy writes, and nothing else."""
+"""The restricted unpickler reads every matrix that SciPy writes, and nothing else."""
 
 import copyreg
 import io
@@ -23,7 +23,7 @@ CLASSES = [getattr(sp, f"{f}_{k}") for f in ("coo", "csr", "csc") for k in ("mat
 
 
 class Forger(pickle.Pickler):
-    """Pickles a matrix with a state of our own choosing, or under another version's names."""
+    """Pickles a matrix with a given state instead of its own."""
 
     def __init__(self, file: io.BytesIO, protocol: int, state: dict) -> None:
         super().__init__(file, protocol)
@@ -79,7 +79,7 @@ def test_reads_every_width_and_byte_order(read, index, value):
 @pytest.mark.parametrize("module", [b"scipy.sparse.csr", b"scipy.sparse._csr"])
 def test_reads_names_of_older_and_newer_versions(read, module, core):
     written = csr(
-        2,  # protocol 2 spells names out as lines, so they can be replaced
+        2,  # protocol 2 writes names as lines of text, so they can be replaced
         _shape=(np.int64(2), np.int64(3)),  # numpy.core.multiarray.scalar
         indptr=ints(0, 1, 2),
         indices=ints(2, 0),
@@ -87,7 +87,7 @@ def test_reads_names_of_older_and_newer_versions(read, module, core):
     )
     for new, old in ((b"scipy.sparse._csr", module), (b"numpy._core", core)):
         written = written.replace(b"c%s" % new, b"c%s" % old)
-    written = written.replace(b"cnumpy.core.", b"c%s." % core)  # where numpy 1 runs the tests
+    written = written.replace(b"cnumpy.core.", b"c%s." % core)  # if the tests run with numpy 1
     assert b"c%s\n" % module in written
     assert b"c%s.multiarray\nscalar" % core in written
     assert read(written) == [(0, 2), (1, 0)]
@@ -111,7 +111,7 @@ def test_ids_up_to_two_to_the_31_do_not_overflow(read):
 
 
 class Calls:
-    """Pickles as a call of ``function`` with ``args``."""
+    """An object that is pickled as a call of ``function`` with ``args``."""
 
     def __init__(self, function, *args):
         self.call = function, args
@@ -155,15 +155,15 @@ def test_any_other_name_is_refused(read, name, content):
 
 NOT_A_MATRIX = {
     "an empty file": (b"", "is empty"),
-    "text": (b"user,item\n1,2\n", "no pickle"),
+    "text": (b"user,item\n1,2\n", "not a pickle"),
     "a pointer": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
-    "a list": (pickle.dumps([[1, 2]], 4), "holds a list, no sparse matrix"),
-    "none": (pickle.dumps(None, 4), "holds a nonetype, no sparse matrix"),
-    "an array": (pickle.dumps(DENSE, 4), "holds a NumPy array, no sparse matrix"),
-    "the class": (pickle.dumps(sp.coo_matrix, 4), "no sparse matrix"),
-    "two pickles": (pickle.dumps(sp.coo_matrix(DENSE), 4) * 2, "bytes after the matrix"),
+    "a list": (pickle.dumps([[1, 2]], 4), "contains a list, not a sparse matrix"),
+    "none": (pickle.dumps(None, 4), "contains a nonetype, not a sparse matrix"),
+    "an array": (pickle.dumps(DENSE, 4), "contains a NumPy array, not a sparse matrix"),
+    "the class": (pickle.dumps(sp.coo_matrix, 4), "not a sparse matrix"),
+    "two pickles": (pickle.dumps(sp.coo_matrix(DENSE), 4) * 2, "more bytes after the matrix"),
     "a name of two lines": (b"\x80\x04\x8c\x03o\ns\x8c\x01f\x93.", r"asks for o s\.f, which"),
-    "protocol 0": (pickle.dumps(sp.coo_matrix(DENSE), 0), "is no pickled matrix"),
+    "protocol 0": (pickle.dumps(sp.coo_matrix(DENSE), 0), "is not a pickled matrix"),
     "a persistent id": (b"\x80\x04\x8c\x01x\x51.", "BINPERSID"),
     "an extension": (b"\x80\x04\x82\x01.", "EXT1"),
     "a memo bomb": (b"\x80\x04Nr\xff\xff\xff\xff.", "too many objects"),
@@ -211,11 +211,11 @@ NOT_A_MATRIX = {
     ),
     "complex values": (
         coo(_shape=(2, 2), row=ints(0, 1), col=ints(0, 1), data=np.ones(2, complex)),
-        "not integer, real or true/false",
+        "not integer, float or boolean",
     ),
     "objects": (
         coo(_shape=(2, 2), row=ints(0, 1), col=ints(0, 1), data=np.array([1, 2], object)),
-        "something else than numbers",
+        "'data', which is not an array of numbers",
     ),
     "a table of values": (
         coo(_shape=(2, 2), row=ints(0, 1), col=ints(0, 1), data=np.ones((2, 1))),
@@ -223,7 +223,7 @@ NOT_A_MATRIX = {
     ),
     "a list of ids": (
         coo(_shape=(2, 2), row=[0, 1], col=ints(0, 1), data=ONES),
-        "holds a list as 'row'",
+        "contains a list as 'row'",
     ),
     "falling starts": (
         csr(_shape=(3, 2), indptr=ints(0, 2, 1, 2), indices=ints(0, 1), data=ONES),
@@ -244,11 +244,11 @@ NOT_A_MATRIX = {
 def test_anything_else_is_refused_in_one_line(read, tmp_path, content, why):
     with pytest.raises(InputError, match=why) as error:
         read(content)
-    told = str(error.value)
-    assert told.startswith(str(tmp_path / "trnMat.pkl"))
-    assert "\n" not in told
-    assert "expected a SciPy sparse matrix" in told
-    assert "get the file again" in told
+    message = str(error.value)
+    assert message.startswith(str(tmp_path / "trnMat.pkl"))
+    assert "\n" not in message
+    assert "expected a SciPy sparse matrix" in message
+    assert "get the file again" in message
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
@@ -282,12 +282,12 @@ def test_damage_gives_a_matrix_or_one_clear_line(tmp_path_factory, form, protoco
         content = content[:at] + inserted + content[at + removed :]
     path: Path = tmp_path_factory.getbasetemp() / "damaged.pkl"
     path.write_bytes(content)
-    told = ""
+    message = ""
     try:
         users, items, shape, _ = read_pickled_matrix(path)
     except InputError as error:
-        told = str(error)
+        message = str(error)
     else:
         assert ((users >= 0) & (users < shape[0])).all()
         assert ((items >= 0) & (items < shape[1])).all()
-    assert "\n" not in told
+    assert "\n" not in message

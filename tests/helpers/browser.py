@@ -1,4 +1,4 @@
-"""Headless Chromium, asked over a pipe by its DevTools protocol: what a page loads and says."""
+"""Headless Chromium, controlled over a pipe by its DevTools protocol."""
 
 import json
 import os
@@ -11,20 +11,21 @@ _WATCHED = ("Network.requestWillBeSent", "Runtime.consoleAPICalled", "Log.entryA
 
 
 class Browser:
-    """One browser with one page; to be used as a context.
+    """A browser with one page; use it as a context manager.
 
     Args:
-        profile: an empty folder for what the browser keeps.
+        profile: an empty folder for the browser's profile.
 
     Attributes:
-        events: of `_WATCHED` and of exceptions, as (name, parameters).
+        events: requests, console messages, log entries and exceptions of the page, as
+            (name, parameters).
     """
 
     def __init__(self, profile: Path) -> None:
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
         flags = "--headless --no-sandbox --disable-gpu --remote-debugging-pipe --no-first-run"
-        # The browser reads from descriptor 3 and writes to 4.
+        # The browser reads commands from file descriptor 3 and writes answers to 4.
         script = f'exec "$0" {flags} --user-data-dir="$1" 3<&{commands} 4>&{answers}'
         self._process = subprocess.Popen(
             ["bash", "-c", script, CHROMIUM, str(profile)],
@@ -52,7 +53,7 @@ class Browser:
         self._process.wait()
 
     def ask(self, method: str, **parameters: object) -> dict:
-        """The result of a command; events that come before it are kept."""
+        """Send a command and return its result; earlier events go to ``events``."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -64,15 +65,15 @@ class Browser:
         return answer["result"]
 
     def open(self, url: str) -> None:
-        """Load a page, and all that it loads."""
+        """Open a page and wait until it has loaded."""
         self.ask("Page.navigate", url=url)
         while self._next().get("method") != "Page.loadEventFired":
             pass
 
     def evaluate(self, expression: str) -> object:
-        """The value of some JavaScript."""
-        found = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
-        return found["result"]["value"]
+        """Evaluate a JavaScript expression and return its value."""
+        answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        return answer["result"]["value"]
 
     def _next(self) -> dict:
         while b"\0" not in self._buffer:

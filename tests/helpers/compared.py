@@ -1,7 +1,7 @@
-"""The folder of a comparison, made up: records, users' metrics and a failure, without a training.
+"""Write a made-up folder of a comparison: records, user metrics and failures, without training.
 
-Every model has the same test users. A user's NDCG is three quarters of its recall, and a metric at
-40 is a half more than at 20, so that a test can say what a cell must hold.
+Every model has the same test users. A user's NDCG is .75 of its Recall. A metric at 40 is 1.5 times
+the metric at 20, so that a test can compute every cell.
 """
 
 import json
@@ -13,7 +13,8 @@ from recbole_lightgnn.runs.user_metrics import write_users
 
 METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 FACTORS = dict(zip(METRICS, (1.0, 0.75, 1.5, 1.125), strict=True))
-# Model: row, recall@20, numbers, bytes, seconds; the last row is the final model.
+# Model: key, recall@20, embedding entries, bytes and seconds of each row; the last row is the final
+# model.
 MODELS = {
     "LightGNN": [
         ("teacher", 0.095, 1.78e7, 7.12e7, 400),
@@ -51,13 +52,17 @@ def write_compared(
     """Write a comparison of some of `MODELS`.
 
     Args:
-        folder: where.
-        models, seeds: what was compared.
-        n_users: test users.
-        without: runs not done yet.
+        folder: folder to write.
+        models: models that were compared.
+        seeds: seeds of the runs.
+        n_users: number of test users.
+        without: runs that are not done yet.
         failed: runs that failed.
-        without_users: models without users' metrics.
-        changes: to ``comparison.json``.
+        without_users: models without user metrics.
+        changes: other content of ``comparison.json``.
+
+    Returns:
+        ``folder``.
     """
     test = {"pairs": 3 * n_users, "users": n_users, "items": 200, "sha256": "3" * 64}
     data = {"users": n_users + 9, "items": 300, "train": test | {"pairs": 9 * n_users}}
@@ -66,10 +71,14 @@ def write_compared(
         "schema_version": 1,
         "dataset": "madeup",
         "dataset_fingerprint": data,
-        "footing": {"valid_metric": "Recall@20", "valid_metric_bigger": True, "topk": [10, 20, 40]},
+        "protocol": {
+            "valid_metric": "Recall@20",
+            "valid_metric_bigger": True,
+            "topk": [10, 20, 40],
+        },
         "models": list(models),
         "seeds": list(seeds),
-        "rivals": {},
+        "variants": {},
         "rows": None,
         "given": {},
         "settings": {model: "tuned" if model == "LightGNN" else "default" for model in models},
@@ -95,7 +104,7 @@ def _write_run(place, model, seed, data, degree, *, users):
     draws = np.random.default_rng([sum(map(ord, model)), seed])
     rows, of_users = [], {}
     for number, (key, recall, entries, n_bytes, seconds) in enumerate(MODELS[model]):
-        # What a user's test items are worth is the same to all models.
+        # The first draw is the same for all models: some users are easier than others.
         found = np.random.default_rng(1).gamma(0.5, 2 * recall, len(degree)) * (0.8 + degree / 25)
         found = np.clip(found * draws.normal(1, 0.3, len(degree)), 0, 0.6)
         of_users[key] = {metric: factor * found for metric, factor in FACTORS.items()}
@@ -131,14 +140,14 @@ def _write_run(place, model, seed, data, degree, *, users):
         write_users(place / "record.users.npz", names, degree, of_users)
     record = {"model": model, "dataset": "madeup", "seed": seed, "masking": "train"}
     record |= {"valid_metric": "recall@20", "rows": rows, "dataset_fingerprint": data}
-    record["settings"] = {"epochs": 300, "stopping_step": 10, "our_products": True}
+    record["settings"] = {"epochs": 300, "stopping_step": 10, "accelerate": True}
     record["settings"]["MODEL_TYPE"] = "TRADITIONAL" if model in ("Pop", "EASE") else "GENERAL"
     record["environment"] = {"processor": "Abacus 5", "cores": 2, "threads": 1, "device": "cpu"}
     write(place / "record.json", record)
 
 
 def change(file, *gone, **changes):
-    """Write a JSON file with other content, and return it."""
+    """Change a JSON file: remove the keys ``gone``, set ``changes``; return its new content."""
     content = {k: v for k, v in json.loads(file.read_text()).items() if k not in gone} | changes
     write(file, content)
     return content

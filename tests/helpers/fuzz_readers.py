@@ -1,11 +1,12 @@
-"""Damaged files at every reader, for some minutes: ``make fuzz ARGS="--minutes=5"``.
+"""Fuzz every file reader with damaged files: ``make fuzz ARGS="--minutes=5"``.
 
-Those of ``import``, and that of exported models, whose checksum is made right again.
+The readers are those of ``import`` and that of exported models. A damaged model may get a correct
+checksum again, so that the code behind the checksum is tested too.
 
-A reader must give pairs, or recommendations, or say in one line why not. What counts as a finding:
-any exception but InputError, an error of more lines than one, a file that takes more than ten
-seconds, and anything that a file makes the process do (start another one, evaluate code, write
-elsewhere). Hypothesis draws the damage, and makes it as small as it can once there is a finding.
+A reader must return a result, or raise InputError with a message of one line. A finding is any
+other exception, a longer message, a file that takes more than 10 seconds, or a forbidden action of
+the process: to start another process, to evaluate code, or to write elsewhere. Hypothesis draws the
+damage and minimizes it after a finding.
 """
 
 import argparse
@@ -45,14 +46,14 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving import coding
 from recbole_lightgnn.serving.recommender import Recommender
 
-SECONDS_A_FILE = 10
-_ROUND = 500  # files, before the clock is looked at
-FORBIDDEN = (  # audit events
+SECONDS_PER_FILE = 10
+_ROUND = 500  # files between two checks of the time
+FORBIDDEN = (  # names of audit events
     *("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.", "ctypes."),
-    "pickle.find_class",  # of the unpickler that takes any name
+    "pickle.find_class",  # raised by the unrestricted unpickler
 )
 
-# What files are mended with: pieces that mean something to one reader or another.
+# Pieces that are inserted into files; each has a special meaning for one of the readers.
 PIECES = [
     *(b"\n", b"\r\n", b"\r", b"\0", b"\t", b" ", b",", b"::", b";", b"|", b'"', b'""', b"\x1f"),
     *(b"\xef\xbb\xbf", b"\xff\xfe", b"\xe9", "日".encode(), b"-1", b"0", b"007", b"1e999", b"nan"),
@@ -71,15 +72,15 @@ PIECES = [
 
 
 class Hang(BaseException):
-    """A file took too long."""
+    """A file took more than ``SECONDS_PER_FILE``."""
 
 
-class Deed(BaseException):
-    """A file made the process do something; no reader may catch it."""
+class ForbiddenAction(BaseException):
+    """A file made the process do something forbidden; a BaseException, so no reader catches it."""
 
 
 def seeds() -> dict[str, list[bytes]]:
-    """Whole files of each kind."""
+    """Return undamaged files of each kind."""
     draw = np.random.default_rng(0)
     dense = (draw.random((9, 7)) < 0.4) * draw.integers(1, 4, (9, 7))
     forms = [
@@ -130,7 +131,7 @@ def seeds() -> dict[str, list[bytes]]:
 
 
 def readers(folder: Path) -> dict[str, Callable[[Path, random.Random], object]]:
-    """What reads a file of each kind; it may draw how."""
+    """Return a reader for each kind of file; it may draw its options at random."""
 
     def pairs(path: Path, draw: random.Random) -> object:
         selection = Selection(
@@ -172,7 +173,7 @@ def readers(folder: Path) -> dict[str, Callable[[Path, random.Random], object]]:
 
 
 def damaged(content: bytes, others: list[bytes], draw: random.Random) -> bytes:
-    """The same file, changed in one to eight places."""
+    """Change a file in one to eight places."""
     for _ in range(draw.choice([1, 1, 2, 4, 8])):
         at = draw.randrange(len(content) + 1)
         how = draw.randrange(6)
@@ -194,7 +195,7 @@ def damaged(content: bytes, others: list[bytes], draw: random.Random) -> bytes:
 
 
 def watch(folder: Path) -> Callable[[bool], None]:
-    """Raise Deed for what no reader does; returns the switch."""
+    """Raise ForbiddenAction for what no reader may do; returns the switch for the watch."""
     watching = False
 
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
@@ -204,10 +205,10 @@ def watch(folder: Path) -> Callable[[bool], None]:
             event == "open" and arguments[1] is not None and set(str(arguments[1])) & set("wax+")
         )
         outside = wrote and not str(arguments[0]).startswith(str(folder))
-        # A module may be loaded late; code that comes from no file was in the data.
+        # A module may be imported late, but code without a file was in the data.
         evaluated = event == "exec" and arguments[0].co_filename == "<string>"
         if event.startswith(FORBIDDEN) or evaluated or (outside and arguments[0] != os.devnull):
-            raise Deed(f"{event} {arguments!r}")
+            raise ForbiddenAction(f"{event} {arguments!r}")
 
     def switch(on: bool) -> None:
         nonlocal watching
@@ -218,10 +219,10 @@ def watch(folder: Path) -> Callable[[bool], None]:
 
 
 def main() -> int:
-    """Fuzz until the time is up, or stop at the first finding and keep its file."""
+    """Fuzz until the time is over, or until the first finding, and save its file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--seed", type=int, default=None, help="default: a new one")
+    parser.add_argument("--seed", type=int, default=None, help="default: a random one")
     options = parser.parse_args()
     number = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     until = time.monotonic() + 60 * options.minutes
@@ -234,9 +235,9 @@ def main() -> int:
     signal.signal(signal.SIGALRM, hang)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print(f"seed {number}; a file that hangs for good stays as {folder}/file*", flush=True)
+        print(f"seed {number}; a file that hangs forever remains as {folder}/file*", flush=True)
         read, switch = readers(folder), watch(folder)
-        for kind, contents in whole.items():  # loads and compiles whatever is late
+        for kind, contents in whole.items():  # import and compile everything before watching
             for content in contents:
                 for nth in range(9):
                     (folder / "file").write_bytes(content)
@@ -250,14 +251,14 @@ def main() -> int:
         @given(kind=st.sampled_from(sorted(read)), draw=st.randoms(use_true_random=False))
         def a_file_is_read_or_refused(kind: str, draw: random.Random) -> None:
             content = damaged(draw.choice(whole[kind]), everything, draw)
-            if kind == "model":  # behind a checksum that is right, too
+            if kind == "model":  # sometimes with a correct checksum
                 other = altered(draw.choice(whole[kind]), draw)
                 content = draw.choice([content, resigned(content), other])
-            text.BLOCK = draw.choice([2**6, 2**9, 2**20])  # lines lie across several
+            text.BLOCK = draw.choice([2**6, 2**9, 2**20])  # small blocks split the lines
             (folder / "file").write_bytes(content)
-            signal.alarm(SECONDS_A_FILE)
-            # No signal reaches a loop in machine code, or a wait for the thread that it runs in.
-            faulthandler.dump_traceback_later(2 * SECONDS_A_FILE, exit=True)
+            signal.alarm(SECONDS_PER_FILE)
+            # A signal cannot interrupt compiled code or a wait for its thread: end the process.
+            faulthandler.dump_traceback_later(2 * SECONDS_PER_FILE, exit=True)
             switch(True)
             try:
                 read[kind](folder / "file", draw)
@@ -265,7 +266,7 @@ def main() -> int:
                 finding = ""
             except InputError as error:
                 ended[kind, "refused"] += 1
-                finding = "more than a line" if "\n" in str(error) else ""
+                finding = "more than one line" if "\n" in str(error) else ""
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -288,7 +289,7 @@ def main() -> int:
                 break
     for (kind, how), count in sorted(ended.items()):
         print(f"{kind:8} {how:8} {count}")
-    print(f"no crash, hang or deed in {sum(ended.values())} files; seed {number}")
+    print(f"no finding in {sum(ended.values())} files; seed {number}")
     return 0
 
 

@@ -40,7 +40,7 @@ SETTINGS = {
     },
 }
 OF_RECBOLE = {"teacher": "LightGCN", "teacher_settings": {"epochs": 2, "embedding_size": 16}}
-BY_USERS = {"batches": "users", "train_batch_size": 32, "learning_rate_end": 0.1}
+BY_USERS = {"batch_by": "user", "train_batch_size": 32, "learning_rate_end": 0.1}
 SETTINGS["LightGNN by users"] = {
     **QUICK,
     **BY_USERS,

@@ -1,4 +1,4 @@
-"""Random models to export, and files of them that are damaged in ways a checksum does not see."""
+"""Random exported models, and damaged files of them with a valid checksum."""
 
 import hashlib
 import json
@@ -9,35 +9,36 @@ import numpy as np
 
 from recbole_lightgnn.serving import container
 from recbole_lightgnn.serving.coding import Pairs
-from recbole_lightgnn.serving.ids import Hashes, Ids, Tokens, hashed, in_order, key_of
+from recbole_lightgnn.serving.ids import Hashes, Ids, Tokens, derive_key, hash_tokens, token_order
 from recbole_lightgnn.serving.model import Graph, Model, to_bytes
 
 SECRET = b"sixteen bytes or more"
 
 
 def random_pairs(draw, n_users, n_items, share):
+    """Draw each pair with probability ``share``."""
     user, item = np.nonzero(draw.random((n_users, n_items)) < share)
     return Pairs(user.astype(np.int32), item.astype(np.int32))
 
 
 def tokens_of(what, kind, size):
-    """Names: ``none``, ``numbers`` with holes, those ``hashed`` with `SECRET`, or ``words``, some
-    of other scripts, one empty."""
+    """Names of a kind: ``none``; ``numbers`` with gaps; ``hashed`` with `SECRET`; or ``words``, of
+    which some are in other scripts and one is empty."""
     if kind == "none":
         return Ids(what, size)
     if kind == "hashed":
         tokens = [str(7 * number) for number in range(size)]
-        return Hashes(what, np.sort(hashed(what, tokens, key_of(SECRET))))
+        return Hashes(what, np.sort(hash_tokens(what, tokens, derive_key(SECRET))))
     if kind == "numbers":
         return Tokens(what, [str(7 * number) for number in range(size)])
     words = ["", *(f"{'uñ日'[n % 3]}{n * n}" for n in range(1, size))][:size]
-    return Tokens(what, [words[place] for place in in_order(words)])
+    return Tokens(what, [words[place] for place in token_order(words)])
 
 
 def random_model(
     seed=0, *, n_users=9, n_items=7, width=4, layers=2, names="numbers", final=False, kept=0.3
 ):
-    """A model with pruned entries and edges, and some interactions seen beside the edges."""
+    """A model with pruned entries and edges, and some seen interactions that are not edges."""
     draw = np.random.default_rng(seed)
     user, item = (draw.normal(size=(size, width)).astype(np.float32) for size in (n_users, n_items))
     observed = random_pairs(draw, n_users, n_items, 0.5)
@@ -61,30 +62,33 @@ def random_model(
 
 
 def file_of(model, values="float32", secret=SECRET):
+    """The bytes of a model's file."""
     return to_bytes(model, values, secret if model.users.kind == "hashed" else None)[0]
 
 
 def write_model(path, **settings):
-    """A file of a random model, in float32; returns where it is."""
+    """Write a file of a random model in float32; returns ``path``."""
     path.write_bytes(file_of(random_model(**settings)))
     return path
 
 
 def unpack(content):
+    """Description and arrays of a file's bytes."""
     return container.unpack(np.frombuffer(content, np.uint8), "it")
 
 
 def resigned(content):
-    """A file whose checksum is right again, whatever was done to it."""
+    """Make the checksum of changed content valid again."""
     head, body = content[:16], content[48:]
     return head + hashlib.sha256(head + body).digest() + body
 
 
+# Values that replace those in a header.
 ODD = [-1, 0, 1, 2, 255, 2**16, 2**31 - 1, 2**31, 2**64, 1e300, 0.5, None, "", "int8", [], {}, True]
 
 
 def altered(content, draw: random.Random):
-    """A file that is well formed around content that is not: some numbers are other ones."""
+    """A well-formed file with invalid content: some arrays and header values are changed."""
     meta, arrays = unpack(content)
     meta = json.loads(json.dumps(meta))
     arrays = {name: array.copy() for name, array in arrays.items()}
@@ -94,15 +98,15 @@ def altered(content, draw: random.Random):
             meta[name] = draw.choice(ODD)
             continue
         array = arrays[name]
-        what = draw.randrange(5)
-        if what == 0 and len(array):
+        change = draw.randrange(5)
+        if change == 0 and len(array):
             raw = array.view(np.uint8)
             raw[draw.randrange(len(raw))] = draw.randrange(256)
-        elif what == 1:
+        elif change == 1:
             arrays[name] = array[: draw.randrange(len(array) + 1)]
-        elif what == 2:
+        elif change == 2:
             arrays[name] = np.concatenate([array, array])
-        elif what == 3:
+        elif change == 3:
             del arrays[name]
         elif len(array.view(np.uint8)) % 8 == 0:
             arrays[name] = array.view(draw.choice(["u1", "i1", "u2", "u4", "u8", "f2", "f4"]))
@@ -112,6 +116,7 @@ def altered(content, draw: random.Random):
 
 
 def kept_pairs(trained, row):
+    """User-item pairs that a student of a run kept, by token."""
     model = trained.model(row)
     users, items = (trained.dataset.field2id_token[f] for f in ("user_id", "item_id"))
     pattern = model.graph.interactions.pattern
@@ -120,5 +125,6 @@ def kept_pairs(trained, row):
 
 
 def written(content):
+    """Write the bytes to a file in the working folder; returns its path."""
     Path("model.lgnn").write_bytes(content)
     return Path("model.lgnn")

@@ -1,4 +1,4 @@
-"""A small world whose right answer is known: communities, with some interactions that are noise."""
+"""The planted dataset: communities of users and items, with known noise interactions."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ N_USERS, N_ITEMS = World().users, World().items
 
 
 def write_planted(folder: Path, name: str = "planted", seed: int = 0) -> dict[str, Pairs]:
-    """Write ``name`` as benchmark files under ``folder``; returns the pairs of each part."""
+    """Write the dataset as benchmark files under ``folder``; return the pairs of each split."""
     world = World(seed=seed)
     generate(name, world, folder)
     return planted_pairs(world)
 
 
-# Enough to learn this world in about a second, through every stage.
+# Settings that train every stage on this dataset in about a second.
 QUICK = {
     "show_progress": False,
     "topk": [5, 20],
@@ -30,17 +30,18 @@ QUICK = {
     "intermediate_settings": {"embedding_size": 16, "epochs": 3, "augmentation_cap": 4},
 }
 
-WIDTH = 4  # of the embeddings of a model that the fixture `build` makes
+WIDTH = 4  # embedding size of the models that the fixture `build` makes
 
 
 def columns(model, rows=24):
-    """Users, items and sampled items of a batch. Shape of each: (rows,)"""
+    """Users, items and sampled items of the model's batch. Shape of each: (rows,)"""
     batch = model.batch
     names = (model.USER_ID, model.ITEM_ID, model.NEG_ITEM_ID)
     return tuple(batch[name][:rows] for name in names)
 
 
 def tables(model):
+    """Random user and item embeddings. Shapes: (users, WIDTH) and (items, WIDTH)"""
     generator = torch.Generator().manual_seed(1)
     return (
         torch.randn(model.n_users, WIDTH, generator=generator),
@@ -49,12 +50,13 @@ def tables(model):
 
 
 def interactions(model):
+    """The model's training interactions as a set of (user, item) pairs."""
     pattern = model.observed.interactions.pattern
     return set(zip(pattern.row.tolist(), pattern.col.tolist(), strict=True))
 
 
 class Sealed:
-    """A loader that only the checks of a dataset may look at."""
+    """A test loader that fails if anything but its dataset is used."""
 
     def __init__(self, loader):
         self._dataset = loader._dataset
@@ -66,7 +68,7 @@ class Sealed:
 
 
 def seal_test_split(monkeypatch):
-    """From now on, whoever looks at a test loader breaks."""
+    """Make every later use of a test loader fail, within the test."""
     prepare = splits.data_preparation
 
     def sealed(config, dataset):

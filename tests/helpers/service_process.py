@@ -1,7 +1,7 @@
-"""A service as a process of its own, in which nothing but what it needs can be imported.
+"""Run the service in a process of its own that can import only the libraries it needs.
 
-``python service_process.py FILE [FLAG ...]``: ``recbole-lightgnn serve FILE --port 0`` without the
-command line around it, whose other commands read yaml.
+``python service_process.py FILE [FLAG ...]`` runs ``recbole-lightgnn serve FILE --port 0`` without
+the rest of the command line, because other commands import a YAML library.
 """
 
 import argparse
@@ -13,17 +13,17 @@ import time
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
-NEEDED = {
+NEEDED = {  # libraries that the service may import
     "numpy",
     *("fastapi", "starlette", "pydantic", "pydantic_core", "anyio", "idna", "sniffio"),
     *("annotated_doc", "annotated_types", "typing_extensions", "typing_inspection"),
     *("opentelemetry", "exceptiongroup", "uvicorn", "click", "h11"),
 }
-SECONDS = 30  # to wait for what must come
+SECONDS = 30  # longest wait for an event that must happen
 
 
 class OnlyNeeded(MetaPathFinder):
-    """Refuses every other library, as if it were not installed."""
+    """Refuse to import any other library, as if it were not installed."""
 
     def __init__(self, allowed):
         self.allowed = {"recbole_lightgnn", *allowed, *sys.stdlib_module_names}
@@ -38,13 +38,13 @@ class Service:
     """A running service, until the ``with`` statement ends.
 
     Attributes:
-        process: its process.
-        port: where it listens.
+        process: the process of the service.
+        port: port that it listens at.
     """
 
     def __init__(self, file, *flags):
         command = [sys.executable, __file__, str(file), *flags]
-        self.log = Path(f"{file}.log").open("w+")  # noqa: SIM115  as long as the process
+        self.log = Path(f"{file}.log").open("w+")  # noqa: SIM115  closed in __exit__
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=Path(__file__).parent
         )
@@ -63,10 +63,11 @@ class Service:
         self.log.close()
 
     def connect(self):
+        """Open a connection to the service."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
 
     def ask(self, method, path, body=None, headers=None):
-        """Status and content, which must be JSON; a body that is no bytes is sent as JSON."""
+        """Send a request, a body as JSON unless it is bytes; returns status and JSON content."""
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if headers is None else headers
@@ -78,19 +79,19 @@ class Service:
             connection.close()
 
     def get(self, path):
-        """The content of what must be there."""
+        """Send a GET request that must succeed; returns its content."""
         status, content = self.ask("GET", path)
         assert status == 200, content
         return content
 
     def post(self, path, **body):
-        """Likewise, for a body of JSON."""
+        """Send a POST request with a JSON body that must succeed; returns its content."""
         status, content = self.ask("POST", path, body)
         assert status == 200, content
         return content
 
     def metrics(self):
-        """All samples of /metrics by name and labels."""
+        """Values of all samples of /metrics, by name and labels."""
         connection = self.connect()
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
@@ -99,16 +100,18 @@ class Service:
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
     def logged(self):
+        """Everything that the service wrote to standard error."""
         self.log.seek(0)
         return self.log.read()
 
     def stop(self):
-        """Tell it to stop; returns its exit status."""
+        """Stop the service by SIGTERM; returns its exit status."""
         self.process.terminate()
         return self.process.wait(SECONDS)
 
 
 def answer_of(connection):
+    """Read a response; returns status and JSON content."""
     response = connection.getresponse()
     content = response.read()
     assert response.headers["Content-Type"] == "application/json", content
@@ -116,25 +119,26 @@ def answer_of(connection):
 
 
 def rows(ranked):
-    """What the service is to answer: without the places where nothing is left."""
-    found = []
+    """The service's answers for a `Ranked`: lists without the places that have no item."""
+    answers = []
     for items, scores in zip(ranked.items, ranked.scores, strict=True):
-        kept = [item is not None for item in items]
-        found.append({"items": items[kept].tolist(), "scores": scores[kept].tolist()})
-    return found
+        present = [item is not None for item in items]
+        answers.append({"items": items[present].tolist(), "scores": scores[present].tolist()})
+    return answers
 
 
 def wait_until(condition):
-    """Look until it holds."""
+    """Check repeatedly until the condition holds."""
     end = time.monotonic() + SECONDS
     while not condition():
-        assert time.monotonic() < end, "it never came to be"
+        assert time.monotonic() < end, f"condition still false after {SECONDS} s"
         time.sleep(0.02)
 
 
 if __name__ == "__main__":
-    searched = any(flag.startswith("--approximate") for flag in sys.argv)
-    sys.meta_path.insert(0, OnlyNeeded(NEEDED | ({"faiss", "packaging"} if searched else set())))
+    is_approximate = any(flag.startswith("--approximate") for flag in sys.argv)
+    search_libraries = {"faiss", "packaging"} if is_approximate else set()
+    sys.meta_path.insert(0, OnlyNeeded(NEEDED | search_libraries))
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
     from recbole_lightgnn.cli import serve as command

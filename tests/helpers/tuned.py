@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.config.files import properties_dir
+from recbole_lightgnn.registry import properties_dir
 
 TEACHER = ["-m", "LightGNNTeacher", "-d", "planted", "--space=space.yaml"]
 TEACHER += ["--epochs=3", "--embedding_size=16", "--topk=[5]", "--valid_metric=Recall@5"]

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
-from recbole_lightgnn.integration.accelerate import on_our_products
+from recbole_lightgnn.integration.accelerate import on_accelerate
 from recbole_lightgnn.quick_start import run
 
 
@@ -41,7 +41,7 @@ OF_THE_COMPARISON += ["LightGCN", "SGL", "NCL"]
 def test_it_runs_on_a_small_dataset_of_three_files(model, ours, tmp_path):
     write_planted(tmp_path / "dataset")
     path = tmp_path / "record.json"
-    settings = ["--epochs=2", "--show_progress=False", f"--our_products={ours}"]
+    settings = ["--epochs=2", "--show_progress=False", f"--accelerate={ours}"]
     command = ["run", f"--model={model}", "--dataset=planted", f"--result_file={path}", *settings]
     assert main(command) == 0
     record = json.loads(path.read_text(encoding="utf-8"))
@@ -118,7 +118,7 @@ def summed(loss):
         ("DGCF", "planted", SMALL | {"n_layers": 2}),
     ],
 )
-def test_recboles_models_by_our_products_have_the_same_losses_gradients_and_scores(
+def test_recboles_models_by_accelerate_have_the_same_losses_gradients_and_scores(
     name, dataset, settings, tmp_path
 ):
     if dataset == "planted":
@@ -130,7 +130,7 @@ def test_recboles_models_by_our_products_have_the_same_losses_gradients_and_scor
     for ours in (False, True):
         init_seed(2, True)
         model = get_model(name)(config, train.dataset)
-        assert not ours or on_our_products(model)
+        assert not ours or on_accelerate(model)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         model.train()
         if name == "NCL":
@@ -156,10 +156,10 @@ def test_a_matrix_of_ours_is_for_products_alone(tmp_path):
     write_planted(tmp_path / "dataset")
     config = build_config("NGCF", "planted", (), {"node_dropout": 0.1})
     train = load_data(config)[0]
-    assert not on_our_products(get_model("NGCF")(config, train.dataset)), "it opens its matrix"
+    assert not on_accelerate(get_model("NGCF")(config, train.dataset)), "it opens its matrix"
     config["node_dropout"] = 0.0
     model = get_model("NGCF")(config, train.dataset)
-    assert on_our_products(model)
+    assert on_accelerate(model)
     with pytest.raises(TypeError, match=r"'torch\.mm'"):
         torch.mm(model.norm_adj_matrix, torch.ones(152, 2))
 
@@ -167,7 +167,7 @@ def test_a_matrix_of_ours_is_for_products_alone(tmp_path):
 def test_other_models_stay_as_they_are():
     config = build_config("BPR", "ml-100k", (), {})
     model = get_model("BPR")(config, load_data(config)[0].dataset)
-    assert not on_our_products(model)
+    assert not on_accelerate(model)
 
 
 @pytest.mark.parametrize("model", ["GCMC", "ItemKNN", "DMF", "ADMMSLIM", "NCEPLRec"])

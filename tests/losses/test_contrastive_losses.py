@@ -1,4 +1,4 @@
-"""The losses that compare a node with its whole side: by hand, by plain loops, as published."""
+"""Contrastive losses: by hand, against plain loops, against the published code, gradients."""
 
 import math
 
@@ -41,11 +41,11 @@ def cosine(a, b):
 
 
 def test_embedding_alignment_by_hand():
-    """The anchor's cosines with the two candidates are 1 and 0, whatever the lengths."""
+    """The teacher's cosines with candidates 1 and 0 are 1 and 0; lengths do not matter."""
     student, teacher = numbers(0, 9, 2, 0).view(2, 2), numbers(0.5, 0)[None]
-    for anchor, own in ((1, 1.0), (0, 0.0)):
+    for anchor, cos in ((1, 1.0), (0, 0.0)):
         loss = embedding_alignment(student, teacher, torch.tensor([anchor]), temperature=0.5)
-        assert loss.item() == pytest.approx(logsumexp([2.0, 0.0]) - own / 0.5, rel=1e-12)
+        assert loss.item() == pytest.approx(logsumexp([2.0, 0.0]) - cos / 0.5, rel=1e-12)
 
 
 @pytest.mark.parametrize(("side", "name"), [(0, "user"), (1, "item")])
@@ -91,8 +91,8 @@ def test_embedding_alignment_of_one_node_is_zero():
     assert loss.item() == pytest.approx(0, abs=1e-12)
 
 
-def test_embedding_alignment_where_a_teacher_row_was_all_pruned():
-    """It is as far from every candidate: log of their number."""
+def test_embedding_alignment_with_a_zero_teacher_row():
+    """All cosines are 0, so the loss is the log of the number of candidates."""
     loss = embedding_alignment(
         double(5, 3, seed=1), torch.zeros(1, 3).double(), torch.tensor([2]), temperature=0.1
     )
@@ -107,7 +107,7 @@ def test_embedding_alignment_refuses_bad_arguments():
         embedding_alignment(torch.ones(2, 3), torch.ones(1, 3), anchors, temperature=-1.0)
 
 
-# --- nodes pruned alike (Eq. 10) -------------------------------------------------------------
+# --- similar masks (Eq. 10) ------------------------------------------------------------------
 
 
 def sets_of(entry_mask, slack):
@@ -116,15 +116,15 @@ def sets_of(entry_mask, slack):
 
 
 def sets_by_loop(entry_mask, slack):
-    living = [set(row.nonzero().flatten().tolist()) for row in entry_mask]
+    remaining = [set(row.nonzero().flatten().tolist()) for row in entry_mask]
     return [
-        [j for j, b in enumerate(living) if len(a & b) >= max(len(a), len(b)) - slack]
-        for a in living
+        [j for j, b in enumerate(remaining) if len(a & b) >= max(len(a), len(b)) - slack]
+        for a in remaining
     ]
 
 
 def test_similar_masks_by_hand():
-    """Masks 110, 011, 111, 000: one entry may differ, counted from the larger of the two."""
+    """Masks 110, 011, 111 and 000: up to ``slack`` entries of the larger mask may be missing."""
     entry_mask = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 0]]).bool()
     assert sets_of(entry_mask, slack=0) == [[0], [1], [2], [3]]
     assert sets_of(entry_mask, slack=1) == [[0, 1, 2], [0, 1, 2], [0, 1, 2], [3]]
@@ -140,7 +140,7 @@ def test_similar_masks_of_the_published_code():
 
 @pytest.mark.parametrize("slack", [0, 1, 2])
 @SEEDS
-def test_similar_masks_equal_the_plain_loop_and_are_mutual(seed, slack):
+def test_similar_masks_equal_the_plain_loop_and_are_symmetric(seed, slack):
     entry_mask = double(12, 5, seed=seed) > 0
     alike = similar_masks(entry_mask, torch.arange(12), slack=slack)
     assert sets_of(entry_mask, slack) == sets_by_loop(entry_mask, slack)
@@ -172,7 +172,7 @@ def uniformity_by_loop(embedding, anchors, sets, temperature):
 
 
 def test_uniformity_by_hand():
-    """Nodes 0 and 1 share a mask and are orthogonal to 2: (e + e) / (e + e + 1)."""
+    """Nodes 0 and 1 share a mask; node 2 is orthogonal to them: (e + e) / (e + e + 1)."""
     embedding = numbers(1, 0, 1, 0, 0, 1).view(3, 2)
     entry_mask = torch.tensor([[True, False], [True, False], [False, True]])
     loss = uniformity(embedding, torch.tensor([0]), entry_mask, slack=0, temperature=1.0)
@@ -181,7 +181,7 @@ def test_uniformity_by_hand():
 
 @pytest.mark.parametrize(("side", "name"), [(0, "user"), (1, "item")])
 def test_uniformity_of_the_reference(side, name):
-    """The file sums over the nodes of a side, ours is their mean."""
+    """The reference file holds the sum over the nodes, our loss is the mean."""
     record = REFERENCE["uniformity_eq9"]
     embedding = reference_output()[side]
     entry_mask = reference("entry_mask").bool()
@@ -197,10 +197,11 @@ def test_uniformity_of_the_reference(side, name):
 
 
 def test_log_partitions_of_the_published_code():
-    """Its means are over the nodes that the file lists for Eq. 6; it adds 1e-5 inside the log.
+    """The published means are over the nodes that the file lists for Eq. 6.
 
-    Our functions give a log partition less the anchor's own logit. In Eq. 9 that is so where no
-    two masks agree; across the sides it is the softmax loss of any target.
+    The published code adds 1e-5 inside the log. Our functions give a log partition minus one logit:
+    Eq. 9 that of the anchor itself, if no two masks are similar; the softmax loss across users and
+    items that of the target.
     """
     temperature = REFERENCE["log_partition"]["temperature"]
     user, item = reference_output()
@@ -208,8 +209,8 @@ def test_log_partitions_of_the_published_code():
 
     def within(table, anchors):
         distinct = torch.eye(len(table)).bool()
-        own = table[anchors].square().sum(dim=-1).mean() / temperature
-        return own + uniformity(table, anchors, distinct, slack=0, temperature=temperature)
+        anchor_logit = table[anchors].square().sum(dim=-1).mean() / temperature
+        return anchor_logit + uniformity(table, anchors, distinct, slack=0, temperature=temperature)
 
     def across(rows, others):
         logits = rows @ others.T / temperature
@@ -238,8 +239,8 @@ def test_uniformity_gradient():
     )
 
 
-def test_uniformity_is_zero_where_all_are_alike():
-    """Nothing pruned, everything pruned, or one user: the two sums are the same."""
+def test_uniformity_is_zero_if_all_masks_are_similar():
+    """If nothing is pruned, everything is pruned, or there is one node, the two sums are equal."""
     embedding, anchors = double(4, 3, seed=1), torch.arange(4)
     for entry_mask in (torch.ones(4, 3).bool(), torch.zeros(4, 3).bool()):
         loss = uniformity(embedding, anchors, entry_mask, slack=0, temperature=0.2)
@@ -250,7 +251,7 @@ def test_uniformity_is_zero_where_all_are_alike():
 
 
 def test_uniformity_does_not_overflow():
-    """exp(1e4) does: two equal nodes, of which one is alike, cost log 2."""
+    """exp(1e4) overflows; two equal nodes with different masks give log 2."""
     loss = uniformity(
         torch.full((2, 1), 100.0), torch.tensor([0]), torch.eye(2).bool(), slack=0, temperature=1.0
     )
@@ -285,7 +286,7 @@ def test_uniformity_refuses_bad_arguments():
 
 
 def test_info_nce_by_hand():
-    """The views of a node point the same way and across those of the other, whatever the length."""
+    """The views of a node are parallel, and orthogonal to the other node's; lengths vary."""
     view, other = numbers(3, 0, 0, 0.5).view(2, 2), numbers(1, 0, 0, 7).view(2, 2)
     loss = info_nce(view, other, temperature=0.5)
     assert loss.item() == pytest.approx(math.log(1 + math.exp(-2.0)), rel=1e-12)
@@ -297,8 +298,8 @@ def test_info_nce_by_hand():
 def test_info_nce_equals_the_plain_loop(seed):
     view, other = double(5, 3, seed=seed), double(5, 3, seed=seed + 10)
     losses = []
-    for node, own in enumerate(view.tolist()):
-        cosines = [cosine(own, candidate) / 0.2 for candidate in other.tolist()]
+    for node, vector in enumerate(view.tolist()):
+        cosines = [cosine(vector, candidate) / 0.2 for candidate in other.tolist()]
         losses.append(logsumexp(cosines) - cosines[node])
     loss = info_nce(view, other, temperature=0.2)
     assert loss.item() == pytest.approx(mean(losses), rel=1e-12)
@@ -314,7 +315,7 @@ def test_info_nce_of_one_node_is_zero():
     assert info_nce(one, -one, temperature=0.2).item() == pytest.approx(0.0, abs=1e-12)
 
 
-def test_info_nce_refuses_what_does_not_fit():
+def test_info_nce_refuses_bad_arguments():
     with pytest.raises(ValueError, match="view and other must have one shape"):
         info_nce(double(2, 3, seed=1), double(3, 3, seed=1), temperature=1.0)
     with pytest.raises(ValueError, match="temperature must be positive"):
@@ -325,7 +326,7 @@ def test_info_nce_refuses_what_does_not_fit():
 
 
 def test_alignment_by_hand():
-    """Across each other, opposite, and the same way: distances 2, 4 and 0."""
+    """Orthogonal, opposite and parallel pairs: squared distances 2, 4 and 0."""
     user = numbers(2, 0, 1, 0, 0, 3).view(3, 2)
     item = numbers(0, 5, -7, 0, 0, 1).view(3, 2)
     assert alignment(user, item).item() == pytest.approx((2 + 4 + 0) / 3, rel=1e-12)
@@ -334,7 +335,7 @@ def test_alignment_by_hand():
 
 
 def test_gaussian_potential_by_hand():
-    """Pairs of the three rows are at squared distances 0, 2 and 2."""
+    """The three pairs of rows have squared distances 0, 2 and 2."""
     rows = numbers(1, 0, 4, 0, 0, 2).view(3, 2)
     expected = math.log((1 + 2 * math.exp(-4)) / 3)
     assert gaussian_potential(rows).item() == pytest.approx(expected, rel=1e-12)
@@ -353,7 +354,7 @@ def test_gaussian_potential_equals_the_plain_loop(seed):
     assert value == pytest.approx(math.log(mean(potentials)), rel=1e-12)
 
 
-def test_alignment_and_potential_have_their_gradients():
+def test_alignment_and_potential_gradients():
     user, item = double(4, 3, seed=1, grad=True), double(4, 3, seed=2, grad=True)
     assert torch.autograd.gradcheck(alignment, (user, item))
     assert torch.autograd.gradcheck(gaussian_potential, user)

@@ -1,4 +1,4 @@
-"""Losses of scores, and weight decay: by hand, by plain loops, gradients, and as published."""
+"""Losses of scores, and weight decay: by hand, against plain loops and the published code."""
 
 import math
 
@@ -33,7 +33,7 @@ def sigmoid(x):
 
 
 def pair_scores(user, item, triplets):
-    """Scores of the first and of the second item of each (user, item, item)."""
+    """Scores of the first item and of the second item of each (user, item, item)."""
     users, first, second = torch.tensor(triplets).T
     return (user[users] * item[first]).sum(dim=-1), (user[users] * item[second]).sum(dim=-1)
 
@@ -67,7 +67,7 @@ def test_bpr_gradient():
     )
 
 
-def test_bpr_of_hopeless_scores_is_their_difference():
+def test_bpr_of_extreme_scores_does_not_overflow():
     assert bpr(numbers(-1e4), numbers(1e4)).item() == pytest.approx(2e4)
     assert bpr(numbers(1e4), numbers(-1e4)).item() == 0.0
 
@@ -82,7 +82,7 @@ def test_bpr_refuses_scores_of_other_shapes():
 
 def sampled_softmax_by_loop(logits, target, log_probability=None, accidental=None):
     losses = []
-    for row, own in enumerate(target.tolist()):
+    for row, positive in enumerate(target.tolist()):
         corrected = [
             z - (float(log_probability[c]) if log_probability is not None else 0.0)
             for c, z in enumerate(logits[row].tolist())
@@ -90,7 +90,7 @@ def sampled_softmax_by_loop(logits, target, log_probability=None, accidental=Non
         counted = [
             z for c, z in enumerate(corrected) if accidental is None or not accidental[row, c]
         ]
-        losses.append(logsumexp(counted) - corrected[own])
+        losses.append(logsumexp(counted) - corrected[positive])
     return mean(losses)
 
 
@@ -102,7 +102,7 @@ def test_sampled_softmax_by_hand():
 
 
 def test_popularity_correction_by_hand():
-    """Over q = 1/6, 2/6, 3/6 the exp z = 1, 2, 3 are all alike."""
+    """exp z = 1, 2, 3 divided by q = 1/6, 2/6, 3/6 are equal."""
     loss = sampled_softmax(
         numbers(1, 2, 3).log()[None],
         torch.tensor([2]),
@@ -111,8 +111,8 @@ def test_popularity_correction_by_hand():
     assert loss.item() == pytest.approx(math.log(3), rel=1e-12)
 
 
-def test_accidental_candidates_are_no_negatives():
-    """Without the candidate of exp z = 2, the target of exp z = 3 competes with 1 alone."""
+def test_accidental_candidates_are_left_out():
+    """Without the candidate with exp z = 2, the loss is -log(3 / (1 + 3))."""
     loss = sampled_softmax(
         numbers(1, 2, 3).log()[None],
         torch.tensor([2]),
@@ -159,7 +159,7 @@ def test_order_of_candidates_does_not_matter():
     assert_close(moved, sampled_softmax(logits, target, log_probability=log_probability))
 
 
-def test_a_lone_candidate_costs_nothing():
+def test_a_single_candidate_has_loss_0():
     assert sampled_softmax(numbers(7)[None], torch.tensor([0])).item() == 0.0
 
 
@@ -175,7 +175,7 @@ def test_pairwise_alignment_by_hand():
 
 
 def test_pairwise_alignment_of_the_published_code():
-    """It adds 1e-8 inside the logarithms, which takes off 2e-5 where a pair is all but decided."""
+    """The published code adds 1e-8 inside the logarithms, which lowers its loss by up to 2e-5."""
     triplets = REFERENCE["prediction_kd"]["triplets_user_item1_item2"]
     student, teacher = (
         torch.sub(*pair_scores(*tables, triplets))
@@ -199,7 +199,7 @@ def test_pairwise_alignment_equals_the_plain_loop(seed):
     assert loss.item() == pytest.approx(plain / 5, rel=1e-12)
 
 
-def test_pairwise_alignment_does_not_care_which_item_is_first():
+def test_pairwise_alignment_does_not_depend_on_the_order_of_items():
     student, teacher = double(5, seed=1), double(5, seed=2)
     assert_close(
         pairwise_alignment(-student, -teacher, temperature=0.5),
@@ -211,7 +211,7 @@ def test_pairwise_alignment_does_not_care_which_item_is_first():
 
 
 def test_listwise_alignment_by_hand():
-    """Teacher (3/4, 1/4), student (1/2, 1/2): KL = log 2 - entropy of the teacher."""
+    """Teacher (3/4, 1/4), student (1/2, 1/2): KL is log 2 minus the teacher's entropy."""
     entropy = -(3 / 4 * math.log(3 / 4) + 1 / 4 * math.log(1 / 4))
     loss = listwise_alignment(numbers(5, 5)[None], numbers(3, 1).log()[None] / 2, temperature=0.5)
     assert loss.item() == pytest.approx(math.log(2) - entropy, rel=1e-12)
@@ -240,7 +240,7 @@ def test_a_list_of_two_is_a_pair_up_to_the_entropy_of_the_teacher(seed):
     )
 
 
-def test_listwise_alignment_is_zero_up_to_a_constant_a_user():
+def test_a_constant_added_to_a_users_scores_does_not_change_listwise_alignment():
     teacher = double(3, 4, seed=1)
     student = teacher + numbers(3, -1, 100)[:, None]
     assert listwise_alignment(student, teacher, temperature=0.2).item() == pytest.approx(
@@ -275,7 +275,7 @@ def test_weight_decay_by_hand():
     assert loss.item() == 13.75
 
 
-def test_weight_decay_gradient_is_the_row_over_the_batch():
+def test_weight_decay_gradient_is_the_row_divided_by_the_batch_size():
     rows, others = double(4, 3, seed=1, grad=True), double(4, 2, seed=2, grad=True)
     assert torch.autograd.gradcheck(
         lambda *parameters: weight_decay(*parameters, batch_size=4), (rows, others)

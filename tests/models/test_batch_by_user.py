@@ -12,18 +12,20 @@ from recbole.data.interaction import Interaction
 from torch.testing import assert_close
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.losses import Places, full_softmax, listwise_alignment
+from recbole_lightgnn.losses import RaggedIndices, full_softmax, listwise_alignment
 from recbole_lightgnn.models.ensemble import Ensemble
 from recbole_lightgnn.models.frozen_teacher import Frozen
 from recbole_lightgnn.quick_start import run
 
-BY_USER = {"batches": "users", "train_batch_size": 32}
+BY_USER = {"batch_by": "user", "train_batch_size": 32}
 BLOCKS = pytest.mark.parametrize("block", [1 << 21, 14])  # all rows at once, or two
 
 
 def places(*rows):
     pointers = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0)
-    return Places(pointers, torch.tensor([col for row in rows for col in row], dtype=torch.int64))
+    return RaggedIndices(
+        pointers, torch.tensor([col for row in rows for col in row], dtype=torch.int64)
+    )
 
 
 TARGET = places([1, 4], [], [0], [3, 6], [2])
@@ -57,7 +59,7 @@ def test_by_hand():
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("left_out", [None, LEFT_OUT])
 def test_value_and_gradients_are_those_of_the_plain_form(monkeypatch, block, bias, left_out):
-    monkeypatch.setattr("recbole_lightgnn.losses.chunked._FULL_BLOCK", block)
+    monkeypatch.setattr("recbole_lightgnn.losses.chunked._FULL_CHUNK", block)
     user, item = double(5, 3, seed=1, grad=True), double(7, 3, seed=2, grad=True)
     weight, bias = double(6, seed=3).abs(), double(7, seed=4) if bias else None
     loss = full_softmax(user, item, TARGET, weight, bias=bias, left_out=left_out)
@@ -79,7 +81,7 @@ def test_large_logits_do_not_overflow():
 
 
 def test_no_users_no_loss():
-    none = Places(torch.zeros(1, dtype=torch.int64), TARGET.col[:0])
+    none = RaggedIndices(torch.zeros(1, dtype=torch.int64), TARGET.col[:0])
     assert full_softmax(torch.ones(0, 3), torch.ones(7, 3), none, torch.ones(0)).item() == 0.0
 
 
@@ -87,7 +89,7 @@ def test_no_users_no_loss():
 
 
 def by_user(build, name="LightGNNTeacher", **settings):
-    model = build(name, batches="users", **settings)
+    model = build(name, batch_by="user", **settings)
     return model, model.batch_of(Interaction({"user_id": torch.tensor([5, 0, 3, 5, 71])}))
 
 
@@ -105,7 +107,7 @@ def test_a_batch_is_each_user_once_with_all_their_items(build):
 def test_a_batch_of_users_without_interactions_teaches_nothing(build):
     """The last batch of an epoch may be RecBole's padding user alone."""
     nobody = Interaction({"user_id": torch.tensor([0])})
-    settings = {"batches": "users", "reg_weight": 0.1}
+    settings = {"batch_by": "user", "reg_weight": 0.1}
     student = {**settings, "interaction_weight": 1.0, "embedding_kd_weight": 1.0}
     teacher = build("LightGNNTeacher", **settings)
     model = build(
@@ -155,7 +157,7 @@ def test_listwise_alignment_is_over_all_that_is_ranked(build, k):
     if k < target.shape[1]:
         worst = target.topk(k).values[:, -1:]
         target = target.masked_fill(target < worst, -torch.inf)
-    z = logits(user[batch.user], item[1:], None, Places(own.pointers, own.col - 1))
+    z = logits(user[batch.user], item[1:], None, RaggedIndices(own.pointers, own.col - 1))
     probability = target.softmax(dim=1)
     plain = -(probability * (z / 0.5).log_softmax(dim=1)).nan_to_num(0.0).sum(dim=1).mean()
     assert got.item() == pytest.approx(plain.item(), rel=1e-5)
@@ -187,7 +189,7 @@ def test_a_teacher_may_rank_by_cosine_and_popularity(build, norm, prior):
 
 @pytest.mark.parametrize("own", [0.0, 0.5, 2.0])
 def test_a_teacher_may_weigh_a_nodes_own_embedding_in_its_ranking(build, own):
-    model = build("LightGNNTeacher", ranking_own=own, n_layers=2).eval()
+    model = build("LightGNNTeacher", ranking_self_weight=own, n_layers=2).eval()
     adjacency = torch.zeros(model.n_users, model.n_items)
     for u, i in interactions(model):
         adjacency[u, i] = 1.0
@@ -234,9 +236,9 @@ def test_every_stage_learns_and_the_same_seed_gives_the_same(by_users):
 @pytest.mark.parametrize(
     ("changes", "facts"),
     [
-        ({"batches": "users", "interaction_loss": "bpr"}, "interaction_loss must be softmax"),
-        ({"batches": "users", "prediction_kd": "pairwise"}, "prediction_kd must be listwise"),
-        ({"batches": "users", "negatives": "sampled"}, "negatives must be batch"),
+        ({"batch_by": "user", "interaction_loss": "bpr"}, "interaction_loss must be softmax"),
+        ({"batch_by": "user", "prediction_kd": "pairwise"}, "prediction_kd must be listwise"),
+        ({"batch_by": "user", "negatives": "sampled"}, "negatives must be batch"),
         ({"popularity_prior": 1.0}, "popularity_prior (1.0) has no effect"),
         (
             {"intermediate_settings": {**QUICK["intermediate_settings"], "popularity_prior": 1.0}},

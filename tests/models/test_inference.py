@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
-from recbole_lightgnn.nn.graph import InteractionGraph, augment_same_side
+from recbole_lightgnn.nn.graph import InteractionGraph
 from recbole_lightgnn.nn.propagation import weighted_lightgcn, weighted_lightgcn_inference
 from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding
 from recbole_lightgnn.ops import PackedRows, expands_in_hardware
@@ -60,12 +60,6 @@ def test_the_polynomial_is_the_sum_of_layers(n_layers, weighted):
         strict=True,
     ):
         assert_close(got, truth, rtol=1e-12, atol=1e-12)
-
-
-def test_edges_within_a_side_are_refused():
-    graph = augment_same_side(random_graph(4, 8, 6, 14), cap=99)
-    with pytest.raises(ValueError, match="use weighted_lightgcn"):
-        weighted_lightgcn_inference(graph, None, torch.ones(8, 2), torch.ones(6, 2), n_layers=2)
 
 
 # --- a table's rows --------------------------------------------------------------------------

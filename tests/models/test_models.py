@@ -99,7 +99,7 @@ def alignment(**changes):
         "embedding_kd_temperature": 0.3,
         "contrast_nodes": 1000,
         "contrast_candidates": 1000,
-        "batches": "interactions",
+        "batch_by": "interaction",
         "prediction_kd_items": 500,
     }
     return AlignmentObjective({**settings, **changes}, None)

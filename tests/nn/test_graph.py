@@ -1,4 +1,4 @@
-"""The interaction graph and its augmentations, against dense matrices and plain loops."""
+"""The interaction graph and its augmentation, against dense matrices and plain loops."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from helpers.tiny import REFERENCE, TOLERANCE, adjacency, edges, random_graph
 from torch.testing import assert_close
 
-from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops, augment_same_side
+from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops
 
 LARGE = 10_000
 
@@ -17,7 +17,7 @@ def graph_of(pairs, n_users, n_items):
 
 
 def normalized(matrix):
-    """Entries over the square root of their row's and column's sum; 0 where there are none."""
+    """Entries divided by the square roots of their row sum and column sum; 0 stays 0."""
     degrees = matrix.sum(axis=1)[:, None] * matrix.sum(axis=0)[None, :]
     return np.divide(matrix, np.sqrt(degrees), out=np.zeros_like(matrix), where=degrees > 0)
 
@@ -31,7 +31,7 @@ def whole(matrix):
 
 
 def strength(graph, hops):
-    """Entries users x items of the normalized adjacency's power, of the odd one up to hops."""
+    """Users x items block of the normalized adjacency to the largest odd power up to hops."""
     n_users = graph.n_users
     power = np.linalg.matrix_power(
         whole(normalized(adjacency(graph))), hops if hops % 2 else hops - 1
@@ -40,11 +40,11 @@ def strength(graph, hops):
 
 
 def strongest_by_loop(candidates, cap):
-    """For every row the cap strongest columns of {(row, col): strength}, earlier where tied."""
+    """For every row the cap strongest columns of {(row, col): strength}; ties: smaller column."""
     chosen = set()
     for row in {row for row, _ in candidates}:
-        own = [(-round(value, 7), col) for (r, col), value in candidates.items() if r == row]
-        chosen |= {(row, col) for _, col in sorted(own)[:cap]}
+        ranked = [(-round(value, 7), col) for (r, col), value in candidates.items() if r == row]
+        chosen |= {(row, col) for _, col in sorted(ranked)[:cap]}
     return chosen
 
 
@@ -53,33 +53,25 @@ def transposed(candidates):
 
 
 def augment_hops_by_loop(graph, hops, cap):
-    """First what every user chooses, of that what every item chooses, and what was observed."""
-    values, seen = strength(graph, hops), edges(graph.interactions)
+    """Each user chooses cap pairs, then each item chooses cap of these; observed pairs stay."""
+    values, observed = strength(graph, hops), edges(graph.interactions)
     candidates = {
-        (int(u), int(i)): values[u, i] for u, i in np.argwhere(values > 0) if (u, i) not in seen
+        (int(u), int(i)): values[u, i] for u, i in np.argwhere(values > 0) if (u, i) not in observed
     }
     candidates = {pair: candidates[pair] for pair in strongest_by_loop(candidates, cap)}
-    return seen | {(u, i) for i, u in strongest_by_loop(transposed(candidates), cap)}
-
-
-def same_side_by_loop(paths, cap):
-    """Pairs that each of the two is among the strongest of."""
-    candidates = {(int(a), int(b)): paths[a, b] for a, b in np.argwhere(paths > 0) if a != b}
-    chosen = strongest_by_loop(candidates, cap)
-    return {(a, b) for a, b in chosen if a < b and (b, a) in chosen}
+    return observed | {(u, i) for i, u in strongest_by_loop(transposed(candidates), cap)}
 
 
 # --- the observed graph ----------------------------------------------------------------------
 
 
 def test_from_pairs_by_hand():
-    """User 0 has two items, item 0 two users; user 1 and item 2 are alone; (2, 0) comes twice."""
+    """User 0 has two items, item 0 two users; user 1 and item 2 have none; (2, 0) is repeated."""
     graph = graph_of([(2, 0), (0, 1), (0, 0), (2, 0)], n_users=3, n_items=3)
     assert graph.interactions.pattern.row.tolist() == [0, 0, 2]
     assert graph.interactions.pattern.col.tolist() == [0, 1, 0]
     assert_close(graph.interactions.norm, torch.tensor([0.5, 2**-0.5, 2**-0.5]))
     assert (graph.n_users, graph.n_items, graph.n_edges) == (3, 3, 3)
-    assert graph.relations == [graph.interactions]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -91,7 +83,7 @@ def test_norm_is_the_symmetric_normalization(seed):
 
 
 def test_degrees_of_the_reference_graph():
-    """Its adjacency has self loops, so its degrees are ours plus one."""
+    """The reference adjacency has self loops, so its degrees are ours plus one."""
     graph = graph_of(REFERENCE["pairs"], REFERENCE["n_users"], REFERENCE["n_items"])
     with_loops = whole(adjacency(graph)) + np.eye(11)
     square = REFERENCE["adjacency"]
@@ -140,20 +132,13 @@ def test_interaction_numbers():
 
 
 def test_keep_leaves_degrees_alone():
-    """Eq. 4 divides by the degrees of A, whatever is pruned."""
+    """Eq. 4 divides by the degrees of A, before pruning."""
     graph = graph_of([(0, 0), (0, 1), (1, 0)], n_users=2, n_items=2)
     kept = graph.keep(torch.tensor([True, False, False]))
     assert edges(kept.interactions) == {(0, 0)}
     assert kept.interactions.norm.tolist() == [0.5]
     assert (kept.n_users, kept.n_items, kept.n_edges) == (2, 2, 1)
     assert graph.keep(torch.zeros(3, dtype=torch.bool)).n_edges == 0
-
-
-def test_keep_leaves_edges_within_a_side():
-    graph = augment_same_side(graph_of([(0, 0), (1, 0), (1, 1)], 2, 2), cap=LARGE)
-    kept = graph.keep(torch.tensor([True, False, True]))
-    assert [relation.n_edges for relation in kept.relations] == [2, 1, 1]
-    assert edges(kept.user_user) == edges(kept.item_item) == {(0, 1)}
 
 
 @pytest.mark.parametrize(
@@ -173,12 +158,11 @@ def test_bad_pairs_are_refused(user, item, message):
 
 
 def test_augment_hops_by_hand():
-    """A chain u0-i0-u1-i1-u2: three hops add (0, 1) and (2, 0), and degrees grow."""
+    """Chain u0-i0-u1-i1-u2: three hops add (0, 1) and (2, 0), and degrees grow."""
     chain = graph_of([(0, 0), (1, 0), (1, 1), (2, 1)], n_users=3, n_items=2)
     augmented = augment_hops(chain, hops=3, cap=LARGE)
     assert edges(augmented.interactions) == {(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)}
     assert_close(augmented.interactions.norm, torch.full((6,), 6**-0.5))
-    assert augmented.user_user is augmented.item_item is None
 
 
 @pytest.mark.parametrize("hops", [1, 2, 3, 4, 5])
@@ -210,7 +194,7 @@ def test_capped_augmentation_equals_the_plain_loop(seed, hops, cap):
 
 
 def test_ties_go_to_the_earlier_item():
-    """User 0 reaches items 1, 2, 3 through item 0 by paths of one strength."""
+    """User 0 reaches items 1, 2 and 3 through item 0 by paths of equal strength."""
     star = graph_of([(0, 0), (1, 0), (1, 1), (2, 0), (2, 2), (3, 0), (3, 3)], 4, 4)
     added = edges(augment_hops(star, hops=3, cap=1).interactions) - edges(star.interactions)
     assert (0, 1) in added
@@ -218,7 +202,7 @@ def test_ties_go_to_the_earlier_item():
 
 
 def test_relabelling_relabels_the_augmentation():
-    """Where no strengths tie, the choice does not hang on the numbering."""
+    """Without ties in strength, the choice does not depend on the numbering."""
     draw = np.random.default_rng(5)
     graph = random_graph(6, 20, 20, 120)
     new_user, new_item = draw.permutation(20), draw.permutation(20)
@@ -233,7 +217,7 @@ def test_relabelling_relabels_the_augmentation():
 
 
 @pytest.mark.parametrize(("hops", "cap"), [(0, 5), (3, 0)])
-def test_augmentation_of_nothing_is_refused(hops, cap):
+def test_hops_and_cap_below_1_are_refused(hops, cap):
     graph = graph_of([(0, 0)], 1, 1)
     with pytest.raises(ValueError, match=f"got hops={hops}, cap={cap}"):
         augment_hops(graph, hops=hops, cap=cap)
@@ -242,57 +226,3 @@ def test_augmentation_of_nothing_is_refused(hops, cap):
 def test_one_user_has_nothing_to_add():
     graph = graph_of([(0, 0), (0, 2)], n_users=1, n_items=3)
     assert edges(augment_hops(graph, hops=5, cap=3).interactions) == {(0, 0), (0, 2)}
-    augmented = augment_same_side(graph, cap=3)
-    assert [relation.n_edges for relation in augmented.relations] == [2, 0, 1]
-
-
-# --- edges within a side (published code) ----------------------------------------------------
-
-
-def test_augment_same_side_by_hand():
-    """u0-i0-u1-i1: users 0, 1 share i0, items 0, 1 share u1; degrees 2, 3, 3, 2."""
-    graph = augment_same_side(graph_of([(0, 0), (1, 0), (1, 1)], 3, 2), cap=LARGE)
-    assert edges(graph.interactions) == {(0, 0), (1, 0), (1, 1)}
-    assert edges(graph.user_user) == {(0, 1)}
-    assert edges(graph.item_item) == {(0, 1)}
-    assert_close(graph.interactions.norm, torch.tensor([6**-0.5, 1 / 3, 6**-0.5]))
-    assert_close(graph.user_user.norm, torch.tensor([6**-0.5]))
-    assert_close(graph.item_item.norm, torch.tensor([6**-0.5]))
-    assert (graph.n_users, graph.n_items, graph.n_edges) == (3, 2, 5)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_uncapped_same_side_is_the_pattern_of_a_plus_a_squared(seed):
-    graph = random_graph(seed, 12, 10, 22)
-    square = whole(adjacency(graph))
-    expected = ((square + square @ square) > 0).astype(float)
-    np.fill_diagonal(expected, 0)  # self loops are the residual of Eq. 4
-    augmented = augment_same_side(graph, cap=LARGE)
-    blocks = (expected[:12, 12:], np.triu(expected[:12, :12]), np.triu(expected[12:, 12:]))
-    starts = ((0, 12), (0, 0), (12, 12))
-    norms = normalized(expected)
-    for relation, block, (row, col) in zip(augmented.relations, blocks, starts, strict=True):
-        assert edges(relation) == set(map(tuple, np.argwhere(block).tolist()))
-        places = norms[relation.pattern.row + row, relation.pattern.col + col]
-        assert_close(relation.norm, torch.from_numpy(places).float())
-
-
-@pytest.mark.parametrize("cap", [1, 2, 4])
-@pytest.mark.parametrize("seed", range(3))
-def test_capped_same_side_equals_the_plain_loop(seed, cap):
-    graph = random_graph(seed, 15, 12, 40)
-    values = normalized(adjacency(graph))
-    augmented = augment_same_side(graph, cap=cap)
-    assert edges(augmented.interactions) == edges(graph.interactions)
-    for relation, paths in (
-        (augmented.user_user, values @ values.T),
-        (augmented.item_item, values.T @ values),
-    ):
-        assert edges(relation) == same_side_by_loop(paths, cap)
-        ends = torch.cat([relation.pattern.row, relation.pattern.col])
-        assert int(torch.bincount(ends).max()) == cap
-
-
-def test_same_side_without_a_cap_is_refused():
-    with pytest.raises(ValueError, match="got 0"):
-        augment_same_side(graph_of([(0, 0)], 1, 1), cap=0)

@@ -1,4 +1,4 @@
-"""Exact masks, importances, and axes in which little is lost."""
+"""Pruning masks with exact counts, importance of edges, and rotations before pruning."""
 
 import math
 
@@ -13,23 +13,23 @@ from recbole_lightgnn.nn.pruning import edge_importance, keep_largest, principal
 SEEDS = pytest.mark.parametrize("seed", range(20))
 
 
-def drawn(seed, size, levels):
-    """Scores of few levels, so that most tie."""
+def tied_scores(seed, size, levels):
+    """Random scores with few distinct values, so that most of them tie."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, levels, (size,), generator=generator).float() / levels
 
 
 def keep_by_loop(scores, alive, fraction, groups=(), floor=0):
-    """One candidate after the other: first what the floors guard, then whatever scores best."""
+    """Keep the candidates that the floor protects, then the best of the others."""
     scores, living = scores.tolist(), [i for i, a in enumerate(alive.tolist()) if a]
     best_first = sorted(living, key=lambda i: (-scores[i], i))
-    guarded = set()
+    protected = set()
     for group in groups:
-        of_node = {}
+        by_node = {}
         for i in best_first:
-            of_node.setdefault(int(group[i]), []).append(i)
-        guarded |= {i for candidates in of_node.values() for i in candidates[:floor]}
-    kept = [i for i in best_first if i in guarded]
+            by_node.setdefault(int(group[i]), []).append(i)
+        protected |= {i for candidates in by_node.values() for i in candidates[:floor]}
+    kept = [i for i in best_first if i in protected]
     for i in best_first:
         if i not in kept and len(kept) < round(fraction * len(living)):
             kept.append(i)
@@ -40,13 +40,13 @@ def keep_by_loop(scores, alive, fraction, groups=(), floor=0):
 
 
 def test_keep_largest_by_hand():
-    """Of four alive, half are kept; the best candidate of all is not alive."""
+    """Half of the four remaining candidates are kept; the largest score is of a pruned one."""
     scores = torch.tensor([0.1, 9.0, 0.3, -5.0, 0.2])
     alive = torch.tensor([True, False, True, True, True])
     assert keep_largest(scores, alive, fraction=0.5).tolist() == [False, False, True, False, True]
 
 
-def test_of_ties_the_earlier_survive():
+def test_ties_go_to_the_earlier_candidate():
     kept = keep_largest(torch.ones(10), torch.arange(10) % 3 != 0, fraction=0.5)
     assert kept.nonzero().flatten().tolist() == [1, 2, 4]
 
@@ -55,7 +55,7 @@ def test_of_ties_the_earlier_survive():
 def test_pruning_is_exact_and_monotone_even_with_ties(seed):
     alive = torch.ones(97, dtype=torch.bool)
     for step in range(12):
-        scores = drawn(100 * seed + step, 97, levels=4)
+        scores = tied_scores(100 * seed + step, 97, levels=4)
         kept = keep_largest(scores, alive, fraction=0.8)
         assert kept.sum() == round(0.8 * int(alive.sum()))
         assert not (kept & ~alive).any(), "a pruned candidate came back"
@@ -66,8 +66,8 @@ def test_pruning_is_exact_and_monotone_even_with_ties(seed):
 
 @SEEDS
 def test_keep_largest_equals_the_plain_loop(seed):
-    scores, alive = drawn(seed, 40, levels=5), drawn(seed + 90, 40, levels=4) > 0
-    user, item = ((drawn(seed + k, 40, levels=7) * 7).long() for k in (50, 70))
+    scores, alive = tied_scores(seed, 40, levels=5), tied_scores(seed + 90, 40, levels=4) > 0
+    user, item = ((tied_scores(seed + k, 40, levels=7) * 7).long() for k in (50, 70))
     for groups in ((user,), (user, item)):
         for floor in (0, 1, 3):
             kept = keep_largest(scores, alive, fraction=0.4, groups=groups, floor=floor)
@@ -75,9 +75,12 @@ def test_keep_largest_equals_the_plain_loop(seed):
 
 
 @SEEDS
-def test_floors_hold_for_every_node_and_the_count_all_the_same(seed):
-    scores, group = drawn(seed, 60, levels=5), (drawn(seed + 50, 60, levels=9) * 9).long()
-    alive = drawn(seed + 90, 60, levels=4) > 0
+def test_every_node_keeps_its_floor_and_the_count_is_exact(seed):
+    scores, group = (
+        tied_scores(seed, 60, levels=5),
+        (tied_scores(seed + 50, 60, levels=9) * 9).long(),
+    )
+    alive = tied_scores(seed + 90, 60, levels=4) > 0
     kept = keep_largest(scores, alive, fraction=0.6, groups=(group,), floor=2)
     before = torch.bincount(group[alive], minlength=9)
     after = torch.bincount(group[kept], minlength=9)
@@ -85,16 +88,16 @@ def test_floors_hold_for_every_node_and_the_count_all_the_same(seed):
     assert kept.sum() == round(0.6 * int(alive.sum())) > int(before.clamp(max=2).sum())
 
 
-def test_floors_that_ask_for_more_than_the_fraction_win():
-    """Three nodes with 1, 2, 3 alive and a floor of 2: 1 + 2 + 2, where the fraction says 1."""
+def test_a_floor_of_more_than_the_fraction_wins():
+    """Three nodes with 1, 2 and 3 candidates and a floor of 2 keep 1 + 2 + 2; the fraction is 1."""
     group = torch.tensor([2, 1, 2, 0, 1, 2])
     scores = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
     kept = keep_largest(scores, torch.ones(6).bool(), fraction=0.2, groups=(group,), floor=2)
     assert kept.tolist() == [False, True, True, True, True, True]
 
 
-def test_a_floor_guards_the_best_of_a_node():
-    """Node 1 has the three worst; its best stays, in place of the worst of node 0."""
+def test_a_floor_protects_the_best_candidate_of_a_node():
+    """Node 1 has the three lowest scores; its best stays instead of the lowest of node 0."""
     group = torch.tensor([0, 0, 0, 1, 1, 1])
     scores = torch.tensor([7.0, 9.0, 8.0, 1.0, 2.0, 2.0])
     kept = keep_largest(scores, torch.ones(6).bool(), fraction=0.5, groups=(group,), floor=1)
@@ -102,12 +105,12 @@ def test_a_floor_guards_the_best_of_a_node():
 
 
 @pytest.mark.parametrize("score", [math.inf, math.nan, 1e30])
-def test_what_is_not_alive_stays_out_whatever_its_score(score):
+def test_a_pruned_candidate_stays_pruned_whatever_its_score(score):
     scores, alive = torch.tensor([score, 1.0, 2.0]), torch.tensor([False, True, True])
     assert keep_largest(scores, alive, fraction=1.0).tolist() == [False, True, True]
     group = torch.tensor([0, 1, 1])
-    guarded = keep_largest(scores, alive, fraction=0.5, groups=(group,), floor=1)
-    assert guarded.tolist() == [False, False, True]
+    with_floor = keep_largest(scores, alive, fraction=0.5, groups=(group,), floor=1)
+    assert with_floor.tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(("size", "kept"), [(0, 0), (1, 0), (2, 1), (3, 1)])
@@ -164,7 +167,7 @@ def test_edge_importance_by_hand():
 
 
 def test_edge_importance_without_an_intermediate_is_the_magnitude():
-    """Ablation -ImpD: both weights 0; or there is nothing to distil from."""
+    """Ablation -ImpD sets both weights to 0; without an intermediate model there are no terms."""
     student, other = double(6, seed=1), double(6, seed=2)
     betas = {"weight_importance": 0.0, "score_importance": 0.0}
     assert torch.equal(edge_importance(student, other, other, **betas), student.abs())
@@ -192,10 +195,10 @@ def test_edge_importance_equals_the_plain_loop(seed):
 
 
 def test_a_cancelled_edge_is_dropped_and_stays_dropped():
-    """Its terms cancel at first; then the teacher's grows hugely negative, and so its magnitude."""
+    """The terms of edge 0 cancel, so it is pruned; later its importance is the largest of all."""
     betas = {"weight_importance": 1.0, "score_importance": 1.0}
     student, score = torch.ones(4), torch.zeros(4)
-    teacher = torch.tensor([-1.5, 0.2, 0.3, 0.1])  # the first sums to 1 - 1.5 + 0.5 = 0
+    teacher = torch.tensor([-1.5, 0.2, 0.3, 0.1])  # edge 0: 1 - 1.5 + 0.5 = 0
     alive = keep_largest(
         edge_importance(student, teacher, score, **betas), torch.ones(4).bool(), fraction=0.75
     )
@@ -217,7 +220,7 @@ def rotation(width, seed):
 
 
 def sparse_factors(seed, nodes=600, width=8, per_row=2):
-    """Rows with few nonzeros on the axes."""
+    """Rows with few nonzero entries."""
     draw = np.random.default_rng(seed)
     factors = np.zeros((nodes, width))
     for row in factors:
@@ -226,7 +229,7 @@ def sparse_factors(seed, nodes=600, width=8, per_row=2):
 
 
 def pruned_error(embedding, fraction):
-    """Share of the scores' energy lost where only the largest entries are left."""
+    """Relative squared error of the scores when only the largest entries are kept."""
     alive = torch.ones(embedding.numel(), dtype=torch.bool)
     kept = keep_largest(embedding.abs().flatten(), alive, fraction=fraction)
     left = embedding * kept.view_as(embedding)
@@ -235,7 +238,7 @@ def pruned_error(embedding, fraction):
 
 
 def varimax_criterion(embedding, axes):
-    """Variance of the squared entries of the rows of length one, summed over axes."""
+    """Variance of the squared entries of the normalized, rotated rows, summed over axes."""
     rows = embedding / embedding.norm(dim=1, keepdim=True)
     return float((rows @ axes).square().var(dim=0, correction=0).sum())
 
@@ -261,7 +264,7 @@ def test_axes_of_float32_and_of_empty_rows(axes):
 
 
 def test_principal_axes_by_hand():
-    """Along (3, 4) / 5 lies a length of 10, along (-4, 3) / 5 one of 5."""
+    """Singular values 10 along (3, 4) / 5 and 5 along (-4, 3) / 5."""
     embedding = torch.tensor([[6.0, 8.0], [-4.0, 3.0]], dtype=torch.float64)
     expected = torch.tensor([[0.6, 0.8], [0.8, 0.6]], dtype=torch.float64)
     assert_close(principal_axes(embedding).abs(), expected)
@@ -291,7 +294,7 @@ def test_varimax_in_the_plane_is_the_best_of_all_angles(seed):
 @pytest.mark.parametrize(("per_row", "tolerance"), [(1, 1e-6), (2, 0.03)])
 @pytest.mark.parametrize("seed", range(3))
 def test_varimax_recovers_planted_axes(seed, per_row, tolerance):
-    """Up to sign and order, which no score and no magnitude depends on."""
+    """Axes are recovered up to sign and order, which change no score and no magnitude."""
     factors = sparse_factors(seed, per_row=per_row)
     hidden = rotation(8, seed=seed)
     found = hidden @ varimax_axes(factors @ hidden)  # a signed permutation
@@ -304,7 +307,7 @@ def test_varimax_recovers_planted_axes(seed, per_row, tolerance):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_pruning_in_varimax_axes_loses_least(seed):
-    """Two of eight entries a row matter, and a little noise; a quarter is kept."""
+    """Each row has two large entries of eight, plus a little noise; a quarter is kept."""
     hidden = rotation(8, seed=seed)
     embedding = (sparse_factors(seed) + 0.02 * double(600, 8, seed=seed + 10)) @ hidden
     as_trained = pruned_error(embedding, 0.25)

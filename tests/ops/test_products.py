@@ -1,4 +1,4 @@
-"""Sparse products: by hand, against one nonzero at a time, their gradients and their edges."""
+"""Sparse products: by hand, against plain loops, gradients, edge cases, invariance."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from helpers.tiny import (
     TOLERANCE,
     dense,
     double,
-    random_places,
+    random_pattern,
     reference,
     reference_output,
 )
@@ -27,8 +27,8 @@ def pattern(row, col, shape):
 
 # --- by hand ---------------------------------------------------------------------------------
 
-# [[0, 7, 0],      place (0, 1) twice: 2 + 5 = 7; row 1 and column 0 empty but for (2, 0);
-#  [0, 0, 0],      columns of row 2 not sorted.
+# [[0, 7, 0],      position (0, 1) twice: 2 + 5 = 7; row 1 is empty;
+#  [0, 0, 0],      the columns of row 2 are not sorted.
 #  [4, 0, 3]]
 PLACES = ([0, 0, 2, 2], [1, 1, 2, 0], (3, 3))
 VALUES = [2.0, 5.0, 3.0, 4.0]
@@ -60,7 +60,7 @@ def test_rectangular_by_hand():
 
 
 def test_propagation_of_the_published_code():
-    """Its adjacency is square, users and items in one, with self loops and a weight each way."""
+    """Its adjacency is square over users and items, with self loops and two weights per edge."""
     square = REFERENCE["adjacency"]
     places = pattern(square["row"], square["col"], (11, 11))
     norm = torch.tensor(square["value"], dtype=torch.float64)
@@ -75,14 +75,14 @@ def test_propagation_of_the_published_code():
     assert_close(total[N_USERS:], item, **TOLERANCE)
 
 
-# --- against the plain twin ------------------------------------------------------------------
+# --- against plain loops ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @both_ways
 @pytest.mark.parametrize("seed", range(5))
-def test_spmm_and_its_gradients_equal_the_plain_twin(seed, transpose, device):
-    places = random_places(seed, shape=(7, 5), nnz=20).to(device)
+def test_spmm_and_its_gradients_equal_the_plain_loop(seed, transpose, device):
+    places = random_pattern(seed, shape=(7, 5), nnz=20).to(device)
     grad = double(5 if transpose else 7, 3, seed=seed + 20).to(device)
     results = []
     for product in (spmm, spmm_reference):
@@ -96,8 +96,8 @@ def test_spmm_and_its_gradients_equal_the_plain_twin(seed, transpose, device):
 
 @pytest.mark.parametrize("device", DEVICES)
 @both_ways
-def test_what_is_added_to_a_product_and_its_gradient(transpose, device):
-    places = random_places(3, shape=(7, 5), nnz=20).to(device)
+def test_the_added_matrix_and_its_gradient(transpose, device):
+    places = random_pattern(3, shape=(7, 5), nnz=20).to(device)
     values, x = double(20, seed=1).to(device), double(7 if transpose else 5, 3, seed=0).to(device)
     y = double(5 if transpose else 7, 3, seed=2).to(device).requires_grad_()
     result = spmm(places, values, x, add=y, transpose=transpose)
@@ -114,8 +114,8 @@ POLYNOMIALS = [[1.0], [2.0, 1.0], [3.0, 3.0, 1.0], [1.0, 0.0, -0.5, 1.0], [1.0] 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("coefficients", POLYNOMIALS)
 @pytest.mark.parametrize("wanted", [(0, 1, 2), (1, 2), (0,), (1,), (2,)])
-def test_power_sum_and_its_gradients_equal_the_plain_twin(coefficients, wanted, device):
-    places = random_places(4, shape=(7, 5), nnz=20).to(device)
+def test_power_sum_and_its_gradients_equal_the_plain_loop(coefficients, wanted, device):
+    places = random_pattern(4, shape=(7, 5), nnz=20).to(device)
     grads = double(7, 3, seed=4).to(device), double(5, 3, seed=5).to(device)
     results = []
     for total in (power_sum, power_sum_reference):
@@ -139,8 +139,8 @@ def test_power_sum_and_its_gradients_equal_the_plain_twin(coefficients, wanted, 
 
 @pytest.mark.parametrize("wanted", [(0, 1, 2), (1, 2)])
 def test_power_sum_in_float32_equals_that_in_float64(wanted):
-    """The kernel computes the one, torch the other; 65 columns are four vectors and one lane."""
-    places = random_places(6, shape=(70, 50), nnz=400)
+    """float32 runs in the kernel, float64 in torch; 65 columns are four vectors and one lane."""
+    places = random_pattern(6, shape=(70, 50), nnz=400)
     x = [double(400, seed=1), double(70, 65, seed=2), double(50, 65, seed=3)]
     grads = [double(70, 65, seed=4), double(50, 65, seed=5)]
     results = []
@@ -154,7 +154,7 @@ def test_power_sum_in_float32_equals_that_in_float64(wanted):
 
 
 def test_power_sum_by_hand():
-    """S = (2 3) on (1; 5, 7): A X = (31; 2, 3), and A A X = (13; 62, 93)."""
+    """S = (2 3) and X = (1; 5, 7): A X = (31; 2, 3) and A A X = (13; 62, 93)."""
     row, cols = torch.tensor([[1.0]]), torch.tensor([[5.0], [7.0]])
     places = pattern([0, 0], [0, 1], (1, 2))
     sums = power_sum(places, torch.tensor([2.0, 3.0]), row, cols, coefficients=[100.0, 10.0, 1.0])
@@ -174,8 +174,8 @@ def test_power_sum_without_nonzeros():
 
 @both_ways
 @pytest.mark.parametrize("nnz", [0, 3])
-def test_a_product_does_not_see_what_was_in_its_memory(transpose, nnz, monkeypatch):
-    """Its result begins as memory nobody cleared, which may hold anything, NaN too."""
+def test_a_product_ignores_the_old_content_of_its_memory(transpose, nnz, monkeypatch):
+    """The result is allocated without clearing, so its memory may hold anything, NaN too."""
     monkeypatch.setattr(
         torch.Tensor, "new_empty", lambda self, *size: torch.full(size, torch.nan).to(self)
     )
@@ -187,8 +187,8 @@ def test_a_product_does_not_see_what_was_in_its_memory(transpose, nnz, monkeypat
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("seed", range(5))
-def test_sddmm_equals_the_plain_twin(seed, device):
-    places = random_places(seed, shape=(7, 5), nnz=20).to(device)
+def test_sddmm_equals_the_plain_loop(seed, device):
+    places = random_pattern(seed, shape=(7, 5), nnz=20).to(device)
     left, right = double(7, 3, seed=seed).to(device), double(5, 3, seed=seed + 10).to(device)
     assert_close(
         sddmm(places, left, right), sddmm_reference(places, left, right), rtol=1e-12, atol=1e-12
@@ -196,8 +196,8 @@ def test_sddmm_equals_the_plain_twin(seed, device):
 
 
 @both_ways
-def test_float32_is_as_good_as_float32_gets(transpose):
-    places = random_places(0, shape=(300, 300), nnz=3000)
+def test_float32_has_float32_precision(transpose):
+    places = random_pattern(0, shape=(300, 300), nnz=3000)
     values, x = double(3000, seed=1), double(300, 16, seed=2)
     exact = dense(places, values)
     exact = (exact.T if transpose else exact) @ x
@@ -221,9 +221,9 @@ def test_gradients_with_empty_rows_and_repeated_edges(transpose, device):
 
 @pytest.mark.parametrize("wanted", ["values", "dense"])
 @both_ways
-def test_only_the_gradient_that_is_wanted(wanted, transpose):
-    """A frozen factor gets no gradient, and the other factor's is right all the same."""
-    places = random_places(1, shape=(4, 4), nnz=6)
+def test_only_required_gradients_are_computed(wanted, transpose):
+    """A factor without ``requires_grad`` gets no gradient; the other factor's is still right."""
+    places = random_pattern(1, shape=(4, 4), nnz=6)
     values = double(6, seed=1, grad=wanted == "values")
     x = double(4, 2, seed=2, grad=wanted == "dense")
     spmm(places, values, x, transpose=transpose).square().sum().backward()
@@ -241,8 +241,8 @@ def test_only_the_gradient_that_is_wanted(wanted, transpose):
 
 
 def test_gradient_through_two_layers():
-    """Values used twice, as layers use them, collect both gradients."""
-    places = random_places(3, shape=(4, 4), nnz=7)
+    """Values used in two layers collect the gradients of both."""
+    places = random_pattern(3, shape=(4, 4), nnz=7)
 
     def two_layers(values, x):
         return spmm(places, values, spmm(places, values, x), transpose=True)
@@ -254,7 +254,7 @@ def test_gradient_through_two_layers():
 
 @both_ways
 def test_strided_arguments_and_gradients(transpose):
-    places = random_places(4, shape=(5, 5), nnz=9)
+    places = random_pattern(4, shape=(5, 5), nnz=9)
     values = double(18, seed=1, grad=True)[::2]
     x = double(3, 5, seed=2, grad=True).T
     out = spmm(places, values, x, transpose=transpose)
@@ -275,8 +275,8 @@ def test_strided_arguments_and_gradients(transpose):
 
 @both_ways
 def test_a_column_of_a_wider_table_in_float32(transpose):
-    """As DGCF multiplies: its numbers are apart in memory, where the kernel wants them close."""
-    places = random_places(4, shape=(5, 5), nnz=9)
+    """DGCF multiplies such columns: they are strided, and the kernel needs adjacent numbers."""
+    places = random_pattern(4, shape=(5, 5), nnz=9)
     values, table = double(9, seed=1).float(), double(5, 4, seed=2).float()
     matrix = dense(places, values)
     for columns in (slice(1, 2), slice(1, 3)):
@@ -284,7 +284,7 @@ def test_a_column_of_a_wider_table_in_float32(transpose):
         assert_close(out, (matrix.T if transpose else matrix) @ table[:, columns])
 
 
-# --- edges of the domain ---------------------------------------------------------------------
+# --- edge cases -----------------------------------------------------------------------------
 
 
 @both_ways
@@ -307,7 +307,7 @@ def test_one_row_and_one_column():
 
 
 def test_keep_equals_zero_values():
-    places = random_places(5, shape=(6, 4), nnz=15)
+    places = random_pattern(5, shape=(6, 4), nnz=15)
     values, x = double(15, seed=1), double(4, 3, seed=2)
     mask = values > 0
     kept = places.keep(mask)
@@ -320,7 +320,7 @@ def test_keep_equals_zero_values():
 
 @both_ways
 def test_order_within_a_row_does_not_matter(transpose):
-    places = random_places(6, shape=(5, 5), nnz=20)
+    places = random_pattern(6, shape=(5, 5), nnz=20)
     values, x = double(20, seed=1), double(5, 3, seed=2)
     shuffled = torch.randperm(20, generator=torch.Generator().manual_seed(3))
     order = shuffled[torch.argsort(places.row[shuffled], stable=True)]
@@ -332,7 +332,7 @@ def test_order_within_a_row_does_not_matter(transpose):
 
 
 def test_relabelling_rows_and_columns_relabels_the_result():
-    places = random_places(7, shape=(5, 4), nnz=12)
+    places = random_pattern(7, shape=(5, 4), nnz=12)
     values, x = double(12, seed=1), double(4, 3, seed=2)
     new_row, new_col = torch.tensor([3, 0, 4, 1, 2]), torch.tensor([2, 3, 0, 1])
     row, col = new_row[places.row], new_col[places.col]
@@ -356,7 +356,7 @@ def test_relabelling_rows_and_columns_relabels_the_result():
         ([1, 0], [0, 0], "row must ascend"),
     ],
 )
-def test_bad_places_are_refused(row, col, message):
+def test_invalid_positions_are_refused(row, col, message):
     with pytest.raises(ValueError, match=message):
         pattern(row, col, (3, 4))
 
@@ -376,8 +376,8 @@ def test_products_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 @pytest.mark.parametrize("seed", range(3))
-def test_places_come_back_as_they_went_in(seed, dtype):
-    given = random_places(seed, shape=(7, 5), nnz=20)
+def test_a_pattern_returns_the_positions_it_was_given(seed, dtype):
+    given = random_pattern(seed, shape=(7, 5), nnz=20)
     row, col = given.row, given.col
     places = SparsePattern(row.to(dtype), col.to(dtype), given.shape)
     for got, expected in ((places.row, row), (places.col, col)):
@@ -388,8 +388,8 @@ def test_places_come_back_as_they_went_in(seed, dtype):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_order_of_columns_is_the_stable_one(seed):
-    places = random_places(seed, shape=(7, 5), nnz=20)
+def test_sorting_by_column_is_stable(seed):
+    places = random_pattern(seed, shape=(7, 5), nnz=20)
     order = torch.argsort(places.col, stable=True)
     by_column = places.matrix(torch.arange(20.0), transpose=True)
     assert by_column.values().tolist() == order.tolist()
@@ -398,9 +398,9 @@ def test_the_order_of_columns_is_the_stable_one(seed):
     assert by_column.crow_indices().tolist() == [0, *ends.tolist()]
 
 
-def test_an_index_takes_four_bytes_an_order():
-    places = random_places(0, shape=(70, 50), nnz=1000)
-    places.matrix(torch.ones(1000), transpose=True)  # works out both orders
+def test_an_index_takes_four_bytes_in_each_order():
+    places = random_pattern(0, shape=(70, 50), nnz=1000)
+    places.matrix(torch.ones(1000), transpose=True)  # computes the order by column too
     held = [part for value in vars(places).values() if isinstance(value, tuple) for part in value]
     held = {part.data_ptr(): part.nbytes for part in held if isinstance(part, torch.Tensor)}
     assert sum(held.values()) == 4 * (3 * 1000 + 71 + 51)

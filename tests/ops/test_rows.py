@@ -1,4 +1,4 @@
-"""Polynomials of a graph on packed tables: by hand, against the plain twin, counts, edges."""
+"""Polynomials on packed tables: by hand, against plain loops, edge cases, costs."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.paths import ROOT
-from helpers.tiny import random_places
+from helpers.tiny import random_pattern
 from torch.testing import assert_close
 
 from recbole_lightgnn.ops import (
@@ -33,12 +33,12 @@ def numbers(*shape, seed):
 
 
 def case(width, share, seed=0, nnz=90):
-    """A pattern with repeated places and empty rows, values, tables and masks of their entries."""
-    pattern = random_places(seed, (N_ROWS, N_COLS), nnz)
+    """Random pattern (with repeated positions and empty rows), values, tables and their masks."""
+    pattern = random_pattern(seed, (N_ROWS, N_COLS), nnz)
     tables, masks = [], []
     for side, size in enumerate((N_ROWS, N_COLS)):
         mask = numbers(size, width, seed=10 + side) < torch.special.ndtri(torch.tensor(share))
-        mask[size // 2] = False  # a row of which nothing is left
+        mask[size // 2] = False  # one row has no entries
         masks.append(mask)
         tables.append(numbers(size, width, seed=20 + side) * mask)
     return pattern, numbers(nnz, seed=3), tables, masks
@@ -96,10 +96,10 @@ def test_polynomial_by_hand():
 @pytest.mark.parametrize("coefficients", [[1], [2, 1], [3, 3, 1], [4.0, 6.0, 4.0, 1.0]])
 @pytest.mark.parametrize("width", [1, 5, 16, 64, 70, 130])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
-def test_polynomial_equals_the_plain_twin(coefficients, width, share):
+def test_polynomial_equals_the_plain_loop(coefficients, width, share):
     pattern, values, tables, masks = case(width, share)
-    twin = [table.double() for table in tables]
-    expected = power_sum_reference(pattern, values.double(), *twin, coefficients=coefficients)
+    exact = [table.double() for table in tables]
+    expected = power_sum_reference(pattern, values.double(), *exact, coefficients=coefficients)
     for rows, cols in (
         [packed(table, mask) for table, mask in zip(tables, masks, strict=True)],
         tables,
@@ -113,7 +113,7 @@ def test_polynomial_equals_the_plain_twin(coefficients, width, share):
             assert_close(result.double(), truth, rtol=1e-5, atol=1e-5 * float(truth.abs().max()))
 
 
-def test_other_numbers_than_float32_are_as_exact_as_they_are():
+def test_float64_has_float64_precision():
     pattern, values, tables, masks = case(7, 0.5)
     values, tables = values.double(), [table.double() for table in tables]
     both = [packed(table, mask) for table, mask in zip(tables, masks, strict=True)]
@@ -123,7 +123,7 @@ def test_other_numbers_than_float32_are_as_exact_as_they_are():
 
 
 @pytest.mark.gpu
-def test_tables_on_a_gpu_are_multiplied_there():
+def test_tables_on_a_gpu_are_multiplied_on_it():
     pattern, values, tables, _ = case(64, 0.5)
     expected = power_sum_reference(pattern, values, *tables, coefficients=[3, 3, 1])
     there = [part.to("cuda") for part in (values, *tables)]
@@ -170,7 +170,7 @@ def test_the_number_of_threads_changes_no_bit(one_thread, is_packed):
     assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
-def test_parameters_are_taken_without_their_gradients():
+def test_inputs_that_require_gradients_give_results_without():
     pattern, values, tables, masks = case(8, 0.5)
     expected = polynomial(pattern, values, *tables, [2, 1])
     values.requires_grad_()
@@ -198,12 +198,12 @@ def test_wrong_shapes_and_coefficients_are_refused():
 
 @pytest.mark.slow
 def test_a_processor_without_wide_vectors_computes_the_same():
-    """The code that LLVM makes for one of 2003, in a process of its own."""
+    """Compile for a processor of 2003, in a separate process."""
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_rows as t\n"
         "for width in (5, 64, 70):\n"
         "    for share in (0.1, 1.0):\n"
-        "        t.test_polynomial_equals_the_plain_twin([3, 3, 1], width, share)\n"
+        "        t.test_polynomial_equals_the_plain_loop([3, 3, 1], width, share)\n"
     )
     environment = {
         **os.environ,
@@ -214,11 +214,11 @@ def test_a_processor_without_wide_vectors_computes_the_same():
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
-# --- what it costs ---------------------------------------------------------------------------
+# --- costs ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_products", [0, 1, 2, 3])
-def test_multiply_adds_are_those_of_a_plain_loop(n_products):
+def test_multiply_adds_equal_the_count_of_a_plain_loop(n_products):
     pattern, _, tables, masks = case(6, 0.3)
     both = [packed(table, mask) for table, mask in zip(tables, masks, strict=True)]
     whole = [torch.ones_like(mask) for mask in masks]
@@ -235,8 +235,7 @@ def test_multiply_adds_are_those_of_a_plain_loop(n_products):
 def test_resident_bytes_by_hand():
     pattern, _, tables, masks = case(6, 0.3)
     both = [packed(table, mask) for table, mask in zip(tables, masks, strict=True)]
-    # 90 nonzeros, by row and by column: a column's number and a value of four bytes each, and
-    # where the rows begin.
+    # 90 nonzeros, by row and by column: an index and a value of four bytes each, and pointers.
     matrix = 2 * 90 * 8 + 4 * (N_ROWS + 1) + 4 * (N_COLS + 1)
     assert resident_bytes(pattern, *tables) == matrix + 4 * 6 * (N_ROWS + N_COLS)
     entries = sum(int(mask.sum()) for mask in masks)
@@ -247,7 +246,7 @@ def test_resident_bytes_by_hand():
 def test_without_a_compiler_torch_multiplies():
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_rows as t\n"
-        "t.test_polynomial_equals_the_plain_twin([3, 3, 1], 64, 0.5)\n"
+        "t.test_polynomial_equals_the_plain_loop([3, 3, 1], 64, 0.5)\n"
         "assert not t.expands_in_hardware()\n"
     )
     paths = {

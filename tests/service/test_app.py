@@ -1,4 +1,4 @@
-"""What a service answers: a real process, asked over the network."""
+"""Answers of the service: a real process, queried over the network."""
 
 import socket
 
@@ -14,7 +14,7 @@ def service(tmp_path_factory):
     file = tmp_path_factory.mktemp("service") / "model.lgnn"
     write_model(file, seed=3, n_users=300, n_items=400, width=6)
     with Service(file) as found:
-        found.ours = Recommender.load(file)
+        found.recommender = Recommender.load(file)
         yield found
         assert found.stop() == 0
 
@@ -23,26 +23,26 @@ def service(tmp_path_factory):
 
 
 @pytest.mark.parametrize("seen", [True, False])
-def test_one_user_gets_what_the_recommender_says(service, seen):
+def test_one_user_gets_the_answer_of_the_recommender(service, seen):
     for user, k in (("0", 1), ("700", 10), ("2093", 400)):
         got = service.get(f"/recommend?user={user}&k={k}&exclude_seen={str(seen).lower()}")
-        assert got == rows(service.ours.recommend([user], k, seen))[0]
+        assert got == rows(service.recommender.recommend([user], k, seen))[0]
     assert len(service.get("/recommend?user=7")["items"]) == 10
 
 
-def test_several_users_get_what_the_recommender_says(service):
+def test_several_users_get_the_answers_of_the_recommender(service):
     users = [str(7 * n) for n in (5, 0, 299, 5)]
     got = service.post("/recommend", users=users, k=7)
-    assert got == {"answers": rows(service.ours.recommend(users, 7))}
+    assert got == {"answers": rows(service.recommender.recommend(users, 7))}
     got = service.post("/recommend", users=users, k=400, exclude_seen=False)
-    assert got == {"answers": rows(service.ours.recommend(users, 400, False))}
+    assert got == {"answers": rows(service.recommender.recommend(users, 400, False))}
     only = ["21", "14", "2793"]
     got = service.post("/recommend", users=users, k=7, filter_items=only)
-    assert got == {"answers": rows(service.ours.recommend(users, 7, True, only))}
+    assert got == {"answers": rows(service.recommender.recommend(users, 7, True, only))}
     assert all(set(answer["items"]) <= set(only) for answer in got["answers"])
     gone = ["7", "14", "21"]
     got = service.post("/recommend", users=users, k=400, exclude_seen=False, exclude_items=gone)
-    assert got == {"answers": rows(service.ours.recommend(users, 400, False, None, gone))}
+    assert got == {"answers": rows(service.recommender.recommend(users, 400, False, None, gone))}
     assert {len(answer["items"]) for answer in got["answers"]} == {397}
     assert service.post("/recommend", users=["7"], k=3.0) == service.post(
         "/recommend", users=["7"], k=3
@@ -52,25 +52,25 @@ def test_several_users_get_what_the_recommender_says(service):
 def test_scores_similar_items_fold_in_and_explain_are_the_recommenders(service):
     users, items = ["0", "7", "0"], ["14", "14", "0"]
     got = service.post("/score", pairs=list(zip(users, items, strict=True)))
-    assert got == {"scores": service.ours.score(users, items).tolist()}
+    assert got == {"scores": service.recommender.score(users, items).tolist()}
     assert service.post("/score", pairs=[]) == {"scores": []}
     got = service.post("/similar_items", items=["70", "7"], k=5)
-    assert got == {"answers": rows(service.ours.similar_items(["70", "7"], 5))}
+    assert got == {"answers": rows(service.recommender.similar_items(["70", "7"], 5))}
     got = service.post("/fold_in", items=["70", "7", "70"], k=5)
-    assert got == rows(service.ours.fold_in(["70", "7"], 5))[0]
-    why = service.ours.explain("70", "14")
+    assert got == rows(service.recommender.fold_in(["70", "7"], 5))[0]
+    explanation = service.recommender.explain("70", "14")
     got = service.get("/explain?user=70&item=14")
     assert got == {
-        "score": why.score,
-        "own": why.own,
-        "items": why.items.tolist(),
-        "weights": why.weights.tolist(),
-        "contributions": why.contributions.tolist(),
+        "score": explanation.score,
+        "own": explanation.own,
+        "items": explanation.items.tolist(),
+        "weights": explanation.weights.tolist(),
+        "contributions": explanation.contributions.tolist(),
     }
     assert got["own"] + sum(got["contributions"]) == pytest.approx(got["score"], abs=1e-4)
 
 
-def test_the_card_health_and_the_document(service):
+def test_card_health_and_openapi_document(service):
     about = service.get("/model")
     assert about["card"] == {"seed": 3, "valid": {"recall@20": 0.25}}
     assert (about["users"], about["items"], about["form"]) == (300, 400, "graph")
@@ -79,8 +79,8 @@ def test_the_card_health_and_the_document(service):
     assert service.get("/health")["reload_error"] is None
     document = service.get("/openapi.json")
     assert document["openapi"].startswith("3.")
-    asked = {path: sorted(methods) for path, methods in document["paths"].items()}
-    assert asked == {
+    methods = {path: sorted(path_item) for path, path_item in document["paths"].items()}
+    assert methods == {
         **{"/recommend": ["get", "post"], "/explain": ["get"]},
         **{path: ["post"] for path in ("/score", "/similar_items", "/fold_in")},
         **{path: ["get"] for path in ("/model", "/health", "/metrics")},
@@ -96,15 +96,15 @@ def test_requests_are_counted(service):
     service.ask("GET", "/no/such/path")
     after = service.metrics()
 
-    def more(name):
+    def increase(name):
         return after[name] - before.get(name, 0)
 
-    assert more('lightgnn_requests_total{path="/recommend",status="200"}') == 1
-    assert more('lightgnn_requests_total{path="/recommend",status="404"}') == 1
-    assert more('lightgnn_requests_total{path="other",status="404"}') == 1
-    assert more("lightgnn_request_seconds_count") == 4  # and the metrics' own
-    assert more('lightgnn_request_seconds_bucket{le="+Inf"}') == 4
-    assert more("lightgnn_request_seconds_sum") > 0
+    assert increase('lightgnn_requests_total{path="/recommend",status="200"}') == 1
+    assert increase('lightgnn_requests_total{path="/recommend",status="404"}') == 1
+    assert increase('lightgnn_requests_total{path="other",status="404"}') == 1
+    assert increase("lightgnn_request_seconds_count") == 4  # including the first GET /metrics
+    assert increase('lightgnn_request_seconds_bucket{le="+Inf"}') == 4
+    assert increase("lightgnn_request_seconds_sum") > 0
     within = [value for name, value in after.items() if "_bucket" in name]
     assert within == sorted(within)
     assert after["lightgnn_requests_in_flight"] == 1
@@ -157,7 +157,7 @@ BAD = {
     "a user left out": ("GET", "/recommend", None, 422, "user is missing", "nothing"),
     "a user twice": ("GET", "/recommend?user=0&user=7", None, 422, "user is given 2 times", None),
     "k in two places": ("POST", "/recommend?k=3", users("0"), 422, "the URL has parameters", "k"),
-    "a misspelt field": ("POST", "/recommend", users("0", K=3), 422, "K means nothing", "3"),
+    "a misspelt field": ("POST", "/recommend", users("0", K=3), 422, "K is not a known field", "3"),
     "a field of half a character": (
         *("POST", "/recommend", b'{"users": ["0"], "\\ud800": 1}'),
         *(422, "the body is not", "ud800"),
@@ -166,7 +166,14 @@ BAD = {
         *("POST", "/recommend", users("0", **{"x" * 10**5: 1})),
         *(422, "xxx", "1"),
     ),
-    "a misspelt parameter": ("GET", "/recommend?user=0&K=3", None, 422, "K means nothing", '"3"'),
+    "a misspelt parameter": (
+        "GET",
+        "/recommend?user=0&K=3",
+        None,
+        422,
+        "K is not a known field",
+        '"3"',
+    ),
     "seen that is no truth": (
         *("POST", "/recommend", users("0", exclude_seen="no")),
         *(422, "exclude_seen is not", '"no"'),
@@ -196,7 +203,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_requests_are_told_what_is_wrong(service, case):
+def test_bad_requests_get_an_error_that_says_what_is_wrong(service, case):
     method, path, body, status, what, got = BAD[case]
     found, problem = service.ask(method, path, body)
     assert found == status, problem
@@ -205,17 +212,17 @@ def test_bad_requests_are_told_what_is_wrong(service, case):
     assert got is None or got in problem["got"]
     assert len(problem["got"] or "") <= 60
     assert len(problem["what"]) <= 200
-    assert service.get("/recommend?user=0&k=1") == rows(service.ours.recommend(["0"], 1))[0]
+    assert service.get("/recommend?user=0&k=1") == rows(service.recommender.recommend(["0"], 1))[0]
     assert service.process.poll() is None
 
 
-def test_who_asks_for_an_unknown_user_learns_no_other_name(service):
+def test_the_error_for_an_unknown_user_reveals_no_other_name(service):
     status, problem = service.ask("GET", "/recommend?user=8")
     assert (status, problem["what"]) == (404, "no user '8'")
     assert problem["expected"] == "the name of one of the model's users"
 
 
-def test_what_is_allowed_is_said(service):
+def test_allowed_methods_are_reported(service):
     connection = service.connect()
     connection.request("OPTIONS", "/recommend")
     response = connection.getresponse()
@@ -231,13 +238,13 @@ def test_what_is_allowed_is_said(service):
         ({"Content-Type": "x" * 1000}, f"Content-Type: {'x' * 43}..."),
     ],
 )
-def test_a_body_that_is_not_said_to_be_json(service, headers, got):
+def test_a_body_that_is_not_declared_as_json(service, headers, got):
     status, problem = service.ask("POST", "/recommend", b'{"users": ["0"]}', headers)
     expected = "Content-Type: application/json"
     assert (status, problem["got"], problem["expected"]) == (415, got, expected)
 
 
-def test_json_in_other_words(service):
+def test_other_spellings_of_the_json_content_type(service):
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
     assert service.ask("POST", "/recommend", b'{"users": ["0"]}', headers)[0] == 200
 
@@ -249,7 +256,7 @@ HEAD = b"POST /recommend HTTP/1.1\r\nHost: here\r\nContent-Type: application/jso
     "sent",
     [
         b"\x00\x01\x02\r\n\r\n",
-        b"GET /health HTTP/1.1\r\n\r\n",  # without a host
+        b"GET /health HTTP/1.1\r\n\r\n",  # without a Host header
         b"GET /\x00 HTTP/1.1\r\nHost: here\r\n\r\n",
         b"GET /health HTTP/1.1\r\nHost: here\r\nX: " + b"x" * 10**5,
         HEAD + b"Content-Length: -1\r\n\r\n",
@@ -257,7 +264,7 @@ HEAD = b"POST /recommend HTTP/1.1\r\nHost: here\r\nContent-Type: application/jso
         HEAD + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
     ],
 )
-def test_what_is_no_http_is_told_so(service, sent):
+def test_invalid_http_gets_an_error(service, sent):
     with socket.create_connection(("127.0.0.1", service.port), SECONDS) as connection:
         connection.sendall(sent)
         answer = b""
@@ -267,7 +274,7 @@ def test_what_is_no_http_is_told_so(service, sent):
             answer += part
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"content-type: application/json" in answer
-    assert b'"what":"this is no HTTP request"' in answer
+    assert b'"what":"this is not an HTTP request"' in answer
     assert service.get("/health")["status"] == "ok"
 
 
@@ -280,7 +287,7 @@ def test_a_large_body_in_chunks_is_refused_without_its_length(service):
     connection.close()
 
 
-def test_a_client_that_goes_away_is_forgotten(service):
+def test_a_client_that_disconnects_is_counted_and_not_in_flight(service):
     gone = 'lightgnn_requests_total{path="/recommend",status="499"}'
     before = service.metrics().get(gone, 0)
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""What a service does when it is too busy, when bodies do not come, and when it is at fault."""
+"""Limits of the service, its internal errors, reloads, connections and metrics."""
 
 import asyncio
 import json
@@ -18,12 +18,13 @@ from helpers.service_process import SECONDS, rows, wait_until
 
 from recbole_lightgnn.service import guard, process
 from recbole_lightgnn.service.app import create_app
-from recbole_lightgnn.service.current import Current
+from recbole_lightgnn.service.current import CurrentModel
 from recbole_lightgnn.service.guard import Guard
-from recbole_lightgnn.service.metrics import Requests, family
+from recbole_lightgnn.service.metrics import RequestMetrics, family
 
 
 def scope(method="POST", path="/recommend", query=b""):
+    """ASGI scope of a request."""
     return {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -39,8 +40,11 @@ def scope(method="POST", path="/recommend", query=b""):
     }
 
 
-def ask(app, parts, of=None):
-    """Send a body in parts, and then nothing more; returns status, headers and content."""
+def ask(app, parts, request=None):
+    """Send a body in parts to an ASGI application; returns status, headers and content.
+
+    A part that is a dict is sent as an ASGI message. After the last part, nothing more arrives.
+    """
     left, sent = list(parts), []
 
     async def receive():
@@ -49,12 +53,12 @@ def ask(app, parts, of=None):
             if isinstance(part, dict):
                 return part
             return {"type": "http.request", "body": part, "more_body": bool(left)}
-        return await asyncio.Future()  # never
+        return await asyncio.Future()  # never completes
 
     async def send(message):
         sent.append(message)
 
-    asyncio.run(app(of or scope(), receive, send))
+    asyncio.run(app(request or scope(), receive, send))
     if not sent:
         return None
     body = b"".join(message.get("body", b"") for message in sent[1:])
@@ -62,7 +66,7 @@ def ask(app, parts, of=None):
 
 
 class Echo:
-    """Answers with the bytes that it gets."""
+    """ASGI application that answers with the request's body."""
 
     async def __call__(self, scope, receive, send):
         message = await receive()
@@ -74,16 +78,16 @@ class Echo:
 
 @pytest.fixture
 def guarded():
-    return Guard(Echo(), Requests(), {"/recommend"})
+    return Guard(Echo(), RequestMetrics(), {"/recommend"})
 
 
-def test_a_body_in_parts_comes_whole(guarded):
+def test_a_body_in_parts_is_passed_on_in_one_piece(guarded):
     assert ask(guarded, [b"one ", b"", b"two"])[::2] == (200, "one two")
 
 
-def test_a_body_as_large_as_may_be(guarded, monkeypatch):
-    monkeypatch.setattr(guard, "MOST_BYTES", 8)
-    monkeypatch.setattr(guard, "_DRAINED", 20)
+def test_the_largest_body_is_accepted_and_a_larger_one_refused(guarded, monkeypatch):
+    monkeypatch.setattr(guard, "MAX_BODY_BYTES", 8)
+    monkeypatch.setattr(guard, "_MAX_DRAINED", 20)
     assert ask(guarded, [b"1234", b"5678"])[::2] == (200, "12345678")
     for parts in ([b"1234", b"56789"], [b"1" * 30, b"never read"]):
         status, headers, problem = ask(guarded, parts)
@@ -94,8 +98,8 @@ def test_a_body_as_large_as_may_be(guarded, monkeypatch):
         assert problem["expected"] == "up to 8 bytes"
 
 
-def test_a_body_that_does_not_come(guarded, monkeypatch):
-    monkeypatch.setattr(guard, "MOST_SECONDS", 0.05)
+def test_a_body_that_does_not_arrive_is_refused(guarded, monkeypatch):
+    monkeypatch.setattr(guard, "MAX_BODY_SECONDS", 0.05)
     started = {"type": "http.request", "body": b"half", "more_body": True}
     status, headers, problem = ask(guarded, [started])
     assert (status, problem["got"]) == (408, "4 bytes")
@@ -103,42 +107,42 @@ def test_a_body_that_does_not_come(guarded, monkeypatch):
     assert guarded._requests.in_flight == 0
 
 
-def test_who_is_gone_gets_no_answer(guarded):
+def test_a_client_that_disconnects_gets_no_answer(guarded):
     assert ask(guarded, [{"type": "http.disconnect"}]) is None
     assert guarded._requests.in_flight == 0
     assert 'path="/recommend",status="499"} 1\n' in next(guarded._requests.families())
 
 
-def test_more_requests_than_can_be_answered_are_turned_away(guarded, monkeypatch):
-    guarded._requests.in_flight = guard.MOST_AT_ONCE
+def test_too_many_requests_in_flight_are_refused(guarded, monkeypatch):
+    guarded._requests.in_flight = guard.MAX_REQUESTS
     status, headers, problem = ask(guarded, [b""])
     assert (status, problem["what"]) == (503, "too many requests at once")
     assert headers[b"retry-after"] == b"1"
-    guarded._requests.in_flight = guard.MOST_AT_ONCE - 1
+    guarded._requests.in_flight = guard.MAX_REQUESTS - 1
     assert ask(guarded, [b""])[0] == 200
 
 
-def test_an_error_of_ours_is_an_answer_too(tmp_path):
-    current = Current(write_model(tmp_path / "m.lgnn"))
+def test_an_internal_error_is_answered_and_counted(tmp_path):
+    current = CurrentModel(write_model(tmp_path / "m.lgnn"))
     app = create_app(current)
     current.served.recommender.recommend = lambda *_: 1 / 0
     caught = []
 
     async def run(scope, receive, send):
-        try:  # it is raised again when it is answered, for the log
+        try:  # raised again after the answer, so that the server logs it
             await app(scope, receive, send)
         except ZeroDivisionError as error:
             caught.append(error)
 
     status, _, problem = ask(run, [b'{"users": ["0"]}'])
-    assert (status, problem["what"]) == (500, "an error of the service, not of the request")
+    assert (status, problem["what"]) == (500, "an error in the service, not in the request")
     assert len(caught) == 1
     counted = "".join(app.state.requests.families())
     assert 'lightgnn_requests_total{path="/recommend",status="500"} 1' in counted
 
 
 def test_a_request_is_answered_by_the_model_it_began_with(tmp_path):
-    current = Current(write_model(tmp_path / "m.lgnn", seed=1))
+    current = CurrentModel(write_model(tmp_path / "m.lgnn", seed=1))
     old = current.served.recommender
     recommend, begun, may_go_on = old.recommend, threading.Event(), threading.Event()
 
@@ -162,19 +166,20 @@ def test_a_request_is_answered_by_the_model_it_began_with(tmp_path):
 
 
 @pytest.mark.parametrize("names", ["none", "numbers", "words", "hashed"])
-def test_a_model_is_served_when_nothing_is_left_to_make(tmp_path, names):
-    current = Current(write_model(tmp_path / "m.lgnn", names=names))
-    ours = current.served.recommender
-    made = [set(vars(part)) for part in (ours, ours.users, ours.items)]
+def test_requests_do_not_wait_for_lazy_tables(tmp_path, names):
+    current = CurrentModel(write_model(tmp_path / "m.lgnn", names=names))
+    recommender = current.served.recommender
+    parts = recommender, recommender.users, recommender.items
+    built = [set(vars(part)) for part in parts]
     user = random_model(names=names).users.names(np.array([3]))[0]
     for name, status in ((user, 200), ("x", 404)):
         query = f"user={quote(name)}&k=3".encode()
         assert ask(create_app(current), [b""], scope("GET", query=query))[0] == status
-    assert [set(vars(part)) for part in (ours, ours.users, ours.items)] == made
+    assert [set(vars(part)) for part in parts] == built
 
 
-def test_a_load_under_way_is_not_waited_for(tmp_path, monkeypatch):
-    current = Current(write_model(tmp_path / "m.lgnn"))
+def test_stopping_does_not_wait_for_a_reload(tmp_path, monkeypatch):
+    current = CurrentModel(write_model(tmp_path / "m.lgnn"))
     begun, may_go_on = threading.Event(), threading.Event()
 
     def waiting():
@@ -184,14 +189,14 @@ def test_a_load_under_way_is_not_waited_for(tmp_path, monkeypatch):
 
     monkeypatch.setattr(current, "_load", waiting)
     with current.watching():
-        current.ask()
+        current.request_reload()
         assert begun.wait(SECONDS)
     assert current.reloads == {"done": 0, "failed": 0}
     may_go_on.set()
 
 
-def test_a_file_that_fails_in_an_unknown_way_is_not_served(tmp_path, monkeypatch):
-    current = Current(write_model(tmp_path / "m.lgnn"))
+def test_the_previous_model_is_served_after_an_unexpected_error(tmp_path, monkeypatch):
+    current = CurrentModel(write_model(tmp_path / "m.lgnn"))
     before = current.served
     monkeypatch.setattr(current, "_load", lambda: 1 / 0)
     current.reload()
@@ -203,24 +208,22 @@ def test_a_file_that_fails_in_an_unknown_way_is_not_served(tmp_path, monkeypatch
 # --- connections -----------------------------------------------------------------------------
 
 
-def test_connections_leave_files_for_all_else():
-    assert process.most_connections(1024) == 512
-    assert (
-        process.most_connections(10**6) == process.most_connections(resource.RLIM_INFINITY) == 2000
-    )
+def test_half_of_the_open_files_are_for_connections():
+    assert process.max_connections(1024) == 512
+    assert process.max_connections(10**6) == process.max_connections(resource.RLIM_INFINITY) == 2000
 
 
-ASKED = b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"
-HALF = ASKED[:16]
+REQUEST = b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n"
+HALF = REQUEST[:16]  # half a request
 
 
 @pytest.fixture
 def port(tmp_path, monkeypatch):
-    """Of a service of twenty connections, which waits for half a second for a request."""
-    monkeypatch.setattr(process, "MOST_CONNECTIONS", 20)
-    monkeypatch.setattr(process, "MOST_SECONDS", 0.5)
-    server = process.server_of(Current(write_model(tmp_path / "m.lgnn", n_items=2000)))
-    with process.listening("127.0.0.1", 0) as listener:
+    """Port of a service with at most 20 connections that waits 0.5 s for a request."""
+    monkeypatch.setattr(process, "MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(process, "MAX_BODY_SECONDS", 0.5)
+    server = process.create_server(CurrentModel(write_model(tmp_path / "m.lgnn", n_items=2000)))
+    with process.open_listener("127.0.0.1", 0) as listener:
         number = listener.getsockname()[1]
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
@@ -230,12 +233,14 @@ def port(tmp_path, monkeypatch):
 
 
 def half_open(port, sent=HALF):
+    """Open a connection and send bytes, by default half a request."""
     connection = socket.create_connection(("127.0.0.1", port), SECONDS)
     connection.sendall(sent)
     return connection
 
 
 def status_of(connection):
+    """Read a response; returns its status."""
     response = HTTPResponse(connection)
     response.begin()
     response.read()
@@ -243,7 +248,7 @@ def status_of(connection):
 
 
 def is_closed(connection):
-    """Whether the other side has hung up; waits for a word from it."""
+    """Wait until the service sends a byte or closes; returns whether it closed."""
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
@@ -253,58 +258,58 @@ def is_closed(connection):
 def test_a_connection_without_a_request_is_closed(port):
     for sent in (b"", HALF):
         assert is_closed(half_open(port, sent))
-    again = half_open(port, ASKED)
+    again = half_open(port, REQUEST)
     assert status_of(again) == 200
     again.sendall(HALF)
     assert is_closed(again)
 
 
-def test_bytes_one_by_one_do_not_keep_a_connection(port):
+def test_bytes_one_by_one_do_not_keep_a_connection_open(port):
     connection = half_open(port)
     with suppress(ConnectionError):
         for _ in range(100):
             connection.sendall(b"T")
             time.sleep(0.05)
-        pytest.fail("it is kept")
+        pytest.fail("the connection is still open")
 
 
-def test_the_connection_that_is_idle_longest_makes_room(port, monkeypatch):
+def test_beyond_the_limit_the_most_idle_connection_is_closed(port, monkeypatch):
     monkeypatch.setattr(process.H11Protocol, "timeout_keep_alive_handler", lambda _: None)
     connections = [half_open(port) for _ in range(50)]
     assert all(map(is_closed, connections[:-20]))
-    assert status_of(half_open(port, ASKED)) == 200
+    assert status_of(half_open(port, REQUEST)) == 200
     assert is_closed(connections[-20])
     for connection in connections[-19:]:
-        connection.sendall(ASKED[len(HALF) :])
+        connection.sendall(REQUEST[len(HALF) :])
         assert status_of(connection) == 200
 
 
-def test_who_does_not_read_its_answers_is_hung_up_on(port, monkeypatch):
-    monkeypatch.setattr(process, "MOST_UNREAD", 0.5)
+def test_a_client_that_does_not_read_its_response_is_disconnected(port, monkeypatch):
+    monkeypatch.setattr(process, "MAX_UNREAD_SECONDS", 0.5)
     body = json.dumps({"users": ["0"] * 256, "k": 1000}).encode()
     head = b"POST /recommend HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
-    asked = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", port))
-        connection.sendall(2 * asked)  # of which the second waits for the first to be read
+        connection.sendall(2 * request)  # the second waits until the first response is read
 
-        def both_ended():
-            with half_open(port, ASKED.replace(b"health", b"metrics")) as other:
+        def both_finished():
+            with half_open(port, REQUEST.replace(b"health", b"metrics")) as other:
                 text = other.recv(1 << 16).decode()
             return 'total{path="/recommend",status="200"} 2\n' in text
 
-        wait_until(both_ended)
+        wait_until(both_finished)
 
 
-# --- counters --------------------------------------------------------------------------------
+# --- metrics ---------------------------------------------------------------------------------
 
 
-def test_counters_in_prometheus_format():
-    requests = Requests()
+def test_metrics_in_prometheus_format():
+    requests = RequestMetrics()
     requests.in_flight = 2
     for path, status, seconds in (("/a", 200, 0.0005), ("/a", 200, 0.03), ("/a", 404, 7.0)):
-        requests.ended(path, status, seconds)
+        requests.count(path, status, seconds)
     counted, seconds, in_flight = requests.families()
     assert counted == (
         "# HELP lightgnn_requests_total requests by path and status\n"

@@ -1,4 +1,4 @@
-"""Approximate search beside exact: what it looks at, what it leaves out, what it measures."""
+"""Approximate search compared to exact ranking, its commands and its benchmark."""
 
 import json
 import sys
@@ -14,18 +14,19 @@ from recbole_lightgnn.bench.measure import WrongResult
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving import approximate
-from recbole_lightgnn.serving.approximate import Index
-from recbole_lightgnn.serving.lists import Lists
+from recbole_lightgnn.serving.approximate import ApproximateIndex
+from recbole_lightgnn.serving.lists import ItemLists
 from recbole_lightgnn.serving.recommender import Recommender
 
 WORLD = {"n_users": 40, "n_items": 500, "width": 6}
 
 
-def nothing(questions):
-    return Lists.of([np.empty(0, np.int64)] * questions)
+def no_exclusions(n_queries):
+    return ItemLists.from_arrays([np.empty(0, np.int64)] * n_queries)
 
 
 def tables(seed=0, n_items=700, width=5):
+    """Random embeddings of 9 users and of the items."""
     draw = np.random.default_rng(seed)
     sizes = (9, width), (n_items, width)
     return (draw.normal(size=size).astype(np.float32) for size in sizes)
@@ -34,22 +35,22 @@ def tables(seed=0, n_items=700, width=5):
 # --- the index -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("held", [1, 1 << 22])
+@pytest.mark.parametrize("max_gathered", [1, 1 << 22])
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
-def test_the_best_of_the_nearest_lists_by_a_plain_loop(share, held, monkeypatch):
-    monkeypatch.setattr(approximate, "_NUMBERS", held)
+def test_the_best_of_the_nearest_lists_by_a_plain_loop(share, max_gathered, monkeypatch):
+    monkeypatch.setattr(approximate, "_MAX_GATHERED", max_gathered)
     users, items = tables()
-    index = Index(items, share)
+    index = ApproximateIndex(items, share)
     n_lists = round(4 * 700**0.5)
     directions = index._lists.quantizer.reconstruct_n(0, n_lists)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, rtol=1e-5)
     lists = np.argmax(items @ directions.T, axis=1)
     excluded = [np.arange(user, 700, 3 + user) for user in range(9)]
-    found, scores = index.best(users, 4, Lists.of(excluded))
+    found, scores = index.search(users, 4, ItemLists.from_arrays(excluded))
     for user in range(9):
         near = np.argsort(-(directions @ users[user]))[: round(share * n_lists)]
-        looked_at = [i for i in np.flatnonzero(np.isin(lists, near)) if i not in excluded[user]]
-        order = sorted(looked_at, key=lambda item: -float(items[item] @ users[user]))[:4]
+        searched = [i for i in np.flatnonzero(np.isin(lists, near)) if i not in excluded[user]]
+        order = sorted(searched, key=lambda item: -float(items[item] @ users[user]))[:4]
         assert found[user].tolist() == order + [-1] * (4 - len(order))
         expected = [items[item] @ users[user] for item in order]
         np.testing.assert_allclose(scores[user, : len(order)], expected, rtol=1e-5, atol=1e-6)
@@ -57,11 +58,12 @@ def test_the_best_of_the_nearest_lists_by_a_plain_loop(share, held, monkeypatch)
 
 
 @pytest.mark.parametrize("n_items", [1, 2, 5, 40])
-def test_all_lists_are_all_items_also_among_equal_ones(n_items):
+def test_a_share_of_1_is_exact_even_with_ties(n_items):
     draw = np.random.default_rng(n_items)
     users, items = (draw.integers(0, 2, (n, 3)).astype(np.float32) for n in (20, n_items))
     excluded = [np.flatnonzero(draw.random(n_items) < 0.3) for _ in range(20)]
-    found, scores = Index(items, 1).best(users, n_items, Lists.of(excluded))
+    index = ApproximateIndex(items, 1)
+    found, scores = index.search(users, n_items, ItemLists.from_arrays(excluded))
     for user in range(20):
         truth = items @ users[user]
         left = [item for item in range(n_items) if item not in excluded[user]]
@@ -70,32 +72,34 @@ def test_all_lists_are_all_items_also_among_equal_ones(n_items):
         assert scores[user, : len(order)].tolist() == truth[order].tolist()
 
 
-def test_tastes_are_found_though_little_is_looked_at():
+def test_clustered_items_are_found_with_a_small_share():
     draw = np.random.default_rng(0)
-    tastes = draw.normal(size=(50, 16))
-    item = (tastes[np.arange(2000) % 50] + draw.normal(0, 0.2, (2000, 16))).astype(np.float32)
-    user = (tastes + draw.normal(0, 0.2, tastes.shape)).astype(np.float32)
-    found, _ = Index(item, 1 / 16).best(user, 10, nothing(50))
+    centers = draw.normal(size=(50, 16))
+    item = (centers[np.arange(2000) % 50] + draw.normal(0, 0.2, (2000, 16))).astype(np.float32)
+    user = (centers + draw.normal(0, 0.2, centers.shape)).astype(np.float32)
+    found, _ = ApproximateIndex(item, 1 / 16).search(user, 10, no_exclusions(50))
     truth = np.argsort(-(user @ item.T), axis=1)[:, :10]
-    hits = [len({*one} & {*other}) for one, other in zip(found, truth, strict=True)]
+    hits = [len({*got} & {*best}) for got, best in zip(found, truth, strict=True)]
     assert np.mean(hits) > 9.5
 
 
 def test_the_same_items_give_the_same_index():
     users, items = tables()
-    one, other = (Index(items, 0.05).best(users, 10, nothing(9)) for _ in range(2))
-    assert (one[0] == other[0]).all()
+    first, second = (
+        ApproximateIndex(items, 0.05).search(users, 10, no_exclusions(9)) for _ in range(2)
+    )
+    assert (first[0] == second[0]).all()
 
 
-def test_nothing_is_said_on_standard_error(capfd):
+def test_faiss_prints_no_warnings(capfd):
     for n_items in (1, 30, 3000):
         _, items = tables(n_items=n_items)
-        Index(items, 0.1)
+        ApproximateIndex(items, 0.1)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.01, float("nan"), float("inf")])
-def test_a_share_that_is_none(share):
+def test_an_invalid_share_is_refused(share):
     with pytest.raises(InputError, match="must be above 0 and up to 1, got"):
         Recommender(random_model(), share)
 
@@ -104,9 +108,9 @@ def test_a_share_that_is_none(share):
 
 
 @pytest.mark.parametrize("final", [False, True])
-def test_a_share_of_1_is_exact(final):
+def test_recommendations_with_a_share_of_1_are_exact(final):
     model = random_model(2, final=final, **WORLD)
-    exact, ours = Recommender(model), Recommender(model, 1)
+    exact, approximated = Recommender(model), Recommender(model, 1)
     users = exact.users.names(slice(None, -1)).tolist()
     for arguments in (
         {"k": 1},
@@ -116,39 +120,43 @@ def test_a_share_of_1_is_exact(final):
         {"k": 20, "exclude_items": ["7", "14", "21"]},
         {"k": 20, "filter_items": ["7", "14", "21"]},
     ):
-        got, truth = ours.recommend(users, **arguments), exact.recommend(users, **arguments)
+        got = approximated.recommend(users, **arguments)
+        truth = exact.recommend(users, **arguments)
         np.testing.assert_allclose(got.scores, truth.scores, rtol=1e-5, atol=1e-5)
-        assert (got.items == truth.items).mean() > 0.99  # some are as good, but for rounding
+        assert (
+            got.items == truth.items
+        ).mean() > 0.99  # rounding may swap items with nearly equal scores
     if not final:
-        for had in (["7"], ["7", "14", "700"]):
-            got, truth = ours.fold_in(had, 9), exact.fold_in(had, 9)
+        for history in (["7"], ["7", "14", "700"]):
+            got, truth = approximated.fold_in(history, 9), exact.fold_in(history, 9)
             assert got.items.tolist() == truth.items.tolist()
 
 
-def test_where_too_few_are_looked_at_all_are():
+def test_all_items_are_ranked_where_the_search_finds_fewer_than_k():
     model = random_model(2, **WORLD)
-    exact, ours = Recommender(model), Recommender(model, 0.01)
-    assert ours.index is not None
+    exact, approximated = Recommender(model), Recommender(model, 0.01)
+    assert approximated.index is not None
     everything = exact.items.names(slice(None, -1)).tolist()
     seen = [everything[3:], everything[:490], []]
     users = ["0", "7", "14"]
-    got, truth = (one.recommend(users, 10, seen) for one in (ours, exact))
+    got, truth = (each.recommend(users, 10, seen) for each in (approximated, exact))
     assert got.items[:2].tolist() == truth.items[:2].tolist()
     assert set(got.items[0]) == {*everything[:3], None}
     assert None not in got.items[2]
-    assert ours.recommend(users, 500).items.tolist() == exact.recommend(users, 500).items.tolist()
+    truth = exact.recommend(users, 500)
+    assert approximated.recommend(users, 500).items.tolist() == truth.items.tolist()
 
 
 def test_what_was_seen_is_not_recommended():
     model = random_model(2, **WORLD)
-    exact, ours = Recommender(model), Recommender(model, 0.05)
+    exact, approximated = Recommender(model), Recommender(model, 0.05)
     users = exact.users.names(slice(None, -1)).tolist()
-    got = ours.recommend(users, 20)
+    got = approximated.recommend(users, 20)
     allowed = exact.recommend(users, 500)
-    for mine, left in zip(got.items, allowed.items, strict=True):
-        assert None not in mine
-        assert len(set(mine)) == 20
-        assert set(mine) <= set(left)
+    for items, unseen in zip(got.items, allowed.items, strict=True):
+        assert None not in items
+        assert len(set(items)) == 20
+        assert set(items) <= set(unseen)
 
 
 def test_models_without_items_have_no_index():
@@ -179,13 +187,13 @@ def test_without_faiss(capsys, monkeypatch):
 
 def test_serve_approximately(tmp_path):
     file = write_model(tmp_path / "m.lgnn", **WORLD)
-    ours = Recommender.load(file, share=0.125)
+    approximated = Recommender.load(file, share=0.125)
     with Service(file, "--approximate=0.125") as service:
         assert service.get("/model")["approximate"] == 0.125
         got = service.get("/recommend?user=7&k=20")
-        assert got == rows(ours.recommend(["7"], 20))[0]
+        assert got == rows(approximated.recommend(["7"], 20))[0]
         assert got != rows(Recommender.load(file).recommend(["7"], 20))[0]
-        assert service.post("/fold_in", items=["7"]) == rows(ours.fold_in(["7"], 10))[0]
+        assert service.post("/fold_in", items=["7"]) == rows(approximated.fold_in(["7"], 10))[0]
 
 
 # --- its benchmark ---------------------------------------------------------------------------
@@ -199,7 +207,7 @@ def _short(monkeypatch):
 
 @pytest.mark.usefixtures("_short")
 @pytest.mark.parametrize("which", ["m.lgnn", "--items=3000"])
-def test_bench_approximate_says_what_is_missed(capsys, which):
+def test_bench_approximate_reports_recall(capsys, which):
     write_model(Path("m.lgnn"), **WORLD)
     command = ["bench", "approximate", which, "--json=a.json", "--plot=a.svg"]
     assert main(command) == 0
@@ -213,19 +221,19 @@ def test_bench_approximate_says_what_is_missed(capsys, which):
     assert f"{result['recall'][names[0]]:.4f}" in printed
     if which == "m.lgnn":
         assert (result["users"], result["items"], result["width"]) == (40, 500, 6)
-        exact, ours = (Recommender.load("m.lgnn", share=share) for share in (None, 0.125))
-        users = exact.users.names(slice(None, -1)).tolist()
-        pairs = zip(*(one.recommend(users, 20).items for one in (exact, ours)), strict=True)
-        hits = [len({*one} & {*other}) for one, other in pairs]
+        recommenders = [Recommender.load("m.lgnn", share=share) for share in (None, 0.125)]
+        users = recommenders[0].users.names(slice(None, -1)).tolist()
+        pairs = zip(*(each.recommend(users, 20).items for each in recommenders), strict=True)
+        hits = [len({*best} & {*got}) for best, got in pairs]
         assert result["recall"][names[3]] == pytest.approx(np.mean(hits) / 20)
         assert 0.5 < result["recall"][names[3]] < 1
-        assert result["recall"][names[0]] == 1  # too few are looked at, and all are then
+        assert result["recall"][names[0]] == 1  # fewer than k are found, so all items are ranked
     else:
         assert (result["items"], result["width"]) == (3000, 64)
         assert "3000 random items" in printed
 
 
-def test_what_cannot_be_measured(capsys):
+def test_bench_approximate_refuses_empty_models(capsys):
     write_model(Path("m.lgnn"), n_items=0)
     for which, what in (("m.lgnn", "no users or no items"), ("--items=0", "no users or no items")):
         assert main(["bench", "approximate", which]) == 2

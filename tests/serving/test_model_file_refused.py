@@ -1,4 +1,4 @@
-"""The exported file: what is cut off, changed or foreign is not believed."""
+"""Exported files that are cut off, changed or foreign are refused in one line."""
 
 import json
 import random
@@ -15,6 +15,7 @@ from recbole_lightgnn.serving.recommender import Recommender
 
 
 def refusal(content, load=lambda content: Recommender.load(written(content))):
+    """Message of the InputError that loading raises."""
     with pytest.raises(InputError) as caught:
         load(content)
     assert "\n" not in str(caught.value)
@@ -33,7 +34,7 @@ def test_a_file_that_is_cut_off_anywhere():
         assert f"is cut off: it has {size} bytes" in message or size < 8
     for size in range(8, 0, -1):
         assert "is cut off" in refusal(content[:size])
-    assert "does not begin as one" in refusal(b"")
+    assert "its first bytes differ" in refusal(b"")
 
 
 def test_a_file_with_any_byte_changed():
@@ -42,32 +43,31 @@ def test_a_file_with_any_byte_changed():
         content[place] ^= 0x41
         message = refusal(bytes(content), in_memory)
         if place < 8:
-            assert "is no model of `recbole-lightgnn export`" in message
-        elif place >= 48 and "is cut off" not in message:  # a size in the header was made larger
-            assert "is damaged (its checksum is of other bytes)" in message
+            assert "is not a model of `recbole-lightgnn export`" in message
+        elif place >= 48 and "is cut off" not in message:  # unless a size in the header has grown
+            assert "is damaged (its checksum does not match its content)" in message
         content[place] ^= 0x41
 
 
 def test_foreign_and_newer_files():
-    assert "does not begin as one" in refusal(b"PK\x03\x04" + bytes(100))
+    assert "its first bytes differ" in refusal(b"PK\x03\x04" + bytes(100))
     content = bytearray(file_of(random_model(0)))
     content[8] = 2
-    assert "of format 2, and this version of recbole-lightgnn reads 1: install a newer" in refusal(
-        resigned(bytes(content))
-    )
+    message = refusal(resigned(bytes(content)))
+    assert "of format 2, but this version of recbole-lightgnn reads format 1: install" in message
     content[8] = 0
     assert "of format 0" in refusal(resigned(bytes(content)))
-    assert "belong to nothing" in refusal(resigned(file_of(random_model(0)) + b"\0"))
+    assert "1 bytes follow the last array" in refusal(resigned(file_of(random_model(0)) + b"\0"))
 
 
-def test_what_is_foreign_is_not_copied_to_memory():
+def test_a_foreign_file_is_not_copied_to_memory():
     with Path("large.lgnn").open("wb") as file:
-        file.truncate(1 << 42)  # more than any memory holds, and nothing on the disk
-    with pytest.raises(InputError, match="does not begin as one"):
+        file.truncate(1 << 42)  # larger than any memory, but sparse on the disk
+    with pytest.raises(InputError, match="its first bytes differ"):
         Recommender.load("large.lgnn", mapped=False)
 
 
-def test_files_that_are_not_there():
+def test_missing_files_and_folders():
     with pytest.raises(InputError, match=r"no file at nothing\.lgnn"):
         Recommender.load("nothing.lgnn")
     Path("folder").mkdir()
@@ -80,19 +80,19 @@ def test_files_that_are_not_there():
     [
         ({"users": 10}, "has 9 numbers, expected 10"),
         ({"users": 10**12}, "users is 1000000000000"),
-        ({"width": 5}, "a place that the table does not have|has .* numbers, expected"),
+        ({"width": 5}, "a position is outside the table|has .* numbers, expected"),
         ({"width": 0}, "width is 0"),
         ({"form": "other"}, "form is 'other'"),
         ({"values": "float64"}, "values is 'float64'"),
-        ({"values": "float16"}, "of another type"),
+        ({"values": "float16"}, "has the wrong type"),
         ({"ids": ["tokens"]}, r"ids is \['tokens'\]"),
-        ({"coefficients": [3, "3", 1]}, "its coefficients are no numbers"),
+        ({"coefficients": [3, "3", 1]}, "its coefficients are not numbers"),
         ({"coefficients": []}, "its coefficients are missing"),
         ({"card": None}, "its card is missing"),
-        ({"form": "final"}, "user.values has|it is not said what"),
+        ({"form": "final"}, "user.values has|unknown array"),
     ],
 )
-def test_a_header_that_says_something_else(change, what):
+def test_a_header_that_contradicts_the_arrays(change, what):
     meta, arrays = unpack(file_of(random_model(0), "int8"))
     content = container.pack({**meta, **change}, arrays)[0]
     with pytest.raises(InputError, match=rf"model.lgnn is damaged \(.*({what})"):
@@ -100,25 +100,25 @@ def test_a_header_that_says_something_else(change, what):
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "-1e999"])
-def test_a_card_with_a_number_that_is_no_json(number):
+def test_a_card_with_a_number_that_is_not_json(number):
     model, place = random_model(0, final=True), "1" * len(number)
-    model.card["seed"] = int(place)  # of as many bytes
+    model.card["seed"] = int(place)  # as many bytes as the replacement
     content = file_of(model)
     assert content.count(f":{place},".encode()) == 1
     Recommender.load(written(content))
     content = content.replace(f":{place},".encode(), f":{number},".encode())
-    assert "its header is not as written" in refusal(resigned(content))
+    assert "its header is not valid" in refusal(resigned(content))
 
 
 @pytest.mark.parametrize(
     ("name", "array", "what"),
     [
-        ("user.scale", [np.nan] * 4, "user.scale is not finite everywhere"),
+        ("user.scale", [np.nan] * 4, "user.scale has values that are not finite"),
         ("user.scale", [1.0] * 3, "user.scale has 3 numbers, expected 4"),
-        ("item.degree", [0] * 7, "an item has more edges than it had interactions"),
-        ("extra", [1], "it is not said what 'extra' is for"),
+        ("item.degree", [0] * 7, "an item has more edges than interactions"),
+        ("extra", [1], "it has an unknown array 'extra'"),
         ("users.distance", [0] * 8, "users.distance has 8 numbers, expected 9"),
-        ("users.distance", [2**63] * 9, "users.distance: more of them than there can be"),
+        ("users.distance", [2**63] * 9, "users.distance: the numbers add up to more than"),
     ],
 )
 def test_arrays_that_do_not_fit(name, array, what):
@@ -128,7 +128,7 @@ def test_arrays_that_do_not_fit(name, array, what):
     assert what in refusal(content)
 
 
-def test_a_small_file_cannot_ask_for_much_memory():
+def test_a_small_file_cannot_claim_much_memory():
     meta, arrays = unpack(file_of(random_model(0), "int8"))
     header = json.dumps(
         {"meta": meta, "arrays": [["users.distance", "u8", 2**40, True, 20]]}
@@ -151,14 +151,14 @@ def test_a_small_file_cannot_ask_for_much_memory():
         },
     )[0]
     assert len(content) < 2000
-    assert "needs more memory than there is" in refusal(content)
+    assert "needs more memory than is available" in refusal(content)
 
 
 def test_embeddings_that_cannot_be_scored_or_stored():
     model = random_model(0)
     model.user[0, 0] = 3e38
     assert "may give scores that are not finite" in refusal(file_of(model))
-    with pytest.raises(InputError, match="not all is finite as float16: export it with --values"):
+    with pytest.raises(InputError, match="not finite as float16: export with --values"):
         file_of(model, "float16")
     model.user[0, 0] = np.nan
     for values in coding.VALUES:
@@ -167,7 +167,7 @@ def test_embeddings_that_cannot_be_scored_or_stored():
 
 
 @pytest.mark.filterwarnings("error")
-def test_files_damaged_behind_a_right_checksum_are_read_or_refused_in_one_line():
+def test_damaged_files_with_a_valid_checksum_are_read_or_refused_in_one_line():
     draw, refused, n_read = random.Random(0), [], 0
     whole = [
         file_of(random_model(seed, final=seed % 2 == 1, names=names), values)

@@ -12,7 +12,7 @@ from recbole.trainer import NCLTrainer, Trainer
 
 from recbole_lightgnn import quick_start
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.comparison.plan import Grid
+from recbole_lightgnn.comparison.plan import make_plan
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import Interrupted, run
 from recbole_lightgnn.runs.recbole_pickle import load_stock_checkpoint
@@ -27,8 +27,8 @@ SMALL = {"embedding_size": 8}
 OWN = {
     "BPR": SMALL,
     "NGCF": SMALL,
-    "LightGCN": SMALL | {"our_products": True},
-    "SGL": SMALL | {"our_products": True},
+    "LightGCN": SMALL | {"accelerate": True},
+    "SGL": SMALL | {"accelerate": True},
     "NCL": SMALL | {"num_clusters": 5, "warm_up_step": 2},
     "NCL, an E-step in two epochs": SMALL | {"num_clusters": 5, "warm_up_step": 0, "m_step": 2},
     "DGCF": SMALL | {"n_factors": 2, "n_iterations": 2},
@@ -244,10 +244,9 @@ def test_a_comparison_goes_on_with_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_planted(Path("dataset"))
     given = {"topk": [5, 20], "valid_metric": "Recall@5", "BPR.epochs": 6, "BPR.embedding_size": 8}
-    grid = Grid("planted", ["BPR"], [1], Path("out"), given=given, rows=None, rivals={})
-    (one,) = grid.runs
-    grid.out.mkdir()
-    grid.begin()
+    plan = make_plan("planted", ["BPR"], [1], Path("out"), given=given, rows=None, variants={})
+    (one,) = plan.runs
+    plan.begin()
     one.begin()
     with monkeypatch.context() as patch:
         interrupt_epoch(patch, 4)

@@ -63,7 +63,7 @@ def train(tmp_path, monkeypatch):
     ("scores", "patience", "epochs", "best"),
     [
         ([0.1, 0.2, 0.3, 0.4], 2, 4, 4),  # to the last epoch
-        ([0.1, 0.3, 0.2, 0.2], 1, 4, 2),  # one fruitless epoch is borne, the second ends it
+        ([0.1, 0.3, 0.2, 0.2], 1, 4, 2),  # the second epoch without improvement ends it
         ([0.1, 0.3, 0.2, 0.2], 0, 3, 2),
         ([0.3, 0.3, 0.3, 0.4], 1, 3, 1),  # a tie is no progress
         ([0.30001, 0.30002, 0.30003, 0.1], 0, 4, 3),  # which four decimals would not see

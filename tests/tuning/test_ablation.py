@@ -8,11 +8,11 @@ import pytest
 from helpers.planted import write_planted
 
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.config.files import merge, nested, properties_dir, read_yaml
+from recbole_lightgnn.config.files import merge, nested, read_yaml
 from recbole_lightgnn.config.recbole_config import build_config
-from recbole_lightgnn.config.schema import STUDENT
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import run
+from recbole_lightgnn.registry import STUDENT, properties_dir
 from recbole_lightgnn.tuning.ablation import Variant, read_variants
 
 QUICK = ["--topk=[5,20]", "--valid_metric=Recall@5", "--embedding_size=16", "--epochs=2"]

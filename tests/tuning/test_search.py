@@ -20,7 +20,7 @@ from optuna.trial import create_trial
 
 from recbole_lightgnn import quick_start
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.config.files import properties_dir
+from recbole_lightgnn.registry import properties_dir
 from recbole_lightgnn.tuning.search import MOST_KILLS, Search, reason_of, state_of
 from recbole_lightgnn.tuning.space import read_space, samples, settle
 
@@ -106,9 +106,9 @@ def suggestions(*stops, **changes):
     for stop in stops:
         search = teacher("temperature: {low: 0.1, high: 1}\n", name=f"{stops}{changes}", **changes)
         for _ in range(len(search.trials("finished")), stop):
-            trial = search._next(None)
+            trial = search._next_trial(None)
             search.study.tell(trial, trial.params["temperature"])
-            search.desk.leave(trial.number)
+            search.locks.release(trial.number)
         search.close()
     return [trial.params["temperature"] for trial in search.study.trials]
 
@@ -189,7 +189,7 @@ def test_killed_before_it_is_begun_the_first_trial_is_still_the_first():
     search = teacher("temperature: {low: 0.1, high: 1}\n")
     search.study.enqueue_trial(search.first)
     search.study.ask()  # and killed, before a setting was drawn
-    trial = search._next(None)
+    trial = search._next_trial(None)
     assert trial.params == search.first == {"temperature": 0.2}
     search.close()
 
@@ -366,7 +366,7 @@ def test_the_median_is_of_the_same_epoch_and_of_four_finished_trials_at_least(me
         trial = search.study.ask()
         for epoch, score in enumerate(scores, 1):
             try:
-                search._told(trial, epoch, sign * score)
+                search._report(trial, epoch, sign * score)
             except optuna.TrialPruned:
                 return epoch
         return None
@@ -398,11 +398,11 @@ def test_a_trial_that_ends_its_process_again_and_again_has_failed():
     begun = []
     for _ in range(MOST_KILLS):
         search = teacher("temperature: {low: 0.1, high: 1}\n")
-        begun.append(search._next(None).user_attrs["settings"])
+        begun.append(search._next_trial(None).user_attrs["settings"])
         search.close()  # as the system closes a killed process's files
     assert begun[0] == begun[1] == begun[2]
     search = teacher("temperature: {low: 0.1, high: 1}\n")
-    assert search._next(None).user_attrs["settings"] != begun[0]
+    assert search._next_trial(None).user_attrs["settings"] != begun[0]
     trials = search.study.trials
     assert [state_of(trial) for trial in trials] == ["killed", "killed", "failed", "running"]
     assert reason_of(trials[2]) == "its process was ended 3 times before it was done"

@@ -1,4 +1,4 @@
-"""Freed memory that stays with the process."""
+"""The setting of glibc that keeps freed memory in the process."""
 
 import subprocess
 import sys
@@ -6,8 +6,8 @@ import sys
 import pytest
 from helpers.paths import ROOT
 
-# glibc's own figures, while 24 MB are in use and after they are freed: bytes that it has got from
-# the system block by block, and for its heap.
+# Print glibc's statistics with a block of 24 MB in use, and after it is freed: memory mapped from
+# the system, and memory of the heap, in MB.
 COUNT = """
 import ctypes, sys
 from recbole_lightgnn.utils.allocator import keep_freed_memory
@@ -20,10 +20,10 @@ class Figures(ctypes.Structure):
 def figures():
     mallinfo2 = ctypes.CDLL(None).mallinfo2
     mallinfo2.restype = Figures
-    found = mallinfo2()
-    return found.hblkhd >> 20, found.arena >> 20
+    info = mallinfo2()
+    return info.hblkhd >> 20, info.arena >> 20
 
-if sys.argv[1] == "kept":
+if sys.argv[1] == "keep":
     assert keep_freed_memory()
 before = figures()
 block = torch.ones(6 << 20)
@@ -34,13 +34,13 @@ print(*(now - then for figure in (during, after) for now, then in zip(figure, be
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is Linux's")
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's C library")
 @pytest.mark.parametrize(
     ("how", "megabytes"),
-    [("kept", [0, 24, 0, 24]), ("given back", [24, 0, 0, 0])],  # blocks and heap: in use, freed
+    # Expected: mapped and heap with the block in use, mapped and heap after it is freed.
+    [("keep", [0, 24, 0, 24]), ("default", [24, 0, 0, 0])],
 )
 def test_a_freed_block_stays_with_the_process(how, megabytes):
-    root = ROOT
     command = [sys.executable, "-c", COUNT, how]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=root)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     assert [int(word) for word in done.stdout.split()] == pytest.approx(megabytes, abs=1)

@@ -1,0 +1,67 @@
+"""Pages, tables and pictures that are made from the code and from ``results/`` at build time.
+
+They are written to ``docs/_generated`` and ``docs/reference/python-api``, which git ignores. A file
+is written only if its content changed, so that a second build is fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import reference_pages
+import result_pages
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Write the generated files before Sphinx looks for its sources."""
+    app.connect("builder-inited", _write_all)
+    app.connect("missing-reference", _report_missing)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _write_all(app: Sphinx) -> None:
+    docs = Path(app.srcdir)
+    written = set()
+    for path, content in _files():
+        file = docs / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        written.add(file)
+        if not file.is_file() or file.read_bytes() != content:
+            file.write_bytes(content)
+    for folder in ("_generated", "reference/python-api"):
+        for file in (docs / folder).iterdir():
+            if file not in written and file.name != "index.md":
+                file.unlink()
+
+
+def _files() -> Iterator[tuple[str, bytes]]:
+    """Path below ``docs`` and content of every generated file."""
+    for name, text in reference_pages.fragments():
+        yield f"_generated/{name}", text.encode()
+    for name, text in reference_pages.api_pages():
+        yield f"reference/python-api/{name}", text.encode()
+    for name, content in result_pages.fragments(_CHECKOUT / "results"):
+        yield f"_generated/{name}", content
+
+
+def _report_missing(
+    app: Sphinx, env: Any, node: pending_xref, content: nodes.TextElement
+) -> None:
+    """A name of the package that a page refers to and that does not exist is a warning.
+
+    In docstrings, `name` may also be something that has no page.
+    """
+    target = str(node.get("reftarget"))
+    page = str(node.get("refdoc", ""))
+    in_docstring = page.startswith("reference/python-api/")
+    if node.get("refdomain") == "py" and not in_docstring and "recbole_lightgnn" in target:
+        logger.warning("nothing in the Python API is named %s", target, location=node)

@@ -1,0 +1,276 @@
+"""Find the datasets on disk and read their pairs line by line.
+
+Reading needs 16 bytes of memory per pair, plus the token of each user and item once.
+
+The files are not read with ``pandas.read_csv``, which stops at the first line that is too long and
+fills lines that are too short. Reading line by line has two thirds of its speed, but it finds every
+malformed line and its number.
+"""
+
+import json
+from array import array
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_lightgnn.config.files import read_yaml
+from recbole_lightgnn.data.atomic import SPLITS
+from recbole_lightgnn.data.download import BLOB_IDS
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import properties_dir
+from recbole_lightgnn.utils.text import did_you_mean
+
+WHOLE = "all"  # key used instead of a split for a dataset in one file
+_IN_RECBOLE = "ml-100k"  # RecBole reads this dataset from its own package, whatever data_path is
+_FIELDS = ("user_id", "item_id")
+_MAX_EXAMPLES = 3  # malformed lines of a file that are described
+
+
+class DatasetFiles(NamedTuple):
+    """The files of a dataset on disk.
+
+    Attributes:
+        name: name of the dataset.
+        folder: folder of its files.
+        files: file of each split; of `WHOLE` for a dataset in one file.
+        missing: benchmark files that should exist but do not.
+    """
+
+    name: str
+    folder: Path
+    files: dict[str, Path]
+    missing: tuple[Path, ...]
+
+    @property
+    def card_file(self) -> Path:
+        """Path of the card; the file need not exist."""
+        return self.folder / f"{self.name}.card.json"
+
+
+class Pairs(NamedTuple):
+    """The pairs of one file in the order of the file.
+
+    Attributes:
+        users: index of each pair's user in `DatasetPairs.users`. Shape: (n_pairs,)
+        items: index of each pair's item in `DatasetPairs.items`. Shape: (n_pairs,)
+        n_malformed: number of malformed lines, which are not in the pairs.
+        malformed: descriptions of the first malformed lines, such as ``line 7: expected ...``.
+    """
+
+    users: NDArray[np.int64]
+    items: NDArray[np.int64]
+    n_malformed: int
+    malformed: tuple[str, ...]
+
+
+class DatasetPairs(NamedTuple):
+    """All pairs of a dataset.
+
+    Attributes:
+        users: token of each user. Length: n_users
+        items: token of each item. Length: n_items
+        splits: pairs of each split.
+    """
+
+    users: list[str]
+    items: list[str]
+    splits: dict[str, Pairs]
+
+
+def find_dataset(name: str, data_path: Path) -> DatasetFiles:
+    """Find the dataset for ``--dataset=name``.
+
+    Args:
+        name: name of the dataset.
+        data_path: folder of all datasets.
+
+    Raises:
+        InputError: if it does not exist.
+    """
+    folder = (_recbole_examples() if name == _IN_RECBOLE else data_path) / name
+    found = _find_files(name, folder)
+    if found is None:
+        raise dataset_not_found(
+            name, data_path, [folder / f"{name}.inter", folder / f"{name}.train.inter"]
+        )
+    return found
+
+
+def dataset_not_found(name: str, data_path: Path, files: Sequence[Path]) -> InputError:
+    """Return the error for a dataset that does not exist or is incomplete.
+
+    The message names the files, the dataset with the most similar name, and the commands that help.
+
+    Args:
+        name: name of the dataset.
+        data_path: folder of all datasets.
+        files: files that were looked for.
+    """
+    similar = did_you_mean(name, {dataset.name for dataset in find_datasets(data_path)} - {name})
+    if name in BLOB_IDS:
+        remedy = (
+            f"get it with `recbole-lightgnn data download {name}` or "
+            f"`recbole-lightgnn import paper FOLDER --name {name}`"
+        )
+    else:
+        remedy = (
+            "`recbole-lightgnn data list` shows the datasets, `recbole-lightgnn import` adds one, "
+            "and --data_path names another folder of datasets"
+        )
+    return InputError(
+        f"dataset {name!r} not found{similar}: looked for {', '.join(map(str, files))}; {remedy}"
+    )
+
+
+def find_datasets(data_path: Path) -> list[DatasetFiles]:
+    """Find every dataset under ``data_path`` and the one inside RecBole, sorted by name.
+
+    Raises:
+        InputError: if ``data_path`` cannot be read.
+    """
+    folders = [_recbole_examples() / _IN_RECBOLE]
+    if data_path.is_dir():
+        try:
+            folders += [f for f in data_path.iterdir() if f.name != _IN_RECBOLE]
+        except OSError as error:
+            raise InputError(f"{data_path} cannot be read: {error.strerror or error}") from error
+    found = (_find_files(folder.name, folder) for folder in sorted(folders, key=lambda f: f.name))
+    return [dataset for dataset in found if dataset is not None]
+
+
+def _find_files(name: str, folder: Path) -> DatasetFiles | None:
+    whole = folder / f"{name}.inter"
+    parts = {split: folder / f"{name}.{split}.inter" for split in SPLITS}
+    present = {split: file for split, file in parts.items() if file.is_file()}
+    if whole.is_file() and not (present and _has_benchmark_settings(name)):
+        return DatasetFiles(name, folder, {WHOLE: whole}, ())
+    if not present:
+        return None
+    missing = tuple(file for split, file in parts.items() if split not in present)
+    return DatasetFiles(name, folder, present, missing)
+
+
+def _has_benchmark_settings(name: str) -> bool:
+    """Tell whether the dataset's settings make a run read its splits even if one file exists."""
+    file = properties_dir() / "dataset" / f"{name}.yaml"
+    return file.is_file() and "benchmark_filename" in read_yaml(file)
+
+
+def _recbole_examples() -> Path:
+    spec = find_spec("recbole")
+    if spec is None or spec.origin is None:
+        raise InputError("RecBole is not installed; install this package with its dependencies")
+    return Path(spec.origin).parent / "dataset_example"
+
+
+def read_card(dataset: DatasetFiles) -> dict[str, Any] | None:
+    """Read the card that an importer wrote; returns None if there is no card.
+
+    Raises:
+        InputError: if the card cannot be read.
+    """
+    try:
+        card = json.loads(dataset.card_file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{dataset.card_file} is not a dataset card ({error}); import again"
+        ) from error
+    if not isinstance(card, dict):
+        raise InputError(
+            f"{dataset.card_file} is not a dataset card (expected a JSON object); import again"
+        )
+    return card
+
+
+def count_lines(file: Path) -> int:
+    """Count the lines below the header, which are the pairs if no line is malformed or empty.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    lines, last = 0, b"\n"
+    try:
+        with file.open("rb") as content:
+            while block := content.read(1 << 20):
+                lines, last = lines + block.count(b"\n"), block[-1:]
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
+    return max(0, lines + (last != b"\n") - 1)
+
+
+def read_dataset(dataset: DatasetFiles) -> DatasetPairs:
+    """Read all files of a dataset; users and items are numbered in the order of appearance.
+
+    Raises:
+        InputError: if a file cannot be read, or its header has no user or item column.
+    """
+    users: dict[str, int] = {}
+    items: dict[str, int] = {}
+    splits = {split: _read(file, users, items) for split, file in dataset.files.items()}
+    return DatasetPairs(list(users), list(items), splits)
+
+
+def _read(file: Path, users: dict[str, int], items: dict[str, int]) -> Pairs:
+    """Read one file; new tokens are added to ``users`` and ``items`` with the next index."""
+    user_indices, item_indices = array("q"), array("q")
+    malformed: list[str] = []
+    n_malformed = 0
+    try:
+        # surrogateescape: a byte that is not UTF-8 makes only its line malformed, not the file
+        with file.open(encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+            columns = [c.partition(":")[0] for c in next(lines, "").rstrip("\r\n").split("\t")]
+            user, item = _columns(file, columns)
+            width = len(columns)
+            for number, line in enumerate(lines, start=2):
+                cells = line.rstrip("\r\n").split("\t")
+                # A fast check accepts nearly every line; `_fault` examines only the others.
+                valid = len(cells) == width and cells[user] and cells[item] and line.isascii()
+                if valid or not (fault := _fault(cells, width, user, item)):
+                    user_indices.append(users.setdefault(cells[user], len(users)))
+                    item_indices.append(items.setdefault(cells[item], len(items)))
+                elif cells != [""]:  # RecBole skips empty lines
+                    n_malformed += 1
+                    if len(malformed) < _MAX_EXAMPLES:
+                        malformed.append(f"line {number}: {fault}")
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
+    return Pairs(
+        np.frombuffer(user_indices, dtype=np.int64),
+        np.frombuffer(item_indices, dtype=np.int64),
+        n_malformed,
+        tuple(malformed),
+    )
+
+
+def _columns(file: Path, columns: list[str]) -> tuple[int, int]:
+    for field in _FIELDS:
+        if field not in columns:
+            raise InputError(
+                f"{file}, line 1: expected columns user_id:token and item_id:token, separated by "
+                f"tabs, got {', '.join(map(repr, columns))}"
+            )
+    return columns.index(_FIELDS[0]), columns.index(_FIELDS[1])
+
+
+def _fault(cells: list[str], n_columns: int, user: int, item: int) -> str | None:
+    """Describe what is wrong with a line; None if it is valid."""
+    if len(cells) != n_columns:
+        return f"expected {n_columns} columns, got {len(cells)}"
+    if not cells[user] or not cells[item]:
+        return f"the {'item' if cells[user] else 'user'} is empty"
+    if not (cells[user].isascii() and cells[item].isascii()) and not all(
+        _is_text(cells[column]) for column in (user, item)
+    ):
+        return "not UTF-8"
+    return None
+
+
+def _is_text(token: str) -> bool:
+    """Tell whether a token has no byte that surrogateescape replaced."""
+    return not any("\ud800" <= character <= "\udfff" for character in token)

@@ -1,0 +1,221 @@
+"""Distillation terms of the student's loss: bilevel alignment to a frozen teacher (Eq. 5, 6)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from recbole_lightgnn.config.view import Settings
+from recbole_lightgnn.losses import (
+    RaggedIndices,
+    embedding_alignment,
+    full_softmax,
+    listwise_alignment,
+    pairwise_alignment,
+)
+from recbole_lightgnn.models.base import Batch, PositiveItems
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
+from recbole_lightgnn.models.objective import Tables, batch_items
+
+
+class AlignmentObjective:
+    """Bilevel alignment of a student to a frozen teacher: predictions (Eq. 5), embeddings (Eq. 6).
+
+    Args:
+        settings: ``batch_by`` and those that start with ``prediction_kd``, ``embedding_kd`` and
+            ``contrast``.
+        positive_items: look-up of each user's positive items, which are not ranked.
+
+    Attributes:
+        embedding_weight: weight of the embedding term; 0 switches it off.
+        sample: draws the nodes that the embedding term compares.
+    """
+
+    def __init__(self, settings: Settings, positive_items: PositiveItems) -> None:
+        self.prediction_weight = settings.number("prediction_kd_weight")
+        self.embedding_weight = settings.number("embedding_kd_weight")
+        self.embedding_temperature = settings.number("embedding_kd_temperature")
+        self.align_predictions = _prediction_alignment(settings, positive_items)
+        self.sample = ContrastSampler(settings)
+
+    def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> dict[str, Tensor]:
+        """Compute the weighted terms that are switched on, by name.
+
+        Args:
+            teacher: the teacher.
+            tables: the student's final embeddings of all users and items.
+                Shapes: (users, width), (items, width)
+            batch: the interactions.
+        """
+        terms = {}
+        if self.prediction_weight:
+            value = self.align_predictions(teacher, tables, batch)
+            terms["prediction_kd"] = self.prediction_weight * value
+        if self.embedding_weight:
+            terms["embedding_kd"] = self.embedding_weight * self._embeddings(teacher, tables, batch)
+        return terms
+
+    def _embeddings(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> Tensor:
+        """Compute Eq. 6 for users and for items, added."""
+        targets, nodes = (teacher.user, teacher.item), (batch.user, batch.item)
+        sides = zip(tables, targets, nodes, strict=True)
+        return torch.stack([self._side(*side) for side in sides]).sum()
+
+    def _side(self, student: Tensor, teacher: Tensor | None, nodes: Tensor) -> Tensor:
+        if teacher is None:  # FrozenTeacher.require_embeddings was not called
+            raise ValueError("embedding-level distillation needs a teacher with embeddings")
+        anchors, candidates, position = self.sample(nodes, len(student))
+        return embedding_alignment(
+            student.index_select(0, candidates),
+            teacher[anchors],
+            position,
+            temperature=self.embedding_temperature,
+        )
+
+
+class PredictionAlignment(Protocol):
+    """Alignment of the student's scores to the teacher's (Eq. 5, or over a list of items)."""
+
+    def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch, /) -> Tensor:
+        """Compute the term, unweighted; arguments as for `AlignmentObjective`. Shape: ()"""
+
+
+def _prediction_alignment(
+    settings: Settings, positive_items: PositiveItems
+) -> PredictionAlignment:
+    temperature = settings.number("prediction_kd_temperature")
+    if settings.text("prediction_kd") == "pairwise":
+        return PairwisePredictions(temperature)
+    if settings.text("batch_by") == "user":
+        length = settings.integer("prediction_kd_items")
+        return AllItemsPredictions(temperature, length, positive_items)
+    return BatchPredictions(temperature)
+
+
+class PairwisePredictions:
+    """Eq. 5 on pairs of items drawn from the batch, positive or sampled.
+
+    Args:
+        temperature: tau > 0.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> Tensor:
+        """Compute the term on one pair for each interaction; see `PredictionAlignment`."""
+        pool = torch.cat([batch.item, batch.negative])
+        drawn = pool[torch.randperm(len(pool), device=pool.device)]
+        first, second = drawn.chunk(2)
+        first_rows, second_rows = tables[1].index_select(0, drawn).chunk(2)  # (batch, width)
+        user_rows = tables[0].index_select(0, batch.user)
+        student = (user_rows * (first_rows - second_rows)).sum(dim=-1)
+        target = teacher.pair_scores(batch.user, first) - teacher.pair_scores(batch.user, second)
+        return pairwise_alignment(student, target, temperature=self.temperature)
+
+
+class BatchPredictions:
+    """Listwise alignment over the distinct items of the batch.
+
+    Args:
+        temperature: tau > 0.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> Tensor:
+        """Compute the term, a mean over the batch; see `PredictionAlignment`."""
+        candidates, _ = batch_items(batch.item)
+        users = tables[0].index_select(0, batch.user)
+        items = tables[1].index_select(0, candidates)
+        student = users @ items.T  # (batch, candidates)
+        target = teacher.scores(batch.user, candidates)
+        return listwise_alignment(student, target, temperature=self.temperature)
+
+
+class AllItemsPredictions:
+    """Listwise alignment of the teacher's best items to all items (``batch_by: user``).
+
+    The teacher's softmax over its best items is compared with the student's softmax over all items.
+    A user's positive items are in neither, because they are not ranked.
+
+    Args:
+        temperature: tau > 0.
+        length: number of best items of the teacher.
+        positive_items: look-up of each user's positive items.
+    """
+
+    def __init__(self, temperature: float, length: int, positive_items: PositiveItems) -> None:
+        self.temperature, self.length = temperature, length
+        self.positive_items = positive_items
+
+    def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> Tensor:
+        """Compute the term, a mean over users; see `PredictionAlignment`."""
+        user = batch.user
+        best, scores = teacher.best_items(user, self.length, self.positive_items)
+        weight = (scores / self.temperature).softmax(dim=-1) / len(user)
+        ranked = weight > 0  # with few items to rank, a list ends in the user's positive items
+        count = ranked.sum(dim=-1)
+        pointers = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        positive = self.positive_items(user)
+        return full_softmax(
+            tables[0].index_select(0, user) / self.temperature,
+            tables[1][1:],  # without RecBole's padding row
+            RaggedIndices(pointers, best[ranked] - 1),
+            weight[ranked],
+            left_out=RaggedIndices(positive.pointers, positive.col - 1),
+        )
+
+
+class Contrast(NamedTuple):
+    """Nodes to compare in Eq. 6 and 9.
+
+    Attributes:
+        anchors: distinct nodes of the batch. Shape: (anchors,)
+        candidates: nodes to compare them with, ascending, the anchors among them.
+            Shape: (candidates,)
+        position: position of each anchor among the candidates. Shape: (anchors,)
+    """
+
+    anchors: Tensor
+    candidates: Tensor
+    position: Tensor
+
+
+class ContrastSampler:
+    """Draw the nodes that Eq. 6 and 9 compare: nodes of the batch with nodes of the whole side.
+
+    Args:
+        settings: ``contrast_nodes``, the maximum number of anchors, and ``contrast_candidates``,
+            the number of candidates to draw; a side with no more nodes is taken whole.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.n_anchors = settings.integer("contrast_nodes")
+        self.n_candidates = settings.integer("contrast_candidates")
+
+    def __call__(self, nodes: Tensor, n_nodes: int) -> Contrast:
+        """Draw anchors and candidates; RecBole's padding row is no candidate.
+
+        Args:
+            nodes: users or items of the batch, possibly repeated. Shape: (batch,)
+            n_nodes: number of rows of the side's table, the padding row included.
+        """
+        anchors = draw_nodes(nodes, self.n_anchors)
+        if n_nodes - 1 > self.n_candidates:
+            drawn = torch.randint(1, n_nodes, (self.n_candidates,), device=nodes.device)
+            candidates = torch.cat([anchors, drawn]).unique()
+        else:
+            candidates = torch.arange(1, n_nodes, device=nodes.device)
+        return Contrast(anchors, candidates, torch.searchsorted(candidates, anchors))
+
+
+def draw_nodes(nodes: Tensor, limit: int) -> Tensor:
+    """Draw at most ``limit`` distinct nodes of a batch at random. Shape: (drawn,)"""
+    distinct = nodes.unique()
+    if len(distinct) <= limit:
+        return distinct
+    return distinct[torch.randperm(len(distinct), device=nodes.device)[:limit]]
