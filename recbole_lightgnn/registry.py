@@ -1,9 +1,9 @@
-"""Names to classes, and the one hook through which stock RecBole finds ours.
+"""Find models by name, ours and RecBole's, and let unmodified RecBole find ours.
 
-RecBole looks a model up as ``recbole.model.general_recommender.<lowercase name>`` and its trainer
-as ``recbole.trainer.<Name>Trainer``. `install` puts a finder on ``sys.meta_path`` that serves the
-former and says when RecBole is imported; `offer_trainers` then sees to the latter. The same finder
-is how a module of RecBole's is watched while it is imported (`during_import`).
+RecBole looks up a model as ``recbole.model.general_recommender.<lowercase name>`` and its trainer
+as ``recbole.trainer.<Name>Trainer``. `install` puts a finder on ``sys.meta_path`` that answers for
+our models and that notices when RecBole is imported. `offer_trainers` then adds our trainers. The
+same finder runs code around the import of a module of RecBole (`during_import`).
 """
 
 import re
@@ -45,7 +45,7 @@ def properties_dir() -> Path:
 
 @cache
 def our_models() -> dict[str, str]:
-    """Our models: name -> ``module:class``, as the line ``class:`` of each model's yaml says.
+    """Our models, name -> ``module:class``, from the line ``class:`` of each model's yaml.
 
     Raises:
         ValueError: if a model's yaml has no such line.
@@ -65,8 +65,8 @@ def install(ready: str) -> None:
     """Put the finder on ``sys.meta_path``.
 
     Args:
-        ready: ``module:function``, called once RecBole's top package has been imported, or at once
-            if it is imported already.
+        ready: ``module:function`` of a function to call when RecBole's top package has been
+            imported; called now if it is imported already.
     """
 
     @contextmanager
@@ -75,6 +75,7 @@ def install(ready: str) -> None:
         resolve(ready)()
 
     sys.meta_path.insert(0, _Finder())
+    sys.meta_path.append(_MovedModules())
     if "recbole" in sys.modules:
         resolve(ready)()
     else:
@@ -82,12 +83,12 @@ def install(ready: str) -> None:
 
 
 def during_import(module: str, context: Callable[[], AbstractContextManager[Any]]) -> None:
-    """Execute a module, when it is imported, within ``context()``."""
+    """Run the import of a module within ``context()``, whenever it happens."""
     _CONTEXTS[module] = context
 
 
 def offer_trainers() -> None:
-    """Let ``recbole.trainer`` have our trainers, which are imported when they are asked for."""
+    """Add our trainers to ``recbole.trainer``; each is imported when it is first used."""
     vars(import_module("recbole.trainer"))["__getattr__"] = _trainer
 
 
@@ -98,9 +99,9 @@ def resolve(path: str) -> Any:
 
 
 def model_names() -> list[str]:
-    """Our models and all of RecBole's general recommenders, without importing any of them.
+    """Names of our models and of RecBole's general recommenders; no model is imported.
 
-    Empty but for ours where RecBole is not installed.
+    Only ours if RecBole is not installed.
     """
     names = list(our_models())
     spec = find_spec("recbole")
@@ -112,7 +113,7 @@ def model_names() -> list[str]:
 
 
 def _trainer(name: str) -> Any:
-    """``__getattr__`` of the module ``recbole.trainer``: asked only for names it does not have."""
+    """``__getattr__`` of the module ``recbole.trainer``, for names that it does not have."""
     if name.removesuffix("Trainer") not in our_models() or not name.endswith("Trainer"):
         raise AttributeError(f"module 'recbole.trainer' has no attribute {name!r}")
     return resolve(_TRAINER)
@@ -134,9 +135,9 @@ class _Finder(MetaPathFinder):
 
 
 def _execute_within(spec: ModuleSpec, context: Callable[[], AbstractContextManager[Any]]) -> None:
-    """Let the module of ``spec`` be executed within ``context()``.
+    """Execute the module of ``spec`` within ``context()``.
 
-    The loader stays the one it was, so that resources, source and tracebacks are found as before.
+    The loader object stays the same, so that resources, source and tracebacks are found as before.
     """
     loader: Any = spec.loader
     execute = loader.exec_module
@@ -148,12 +149,24 @@ def _execute_within(spec: ModuleSpec, context: Callable[[], AbstractContextManag
     loader.exec_module = execute_within
 
 
+class _MovedModules(MetaPathFinder):
+    """The last finder, which is asked for modules that do not exist: refuses old names of ours."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
+        package, _, module = fullname.partition(".")
+        if package != "recbole_lightgnn":
+            return
+        moved = resolve("recbole_lightgnn.config.aliases:MODULES")
+        if module in moved:
+            raise ImportError(f"{fullname} has moved: it is {package}.{moved[module]} now")
+
+
 class _Alias(Loader):
-    """Makes a name in RecBole stand for a module of ours: the same module, not a second copy."""
+    """Loader that makes a module name in RecBole an alias of one of our modules, not a copy."""
 
     def __init__(self, target: str) -> None:
         self.target = target
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system returns what is in sys.modules after this, not `module`.
+        # The import system returns the entry of sys.modules, not `module`.
         sys.modules[module.__name__] = import_module(self.target)

@@ -1,0 +1,1 @@
+"""Settings: yaml files, RecBole's ``Config``, checks, and differences between runs."""

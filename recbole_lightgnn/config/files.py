@@ -1,4 +1,4 @@
-"""The yaml files of settings: reading, merging, and where they are."""
+"""Read and merge the yaml files of settings."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import properties_dir
 
-# Settings of an earlier stage, given as a mapping: merged key by key, never replaced as a whole.
+# Mappings with the settings of an earlier stage. They are merged key by key, not replaced whole.
 STAGE_SETTINGS = ("teacher_settings", "intermediate_settings")
 # Keys of a model's yaml that are no settings.
 _ABOUT_THE_FILE = ("class", "include")
@@ -18,8 +18,8 @@ _ABOUT_THE_FILE = ("class", "include")
 
 @cache
 def _loader() -> Any:
-    """YAML as RecBole reads it: ``1e-3`` is a number. Loaded only now: who serves has none."""
-    import yaml
+    """A YAML loader that reads ``1e-3`` as a number, as RecBole does."""
+    import yaml  # not at the top: a service has no yaml
 
     class Loader(yaml.SafeLoader):
         pass
@@ -33,7 +33,7 @@ def _loader() -> Any:
 
 
 def read_value(text: str) -> Any:
-    """The value of ``--key=text``: YAML, and ``None`` for nothing, as RecBole's users write it.
+    """The value of ``--key=text``, read as YAML. ``None`` is read as no value, as in RecBole.
 
     Raises:
         yaml.YAMLError: if it is not YAML.
@@ -44,7 +44,7 @@ def read_value(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a yaml file; empty where the file is.
+    """The mapping in a yaml file; an empty one for an empty file. Old names are renamed.
 
     Raises:
         InputError: if the file is missing, is not YAML or holds no mapping.
@@ -64,7 +64,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def nested(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"teacher_settings.epochs": 3}`` as ``{"teacher_settings": {"epochs": 3}}``."""
+    """Dotted keys of stages as mappings: ``{"teacher_settings": {"epochs": 3}}``.
+
+    Args:
+        layer: settings such as ``{"teacher_settings.epochs": 3}``.
+    """
     found: dict[str, Any] = {}
     for key, value in layer.items():
         stage, _, rest = str(key).partition(".")
@@ -76,7 +80,7 @@ def nested(layer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge(under: dict[str, Any], over: Mapping[str, Any]) -> None:
-    """Put ``over`` on top of ``under`` in place; settings of stages are merged key by key."""
+    """Update ``under`` in place with ``over``. Settings of stages are merged key by key."""
     for key, value in over.items():
         if key in STAGE_SETTINGS and isinstance(value, Mapping):
             own = dict(under[key]) if isinstance(under.get(key), Mapping) else {}
@@ -87,12 +91,12 @@ def merge(under: dict[str, Any], over: Mapping[str, Any]) -> None:
 
 
 def recipes() -> list[str]:
-    """Names for ``--recipe``; ``default`` is the model's own yaml and has no file."""
+    """Names for ``--recipe``. ``default`` has no file: it is the model's own yaml."""
     return ["default", *sorted(f.stem for f in (properties_dir() / "recipe").glob("*.yaml"))]
 
 
 def defaults_of(model: str) -> dict[str, Any]:
-    """The defaults in the yaml of one of our models, with those of the files that it includes."""
+    """The defaults of one of our models, from its yaml and the files that it includes."""
     values: dict[str, Any] = {}
     for file in property_files(f"model/{model}"):
         values.update(read_yaml(file))
@@ -100,7 +104,7 @@ def defaults_of(model: str) -> dict[str, Any]:
 
 
 def property_files(name: str) -> list[Path]:
-    """A file of ours and, before it, the ones that it includes (``include: [FOLDER/NAME, ...]``).
+    """The files that a file includes (``include: [FOLDER/NAME, ...]``), then the file itself.
 
     Args:
         name: folder and name in ``properties/``, without ``.yaml``.

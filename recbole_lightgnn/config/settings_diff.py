@@ -1,34 +1,31 @@
-"""Settings of a run as JSON, and where two runs differ."""
+"""The settings of a run as JSON, in groups, and the differences between two runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.utils.files import plain
 
-# Settings that say where and how loudly to run, not what to compute.
+# Settings that do not change the result: where to run, what to print.
 _ENVIRONMENT = {
     *("gpu_id", "use_gpu", "device", "local_rank", "single_spec", "state", "verbose"),
     *("show_progress", "checkpoint_dir", "data_path", "result_file", "resume", "debug"),
     *("log_wandb", "wandb_project", "config_files", "nproc", "world_size", "offset", "ip", "port"),
 }
-
-
-# Settings of data and evaluation that RecBole reads, though its lists of such do not have them.
+# Settings of data and evaluation that are not in RecBole's own lists of them.
 _UNLISTED = {
     *("split_seed", "eval_mask", "worker", "shuffle", "wandb_project", "encoding", "tail_ratio"),
     *("discretization", "numerical_features", "kg_reverse_r"),
     *("relation_kg_num_interval", "entity_kg_num_interval"),
 }
-
-
-# Scores made at once: memory and time alone, so that a run out of memory can go on with fewer.
+# Settings that change memory and time but not the result. A run may be resumed with other values.
 WITHOUT_EFFECT = {"eval_batch_size"}
 
 
-def settings_of(config: Any) -> dict[str, Any]:
-    """Every setting in force that says what to compute, as JSON has it."""
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """Every setting in force that affects the result, as JSON values."""
     return {
         key: plain(value)
         for key, value in sorted(config.final_config_dict.items())
@@ -37,31 +34,34 @@ def settings_of(config: Any) -> dict[str, Any]:
 
 
 def other_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names of the settings that differ and matter; one that an older version lacks is as unset."""
+    """Names of the settings that differ and affect the result.
+
+    A setting that an older version did not have counts as empty.
+    """
     keys = (one.keys() | other.keys()) - WITHOUT_EFFECT
     return sorted(key for key in keys if one.get(key) != other.get(key))
 
 
-def model_settings(config: Any) -> dict[str, Any]:
-    """The settings of model and training alone, without those of data and evaluation."""
+def model_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings of model and training, without those of data and evaluation."""
     shared = shared_keys(config)
     return {key: value for key, value in _set_settings(config).items() if key not in shared}
 
 
-def shared_settings(config: Any) -> dict[str, Any]:
-    """The settings of data and evaluation, which all stages of a run have in common."""
+def shared_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings of data and evaluation, which all stages of a run share."""
     shared = shared_keys(config)
     return {key: value for key, value in _set_settings(config).items() if key in shared}
 
 
-def shared_keys(config: Any) -> set[str]:
+def shared_keys(config: RunConfig) -> set[str]:
     """Names of the settings of data and evaluation."""
     groups = ("General", "Evaluation", "Dataset")
     return _UNLISTED | {key for group in groups for key in config.parameters[group]}
 
 
-def _set_settings(config: Any) -> dict[str, Any]:
-    """Those of `settings_of` that are set, not derived: RecBole works the others out again."""
+def _set_settings(config: RunConfig) -> dict[str, Any]:
+    """`settings_of` without the settings that RecBole derives from others."""
     derived = {"model", "dataset", "eval_type", "valid_neg_sample_args", "test_neg_sample_args"}
     derived |= {"MODEL_TYPE", "MODEL_INPUT_TYPE"}
     return {key: value for key, value in settings_of(config).items() if key not in derived}

@@ -11,9 +11,11 @@ class RunConfig(Protocol):
 
     Attributes:
         final_config_dict: every setting in force.
+        parameters: RecBole's lists of setting names, by group.
     """
 
     final_config_dict: dict[str, Any]
+    parameters: dict[str, list[str]]
 
     def __getitem__(self, key: str) -> Any:
         """A setting, or ``None`` where there is none of that name."""

@@ -1,5 +1,9 @@
 """Old names of settings, values and keys: read, reported once, refused beside the new ones."""
 
+import re
+from importlib import import_module
+from importlib.util import find_spec
+
 import pytest
 
 from recbole_lightgnn.cli.main import main
@@ -94,3 +98,21 @@ def test_an_old_name_works_in_python(capsys):
     assert (config["batch_by"], config["batches"]) == ("user", None)
     line = "warning: settings: the setting batches is called batch_by now\n"
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("old", ["encoder", "report.results", "losses.by_rows", "studies.desk"])
+def test_a_module_that_has_moved_is_named(old):
+    package = old.partition(".")[0]
+    message = f"recbole_lightgnn.{old} has moved: it is recbole_lightgnn.{aliases.MODULES[old]} now"
+    if package in ("report", "studies"):
+        message = f"recbole_lightgnn.{package} has moved: "
+    with pytest.raises(ImportError, match=re.escape(message)):
+        import_module(f"recbole_lightgnn.{old}")
+
+
+def test_every_module_is_where_the_table_says():
+    for new in aliases.MODULES.values():
+        for module in new.split(" and "):
+            assert find_spec(f"recbole_lightgnn.{module}"), new
+    with pytest.raises(ModuleNotFoundError, match="No module named .recbole_lightgnn"):
+        import_module("recbole_lightgnn.nonsense")
