@@ -259,7 +259,7 @@ class OnlyAllowed(MetaPathFinder):
             raise ModuleNotFoundError(f"{name} is not allowed", name=name)
 
 sys.meta_path.insert(0, OnlyAllowed())
-from recbole_lightgnn.cli import main
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.serving import Recommender
 
 assert main(["recommend", sys.argv[1], "--user=17", "--k=3"]) == 0

@@ -1,1 +1,1 @@
-"""Rivals that RecBole lacks, one file each: on our graph and losses, by our trainer."""
+"""Baselines that RecBole does not have, one file each."""

@@ -14,16 +14,20 @@ from recbole_lightgnn.models.objective import batch_bpr
 
 
 class BiasMF(EmbeddingRecommender):
-    r"""Matrix factorization with biases (Koren, Bell and Volinsky, "Matrix Factorization Techniques
-    for Recommender Systems", IEEE Computer 2009).
+    r"""Matrix factorization with biases, trained by BPR.
 
     .. math:: \hat y_{ui} = \mu + b_u + b_i + p_u\cdot q_i
 
-    Theirs are ratings and a squared error, which a one for each interaction and no zeros would
-    make trivial. Here, with interactions alone to learn from, it is trained by BPR, which compares
-    items of one user: :math:`\mu + b_u` is in no loss and changes no ranking, and is left out. The
-    score is the inner product of :math:`[p_u, 1]` and :math:`[q_i, b_i]`. Weight decay is on all
-    three.
+    Differs from the paper in the loss: the paper fits ratings by squared error, which is trivial if
+    all observed values are one. BPR compares items of one user, so :math:`\mu + b_u` changes
+    neither the loss nor a ranking, and is left out. The score is the inner product of
+    :math:`[p_u, 1]` and :math:`[q_i, b_i]`. Weight decay is on p, q and the item biases.
+
+    Source: Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems",
+    IEEE Computer 2009.
+
+    Attributes:
+        item_bias: b_i. Shape: (items, 1)
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -34,18 +38,21 @@ class BiasMF(EmbeddingRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Embeddings, and these with a column for the bias."""
+        """Return ``embedding_size``, and one more for the column of the bias."""
         width = settings["embedding_size"]
         return width, width + 1
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        """Embeddings with the column of biases, and of ones for users."""
+        """Return the embeddings with one more column: ones for users, the bias for items.
+
+        Shapes: (users, width + 1), (items, width + 1)
+        """
         ones = torch.ones_like(self.user_embedding[:, :1])
         user = torch.cat([self.user_embedding, ones], dim=1)
         return user, torch.cat([self.item_embedding, self.item_bias], dim=1)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """BPR, and weight decay on the batch's embeddings and biases."""
+        """Compute BPR, and weight decay on the batch's embeddings and biases."""
         batch, final = self.batch_of(interaction), self.encode()
         return {
             "interaction": batch_bpr(final, batch),

@@ -13,16 +13,19 @@ from recbole_lightgnn.nn.propagation import lightgcn
 
 
 class DirectAU(EmbeddingRecommender):
-    r"""Users and their items close, everybody else spread out (Wang et al., "Towards Representation
-    Alignment and Uniformity in Collaborative Filtering", KDD'22).
+    r"""Alignment of interacting pairs and uniformity of users and of items, as the whole loss.
 
     .. math:: \mathcal L = \ell_{align} + \gamma\,\frac{\ell_{uniform}^U + \ell_{uniform}^I}{2}
 
-    of the normalized embeddings of a batch's interactions, each user and item as often as it
-    occurs there (`alignment`, `gaussian_potential`; :math:`\gamma` is ``uniformity_weight``). No
-    items are sampled. It ranks by the inner product, not normalized. The encoder is LightGCN, or
-    with ``n_layers`` 0 matrix factorization, the authors' default. Weight decay is the
+    :math:`\ell_{align}` is `alignment`, :math:`\ell_{uniform}` is `gaussian_potential`, and
+    :math:`\gamma` is ``uniformity_weight``. Both are computed on the normalized embeddings of a
+    batch's interactions; a user or item counts as often as it occurs in the batch. No items are
+    sampled. The ranking is by the inner product without normalization. The encoder is LightGCN;
+    with ``n_layers: 0``, the authors' default, it is matrix factorization. Weight decay is the
     optimizer's, on every parameter at every step.
+
+    Source: Wang et al., "Towards Representation Alignment and Uniformity in Collaborative
+    Filtering", KDD'22.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -32,12 +35,15 @@ class DirectAU(EmbeddingRecommender):
         self.uniformity_weight = settings.number("uniformity_weight")
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """LightGCN's layers, summed: the authors take the mean, which is the same to a loss of
-        directions and to the ranking."""
+        """Sum LightGCN's layers.
+
+        Differs from the authors' mean by a factor, which changes neither the loss, a function of
+        directions, nor the ranking.
+        """
         return lightgcn(self.observed, user, item, n_layers=self.n_layers)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Alignment of the batch's users and items, and uniformity of either side."""
+        """Compute the alignment of the batch's pairs, and the uniformity of users and items."""
         batch, (user, item) = self.batch_of(interaction), self.encode()
         user, item = user.index_select(0, batch.user), item.index_select(0, batch.item)
         potential = (gaussian_potential(user) + gaussian_potential(item)) / 2

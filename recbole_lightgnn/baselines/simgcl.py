@@ -1,4 +1,4 @@
-"""SimGCL: LightGCN, and two views of it that differ by noise."""
+"""SimGCL: LightGCN with a contrast of two noisy views."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from torch import Tensor
 from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.losses import info_nce
 from recbole_lightgnn.models.base import Batch, EmbeddingRecommender
-from recbole_lightgnn.models.objective import batch_bpr
+from recbole_lightgnn.models.objective import Tables, batch_bpr
 from recbole_lightgnn.nn.propagation import mean_of_layers, noisy_layers
-
-Tables = tuple[Tensor, Tensor]
 
 
 class SimGCL(EmbeddingRecommender):
-    r"""Contrastive learning without augmented graphs (Yu et al., "Are Graph Augmentations
-    Necessary? Simple Graph Contrastive Learning for Recommendation", SIGIR'22).
+    r"""LightGCN trained by BPR and by a contrast of two views with noise in every layer.
 
     .. math:: \mathcal L = \mathcal L_{bpr} + \lambda\,(\mathcal L_{nce}^U + \mathcal L_{nce}^I)
               + \lambda_4\|\Theta\|^2
 
-    :math:`\mathcal L_{nce}` contrasts two views of the users, and of the items, of a batch, each
-    once; a view is the mean of the layers 1 to L with noise in every layer (`noisy_layers`). BPR
-    and the ranking take the mean without noise.
+    :math:`\mathcal L_{nce}` is `info_nce` between the two views of the batch's distinct users, and
+    of its distinct items. A view is the mean of the layers 1 to L with noise in every layer
+    (`noisy_layers`). BPR and the ranking use the mean without noise. Weight decay is LightGCN's:
+    half the squared norm of the batch's initial embeddings.
 
-    Weight decay is LightGCN's: half the squared norm of the batch's initial embeddings.
+    Source: Yu et al., "Are Graph Augmentations Necessary? Simple Graph Contrastive Learning for
+    Recommendation", SIGIR'22.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -39,14 +38,14 @@ class SimGCL(EmbeddingRecommender):
         self.reg_weight = settings.number("reg_weight")
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
-        """The mean of the layers from the first on."""
+        """Return the mean of the layers 1 to L; see `GraphRecommender.propagate`."""
         return mean_of_layers(self.observed, user, item, n_layers=self.n_layers)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """BPR, the contrast of the views, and weight decay on the batch's initial embeddings."""
+        """Compute BPR, the contrast, and weight decay on the batch's initial embeddings."""
         batch = self.batch_of(interaction)
-        final, *views = self.views()
-        contrast = self.contrast(views, batch)
+        final, first, second = self.views()
+        contrast = self.contrast(first, second, batch)
         return {
             "interaction": batch_bpr(final, batch),
             "contrast": self.contrast_weight * contrast,
@@ -54,30 +53,34 @@ class SimGCL(EmbeddingRecommender):
         }
 
     def views(self) -> tuple[Tables, Tables, Tables]:
-        """Final embeddings to rank by, and the two views of them that are contrasted."""
+        """Compute the final embeddings of the BPR loss, and the two views to contrast."""
         final = self.encode()
         return final, self._view(final), self._view(final)
 
-    def contrast(self, views: list[Tables], batch: Batch) -> Tensor:
-        """InfoNCE between two views, of the batch's users and of its items."""
-        one, other = views
-        sides = zip((batch.user.unique(), batch.item.unique()), one, other, strict=True)
+    def contrast(self, first: Tables, second: Tables, batch: Batch) -> Tensor:
+        """Compute InfoNCE between two views, on the batch's users and on its items, added.
+
+        Args:
+            first: embeddings of users and items in one view. Shapes: (users, width), (items, width)
+            second: embeddings in the other view. Shapes: (users, width), (items, width)
+            batch: the batch.
+        """
+        nodes = (batch.user.unique(), batch.item.unique())
         losses = [
             info_nce(
-                table.index_select(0, nodes),
-                like.index_select(0, nodes),
+                view.index_select(0, index),
+                other.index_select(0, index),
                 temperature=self.contrast_temperature,
             )
-            for nodes, table, like in sides
+            for index, view, other in zip(nodes, first, second, strict=True)
         ]
         return torch.stack(losses).sum()
 
     def _view(self, final: Tables) -> Tables:
-        """A view with noise of its own.
+        """Compute a view with new noise.
 
-        Layers are linear and noise is a constant, so a view has the gradient of the embeddings
-        without noise: it is these and a constant, and gradients go back through one propagation
-        for all three.
+        Propagation is linear and noise is constant, so a view is the embeddings without noise plus
+        a constant. Gradients of both views and of BPR then pass through one propagation.
         """
         with torch.no_grad():
             layers = noisy_layers(

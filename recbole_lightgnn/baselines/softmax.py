@@ -1,20 +1,24 @@
-"""The plainest models with the softmax that our teacher is trained by."""
+"""LightGCN and matrix factorization trained by a softmax."""
 
 from recbole_lightgnn.models.teacher import LightGNNTeacher
 
 
 class SoftmaxLightGCN(LightGNNTeacher):
-    r"""LightGCN (He et al., SIGIR'20) with a softmax in place of BPR.
+    r"""LightGCN trained by a softmax instead of BPR.
 
     .. math:: -\log\frac{\exp(\hat y_{ui}/\tau)}{\sum_c\exp(\hat y_{uc}/\tau)},\qquad
               \hat y_{ui} = \bar e_u\cdot\bar e_i
 
-    over the items of a batch, corrected for popularity (Yi et al., RecSys'19), or with
-    ``batch_by: user`` over all items, the multinomial likelihood (Liang et al., WWW'18). The
-    teacher of LightGNN under a name, a yaml and, when tuned, settings of its own: what distillation
-    and pruning are to be measured against.
+    The softmax is over the items of the batch, corrected for popularity (Yi et al., RecSys'19).
+    With ``batch_by: user`` it is over all items: the multinomial likelihood (Liang et al., WWW'18).
+
+    The class is LightGNN's teacher under its own name, yaml file and tuned settings. It is the
+    baseline to measure distillation and pruning against.
+
+    Source: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for
+    Recommendation", SIGIR'20, for the model.
     """
 
 
 class SoftmaxMF(SoftmaxLightGCN):
-    """Matrix factorization with that softmax: no layers, so that no graph is used."""
+    """Matrix factorization trained by the same softmax: `SoftmaxLightGCN` with ``n_layers: 0``."""

@@ -1,30 +1,37 @@
-"""XSimGCL: SimGCL in one propagation."""
+"""XSimGCL: SimGCL with one propagation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from recbole_lightgnn.baselines.simgcl import SimGCL, Tables
+from recbole_lightgnn.baselines.simgcl import SimGCL
 from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.models.objective import Tables
 from recbole_lightgnn.nn.propagation import noisy_layers
 
 
 class XSimGCL(SimGCL):
-    r"""SimGCL whose ranking and contrast share one propagation with noise (Yu et al., "XSimGCL:
-    Towards Extremely Simple Graph Contrastive Learning for Recommendation", TKDE'23).
+    r"""SimGCL with one noisy propagation for both the BPR loss and the contrast.
 
     .. math:: \mathcal L = \mathcal L_{bpr}(\bar E) + \lambda\,\mathcal L_{nce}(\bar E, E_{l^*})
               + \lambda_4\|\Theta\|^2,\qquad \bar E = \frac1L\sum_{l=1}^L E_l
 
-    with the layers :math:`E_l` of `noisy_layers`; the layer :math:`l^*` is the setting
-    ``contrast_layer``. Nothing is noisy once training is over.
+    with the layers :math:`E_l` of `noisy_layers`. The setting ``contrast_layer`` is :math:`l^*`.
+    The ranking has no noise.
+
+    Source: Yu et al., "XSimGCL: Towards Extremely Simple Graph Contrastive Learning for
+    Recommendation", TKDE'23.
     """
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> None:
-        """Check that ``contrast_layer`` is one of the layers."""
+        """Check that ``contrast_layer`` is one of the layers.
+
+        Raises:
+            InputError: if it is larger than ``n_layers``.
+        """
         layer, last = settings["contrast_layer"], settings["n_layers"]
         if layer > last:
             raise InputError(
@@ -38,7 +45,7 @@ class XSimGCL(SimGCL):
         self.contrast_layer = settings.integer("contrast_layer")
 
     def views(self) -> tuple[Tables, Tables, Tables]:
-        """The mean of the layers, to rank by and to contrast with the second, one layer."""
+        """Compute the noisy mean of the layers, for BPR and as first view, and one noisy layer."""
         layers = noisy_layers(
             self.observed, *self.initial(), n_layers=self.n_layers, noise=self.noise
         )

@@ -1,1 +1,1 @@
-"""Benchmarks: correctness first, then times beside what they beat, measured in the same run."""
+"""Benchmarks: check a result, then measure its time and that of the alternatives in one run."""

@@ -1,4 +1,4 @@
-"""Approximate search beside exact: what it misses, and how long a user takes."""
+"""Approximate search compared with exact search: recall, and time per user."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ K = 20
 SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8)
 ONE_USER = f"top {K} for one user"
 EXACT = "exact"
-_USERS = 1000  # asked about
-_WIDTH = 64
-_SECONDS = 20
+_USERS = 1000  # users at most whose items are searched
+_WIDTH = 64  # columns of random embeddings
+_SECONDS = 20  # measuring time
 
 
 def run(file: Path | None, n_items: int) -> dict[str, Any]:
     """Check and measure the search of a model, or of random embeddings.
 
     Args:
-        file: of ``recbole-lightgnn export``.
-        n_items: without a file, how many random items there are. Nothing is harder to search
-            than those, no item being near another: a catalogue with tastes in it loses less.
+        file: model exported by ``recbole-lightgnn export``; ``None`` for random embeddings.
+        n_items: number of random items. Random items are the hardest to search, as none is near
+            another one; the recall on a real catalogue is higher.
 
     Returns:
-        The result, of plain values: ``recall``, the share of the exact top 20 that is found, over
-        users, by the name of each contender; ``build``, the seconds from a model to its index;
-        and ``rows``, the ``seconds`` of each contender for a user alone.
+        The result, of plain values: ``recall`` by share of the searched items (the share of the
+        exact top 20 that is found, over all users); ``build``, the seconds that the index takes;
+        and ``rows`` with the seconds of each search for one user.
 
     Raises:
-        InputError: if the file is no model, or there are no items; or without faiss.
-        WrongResult: if a score is wrong, or above the best there is.
+        InputError: if the file is not a model, if there are no users or items, or if faiss is not
+            installed.
+        WrongResult: if a score is wrong, or above the best one.
     """
     before = conditions()
     model = _random(n_items) if file is None else read(file)
@@ -47,18 +48,18 @@ def run(file: Path | None, n_items: int) -> dict[str, Any]:
     k = min(K, len(exact.items))
     if k == 0 or len(exact.users) == 0:
         raise InputError("there are no users or no items to ask about")
-    places = np.linspace(0, len(exact.users) - 1, min(_USERS, len(exact.users))).astype(int)
-    users = exact.users.names(places)
+    numbers = np.linspace(0, len(exact.users) - 1, min(_USERS, len(exact.users))).astype(int)
+    users = exact.users.names(numbers)
     truth = exact.recommend(users, k)
     begun = time.perf_counter()
-    searched = Recommender(model, SHARES[0])
+    approximate = Recommender(model, SHARES[0])
     build = time.perf_counter() - begun
-    recall, ask = {}, {EXACT: _in_turn(exact, None, users, k)}
+    recall, contenders = {}, {EXACT: _next_user(exact, None, users, k)}
     for share in SHARES:
         name = f"share {share:g}"
-        searched.index.set_share(share)
-        recall[name] = _recall(name, searched.recommend(users, k), truth, exact, users)
-        ask[name] = _in_turn(searched, share, users, k)
+        approximate.index.set_share(share)
+        recall[name] = _recall(name, approximate.recommend(users, k), truth, exact, users)
+        contenders[name] = _next_user(approximate, share, users, k)
     return {
         "bench": "approximate",
         "graph": f"{n_items} random items" if file is None else file.name,
@@ -68,11 +69,12 @@ def run(file: Path | None, n_items: int) -> dict[str, Any]:
         "conditions": before,
         "recall": recall,
         "build": build,
-        "rows": [row(ONE_USER, measure(ask, seconds=_SECONDS))],
+        "rows": [row(ONE_USER, measure(contenders, seconds=_SECONDS))],
     }
 
 
 def _random(n_items: int) -> Model:
+    """A model with standard normal embeddings."""
     draw = np.random.default_rng(0)
     user, item = (
         draw.normal(size=(size, _WIDTH)).astype(np.float32) for size in (_USERS, max(0, n_items))
@@ -81,50 +83,58 @@ def _random(n_items: int) -> Model:
 
 
 def _recall(name: str, got: Ranked, truth: Ranked, exact: Recommender, users: np.ndarray) -> float:
-    """The share of the truth that is found, having checked that what is found is right."""
-    there = got.scores > -np.inf
-    asked = np.broadcast_to(users[:, None], there.shape)[there]
-    scores = exact.score(asked, got.items[there])
-    worst = np.abs(got.scores[there] - scores).max(initial=0)
-    beyond = (got.scores - truth.scores)[there].max(initial=0)
+    """The share of the best items that were found.
+
+    Raises:
+        WrongResult: if a score is not that of the exact search, or above the best one.
+    """
+    found = got.scores > -np.inf
+    users_found = np.broadcast_to(users[:, None], found.shape)[found]
+    scores = exact.score(users_found, got.items[found])
+    worst = np.abs(got.scores[found] - scores).max(initial=0)
+    beyond = (got.scores - truth.scores)[found].max(initial=0)
     if not max(worst, beyond) <= 1e-5 * np.abs(scores).max(initial=0):
         raise WrongResult(f"{name}: scores are wrong by {worst}, or above the best by {beyond}")
     hits = sum(
-        len(set(one[one != None]) & set(other[other != None]))  # noqa: E711  item by item
-        for one, other in zip(got.items, truth.items, strict=True)
+        len(set(items[items != None]) & set(best[best != None]))  # noqa: E711  item by item
+        for items, best in zip(got.items, truth.items, strict=True)
     )
     return hits / int((truth.scores > -np.inf).sum())
 
 
-def _in_turn(recommender: Recommender, share: float | None, users: np.ndarray, k: int) -> Any:
-    """A call that asks about the next user, looking at a share of the items if one is given."""
+def _next_user(recommender: Recommender, share: float | None, users: np.ndarray, k: int) -> Any:
+    """A function that recommends to the next user at each call, with a given share."""
     number = 0
 
-    def ask() -> Ranked:
+    def recommend() -> Ranked:
         nonlocal number
         if share is not None:
             recommender.index.set_share(share)
         number += 1
         return recommender.recommend([users[number % len(users)]], k)
 
-    return ask
+    return recommend
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result, for reading: a line a share."""
+    """The result as a table with one line per search.
+
+    Args:
+        result: result of `run`, with ``environment``.
+    """
     from tabulate import tabulate
 
     from recbole_lightgnn.bench.text import conditions_text, milliseconds, short
 
     (one_user,) = result["rows"]
     lines = [["", f"recall@{K}", ONE_USER, ""]]
-    for name, taken in one_user["seconds"].items():
+    for name, seconds in one_user["seconds"].items():
         times = one_user["times_ours"].get(name)
         lines.append(
             [
                 name,
                 f"{result['recall'].get(name, 1):.4f}",
-                milliseconds(taken),
+                milliseconds(seconds),
                 "" if times is None else f"x {short(times)}",
             ]
         )
@@ -132,12 +142,12 @@ def text(result: Mapping[str, Any]) -> str:
         [
             f"{result['graph']}: {result['users']} users, {result['items']} items, "
             f"width {result['width']}",
-            "all scores are right, and none is above the best there is",
+            "all scores are right, and none is above the best one",
             "",
             tabulate(lines, tablefmt="plain", disable_numparse=True),
             "",
-            f"from the model to its index: {short(result['build'])} s",
-            "median (quartiles) in milliseconds; x: times exact; share: of the items looked at",
+            f"time to build the index: {short(result['build'])} s",
+            "median (quartiles) in milliseconds; x: times exact search; share: of searched items",
             conditions_text(result),
         ]
     )

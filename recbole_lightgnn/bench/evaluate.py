@@ -1,8 +1,8 @@
-"""Full ranking of a test split, from final embeddings to metrics: ours beside RecBole's evaluator.
+"""Full ranking of a test split compared with RecBole's: from final embeddings to metrics.
 
-RecBole's LightGCN, d=64, is evaluated by RecBole's trainer, with and without our ranking. Its
-embeddings are drawn, and each user's leans towards the items to find, so that there are about as
-many hits as after a training. Propagation is left out of all the times alike.
+RecBole's trainer evaluates RecBole's LightGCN (64 columns) with our ranking and with its own. The
+embeddings are random, but each user's is moved towards the user's test items, so that there are
+about as many hits as after a training. No time includes propagation.
 """
 
 import contextlib
@@ -19,15 +19,15 @@ from recbole.trainer import Trainer
 from recbole.utils import init_seed
 from torch import Tensor
 
-from recbole_lightgnn.bench.measure import WrongResult, conditions, measure
+from recbole_lightgnn.bench.measure import WrongResult, conditions, measure, row
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.models.scoring_tables import final_tables
 from recbole_lightgnn.trainer.evaluation import METRICS
 from recbole_lightgnn.trainer.recbole_evaluation import rank_by_tables
 
-SECONDS = 60.0
-LEAN = 0.3  # on Yelp 15 % of the users have a hit in 40, as of a trained LightGCN
+SECONDS = 60.0  # measuring time
+LEAN = 0.3  # on Yelp, 15 % of the users then have a hit in 40, as with a trained LightGCN
 CUT_OFFS = [10, 20, 40]
 SETTINGS = {
     "embedding_size": 64,
@@ -39,8 +39,8 @@ SETTINGS = {
     "metric_decimal_place": 17,
     "show_progress": False,
 }
-# In double precision scores come out in one order whoever adds them up. In single precision
-# neighbours may change places, and a few of the users' metrics with them.
+# Tolerances of a metric. In double precision, every way of summation gives the same order of
+# items; in single precision, neighbours may change places, and with them some users' metrics.
 EXACT, ROUNDED = 1e-9, 1e-4
 OURS, PLAIN, LARGE, DEFAULT = (
     "ours",
@@ -52,19 +52,20 @@ Metrics = Mapping[str, float]
 
 
 def run(dataset: str) -> dict[str, Any]:
-    """Check that the metrics are the same, then measure the evaluations.
+    """Check that the metrics are equal, then measure the evaluations.
 
     Args:
-        dataset: one that RecBole or an import has put under ``dataset/``, or ml-100k.
+        dataset: name of a dataset in ``dataset/``, or ``ml-100k``.
 
     Returns:
-        The result, of plain values: ``deviation`` of the metrics, ``seconds`` of an evaluation by
-        who does it, ``times_ours``, their medians over ours, ``extra_memory_mb``, what each takes
-        at its peak beside what was there (none where the system does not tell).
+        The result, of plain values: ``deviation`` of the metrics; ``extra_memory_mb`` of each
+        evaluation, its peak above the memory in use before (``None`` if the system does not report
+        it); and ``rows`` with the seconds of each evaluation.
 
     Raises:
         InputError: if the dataset cannot be read.
-        WrongResult: if a metric differs from RecBole's by more than 1e-9.
+        WrongResult: if a metric differs from RecBole's by more than 1e-9 in double precision, or by
+            more than 1e-4 in single precision.
     """
     before = conditions()
     config = build_config("LightGCN", dataset, (), SETTINGS)
@@ -84,9 +85,8 @@ def run(dataset: str) -> dict[str, Any]:
     metrics, memory = _with_memory(contenders)
     _compare(metrics, ROUNDED)
     if final_tables(model) is None:
-        raise WrongResult(f"{OURS}: LightGCN is not taken for a model that scores by two tables")
+        raise WrongResult(f"{OURS}: LightGCN was not recognized as a model with scoring tables")
     seconds = measure(contenders, seconds=SECONDS)
-    median = seconds[OURS]["median"]
     return {
         "bench": "evaluate",
         "graph": dataset,
@@ -98,27 +98,17 @@ def run(dataset: str) -> dict[str, Any]:
         "deviation": deviation,
         "extra_memory_mb": memory,
         "conditions": before,
-        "rows": [
-            {
-                "operation": "metrics",
-                "seconds": seconds,
-                "times_ours": {
-                    name: taken["median"] / median
-                    for name, taken in seconds.items()
-                    if name != OURS
-                },
-            }
-        ],
+        "rows": [row("metrics", seconds)],
         "notes": [
             f"{len(test.uid_list)} users ranked, {metrics[OURS]['hit@40']:.0%} of them with a hit "
-            "in 40; from final embeddings to metrics, propagation left out",
-            f"memory taken at the peak, MB: {_listed(memory)}",
+            "in 40; from final embeddings to metrics, without propagation",
+            f"peak memory above the memory in use before, MB: {_listed(memory)}",
         ],
     }
 
 
 def _drawn_tables(model: LightGCN, loader: FullSortEvalDataLoader) -> tuple[Tensor, Tensor]:
-    """Embeddings that find some of a user's items. Shapes: (users, width), (items, width)"""
+    """Random embeddings that rank some test items high. Shapes: (users, width), (items, width)"""
     user, item = (torch.randn(n, model.latent_dim) for n in (model.n_users, model.n_items))
     for number in loader.uid_list.tolist():
         user[number] += LEAN * item[loader.uid2positive_item[number]].mean(dim=0)
@@ -126,7 +116,7 @@ def _drawn_tables(model: LightGCN, loader: FullSortEvalDataLoader) -> tuple[Tens
 
 
 def _ours(config: Any, model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metrics]:
-    """RecBole's trainer with our ranking; tries at every call whether the model has tables."""
+    """RecBole's trainer with our ranking; each call checks that the model has scoring tables."""
     trainer = Trainer(config, model)
     rank_by_tables(trainer)
     return partial(trainer.evaluate, loader, load_best_model=False)
@@ -135,7 +125,7 @@ def _ours(config: Any, model: LightGCN, loader: FullSortEvalDataLoader) -> Calla
 def _recboles(
     dataset: str, model: LightGCN, loader: FullSortEvalDataLoader, batch: int
 ) -> Callable[[], Metrics]:
-    """RecBole's trainer as it is, on a loader of batches of so many scores."""
+    """RecBole's unmodified trainer, on a loader with some number of scores per batch."""
     config = build_config("LightGCN", dataset, (), {**SETTINGS, "eval_batch_size": batch})
     batched = FullSortEvalDataLoader(config, loader._dataset, loader._sampler)
     return partial(Trainer(config, model).evaluate, batched, load_best_model=False)
@@ -143,23 +133,26 @@ def _recboles(
 
 @torch.no_grad()
 def _plain(model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metrics]:
-    """A product, a mask and ``torch.topk``, 64 MB of scores at once; indices made beforehand."""
+    """A product, a mask and ``torch.topk`` on 64 MB of scores at a time.
+
+    The indices of the masked and of the relevant items are made before the measurement.
+    """
     chunks = []
     for users in loader.uid_list.split(max(1, (1 << 24) // model.n_items)):
         lists = (loader.uid2history_item, loader.uid2positive_item)
-        chunks.append((users, *(_places(items[users.numpy()]) for items in lists)))
+        chunks.append((users, *(_indices(items[users.numpy()]) for items in lists)))
     n_relevant = loader.uid2items_num[loader.uid_list.numpy()]
 
     def evaluate() -> Metrics:
-        found = []
+        parts = []
         for users, masked, relevant in chunks:
             scores = model.restore_user_e[users] @ model.restore_item_e.T  # (users, items)
             scores[:, 0] = -torch.inf
             scores[masked] = -torch.inf
             wanted = torch.zeros_like(scores, dtype=torch.bool)
             wanted[relevant] = True
-            found.append(wanted.gather(1, scores.topk(max(CUT_OFFS)).indices).cpu())
-        hits = torch.cat(found).numpy()
+            parts.append(wanted.gather(1, scores.topk(max(CUT_OFFS)).indices).cpu())
+        hits = torch.cat(parts).numpy()
         by_cut_off = {m.lower(): METRICS[m.lower()](hits, n_relevant) for m in SETTINGS["metrics"]}
         return {
             f"{metric}@{k}": float(values[:, k - 1].mean())
@@ -170,17 +163,17 @@ def _plain(model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metr
     return evaluate
 
 
-def _places(lists: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Row and column of all that an array of index tensors, one a row, holds."""
+def _indices(lists: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Row and column of each entry; ``lists`` holds the columns of each row as a tensor."""
     sizes = torch.tensor([len(part) for part in lists])
     return torch.arange(len(lists)).repeat_interleave(sizes), torch.cat(list(lists))
 
 
 def _compare(metrics: Mapping[str, Metrics], tolerance: float) -> float:
-    """Largest difference of a metric from RecBole's, over the largest of these.
+    """Largest difference of a metric from RecBole's, divided by RecBole's largest metric.
 
     Raises:
-        WrongResult: if a metric is missing, or off by more than the tolerance.
+        WrongResult: if a metric is missing, or differs by more than the tolerance.
     """
     truth, worst = metrics[LARGE], 0.0
     for name, values in metrics.items():
@@ -188,7 +181,7 @@ def _compare(metrics: Mapping[str, Metrics], tolerance: float) -> float:
             raise WrongResult(f"{name}: metrics {', '.join(values)}, not {', '.join(truth)}")
         for metric, expected in truth.items():
             error = float(abs(values[metric] - expected))
-            if not error <= tolerance:  # so that NaN is wrong too
+            if not error <= tolerance:  # also true for NaN
                 raise WrongResult(f"{name}: {metric} is {values[metric]}, not {expected}")
             worst = max(worst, error)
     return worst / max(truth.values())
@@ -197,9 +190,11 @@ def _compare(metrics: Mapping[str, Metrics], tolerance: float) -> float:
 def _with_memory(
     contenders: Mapping[str, Callable[[], Metrics]],
 ) -> tuple[dict[str, Metrics], dict[str, float | None]]:
-    """What each finds, and what it takes at its peak beside what was there before, in MB.
+    """Metrics and memory of each evaluation.
 
-    The latter is None where the system is not Linux or does not tell.
+    Returns:
+        The metrics by name, and the peak memory above the memory in use before, in 10^6 bytes
+        (``None`` if the system is not Linux or does not report it).
     """
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     metrics: dict[str, Metrics] = {}
@@ -207,7 +202,7 @@ def _with_memory(
     for name, contender in contenders.items():
         before = None
         with contextlib.suppress(OSError):
-            reset.write_text("5")  # the peak so far is forgotten
+            reset.write_text("5")  # resets the peak
             before = _megabytes(status, "VmRSS")
         metrics[name] = contender()
         memory[name] = None if before is None else _megabytes(status, "VmHWM") - before
@@ -215,6 +210,7 @@ def _with_memory(
 
 
 def _megabytes(status: Path, name: str) -> float:
+    """A value of ``/proc/self/status`` in 10^6 bytes."""
     line = next(line for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024 / 1e6
 

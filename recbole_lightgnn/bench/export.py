@@ -1,4 +1,4 @@
-"""What each form of an exported model weighs, and what it loses, beside dense tables."""
+"""Size and accuracy of every form of an exported model, compared with dense tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,42 +17,42 @@ from recbole_lightgnn.serving.ids import Ids
 from recbole_lightgnn.serving.model import FORMS, Model, to_bytes
 from recbole_lightgnn.serving.recommender import Recommender
 
-WIDTHS = (32, 16, 8)  # of the dense tables
+WIDTHS = (32, 16, 8)  # columns of the dense tables
 UNPRUNED = "student-00"
-_EXACT = 1e-6  # of a metric
+_EXACT = 1e-6  # tolerance of a metric
 
 
 def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
-    """Export every form of some rows' models, and rank with each.
+    """Export some students in every form, and evaluate each file.
 
     Args:
-        folder: of a run of LightGNN.
-        rows: keys of students' rows; by default the last.
-        split: ``valid`` or ``test``; nothing is chosen by it.
+        folder: run folder of LightGNN.
+        rows: keys of the students; empty for the last student.
+        split: ``valid`` or ``test``; nothing is selected by it.
 
     Returns:
-        The result, of plain values: ``rows``, for each file its ``row``, ``form``, ``values``,
-        ``bytes``, their share ``of_dense`` (float32 tables of 64 columns), ``parts``, ``metrics``
-        and, in the run, ``run_metrics``. Those named ``dense, N`` are the unpruned student's final
-        embeddings in the N dimensions that come nearest to its scores.
+        The result, of plain values. ``rows`` has for each file its ``row``, ``form``, ``values``,
+        ``bytes``, ``of_dense`` (bytes divided by those of float32 tables with 64 columns),
+        ``parts`` (bytes by part), ``metrics`` and ``run_metrics`` (those of the run). Rows
+        ``dense, N`` are final embeddings of the unpruned student with N columns only, chosen to
+        approximate its scores best.
 
     Raises:
-        InputError: if the run has no such rows, or the evaluation is one that only RecBole can do.
-        WrongResult: if a file of float32 has other metrics than the run.
+        InputError: if the run has no such rows, or a metric that only RecBole computes.
+        WrongResult: if a float32 file has other metrics than the run.
     """
     trained = TrainedRun(folder)
     rows = [trained.row(key)["key"] for key in rows or (None,)]
     measured = []
-    with TemporaryDirectory() as place:
-        file = Path(place, "model.lgnn")
+    with TemporaryDirectory() as temporary:
+        file = Path(temporary, "model.lgnn")
         for key in rows:
             expected = _expected(trained, key, split)
             for form in FORMS:
                 for values in VALUES:
-                    one = export(trained, file, row=key, values=values, form=form, ids="none")
-                    measured.append(
-                        _measured(trained, key, file, split, one | {"row": key}, expected)
-                    )
+                    exported = export(trained, file, row=key, values=values, form=form, ids="none")
+                    row = exported | {"row": key}
+                    measured.append(_measured(trained, key, file, split, row, expected))
         expected = _expected(trained, UNPRUNED, split)
         for width in WIDTHS:
             content, arrays = to_bytes(_dense(trained, width), "int8")
@@ -71,6 +71,11 @@ def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
 
 
 def _expected(trained: TrainedRun, key: str, split: str) -> Mapping[str, float]:
+    """Metrics of a row in the run.
+
+    Raises:
+        InputError: if a metric is one that only RecBole computes.
+    """
     metrics = metrics_of_row(trained, key, split)
     if metrics is None:
         raise InputError(
@@ -88,10 +93,16 @@ def _measured(
     row: Mapping[str, Any],
     expected: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The result's entry of an export of a row's model, whose own metrics are ``expected``."""
-    found = metrics_of(Recommender.load(file), trained, key, split)
-    if row["values"] == "float32" and any(abs(found[k] - expected[k]) > _EXACT for k in found):
-        raise WrongResult(f"{key}, form {row['form']}: {dict(found)} from the file, not {expected}")
+    """The row of the result for one file.
+
+    Raises:
+        WrongResult: if a float32 file has other metrics than ``expected``.
+    """
+    metrics = metrics_of(Recommender.load(file), trained, key, split)
+    if row["values"] == "float32" and any(abs(metrics[k] - expected[k]) > _EXACT for k in metrics):
+        raise WrongResult(
+            f"{key}, form {row['form']}: {dict(metrics)} from the file, not {expected}"
+        )
     size = file.stat().st_size
     n_rows = trained.dataset.user_num + trained.dataset.item_num - 2
     return {
@@ -101,28 +112,32 @@ def _measured(
         "bytes": size,
         "of_dense": size / (4 * 64 * n_rows),
         "parts": bytes_by_part({"bytes": size, "arrays": row["arrays"]}),
-        "metrics": dict(found),
+        "metrics": dict(metrics),
         "run_metrics": dict(expected),
     }
 
 
 def _dense(trained: TrainedRun, width: int) -> Model:
-    """The unpruned student's final embeddings, of less width: the truncated SVD of its scores."""
+    """The unpruned student with fewer columns: the truncated SVD of its scores."""
     model = served_model(trained, UNPRUNED, form="final", seen="none")
     (user, left), (item, right) = (np.linalg.qr(table) for table in (model.user, model.item))
-    turn, strength, back = np.linalg.svd(left @ right.T)
-    root = np.sqrt(strength[:width])
+    u, singular_values, vt = np.linalg.svd(left @ right.T)
+    root = np.sqrt(singular_values[:width])
     return replace(
         model,
         users=Ids("user", len(user)),
         items=Ids("item", len(item)),
-        user=(user @ turn[:, :width] * root).astype(np.float32),
-        item=(item @ back[:width].T * root).astype(np.float32),
+        user=(user @ u[:, :width] * root).astype(np.float32),
+        item=(item @ vt[:width].T * root).astype(np.float32),
     )
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result, for reading: a line a file."""
+    """The result as a table with one line per file.
+
+    Args:
+        result: result of `run`.
+    """
     from tabulate import tabulate
 
     first = result["rows"][0]
@@ -144,7 +159,7 @@ def text(result: Mapping[str, Any]) -> str:
             "",
             tabulate(lines, tablefmt="plain", disable_numparse=True),
             "",
-            "of dense: of embeddings of 64 columns in float32; names are left out (--ids none)",
-            f"dense, N: {UNPRUNED}'s scores in N dimensions, by a truncated SVD",
+            "of dense: of embeddings with 64 columns in float32; without names (--ids none)",
+            f"dense, N: {UNPRUNED} with N columns, by a truncated SVD of its scores",
         ]
     )

@@ -1,6 +1,7 @@
-"""Exported models where they are used: cold start, one user, all users, memory.
+"""Exported models in use: cold start, one user, all users and memory.
 
-Each is measured in processes that import what a service would: no torch, no RecBole.
+Each model is measured in processes that import only what a service imports: neither torch nor
+RecBole.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 from recbole_lightgnn.bench.measure import WrongResult, conditions, row, summary
 from recbole_lightgnn.errors import InputError
 
-STARTS = 10
+STARTS = 10  # measured starts of a process
 COLD, LOAD, ONE_USER, ALL_USERS = "cold start", "load", "top 20 for one user", "for all users"
 
 
@@ -22,49 +23,57 @@ def run(files: Sequence[Path]) -> dict[str, Any]:
     """Check and measure some models of one dataset.
 
     Args:
-        files: of ``recbole-lightgnn export``.
+        files: models exported by ``recbole-lightgnn export``.
 
     Returns:
-        The result, of plain values: ``models``, ``bytes`` and ``peak_mb`` (10^6 bytes) of each;
-        and ``rows``, the ``seconds`` of each from the start of a process to its first answer, of
-        the part of that which is after the imports, of a user alone and of all users.
+        The result, of plain values: ``models`` with ``bytes`` and ``peak_mb`` (10^6 bytes) of each;
+        and ``rows`` with the seconds of each model: from the start of a process to its first answer
+        (cold start), the part of this after the imports (load), for one user, and for all users.
 
     Raises:
-        InputError: if a file is no model, or two have one name or other users.
-        WrongResult: if what is recommended is not the best.
+        InputError: if a file is not a model, if two files have the same name, or if they are models
+            of different users or items.
+        WrongResult: if the recommended items are not the best ones.
     """
     names = [file.name for file in files]
     if len(set(names)) < len(names):
-        raise InputError("two of the files have one name, by which the result tells them apart")
+        raise InputError("two of the files have one name, so the result could not separate them")
     before = conditions()
-    found = {file.name: _measure(file) for file in files}
-    first, *others = found.values()
+    measured = {file.name: _measure(file) for file in files}
+    first, *others = measured.values()
     if any(other["about"] != first["about"] for other in others):
-        raise InputError("the files are models of other users and items: measure them one by one")
+        raise InputError(
+            "the files are models of different users or items: measure them one by one"
+        )
     return {
         "bench": "infer",
         **first["about"],
-        "deviation": max(one["deviation"] for one in found.values()),
+        "deviation": max(model["deviation"] for model in measured.values()),
         "conditions": before,
         "models": {
-            file.name: {"bytes": file.stat().st_size, "peak_mb": found[file.name]["peak_mb"]}
+            file.name: {"bytes": file.stat().st_size, "peak_mb": measured[file.name]["peak_mb"]}
             for file in files
         },
         "rows": [
-            row(operation, {name: one["seconds"][operation] for name, one in found.items()})
+            row(operation, {name: model["seconds"][operation] for name, model in measured.items()})
             for operation in (COLD, LOAD, ONE_USER, ALL_USERS)
         ],
     }
 
 
 def _measure(file: Path) -> dict[str, Any]:
+    """Times and memory of one model.
+
+    Raises:
+        WrongResult: if the recommended items are not the best ones.
+    """
     starts, loads = [], []
     for _ in range(STARTS + 1):
         begun = time.monotonic()
-        first = _ask("first_answer", file)
+        first = _in_new_process("first_answer", file)
         starts.append(first["ready"] - begun)
         loads.append(first["load"])
-    answers = _ask("answers", file)
+    answers = _in_new_process("answers", file)
     if not answers["deviation"] <= 1e-5:
         raise WrongResult(f"{file}: recommendations are not the best, by {answers['deviation']}")
     return {
@@ -76,7 +85,7 @@ def _measure(file: Path) -> dict[str, Any]:
         "deviation": answers["deviation"],
         "peak_mb": answers["peak_mb"],
         "seconds": {
-            COLD: summary(starts[1:]),  # the first finds nothing in the system's cache
+            COLD: summary(starts[1:]),  # at the first start, no file is in the system's cache
             LOAD: summary(loads[1:]),
             ONE_USER: summary(answers["one_user"]),
             ALL_USERS: summary(answers["all_users"]),
@@ -84,7 +93,8 @@ def _measure(file: Path) -> dict[str, Any]:
     }
 
 
-def _ask(what: str, file: Path) -> Any:
+def _in_new_process(what: str, file: Path) -> Any:
+    """Measurements of a new process that runs `recbole_lightgnn.serving.measure`."""
     command = [sys.executable, "-m", "recbole_lightgnn.serving.measure", what, str(file)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -94,19 +104,24 @@ def _ask(what: str, file: Path) -> Any:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result, for reading: a line a file."""
+    """The result as a table with one line per file.
+
+    Args:
+        result: result of `run`, with ``environment``.
+    """
     from tabulate import tabulate
 
     from recbole_lightgnn.bench.text import conditions_text, milliseconds
 
-    lines = [["", "bytes", "peak memory", *(one["operation"] for one in result["rows"])]]
+    lines = [["", "bytes", "peak memory", *(each["operation"] for each in result["rows"])]]
     for name, size in result["models"].items():
-        taken = [milliseconds(one["seconds"][name]) for one in result["rows"]]
-        lines.append([name, f"{size['bytes']:,}", f"{size['peak_mb']:.0f} MB", *taken])
+        times = [milliseconds(each["seconds"][name]) for each in result["rows"]]
+        lines.append([name, f"{size['bytes']:,}", f"{size['peak_mb']:.0f} MB", *times])
     return "\n".join(
         [
             f"{result['graph']}: {result['users']} users, {result['items']} items",
-            f"all recommendations are the best, to {result['deviation']:.1g} of the largest score",
+            "all recommendations are the best ones; largest error of a score: "
+            f"{result['deviation']:.1g} of the largest score",
             "",
             tabulate(lines, tablefmt="plain", disable_numparse=True),
             "",

@@ -1,4 +1,4 @@
-"""Graphs to measure on: a generated one, or an imported dataset."""
+"""Graphs for benchmarks: generated ones, and those of imported datasets."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,17 +11,18 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.nn.graph import InteractionGraph
 from recbole_lightgnn.utils.text import did_you_mean
 
-_BLOCK = 1 << 20  # interactions drawn at once: some 60 MB
+_BLOCK = 1 << 20  # interactions drawn at once; they take about 60 MB
 
 
 class Density(NamedTuple):
-    """How many users and items a graph has for its interactions, as a dataset has them.
+    """Size of a dataset: a generated graph has users and items in the same proportion.
 
     Attributes:
-        interactions: of the dataset.
-        users: of the dataset.
-        items: of the dataset.
-        least: below so many interactions a graph would be nearly full and follow no power law.
+        interactions: number of interactions of the dataset.
+        users: number of users of the dataset.
+        items: number of items of the dataset.
+        least: smallest number of interactions of a generated graph. A smaller graph would be nearly
+            complete, without a power law.
     """
 
     interactions: int
@@ -30,29 +31,31 @@ class Density(NamedTuple):
     least: int
 
 
-# The training part of the paper's Yelp split: what a generated graph looks like by default.
+# The training part of the paper's Yelp split; generated graphs have its proportion by default.
 YELP = Density(182_357, 42_712, 26_822, least=100)
-# LightGCN's Gowalla, 34 interactions a user and 25 an item: how sizes are compared. At Yelp's
-# density 10^8 interactions would have 38 million nodes, whose embeddings and Adam's state alone
-# fill 39 GB; of a much denser graph a million interactions would lie in the processor's cache.
+# LightGCN's Gowalla, with 34 interactions per user and 25 per item; graphs of several sizes are
+# compared in its proportion. In Yelp's, 10^8 interactions would have 38 million nodes, and their
+# embeddings with Adam's state would take 39 GB. The embeddings of a much denser graph with a
+# million interactions would fit into the processor's cache.
 GOWALLA = Density(1_027_370, 29_858, 40_981, least=3000)
 
 
 def power_law_graph(
     interactions: int = YELP.interactions, *, like: Density = YELP, seed: int = 0
 ) -> InteractionGraph:
-    """A random graph whose degrees fall with the square root of their rank, as Yelp's do.
+    """A random graph in which the r-th largest degree is proportional to r^(-1/2), as on Yelp.
 
     Users and items are in a dataset's proportion to the interactions, so the mean degrees are the
-    same at any size. Numbers say nothing of degrees; some nodes have no interaction.
+    same at any size. The number of a node does not depend on its degree. Some nodes have no
+    interaction.
 
     Args:
-        interactions: how many, all distinct.
-        like: the dataset whose proportion it is.
-        seed: the same seed gives the same graph.
+        interactions: number of interactions, all distinct.
+        like: size of the dataset with the wanted proportion.
+        seed: seed of the random graph.
 
     Raises:
-        InputError: if ``interactions`` are too few.
+        InputError: if there are too few interactions.
     """
     if interactions < like.least:
         raise InputError(
@@ -69,7 +72,12 @@ def power_law_graph(
 
 
 def nodes_of(interactions: int, like: Density) -> tuple[int, int]:
-    """How many users and items go with so many interactions."""
+    """Number of users and of items of a generated graph.
+
+    Args:
+        interactions: number of interactions.
+        like: size of the dataset with the wanted proportion.
+    """
     users, items = (round(interactions * n / like.interactions) for n in (like.users, like.items))
     return users, items
 
@@ -77,11 +85,14 @@ def nodes_of(interactions: int, like: Density) -> tuple[int, int]:
 def _blocks_of_pairs(
     interactions: int, n_users: int, n_items: int, draw: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Distinct pairs, as ``user * n_items + item``, drawn for some users at a time.
+    """Draw distinct pairs, as ``user * n_items + item``, in blocks of users.
 
-    The chance of rank r is proportional to r^(-1/2): the inverse of its sum is a square, and ranks
-    between two squares have their share of the interactions. Users are in one block alone, so pairs
-    of different blocks differ.
+    Rank r is drawn with a probability proportional to r^(-1/2). The sum of these up to rank r grows
+    with sqrt(r), so that n u^2 is such a rank for a uniform u. Each user is in one block only, so
+    pairs of different blocks differ.
+
+    Yields:
+        The pairs of one block, ascending.
     """
     user_of_rank, item_of_rank = draw.permutation(n_users), draw.permutation(n_items)
     n_blocks = -(-interactions // _BLOCK)
@@ -94,28 +105,31 @@ def _blocks_of_pairs(
         pairs = np.empty(0, dtype=np.int64)
         while missing := size - len(pairs):
             rank = (n_users * (low + (high - low) * draw.random(missing)) ** 2).astype(np.int64)
-            user = user_of_rank[rank.clip(first, last - 1)]  # rounding may step over an edge
+            user = user_of_rank[rank.clip(first, last - 1)]  # rounding may leave the block
             item = item_of_rank[(n_items * draw.random(missing) ** 2).astype(np.int64)]
             pairs = _union(pairs, user * n_items + item)
         yield pairs
 
 
 def _union(ascending: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """All numbers, each once, ascending; a merge, where ``np.union1d`` starts over every time."""
+    """The distinct numbers of both arrays, ascending.
+
+    It merges, which is faster than ``np.union1d``: that sorts the ascending numbers again.
+    """
     together = np.concatenate([ascending, np.sort(others)])
-    together.sort(kind="stable")  # finds the two runs
+    together.sort(kind="stable")  # merges the two sorted halves
     return together[np.append(True, together[1:] != together[:-1])]
 
 
 def dataset_graph(name: str, folder: Path = Path("dataset")) -> InteractionGraph:
-    """The training interactions of an imported dataset (all of them, where it is not split).
+    """The training interactions of an imported dataset; all interactions if it is not split.
 
     Args:
-        name: the dataset's name.
-        folder: the folder of datasets.
+        name: name of the dataset.
+        folder: folder of datasets.
 
     Raises:
-        InputError: if the dataset is not there or has no interactions to read.
+        InputError: if the dataset is missing or has no interactions that can be read.
     """
     files = [folder / name / f"{name}.train.inter", folder / name / f"{name}.inter"]
     file = next((file for file in files if file.is_file()), None)
@@ -127,7 +141,7 @@ def dataset_graph(name: str, folder: Path = Path("dataset")) -> InteractionGraph
         )
     try:
         table = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, quoting=3)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+    except (OSError, ValueError) as error:  # pandas raises subclasses of ValueError
         raise InputError(f"{file} cannot be read: {error}") from error
     columns = {str(column).partition(":")[0]: column for column in table.columns}
     if not {"user_id", "item_id"} <= set(columns) or table.empty:

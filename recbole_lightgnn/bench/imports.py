@@ -1,4 +1,4 @@
-"""How long an import of a table takes beside ``pandas.read_csv`` of it, and in how much memory."""
+"""Time and memory of the import of a table, compared with ``pandas.read_csv``."""
 
 import tempfile
 import time
@@ -18,39 +18,50 @@ from recbole_lightgnn.bench.measure import (
 )
 from recbole_lightgnn.errors import InputError
 
-Importer = Callable[[Path, str, Path, bool], Path]  # of table, name, folder, overwrite
+Importer = Callable[[Path, str, Path, bool], Path]  # (table, name, folder, overwrite) -> dataset
 Action = Callable[[Importer, Path, Path], None]
 
-INTERACTIONS = 1_000_000
-LEAST = 1000
-LARGER = 10  # times as many, where memory is measured
-SECONDS = 20.0  # about how long is measured
-_ROWS = 1_000_000  # written at once
+INTERACTIONS = 1_000_000  # default length of the table
+LEAST = 1000  # smallest length of the table
+LARGER = 10  # the table for memory is this many times as long
+SECONDS = 20.0  # measuring time
+_ROWS = 1_000_000  # rows written at once
 
 
 def import_table(table: Path, name: str, out: Path, overwrite: bool) -> Path:
-    """As `recbole_lightgnn.data.pairs.import_pairs`, which only the measuring process loads."""
+    """Import a table; `recbole_lightgnn.data.pairs` is loaded only when this function is called.
+
+    Args:
+        table: path of the table.
+        name: name of the dataset.
+        out: folder of datasets.
+        overwrite: whether to replace a dataset with the same name.
+
+    Returns:
+        The folder of the dataset.
+    """
     from recbole_lightgnn.data.pairs import import_pairs
 
     return import_pairs(table, name, out, overwrite)
 
 
 def run(interactions: int | None = None, importer: Importer = import_table) -> dict[str, Any]:
-    """Check an import, then measure it: its time, and its memory on a table ten times as long.
+    """Check an import, then measure its time, and its memory on a table ten times as long.
 
     Args:
-        interactions: lines of the table, by default a million.
-        importer: turns a table into a dataset; a function that another process can load.
+        interactions: number of lines of the table; ``None`` for a million.
+        importer: function that imports a table and that another process can load.
 
     Returns:
-        The result, of plain values: for a table whose users and items are numbers, and for one
-        where they are names, ``seconds`` of the import ("ours") and of ``read_csv`` and
-        ``times_read_csv``, the ratio of their medians; and ``memory``, with numbers: the peak of a
-        process that did nothing but one of them, and of one that only loaded the libraries.
+        The result, of plain values. For a table with numbers as users and items, and for one with
+        names, it has ``seconds`` of the import (``ours``) and of ``read_csv``, and
+        ``times_read_csv``, the quotient of their medians. ``memory`` is measured with numbers; it
+        has the peak of a process that only imported, of one that only called ``read_csv``, and of
+        one that only loaded the libraries.
 
     Raises:
         InputError: if the table would be too short.
-        WrongResult: if the imported pairs are not the table's.
+        WrongResult: if the imported pairs are not the pairs of the table.
     """
     n = INTERACTIONS if interactions is None else interactions
     if n < LEAST:
@@ -90,10 +101,16 @@ def run(interactions: int | None = None, importer: Importer = import_table) -> d
 
 
 def write_table(path: Path, n: int, *, names: bool = False, seed: int = 0) -> None:
-    """A table ``user,item,rating,timestamp`` of ``n`` lines, degrees as `graphs.power_law_graph`.
+    """Write a table ``user,item,rating,timestamp`` with the degrees of `graphs.power_law_graph`.
 
-    Users and items are numbers, or names with ten letters. One user for 34 interactions and one
-    item for 25, as in LightGCN's Gowalla; about one pair in thirty comes twice.
+    There is one user per 34 interactions and one item per 25, as in LightGCN's Gowalla. About one
+    pair in thirty is there twice.
+
+    Args:
+        path: path of the table.
+        n: number of lines.
+        names: whether users and items are names of ten letters in place of numbers.
+        seed: seed of the random table.
     """
     draw = np.random.default_rng(seed)
     users, items = draw.permutation(max(1, n // 34)), draw.permutation(max(1, n // 25))
@@ -114,7 +131,11 @@ def write_table(path: Path, n: int, *, names: bool = False, seed: int = 0) -> No
 
 
 def _check(table: Path, folder: Path) -> None:
-    """The three files together must hold the table's pairs, each once."""
+    """Check that the three files of a dataset together hold each pair of the table once.
+
+    Raises:
+        WrongResult: if they do not.
+    """
     files = [folder / f"{folder.name}.{split}.inter" for split in ("train", "valid", "test")]
     got = pd.concat(
         [pd.read_csv(file, sep="\t", names=["user", "item"], header=0) for file in files]
@@ -131,7 +152,7 @@ def _check(table: Path, folder: Path) -> None:
 
 
 def _measured(action: Action, importer: Importer, table: Path, out: Path) -> dict[str, float]:
-    """Peak memory in MB and seconds of an action that has a process to itself."""
+    """Peak memory of this process in 10^6 bytes, and seconds of an action."""
     start = time.perf_counter()
     action(importer, table, out)
     seconds = time.perf_counter() - start
@@ -150,19 +171,22 @@ def _read(importer: Importer, table: Path, out: Path) -> None:
     pd.read_csv(table)
 
 
-# --- for reading ----------------------------------------------------------------------------
+# --- text -----------------------------------------------------------------------------------
 
 
 def text(result: dict[str, Any]) -> str:
-    """The result, for reading."""
+    """The result as lines of text.
+
+    Args:
+        result: result of `run`, with ``environment``.
+    """
     where, memory = result["environment"], result["memory"]
     lines = [f"a table of {result['interactions']} interactions; the imported pairs are its pairs"]
     for ids, ratio in result["times_read_csv"].items():
         lines += ["", f"users and items are {ids}: {result['table_mb'][ids]:.0f} MB"]
-        for name, taken in result["seconds"][ids].items():
-            lines.append(
-                f"{name:10} {taken['median']:.3f} s ({taken['lower']:.3f}-{taken['upper']:.3f})"
-            )
+        for name, seconds in result["seconds"][ids].items():
+            median, lower, upper = (seconds[key] for key in ("median", "lower", "upper"))
+            lines.append(f"{name:10} {median:.3f} s ({lower:.3f}-{upper:.3f})")
         lines.append(f"import / read_csv: {ratio:.2f}")
     lines += ["", f"a table of {memory['interactions']} interactions, each in its own process"]
     for name, peak in memory["peaks"].items():

@@ -1,9 +1,10 @@
-r"""What a pruned student saves where it is used, beside its unpruned self and a teacher.
+r"""Inference with pruned students, compared with the unpruned student and a teacher.
 
-Propagation (Eq. 2, 4) from parameters to final embeddings, without gradients; what it reads and
-how many multiply-adds it executes; and, once embeddings are there, the best items for one user and
-for all. Beside propagation as the package does it, two others are measured: the same polynomial by
-torch's CSR products on whole tables, and `encode`, what training propagates with.
+It measures propagation (Eq. 2 and 4) from parameters to final embeddings without gradients, and
+the recommendation of the best items for one user and for all users from final embeddings. It counts
+the multiply-adds of propagation and the bytes that it reads. Besides our propagation, two others
+are measured: the same polynomial by torch's CSR products on dense tables, and `encode`, which is
+used in training.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,29 +28,29 @@ from recbole_lightgnn.ops import (
     resident_bytes,
 )
 
-TEACHER_LAYERS = 8
-TOP = 20  # as the names below say
-CHECKED = 256  # users whose recommendations are compared
-SECONDS = 30.0  # about how long each row is measured
+TEACHER_LAYERS = 8  # layers of the teacher
+TOP = 20  # items per user, as in the names below
+CHECKED = 256  # users with checked recommendations
+SECONDS = 30.0  # measuring time of each row
 PROPAGATION, ONE_USER, ALL_USERS = "propagation", "top 20 for one user", "top 20 for all users"
-_SCORES = 1 << 24  # scores held at once: 64 MB
+_SCORES = 1 << 24  # scores in memory at once: 64 MB
 
-Tables = tuple[Tensor, Tensor]
+Tables = tuple[Tensor, Tensor]  # embeddings of users and of items
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A model to use.
+    """A measured model.
 
     Attributes:
-        infer: from its parameters to final embeddings.
-        pattern: its edges.
-        values: what an edge is multiplied by. Shape: (edges,)
-        rows: initial embeddings of its users, as it holds them. Shape: (users, width)
-        cols: of its items. Shape: (items, width)
-        n_layers: layers of propagation.
-        residual: whether a layer adds the one before (Eq. 4) or not (Eq. 1).
-        others: other ways to the same embeddings, by name.
+        infer: function that computes final embeddings from the parameters.
+        pattern: edges.
+        values: weight of each edge in the propagation. Shape: (edges,)
+        rows: initial embeddings of users, sparse or dense. Shape: (users, width)
+        cols: initial embeddings of items, sparse or dense. Shape: (items, width)
+        n_layers: number of layers of propagation.
+        residual: whether a layer adds the previous one (Eq. 4) or not (Eq. 1).
+        others: other functions that compute the same final embeddings, by name.
     """
 
     infer: Callable[[], Tables]
@@ -62,7 +63,7 @@ class Contender:
     others: Mapping[str, Callable[[], Tables]]
 
     def whole(self) -> Tables:
-        """The initial embeddings, pruned entries as zeros."""
+        """The initial embeddings as dense tables, with zeros for pruned entries."""
         rows, cols = (
             part if isinstance(part, Tensor) else part.dense() for part in (self.rows, self.cols)
         )
@@ -70,22 +71,22 @@ class Contender:
 
 
 def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
-    """Check every way to the final embeddings, then measure.
+    """Check final embeddings and recommendations, then measure.
 
     Args:
-        dataset: what untrained students are made of; not looked at where a run is given.
-        folder: of a run, whose students are taken.
+        dataset: name of the dataset of untrained students; ignored if a run is given.
+        folder: run folder of trained students; ``None`` for untrained ones.
 
     Returns:
-        The result, of plain values: ``models``, with the ``multiply_adds`` of each, their share
-        ``of_teacher`` and its ``resident_bytes``; and ``rows``, the ``seconds`` of propagation
-        and of recommending by who is measured, with ``times_ours``, their medians over those of
-        the first, the student that is pruned least.
+        The result, of plain values: ``models``, with the ``multiply_adds`` of each, the quotient
+        ``of_teacher`` of these and the teacher's, and its ``resident_bytes``; and ``rows`` with the
+        seconds of propagation and of recommendation. ``times_ours`` are quotients with the first
+        model, the pruned student with the fewest pruning runs.
 
     Raises:
         InputError: if the dataset or the run cannot be read.
-        WrongResult: if an embedding is wrong by more than 1e-5 of the largest, or a user would be
-            recommended other items than the best.
+        WrongResult: if an embedding differs by more than 1e-5 of the largest, or if recommended
+            items are not the best ones.
     """
     before = conditions()
     if folder is not None:
@@ -93,15 +94,9 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
         origin = f"students: of {folder}"
     else:
         students = untrained_students(dataset)
-        origin = "students: not trained, from a truncated SVD; their scores mean nothing"
+        origin = "students: untrained, made by a truncated SVD; their scores mean nothing"
     contenders = _contenders(students)
-    worst, ways = 0.0, {}
-    for name, contender in contenders.items():
-        truth = _layer_by_layer(contender)
-        ways[name] = contender.infer
-        ways |= {f"{name}: {other}": way for other, way in contender.others.items()}
-        for way in (contender.infer, *contender.others.values()):
-            worst = max(worst, deviation(name, way(), truth))
+    worst, propagations = _checked_propagations(contenders)
     observed = students[0].observed
     seen, user = observed.interactions.pattern, observed.n_users // 2
     tables = {name: contender.infer() for name, contender in contenders.items()}
@@ -125,33 +120,35 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
         "notes": [origin],
         "models": _sizes(contenders),
         "rows": [
-            row(PROPAGATION, measure(ways, seconds=SECONDS)),
+            row(PROPAGATION, measure(propagations, seconds=SECONDS)),
             row(ONE_USER, measure(recommend_one, seconds=SECONDS)),
             row(ALL_USERS, measure(recommend_all, seconds=SECONDS)),
         ],
     }
 
 
-# --- who competes ---------------------------------------------------------------------------
+# --- the models -----------------------------------------------------------------------------
 
 
 def _contenders(students: Mapping[int, LightGNN]) -> dict[str, Contender]:
-    """The pruned students, the unpruned one, and a teacher that starts with its embeddings."""
+    """The pruned students, the unpruned one, and a teacher with the same initial embeddings."""
     unpruned = students[0]
-    table = unpruned.n_users + unpruned.n_items - 2
-    entered = {}
+    n_rows = unpruned.n_users + unpruned.n_items - 2  # without RecBole's padding
+    contenders = {}
     for run, student in students.items():
         sizes = student.sizes()
-        entries = sizes["entries"] / (table * student.user_embedding.shape[1])
+        entries = sizes["entries"] / (n_rows * student.user_embedding.shape[1])
         edges = sizes["interactions"] / student.observed.n_edges
         if run:
-            entered[f"student, run {run} ({_share(entries)}/{_share(edges)})"] = _student(student)
-    entered["student, unpruned"] = _student(unpruned)
-    entered[f"teacher, {TEACHER_LAYERS} layers"] = _teacher(unpruned)
-    return entered
+            name = f"student, run {run} ({_share(entries)}/{_share(edges)})"
+            contenders[name] = _student(student)
+    contenders["student, unpruned"] = _student(unpruned)
+    contenders[f"teacher, {TEACHER_LAYERS} layers"] = _teacher(unpruned)
+    return contenders
 
 
 def _student(student: LightGNN) -> Contender:
+    """A student as a contender."""
     interactions = student.graph.interactions
     with torch.no_grad():
         ones = torch.ones_like(student.edge_weight)
@@ -170,11 +167,12 @@ def _student(student: LightGNN) -> Contender:
         *(table.rows() for table in tables),
         n_layers=student.n_layers,
         residual=True,
-        others={name: torch.no_grad()(way) for name, way in others.items()},
+        others={name: torch.no_grad()(other) for name, other in others.items()},
     )
 
 
 def _teacher(student: LightGNN) -> Contender:
+    """A teacher with the initial embeddings of a student, as a contender."""
     graph = student.observed
     pattern, norm = graph.interactions.pattern, graph.interactions.norm
     user, item = (table().detach() for table in (student.user_embedding, student.item_embedding))
@@ -194,25 +192,29 @@ def _teacher(student: LightGNN) -> Contender:
 def _by_csr(
     pattern: SparsePattern, values: Tensor, user: Tensor, item: Tensor, n_layers: int
 ) -> Tables:
-    """A student's polynomial by Horner's rule on whole tables, in torch's sparse products."""
-    matrix, turned = pattern.matrix(values), pattern.matrix(values, transpose=True)
+    """A student's polynomial by Horner's rule, with torch's CSR products on dense tables.
+
+    The sum of the layers is a polynomial in the adjacency matrix with binomial coefficients.
+    """
+    matrix, transposed = pattern.matrix(values), pattern.matrix(values, transpose=True)
     users, items, factor = user, item, 1.0
     for layer in range(n_layers):
-        factor *= (n_layers + 1 - layer) / (layer + 1)  # of binomials: the next towards the first
+        factor *= (n_layers + 1 - layer) / (layer + 1)  # the next lower coefficient
         users, items = (
             torch.addmm(user, matrix, items, beta=factor),
-            torch.addmm(item, turned, users, beta=factor),
+            torch.addmm(item, transposed, users, beta=factor),
         )
     return users, items
 
 
 def _sizes(contenders: Mapping[str, Contender]) -> dict[str, dict[str, Any]]:
+    """Multiply-adds and resident bytes of each model; the last one is the teacher."""
     sizes: dict[str, dict[str, Any]] = {}
     for name, contender in contenders.items():
-        held = contender.pattern, contender.rows, contender.cols
+        parts = contender.pattern, contender.rows, contender.cols
         sizes[name] = {
-            "multiply_adds": multiply_adds(*held, n_products=contender.n_layers),
-            "resident_bytes": resident_bytes(*held),
+            "multiply_adds": multiply_adds(*parts, n_products=contender.n_layers),
+            "resident_bytes": resident_bytes(*parts),
         }
     *_, teacher = sizes.values()
     for size in sizes.values():
@@ -224,14 +226,32 @@ def _share(share: float) -> str:
     return f"{share:.2f}".removeprefix("0")
 
 
-# --- what is right --------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------
+
+
+def _checked_propagations(
+    contenders: Mapping[str, Contender],
+) -> tuple[float, dict[str, Callable[[], Tables]]]:
+    """Largest relative error of all propagations, and the propagations by name.
+
+    Raises:
+        WrongResult: if an embedding is wrong.
+    """
+    worst, propagations = 0.0, {}
+    for name, contender in contenders.items():
+        truth = _layer_by_layer(contender)
+        propagations[name] = contender.infer
+        propagations |= {f"{name}: {other}": way for other, way in contender.others.items()}
+        for propagation in (contender.infer, *contender.others.values()):
+            worst = max(worst, deviation(name, propagation(), truth))
+    return worst, propagations
 
 
 def _layer_by_layer(contender: Contender) -> Tables:
     """The sum of the layers in float64, by torch's COO product."""
-    place = torch.stack([contender.pattern.row, contender.pattern.col])
+    indices = torch.stack([contender.pattern.row, contender.pattern.col])
     matrix = torch.sparse_coo_tensor(
-        place, contender.values.double(), contender.pattern.shape, check_invariants=False
+        indices, contender.values.double(), contender.pattern.shape, check_invariants=False
     )
     user, item = (table.double() for table in contender.whole())
     user_sum, item_sum = user, item
@@ -243,7 +263,11 @@ def _layer_by_layer(contender: Contender) -> Tables:
 
 
 def _check_recommendations(name: str, tables: Tables, seen: SparsePattern) -> None:
-    """The scores of what the first users are recommended must be their largest unseen ones."""
+    """Check that the recommended items of the first users have the largest unseen scores.
+
+    Raises:
+        WrongResult: if they have not.
+    """
     last = min(CHECKED, len(tables[0]))
     best = recommend(*tables, seen, 1, last)
     user, item = (table.double() for table in tables)
@@ -252,47 +276,51 @@ def _check_recommendations(name: str, tables: Tables, seen: SparsePattern) -> No
     here = (seen.row >= 1) & (seen.row < last)
     scores[seen.row[here] - 1, seen.col[here]] = -torch.inf
     truth = scores.sort(dim=1, descending=True).values[:, : best.shape[1]]
-    # Who has seen nearly all gets what is seen after it, whose scores are infinite.
-    got, wanted = (part.nan_to_num(neginf=0.0) for part in (scores.gather(1, best), truth))
-    deviation(f"recommendations by {name}", [got], [wanted])
+    # A user with few unseen items also gets seen ones, which have the score -inf.
+    got, expected = (part.nan_to_num(neginf=0.0) for part in (scores.gather(1, best), truth))
+    deviation(f"recommendations by {name}", [got], [expected])
 
 
-# --- recommending ---------------------------------------------------------------------------
+# --- recommendation -------------------------------------------------------------------------
 
 
 def recommend(
     user: Tensor, item: Tensor, seen: SparsePattern, first: int, last: int, k: int = TOP
 ) -> Tensor:
-    """The k items of largest inner product that a user has not seen, best first.
+    """The k unseen items with the largest inner products for each user, best first.
 
     Args:
         user: final embeddings. Shape: (users, width)
-        item: final embeddings, row 0 RecBole's padding. Shape: (items, width)
-        seen: users x items, what is left out.
-        first: the first user.
-        last: the one after the last.
-        k: how many.
+        item: final embeddings; row 0 is RecBole's padding. Shape: (items, width)
+        seen: interactions to leave out. Shape: (users, items)
+        first: number of the first user.
+        last: number after the last user.
+        k: number of items per user.
 
     Returns:
-        Item numbers. Shape: (last - first, k), or fewer columns where there are fewer items
+        Item numbers. Shape: (last - first, k), with fewer columns if there are fewer items
     """
-    step = max(1, _SCORES // len(item))
-    found = []
-    for start in range(first, last, step):
-        stop = min(last, start + step)
+    chunk = max(1, _SCORES // len(item))
+    best = []
+    for start in range(first, last, chunk):
+        stop = min(last, start + chunk)
         scores = user[start:stop] @ item.T
         scores[:, 0] = -torch.inf
         begin, end = torch.searchsorted(seen.row, torch.tensor([start, stop])).tolist()
         scores[seen.row[begin:end] - start, seen.col[begin:end]] = -torch.inf
-        found.append(scores.topk(min(k, len(item) - 1), dim=1).indices)
-    return torch.cat(found)
+        best.append(scores.topk(min(k, len(item) - 1), dim=1).indices)
+    return torch.cat(best)
 
 
-# --- for reading ----------------------------------------------------------------------------
+# --- text -----------------------------------------------------------------------------------
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result, for reading: a line a model, then the other ways to propagate."""
+    """The result as two tables: one line per model, and one per other propagation.
+
+    Args:
+        result: result of `run`, with ``environment``.
+    """
     from tabulate import tabulate
 
     from recbole_lightgnn.bench.text import conditions_text, head_text, milliseconds, short
@@ -300,20 +328,20 @@ def text(result: Mapping[str, Any]) -> str:
     rows = {row["operation"]: row for row in result["rows"]}
     models = []
     for name, size in result["models"].items():
-        taken = [milliseconds(rows[operation]["seconds"][name]) for operation in rows]
+        times = [milliseconds(rows[operation]["seconds"][name]) for operation in rows]
         models.append(
             [
                 name,
                 f"{size['multiply_adds'] / 1e6:.1f} M",
                 f"{size['of_teacher']:.3f}",
                 f"{size['resident_bytes'] / 1e6:.2f} MB",
-                *taken,
+                *times,
             ]
         )
     columns = ["", "multiply-adds", "of teacher's", "resident", *rows]
     others = [
-        [name, milliseconds(taken), f"x {short(rows[PROPAGATION]['times_ours'][name])}"]
-        for name, taken in rows[PROPAGATION]["seconds"].items()
+        [name, milliseconds(seconds), f"x {short(rows[PROPAGATION]['times_ours'][name])}"]
+        for name, seconds in rows[PROPAGATION]["seconds"].items()
         if name in rows[PROPAGATION]["times_ours"]
     ]
     first = next(iter(result["models"]))

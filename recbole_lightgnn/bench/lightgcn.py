@@ -1,4 +1,4 @@
-"""The model whose training step is measured: LightGCN with BPR, of our parts."""
+"""The model of the benchmarks of a training step: LightGCN with BPR, made of our parts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,20 +10,27 @@ from recbole_lightgnn.losses import bpr, weight_decay
 from recbole_lightgnn.nn.graph import InteractionGraph
 from recbole_lightgnn.nn.propagation import lightgcn
 
-WIDTH, N_LAYERS, BATCH = 64, 3, 2048  # what a step is measured with, everywhere
+WIDTH, N_LAYERS, BATCH = 64, 3, 2048  # the same in every benchmark of a training step
 DECAY = 1e-4
 LEARNING_RATE = 1e-3
 
 
 class LightGCN(nn.Module):
-    """LightGCN as RecBole has it: the mean of the layers.
+    """LightGCN as in RecBole: the final embeddings are the mean over the layers.
 
     Args:
-        graph: the interactions.
-        user: first embeddings; the tables themselves become the parameters. Shape: (users, width)
-        item: likewise. Shape: (items, width)
-        n_layers: how many.
-        decay: weight of the decay of the batch's first embeddings.
+        graph: graph of interactions.
+        user: initial embeddings of users, which become the parameter. Shape: (users, width)
+        item: initial embeddings of items, which become the parameter. Shape: (items, width)
+        n_layers: number of layers.
+        decay: weight of the decay of the batch's initial embeddings.
+
+    Attributes:
+        graph: as given.
+        n_layers: as given.
+        decay: as given.
+        user: initial embeddings of users. Shape: (users, width)
+        item: initial embeddings of items. Shape: (items, width)
     """
 
     def __init__(
@@ -34,25 +41,34 @@ class LightGCN(nn.Module):
         self.user, self.item = nn.Parameter(user), nn.Parameter(item)
 
     def calculate_loss(self, batch: Any) -> Tensor:
-        """BPR and decay on a batch as RecBole's pairwise loader gives it."""
+        """BPR and weight decay of a batch.
+
+        Args:
+            batch: ``user_id``, ``item_id`` and ``neg_item_id``, as of RecBole's pairwise loader.
+        """
         user, pair = batch["user_id"], torch.cat([batch["item_id"], batch["neg_item_id"]])
         users, items = lightgcn(self.graph, self.user, self.item, n_layers=self.n_layers)
         rows = users.index_select(0, user) / (self.n_layers + 1) ** 2
         positive, negative = (
             (rows * part).sum(dim=-1) for part in items.index_select(0, pair).chunk(2)
         )
-        first = self.user.index_select(0, user), self.item.index_select(0, pair)
-        return bpr(positive, negative) + self.decay * weight_decay(*first, batch_size=len(user))
+        initial = self.user.index_select(0, user), self.item.index_select(0, pair)
+        return bpr(positive, negative) + self.decay * weight_decay(*initial, batch_size=len(user))
 
 
 def step_of(model: Any, *, fused: bool) -> Callable[[Any], float]:
-    """One step of Adam on a batch; returns the loss before it."""
+    """A function that makes one training step with Adam on a batch, and returns the loss.
+
+    Args:
+        model: model with ``calculate_loss``.
+        fused: whether to use the fused form of Adam.
+    """
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=fused)
     model.train()
 
     def step(batch: Any) -> float:
         loss = model.calculate_loss(batch)
-        if isinstance(loss, tuple):  # RecBole's way of terms that are logged one by one
+        if isinstance(loss, tuple):  # some of RecBole's models return the terms of the loss
             loss = sum(loss)
         optimizer.zero_grad()
         loss.backward()

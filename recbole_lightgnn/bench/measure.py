@@ -1,4 +1,4 @@
-"""What every benchmark shares: is it right, and how long does it take."""
+"""Functions of every benchmark: check a result, then measure time and memory."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ import psutil
 
 from recbole_lightgnn.errors import InputError
 
-if TYPE_CHECKING:  # a process whose memory is measured should not load it for nothing
+if TYPE_CHECKING:  # torch would add to the measured memory of a process that does not need it
     from torch import Tensor
 
-WARM_UP = 1  # the check of correctness was another
+WARM_UP = 1  # calls before the measured ones, besides the call of the check
 LEAST_ROUNDS, MOST_ROUNDS = 3, 100
-TURN = 0.02  # seconds
+TURN = 0.02  # shortest turn of a contender, in seconds
 
 
 class WrongResult(Exception):
-    """Something gave a wrong result, so its time means nothing. Never the user's doing."""
+    """A measured function gave a wrong result: an error in the code, not in the input."""
 
 
 def deviation(what: str, result: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
     """Largest difference from the truth, relative to the truth's largest entry.
 
     Args:
-        what: names the result in the error.
+        what: name of the result, for the error message.
         result: tensors of float32.
-        truth: the same in float64, computed in another way.
+        truth: tensors of the same shapes in float64, computed in another way.
 
     Raises:
-        WrongResult: if a shape differs, or a difference is above 1e-5: some ten times what sums
-            of float32 differ by in another order.
+        WrongResult: if a shape differs, or if the difference is above 1e-5. Another order of
+            summation in float32 changes a sum by about a tenth of that.
     """
     largest = 0.0
     for part, (got, expected) in enumerate(zip(result, truth, strict=True)):
@@ -46,20 +46,22 @@ def deviation(what: str, result: Sequence[Tensor], truth: Sequence[Tensor]) -> f
                 f"{what}: part {part} has shape {tuple(got.shape)}, not {tuple(expected.shape)}"
             )
         error = float((got - expected).abs().max() / expected.abs().max())
-        if not error <= 1e-5:  # so that NaN is wrong too
+        if not error <= 1e-5:  # also true for NaN
             raise WrongResult(f"{what}: part {part} is wrong by {error:.2g} of its largest entry")
         largest = max(largest, error)
     return largest
 
 
 def loss_deviation(what: str, losses: Sequence[float], truth: Sequence[float]) -> float:
-    """Largest relative difference of a training's first losses from another's.
+    """Largest relative difference between the first losses of two trainings.
 
     Args:
-        what: names the training in the error.
+        what: name of the training, for the error message.
+        losses: losses of the training.
+        truth: losses of the other training.
 
     Raises:
-        WrongResult: if a difference is above 1e-5.
+        WrongResult: if the difference is above 1e-5.
     """
     worst = max(abs(a - b) / abs(b) for a, b in zip(losses, truth, strict=True))
     if not worst <= 1e-5:
@@ -70,19 +72,19 @@ def loss_deviation(what: str, losses: Sequence[float], truth: Sequence[float]) -
 def measure(
     contenders: Mapping[str, Callable[[], Any]], *, seconds: float
 ) -> dict[str, dict[str, Any]]:
-    """Median time of each contender, and the quartiles.
+    """Measure the time of some functions, the contenders, which take turns.
 
-    They take turns, so that whatever else the machine does meets all of them alike. A turn is a
-    call, or as many as take 20 ms: of short ones most then find the caches as they left them
-    themselves, as in a training, and not as a rival did. One that has used up its share of the time
-    drops out.
+    Taking turns spreads other load of the machine evenly over all contenders. A turn lasts for at
+    least 20 ms and one call. Most calls of a fast contender therefore find the processor's caches
+    as its own last call left them, as in a training. A contender that has used up its share of the
+    time is not called again.
 
     Args:
-        contenders: what to call, by name.
-        seconds: about how long to go on, within 3 to 100 rounds; parted evenly.
+        contenders: functions without arguments, by name.
+        seconds: total time in seconds, shared evenly; there are 3 rounds at least and 100 at most.
 
     Returns:
-        By name: ``median``, ``lower`` and ``upper`` quartile in seconds, and ``calls``.
+        By name: ``median``, ``lower`` and ``upper`` quartile in seconds, and number of ``calls``.
     """
     for _ in range(WARM_UP):
         for contender in contenders.values():
@@ -96,28 +98,44 @@ def measure(
             while (start := time.perf_counter()) < ends:
                 contender()
                 times[name].append(time.perf_counter() - start)
-    return {name: summary(taken) for name, taken in times.items()}
+    return {name: summary(each) for name, each in times.items()}
 
 
 def row(operation: str, seconds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A result's row: who took how long (`summary`), and medians over that of the first."""
+    """A row of a result: times of all contenders, and quotients of their medians.
+
+    Args:
+        operation: name of the measured operation.
+        seconds: times of each contender (see `summary`), by name.
+
+    Returns:
+        ``operation``, ``seconds`` and ``times_ours``, the medians divided by that of the first
+        contender.
+    """
     first, *others = seconds
     times = {name: seconds[name]["median"] / seconds[first]["median"] for name in others}
     return {"operation": operation, "seconds": seconds, "times_ours": times}
 
 
-def summary(taken: Sequence[float]) -> dict[str, Any]:
-    """Median and quartiles of some seconds, and how many there are."""
-    lower, median, upper = np.quantile(taken, [0.25, 0.5, 0.75]).tolist()
-    return {"median": median, "lower": lower, "upper": upper, "calls": len(taken)}
+def summary(times: Sequence[float]) -> dict[str, Any]:
+    """Median and quartiles of some times.
+
+    Args:
+        times: time of each call in seconds.
+
+    Returns:
+        ``median``, ``lower`` and ``upper`` quartile in seconds, and number of ``calls``.
+    """
+    lower, median, upper = np.quantile(times, [0.25, 0.5, 0.75]).tolist()
+    return {"median": median, "lower": lower, "upper": upper, "calls": len(times)}
 
 
 def conditions() -> dict[str, float]:
-    """What else the machine was doing before a benchmark began.
+    """Load and free memory of the machine, to be recorded before a benchmark begins.
 
     Returns:
-        ``load``: processes running or waiting, averaged over the last minute; above a few tenths
-        the times are not to be trusted. ``free_memory_gb`` (10^9 bytes).
+        ``load``: number of running or waiting processes, averaged over the last minute; times
+        measured above a few tenths are not reliable. ``free_memory_gb``, in 10^9 bytes.
     """
     return {
         "load": psutil.getloadavg()[0],
@@ -126,10 +144,17 @@ def conditions() -> dict[str, float]:
 
 
 def in_a_process(action: Callable[..., Any], *arguments: Any) -> Any:
-    """What ``action`` returns in a process that does nothing else.
+    """Call a function in a process of its own.
+
+    Args:
+        action: function that another process can import.
+        arguments: arguments of the function.
+
+    Returns:
+        The value that the function returns.
 
     Raises:
-        InputError: if the process was killed, as the system does where memory runs out.
+        InputError: if the process was killed, for example because memory ran out.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
@@ -137,13 +162,19 @@ def in_a_process(action: Callable[..., Any], *arguments: Any) -> Any:
             return pool.submit(action, *arguments).result()
         except BrokenProcessPool as error:
             raise InputError(
-                "the process that was measured is gone, killed perhaps for want of memory: end "
-                "other programs, or measure a smaller size"
+                "the measured process was killed, perhaps because memory ran out: end other "
+                "programs, or measure a smaller size"
             ) from error
 
 
 def peak_mb() -> float:
-    """Peak memory of this process; `getrusage` counts the one that started it, too."""
+    """Peak memory of this process, in 10^6 bytes.
+
+    It is read from ``/proc``, because ``getrusage`` includes the peak of the parent process.
+
+    Raises:
+        OSError: if the system does not report it.
+    """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""A benchmark's result as a picture. matplotlib is an optional extra."""
+"""Pictures of benchmark results; matplotlib is an optional extra."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,20 +9,20 @@ from recbole_lightgnn.utils.files import check_can_draw
 
 
 def draw(result: Mapping[str, Any], file: Path) -> None:
-    """Draw the medians and quartiles of each row, a panel a row, all contenders side by side.
+    """Draw a result: one panel per row, with a bar of median and quartiles per contender.
 
-    Where sizes were measured, draw how time and memory grow instead.
+    For a result with ``sizes``, draw the growth of time and memory.
 
     Args:
-        result: what a part's ``run`` returned; its ``rows`` hold ``operation`` and ``seconds`` by
-            contender, or its ``sizes`` are those of `recbole_lightgnn.bench.scale`.
-        file: the picture; its ending says the format.
+        result: result of a benchmark's ``run``, with ``rows`` (see `measure.row`) or with ``sizes``
+            and ``fits`` (see `recbole_lightgnn.bench.scale`).
+        file: path of the picture; its ending determines the format.
 
     Raises:
-        InputError: as `check_can_draw`, and if the picture cannot be written.
+        InputError: if matplotlib is not installed, or if the picture cannot be written.
     """
     check_can_draw(file)
-    from matplotlib.figure import Figure  # not pyplot: no display, no global state
+    from matplotlib.figure import Figure  # pyplot would need global state, and perhaps a display
 
     figure = Figure(layout="constrained")
     figure.suptitle(f"bench {result['bench']}: {result['graph']}")
@@ -47,11 +47,11 @@ def _panels(figure: Any, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _bars(axes: Any, row: Mapping[str, Any]) -> None:
     names = list(row["seconds"])
-    taken = [row["seconds"][name] for name in names]
-    median = [1e3 * t["median"] for t in taken]
+    times = [row["seconds"][name] for name in names]
+    median = [1e3 * t["median"] for t in times]
     spread = [
-        [1e3 * (t["median"] - t["lower"]) for t in taken],
-        [1e3 * (t["upper"] - t["median"]) for t in taken],
+        [1e3 * (t["median"] - t["lower"]) for t in times],
+        [1e3 * (t["upper"] - t["median"]) for t in times],
     ]
     bars = axes.barh(names, median, xerr=spread, color=["C0", *["C7"] * (len(names) - 1)])
     labels = ["", *(f"x {row['times_ours'][name]:.3g}" for name in names[1:])]
@@ -66,8 +66,8 @@ def _growth(figure: Any, result: Mapping[str, Any]) -> None:
     n = [size["interactions"] for size in result["sizes"]]
     panels = figure.subplots(1, 2)
     for axes, name, key, unit, label in (
-        (panels[0], "seconds", "seconds_per_interaction", 1, "seconds a step"),
-        (panels[1], "memory", "bytes_per_interaction", 1e-9, "GB beyond the libraries'"),
+        (panels[0], "seconds", "seconds_per_interaction", 1, "seconds per step"),
+        (panels[1], "memory", "bytes_per_interaction", 1e-9, "GB without the libraries"),
     ):
         each = [size[key] * unit for size in result["sizes"]]
         axes.loglog(n, [x * y for x, y in zip(n, each, strict=True)], "o", color="C0")

@@ -1,8 +1,9 @@
-"""How the time and the memory of a training step grow with the interactions.
+"""Growth of the time and the memory of a training step with the number of interactions.
 
-LightGCN with BPR, forward, backward and Adam, on generated graphs; every size in a process of its
-own, whose peak memory is that size's. Beside it, what fetching rows alone costs: a larger graph has
-less of its tables in the processor's cache.
+A step is forward, backward and Adam of LightGCN with BPR on a generated graph. Each size is
+measured in a process of its own, so that the peak memory of the process is that of the size. The
+time to fetch rows alone is measured too: the larger the graph, the less of its tables is in the
+processor's cache.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,14 +24,14 @@ from recbole_lightgnn.nn.graph import InteractionGraph
 from recbole_lightgnn.trainer.memory import available_bytes, step_bytes
 from recbole_lightgnn.utils.allocator import keep_freed_memory
 
-SMALLEST, LARGEST = 10**5, 10**8
-FITTED_FROM = 10**6  # smaller graphs lie in the processor's cache
-SECONDS = 10.0  # about how long a size is measured
-BATCHES = 8  # drawn beforehand, then repeated
-FETCHED, BAG = 1 << 20, 32  # rows fetched at most, and how many are added up
+SMALLEST, LARGEST = 10**5, 10**8  # interactions
+FITTED_FROM = 10**6  # interactions; smaller graphs fit into the processor's cache
+SECONDS = 10.0  # measuring time of each size
+BATCHES = 8  # batches that are drawn before the measurement, then repeated
+FETCHED, BAG = 1 << 20, 32  # rows fetched at most, and rows of one sum
 
-Batch = dict[str, Tensor]
-# What grows, and its share of an interaction; memory is that beyond the libraries'.
+Batch = dict[str, Tensor]  # name of the column -> numbers of users or items
+# Growing quantity -> key of the quantity per interaction; memory is without the libraries.
 EACH = {
     "seconds": "seconds_per_interaction",
     "memory": "bytes_per_interaction",
@@ -42,19 +43,19 @@ def run(largest: int | None = None) -> dict[str, Any]:
     """Check a step at the smallest size, then measure all sizes that fit into memory.
 
     Args:
-        largest: interactions of the largest graph, by default 10^8; the others are half a decade
-            apart.
+        largest: number of interactions of the largest graph; ``None`` for 10^8. Each of the others
+            has sqrt(10) times as many as the one before.
 
     Returns:
-        The result, of plain values: ``deviation`` of loss and gradients; ``libraries_mb``, the
-        peak of a process whose graph is tiny; ``sizes``, each with the ``seconds`` of a step, the
-        ``peak_mb`` of its process and its ``estimate_mb`` beforehand, time and memory (beyond the
-        libraries') an interaction, and the time of fetching a row; ``fits``, how these three grow
-        from `FITTED_FROM` on, empty where that is one size or none; and ``left_out``, what did not
-        fit.
+        The result, of plain values: ``deviation`` of loss and gradients (relative);
+        ``libraries_mb``, the peak memory of a process with a tiny graph; ``sizes``, each with
+        ``seconds`` of a step, ``peak_mb`` of its process, the estimate ``estimate_mb``, time and
+        memory per interaction (without the libraries) and the time to fetch a row; ``fits``, the
+        growth of these three from `FITTED_FROM` on (empty for fewer than two sizes); and
+        ``left_out``, a line on each size that did not fit. MB are 10^6 bytes.
 
     Raises:
-        InputError: if ``largest`` is too small, or no size fits.
+        InputError: if ``largest`` is too small, or if no size fits into memory.
         WrongResult: if the loss or a gradient is wrong.
     """
     before = conditions()
@@ -72,17 +73,8 @@ def run(largest: int | None = None) -> dict[str, Any]:
                 f"about {estimate / 1e3:.3g} GB, {available / 1e3:.3g} GB are available"
             )
             continue
-        taken = in_a_process(measured, interactions)
-        beyond = 1e6 * (taken["peak_mb"] - libraries)
-        done.append(
-            {
-                **{"interactions": interactions, "users": users, "items": items},
-                **taken,
-                "estimate_mb": estimate,
-                "bytes_per_interaction": beyond / interactions,
-                "seconds_per_interaction": taken["seconds"]["median"] / interactions,
-            }
-        )
+        graph = {"interactions": interactions, "users": users, "items": items}
+        done.append(_size(graph, estimate, libraries, in_a_process(measured, interactions)))
     if not done:
         raise InputError(f"{left_out[0]}; end other programs, which hold the rest")
     return {
@@ -101,8 +93,29 @@ def run(largest: int | None = None) -> dict[str, Any]:
     }
 
 
+def _size(
+    graph: Mapping[str, int], estimate: float, libraries: float, found: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The entry of one size in the result.
+
+    Args:
+        graph: number of interactions, users and items.
+        estimate: estimated peak memory in 10^6 bytes.
+        libraries: peak memory of a process with a tiny graph, in 10^6 bytes.
+        found: result of `measured`.
+    """
+    n_bytes = 1e6 * (found["peak_mb"] - libraries)
+    return {
+        **graph,
+        **found,
+        "estimate_mb": estimate,
+        "bytes_per_interaction": n_bytes / graph["interactions"],
+        "seconds_per_interaction": found["seconds"]["median"] / graph["interactions"],
+    }
+
+
 def _sizes(largest: int) -> list[int]:
-    """Half a decade apart, the largest as asked."""
+    """Numbers of interactions: by factors of sqrt(10), then the largest as given."""
     if largest < SMALLEST:
         raise InputError(f"--largest: needs {SMALLEST} interactions or more, got {largest}")
     halves = (round(SMALLEST * 10 ** (k / 2)) for k in count())
@@ -110,7 +123,10 @@ def _sizes(largest: int) -> list[int]:
 
 
 def _fits(sizes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """``factor * interactions ** exponent``, by least squares of logarithms, from `FITTED_FROM`."""
+    """Fit ``factor * interactions ** exponent`` to each quantity, from `FITTED_FROM` on.
+
+    The fit is a least-squares line of the logarithms.
+    """
     fitted = [size for size in sizes if size["interactions"] >= FITTED_FROM]
     if len(fitted) < 2:
         return {}
@@ -118,18 +134,27 @@ def _fits(sizes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     fits = {}
     for name, key in EACH.items():
         whole = n * [size[key] for size in fitted]
-        if whole.min() > 0:  # a tiny graph may take no memory that shows beside the libraries'
+        if whole.min() > 0:  # the memory of a tiny graph may be too small to measure
             exponent, factor = np.polyfit(np.log(n), np.log(whole), 1)
             fits[name] = {"exponent": float(exponent), "factor": float(np.exp(factor))}
     return fits
 
 
-# --- a size, in a process of its own --------------------------------------------------------
+# --- one size, in a process of its own ------------------------------------------------------
 
 
 def measured(interactions: int, width: int = WIDTH) -> dict[str, Any]:
-    """Seconds of a step, the peak memory of this process, and seconds in which a row is fetched."""
-    keep_freed_memory()  # as a run does
+    """Measure a step and this process.
+
+    Args:
+        interactions: number of interactions of the graph.
+        width: number of columns of the embeddings.
+
+    Returns:
+        ``seconds`` of a step (see `measure.summary`), ``peak_mb`` of the process in 10^6 bytes, and
+        ``seconds_per_row``, the time to fetch a row.
+    """
+    keep_freed_memory()  # as in a run
     graph = power_law_graph(interactions, like=GOWALLA)
     batches = cycle(_batches(graph))
     model = _model(graph, width)
@@ -140,17 +165,18 @@ def measured(interactions: int, width: int = WIDTH) -> dict[str, Any]:
 
 @torch.no_grad()
 def _fetching(model: LightGCN) -> float:
-    """Seconds a row in which torch fetches items as a product does, and adds them up in bags."""
+    """Seconds per row to fetch items in the order of a product, and to add them up in bags."""
     items = model.graph.interactions.pattern.col[:FETCHED]
     bags = torch.arange(0, len(items), BAG)
-    taken = measure(
+    seconds = measure(
         {"fetch": lambda: F.embedding_bag(items, model.item, bags, mode="sum")},
         seconds=SECONDS / 10,
     )
-    return taken["fetch"]["median"] / len(items)
+    return seconds["fetch"]["median"] / len(items)
 
 
 def _model(graph: InteractionGraph, width: int = WIDTH) -> LightGCN:
+    """LightGCN with random initial embeddings."""
     draw = torch.Generator().manual_seed(0)
     user, item = (
         torch.randn(size, width, generator=draw).mul_(0.1)
@@ -160,7 +186,7 @@ def _model(graph: InteractionGraph, width: int = WIDTH) -> LightGCN:
 
 
 def _batches(graph: InteractionGraph) -> list[Batch]:
-    """Interactions at random, and an item at random for each."""
+    """Batches of random interactions, with a random item for each."""
     draw = torch.Generator().manual_seed(0)
     drawn = torch.randint(graph.n_edges, (BATCHES, BATCH), generator=draw)
     negative = torch.randint(graph.n_items, (BATCHES, BATCH), generator=draw)
@@ -169,14 +195,17 @@ def _batches(graph: InteractionGraph) -> list[Batch]:
     return [dict(zip(("user_id", "item_id", "neg_item_id"), part, strict=True)) for part in parts]
 
 
-# --- what is right --------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------
 
 
 def check(interactions: int) -> float:
-    """Largest difference of a step's loss and gradients from the plain ones, in float64.
+    """Largest relative error of the loss and the gradients of a step.
+
+    Args:
+        interactions: number of interactions of the graph.
 
     Raises:
-        WrongResult: if it is more than rounding.
+        WrongResult: if the error is above 1e-5.
     """
     graph = power_law_graph(interactions, like=GOWALLA)
     model, batch = _model(graph), _batches(graph)[0]
@@ -187,37 +216,50 @@ def check(interactions: int) -> float:
 
 
 def by_coo(model: LightGCN, batch: Batch) -> list[Tensor]:
-    """Loss and gradients, to users and items, by torch's COO product and autograd alone."""
+    """Loss and its gradients in float64, by torch's COO product and autograd alone.
+
+    Args:
+        model: model with the initial embeddings.
+        batch: one batch.
+
+    Returns:
+        The loss, and its gradients with respect to the embeddings of users and of items. Shapes:
+        (1,), (users, width), (items, width)
+    """
     n_users, n_items = model.graph.n_users, model.graph.n_items
     pattern = model.graph.interactions.pattern
     ends = torch.stack([pattern.row, pattern.col + n_users])
     degree = torch.bincount(ends.flatten())
-    places = torch.cat([ends, ends.flip(0)], dim=1)
-    values = degree[places].double().prod(dim=0).rsqrt()
+    indices = torch.cat([ends, ends.flip(0)], dim=1)
+    values = degree[indices].double().prod(dim=0).rsqrt()
     size = (n_users + n_items,) * 2
-    adjacency = torch.sparse_coo_tensor(places, values, size, check_invariants=False)
-    first = torch.cat([model.user, model.item]).detach().double().requires_grad_()
-    layers = [first]
+    adjacency = torch.sparse_coo_tensor(indices, values, size, check_invariants=False)
+    initial = torch.cat([model.user, model.item]).detach().double().requires_grad_()
+    layers = [initial]
     for _ in range(model.n_layers):
         layers.append(torch.sparse.mm(adjacency, layers[-1]))
     final = torch.stack(layers).mean(dim=0)
     nodes = (batch["user_id"], batch["item_id"] + n_users, batch["neg_item_id"] + n_users)
     user, positive, negative = (final[node] for node in nodes)
     ranking = -F.logsigmoid((user * positive).sum(dim=1) - (user * negative).sum(dim=1)).mean()
-    norms = sum(first[node].square().sum() for node in nodes)
+    norms = sum(initial[node].square().sum() for node in nodes)
     loss = ranking + model.decay * norms / (2 * len(user))
-    (gradient,) = torch.autograd.grad(loss, first)
+    (gradient,) = torch.autograd.grad(loss, initial)
     return [loss.detach()[None], *gradient.split([n_users, n_items])]
 
 
-# --- for reading ----------------------------------------------------------------------------
+# --- text -----------------------------------------------------------------------------------
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result, for reading."""
+    """The result as a table with one line per size.
+
+    Args:
+        result: result of `run`, with ``environment``.
+    """
     from tabulate import tabulate
 
-    head = ["interactions", "users", "items", "seconds a step", "ns each", "ns a row"]
+    head = ["interactions", "users", "items", "seconds per step", "ns each", "ns per row"]
     lines = [[*head, "peak MB", "estimated", "bytes each"]]
     for size in result["sizes"]:
         median, lower, upper = (short(size["seconds"][k]) for k in ("median", "lower", "upper"))
@@ -241,9 +283,10 @@ def text(result: Mapping[str, Any]) -> str:
             tabulate(lines, tablefmt="plain", disable_numparse=True),
             "",
             *([fitted] if grown else []),
-            "median (quartiles); each: of an interaction, without the "
-            f"{result['libraries_mb']:.0f} MB that a process with a tiny graph takes",
-            f"a row: fetched as a product does; a step fetches {4 * result['n_layers']} for each",
+            "median (quartiles); each: per interaction, without the "
+            f"{result['libraries_mb']:.0f} MB of a process with a tiny graph",
+            "row: fetched in the order of a product; a step fetches "
+            f"{4 * result['n_layers']} rows per interaction",
             *(f"left out: {line}" for line in result["left_out"]),
             conditions_text(result),
         ]

@@ -1,4 +1,4 @@
-"""Students to measure, unpruned and pruned: of a finished run, or made without training."""
+"""Unpruned and pruned students for benchmarks: of a finished run, or untrained."""
 
 from pathlib import Path
 from typing import Any
@@ -13,59 +13,63 @@ from torch import Tensor
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import check_dataset_files, load_data
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.frozen_teacher import Frozen
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.runs.finished_run import TrainedRun
 
-RUNS = (5, 11)  # on Yelp with the paper's ratios: .33/.77 and .09/.57 are left
+# Pruning runs to measure. On Yelp with the paper's ratios, .33 / .77 and .09 / .57 of the entries
+# and interactions remain.
+RUNS = (5, 11)
 
-Students = dict[int, LightGNN]  # by pruning run, 0 the unpruned one
+Students = dict[int, LightGNN]  # number of pruning runs -> student; 0 for the unpruned one
 
 
 def students_of_run(folder: Path) -> tuple[str, Students]:
-    """The students that a run left behind: unpruned, and after the runs of `RUNS` it came to.
+    """The students of a finished run: unpruned, and after the pruning runs in `RUNS`.
+
+    A number of pruning runs that the run did not reach is replaced by its last one.
 
     Args:
-        folder: of the run.
+        folder: run folder.
 
     Returns:
-        The dataset's name, and the students.
+        The name of the dataset, and the students.
 
     Raises:
-        InputError: if the folder holds no pruned student of LightGNN, or was run on other data.
+        InputError: if the folder has no pruned student of LightGNN, or if its data were others.
     """
     trained = TrainedRun(folder)
     keys = {row["run"]: row["key"] for row in trained.rows if row["stage"] == "student"}
     if not keys or max(keys) == 0:
         raise InputError(
-            f"--run {folder} holds no pruned student: give the folder of a run of LightGNN that "
-            "has pruned (saved/LightGNN-...)"
+            f"--run {folder} holds no pruned student: give a run folder of LightGNN with at least "
+            "one pruning run (saved/LightGNN-...)"
         )
     students = {run: trained.model(keys[run]) for run in _measured(max(keys))}
     return trained.config(keys[0])["dataset"], students
 
 
 def untrained_students(name: str) -> Students:
-    """Students of the dataset's own settings, pruned run by run without a step of training.
+    """Students with the settings of a dataset, pruned run by run without training.
 
-    They begin with a truncated SVD of the normalized interactions, which is near to what is
-    learnt; the unpruned one's scores are what Eq. 8 asks a teacher for.
+    Their initial embeddings are a truncated SVD of the normalized interactions, which is close to
+    learnt ones. The unpruned student is the teacher of Eq. 8.
 
     Args:
-        name: the dataset.
+        name: name of the dataset.
 
     Raises:
-        InputError: if it is not there.
+        InputError: if the dataset is missing.
     """
     config = build_config("LightGNN", name, (), {"use_gpu": False})
     check_dataset_files(config)
     init_seed(config["seed"], config["reproducibility"])
     dataset = load_data(config)[0].dataset
-    first, pruned = LightGNN(config, dataset), LightGNN(config, dataset)
-    first.start_from(*_singular_vectors(first))
-    pruned.load_state_dict(first.state_dict())
-    pruned.distill_from(Frozen(first))
-    students = {0: first}
+    unpruned, pruned = LightGNN(config, dataset), LightGNN(config, dataset)
+    unpruned.start_from(*_singular_vectors(unpruned))
+    pruned.load_state_dict(unpruned.state_dict())
+    pruned.distill_from(FrozenTeacher(unpruned))
+    students = {0: unpruned}
     for run in range(1, max(RUNS) + 1):
         pruned.prune()
         if run in RUNS:
@@ -75,28 +79,30 @@ def untrained_students(name: str) -> Students:
 
 
 def _measured(last: int) -> list[int]:
+    """Numbers of pruning runs to measure of a run that made ``last`` of them."""
     return sorted({0, *(min(run, last) for run in RUNS)})
 
 
-def _observed(student: LightGNN) -> tuple[Tensor, Tensor]:
-    pattern = student.observed.interactions.pattern
-    return pattern.row, pattern.col
-
-
 def _singular_vectors(student: LightGNN) -> tuple[Tensor, Tensor]:
-    """Left and right ones of the normalized interactions, times the root of their values.
+    """Singular vectors of the normalized interactions, times the roots of the singular values.
 
-    Where the matrix has fewer than the student's width, its first columns stay as they are.
+    If the matrix has fewer singular vectors than the student has columns, the first columns of the
+    student stay as they are.
+
+    Returns:
+        Left and right vectors. Shapes: (users, width), (items, width)
     """
-    norm = student.observed.interactions.norm.numpy()
-    places = tuple(part.numpy() for part in _observed(student))
-    matrix = sp.csr_matrix((norm, places), shape=(student.n_users, student.n_items))
+    interactions = student.observed.interactions
+    indices = (interactions.pattern.row.numpy(), interactions.pattern.col.numpy())
+    matrix = sp.csr_matrix(
+        (interactions.norm.numpy(), indices), shape=(student.n_users, student.n_items)
+    )
     tables: list[Any] = [
         table.values.detach().clone() for table in (student.user_embedding, student.item_embedding)
     ]
     rank = min(tables[0].shape[1], min(matrix.shape) - 1)
     start = np.random.default_rng(0).random(min(matrix.shape), dtype=np.float32)
-    left, values, right = svds(matrix, k=rank, v0=start)  # the largest value last
+    left, values, right = svds(matrix, k=rank, v0=start)  # ascending singular values
     for table, vectors in zip(tables, (left, right.T), strict=True):
         table[:, -rank:] = torch.from_numpy(vectors * np.sqrt(values))
     return tables[0], tables[1]

@@ -1,11 +1,15 @@
-"""Results of benchmarks as text."""
+"""Results of benchmarks as text for the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def rows_text(result: Mapping[str, Any]) -> str:
-    """A benchmark's result for reading: one line per operation, ours first."""
+    """A result as a table with one line per operation and one column per contender.
+
+    Args:
+        result: result of a benchmark's ``run``, with ``environment``.
+    """
     from tabulate import tabulate
 
     names = list(dict.fromkeys(name for row in result["rows"] for name in row["seconds"]))
@@ -13,9 +17,9 @@ def rows_text(result: Mapping[str, Any]) -> str:
     for row in result["rows"]:
         cells = [row["operation"]]
         for name in names:
-            taken = row["seconds"].get(name)
+            seconds = row["seconds"].get(name)
             times = row["times_ours"].get(name)
-            cells += [milliseconds(taken), "" if times is None else f"x {short(times)}"]
+            cells += [milliseconds(seconds), "" if times is None else f"x {short(times)}"]
         lines.append(cells)
     return "\n".join(
         [
@@ -31,7 +35,11 @@ def rows_text(result: Mapping[str, Any]) -> str:
 
 
 def head_text(result: Mapping[str, Any]) -> list[str]:
-    """What was measured, and that it is right."""
+    """Two lines: the size of the graph, and the largest error of the check.
+
+    Args:
+        result: result of a benchmark's ``run``.
+    """
     return [
         f"{result['graph']}: {result['users']} users, {result['items']} items, "
         f"{result['interactions']} interactions; width {result['width']}",
@@ -40,7 +48,11 @@ def head_text(result: Mapping[str, Any]) -> list[str]:
 
 
 def conditions_text(result: Mapping[str, Any]) -> str:
-    """One line on the machine, its libraries, and what else it was doing."""
+    """One line on the machine, its libraries and its load before the benchmark.
+
+    Args:
+        result: result of a benchmark's ``run``, with ``environment``.
+    """
     where = result["environment"]
     libraries = (f"{name} {where['libraries'][name]}" for name in ("torch", "numpy", "scipy"))
     return (
@@ -49,14 +61,18 @@ def conditions_text(result: Mapping[str, Any]) -> str:
     )
 
 
-def milliseconds(taken: Mapping[str, float] | None) -> str:
-    """Median and quartiles of what `measure` found."""
-    if taken is None:
+def milliseconds(seconds: Mapping[str, float] | None) -> str:
+    """Median and quartiles in milliseconds, as text; ``-`` for ``None``.
+
+    Args:
+        seconds: summary of some times (see `measure.summary`).
+    """
+    if seconds is None:
         return "-"
-    median, lower, upper = (short(1e3 * taken[k]) for k in ("median", "lower", "upper"))
+    median, lower, upper = (short(1e3 * seconds[k]) for k in ("median", "lower", "upper"))
     return f"{median} ({lower}-{upper})"
 
 
 def short(number: float) -> str:
-    """Three digits, or all of a whole number's."""
+    """A number with three digits, or with all digits before the point from 100 on."""
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

@@ -1,116 +1,75 @@
-"""The command ``recbole-lightgnn bench PART``.
+"""The command ``recbole-lightgnn bench PART``: one table of all benchmarks and their flags.
 
-Heavy libraries are imported only in the functions that run.
+Heavy libraries are imported only in `run`.
 """
 
 import argparse
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recbole_lightgnn.bench.text import rows_text
+from recbole_lightgnn.cli.options import add_dataset_flag, whole_number
+
+
+class Benchmark(NamedTuple):
+    """One part of ``bench``.
+
+    Attributes:
+        help: what is measured, in one line.
+        add_flags: function that adds the flags to the part's parser.
+        call: function from the options to the module in `recbole_lightgnn.bench` and the arguments
+            of its function ``run``.
+        aliases: other names of the part.
+        has_times: whether the result has times, which ``--plot`` can draw.
+    """
+
+    help: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    call: Callable[[argparse.Namespace], tuple[str, tuple[Any, ...]]]
+    aliases: tuple[str, ...] = ()
+    has_times: bool = True
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``bench`` to the command line's subparsers; returns the parsers of its parts."""
-    bench = commands.add_parser("bench", help="check and measure a part, beside what it beats")
-    parts = bench.add_subparsers(dest="part", required=True, metavar="PART")
+    """Add ``bench`` to the command line.
 
-    ops = parts.add_parser("ops", help="the sparse products, beside torch's")
-    graph = ops.add_mutually_exclusive_group()
-    graph.add_argument("--dataset", metavar="NAME", help="its graph, from the folder dataset/")
-    graph.add_argument(
-        "--interactions",
-        type=int,
-        metavar="N",
-        help="size of a generated graph (default: as the paper's Yelp split)",
+    Args:
+        commands: subparsers of the command line.
+
+    Returns:
+        The parsers of all parts.
+    """
+    bench = commands.add_parser("bench", help="check a part of the package, then measure it and its alternatives")
+    parts = bench.add_subparsers(dest="part", required=True, metavar="PART")
+    return [_add_part(parts, name, benchmark) for name, benchmark in _BENCHMARKS.items()]
+
+
+def _add_part(parts: Any, name: str, benchmark: Benchmark) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = parts.add_parser(
+        name, help=benchmark.help, aliases=benchmark.aliases
     )
-    step = parts.add_parser("step", help="a training step, beside RecBole's")
-    stock = parts.add_parser("stock", help="a step of RecBole's graph models, by our products")
-    evaluate = parts.add_parser("evaluate", help="full ranking, beside RecBole's evaluator")
-    infer = parts.add_parser("infer", help="models in use: exported ones, or students before that")
-    trained = infer.add_mutually_exclusive_group()
-    trained.add_argument(
-        "files",
-        nargs="*",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="a model's file: cold start, one user, all users and memory are measured",
-    )
-    trained.add_argument(
-        "--run", dest="folder", type=Path, metavar="FOLDER", help="a run whose students are taken"
-    )
-    export = parts.add_parser("export", help="every form of an exported model: bytes and accuracy")
-    export.add_argument("folder", type=Path, metavar="RUN", help="folder of a run of LightGNN")
-    export.add_argument(
-        "--row", action="append", metavar="KEY", help="a student; may be given several times"
-    )
-    export.add_argument(
-        "--split",
-        choices=("valid", "test"),
-        default="valid",
-        help="what is ranked (default: valid)",
-    )
-    approximate = parts.add_parser("approximate", help="approximate search: what it misses")
-    searched = approximate.add_mutually_exclusive_group()
-    searched.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a model's file")
-    searched.add_argument(
-        "--items",
-        type=count,
-        default=10**6,
-        metavar="N",
-        help="random items instead (default: 1e6)",
-    )
-    load = parts.add_parser("load", help="the service under load: errors, seconds, memory")
-    load.add_argument("file", type=Path, metavar="FILE", help="a model's file")
-    load.add_argument(
-        "--rate", type=float, default=300, metavar="N", help="requests a second (default: 300)"
-    )
-    load.add_argument(
-        "--seconds", type=float, default=60, metavar="N", help="how long (default: 60)"
-    )
-    imports = parts.add_parser("import", help="a table's import, beside pandas.read_csv")
-    imports.add_argument(
-        "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
-    )
-    scale = parts.add_parser("scale", help="a training step's time and memory as graphs grow")
-    scale.add_argument(
-        "--largest",
-        type=count,
-        metavar="N",
-        help="interactions of the largest graph, such as 1e9 (default: 1e8)",
-    )
-    for part, what in (
-        (step, "learnt"),
-        (stock, "learnt"),
-        (evaluate, "ranked"),
-        (trained, "pruned"),
-    ):
-        part.add_argument(
-            "--dataset",
-            metavar="NAME",
-            default="ml-100k",
-            help=f"what is {what} (default: ml-100k)",
-        )
-    for name, part in parts.choices.items():
-        part.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
-        part.set_defaults(handler=run, plot=None)
-        if name != "export":  # its rows are no times
-            part.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result")
-    return list(parts.choices.values())
+    benchmark.add_flags(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
+    if benchmark.has_times:
+        parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the result")
+    parser.set_defaults(handler=run, benchmark=benchmark, plot=None)
+    return parser
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure a part, print the result, and write and draw it if files for that are given.
+    """Check and measure a part, and print the result; write and draw it if files are given.
+
+    Args:
+        options: options of the parser.
 
     Returns:
         0, the exit status.
 
     Raises:
-        InputError: if a file cannot be written, or as the part's own module says.
-        WrongResult: if what was to be measured computes something else.
+        InputError: if a file cannot be written, or if the benchmark's module raises it.
+        WrongResult: if a measured function computes a wrong result.
     """
     import torch
 
@@ -122,12 +81,10 @@ def run(options: argparse.Namespace) -> int:
         check_writable("--json", options.json)
     if options.plot is not None:
         check_can_draw(options.plot)
-    keep_freed_memory()  # as a run does
-    name, arguments = _BENCHMARKS[options.part]
-    if options.part == "infer" and options.files:
-        name, arguments = "exported", lambda options: (options.files,)
+    keep_freed_memory()  # as in a run
+    name, arguments = options.benchmark.call(options)
     module = import_module(f"recbole_lightgnn.bench.{name}")
-    result = module.run(*arguments(options))
+    result = module.run(*arguments)
     result["environment"] = environment(threads=torch.get_num_threads(), device="cpu")
     print(getattr(module, "text", rows_text)(result))
     if options.json is not None:
@@ -141,28 +98,150 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-# Of each part: its module in `recbole_lightgnn.bench`, and what the module's `run` is called with.
-_BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], tuple[Any, ...]]]] = {
-    "ops": ("ops", lambda options: (options.dataset, options.interactions)),
-    "step": ("step", lambda options: (options.dataset,)),
-    "stock": ("stock", lambda options: (options.dataset,)),
-    "evaluate": ("evaluate", lambda options: (options.dataset,)),
-    "infer": ("infer", lambda options: (options.dataset, options.folder)),
-    "export": ("export", lambda options: (options.folder, options.row or (), options.split)),
-    "approximate": ("approximate", lambda options: (options.file, options.items)),
-    "load": ("load", lambda options: (options.file, options.rate, options.seconds)),
-    "import": ("imports", lambda options: (options.interactions,)),
-    "scale": ("scale", lambda options: (options.largest,)),
+# --- flags of the parts -------------------------------------------------------------------------
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    add_dataset_flag(parser)
+    parser.set_defaults(dataset="ml-100k")
+
+
+def _add_graph(parser: argparse.ArgumentParser) -> None:
+    graph = parser.add_mutually_exclusive_group()
+    graph.add_argument("--dataset", metavar="NAME", help="use the graph of a dataset in dataset/")
+    graph.add_argument(
+        "--interactions",
+        type=int,
+        metavar="N",
+        help="number of interactions of a generated graph (default: as the paper's Yelp split)",
+    )
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    models = parser.add_mutually_exclusive_group()
+    models.add_argument(
+        "files",
+        nargs="*",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="exported models: measures cold start, one user, all users and memory",
+    )
+    models.add_argument(
+        "--run", dest="folder", type=Path, metavar="FOLDER", help="run folder of trained students"
+    )
+    add_dataset_flag(models)
+    parser.set_defaults(dataset="ml-100k")
+
+
+def _add_forms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="RUN", help="run folder of LightGNN")
+    parser.add_argument(
+        "--row",
+        action="append",
+        metavar="KEY",
+        help="key of a student, such as student-05; may be given several times (default: the last)",
+    )
+    parser.add_argument(
+        "--split",
+        choices=("valid", "test"),
+        default="valid",
+        help="split to evaluate on (default: valid)",
+    )
+
+
+def _add_searched(parser: argparse.ArgumentParser) -> None:
+    searched = parser.add_mutually_exclusive_group()
+    searched.add_argument("file", nargs="?", type=Path, metavar="FILE", help="an exported model")
+    searched.add_argument(
+        "--items",
+        type=whole_number,
+        default=10**6,
+        metavar="N",
+        help="number of random items, without a file (default: 1e6)",
+    )
+
+
+def _add_load(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="an exported model")
+    parser.add_argument(
+        "--rate", type=float, default=300, metavar="N", help="requests per second (default: 300)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=60, metavar="N", help="duration in seconds (default: 60)"
+    )
+
+
+def _add_lines(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
+    )
+
+
+def _add_largest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--largest",
+        type=whole_number,
+        metavar="N",
+        help="number of interactions of the largest graph, such as 1e9 (default: 1e8)",
+    )
+
+
+_BENCHMARKS = {
+    "ops": Benchmark(
+        "sparse products, compared with torch's",
+        _add_graph,
+        lambda options: ("ops", (options.dataset, options.interactions)),
+    ),
+    "step": Benchmark(
+        "a training step of LightGCN, compared with RecBole's",
+        _add_dataset,
+        lambda options: ("step", (options.dataset,)),
+    ),
+    "recbole": Benchmark(
+        "a training step of RecBole's graph models, accelerated and unmodified",
+        _add_dataset,
+        lambda options: ("recbole_models", (options.dataset,)),
+        aliases=("stock",),
+    ),
+    "evaluate": Benchmark(
+        "full ranking, compared with RecBole's evaluator",
+        _add_dataset,
+        lambda options: ("evaluate", (options.dataset,)),
+    ),
+    "infer": Benchmark(
+        "inference: exported models, or students before export",
+        _add_models,
+        lambda options: (
+            ("exported", (options.files,))
+            if options.files
+            else ("infer", (options.dataset, options.folder))
+        ),
+    ),
+    "export": Benchmark(
+        "every form of an exported model: bytes and accuracy",
+        _add_forms,
+        lambda options: ("export", (options.folder, options.row or (), options.split)),
+        has_times=False,
+    ),
+    "approximate": Benchmark(
+        "approximate search: recall and time",
+        _add_searched,
+        lambda options: ("approximate", (options.file, options.items)),
+    ),
+    "load": Benchmark(
+        "the service under load: errors, seconds and memory",
+        _add_load,
+        lambda options: ("load", (options.file, options.rate, options.seconds)),
+    ),
+    "import": Benchmark(
+        "import of a table, compared with pandas.read_csv",
+        _add_lines,
+        lambda options: ("imports", (options.interactions,)),
+    ),
+    "scale": Benchmark(
+        "time and memory of a training step as graphs grow",
+        _add_largest,
+        lambda options: ("scale", (options.largest,)),
+    ),
 }
-
-
-def count(text: str) -> int:
-    """A whole number, also as ``1e9``.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    number = float(text)
-    if not number.is_integer():
-        raise ValueError(f"{text} is no whole number")
-    return int(number)

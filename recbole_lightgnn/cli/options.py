@@ -87,11 +87,11 @@ def add_model_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", "-m", metavar="NAME", help="name of a model (default: LightGNN)")
 
 
-def add_dataset_flag(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+def add_dataset_flag(parser: argparse._ActionsContainer, *, required: bool = False) -> None:
     """Add ``--dataset``.
 
     Args:
-        parser: parser of the command.
+        parser: parser of the command, or a group of its flags.
         required: whether the flag must be given.
     """
     default = "" if required else " (default: ml-100k)"

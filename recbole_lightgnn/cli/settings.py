@@ -27,7 +27,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def describe_settings(model: str) -> list[str]:
-    """Lines with every setting of a model: key, default, meaning, range. RecBole is not loaded.
+    """One line for each setting of a model: key, default, type and range, meaning.
+
+    RecBole is not imported.
 
     Raises:
         InputError: if there is no such model.
@@ -80,7 +82,10 @@ def _recbole_properties() -> Path:
 
 
 def _comments(file: Path) -> dict[str, str]:
-    """``key: value  # (type) meaning`` of RecBole's yaml, as key -> comment."""
+    """The comments in one of RecBole's yaml files, key -> comment.
+
+    A line there is ``key: value  # (type) meaning``.
+    """
     lines = file.read_text(encoding="utf-8").splitlines()
     found = (re.match(r"(\w+):.*?#\s*(.*)", line) for line in lines)
     return {match[1]: match[2].strip() for match in found if match}

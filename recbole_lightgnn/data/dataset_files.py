@@ -155,7 +155,7 @@ def _find_files(name: str, folder: Path) -> DatasetFiles | None:
 
 
 def _has_benchmark_settings(name: str) -> bool:
-    """Tell whether the dataset's settings make a run read its splits even if one file exists."""
+    """Tell whether a run reads the dataset's splits even if there is also one whole file."""
     file = properties_dir() / "dataset" / f"{name}.yaml"
     return file.is_file() and "benchmark_filename" in read_yaml(file)
 

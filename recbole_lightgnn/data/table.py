@@ -42,6 +42,7 @@ KNOWN_COLUMNS = {  # usual names of columns: lower case, without _ and - and Rec
     "rating": "rating ratings stars score overall",
     "time": "timestamp time date unixreviewtime ts",
 }
+_DEFAULT_POSITION = {"user": 0, "item": 1, "rating": 2, "time": 3}  # in a table without header
 
 
 class Layout(NamedTuple):
@@ -51,7 +52,8 @@ class Layout(NamedTuple):
         delimiter: text between two fields.
         header: whether the first line has the names of the columns.
         n_fields: number of fields in each line.
-        columns: position from 0 of each column that is read (user, item, rating, time).
+        columns: position from 0 of each column that is read (``user``, ``item``, ``rating``,
+            ``time``).
         dated: whether times are dates, not numbers.
     """
 
@@ -177,7 +179,7 @@ def find_columns(
     """Find the positions of the wanted columns.
 
     Args:
-        where: file and line for error messages.
+        where: file and line, for error messages.
         header: names of all columns; None if the table has no header.
         n_fields: number of columns.
         wanted: columns to read; each with its name, its position from 1, or None to detect it.
@@ -219,9 +221,6 @@ def find_columns(
     return found
 
 
-_DEFAULT_POSITION = {"user": 0, "item": 1, "rating": 2, "time": 3}
-
-
 # --- columns --------------------------------------------------------------------------------
 
 
@@ -258,7 +257,11 @@ def _body(path: Path, layout: Layout) -> Iterator[Block]:
 
 
 class _Fields:
-    """Positions of the wanted fields in a block of lines, and the integers in them.
+    """Positions of the wanted fields in a block of lines, and their values if they are integers.
+
+    Args:
+        layout: layout of the text.
+        block: lines below the header.
 
     Raises:
         InputError: if a line has more or fewer fields than the layout.
@@ -320,7 +323,7 @@ def _parse(
     integers: NDArray[np.int64],
     only_integers: NDArray[np.bool_],
 ) -> int:
-    """Find the fields of the wanted columns, up to the first line with another number of fields.
+    """Find the fields of the wanted columns, up to the first line with a wrong number of fields.
 
     Args:
         data: bytes of whole lines. Shape: (n_bytes,)
@@ -329,10 +332,11 @@ def _parse(
         starts: filled with the start of each field in ``data``. Shape: (n_columns, n_lines)
         ends: filled with the end of each field in ``data``. Shape: (n_columns, n_lines)
         integers: filled with the value of each field of digits. Shape: (n_columns, n_lines)
-        only_integers: set to False for columns with another field. Shape: (n_columns,)
+        only_integers: set to False for each column with a field that is not an integer as
+            `text.parse_integers` accepts it. Shape: (n_columns,)
 
     Returns:
-        The number of lines before the bad line, or of all lines.
+        The number of lines before the malformed line, or of all lines if there is none.
     """
     line = field = start = number = 0
     only_digits = True
@@ -395,7 +399,7 @@ def _token_numbers(fields: _Fields, what: str, names: Names) -> NDArray[np.int64
         raise fields.fault(
             error.nth,
             f"{what} {quote_token(error.name)} {error}",
-            f"expected the token of a {what}: correct the line",
+            f"expected a token for the {what}: correct the line",
         ) from error
 
 

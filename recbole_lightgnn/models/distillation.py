@@ -82,9 +82,7 @@ class PredictionAlignment(Protocol):
         """Compute the term, unweighted; arguments as for `AlignmentObjective`. Shape: ()"""
 
 
-def _prediction_alignment(
-    settings: Settings, positive_items: PositiveItems
-) -> PredictionAlignment:
+def _prediction_alignment(settings: Settings, positive_items: PositiveItems) -> PredictionAlignment:
     temperature = settings.number("prediction_kd_temperature")
     if settings.text("prediction_kd") == "pairwise":
         return PairwisePredictions(temperature)

@@ -1,4 +1,4 @@
-"""Stage two: the student's architecture, unpruned, on the augmented graph."""
+"""Intermediate model: the student's architecture, unpruned, on the augmented graph."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import Batch, GraphRecommender
-from recbole_lightgnn.models.frozen_teacher import Frozen, sample_users, spread
-from recbole_lightgnn.models.objective import AlignmentObjective, InteractionObjective
+from recbole_lightgnn.models.distillation import AlignmentObjective
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher, sample_users, score_std
+from recbole_lightgnn.models.objective import Tables, interaction_objective
 from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops
 from recbole_lightgnn.nn.propagation import weighted_lightgcn
 from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding
@@ -19,12 +20,20 @@ from recbole_lightgnn.nn.pruning import principal_axes
 
 
 class LightGNNIntermediate(GraphRecommender):
-    r"""Eq. 4 on the augmented graph (Eq. 7), aligned to the teacher (Eq. 5, 6).
+    r"""Propagation by Eq. 4 on the augmented graph (Eq. 7), aligned to a teacher (Eq. 5, 6).
 
     .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
               + \lambda_2\mathcal L_{e-kd} + \lambda_4\|\Theta\|^2
 
-    A teacher must be given by :meth:`distill_from` before the first loss.
+    Call :meth:`distill_from` before the first loss; without a teacher the terms of Eq. 5 and 6 are
+    left out.
+
+    Attributes:
+        graph: the graph to propagate over.
+        user_embedding: initial embeddings. Shape: (users, width)
+        item_embedding: initial embeddings. Shape: (items, width)
+        edge_weight: W of Eq. 4, one weight for each edge. Shape: (edges,)
+        teacher: the teacher, or ``None`` before :meth:`distill_from`.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -33,17 +42,22 @@ class LightGNNIntermediate(GraphRecommender):
         self.n_layers = settings.integer("n_layers")
         self.interaction_weight = settings.number("interaction_weight")
         self.reg_weight = settings.number("reg_weight")
-        self.objective = InteractionObjective(settings, self.observed, self.own_items)
-        self.alignment = AlignmentObjective(settings, self.own_items)
+        self.objective = interaction_objective(settings, self.observed, self.positive_items)
+        self.alignment = AlignmentObjective(settings, self.positive_items)
         self.graph = self.build_graph(settings)
         width = settings.integer("embedding_size")
         self.user_embedding = PrunableEmbedding(self.n_users, width)
         self.item_embedding = PrunableEmbedding(self.n_items, width)
         self.edge_weight = nn.Parameter(torch.ones(self.graph.n_edges))
-        self.teacher: Frozen | None = None
+        self.teacher: FrozenTeacher | None = None
 
     def build_graph(self, settings: Settings) -> InteractionGraph:
-        """The graph to propagate over: here the augmented one."""
+        """Build the graph to propagate over: the augmented graph, or the observed one if set.
+
+        Args:
+            settings: ``augmentation``, ``augmentation_hops``, ``augmentation_cap`` and
+                ``augmentation_memory``.
+        """
         if settings.text("augmentation") == "none":
             return self.observed
         return augment_hops(
@@ -53,16 +67,16 @@ class LightGNNIntermediate(GraphRecommender):
             memory_mb=settings.integer("augmentation_memory"),
         ).to(self.device)
 
-    def distill_from(self, teacher: Frozen, *, prefix: str = "") -> None:
-        """Align to this model from now on.
+    def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:
+        """Set the teacher to align to.
 
         Args:
-            teacher: the model.
-            prefix: put before the names of this model's settings in messages.
+            teacher: the teacher.
+            prefix: text before the names of this model's settings in messages.
 
         Raises:
-            InputError: if an embedding-level term is on and the teacher has no embeddings of the
-                student's width.
+            InputError: if the embedding-level term is on and the teacher has no embeddings of this
+                model's width.
         """
         if self.alignment.embedding_weight:
             width = self.user_embedding.shape[1]
@@ -70,18 +84,18 @@ class LightGNNIntermediate(GraphRecommender):
         self.teacher = teacher
 
     @torch.no_grad()
-    def start_from(self, user: Tensor, item: Tensor, *, scores_spread: float = 1.0) -> None:
-        """Begin with these embeddings, scaled so that scores spread like the teacher's.
+    def start_from(self, user: Tensor, item: Tensor, *, target_std: float = 1.0) -> None:
+        """Initialize the embeddings from those of a trained model, scaled to a given deviation.
 
-        Wider ones are turned to their principal axes and the first of these are taken.
+        Wider embeddings are rotated to their principal axes, and the first axes are taken.
 
         Args:
-            user: initial embeddings of a trained model. Shape: (users, their width)
-            item: likewise. Shape: (items, their width)
-            scores_spread: `spread` of the teacher's scores.
+            user: initial embeddings of the trained model. Shape: (users, its width)
+            item: initial embeddings of the trained model. Shape: (items, its width)
+            target_std: standard deviation of scores to reach (`score_std`).
 
         Raises:
-            InputError: if they are narrower than this model's.
+            InputError: if the given embeddings are narrower than this model's.
         """
         width = self.user_embedding.shape[1]
         if user.shape[1] < width:
@@ -96,30 +110,30 @@ class LightGNNIntermediate(GraphRecommender):
         self.item_embedding.values.copy_(item)
         users = sample_users(self.n_users).to(self.device)
         final_user, final_item = self.encode()
-        own_spread = spread(final_user[users] @ final_item[1:].T)
-        scale = (scores_spread / own_spread) ** 0.5
+        std = score_std(final_user[users] @ final_item[1:].T)
+        scale = (target_std / std) ** 0.5
         self.user_embedding.values *= scale
         self.item_embedding.values *= scale
         self._final = None
 
     def initial(self) -> tuple[Tensor, Tensor]:
-        """The parameters, as tables."""
+        """Return the initial embeddings as tables. Shapes: (users, width), (items, width)"""
         return self.user_embedding(), self.item_embedding()
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 4, aggregated by Eq. 2."""
+        """Propagate by Eq. 4 and sum the layers by Eq. 2; see `GraphRecommender.propagate`."""
         return weighted_lightgcn(self.graph, self.edge_weight, user, item, n_layers=self.n_layers)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """The terms of Eq. 11 that are switched on, weighted, by name."""
+        """Compute the weighted terms of Eq. 11 that are switched on, by name."""
         batch, initial = self.batch_of(interaction), self.initial()
         terms = self._terms(self.propagate(*initial), batch)
         if self.reg_weight:
             terms["decay"] = self.reg_weight * self.decay(*initial, batch)
         return terms
 
-    def _terms(self, tables: tuple[Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """The terms that look at final embeddings."""
+    def _terms(self, tables: Tables, batch: Batch) -> dict[str, Tensor]:
+        """Compute the terms that depend on final embeddings."""
         terms = {}
         if self.interaction_weight:
             terms["interaction"] = self.interaction_weight * self.objective(tables, batch)
@@ -128,11 +142,14 @@ class LightGNNIntermediate(GraphRecommender):
         return terms
 
     def sizes(self) -> dict[str, float]:
-        """Of the graph propagated over; entries are of the embeddings, without edge weights."""
+        """Count what the model holds, on the graph it propagates over.
+
+        Keys as in `GraphRecommender.sizes`; ``entries`` are those left of the embeddings.
+        """
         masks = [table.entry_mask[1:] for table in (self.user_embedding, self.item_embedding)]
         entries = sum(int(mask.sum()) for mask in masks)
         return super().sizes() | {
-            "interactions": self.graph.interactions.n_edges,
+            "interactions": self.graph.n_edges,
             "entries": entries,
             "entries_kept": entries / sum(mask.numel() for mask in masks),
             "parameters": entries + len(self.edge_weight),

@@ -1,4 +1,4 @@
-"""Stage three: LightGNN itself, pruned run by run (Algorithm 1)."""
+"""Student: LightGNN itself, pruned between training runs (Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.losses import uniformity
 from recbole_lightgnn.models.base import Batch
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
+from recbole_lightgnn.models.objective import Tables
 from recbole_lightgnn.nn.graph import InteractionGraph
 from recbole_lightgnn.nn.propagation import weighted_lightgcn, weighted_lightgcn_inference
 from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding, pack_mask, unpack_mask
@@ -18,14 +19,18 @@ from recbole_lightgnn.nn.pruning import edge_importance, keep_largest, principal
 
 
 class LightGNN(LightGNNIntermediate):
-    r"""Eq. 4 on what pruning leaves of the observed graph and of the embeddings, trained by Eq. 11.
+    r"""Propagation by Eq. 4 on the pruned graph and pruned embeddings, trained by Eq. 11.
 
     .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
               + \lambda_2\mathcal L_{e-kd} + \lambda_3\mathcal L_{u-reg} + \lambda_4\|\Theta\|^2
 
-    Between training runs :meth:`prune` drops interactions by Eq. 8 and entries by magnitude; what
-    is dropped is gone from graph, parameters and checkpoints. Differs from the published code in
-    keeping the surviving weights from run to run, as Algorithm 1 does.
+    Between training runs :meth:`prune` removes interactions by Eq. 8 and embedding entries by
+    magnitude, from the graph, the parameters and the checkpoints. Differs from the published code
+    in keeping the remaining weights from run to run, as Algorithm 1 does.
+
+    Attributes:
+        edge_bits: packed mask of the observed interactions, uint8; empty before the first pruning.
+            Shape: (ceil(observed / 8),)
     """
 
     edge_bits: Tensor
@@ -58,25 +63,35 @@ class LightGNN(LightGNNIntermediate):
         self.register_buffer("edge_bits", torch.empty(0, dtype=torch.uint8))
 
     def build_graph(self, settings: Settings) -> InteractionGraph:
-        """The observed graph: augmentation is the intermediate's."""
+        """Return the observed graph; only the intermediate model uses an augmented one."""
         return self.observed
 
     def begin_run(self, run: int) -> None:
-        """Switch to pruning run ``run`` (0 is the unpruned one)."""
+        """Prepare a training run: switch the interaction loss off from run ``interaction_runs`` on.
+
+        Args:
+            run: number of the run; run 0 is the training before the first pruning.
+        """
         if run >= self.interaction_runs:
             self.interaction_weight = 0.0
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 4 on the edges left, aggregated by Eq. 2."""
+        """Propagate by Eq. 4 on the remaining edges and sum the layers by Eq. 2.
+
+        With ``edge_weights: binary`` all weights are 1; see `GraphRecommender.propagate`.
+        """
         weight = self.edge_weight
         if self.binary_edges:
-            # Ones forward, the weights' gradients backward: they still learn what to prune.
+            # Forward: ones. Backward: gradients for the weights, which pruning ranks edges by.
             weight = 1.0 + weight - weight.detach()
         return weighted_lightgcn(self.graph, weight, user, item, n_layers=self.n_layers)
 
     @torch.no_grad()
     def infer(self) -> tuple[Tensor, Tensor]:
-        """As :meth:`encode`, without gradients, of the entries left instead of a whole table."""
+        """Compute the final embeddings without gradients, from the remaining entries alone.
+
+        Shapes: (users, width), (items, width)
+        """
         return weighted_lightgcn_inference(
             self.graph,
             None if self.binary_edges else self.edge_weight,
@@ -85,7 +100,7 @@ class LightGNN(LightGNNIntermediate):
             n_layers=self.n_layers,
         )
 
-    def _terms(self, tables: tuple[Tensor, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def _terms(self, tables: Tables, batch: Batch) -> dict[str, Tensor]:
         terms = super()._terms(tables, batch)
         if self.uniformity_weight:
             sides = (
@@ -97,11 +112,17 @@ class LightGNN(LightGNNIntermediate):
         return terms
 
     def _uniformity(self, table: Tensor, embedding: PrunableEmbedding, nodes: Tensor) -> Tensor:
-        """Eq. 9 of one side, over nodes of the batch."""
-        _, candidates, place = self.alignment.contrasted(nodes, len(table))
+        """Compute Eq. 9 for users or for items.
+
+        Args:
+            table: final embeddings. Shape: (nodes, width)
+            embedding: initial embeddings, for the entry masks.
+            nodes: users or items of the batch. Shape: (batch,)
+        """
+        _, candidates, position = self.alignment.sample(nodes, len(table))
         return uniformity(
             table.index_select(0, candidates),
-            place,
+            position,
             embedding.entry_mask[candidates],
             slack=self.uniformity_slack,
             temperature=self.uniformity_temperature,
@@ -109,7 +130,10 @@ class LightGNN(LightGNNIntermediate):
 
     @torch.no_grad()
     def prune(self) -> None:
-        """One pruning step: turn the axes before the first, then drop entries and interactions."""
+        """Apply one pruning step: remove embedding entries, then interactions.
+
+        Before the first step the embeddings are rotated as the setting ``rotation`` says.
+        """
         self._prune_entries()
         self._prune_edges()
         self._final = None
@@ -120,12 +144,12 @@ class LightGNN(LightGNNIntermediate):
         tables = (self.user_embedding, self.item_embedding)
         if self.rotation != "none" and not self.user_embedding.pruned:
             axes = {"pca": principal_axes, "varimax": varimax_axes}[self.rotation]
-            turn = axes(torch.cat([table()[1:] for table in tables]))
+            rotation = axes(torch.cat([table()[1:] for table in tables]))
             for table in tables:
-                table.values.copy_(table.values @ turn)
+                table.values.copy_(table.values @ rotation)
         values = torch.cat([table() for table in tables])
         alive = torch.cat([table.entry_mask for table in tables])
-        alive[[0, self.n_users]] = False  # RecBole's padding rows are no users and items
+        alive[[0, self.n_users]] = False  # RecBole's padding rows
         scores = torch.rand_like(values) if self.pruning["entry"] == "random" else values.abs()
         node = torch.arange(len(values), device=values.device)[:, None].expand_as(values)
         kept = keep_largest(
@@ -156,20 +180,20 @@ class LightGNN(LightGNNIntermediate):
         self.edge_weight = nn.Parameter(weight[kept])
 
     def _importance(self) -> Tensor:
-        """Eq. 8 for the interactions left. Shape: (edges,)"""
+        """Compute Eq. 8 for the remaining interactions. Shape: (edges,)"""
         weight = score = None
         pattern = self.graph.interactions.pattern
         if self.teacher is not None:
             score = self.teacher.edge_scores(pattern)
             if isinstance(self.teacher.model, LightGNNIntermediate):
-                theirs = self.teacher.model
-                numbers = theirs.graph.interaction_numbers(pattern.row, pattern.col)
-                weight = theirs.edge_weight[numbers]
+                intermediate = self.teacher.model
+                numbers = intermediate.graph.interaction_numbers(pattern.row, pattern.col)
+                weight = intermediate.edge_weight[numbers]
         return edge_importance(self.edge_weight, weight, score, **self.importances)
 
     @property
     def edge_mask(self) -> Tensor:
-        """Which of the observed interactions are left, bool. Shape: (observed,)"""
+        """True where an observed interaction is left. Shape: (observed,)"""
         if not len(self.edge_bits):
             return torch.ones(self.observed.n_edges, dtype=torch.bool, device=self.device)
         return unpack_mask(self.edge_bits, self.observed.n_edges)
@@ -179,7 +203,7 @@ class LightGNN(LightGNNIntermediate):
         self.graph = self.observed.keep(mask)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        # A checkpoint of a later pruning run holds fewer interactions than this model has so far.
+        # A checkpoint may hold more or fewer interactions than this model: take its graph.
         bits, weight = state_dict.get(prefix + "edge_bits"), state_dict.get(prefix + "edge_weight")
         if bits is not None and weight is not None:
             if len(bits):

@@ -108,7 +108,9 @@ class PrunableEmbedding(nn.Module):
             ValueError: if ``entry_mask`` is true for an entry that was pruned before.
         """
         if bool((entry_mask & ~self.entry_mask).any()):
-            raise ValueError("a pruned entry never comes back")
+            raise ValueError(
+                "a pruned entry never comes back: entry_mask must be true for remaining entries only"
+            )
         table = self()
         self._set_mask(entry_mask)
         self.values = nn.Parameter(table.flatten()[self.positions])

@@ -44,7 +44,7 @@ def keep_largest(
     if any(tensor.shape != alive.shape for tensor in (scores, *groups)):
         raise ValueError("scores, alive and each of groups must have one shape")
     if floor and not groups:
-        raise ValueError("a floor needs the nodes of every candidate")
+        raise ValueError("floor needs groups: the nodes of each candidate")
     living = alive.nonzero().squeeze(1)
     if bool(scores[living].isnan().any()):
         raise ValueError("a score is NaN: the weights it comes from have diverged")

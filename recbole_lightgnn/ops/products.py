@@ -151,6 +151,7 @@ class _SparseDense(torch.autograd.Function):
         pattern: SparsePattern,
         transpose: bool,
     ) -> Tensor:
+        """Return the product."""
         ctx.pattern, ctx.transpose = pattern, transpose
         ctx.save_for_backward(values, dense)
         return product(pattern.matrix(values, transpose), dense, add)
@@ -158,6 +159,7 @@ class _SparseDense(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of ``values``, ``dense`` and ``add``."""
         values, dense = ctx.saved_tensors
         grad = grad.contiguous()
         left, right = (dense, grad) if ctx.transpose else (grad, dense)
@@ -182,6 +184,7 @@ class _PowerSum(torch.autograd.Function):
         pattern: SparsePattern,
         coefficients: tuple[float, ...],
     ) -> tuple[Tensor, Tensor]:
+        """Return the polynomial; save the dense factors that the gradient of ``values`` needs."""
         ctx.pattern, ctx.lower = pattern, coefficients[:-1]
         ctx.matrices = pattern.matrix(values), pattern.matrix(values, transpose=True)
         factors: list[Tensor] | None = [] if ctx.needs_input_grad[0] else None
@@ -192,6 +195,7 @@ class _PowerSum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_rows: Tensor, grad_cols: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of ``values``, ``rows`` and ``cols``."""
         pattern, matrices, lower = ctx.pattern, ctx.matrices, ctx.lower
         pair, factors = (grad_rows.contiguous(), grad_cols.contiguous()), list(ctx.saved_tensors)
         if not factors:

@@ -132,7 +132,7 @@ def read(path: Path, mapped: bool = True) -> tuple[dict[str, Any], Arrays]:
             overwritten, while it is in use. Otherwise the file is copied to memory first.
 
     Raises:
-        InputError: if there is no such file, it cannot be read, or `unpack` refuses it.
+        InputError: if the file is missing or cannot be read, or if `unpack` raises it.
     """
     try:
         data = np.asarray(np.memmap(path, np.uint8, "r"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_GROUP = 8  # scores per group of columns of which only the maximum is compared
+_GROUP = 8  # scores per group of columns; the maxima of the groups give the bound
 _LOWEST = np.finfo(np.float32).min  # only excluded columns, minus infinity, are below it
 
 

@@ -21,7 +21,7 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.integration.accelerate import accelerate_model
 from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.ensemble import Ensemble
-from recbole_lightgnn.models.frozen_teacher import Frozen
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.runs import checkpoint
@@ -174,7 +174,7 @@ class StagedTrainer(Trainer):
 
     def _distill(self, config: Any, model: LightGNNIntermediate, source: Any) -> None:
         """Make ``source`` the model to learn from, and to begin with where that is asked for."""
-        frozen = Frozen(source, scale=config["teacher_scale"])
+        frozen = FrozenTeacher(source, scale=config["teacher_scale"])
         prefix = "" if config is self.config else "intermediate_settings."
         model.distill_from(frozen, prefix=prefix)
         if config["initial_embedding"] == "teacher":
@@ -184,7 +184,7 @@ class StagedTrainer(Trainer):
                     f"{type(source).__name__} has no embeddings to begin with: using Xavier's"
                 )
             else:
-                model.start_from(*tables, scores_spread=frozen.spread)
+                model.start_from(*tables, target_std=frozen.score_std)
 
     def _intermediate(self) -> LightGNNIntermediate:
         """The trained intermediate, from a checkpoint or trained here after its teacher."""

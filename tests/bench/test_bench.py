@@ -130,7 +130,7 @@ def test_bench_stock_checks_and_measures_beside_recbole(capsys, monkeypatch, tmp
 
 def test_other_losses_than_recboles_are_reported_and_not_measured(monkeypatch, tmp_path):
     write_planted(tmp_path / "dataset")
-    monkeypatch.setattr(stock, "on_accelerate", lambda model: setattr(model, "n_layers", 0))
+    monkeypatch.setattr(stock, "accelerate_model", lambda model: setattr(model, "n_layers", 0))
     monkeypatch.setattr(stock, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
     with pytest.raises(WrongResult, match="SGL: of the first 3 losses one is wrong by"):
         stock.run("planted", ("SGL",))

@@ -111,7 +111,7 @@ def two_items():
     ours = Recommender.load("m.lgnn")
     ours.user = np.array([[1]], np.float32)
     ours.item = np.array([[-5], [2], [1]], np.float32)
-    ours._seen = ours._seen.of([np.array([0])])
+    ours._seen = ours._seen.from_arrays([np.array([0])])
     return ours
 
 

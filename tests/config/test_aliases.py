@@ -114,5 +114,5 @@ def test_every_module_is_where_the_table_says():
     for new in aliases.MODULES.values():
         for module in new.split(" and "):
             assert find_spec(f"recbole_lightgnn.{module}"), new
-    with pytest.raises(ModuleNotFoundError, match="No module named .recbole_lightgnn"):
+    with pytest.raises(ModuleNotFoundError, match="No module named"):
         import_module("recbole_lightgnn.nonsense")

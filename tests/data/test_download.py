@@ -144,7 +144,7 @@ def redirect_to(where):
 # --- success --------------------------------------------------------------------------------
 
 
-def test_it_is_fetched_checked_and_imported(server, published, capsys):
+def test_files_are_downloaded_checked_and_imported(server, published, capsys):
     assert fetch(server) == 0
     assert cached() == published
     assert "wrote dataset/yelp; run it with --dataset=yelp" in capsys.readouterr().out
@@ -158,14 +158,14 @@ def test_it_is_fetched_checked_and_imported(server, published, capsys):
     assert "already exists; give --overwrite" in capsys.readouterr().err
 
 
-def test_without_import_the_files_are_fetched_alone(server, published, capsys):
+def test_no_import_only_downloads_the_files(server, published, capsys):
     assert fetch(server, "--no-import", url=f"{server.url}/") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "downloaded cache/sparse_yelp"
     assert cached() == published
     assert not Path("dataset").exists()
 
 
-def test_an_existing_dataset_is_told_before_fetching(server, published, capsys):
+def test_an_existing_dataset_is_an_error_before_the_download(server, published, capsys):
     Path("elsewhere/yelp").mkdir(parents=True)
     Path("elsewhere/yelp/yelp.inter").write_text("mine")
     assert fetch(server, "--data_path=elsewhere") == 2
@@ -173,7 +173,7 @@ def test_an_existing_dataset_is_told_before_fetching(server, published, capsys):
     assert server.requests == []
 
 
-def test_the_cache_is_where_xdg_says(monkeypatch, tmp_path):
+def test_the_cache_follows_the_xdg_specification(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
@@ -214,7 +214,7 @@ def test_an_interrupted_download_is_continued(server, published, capsys, fault, 
     assert cached() == published
 
 
-def test_a_download_killed_before_its_last_step_asks_for_nothing(server, published):
+def test_a_complete_partial_file_is_only_renamed(server, published):
     CACHE.mkdir(parents=True)
     (CACHE / "trnMat.pkl.partial").write_bytes(published["trnMat.pkl"])
     assert fetch(server) == 0
@@ -241,7 +241,7 @@ def test_an_answer_from_another_position_is_downloaded_anew(server, published):
     assert cached() == published
 
 
-def test_interrupted_by_hand(server, published, capsys, monkeypatch):
+def test_interrupted_by_the_user(server, published, capsys, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
@@ -254,7 +254,7 @@ def test_interrupted_by_hand(server, published, capsys, monkeypatch):
 # --- refused --------------------------------------------------------------------------------
 
 
-def test_another_file_is_removed(server, published, capsys):
+def test_a_file_with_another_id_is_removed(server, published, capsys):
     wrong = published["trnMat.pkl"][:-1] + b"?"
     server.faults = first(lambda handler: handler.give(200, wrong))
     line = refused(capsys, server)
@@ -263,7 +263,7 @@ def test_another_file_is_removed(server, published, capsys):
     assert fetch(server) == 0
 
 
-def test_a_changed_file_in_the_cache_is_fetched_again(server, published):
+def test_a_changed_file_in_the_cache_is_downloaded_again(server, published):
     assert fetch(server, "--no-import") == 0
     (CACHE / "valMat.pkl").write_bytes(b"changed")
     server.requests.clear()
@@ -272,7 +272,7 @@ def test_a_changed_file_in_the_cache_is_fetched_again(server, published):
     assert cached() == published
 
 
-def test_a_file_that_is_not_there(server, published, capsys):
+def test_a_file_that_does_not_exist(server, published, capsys):
     del server.files["/sparse_yelp/valMat.pkl"]
     line = refused(capsys, server)
     assert f"{server.url}/sparse_yelp/valMat.pkl cannot be downloaded: 404 Not Found" in line
@@ -294,12 +294,12 @@ def test_no_server_at_all(capsys, server, published):
         assert "Connection refused; try again" in refused(capsys, server, url=url)
 
 
-def test_a_server_that_speaks_something_else(capsys, server, published):
+def test_a_server_that_does_not_speak_http(capsys, server, published):
     server.faults = first(lambda handler: handler.wfile.write(b"220 welcome\r\n\r\n"))
     assert "cannot be downloaded: 220 welcome; try again" in refused(capsys, server)
 
 
-def test_a_file_without_end(capsys, server, published, monkeypatch):
+def test_a_file_that_is_too_long(capsys, server, published, monkeypatch):
     monkeypatch.setattr(download, "MAX_BYTES", 1000)
     assert "is longer than 1000 bytes" in refused(capsys, server)
     assert cached() == {"trnMat.pkl.partial": b""}
@@ -352,13 +352,13 @@ def test_redirects_without_end(capsys, server, published):
         (["--cache=file"], "cache file/sparse_yelp cannot be used: Not a directory"),
     ],
 )
-def test_flags_that_make_no_sense(capsys, server, published, flags, why):
+def test_invalid_flags(capsys, server, published, flags, why):
     Path("file").write_text("")
     assert why in refused(capsys, server, *flags)
     assert server.requests == []
 
 
-def test_another_name_is_one_line(capsys):
+def test_an_unknown_name_is_an_error_of_one_line(capsys):
     assert main(["data", "download", "netflix"]) == 2
     assert "invalid choice: 'netflix'" in capsys.readouterr().err
 
@@ -367,12 +367,12 @@ def test_another_name_is_one_line(capsys):
 
 
 @pytest.mark.parametrize("name", download.BLOB_IDS)
-def test_a_run_without_the_data_says_which_command_fetches_it(capsys, name):
+def test_a_run_without_the_dataset_names_the_download_command(capsys, name):
     assert main(["run", f"--dataset={name}"]) == 2
     assert f"get it with `recbole-lightgnn data download {name}`" in capsys.readouterr().err
 
 
-def test_the_ids_are_those_git_computes(tmp_path):
+def test_the_ids_are_git_blob_ids(tmp_path):
     (tmp_path / "x").write_bytes(b"what is up, doc?")  # the example of the Git book
     assert download.blob_id(tmp_path / "x") == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
     assert set(download.BLOB_IDS) == set(command.PAPER_DATASETS)
@@ -382,7 +382,7 @@ def test_the_ids_are_those_git_computes(tmp_path):
 
 
 @pytest.mark.data
-def test_the_published_yelp_arrives_whole(server, capsys):
+def test_the_published_yelp_is_imported_completely(server, capsys):
     for file in FILES:
         content = (SHARED / "sparse_yelp" / file).read_bytes()
         server.files[f"/sparse_yelp/{file}"] = content
@@ -394,7 +394,7 @@ def test_the_published_yelp_arrives_whole(server, capsys):
 
 
 @pytest.mark.data
-def test_gowallas_rebuilt_train_is_not_taken_for_the_published_one():
+def test_the_rebuilt_train_file_of_gowalla_has_another_id():
     ids = {file: download.blob_id(SHARED / "sparse_gowalla" / file) for file in FILES}
     published = download.BLOB_IDS["gowalla"]
     assert [ids[file] == published[file] for file in FILES] == [False, True, True]

@@ -17,7 +17,7 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_dataset_of_the_checkout_is_what_the_command_writes():
+def test_the_command_reproduces_the_dataset_in_the_repository():
     assert main(["data", "generate", "planted"]) == 0
     assert files(Path("dataset/planted")) == files(COMMITTED)
 
@@ -32,7 +32,7 @@ def test_the_files_hold_the_pairs_and_the_noise():
         assert [tuple(map(int, line.split("\t"))) for line in lines] == sorted(pairs)
 
 
-def test_a_user_likes_the_own_community_and_noise_is_outside_it():
+def test_users_like_items_of_their_community_and_noise_is_outside():
     world = World(users=31, items=45, communities=3, noise=4, seed=9)
     parts = planted_pairs(world)
     assert parts["noise"] < parts["train"]
@@ -46,7 +46,7 @@ def test_a_user_likes_the_own_community_and_noise_is_outside_it():
     assert len(set().union(*liked)) == 31 * 14, "a pair is in two splits"
 
 
-def test_another_seed_is_another_world():
+def test_another_seed_gives_other_pairs():
     assert planted_pairs(World(seed=1)) == planted_pairs(World(seed=1))
     assert planted_pairs(World(seed=1)) != planted_pairs(World(seed=2))
 
@@ -62,7 +62,7 @@ def test_another_seed_is_another_world():
         (World(noise=41), "--noise must be at most 40, .* got 41"),
     ],
 )
-def test_a_world_that_cannot_be(world, why):
+def test_invalid_parameters(world, why):
     with pytest.raises(InputError, match=why):
         generate("x", world)
     assert not Path("dataset").exists()

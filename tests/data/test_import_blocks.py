@@ -31,7 +31,7 @@ def test_a_pipe_is_refused_and_not_read_in_part(tmp_path):
     refused(tmp_path / "pipe", "is a pipe or device")
 
 
-def test_the_same_without_machine_code(table):
+def test_without_compilation_the_result_is_the_same(table):
     rows = [(u, i) for u in range(1000, 1012) for i in range(300, 306)] + [("ann", "é")]
     path = table(lines(rows))
     folder = bring(path)
@@ -46,7 +46,7 @@ def test_the_same_without_machine_code(table):
 
 
 @pytest.mark.parametrize("damage", ["cut", "unwritable"])
-def test_lost_machine_code_is_made_anew(table, tmp_path, damage):
+def test_lost_compiled_code_is_compiled_again(table, tmp_path, damage):
     path, cache = table(lines(ROWS)), tmp_path / "cache"
     script = (
         "import resource, sys; from pathlib import Path; from recbole_lightgnn.data import pairs; "
@@ -69,7 +69,7 @@ def test_lost_machine_code_is_made_anew(table, tmp_path, damage):
     assert everything(Path("dataset/tiny")) == set(ROWS)
 
 
-def test_the_epoch_is_a_date(table):
+def test_1970_01_01_is_a_date(table):
     rows = [(1, i, 5, "1970-01-01") for i in range(12)]
     content = lines([*rows, (1, 99, 5, "bad")])
     refused(table(content), "line 13: time 'bad' is not a date", split="time", header=False)
@@ -100,7 +100,7 @@ def test_two_columns_of_one_name(tmp_path):
     refused(path, r"t\.parquet has 2 columns named item")
 
 
-def test_ids_with_a_colon_are_no_header(table):
+def test_ids_with_a_colon_are_not_a_header(table):
     rows = [(f"user:{u}", f"item:{i}") for u in range(6) for i in range(10)]
     folder = bring(table(lines(rows)))
     assert everything(folder) == set(rows)

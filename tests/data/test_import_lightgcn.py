@@ -63,7 +63,7 @@ def test_the_lists_become_pairs_sorted_by_number(source):
         b"1 2\n0 1 3\n10 7\n10 0\n",
     ],
 )
-def test_what_means_the_same_is_read_the_same(source, same):
+def test_equivalent_files_give_the_same_pairs(source, same):
     before = imported(import_lightgcn(source, "tiny"))
     (source / "train.txt").write_bytes(same)
     assert imported(import_lightgcn(source, "tiny", overwrite=True)) == before
@@ -76,7 +76,7 @@ def test_duplicates_are_dropped_and_counted(source):
     assert card_of(folder)["splits"]["train"]["duplicates_dropped"] == 2
 
 
-def test_without_a_validation_file_a_share_of_each_users_items_becomes_it(source):
+def test_without_a_validation_file_a_share_of_train_is_used(source):
     (source / "valid.txt").unlink()
     lists = {0: range(100, 140), 1: [5, 6], 2: [8]}
     lines = [f"{u} {' '.join(map(str, items))}\n" for u, items in lists.items()]
@@ -95,7 +95,7 @@ def test_without_a_validation_file_a_share_of_each_users_items_becomes_it(source
     assert other["valid"] != splits["valid"]
 
 
-def test_the_largest_numbers_cost_no_more_than_others(source):
+def test_the_largest_numbers_need_no_more_memory(source):
     (source / "valid.txt").unlink()
     last = 2**31 - 1
     (source / "train.txt").write_text(f"0 {last}\n{last} 0 1 2 {last}\n")
@@ -104,7 +104,7 @@ def test_the_largest_numbers_cost_no_more_than_others(source):
     assert {user for user, _ in splits["valid"]} == {str(last)}
 
 
-def test_parts_are_counted_as_recbole_counts_them():
+def test_part_sizes_are_those_of_recbole():
     from recbole.data.dataset import Dataset
 
     totals = np.arange(60)
@@ -191,13 +191,13 @@ def test_a_missing_file_or_folder(source, file):
         import_lightgcn(source, "tiny", valid_share=1)
 
 
-def test_users_without_items_can_be_left_out(source):
+def test_users_without_items_can_be_skipped(source):
     (source / "test.txt").write_bytes(TEST + b"5 \n6\n")  # as in amazon-book
     before = imported(import_lightgcn(source, "tiny", skip_empty=True))
     assert before["test"] == [("0", "2"), ("1", "0"), ("1", "1")]
 
 
-def test_a_name_that_leaves_the_folder_and_a_dataset_that_exists(source):
+def test_an_invalid_name_and_an_existing_dataset(source):
     with pytest.raises(InputError, match="choose another --name"):
         import_lightgcn(source, "../tiny")
     import_lightgcn(source, "tiny")
@@ -236,7 +236,7 @@ def test_any_block_size_gives_the_same_pairs_and_line_numbers(tmp_path, monkeypa
         read_lists(path)
 
 
-def test_ten_gigabytes_of_anything_are_refused_at_once(tmp_path, monkeypatch):
+def test_a_file_of_10_gigabytes_without_line_ends_is_refused_early(tmp_path, monkeypatch):
     path = tmp_path / "huge.txt"
     with path.open("wb") as file:
         file.truncate(10 * 2**30)  # a sparse file: takes no disk space
@@ -253,7 +253,7 @@ def test_ten_gigabytes_of_anything_are_refused_at_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.data
-def test_lightgcns_gowalla_arrives_whole():
+def test_lightgcns_gowalla_is_imported_completely():
     published = SHARED / "gowalla_lightgcn"
     folder = import_lightgcn(published, "gowalla-lightgcn")
     splits, card = imported(folder), card_of(folder)

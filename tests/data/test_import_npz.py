@@ -151,7 +151,7 @@ def test_an_archive_that_unpacks_to_too_much(read, monkeypatch):
         read(coo())
 
 
-def test_a_bad_folder_leaves_nothing(tmp_path):
+def test_a_bad_folder_writes_nothing(tmp_path):
     source = dump(tmp_path / "source", test=matrix([(0, 1)], (4, 5)))
     with pytest.raises(InputError, match="different shapes"):
         import_npz(source, "tiny")

@@ -30,7 +30,7 @@ def test_delimiter_header_and_line_ends_are_recognized(table, delimiter, header,
     assert everything(bring(table(marked))) == set(ROWS)
 
 
-def test_columns_by_name_position_and_habit(table):
+def test_columns_by_name_by_position_and_by_default(table):
     rows = [(5, 17, item, user) for user, item in ROWS]
     named = table(lines(rows, ",", "stars,when,asin,Reviewer ID"))
     assert everything(bring(named)) == set(ROWS)
@@ -60,13 +60,13 @@ def test_a_header_of_unknown_names_above_numbers_is_recognized(table):
     assert everything(bring(path, header=False)) == wanted | {("wer", "was")}
 
 
-def test_tokens_stay_as_they_are_written(table):
+def test_tokens_are_written_unchanged(table):
     names = ["7", "007", "+7", "-7", "7.0", "1e3", "ä ö", "日本", "a'b", "x" * 255, "9" * 30, "0"]
     rows = [(a, b) for a in names for b in names]
     assert everything(bring(table(lines(rows)))) == set(rows)
 
 
-def test_quotes_part_fields_at_commas_and_are_letters_at_tabs(table):
+def test_quotes_are_syntax_with_commas_and_plain_characters_with_tabs(table):
     quoted = lines(ROWS) + '"Smith, J","say ""hi"""\n'
     assert everything(bring(table(quoted))) == {("Smith, J", 'say "hi"'), *ROWS}
     tabbed = lines(ROWS, "\t") + 'Smith"s\tdisc 12"\n'
@@ -83,10 +83,10 @@ def test_any_block_size_gives_the_same_files(table, monkeypatch, size, delimiter
     assert imported(bring(path)) == before
 
 
-# --- what is taken and tested ---------------------------------------------------------------
+# --- filters and splits ---------------------------------------------------------------------
 
 
-def test_the_card_tells_what_was_dropped(table):
+def test_the_card_has_the_numbers_of_dropped_interactions(table):
     rated = [(u, i, 5) for u, i in ROWS]
     more = [*rated[:3], ("u0", "77", 3.5), ("lone", "0", 4)]
     path = table(lines([*rated, *more], ",", "user,item,rating"))
@@ -106,7 +106,7 @@ def test_the_card_tells_what_was_dropped(table):
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("k", [2, 4, 5])
-def test_the_core_is_that_of_a_plain_loop(table, seed, k):
+def test_the_k_core_equals_that_of_a_plain_loop(table, seed, k):
     draw = np.random.default_rng(seed)
     pairs = {(str(u), str(i)) for u, i in draw.integers(0, [14, 16], (150, 2))}
     left = set(pairs)
@@ -119,7 +119,7 @@ def test_the_core_is_that_of_a_plain_loop(table, seed, k):
     assert everything(bring(table(lines(sorted(pairs))), k_core=k)) == left
 
 
-def test_by_time_each_users_last_are_tested(table):
+def test_by_time_the_latest_of_each_user_are_in_test(table):
     rows = [(f"u{u}", i, (i * 7) % 20) for u in range(3) for i in range(20)]
     splits = imported(bring(table(lines(rows)), split="time", time="3"))
     when = {(u, str(i)): t for u, i, t in rows}
@@ -141,14 +141,14 @@ def test_times_may_be_dates(table, date):
     assert [{int(i) for _, i in splits[s]} for s in SPLITS] == [set(range(7)), {7}, {8}]
 
 
-def test_by_time_over_all_and_ties_in_the_order_of_lines(table):
+def test_by_time_over_all_with_ties_in_the_order_of_lines(table):
     rows = [(f"u{n % 7}", f"i{n}", n // 10) for n in range(100)]
     splits = imported(bring(table(lines(rows)), split="time", per="all", time="3"))
     for split, part in (("train", rows[:80]), ("valid", rows[80:90]), ("test", rows[90:])):
         assert set(splits[split]) == {(u, i) for u, i, _ in part}
 
 
-def test_of_a_pair_that_comes_twice_the_earliest_counts(table):
+def test_the_earliest_interaction_of_a_pair_is_used(table):
     rows = [("u", f"i{n}", 10 + n) for n in range(10)]
     late = [("u", "i0", 99)]
     splits = imported(bring(table(lines([*late, *rows])), split="time", time="3"))
@@ -156,7 +156,7 @@ def test_of_a_pair_that_comes_twice_the_earliest_counts(table):
     assert splits["test"] == [("u", "i9")]
 
 
-def test_the_random_split_is_the_seeds_and_no_line_orders(table):
+def test_the_random_split_depends_on_the_seed_but_not_on_the_order_of_lines(table):
     forwards = imported(bring(table(lines(ROWS)), seed=3))
     backwards = imported(bring(table(lines(ROWS[::-1])), seed=3))
     assert forwards == backwards
@@ -265,7 +265,7 @@ def test_a_bad_table_is_one_clear_line_and_nothing_is_written(table, content, wh
         (["--name=../up"], "choose another --name"),
     ],
 )
-def test_wrong_options_are_one_line(table, capsys, arguments, why):
+def test_invalid_options_are_an_error_of_one_line(table, capsys, arguments, why):
     path = table(GOOD)
     assert main(["import", "pairs", str(path), "--name=tiny", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -288,20 +288,20 @@ def test_all_options_on_the_command_line(table, capsys):
 # --- names ----------------------------------------------------------------------------------
 
 
-def test_what_pandas_reads_as_missing_is_no_name():
+def test_a_missing_value_of_pandas_is_a_bad_name():
     for missing in STR_NA_VALUES:
         with pytest.raises(BadName):
             Names().numbers(*joined([missing.encode()]))
 
 
-def test_numbers_are_their_own_and_names_count_down():
+def test_digits_are_their_own_number_and_names_get_negative_numbers():
     names = Names()
     tokens = [b"12", b"ann", b"0", b"007", b"ann", b"9" * 18, b"9" * 19]
     assert names.numbers(*joined(tokens)).tolist() == [12, -1, 0, -2, -1, 10**18 - 1, -3]
     assert names.texts().tolist() == [b"ann", b"007", b"9" * 19]
 
 
-def test_every_name_reaches_recbole_as_it_is(table):
+def test_recbole_reads_every_name_unchanged(table):
     from recbole.config import Config
     from recbole.data import create_dataset
 
@@ -316,7 +316,7 @@ def test_every_name_reaches_recbole_as_it_is(table):
     assert len(dataset) == len(everything(folder)) == len(rows)
 
 
-def test_known_column_names_mean_one_thing():
+def test_known_column_names_are_unique():
     names = [name for known in KNOWN_COLUMNS.values() for name in known.split()]
     assert len(names) == len(set(names))
     assert json.dumps(names).isascii()

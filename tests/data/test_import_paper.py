@@ -54,7 +54,7 @@ def test_writes_benchmark_files_under_either_naming(tmp_path, naming):
     assert folder.stat().st_mode & 0o777 == 0o755
 
 
-def test_the_card_tells_source_counts_and_hashes(tmp_path):
+def test_the_card_has_source_counts_and_hashes(tmp_path):
     doubled = matrix([(4, 1), (0, 0), (4, 1)], (6, 5))  # users 1..3, 5 and items 2..4 occur nowhere
     small, other = matrix([(0, 1)], (6, 5)), matrix([(4, 0)], (6, 5))
     source = dump(tmp_path / "source", train=doubled, valid=small, test=other)
@@ -237,7 +237,7 @@ PUBLISHED = {  # README.md of the shared data
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_papers_splits_arrive_whole(in_empty_folder, name):
+def test_the_papers_splits_are_imported_completely(in_empty_folder, name):
     from recbole.config import Config
     from recbole.data import create_dataset
 

@@ -68,7 +68,7 @@ def findings(capsys, name="tiny"):
 # --- list -----------------------------------------------------------------------------------
 
 
-def test_list_tells_what_is_there_and_recboles_own(capsys, tiny):
+def test_list_shows_all_datasets_and_that_of_recbole(capsys, tiny):
     make_file("whole", "a\tb", "a\tc")
     make_file("half.train", "a\tb")
     Path("dataset/empty").mkdir()
@@ -85,7 +85,7 @@ def test_list_tells_what_is_there_and_recboles_own(capsys, tiny):
     assert "6 / 2 / 3" in table[3]
 
 
-def test_list_of_no_folder_is_recboles_own(capsys):
+def test_list_without_a_folder_shows_that_of_recbole(capsys):
     _, rows = as_json(capsys, "list", "--data_path=nowhere")
     assert [row["name"] for row in rows] == ["ml-100k"]
 
@@ -122,7 +122,7 @@ def test_statistics_by_hand(capsys, tiny):
     }
 
 
-def test_what_is_printed_of_a_dataset(capsys, tiny):
+def test_the_text_of_show(capsys, tiny):
     assert main(["data", "show", "tiny"]) == 0
     printed = capsys.readouterr().out
     assert "4 users, 5 items, 11 pairs, density 55.0000%" in printed
@@ -146,7 +146,7 @@ def test_one_file_with_more_columns_in_another_order(capsys):
     assert main(["data", "show", "whole"]) == 0
 
 
-def test_ml_100k_is_recboles_own(capsys):
+def test_ml_100k_is_read_from_recbole(capsys):
     _, facts = as_json(capsys, "show", "ml-100k")
     assert (facts["users"], facts["items"], facts["pairs"]) == (943, 1682, 100_000)
     assert facts["splits"]["all"]["user_degree"]["min"] == 20
@@ -172,7 +172,7 @@ def test_a_dataset_both_whole_and_split_is_read_as_a_run_reads_it(capsys):
     ],
 )
 @pytest.mark.parametrize("action", ["show", "check"])
-def test_what_cannot_be_read_is_one_line(capsys, action, make, why):
+def test_an_unreadable_dataset_is_an_error_of_one_line(capsys, action, make, why):
     make()
     assert main(["data", action, "x"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -180,7 +180,7 @@ def test_what_cannot_be_read_is_one_line(capsys, action, make, why):
     assert why in line
 
 
-# --- the picture ----------------------------------------------------------------------------
+# --- the plot -------------------------------------------------------------------------------
 
 
 def test_the_picture_is_drawn(capsys, tiny):
@@ -192,7 +192,7 @@ def test_the_picture_is_drawn(capsys, tiny):
     assert drawn.count("<!-- train (median") == drawn.count("<!-- test (median") == 2
 
 
-def test_the_curve_is_how_many_have_at_least_so_many():
+def test_the_curve_counts_the_nodes_with_at_least_each_degree():
     degree, at_least = picture.survival(np.array([1, 5, 1, 2, 5, 1]))
     assert degree.tolist() == [1, 2, 5]
     assert at_least.tolist() == [6, 3, 2]
@@ -208,7 +208,7 @@ def test_a_picture_that_cannot_be_written(capsys, tiny, file, why):
     assert why in capsys.readouterr().err
 
 
-def test_without_matplotlib_there_is_a_clear_line(capsys, tiny, monkeypatch):
+def test_without_matplotlib_there_is_a_clear_error(capsys, tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["data", "show", "tiny", "--plot=tiny.png"]) == 2
     assert "pip install 'recbole-lightgnn[plot]'" in capsys.readouterr().err
@@ -218,7 +218,7 @@ def test_without_matplotlib_there_is_a_clear_line(capsys, tiny, monkeypatch):
 # --- check ----------------------------------------------------------------------------------
 
 
-def test_warnings_alone_are_status_0(capsys, tiny):
+def test_with_only_warnings_the_status_is_0(capsys, tiny):
     assert findings(capsys) == (
         0,
         [],
@@ -232,7 +232,7 @@ def test_warnings_alone_are_status_0(capsys, tiny):
     ]
 
 
-def test_a_sound_dataset_has_no_findings(capsys):
+def test_a_valid_dataset_has_no_findings(capsys):
     generate("planted")
     assert findings(capsys, "planted") == (0, [], [])
 
@@ -267,14 +267,14 @@ def test_the_order_of_lines_and_a_last_empty_one_change_nothing(capsys, tiny):
     assert findings(capsys)[:2] == (0, [])
 
 
-def test_many_malformed_lines_are_counted_and_a_few_told(capsys, tiny):
+def test_many_malformed_lines_are_counted_and_a_few_described(capsys, tiny):
     change("train", lambda lines: lines.extend(["x"] * 1000))
     (error,) = findings(capsys)[1]
     assert "1000 malformed lines (line 8: expected 2 columns, got 1; line 9:" in error
     assert "line 10: expected 2 columns, got 1, ...)" in error
 
 
-def test_repeats_in_one_file_and_a_missing_split(capsys):
+def test_repeated_pairs_in_one_file_and_a_missing_split(capsys):
     make_file("whole", "a\tb", "a\tb", "a\tb")
     assert "1 repeated pair (e.g. user 'a', item 'b')" in findings(capsys, "whole")[1][0]
     make_file("half.train", "a\tb")
@@ -283,7 +283,7 @@ def test_repeats_in_one_file_and_a_missing_split(capsys):
 
 
 @pytest.mark.parametrize("card", ["", "[]", '{"splits": 3}', '{"splits": {"train": {}}}'])
-def test_a_card_that_says_nothing_is_an_error(capsys, tiny, card):
+def test_an_invalid_card_is_an_error(capsys, tiny, card):
     Path("dataset/tiny/tiny.card.json").write_text(card)
     status, errors, _ = findings(capsys)
     assert status == 1
@@ -292,7 +292,7 @@ def test_a_card_that_says_nothing_is_an_error(capsys, tiny, card):
     assert main(["data", "list"]) == 0
 
 
-# --- the real splits ------------------------------------------------------------------------
+# --- published splits -----------------------------------------------------------------------
 
 PUBLISHED = {  # README.md of the shared data
     "yelp": {"test_users": 30627, "without": (538, 332), "median": 3, "cold": 0.033},
@@ -301,7 +301,7 @@ PUBLISHED = {  # README.md of the shared data
 
 
 @pytest.mark.data
-def test_lightgcns_gowalla_is_what_its_readme_says(capsys):
+def test_the_statistics_of_lightgcns_gowalla(capsys):
     import_lightgcn(SHARED / "gowalla_lightgcn", "gowalla_lightgcn")
     capsys.readouterr()
     _, facts = as_json(capsys, "show", "gowalla_lightgcn")
@@ -315,7 +315,7 @@ def test_lightgcns_gowalla_is_what_its_readme_says(capsys):
 
 @pytest.mark.data
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_papers_splits_are_what_their_readme_says(capsys, name):
+def test_the_statistics_of_the_papers_splits(capsys, name):
     import_paper(SHARED / f"sparse_{name}", name)
     capsys.readouterr()
     expected = PUBLISHED[name]

@@ -1,4 +1,4 @@
-"""RecBole's own models through our command line, on ml-100k as RecBole ships it."""
+"""RecBole's own models: through our command line, and accelerated by our sparse kernels."""
 
 import json
 import time
@@ -14,13 +14,13 @@ from torch.testing import assert_close
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
-from recbole_lightgnn.integration.accelerate import on_accelerate
+from recbole_lightgnn.integration.accelerate import accelerate_model
 from recbole_lightgnn.quick_start import run
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["BPR", "LightGCN", "NGCF", "SGL", "NCL"])
-def test_recboles_model_runs_and_leaves_a_record(model, tmp_path):
+def test_a_recbole_model_runs_and_writes_a_record(model, tmp_path):
     path = tmp_path / "record.json"
     settings = ["--epochs=1", "--show_progress=False", f"--result_file={path}"]
     status = main(["run", f"--model={model}", "--dataset=ml-100k", *settings])
@@ -31,26 +31,26 @@ def test_recboles_model_runs_and_leaves_a_record(model, tmp_path):
     assert 0 < record["test"]["recall@20"] < 1
 
 
-OF_THE_COMPARISON = ["Pop", "ItemKNN", "EASE", "BPR", "NeuMF", "MultiVAE", "NGCF", "GCMC", "DGCF"]
-OF_THE_COMPARISON += ["LightGCN", "SGL", "NCL"]
+BASELINES = ["Pop", "ItemKNN", "EASE", "BPR", "NeuMF", "MultiVAE", "NGCF", "GCMC", "DGCF"]
+BASELINES += ["LightGCN", "SGL", "NCL"]
 
 
 @pytest.mark.parametrize(
-    ("model", "ours"), [*product(OF_THE_COMPARISON, [False]), ("SGL", True), ("NCL", True)]
+    ("model", "accelerate"), [*product(BASELINES, [False]), ("SGL", True), ("NCL", True)]
 )
-def test_it_runs_on_a_small_dataset_of_three_files(model, ours, tmp_path):
+def test_it_runs_on_a_small_dataset_of_three_files(model, accelerate, tmp_path):
     write_planted(tmp_path / "dataset")
     path = tmp_path / "record.json"
-    settings = ["--epochs=2", "--show_progress=False", f"--accelerate={ours}"]
+    settings = ["--epochs=2", "--show_progress=False", f"--accelerate={accelerate}"]
     command = ["run", f"--model={model}", "--dataset=planted", f"--result_file={path}", *settings]
     assert main(command) == 0
     record = json.loads(path.read_text(encoding="utf-8"))
     assert record["rows"][0]["model"] == model
-    assert 0.2 < record["test"]["recall@20"] <= 1  # a third is chance
+    assert 0.2 < record["test"]["recall@20"] <= 1  # random ranking: a third
 
 
 @pytest.mark.parametrize("stage", ["alone", "teacher"])
-def test_what_a_model_computes_when_it_is_made_is_training_time(stage, tmp_path, monkeypatch):
+def test_computation_in_a_models_constructor_counts_as_training_time(stage, tmp_path, monkeypatch):
     learn = EASE.__init__
 
     def learn_slowly(self, *args):
@@ -69,14 +69,14 @@ def test_what_a_model_computes_when_it_is_made_is_training_time(stage, tmp_path,
 
 
 @pytest.mark.parametrize("model", ["EASE", "ItemKNN", "Pop"])
-def test_what_has_no_epochs_is_tested_as_it_is_in_memory(model, tmp_path, monkeypatch):
+def test_a_model_without_epochs_is_tested_without_a_checkpoint(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_planted(tmp_path / "dataset")
     settings = {"show_progress": False}
     before = run(model, "planted", settings=settings)["test"]
     monkeypatch.setattr("recbole_lightgnn.trainer.recbole_evaluation.load_stock_checkpoint", None)
     assert run(model, "planted", settings=settings)["test"] == before
-    with pytest.raises(TypeError):  # which another model does read
+    with pytest.raises(TypeError):  # a model with epochs does read its checkpoint
         run("BPR", "planted", settings=settings | {"epochs": 1})
 
 
@@ -88,8 +88,8 @@ def test_more_clusters_than_users_are_refused(tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
-# Settings that planted's 90 users and 60 items, or the paths to be tested, ask for.
-OWN = {
+# Settings that suit the 90 users and 60 items of planted, or that select the code to test.
+SETTINGS = {
     "SGL": {"type": "ED"},
     "NCL": {"num_clusters": 10, "ssl_reg": 0.1, "proto_reg": 0.01},
     "GCMC": {"gcn_output_dim": 20},
@@ -98,7 +98,7 @@ SMALL = {"embedding_size": 16, "train_batch_size": 128}
 
 
 def summed(loss):
-    """NCL gives its terms one by one."""
+    """Add up the loss terms; NCL returns them as a tuple."""
     return sum(loss) if isinstance(loss, tuple) else loss
 
 
@@ -118,19 +118,19 @@ def summed(loss):
         ("DGCF", "planted", SMALL | {"n_layers": 2}),
     ],
 )
-def test_recboles_models_by_accelerate_have_the_same_losses_gradients_and_scores(
+def test_accelerated_models_have_the_same_losses_gradients_and_scores(
     name, dataset, settings, tmp_path
 ):
     if dataset == "planted":
         write_planted(tmp_path / "dataset")
-    config = build_config(name, dataset, (), OWN.get(name, {}) | settings)
+    config = build_config(name, dataset, (), SETTINGS.get(name, {}) | settings)
     init_seed(1, True)
     train, _, test = load_data(config)
     batches, losses, gradients, scores = list(train)[:20], [], [], []
-    for ours in (False, True):
+    for accelerate in (False, True):
         init_seed(2, True)
         model = get_model(name)(config, train.dataset)
-        assert not ours or on_accelerate(model)
+        assert not accelerate or accelerate_model(model)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         model.train()
         if name == "NCL":
@@ -147,31 +147,33 @@ def test_recboles_models_by_accelerate_have_the_same_losses_gradients_and_scores
         scores.append(model.full_sort_predict(next(iter(test))[0]))
     assert len(batches) > 5
     assert_close(losses[: len(batches)], losses[len(batches) :], rtol=1e-5, atol=1e-5)
-    for stock, mine in zip(*gradients, strict=True):
-        assert_close(mine, stock, rtol=1e-4, atol=1e-6 * float(stock.abs().max()) + 1e-9)
+    for expected, actual in zip(*gradients, strict=True):
+        tolerance = 1e-6 * float(expected.abs().max()) + 1e-9
+        assert_close(actual, expected, rtol=1e-4, atol=tolerance)
     assert_close(*scores, rtol=1e-3, atol=1e-4)
 
 
-def test_a_matrix_of_ours_is_for_products_alone(tmp_path):
+def test_a_replaced_matrix_supports_products_only(tmp_path):
     write_planted(tmp_path / "dataset")
     config = build_config("NGCF", "planted", (), {"node_dropout": 0.1})
     train = load_data(config)[0]
-    assert not on_accelerate(get_model("NGCF")(config, train.dataset)), "it opens its matrix"
+    model = get_model("NGCF")(config, train.dataset)
+    assert not accelerate_model(model), "node dropout reads the matrix"
     config["node_dropout"] = 0.0
     model = get_model("NGCF")(config, train.dataset)
-    assert on_accelerate(model)
+    assert accelerate_model(model)
     with pytest.raises(TypeError, match=r"'torch\.mm'"):
         torch.mm(model.norm_adj_matrix, torch.ones(152, 2))
 
 
-def test_other_models_stay_as_they_are():
+def test_an_unsupported_model_is_not_changed():
     config = build_config("BPR", "ml-100k", (), {})
     model = get_model("BPR")(config, load_data(config)[0].dataset)
-    assert not on_accelerate(model)
+    assert not accelerate_model(model)
 
 
 @pytest.mark.parametrize("model", ["GCMC", "ItemKNN", "DMF", "ADMMSLIM", "NCEPLRec"])
-def test_the_size_of_a_model_is_that_of_what_it_ranks_by_each_number_once(
+def test_the_size_of_a_model_counts_each_number_that_it_ranks_with_once(
     model, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -179,17 +181,17 @@ def test_the_size_of_a_model_is_that_of_what_it_ranks_by_each_number_once(
     settings = {"show_progress": False, "epochs": 1}
     row, *_ = run(model, "planted", settings=settings)["rows"]
     config = build_config(model, "planted", [], settings)
-    made = get_model(model)(config, load_data(config)[0]._dataset)
-    own = sum(one.numel() for one in made.parameters())  # of GCMC: what is shared once
-    beside = {
-        "GCMC": lambda: -2 * 500,  # padding rows
-        "DMF": lambda: 0,  # and not all items' vectors, which come of it
-        "ItemKNN": lambda: made.w.nnz,  # and not all users' scores, which come of it
-        "ADMMSLIM": lambda: made.interaction_matrix.nnz + (N_ITEMS + 1) * (N_ITEMS + 2),
-        "NCEPLRec": lambda: made.user_embeddings.numel() + made.item_embeddings.numel(),
+    built = get_model(model)(config, load_data(config)[0]._dataset)
+    parameters = sum(one.numel() for one in built.parameters())  # GCMC: shared ones count once
+    others = {
+        "GCMC": lambda: -2 * 500,  # padding rows do not count
+        "DMF": lambda: 0,  # the item vectors, computed from the parameters, do not count
+        "ItemKNN": lambda: built.w.nnz,  # the scores, computed from w, do not count
+        "ADMMSLIM": lambda: built.interaction_matrix.nnz + (N_ITEMS + 1) * (N_ITEMS + 2),
+        "NCEPLRec": lambda: built.user_embeddings.numel() + built.item_embeddings.numel(),
     }[model]()
-    assert row["parameters"] == own + beside
+    assert row["parameters"] == parameters + others
     if model == "GCMC":
-        assert row["bytes"] == 4 * own
+        assert row["bytes"] == 4 * parameters
     if model == "NCEPLRec":
-        assert row["bytes"] == 4 + made.user_embeddings.nbytes + made.item_embeddings.nbytes
+        assert row["bytes"] == 4 + built.user_embeddings.nbytes + built.item_embeddings.nbytes

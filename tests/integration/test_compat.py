@@ -1,7 +1,7 @@
-"""Every patch of `integration.compat`: the fault shows without it, and is gone with it.
+"""Every patch of `integration.compat`: without it the fault appears, with it the fault is gone.
 
-Where a library is old enough to have no fault (`make test-oldest`), the mend must say that it did
-nothing, and RecBole's own code must still stand there.
+If a library is too old to have the fault (`make test-oldest`), the patch must report that it did
+nothing, and RecBole's own code must still be in place.
 """
 
 import collections
@@ -41,7 +41,7 @@ ACTED = compat.apply()
 
 
 def original(function):
-    """What RecBole had before the mend."""
+    """RecBole's own function, before the patch."""
     return function.__wrapped__
 
 
@@ -64,40 +64,40 @@ def config_of(settings, model="BPR", **more):
 def test_apply_runs_once():
     methods = [Trainer.evaluate, Dataset._download, Collector.get_data_struct]
     assert compat.apply() is ACTED
-    assert list(ACTED) == [mend.__name__ for mend in compat.MENDS]
+    assert list(ACTED) == [patch.__name__ for patch in compat.PATCHES]
     assert [Trainer.evaluate, Dataset._download, Collector.get_data_struct] == methods
 
 
-def test_what_acted_is_what_the_libraries_need():
+def test_exactly_the_needed_patches_acted():
     new_numpy, new_pandas = version(np) >= (2, 0), version(pd) >= (3, 0)
     new_scipy = version(scipy) >= (1, 13)
-    assert ACTED["mend_config_numpy_names"] == new_numpy
-    assert ACTED["mend_missing_values"] == new_pandas
-    assert ACTED["mend_sequence_lengths"] == new_pandas
-    assert ACTED["mend_dok_update"] == new_scipy
-    assert ACTED["mend_metric_numpy_names"]
-    assert ACTED["mend_checkpoint_loading"]
-    assert ACTED["mend_data_metrics"]
-    assert ACTED["mend_download"]
+    assert ACTED["patch_config_numpy_names"] == new_numpy
+    assert ACTED["patch_missing_values"] == new_pandas
+    assert ACTED["patch_sequence_lengths"] == new_pandas
+    assert ACTED["patch_dok_update"] == new_scipy
+    assert ACTED["patch_metric_numpy_names"]
+    assert ACTED["patch_checkpoint_loading"]
+    assert ACTED["patch_data_metrics"]
+    assert ACTED["patch_download"]
 
 
 # --- ray ----------------------------------------------------------------------------------------
 
 WITHOUT = """
-from recbole_lightgnn import compat
-compat.MENDS = tuple(mend for mend in compat.MENDS if mend.__name__ != {name!r})
+from recbole_lightgnn.integration import compat
+compat.PATCHES = tuple(patch for patch in compat.PATCHES if patch.__name__ != {name!r})
 """
-NO_RAY = "import sys; sys.modules['ray'] = None\n"  # as where it is not installed
+NO_RAY = "import sys; sys.modules['ray'] = None\n"  # as if it were not installed
 
 
 @pytest.mark.slow
 def test_quick_start_does_not_import_without_the_stand_in_for_ray():
     import_it = "import recbole.quick_start"
-    fault = python(NO_RAY + WITHOUT.format(name="mend_ray_import") + import_it)
+    fault = python(NO_RAY + WITHOUT.format(name="patch_ray_import") + import_it)
     assert "import of ray halted" in fault.stderr
     assert fault.returncode == 1
-    mended = python(NO_RAY + "import recbole_lightgnn\n" + import_it)
-    assert (mended.returncode, mended.stderr) == (0, "")
+    patched = python(NO_RAY + "import recbole_lightgnn\n" + import_it)
+    assert (patched.returncode, patched.stderr) == (0, "")
 
 
 def fake_ray(folder, text):
@@ -116,7 +116,7 @@ def _no_ray_yet(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("_no_ray_yet")
 def test_a_ray_that_works_is_used(tmp_path):
     fake_ray(tmp_path, "report = 'the real one'")
-    assert not compat.mend_ray_import()
+    assert not compat.patch_ray_import()
     from ray import tune
 
     assert tune.report == "the real one"
@@ -125,7 +125,7 @@ def test_a_ray_that_works_is_used(tmp_path):
 @pytest.mark.usefixtures("_no_ray_yet")
 def test_a_ray_that_breaks_on_import_is_replaced_and_says_so_when_used(tmp_path):
     fake_ray(tmp_path, "import numpy; numpy.bool8_is_gone")  # ray 2.6.3 under numpy 2
-    assert compat.mend_ray_import()
+    assert compat.patch_ray_import()
     from ray import tune
 
     with pytest.raises(ImportError, match="hyper-tuning with ray needs a ray that imports"):
@@ -138,7 +138,7 @@ def test_a_ray_that_breaks_on_import_is_replaced_and_says_so_when_used(tmp_path)
 def test_a_misspelt_model_is_not_a_missing_lightgbm():
     with pytest.raises(ValueError, match=r"\[LightGCNN\] is not the name of an existing model"):
         get_model("LightGCNN")
-    if ACTED["mend_unknown_model_name"]:
+    if ACTED["patch_unknown_model_name"]:
         with pytest.raises(ModuleNotFoundError, match=r"lightgbm|xgboost"):
             original(get_model)("LightGCNN")
 
@@ -158,7 +158,7 @@ print(torch.is_anomaly_enabled())
     [
         ("import recbole_lightgnn", "", "False"),
         ("import recbole_lightgnn", "torch.autograd.set_detect_anomaly(True)", "True"),
-        (WITHOUT.format(name="mend_anomaly_detection"), "", "True"),
+        (WITHOUT.format(name="patch_anomaly_detection"), "", "True"),
     ],
 )
 def test_a_sequential_model_leaves_anomaly_detection_alone(preamble, setting, expected):
@@ -180,9 +180,9 @@ def test_dgcf_samples_no_more_than_there_are():
     assert len(set(users)) == 5
     assert sorted(items) == [0, 1, 2]
     random.seed(3)
-    ours = module.sample_cor_samples(9, 8, 5)
+    patched = module.sample_cor_samples(9, 8, 5)
     random.seed(3)
-    assert tuple(original(module.sample_cor_samples)(9, 8, 5)) == ours
+    assert tuple(original(module.sample_cor_samples)(9, 8, 5)) == patched
 
 
 # --- numpy --------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_dgcf_samples_no_more_than_there_are():
 def test_config_reads_no_name_that_numpy_2_lacks(settings):
     assert config_of(settings)["epochs"] == 2
     method = Config.compatibility_settings
-    if ACTED["mend_config_numpy_names"]:
+    if ACTED["patch_config_numpy_names"]:
         with pytest.raises(AttributeError, match=r"np.float_"):
             original(method)(None)
     else:
@@ -207,8 +207,8 @@ def test_metrics_work_before_any_config_was_made(monkeypatch):
     monkeypatch.delattr(np, "float")
     with pytest.raises(AttributeError, match="float"):
         ndcg.metric_info(hits, n_relevant)
-    assert compat.mend_metric_numpy_names()
-    assert not compat.mend_metric_numpy_names()  # nothing is missing now
+    assert compat.patch_metric_numpy_names()
+    assert not compat.patch_metric_numpy_names()  # nothing is missing now
     ideal = 1 + 1 / np.log2(3)
     expected = [[1.0, 1 / ideal, (1 + 1 / 2) / ideal]]
     np.testing.assert_allclose(ndcg.metric_info(hits, n_relevant), expected, rtol=1e-12)
@@ -226,12 +226,12 @@ def test_dok_matrix_takes_a_dictionary(monkeypatch):
     matrix._update(ENTRIES)
     np.testing.assert_array_equal(matrix.toarray(), [[0, 1], [0, 0], [3, 0]])
     np.testing.assert_array_equal((matrix > 0).sum(axis=1), [[1], [0], [1]])  # as LightGCN does
-    if ACTED["mend_dok_update"]:
+    if ACTED["patch_dok_update"]:
         monkeypatch.delattr(dok_matrix, "_update")
         with pytest.raises((AttributeError, NotImplementedError)):
             dok_matrix((3, 2))._update(ENTRIES)
-        assert compat.mend_dok_update()
-    assert not compat.mend_dok_update()
+        assert compat.patch_dok_update()
+    assert not compat.patch_dok_update()
 
 
 def test_lightgcn_normalizes_its_graph(settings):
@@ -271,14 +271,14 @@ def test_missing_values_are_filled(features):
     assert (value("i5", "tags").tolist(), items["tags"][0].tolist()) == ([], [])
 
 
-def test_without_the_mend_they_stay_missing(features, monkeypatch):
+def test_without_the_patch_they_stay_missing(features, monkeypatch):
     module = sys.modules["recbole.data.dataset.dataset"]
-    if not ACTED["mend_missing_values"]:
+    if not ACTED["patch_missing_values"]:
         assert module.pd is pd
         assert not hasattr(Dataset._fill_nan, "__wrapped__")
         return
-    with monkeypatch.context() as patch:
-        patch.setattr(Dataset, "_fill_nan", original(Dataset._fill_nan))
+    with monkeypatch.context() as context:
+        context.setattr(Dataset, "_fill_nan", original(Dataset._fill_nan))
         prices = Dataset(features).item_feat["price"]
         assert prices[prices.isna()].index.tolist() == [
             0,
@@ -294,7 +294,7 @@ def test_columns_of_sequences_are_taken_row_by_row(features, monkeypatch):
     lengths = [len(tags) for tags in Dataset(features).item_feat["tags"]]
     assert sorted(lengths) == [0, 0] + [2] * 18
     assert pd.Series.agg is agg
-    if ACTED["mend_sequence_lengths"]:
+    if ACTED["patch_sequence_lengths"]:
         monkeypatch.setattr(Dataset, "_data_processing", original(Dataset._data_processing))
         with pytest.raises(ValueError, match="does not match length of index"):
             Dataset(features)
@@ -312,7 +312,7 @@ def test_metrics_of_the_data_get_their_counts():
     collector.data_struct.update_tensor("rec.items", torch.tensor([[1, 2], [1, 3]]))
     with pytest.raises(AttributeError, match="'int' object has no attribute 'cpu'"):
         original(Collector.get_data_struct)(collector)
-    for _ in range(2):  # the counts are there for every evaluation, the lists for one
+    for _ in range(2):  # counts stay for every evaluation, lists for one
         struct = collector.get_data_struct()
         assert struct.get("data.num_items") == 4
         assert struct.get("data.count_items") == counts
@@ -321,21 +321,21 @@ def test_metrics_of_the_data_get_their_counts():
         collector.data_struct.update_tensor("rec.items", torch.tensor([[1, 2], [1, 3]]))
 
 
-def test_item_coverage_and_its_kin_are_computed(settings):
+def test_item_coverage_and_other_data_metrics_are_computed(settings):
     metrics = ["ItemCoverage", "AveragePopularity", "GiniIndex", "TailPercentage"]
     metrics += ["ShannonEntropy", "GAUC", "MRR", "MAP", "NDCG"]
     settings |= {"metrics": metrics, "topk": [20], "valid_metric": "NDCG@20"}
     result = run_recbole(model="Pop", dataset="small", config_dict=settings)["test_result"]
-    assert result["itemcoverage@20"] == 1  # 20 places, out of 20 items and the padding item
+    assert result["itemcoverage@20"] == 1  # each list holds 20 of the 20 items
 
 
-def test_a_download_that_fails_says_where_the_dataset_was_sought(settings, monkeypatch):
+def test_a_failed_download_names_the_folder_of_the_dataset(settings, monkeypatch):
     module = sys.modules["recbole.data.dataset.dataset"]
 
     def refused(url):
         raise URLError("refused")
 
-    # The network's part alone: no test may depend on a server.
+    # Replace the network access only: no test may depend on a server.
     monkeypatch.setattr(module, "decide_download", refused)
     config = Config(model="BPR", dataset="ml-1m", config_dict=settings)
     with pytest.raises(InputError, match=r"dataset ml-1m is not in .*ml-1m and cannot be downl"):
@@ -344,7 +344,7 @@ def test_a_download_that_fails_says_where_the_dataset_was_sought(settings, monke
         Dataset(Config(model="BPR", dataset="nowhere", config_dict=settings))
 
 
-def test_a_download_that_works_waits_for_nobody(settings, monkeypatch, tmp_path):
+def test_a_single_process_does_not_wait_after_a_download(settings, monkeypatch, tmp_path):
     module = sys.modules["recbole.data.dataset.dataset"]
     source = tmp_path / "dataset" / "small" / "small.inter"
     monkeypatch.setattr(module, "decide_download", lambda url: True)
@@ -366,7 +366,7 @@ def test_a_download_that_works_waits_for_nobody(settings, monkeypatch, tmp_path)
         Dataset(Config(model="BPR", dataset="ml-1m", config_dict=settings))
 
 
-def test_ease_has_the_matrix_of_recboles():
+def test_ease_has_the_same_matrix_as_recboles_own():
     config = build_config("EASE", "ml-100k", (), {})
     dataset = load_data(config)[0].dataset
     ours, theirs = EASE.__new__(EASE), EASE.__new__(EASE)
@@ -388,7 +388,7 @@ def test_ease_inverts_in_place():
     assert tracemalloc.get_traced_memory()[1] < size / 2
     tracemalloc.stop()
     np.testing.assert_allclose(inverse @ matrix, np.eye(1000), atol=1e-9)
-    with pytest.raises(ValueError, match="a float64 matrix in C's order is expected"):
+    with pytest.raises(ValueError, match="expected a float64 matrix in C order"):
         invert(np.asfortranarray(matrix))
 
 

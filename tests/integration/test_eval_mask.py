@@ -1,4 +1,4 @@
-"""What a test ranking leaves out, under both settings and through both doors."""
+"""The setting ``eval_mask``: both values, in our own runs and in unmodified RecBole."""
 
 import pytest
 from helpers.planted import QUICK, write_planted
@@ -11,32 +11,32 @@ from recbole.quick_start import load_data_and_model, run_recbole
 
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.integration import eval_mask as masking
+from recbole_lightgnn.integration import eval_mask
 from recbole_lightgnn.quick_start import run
 
 
 @pytest.fixture(autouse=True)
-def world(tmp_path):
-    """The planted dataset in the empty folder where the test works."""
+def planted(tmp_path):
+    """The planted dataset in the test's working folder."""
     write_planted(tmp_path / "dataset")
 
 
 def loaders_of(config):
-    """Train, validation and test loader as RecBole makes them."""
+    """Training, validation and test loader, made by RecBole."""
     return data_preparation(config, create_dataset(config))
 
 
 def items_of(dataset):
-    """User -> the set of its items."""
-    found = {}
+    """Dictionary from each user to the set of their items."""
+    by_user = {}
     users, items = (dataset.inter_feat[f].tolist() for f in (dataset.uid_field, dataset.iid_field))
     for user, item in zip(users, items, strict=True):
-        found.setdefault(user, set()).add(item)
-    return found
+        by_user.setdefault(user, set()).add(item)
+    return by_user
 
 
 def history(loader):
-    """User -> the items that the loader's ranking leaves out, sorted."""
+    """Dictionary from each user to the items masked by the loader, sorted."""
     return {u: sorted(loader.uid2history_item[u].tolist()) for u in loader.uid_list.tolist()}
 
 
@@ -44,19 +44,19 @@ def history(loader):
 def test_the_mask_is_exactly_what_the_setting_says(mask):
     config = build_config("BPR", "ml-100k", (), {"eval_mask": mask})
     train, valid, test = loaders_of(config)
-    assert masking.mask_in_force(config) == mask
+    assert eval_mask.mask_in_force(config) == mask
     seen, held_out, wanted = (items_of(loader._dataset) for loader in (train, valid, test))
     for user, masked in history(test).items():
         expected = seen[user] | (held_out[user] if mask == "train+valid" else set())
         assert masked == sorted(expected - wanted[user])
         assert set(test.uid2positive_item[user].tolist()) == wanted[user]
     expected = {user: sorted(seen[user]) for user in range(1, 944)}
-    assert history(valid) == expected, "validation: always train"
+    assert history(valid) == expected, "validation always masks the training items"
 
 
-def test_an_item_to_be_found_is_never_left_out(tmp_path):
+def test_a_test_item_is_never_masked(tmp_path):
     folder = tmp_path / "dataset" / "planted"
-    seen = (folder / "planted.train.inter").read_text().splitlines()[1]  # u0's first
+    seen = (folder / "planted.train.inter").read_text().splitlines()[1]  # the first of u0
     with open(folder / "planted.test.inter", "a") as file:
         file.write(f"{seen}\n")
     train, _, test = loaders_of(build_config("BPR", "planted", (), {"eval_mask": "train"}))
@@ -69,29 +69,32 @@ def test_an_item_to_be_found_is_never_left_out(tmp_path):
     assert history(test)[user] == sorted(items_of(train._dataset)[user] - {item})
 
 
-def test_stock_recbole_ranks_as_our_own_run_does(tmp_path):
+def test_unmodified_recbole_ranks_as_our_own_run_does(tmp_path):
     settings = {**QUICK, "n_pruning_runs": 1, "metrics": ["Recall", "NDCG"], "eval_mask": "train"}
 
-    def stock(**changes):
+    def recbole(**changes):
         return run_recbole("LightGNN", "planted", config_dict=settings | changes)
 
-    ours, papers = run("LightGNN", "planted", settings=settings), stock(checkpoint_dir="train")
+    ours, train_only = (
+        run("LightGNN", "planted", settings=settings),
+        recbole(checkpoint_dir="train"),
+    )
     assert ours["masking"] == "train"
-    assert papers["test_result"] == ours["test"]
-    usual = stock(eval_mask="train+valid")
-    assert papers["best_valid_result"] == usual["best_valid_result"] == ours["best_valid"]
-    # Items of the validation part, liked as much, compete with those to be found.
-    assert papers["test_result"]["ndcg@5"] < usual["test_result"]["ndcg@5"]
+    assert train_only["test_result"] == ours["test"]
+    usual = recbole(eval_mask="train+valid")
+    assert train_only["best_valid_result"] == usual["best_valid_result"] == ours["best_valid"]
+    # Validation items, which the user likes as much, compete with the test items.
+    assert train_only["test_result"]["ndcg@5"] < usual["test_result"]["ndcg@5"]
 
     (path,) = (tmp_path / "train").glob("LightGNN-*/student-01.safetensors")
     config, _, _, train, _, test = load_data_and_model(str(path))
-    assert masking.mask_in_force(config) == "train"
+    assert eval_mask.mask_in_force(config) == "train"
     seen, wanted = items_of(train._dataset), items_of(test._dataset)
     assert history(test) == {user: sorted(seen[user] - wanted[user]) for user in wanted}
 
 
 @pytest.mark.slow
-def test_a_model_of_recboles_own_heeds_it_too():
+def test_eval_mask_applies_to_a_model_of_recbole_too():
     settings = {
         "benchmark_filename": ["train", "valid", "test"],
         "epochs": 1,
@@ -102,16 +105,16 @@ def test_a_model_of_recboles_own_heeds_it_too():
         "show_progress": False,
     }
 
-    def stock(**changes):
+    def recbole(**changes):
         return run_recbole("ItemKNN", "planted", config_dict=settings | changes)["test_result"]
 
     for mask in ("train", "train+valid"):
         ours = run("ItemKNN", "planted", settings=settings | {"eval_mask": mask})
-        assert stock(eval_mask=mask) == ours["test"]
-    assert stock() == ours["test"] != stock(eval_mask="train"), "RecBole's habit unless asked"
+        assert recbole(eval_mask=mask) == ours["test"]
+    assert recbole() == ours["test"] != recbole(eval_mask="train"), "the default is train+valid"
 
 
-def test_saved_loaders_heed_the_run_that_loads_them(tmp_path):
+def test_saved_loaders_apply_the_setting_of_the_run_that_loads_them(tmp_path):
 
     def test_loader(mask, **changes):
         return loaders_of(build_config("BPR", "planted", (), {"eval_mask": mask, **changes}))[2]
@@ -121,12 +124,12 @@ def test_saved_loaders_heed_the_run_that_loads_them(tmp_path):
     for saved in fresh:
         test_loader(saved, save_dataloaders=True, checkpoint_dir=saved)
         (file,) = (tmp_path / saved).glob("*-dataloader.pth")
-        for asked in fresh:
-            loaded = test_loader(asked, dataloaders_save_path=str(file))
-            assert history(loaded) == fresh[asked], f"saved under {saved}, loaded for {asked}"
+        for mask in fresh:
+            loaded = test_loader(mask, dataloaders_save_path=str(file))
+            assert history(loaded) == fresh[mask], f"saved with {saved}, loaded with {mask}"
 
 
-# Few users, since RecBole lengthens a sequential dataset to one line a prefix.
+# Few users, since RecBole turns a sequential dataset into one row for each prefix.
 SEQUENTIAL = {"train_neg_sample_args": None, "user_inter_num_interval": "[20,22]"}
 
 
@@ -140,16 +143,16 @@ SEQUENTIAL = {"train_neg_sample_args": None, "user_inter_num_interval": "[20,22]
     ],
     ids=["sampled", "sampled for the test", "repeatable", "sequential"],
 )
-def test_where_recbole_leaves_out_nothing_train_is_refused(model, dataset, changes):
+def test_train_is_refused_where_recbole_masks_nothing(model, dataset, changes):
     config = build_config(model, dataset, (), changes)
     loaders_of(config)
-    assert masking.mask_in_force(config) == "none"
+    assert eval_mask.mask_in_force(config) == "none"
     config["eval_mask"] = "train"
     with pytest.raises(InputError, match="eval_mask `train` needs a full ranking"):
         loaders_of(config)
 
 
-def test_labelled_lists_have_no_sampler():
+def test_train_is_refused_for_rankings_of_labelled_items():
     labels = {"LABEL_FIELD": "label", "threshold": {"rating": 3}, "metrics": ["AUC"]}
     labels |= {"valid_metric": "AUC", "load_col": {"inter": ["user_id", "item_id", "rating"]}}
     modes = {"valid": "labeled", "test": "labeled"}
@@ -160,9 +163,9 @@ def test_labelled_lists_have_no_sampler():
         loaders_of(config)
 
 
-def test_extending_twice_is_extending_once():
+def test_a_second_call_of_extend_recbole_does_nothing():
     classes = (FullSortEvalDataLoader, NegSampleEvalDataLoader)
     before = [(cls.__init__, cls.update_config) for cls in classes]
-    masking.extend_recbole()
+    eval_mask.extend_recbole()
     assert [(cls.__init__, cls.update_config) for cls in classes] == before
     assert not hasattr(FullSortEvalDataLoader.__init__.__wrapped__, "__wrapped__")

@@ -1,4 +1,4 @@
-"""Stock RecBole runs, loads and explains our model on a dataset of its own."""
+"""Unmodified RecBole trains, loads and recommends with our model, on its own dataset."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ EVALUATION = {
     "topk": [5, 20],
     "valid_metric": "NDCG@20",
 }
-# A few dozen steps a stage: enough to be far better than popularity.
+# A few dozen steps for each stage suffice to be far better than popularity.
 SHORT = EVALUATION | {
     "embedding_size": 16,
     "n_pruning_runs": 1,

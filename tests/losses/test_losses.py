@@ -240,7 +240,7 @@ def test_a_list_of_two_is_a_pair_up_to_the_entropy_of_the_teacher(seed):
     )
 
 
-def test_a_constant_added_to_a_users_scores_does_not_change_listwise_alignment():
+def test_listwise_alignment_is_zero_if_the_scores_differ_by_a_constant():
     teacher = double(3, 4, seed=1)
     student = teacher + numbers(3, -1, 100)[:, None]
     assert listwise_alignment(student, teacher, temperature=0.2).item() == pytest.approx(

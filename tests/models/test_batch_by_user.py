@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.losses import RaggedIndices, full_softmax, listwise_alignment
 from recbole_lightgnn.models.ensemble import Ensemble
-from recbole_lightgnn.models.frozen_teacher import Frozen
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.quick_start import run
 
 BY_USER = {"batch_by": "user", "train_batch_size": 32}
@@ -97,7 +97,7 @@ def test_a_batch_is_each_user_once_with_all_their_items(build):
     model, batch = by_user(build)
     pairs = interactions(model)
     assert batch.user.tolist() == [3, 5, 71]  # 0 is RecBole's padding
-    own = model.own_items(batch.user)
+    own = model.positive_items(batch.user)
     for place, user in enumerate(batch.user.tolist()):
         items = own.col[own.pointers[place] : own.pointers[place + 1]].tolist()
         assert sorted(items) == sorted(i for u, i in pairs if u == user)
@@ -117,7 +117,7 @@ def test_a_batch_of_users_without_interactions_teaches_nothing(build):
         **student,
         teacher_settings={"embedding_size": 4},
     )
-    model.distill_from(Frozen(teacher))
+    model.distill_from(FrozenTeacher(teacher))
     for one in (teacher, model):
         one.train()
         loss = one.calculate_loss(nobody)
@@ -146,13 +146,13 @@ def test_the_softmax_ranks_with_all_items(build, cosine, prior):
 
 @pytest.mark.parametrize("k", [5, 1000])
 def test_listwise_alignment_is_over_all_that_is_ranked(build, k):
-    teacher = Frozen(build("LightGNNTeacher"))
+    teacher = FrozenTeacher(build("LightGNNTeacher"))
     model, batch = by_user(build, "LightGNN", prediction_kd_items=k)
     user, item = tables(model)
     got = model.alignment(teacher, (user, item), batch)["prediction_kd"]
     everything = torch.arange(1, model.n_items)
     target = teacher.scores(batch.user, everything) / 0.5
-    own = model.own_items(batch.user)
+    own = model.positive_items(batch.user)
     target[own.row, own.col - 1] = -torch.inf
     if k < target.shape[1]:
         worst = target.topk(k).values[:, -1:]
@@ -261,8 +261,8 @@ def test_scores_of_several_teachers_are_added_by_their_spread(build):
     members = [build("LightGNNTeacher"), build("BPR")]
     with torch.no_grad():
         members[1].item_embedding.weight *= 30.0
-    alone = [Frozen(member) for member in members]
-    together = Frozen(Ensemble(members))
+    alone = [FrozenTeacher(member) for member in members]
+    together = FrozenTeacher(Ensemble(members))
     users, items = torch.arange(1, 20), torch.arange(1, 30)
     expected = sum(one.scores(users, items) for one in alone) / together.divisor
     assert_close(together.scores(users, items), expected, rtol=1e-4, atol=1e-5)

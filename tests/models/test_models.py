@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from helpers.planted import WIDTH, columns, interactions, tables
 from recbole.data.interaction import Interaction
 
+from recbole_lightgnn.config.view import Settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.losses import uniformity
 from recbole_lightgnn.models.base import Batch
-from recbole_lightgnn.models.frozen_teacher import Frozen, spread
-from recbole_lightgnn.models.objective import AlignmentObjective
+from recbole_lightgnn.models.distillation import AlignmentObjective
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher, score_std
 
 
 def plain_softmax(
@@ -87,7 +88,7 @@ def frozen(build):
     teacher = build("LightGNNTeacher")
     with torch.no_grad():
         teacher.user_embedding *= 7.0
-    return Frozen(teacher)
+    return FrozenTeacher(teacher)
 
 
 def alignment(**changes):
@@ -102,26 +103,26 @@ def alignment(**changes):
         "batch_by": "interaction",
         "prediction_kd_items": 500,
     }
-    return AlignmentObjective({**settings, **changes}, None)
+    return AlignmentObjective(Settings({**settings, **changes}), None)
 
 
 def test_scores_of_a_frozen_model_have_a_spread_of_one(frozen):
     users, items = torch.arange(1, 91), torch.arange(1, 61)
     scores = frozen.scores(users, items)
-    assert spread(scores) == pytest.approx(1.0, rel=1e-5)
+    assert score_std(scores) == pytest.approx(1.0, rel=1e-5)
     raw = frozen.user[users] @ frozen.item[items].T
     assert torch.allclose(scores * frozen.divisor, raw, rtol=1e-5)
     assert torch.allclose(frozen.pair_scores(users[:60], items), scores[:60].diagonal(), rtol=1e-5)
 
 
 def test_scores_may_be_left_as_they_are(build, frozen):
-    plain = Frozen(frozen.model, scale="none")
+    plain = FrozenTeacher(frozen.model, scale="none")
     users, items = torch.arange(1, 91), torch.arange(1, 61)
     assert torch.equal(plain.scores(users, items), frozen.user[users] @ frozen.item[items].T)
-    assert plain.spread == pytest.approx(frozen.divisor)
-    assert frozen.spread == pytest.approx(1.0)
+    assert plain.score_std == pytest.approx(frozen.divisor)
+    assert frozen.score_std == pytest.approx(1.0)
     model = build(n_layers=0)
-    model.start_from(plain.user, plain.item, scores_spread=plain.spread)
+    model.start_from(plain.user, plain.item, target_std=plain.score_std)
     with torch.no_grad():
         user, item = model.encode()
     assert torch.allclose(user[1:] @ item[1:].T, plain.scores(users, items), rtol=1e-3, atol=1e-4)
@@ -135,7 +136,7 @@ def test_a_model_of_scores_alone_gives_its_own(build, monkeypatch, name, kept):
         for limit in ("_TABLE", "_CHUNK", "_PAIRS"):
             monkeypatch.setattr(f"recbole_lightgnn.models.frozen_teacher.{limit}", 7)
     model = build(name).eval()
-    frozen = Frozen(model)
+    frozen = FrozenTeacher(model)
     assert (frozen._table is not None) == kept
     users, items = torch.tensor([3, 9, 3, 80, 41, 7, 8, 9]), torch.arange(5, 30)
     pairs = users.repeat_interleave(25), items.repeat(8)
@@ -199,7 +200,7 @@ def test_embedding_alignment_sets_nodes_of_the_batch_against_their_side(build, f
 @pytest.mark.parametrize(("candidates", "most"), [(6, 9), (8, 11), (9, 9), (50, 9)])
 def test_who_is_contrasted_with_whom(candidates, most):
     """Of a table of 10 rows, the first of them padding; node 0 is in no batch."""
-    compare = alignment(contrast_nodes=3, contrast_candidates=candidates).contrasted
+    compare = alignment(contrast_nodes=3, contrast_candidates=candidates).sample
     seen = set()
     for seed in range(200):
         torch.manual_seed(seed)
@@ -237,7 +238,7 @@ def test_a_model_starts_with_its_teachers_scores_spread_to_one(build, frozen):
     with torch.no_grad():
         user, item = model.encode()
     scores = user[1:] @ item[1:].T
-    assert spread(scores) == pytest.approx(1.0, rel=1e-4)
+    assert score_std(scores) == pytest.approx(1.0, rel=1e-4)
     teacher = frozen.scores(torch.arange(1, 91), torch.arange(1, 61))
     assert torch.allclose(scores, teacher, atol=1e-4)
 
@@ -251,7 +252,7 @@ def test_a_wider_teacher_is_cut_along_its_principal_axes(build):
     with torch.no_grad():
         ours = model.encode()
     scores, theirs = ours[0][1:] @ ours[1][1:].T, narrow[0][1:] @ narrow[1][1:].T
-    assert torch.allclose(scores / spread(scores), theirs / spread(theirs), atol=1e-4)
+    assert torch.allclose(scores / score_std(scores), theirs / score_std(theirs), atol=1e-4)
     with pytest.raises(InputError, match="got embedding_size 2, student 4"):
         model.start_from(narrow[0][:, :2], narrow[1][:, :2])
 
@@ -262,7 +263,7 @@ def test_importances_find_the_same_interaction_in_the_augmented_graph(build):
     with torch.no_grad():
         teacher.edge_weight.copy_(torch.randn(teacher.graph.n_edges))
     model = build(weight_importance=0.5, score_importance=2.0, edge_ratio=0.7)
-    model.distill_from(Frozen(teacher))
+    model.distill_from(FrozenTeacher(teacher))
     model.prune()
     with torch.no_grad():
         model.edge_weight.copy_(torch.randn(len(model.edge_weight)))

@@ -147,7 +147,7 @@ def test_bad_arguments_of_a_pruning_step_are_refused():
         keep_largest(torch.ones(4), alive, fraction=0.5)
     with pytest.raises(ValueError, match="must have one shape"):
         keep_largest(scores, alive, fraction=0.5, groups=(torch.zeros(2),), floor=1)
-    with pytest.raises(ValueError, match="a floor needs the nodes"):
+    with pytest.raises(ValueError, match="floor needs groups"):
         keep_largest(scores, alive, fraction=0.5, floor=1)
     with pytest.raises(ValueError, match="a score is NaN"):
         keep_largest(torch.tensor([1.0, math.nan, 2.0]), alive, fraction=0.5)

@@ -241,7 +241,7 @@ def test_an_item_with_a_zero_embedding_has_cosine_0():
 
 
 @pytest.mark.filterwarnings("error")
-def test_cosines_of_embeddings_whose_squares_overflow():
+def test_cosines_where_squares_of_embeddings_overflow():
     model = random_model(0, final=True)
     usual = Recommender(model).similar_items(["0", "7"], 3)
     model.item[:] *= np.float32(1e25)

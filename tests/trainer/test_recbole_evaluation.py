@@ -11,7 +11,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.frozen_teacher import Frozen
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.scoring_tables import final_tables
 from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.trainer.recbole_evaluation import rank_by_tables
@@ -203,7 +203,7 @@ def test_the_tables_multiply_to_the_scores(make, name):
     with torch.no_grad():
         scores = model.full_sort_predict(Interaction({"user_id": everyone}))
     assert torch.allclose(user @ item.T, scores.view(len(user), -1), rtol=1e-5, atol=1e-7)
-    frozen = Frozen(model, scale="none")
+    frozen = FrozenTeacher(model, scale="none")
     assert torch.equal(frozen.user, user)
     assert torch.equal(frozen.item, item)
 

@@ -10,7 +10,7 @@ from recbole.utils import get_model, get_trainer
 
 from recbole_lightgnn.config.ablations import ablations
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.frozen_teacher import Frozen
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.runs import checkpoint
 
@@ -149,11 +149,11 @@ def test_any_general_recommender_can_teach(teacher):
 
 
 @pytest.mark.parametrize(("own", "used"), [({}, True), ({"accelerate": False}, False)])
-def test_a_teacher_of_recboles_is_on_accelerate_if_the_run_is(own, used, monkeypatch):
+def test_a_recbole_teacher_is_accelerated_if_the_run_is(own, used, monkeypatch):
     taught = []
-    init = Frozen.__init__
+    init = FrozenTeacher.__init__
     monkeypatch.setattr(
-        Frozen, "__init__", lambda *args, **rest: taught.append(args[1]) or init(*args, **rest)
+        FrozenTeacher, "__init__", lambda *args, **rest: taught.append(args[1]) or init(*args, **rest)
     )
     own = own | {"epochs": 1}
     short = {"use_intermediate": False, "n_pruning_runs": 0, "epochs": 1}
