@@ -180,11 +180,13 @@ class _Names(NamedTuple):
         """Convert RecBole's numbers to the file's. Shape: as ``index``"""
         number = np.empty(len(self.order), np.int64)
         number[self.order] = np.arange(len(self.order))
-        return number[index.numpy() - 1]
+        result: np.ndarray = number[index.numpy() - 1]
+        return result
 
     def rows(self, table: Tensor) -> np.ndarray:
         """Reorder a table for the file, without RecBole's padding row. Shape: (size, width)"""
-        return table.detach().numpy()[1:][self.order]
+        result: np.ndarray = table.detach().numpy()[1:][self.order]
+        return result
 
 
 def _tokens(dataset: Any) -> tuple[list[str], list[str]]:
@@ -293,7 +295,7 @@ def _card(run: TrainedRun, row: Mapping[str, Any], secret: bytes | None) -> dict
         key = derive_key(secret)
         data = {split: keyed_digest(digest, key) for split, digest in data.items()}
     copied = ("interactions", "interactions_kept", "entries", "entries_kept", "valid", "test")
-    return plain(
+    card: dict[str, Any] = plain(
         {
             "made_by": f"recbole-lightgnn {__version__}",
             "model": config["model"],
@@ -307,6 +309,7 @@ def _card(run: TrainedRun, row: Mapping[str, Any], secret: bytes | None) -> dict
         },
         text=_without_folders,
     )
+    return card
 
 
 def _without_folders(text: str) -> str:

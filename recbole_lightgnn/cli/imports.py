@@ -10,6 +10,9 @@ from typing import Any
 
 from recbole_lightgnn.errors import InputError
 
+# Arguments of every importer: source, name, out, overwrite.
+_Arguments = tuple[Path, str, Path, bool]
+
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     """Add ``import`` to the subparsers ``commands``; returns the parsers of its formats."""
@@ -121,20 +124,20 @@ def _add_pairs_flags(pairs: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Import the dataset and print its folder; returns the exit status."""
-    arguments = options.source, options.name, options.out, options.overwrite
+    arguments: _Arguments = (options.source, options.name, options.out, options.overwrite)
     folder = _IMPORTERS[options.format](arguments, options)
     flag = "" if options.out == Path("dataset") else f" --data_path={options.out}"
     print(f"wrote {folder}; run it with --dataset={options.name}{flag}")
     return 0
 
 
-def _paper(arguments: tuple[Any, ...], options: argparse.Namespace) -> Path:
+def _paper(arguments: _Arguments, options: argparse.Namespace) -> Path:
     from recbole_lightgnn.data.paper import import_paper
 
     return import_paper(*arguments)
 
 
-def _lightgcn(arguments: tuple[Any, ...], options: argparse.Namespace) -> Path:
+def _lightgcn(arguments: _Arguments, options: argparse.Namespace) -> Path:
     from recbole_lightgnn.data.lightgcn import import_lightgcn
 
     return import_lightgcn(
@@ -145,13 +148,13 @@ def _lightgcn(arguments: tuple[Any, ...], options: argparse.Namespace) -> Path:
     )
 
 
-def _npz(arguments: tuple[Any, ...], options: argparse.Namespace) -> Path:
+def _npz(arguments: _Arguments, options: argparse.Namespace) -> Path:
     from recbole_lightgnn.data.npz import import_npz
 
     return import_npz(*arguments)
 
 
-def _pairs(arguments: tuple[Any, ...], options: argparse.Namespace) -> Path:
+def _pairs(arguments: _Arguments, options: argparse.Namespace) -> Path:
     from recbole_lightgnn.data.pairs import Selection, import_pairs
 
     try:

@@ -67,6 +67,16 @@ def _scatter(
     text: Callable[[float], str],
     ticks: Callable[[Any], None],
 ) -> Picture | None:
+    """Draw accuracy against a cost.
+
+    Args:
+        comparison: comparison to draw.
+        name: name of the picture.
+        value: cost of an entry.
+        what: the cost in words.
+        text: a cost as text.
+        ticks: function that sets the ticks of the axis of costs.
+    """
     metric, entries = comparison.tested_metrics[0], comparison.done()
     if not entries:
         return None
@@ -76,10 +86,10 @@ def _scatter(
 
     def draw(axes: Any) -> None:
         axes.set_xscale("log")
-        way = [(value(entry), entry.mean(metric)) for entry in students]
-        if len(way) > 1:
+        curve = [(value(entry), entry.mean(metric)) for entry in students]
+        if len(curve) > 1:
             axes.plot(
-                *zip(*way, strict=True), "-o", color=_OURS, markersize=2.5, linewidth=1, alpha=0.6
+                *zip(*curve, strict=True), "-o", color=_OURS, markersize=2.5, linewidth=1, alpha=0.6
             )
         labels = []
         for entry in entries:
@@ -99,25 +109,19 @@ def _scatter(
                 linewidth=1,
             )
             labels.append((at, mean, entry.label, colour))
-        below = [entry for entry in entries if entry.mean(metric) < lowest]
-        notes = []
-        if below:
-            named = (f"{entry.label} {short(entry.mean(metric))}" for entry in below)
-            names = ", ".join(one.replace(" ", "\N{NO-BREAK SPACE}") for one in named)
-            place = {"transform": axes.transAxes, "ha": "left", "va": "bottom"}
-            text_below = textwrap.fill(f"below: {names}", 68)
-            share = 0.03 + 0.04 * (1 + text_below.count("\n"))  # of the picture's height
-            least, top = min(mean for _, mean, *_ in labels), axes.get_ylim()[1]
-            axes.set_ylim(bottom=least - share / (1 - share) * (top - least))
-            note = axes.text(0.01, 0.01, text_below, fontsize=7.5, color=_GREY, **place)
-            note.set_in_layout(False)  # a long note would squeeze the picture
-            notes.append(note)
+        below = [
+            f"{entry.label} {short(entry.mean(metric))}"
+            for entry in entries
+            if entry.mean(metric) < lowest
+        ]
+        least = min(mean for _, mean, *_ in labels)
+        notes = [_note_below(axes, below, least)] if below else []
         axes.margins(x=0.16, y=0.12)
         ticks(axes)
         axes.set_xlabel(f"{what} (log scale)")
         axes.set_ylabel(f"test {_title(metric)}")
         labels.sort(key=lambda label: label[-1] == _GREY)
-        place_labels(axes, labels, way, notes)
+        place_labels(axes, labels, curve, notes)
 
     values_text = "; ".join(
         f"{entry.label} {short(entry.mean(metric))} at {text(value(entry))}" for entry in entries
@@ -132,6 +136,25 @@ def _scatter(
         f"Accuracy against {what}: up and to the left is better.{bars}{line}",
         f"{_title(metric)} against {what}. {values_text}.",
     )
+
+
+def _note_below(axes: Any, names: Sequence[str], least: float) -> Any:
+    """Name the models below the picture in a note, and make space for it.
+
+    Args:
+        axes: matplotlib's ``Axes``.
+        names: name and score of each model that is not drawn.
+        least: lowest score that is drawn.
+    """
+    listed = ", ".join(name.replace(" ", "\N{NO-BREAK SPACE}") for name in names)
+    text = textwrap.fill(f"below: {listed}", 68)
+    share = 0.03 + 0.04 * (1 + text.count("\n"))  # of the picture's height
+    top = axes.get_ylim()[1]
+    axes.set_ylim(bottom=least - share / (1 - share) * (top - least))
+    place = {"transform": axes.transAxes, "ha": "left", "va": "bottom"}
+    note = axes.text(0.01, 0.01, text, fontsize=7.5, color=_GREY, **place)
+    note.set_in_layout(False)  # a long note would squeeze the picture
+    return note
 
 
 def _lowest(means: Sequence[float]) -> float:
@@ -271,8 +294,9 @@ def _groups(comparison: Comparison) -> Picture | None:
     return Picture(
         "groups",
         svg_of(draw),
-        f"{_title(metric)} less {base.label}'s, by how many train interactions a user has; groups "
-        "of about as many test users. Grey lines may leave the picture.",
+        f"{_title(metric)} minus {base.label}'s, for users grouped by their number of train "
+        "interactions; all groups have about the same number of test users. Grey lines may leave "
+        "the picture.",
         f"{_title(metric)} by train interactions of a user. {values_text}.",
     )
 

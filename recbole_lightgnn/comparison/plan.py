@@ -23,14 +23,9 @@ from recbole_lightgnn.comparison.layout import (
     run_folder,
     write_comparison,
 )
+from recbole_lightgnn.comparison.protocol import seeds_split_the_data, shared_protocol
 from recbole_lightgnn.comparison.variants import Variant
-from recbole_lightgnn.config.settings_diff import (
-    WITHOUT_EFFECT,
-    model_settings,
-    other_settings,
-    settings_of,
-    shared_settings,
-)
+from recbole_lightgnn.config.settings_diff import model_settings, other_settings, settings_of
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import configure, fingerprint_of, names
 from recbole_lightgnn.registry import model_names, our_models
@@ -175,10 +170,10 @@ def make_plan(
     request = _Request(dataset, list(models), list(seeds), given, variants)
     request.check()
     configs = _configure(request)
-    if _seeds_split_the_data(configs) and "split_seed" not in given:
+    if seeds_split_the_data(configs) and "split_seed" not in given:
         request = replace(request, given=given | {"split_seed": _SPLIT_SEED})
         configs = _configure(request)
-    protocol = _shared_protocol(configs)
+    protocol = shared_protocol(configs)
     _check_rows(rows, configs)
     fingerprint = plain(_fingerprint(configs))
     plan = Plan(
@@ -317,47 +312,6 @@ def _missing_package(model_class: type) -> str | None:
             if find_spec(package := name.partition(".")[0]) is None:
                 return package
     return None
-
-
-def _seeds_split_the_data(configs: Mapping[str, Any]) -> bool:
-    """Whether each seed would have a split of its own, because no file holds the split."""
-    return any(
-        config["benchmark_filename"] is None and config["split_seed"] is None
-        for config in configs.values()
-    )
-
-
-def _shared_protocol(configs: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of data and evaluation, which must be the same for all models.
-
-    Raises:
-        InputError: if they differ, or lack Recall, NDCG or a cutoff.
-    """
-    protocols = {name: _protocol(config) for name, config in configs.items()}
-    first, *others = protocols
-    protocol = protocols[first]
-    for name in others:
-        if differing := other_settings(protocol, protocols[name]):
-            raise InputError(
-                f"{name} and {first} would not have the same protocol: their settings of data or "
-                f"evaluation differ ({', '.join(differing)}); give them for all, as --KEY=VALUE"
-            )
-    if not re.search(r"@\d+$", metric := protocol["valid_metric"]):
-        raise InputError(
-            "the tables take their cutoff from valid_metric, which must have one, as Recall@20 "
-            f"does; got {metric}"
-        )
-    if not {"recall", "ndcg"} <= {metric.lower() for metric in protocol["metrics"]}:
-        raise InputError(
-            f"a comparison is by Recall and NDCG: metrics must have both, got "
-            f"{', '.join(protocol['metrics'])}"
-        )
-    return protocol
-
-
-def _protocol(config: Any) -> dict[str, Any]:
-    ignored = WITHOUT_EFFECT | {"seed"}
-    return {key: value for key, value in shared_settings(config).items() if key not in ignored}
 
 
 def _settings_source(config: Any, given: Mapping[str, Any]) -> str:

@@ -42,10 +42,10 @@ class Entry:
         epochs: largest number of epochs (for LightGNN's student: in each pruning run); ``None``
             for a model that is not trained in epochs.
         patience: validations without a new best score after which training stops.
-        parameters: trained numbers in the stored model.
+        parameters: number of trained values left after pruning, edge weights included.
         entries_kept: share of embedding entries left after pruning.
         interactions_kept: share of interactions left after pruning.
-        bytes: size of the stored model.
+        bytes: bytes of the model's arrays, indices included.
         seconds: time of training and validation, earlier stages included.
         ranking_ms: milliseconds to rank all items for one test user.
         users: the metrics of each test user, by name of the metric. Shape of each: (users,)

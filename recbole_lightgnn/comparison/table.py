@@ -114,16 +114,18 @@ def _title(comparison: Comparison) -> str:
 # --- notes ------------------------------------------------------------------------------------
 
 _COLUMNS = (
-    "parameters: numbers trained that are stored, edge weights too; size: what is stored, with "
-    "indices; epochs / patience: at most (LightGNN's student: in each pruning run), and "
-    "validations without a new best before it stops; training: with validation, all "
-    "earlier stages and, of RecBole's models, what they compute when they are made; ranking: "
-    "scores, masks, top lists and metrics, for one test user."
+    "parameters: number of trained values left after pruning, edge weights included; size: bytes "
+    "of the model's arrays, indices included; epochs / patience: largest number of epochs "
+    "(LightGNN's student: in each pruning run), and number of validations without a new best "
+    "score before training stops; training: time with validation, all earlier stages and, for "
+    "RecBole's models, what they compute before the first epoch; ranking: time for one test user, "
+    "with scores, masks, top lists and metrics."
 )
 _SETTINGS = (
-    "settings: tuned, on this dataset's validation split, by a search or by as many trials as "
-    "one has; default, as RecBole's yaml files or ours have them for every dataset; or by "
-    "hand, some given, or the dataset's after a few trials or none."
+    "settings: tuned = found on this dataset's validation split, by a search or by as many trials "
+    "as a search makes; default = those of RecBole or of this package for every dataset; by hand = "
+    "some are given by the command or the variant, or are set for this dataset after few trials or "
+    "none."
 )
 
 
@@ -154,7 +156,9 @@ def _notes_on_numbers(comparison: Comparison) -> list[str]:
             and not entry.seeds == entry.paired_seeds == comparison.reference.seeds
         ]
     if any("/" in entry.label for entry in comparison.entries):
-        notes.append("a / b: a of the model's embedding entries and b of its interactions kept.")
+        notes.append(
+            "a / b: shares of the embedding entries (a) and of the interactions (b) that are kept."
+        )
     return notes
 
 
@@ -178,8 +182,8 @@ def _notes_on_settings(comparison: Comparison) -> list[str]:
         notes.append(f"{name}: {variant['model']} with {_listed(settings)}.")
     if names := _accelerated(comparison):
         notes.append(
-            f"{', '.join(names)}: RecBole's, by this package's sparse products; the same but for "
-            "rounding."
+            f"{', '.join(names)}: RecBole's own, accelerated by this package's sparse kernels; the "
+            "results differ only by rounding."
         )
     noted_elsewhere = {"accelerate", "split_seed", *WITHOUT_EFFECT}
     given = {key: v for key, v in comparison.given.items() if key not in noted_elsewhere}

@@ -21,15 +21,13 @@ def _loader() -> Any:
     """A YAML loader that reads ``1e-3`` as a number, as RecBole does."""
     import yaml  # not at the top: a service has no yaml
 
-    class Loader(yaml.SafeLoader):
-        pass
-
-    Loader.add_implicit_resolver(
+    loader: Any = type("Loader", (yaml.SafeLoader,), {})
+    loader.add_implicit_resolver(
         "tag:yaml.org,2002:float",
         re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
         list("-+0123456789"),
     )
-    return Loader
+    return loader
 
 
 def read_value(text: str) -> Any:

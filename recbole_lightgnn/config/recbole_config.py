@@ -148,7 +148,8 @@ def _set(flag: ContextVar[Any], value: Any = True) -> Iterator[None]:
 def _load_config_files(original: Any) -> Any:
     def load(self: Any, files: Any) -> dict[str, Any]:
         if not _OUR_FRONT_DOOR.get():
-            return original(self, files)
+            loaded: dict[str, Any] = original(self, files)
+            return loaded
         values: dict[str, Any] = {}
         for file in files or ():
             merge(values, nested(read_yaml(Path(file))))
@@ -160,7 +161,9 @@ def _load_config_files(original: Any) -> Any:
 def _load_variable_config_dict(original: Any) -> Any:
     def load(self: Any, settings: Any) -> dict[str, Any]:
         # RecBole evaluates strings as Python here; ours have their types already.
-        return copy.deepcopy(settings) if _OUR_FRONT_DOOR.get() else original(self, settings)
+        ours = _OUR_FRONT_DOOR.get()
+        loaded: dict[str, Any] = copy.deepcopy(settings) if ours else original(self, settings)
+        return loaded
 
     return load
 
@@ -236,7 +239,7 @@ def _stage_defaults(config: Any, model: str) -> dict[str, Any]:
 
 
 def _get_final_config_dict(self: Any) -> dict[str, Any]:
-    final = copy.deepcopy(self.internal_config_dict)
+    final: dict[str, Any] = copy.deepcopy(self.internal_config_dict)
     merge(final, self.external_config_dict)
     self.final_config_dict = final
     ours = self.model in our_models()
@@ -256,7 +259,7 @@ def _our_overall(model_class: type) -> dict[str, Any]:
     return overall
 
 
-def _scores_whole_lists(model_class: type) -> bool:
+def _scores_whole_lists(model_class: type[Any]) -> bool:
     """Whether the model scores all items of several users at once, by one matrix product.
 
     Other models keep RecBole's small batch: a sequential model takes the batch size for a number

@@ -18,7 +18,7 @@ the ranges of ``tune`` and the reference in the documentation are made from the 
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -30,7 +30,10 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models, properties_dir
 from recbole_lightgnn.utils.text import must_be_one_of
 
-_NAMES = {"recipe": recipes, "ablation": lambda: list(ablations())}
+_NAMES: dict[str, Callable[[], list[str]]] = {
+    "recipe": recipes,
+    "ablation": lambda: list(ablations()),
+}
 _TYPES = {"int", "float", "bool", "str", "dict", "path", "path or list of paths", "model", *_NAMES}
 _TYPES |= {"list of int", "list of str"}
 _SINGLE = {"list of int": "int", "list of str": "str", "path or list of paths": "path"}

@@ -92,7 +92,7 @@ def _check_stage(config: Any, stage: str, model: str) -> None:
     _check_values(own, model, prefix=f"{key}.")
 
 
-def _recommender(key: str, model: str) -> type:
+def _recommender(key: str, model: str) -> type[Any]:
     from recbole.model.abstract_recommender import GeneralRecommender
     from recbole.utils import get_model
 
@@ -100,7 +100,7 @@ def _recommender(key: str, model: str) -> type:
 
     if model not in (names := model_names()):
         raise InputError(f"{key}: no model is named {model!r}{did_you_mean(model, names)}")
-    model_class = get_model(model)
+    model_class: type[Any] = get_model(model)
     later_stage = model == STUDENT or (key == "teacher" and model == INTERMEDIATE)
     if later_stage or not issubclass(model_class, GeneralRecommender):
         raise InputError(

@@ -41,7 +41,7 @@ class Settings(Mapping[str, Any]):
     """
 
     def __init__(self, config: RunConfig | Mapping[str, Any]) -> None:
-        values = getattr(config, "final_config_dict", config)
+        values: Any = getattr(config, "final_config_dict", config)
         self._values: Mapping[str, Any] = values
 
     def __getitem__(self, key: str) -> Any:
@@ -81,4 +81,23 @@ class Settings(Mapping[str, Any]):
         value = self[key]
         if not isinstance(value, bool):
             raise TypeError(f"the setting {key} is neither True nor False but {value!r}")
+        return value
+
+    def optional_text(self, key: str) -> str | None:
+        """A name or another text, or ``None``."""
+        return None if self[key] is None else self.text(key)
+
+    def texts(self, key: str) -> list[str]:
+        """A list of texts; one text is a list of one, and ``None`` an empty list."""
+        value = self[key]
+        texts = [] if value is None else [value] if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple) or not all(isinstance(one, str) for one in texts):
+            raise TypeError(f"the setting {key} is no list of texts but {value!r}")
+        return list(texts)
+
+    def section(self, key: str) -> Mapping[str, Any]:
+        """Settings of an earlier stage, by name."""
+        value = self[key]
+        if not isinstance(value, Mapping):
+            raise TypeError(f"the setting {key} is no mapping but {value!r}")
         return value

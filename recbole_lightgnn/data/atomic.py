@@ -239,10 +239,9 @@ def _check_pair_of_splits(
 
 def _write_inter(path: Path, pairs: Interactions, tokens: Tokens | None) -> str:
     """Write one split and return the hash of its pairs."""
+    users, items = pairs.users, pairs.items
     if tokens is None:
-        users, items, tokens = _numbered(pairs.users, pairs.items)
-    else:
-        users, items = pairs.users, pairs.items
+        users, items, tokens = _numbered(users, items)
     digest = _Digest()
     with path.open("wb") as file, progress_bar(len(users), f"writing {path.name}") as bar:
         file.write(_HEADER)
@@ -282,7 +281,7 @@ def _lines(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> Iterator
     def chunk(start: int) -> tuple[bytes, int]:
         user, item = users[start : start + step], items[start : start + step]
         lines = np.empty(len(user) * width, np.uint8)
-        return lines[: _join(user, item, *letters, lines)].tobytes(), len(user)
+        return lines[: _join(user, item, letters[0], letters[1], lines)].tobytes(), len(user)
 
     yield from map_ahead(chunk, range(0, len(users), step))
 

@@ -28,10 +28,10 @@ def dataset_fingerprint(
         ``users`` and ``items`` (counts without padding), and for each split ``pairs``, ``users``,
         ``items`` (counts) and ``sha256``.
     """
-    user_tokens, item_tokens = np.asarray(user_tokens), np.asarray(item_tokens)
-    result: dict[str, Any] = {"users": len(user_tokens) - 1, "items": len(item_tokens) - 1}
+    user_names, item_names = np.asarray(user_tokens), np.asarray(item_tokens)
+    result: dict[str, Any] = {"users": len(user_names) - 1, "items": len(item_names) - 1}
     for name, (users, items) in splits.items():
-        u, i = user_tokens[np.asarray(users)], item_tokens[np.asarray(items)]  # (n_pairs,)
+        u, i = user_names[np.asarray(users)], item_names[np.asarray(items)]  # (n_pairs,)
         order = np.lexsort((i, u))
         pairs = zip(u[order].tolist(), i[order].tolist(), strict=True)
         lines = "\n".join(f"{user}\t{item}" for user, item in pairs)

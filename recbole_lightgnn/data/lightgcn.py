@@ -61,11 +61,11 @@ def import_lightgcn(
     present = [s for s in SPLITS if s != "valid" or (source / "valid.txt").exists()]
     tables = {split: read_lists(source / f"{split}.txt", skip_empty) for split in present}
     # all splits have the same users and items
-    shape = tuple(max(int(table[side].max()) for table in tables.values()) + 1 for side in (0, 1))
+    n_users, n_items = (max(int(t[side].max()) for t in tables.values()) + 1 for side in (0, 1))
     splits = {}
     for split, (users, items) in tables.items():
-        users, items, duplicates = distinct_pairs(users, items, shape[1])
-        splits[split] = Interactions(users, items, shape, duplicates)
+        users, items, duplicates = distinct_pairs(users, items, n_items)
+        splits[split] = Interactions(users, items, (n_users, n_items), duplicates)
     how = "as published, one file per split"
     if "valid" not in splits:
         splits["train"], splits["valid"] = _cut_validation(splits["train"], valid_share, seed)

@@ -91,7 +91,7 @@ def load_data(config: Any) -> tuple[Any, Any, Any]:
     try:
         dataset = create_dataset(config)
         getLogger().info(dataset)
-        loaders = data_preparation(config, dataset)
+        loaders: tuple[Any, Any, Any] = data_preparation(config, dataset)
     except (ValueError, NotImplementedError, AssertionError, ParserError) as error:
         if isinstance(error, InputError):
             raise

@@ -179,7 +179,7 @@ def _read(source: Path, selection: Selection) -> tuple[_Table, bool]:
     below = 0
     header, blocks = _rows(source, selection, names)
     for rows in blocks:
-        used = slice(None)
+        used: slice | NDArray[np.bool_] = slice(None)
         if selection.min_rating is not None and rows.rating is not None:
             used = rows.rating >= selection.min_rating
             below += len(rows.user) - int(used.sum())

@@ -98,9 +98,11 @@ def _values(path: Path, column: Any, what: str, before: int) -> NDArray[Any]:
     if pa.types.is_date32(kind):  # days in 32 bits
         column = column.cast(pa.int32())
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_integer(kind):
-        return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        integers: NDArray[np.int64] = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return integers
     if not pa.types.is_floating(kind):
         raise InputError(f"{path}: column {what} is of type {kind}; expected numbers or times")
+    values: NDArray[np.float64]
     values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0])
@@ -120,7 +122,8 @@ def _token_numbers(
         if len(column) == 0 or (
             compute.min(column).as_py() >= 0 and compute.max(column).as_py() < 10**18
         ):
-            return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+            numbers: NDArray[np.int64] = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+            return numbers
         column = column.cast(pa.string())
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise InputError(

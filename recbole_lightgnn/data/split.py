@@ -159,7 +159,8 @@ def part_sizes(totals: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np
     Returns:
         Number of pairs. Shape: (n_groups, n_parts)
     """
-    counts = (totals[:, None] * np.asarray(ratios)).astype(np.int64)  # (n_groups, n_parts)
+    shares = np.asarray(ratios)
+    counts: NDArray[np.int64] = (totals[:, None] * shares).astype(np.int64)  # (n_groups, n_parts)
     counts[:, 0] = totals - counts[:, 1:].sum(axis=1)
     for part in range(len(ratios) - 1, 0, -1):
         short = (counts[:, 0] > 1) & (totals * ratios[part] > 0) & (totals * ratios[part] < 1)

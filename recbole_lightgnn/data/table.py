@@ -343,7 +343,7 @@ def _parse(
     for position in range(len(data)):
         byte = data[position]
         if byte != delimiter and byte != _LINE_END:
-            digit = np.int64(byte) - _ZERO
+            digit: Any = np.int64(byte) - _ZERO
             only_digits &= 0 <= digit <= 9
             number = 10 * number + digit
             continue

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +96,7 @@ def blocks(path: Path) -> Iterator[Block]:
                     lines, rest = b"".join((rest, memoryview(piece)[:end])), piece[end:]
                     block = _checked(path, lines, line)
                     yield block
-                    line += np.count_nonzero(np.frombuffer(block.data, np.uint8) == ord("\n"))
+                    line += int(np.count_nonzero(np.frombuffer(block.data, np.uint8) == ord("\n")))
                 else:
                     rest += piece
                 if len(rest) > MAX_LINE:
@@ -201,7 +201,7 @@ def parse_integer(data: NDArray[np.uint8], start: int, end: int) -> int:
         return -1
     number = 0
     for position in range(start, end):
-        digit = np.int64(data[position]) - _ZERO
+        digit: Any = np.int64(data[position]) - _ZERO
         if not 0 <= digit <= 9:
             return -1
         number = 10 * number + digit
@@ -239,7 +239,7 @@ def _parse_floats(
         negative = start < end and data[start] == _MINUS
         digits, number, point = 0, 0, -1
         for position in range(start + negative, end):
-            digit = np.int64(data[position]) - _ZERO
+            digit: Any = np.int64(data[position]) - _ZERO
             if 0 <= digit <= 9:
                 number, digits = 10 * number + digit, digits + 1
             elif data[position] == _POINT and point < 0:

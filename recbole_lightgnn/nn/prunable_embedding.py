@@ -109,7 +109,7 @@ class PrunableEmbedding(nn.Module):
         """
         if bool((entry_mask & ~self.entry_mask).any()):
             raise ValueError(
-                "a pruned entry never comes back: entry_mask must be true for remaining entries only"
+                "a pruned entry never comes back: entry_mask must be false where one was pruned"
             )
         table = self()
         self._set_mask(entry_mask)

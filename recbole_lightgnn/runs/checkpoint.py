@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and JSON in one safetensors file, written whole or not at all."""
+"""Checkpoints: tensors and JSON metadata in one safetensors file, written atomically."""
 
 from __future__ import annotations
 
@@ -22,33 +22,39 @@ _FORMAT = "recbole_lightgnn checkpoint 1"
 
 
 def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write a checkpoint; a reader sees the old file or the new one, never a part.
+    """Write a checkpoint atomically: readers see the old file or the new one, never a part.
 
     Args:
-        path: where to.
-        tensors: named tensors.
-        meta: anything JSON can hold.
+        path: the file to write or replace.
+        tensors: tensors by name.
+        meta: metadata, of values that JSON can express.
     """
     header = {"format": _FORMAT, "meta": json.dumps(meta)}
     with whole_file(path) as partial:
-        save_file(_apart(tensors), partial, header)
+        save_file(_without_sharing(tensors), partial, header)
 
 
-def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors as safetensors takes them: weights that a model shares (GCMC's) are in twice."""
-    apart, seen = {}, set()
+def _without_sharing(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors that share memory, which safetensors refuses; GCMC's weights do."""
+    result, seen = {}, set()
     for name, tensor in tensors.items():
         value = tensor.detach().cpu().contiguous()
-        apart[name] = value.clone() if value.data_ptr() in seen else value
+        result[name] = value.clone() if value.data_ptr() in seen else value
         seen.add(value.data_ptr())
-    return apart
+    return result
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what :func:`save` wrote. Nothing in the file is executed.
+    """Read a checkpoint. Nothing in the file is executed.
+
+    Args:
+        path: a file that :func:`save` wrote, in this version or an earlier one.
+
+    Returns:
+        The tensors by name, and the metadata with its settings under their present names.
 
     Raises:
-        InputError: if the file is missing, damaged, or no checkpoint of ours.
+        InputError: if the file is missing, damaged, or not a checkpoint of ours.
     """
     if not path.is_file():
         raise InputError(f"no checkpoint at {path}: check the path")
@@ -70,10 +76,11 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def epoch_of(path: Path) -> int | None:
-    """The epoch that a checkpoint says it is of; ``None`` where it cannot be read."""
+    """Read the epoch that a checkpoint was written at, or ``None`` if it cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {})["meta"]).get("epoch")
+            epoch: int | None = json.loads((file.metadata() or {})["meta"]).get("epoch")
+            return epoch
     except (SafetensorError, OSError, KeyError, ValueError):
         return None
 
@@ -81,12 +88,15 @@ def epoch_of(path: Path) -> int | None:
 def capture(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """A training between two epochs: weights, optimizer and every random generator.
+    """Collect the state of a training between two epochs, as tensors by name.
 
     Args:
-        model: what is trained.
-        optimizer: of its parameters.
-        generator: the loader's.
+        model: the model.
+        optimizer: the optimizer of its parameters.
+        generator: the random generator of the training loader.
+
+    Returns:
+        Weights, optimizer state, and the state of every random generator.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for number, slots in optimizer.state_dict()["state"].items():
@@ -100,7 +110,14 @@ def restore(
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> None:
-    """Put back what :func:`capture` took; arguments as there."""
+    """Restore the state of a training that :func:`capture` collected.
+
+    Args:
+        state: tensors by name.
+        model: the model; changed in place.
+        optimizer: the optimizer of its parameters; changed in place.
+        generator: the random generator of the training loader; changed in place.
+    """
     model.load_state_dict(_part(state, "model."))
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in _part(state, "optimizer.").items():
@@ -116,7 +133,11 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def capture_rng(generator: torch.Generator) -> dict[str, Tensor]:
-    """The state of every generator that training draws from, as tensors."""
+    """Collect the state of every random generator that training uses, as tensors by name.
+
+    Args:
+        generator: the random generator of the training loader.
+    """
     _, keys, position, has_gauss, gauss = np.random.get_state()
     _, python_keys, python_gauss = random.getstate()
     state = {
@@ -135,7 +156,7 @@ def capture_rng(generator: torch.Generator) -> dict[str, Tensor]:
 
 
 def restore_rng(state: dict[str, Tensor], generator: torch.Generator) -> None:
-    """Put back what :func:`capture_rng` took."""
+    """Restore the random generators from the state that :func:`capture_rng` collected."""
     torch.set_rng_state(state["rng.torch"])
     generator.set_state(state["rng.loader"])
     position, has_gauss, gauss = state["rng.numpy_rest"].tolist()

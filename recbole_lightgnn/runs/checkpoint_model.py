@@ -1,4 +1,4 @@
-"""A trained model in a file, ours or RecBole's: what it is, and whether it belongs here."""
+"""Read a trained model from a checkpoint, ours or RecBole's, and check that it fits a run."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from typing import Any
 from torch import Tensor
 
 from recbole_lightgnn.config.settings_diff import model_settings
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint
-from recbole_lightgnn.runs.recbole_pickle import load_stock_checkpoint
+from recbole_lightgnn.runs.recbole_pickle import load_recbole_checkpoint
 from recbole_lightgnn.runs.run_folder import RUN_FILE, RunFolder
 from recbole_lightgnn.utils.files import plain
 
-# What a model makes of the same weights depends on these.
+# Settings that change what a model computes from the same weights.
 _ENCODING = ("n_layers", "edge_weights", "augmentation", "augmentation_hops", "augmentation_cap")
 
 
 @dataclass(frozen=True)
-class StoredModel:
-    """What is needed to build a trained model again.
+class CheckpointModel:
+    """Everything needed to rebuild a trained model.
 
     Attributes:
-        path: the file.
-        model: name of its class.
-        settings: of model and training.
-        tensors: its state.
-        other: what RecBole's models keep beside it, or ``None``.
-        epoch: the epoch that the state is of, or ``None`` where the file does not say.
+        path: the checkpoint file.
+        model: name of the model's class.
+        settings: settings of model and training.
+        tensors: the model's state.
+        other: RecBole's "other parameters" (EASE's matrix, for example), or ``None``.
+        epoch: epoch of the state, or ``None`` if the file does not say.
     """
 
     path: str
@@ -41,17 +42,17 @@ class StoredModel:
     epoch: int | None
 
     @classmethod
-    def read(cls, path: str, config: Any, data: str) -> StoredModel:
+    def read(cls, path: str, config: RunConfig, data: str) -> CheckpointModel:
         """Read a checkpoint of ours, or one that RecBole's trainer wrote (``.pth``).
 
         Args:
-            path: the file.
-            config: settings of the run that wants the model.
+            path: the checkpoint file.
+            config: settings of the run that uses the model.
             data: `pairs_fingerprint` of that run's training split.
 
         Raises:
-            InputError: if the file is missing, damaged, of no finished training, or was trained
-                on other interactions.
+            InputError: if the file is missing or damaged, belongs to an unfinished training, or was
+                trained on other interactions.
         """
         if Path(path).suffix != checkpoint.SUFFIX:
             return cls._of_recbole(path, config, data)
@@ -70,16 +71,16 @@ class StoredModel:
         return cls(path, meta["model"], meta["settings"], tensors, None, meta["epoch"])
 
     @classmethod
-    def _of_recbole(cls, path: str, config: Any, data: str) -> StoredModel:
-        content = load_stock_checkpoint(path, map_location=config["device"])
-        theirs = content["config"]
-        # RecBole's checkpoints know no data, only by which settings it was made. Benchmark files
-        # are as they are, whatever the seed and the ratios.
+    def _of_recbole(cls, path: str, config: RunConfig, data: str) -> CheckpointModel:
+        content = load_recbole_checkpoint(path, map_location=config["device"])
+        saved = content["config"]
+        # RecBole's checkpoints have no hash of the data, only the settings that it was made with.
+        # Benchmark files do not depend on the seed and the ratios of the split.
         keys = ["dataset", *config.parameters["Dataset"]]
         if not config["benchmark_filename"]:
             keys += ["eval_args", "split_seed"]
             keys += ["seed"] if config["split_seed"] is None else []
-        differing = [key for key in keys if _made_by(theirs, key) != _made_by(config, key)]
+        differing = [key for key in keys if _data_setting(saved, key) != _data_setting(config, key)]
         if differing:
             raise InputError(
                 f"{path} was trained on data made with other settings ({', '.join(differing)}): "
@@ -93,20 +94,35 @@ class StoredModel:
                 f"{path} was trained on other interactions than {config['dataset']} has now: put "
                 "the files back, or train the stage again"
             )
-        settings = model_settings(theirs)
+        settings = model_settings(saved)
         state, other = content["state_dict"], content.get("other_parameter")
-        return cls(path, theirs["model"], settings, state, other, content["epoch"] + 1)
+        return cls(path, saved["model"], settings, state, other, content["epoch"] + 1)
 
     def expect(self, model: str, setting: str) -> None:
-        """Raise InputError unless it is a ``model``; ``setting`` named the file."""
+        """Check the class of the model.
+
+        Args:
+            model: the expected class.
+            setting: name of the setting that gave the file, for the message.
+
+        Raises:
+            InputError: if the checkpoint holds another model.
+        """
         if self.model != model:
             raise InputError(
                 f"{setting} {self.path} holds a {self.model}, expected a {model}: "
                 "give the checkpoint of that stage"
             )
 
-    def expect_encoding(self, config: Any) -> None:
-        """Raise InputError unless its model encodes as one with the settings ``config``."""
+    def expect_encoding(self, config: RunConfig) -> None:
+        """Check that the settings of the encoder equal those of a run.
+
+        Args:
+            config: settings of the run.
+
+        Raises:
+            InputError: if one of them differs.
+        """
         for key in _ENCODING:
             if self.settings.get(key) != config[key]:
                 raise InputError(
@@ -115,10 +131,13 @@ class StoredModel:
                 )
 
     def load_into(self, model: Any) -> None:
-        """Put its state into a model built with its settings.
+        """Load the state into a model that was built with the same settings.
+
+        Args:
+            model: the model; changed in place.
 
         Raises:
-            InputError: if the state does not fit.
+            InputError: if the state does not fit the model.
         """
         try:
             model.load_state_dict(self.tensors)
@@ -132,7 +151,7 @@ class StoredModel:
             ) from error
 
 
-def _made_by(config: Any, key: str) -> Any:
+def _data_setting(config: RunConfig, key: str) -> Any:
     value = config[key]
     if key == "eval_args":
         value = {part: value.get(part) for part in ("split", "group_by", "order")}

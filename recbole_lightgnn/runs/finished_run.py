@@ -1,4 +1,4 @@
-"""The models of a run that is over, or under way, from its folder."""
+"""Load the models, data and settings of a run from its folder."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from typing import Any
 from recbole.utils import init_seed
 
 from recbole_lightgnn.config.recbole_config import rebuild_config
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.fingerprint import split_fingerprint
 from recbole_lightgnn.data.loaders import check_dataset_files, load_data
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models, resolve
 from recbole_lightgnn.runs import checkpoint
-from recbole_lightgnn.runs.checkpoint_model import StoredModel
+from recbole_lightgnn.runs.checkpoint_model import CheckpointModel
 from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.utils.text import must_be_one_of
 
 
 class TrainedRun:
-    """A run's folder, the data it was run on, and the model of each of its rows.
+    """A run with at least one finished training: its rows, models and data.
 
     Args:
-        path: the folder.
+        path: the run folder.
 
     Attributes:
-        rows: one a finished training.
+        folder: the run folder.
+        rows: one row for each finished training, in order.
 
     Raises:
-        InputError: if it is no run's folder, or nothing in it is finished.
+        InputError: if ``path`` is not a run folder, or no training in it is finished.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,26 +43,33 @@ class TrainedRun:
             raise InputError(f"{path}: no training of this run is finished yet")
 
     def row(self, key: str | None = None) -> dict[str, Any]:
-        """The row of this key, by default the last student's; with test metrics, if there are any.
+        """Return a row, with its test metrics if the run has been tested.
+
+        Args:
+            key: key of the row; by default the last row, which is the final model's.
 
         Raises:
-            InputError: if there is none.
+            InputError: if there is no such row.
         """
         rows = {row["key"]: row for row in self.rows}
         if key is None:
-            key = list(rows)[-1]  # the stages are in order, students last
+            key = list(rows)[-1]
         must_be_one_of("--row", key, rows)
         with suppress(OSError, ValueError, KeyError, TypeError):
             record = json.loads((self.folder.path / "record.json").read_text(encoding="utf-8"))
-            return next(row for row in record["rows"] if row["key"] == key)
+            tested: dict[str, Any] = next(row for row in record["rows"] if row["key"] == key)
+            return tested
         return rows[key]
 
     def model(self, key: str) -> Any:
-        """The trained model of a row, in evaluation mode, on the CPU.
+        """Load the trained model of a row, in evaluation mode, on the CPU.
+
+        Args:
+            key: key of the row.
 
         Raises:
-            InputError: if the folder has no checkpoint of ours for it, or the dataset's files are
-                others than those of the run.
+            InputError: if the folder has no checkpoint of ours for the row, or the dataset's files
+                have changed since the run.
         """
         file = self.folder.best_file(key)
         if not self._has_checkpoint(key):
@@ -70,16 +79,16 @@ class TrainedRun:
             )
         config = self.config(key)
         model = resolve(our_models()[config["model"]])(config, self.loaders[0].dataset)
-        StoredModel.read(str(file), config, self._data).load_into(model)
+        CheckpointModel.read(str(file), config, self._data).load_into(model)
         return model.eval()
 
     @cached_property
     def loaders(self) -> tuple[Any, Any, Any]:
-        """RecBole's loaders of the three splits."""
+        """RecBole's loaders of the train, validation and test split."""
         keys = [row["key"] for row in self.rows]
         config = self.config(next(filter(self._has_checkpoint, keys), keys[0]))
         check_dataset_files(config)
-        init_seed(config["seed"], config["reproducibility"])  # by which RecBole may split
+        init_seed(config["seed"], config["reproducibility"])  # RecBole may split at random
         return load_data(config)
 
     def _has_checkpoint(self, key: str) -> bool:
@@ -94,8 +103,12 @@ class TrainedRun:
     def _data(self) -> str:
         return split_fingerprint(self.dataset)
 
-    def config(self, key: str) -> Any:
-        """The settings that a row's model was trained with."""
+    def config(self, key: str) -> RunConfig:
+        """Return the settings that a row's model was trained with, for the CPU.
+
+        Args:
+            key: key of the row.
+        """
         meta = checkpoint.load(self.folder.best_file(key))[1]
         meta["shared_settings"]["use_gpu"] = False
         return rebuild_config(meta)

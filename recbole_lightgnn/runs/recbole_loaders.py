@@ -1,19 +1,23 @@
-"""What RecBole gets in place of its own three loaders of checkpoints, which current torch refuses.
+"""Replacements of RecBole's three checkpoint loaders, which fail with current versions of torch.
 
-They read RecBole's checkpoints by `load_stock_checkpoint`, which says what is trusted and why, and
-those of ours as well.
+They read RecBole's checkpoints with `load_recbole_checkpoint`, which says what is trusted and why,
+and our checkpoints too. `integration.compat` puts them in place.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.runs import checkpoint as own
-from recbole_lightgnn.runs.recbole_pickle import load_stock_checkpoint, load_weights
+from recbole_lightgnn.runs import checkpoint as our_checkpoint
+from recbole_lightgnn.runs.recbole_pickle import load_recbole_checkpoint, load_weights
 
 
 def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
-    """``Trainer.evaluate`` that loads the best model by `load_stock_checkpoint`."""
+    """Return a ``Trainer.evaluate`` that loads the best model with `load_recbole_checkpoint`.
+
+    Args:
+        original: RecBole's ``Trainer.evaluate``.
+    """
 
     def evaluate(
         self: Any,
@@ -32,7 +36,12 @@ def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def resume_checkpoint(self: Any, resume_file: Any) -> None:
-    """``Trainer.resume_checkpoint``, reading by `load_stock_checkpoint`."""
+    """Do what RecBole's ``Trainer.resume_checkpoint`` does, with `load_recbole_checkpoint`.
+
+    Args:
+        self: RecBole's trainer.
+        resume_file: the checkpoint.
+    """
     self.saved_model_file = str(resume_file)
     checkpoint = _read(resume_file, self.device)
     self.start_epoch = checkpoint["epoch"] + 1
@@ -49,14 +58,21 @@ def resume_checkpoint(self: Any, resume_file: Any) -> None:
 
 
 def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
-    """``recbole.quick_start.load_data_and_model`` of a checkpoint of RecBole's or of ours."""
+    """Do what RecBole's ``load_data_and_model`` does, for a checkpoint of RecBole's or ours.
+
+    Args:
+        model_file: the checkpoint.
+
+    Returns:
+        Config, model, dataset, and the loaders of the train, validation and test split.
+    """
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, init_logger, init_seed
 
     checkpoint = _read(model_file)
     config = checkpoint["config"]
-    cut_by = config["seed"] if config["split_seed"] is None else config["split_seed"]
-    init_seed(cut_by, config["reproducibility"])
+    split_seed = config["seed"] if config["split_seed"] is None else config["split_seed"]
+    init_seed(split_seed, config["reproducibility"])
     init_logger(config)
     dataset = create_dataset(config)
     loaders = data_preparation(config, dataset)
@@ -69,7 +85,7 @@ def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
 def _read(file: Any, map_location: Any = None) -> dict[str, Any]:
     from recbole_lightgnn.config.recbole_config import rebuild_config
 
-    if str(file).endswith(own.SUFFIX):
-        tensors, meta = own.load(Path(file))
+    if str(file).endswith(our_checkpoint.SUFFIX):
+        tensors, meta = our_checkpoint.load(Path(file))
         return {"config": rebuild_config(meta), "state_dict": tensors}
-    return load_stock_checkpoint(file, map_location)
+    return load_recbole_checkpoint(file, map_location)

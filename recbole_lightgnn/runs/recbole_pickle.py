@@ -1,23 +1,24 @@
-"""Read the checkpoints that RecBole pickles itself, without free unpickling.
+"""Read the checkpoints that RecBole pickles, without running code that a file may contain.
 
 RecBole saves its ``Config`` object beside the weights, at pickle protocol 4. Since torch 2.6
-``torch.load`` reads neither: its weights-only reader knows protocol 2, and no class of RecBole's.
-Here the pickle is rewritten to protocol 2 without being run, every name in it is held against a
-list, and torch's weights-only reader does the rest.
+``torch.load`` reads neither by default: its weights-only reader knows protocol 2 only, and no class
+of RecBole's. Here the pickle is rewritten to protocol 2 without being run, every global name in it
+is checked against a list, and torch's weights-only reader reads the result.
 
 What is trusted, and why:
 
-- tensors and plain containers, as torch itself reads them;
-- NumPy arrays, scalars and dtypes, SciPy's sparse matrices, RecBole's enums: data, whose
-  construction runs nothing else (EASE and ItemKNN keep arrays, the best score is a NumPy scalar);
-- RecBole's ``Config``, yaml's ``FullLoader`` and model classes under ``recbole.model.``,
-  ``recbole_lightgnn.models.`` or ``.baselines.``: **as names only**. Nothing in the file can call
-  them, and that matters: ``Config(...)`` evaluates strings as Python. The object is put together
-  after reading.
+- Tensors and plain containers, as torch itself reads them.
+- NumPy arrays, scalars and dtypes, SciPy's sparse matrices, and RecBole's enums. They are data, and
+  constructing them runs no other code. EASE and ItemKNN save arrays; the best score is a NumPy
+  scalar.
+- RecBole's ``Config``, yaml's ``FullLoader``, and model classes under ``recbole.model.``,
+  ``recbole_lightgnn.models.`` or ``recbole_lightgnn.baselines.``: **as names only**. Nothing in the
+  file can call them. This matters because ``Config(...)`` evaluates strings as Python. The object
+  is put together after reading.
 
-Everything else is refused by name. What remains the reader's own affair is what the *settings* in
-a checkpoint make RecBole do afterwards: `load_data_and_model` builds the dataset they name, and
-RecBole unpickles ``dataset_save_path`` and ``dataloaders_save_path`` freely if such files exist.
+Every other name is refused. The *settings* in a checkpoint are not checked: `load_data_and_model`
+builds the dataset that they name, and RecBole unpickles ``dataset_save_path`` and
+``dataloaders_save_path`` without a check if such files exist.
 """
 
 import io
@@ -42,7 +43,7 @@ from recbole_lightgnn.errors import InputError
 
 _CONFIG = "recbole.config.configurator.Config"
 _YAML_LOADER = "yaml.loader.FullLoader"
-_GETATTR = "builtins.getattr"  # how Python 3.11.0 to 3.11.3 pickles a member of an enum
+_GETATTR = "builtins.getattr"  # Python 3.11.0 to 3.11.3 pickles a member of an enum by it
 _ENUM_MODULE = "recbole.utils.enum_type"
 _ENUMS = (
     "ModelType",
@@ -55,29 +56,33 @@ _ENUMS = (
 _MODEL_PACKAGES = ("recbole.model.", "recbole_lightgnn.models.", "recbole_lightgnn.baselines.")
 
 
-def load_stock_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:
-    """The dictionary in a checkpoint file that RecBole wrote.
+def load_recbole_checkpoint(path: str | Path, map_location: Any = None) -> dict[str, Any]:
+    """Read a checkpoint that RecBole's trainer wrote.
 
     Args:
         path: the file, of any pickle protocol.
-        map_location: as of ``torch.load``.
+        map_location: device of the tensors, as for ``torch.load``.
+
+    Returns:
+        RecBole's dictionary, with ``config``, ``state_dict``, ``other_parameter``, ``optimizer``,
+        ``epoch`` and others. Settings have their present names.
 
     Raises:
-        InputError: if the file is missing, is no such checkpoint, or holds anything that the
+        InputError: if the file is missing, is not such a checkpoint, or holds anything that the
             module's docstring does not list.
     """
     try:
         file = _at_protocol_2(Path(path))
         names = get_unsafe_globals_in_checkpoint(file)
         file.seek(0)
-        # A dtype's own type is never named in a pickle, but torch asks for it all the same.
-        with safe_globals(_DTYPES + [(_meaning(name, path), name) for name in names]):
+        # torch needs the types of NumPy's dtypes in the list, though no pickle names them.
+        with safe_globals(_DTYPES + [(_trusted(name, path), name) for name in names]):
             checkpoint = torch.load(file, map_location=map_location, weights_only=True)
     except InputError:
         raise
     except FileNotFoundError as error:
         raise InputError(f"checkpoint {path} does not exist") from error
-    except Exception as error:  # a damaged pickle can raise anything
+    except Exception as error:  # a damaged pickle can raise any exception
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path} is not a checkpoint as RecBole writes it, or is damaged: {reason}"
@@ -89,16 +94,21 @@ def load_stock_checkpoint(path: str | Path, map_location: Any = None) -> dict[st
 
 
 def load_weights(model: Any, checkpoint: dict[str, Any]) -> None:
-    """Put what `load_stock_checkpoint` read into a model of RecBole's."""
+    """Load the weights of a checkpoint into a model of RecBole's.
+
+    Args:
+        model: the model; changed in place.
+        checkpoint: the dictionary that `load_recbole_checkpoint` returned.
+    """
     model.load_state_dict(checkpoint["state_dict"])
     model.load_other_parameter(checkpoint.get("other_parameter"))
 
 
 class _ConfigState:
-    """Stands for RecBole's ``Config`` while its attributes are read."""
+    """Stand-in for RecBole's ``Config`` while its attributes are read."""
 
     def restore(self) -> Any:
-        """The ``Config`` with those attributes; its constructor is not run."""
+        """Build the ``Config`` from the attributes, without running its constructor."""
         config_class = import_module("recbole.config").Config
         config = config_class.__new__(config_class)
         for key, value in vars(self).items():
@@ -109,13 +119,17 @@ class _ConfigState:
 
 @dataclass(frozen=True, eq=False)
 class _Name:
-    """Stands for a class that a checkpoint may name and must not call: it is no callable."""
+    """Stand-in for a class that a checkpoint may name but must not call; not callable itself."""
 
     named: Any
 
 
-def _meaning(name: str, path: str | Path) -> Any:
-    """What a global name in the checkpoint ``path`` stands for, or InputError."""
+def _trusted(name: str, path: str | Path) -> Any:
+    """Return the object to use for a global name in a checkpoint.
+
+    Raises:
+        InputError: if the name is not trusted.
+    """
     if name == _CONFIG:
         return _ConfigState
     if name in _DATA:
@@ -139,19 +153,19 @@ def _meaning(name: str, path: str | Path) -> Any:
     )
 
 
-def _member(named: Any, member: Any) -> Any:
-    """A member of one of RecBole's enums, which is all that ``getattr`` may be called for."""
-    if not (isinstance(named, type) and issubclass(named, Enum) and named.__name__ in _ENUMS):
-        raise pickle.UnpicklingError(f"an attribute of {named!r} is asked for")
-    return named[member]
+def _member(owner: Any, member: Any) -> Any:
+    """Return a member of one of RecBole's enums: all that a checkpoint may use ``getattr`` for."""
+    if not (isinstance(owner, type) and issubclass(owner, Enum) and owner.__name__ in _ENUMS):
+        raise pickle.UnpicklingError(f"an attribute of {owner!r} is asked for")
+    return owner[member]
 
 
 def _data_names() -> dict[str, Any]:
-    """NumPy's and SciPy's containers of data under every module path they have been pickled by."""
+    """Map the names of NumPy's and SciPy's containers to the classes, for old and new modules."""
     scalar = np.float64(0).__reduce__()[0]
     reconstruct = np.zeros(1).__reduce__()[0]
     names: dict[str, Any] = {f"numpy.{cls.__name__}": cls for cls in (np.dtype, np.ndarray)}
-    names["numpy.matrix"] = np.matrix  # EASE keeps one
+    names["numpy.matrix"] = np.matrix  # EASE saves one
     for core in ("numpy.core", "numpy._core"):
         names[f"{core}.multiarray.scalar"] = scalar
         names[f"{core}.multiarray._reconstruct"] = reconstruct
@@ -170,7 +184,7 @@ _DTYPES: list[Any] = [
 
 
 def _at_protocol_2(path: Path) -> io.BytesIO:
-    """The checkpoint's zip archive with its pickle at protocol 2; the rest as it is."""
+    """Copy the checkpoint's zip archive with its pickle rewritten to protocol 2."""
     copy = io.BytesIO()
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w") as target:
         for name in archive.namelist():
@@ -181,16 +195,16 @@ def _at_protocol_2(path: Path) -> io.BytesIO:
 
 
 def _rewrite(stream: bytes) -> bytes:
-    """The same pickle in the operations of protocol 2. Nothing is executed.
+    """Rewrite a pickle with the operations of protocol 2. Nothing is executed.
 
-    Only what RecBole's checkpoints use is rewritten; torch's reader refuses any operation left
-    that it does not know.
+    Only operations that RecBole's checkpoints use are rewritten. torch's reader refuses any other
+    operation that it does not know.
 
     Raises:
-        pickle.UnpicklingError: if a global's name is not spelled out in front of it.
+        pickle.UnpicklingError: if the name of a global is not pushed right before it is used.
     """
-    pieces: list[tuple[bytes, str | None]] = []  # an operation; the text it pushes, if it does
-    texts: dict[int, str] = {}  # texts are repeated instead of memoized
+    pieces: list[tuple[bytes, str | None]] = []  # operation, and the text it pushes if it does
+    texts: dict[int, str] = {}  # memoized texts; they are pushed again instead
     memoized = 0
     operations = list(pickletools.genops(stream))
     ends = [start for _, _, start in operations[1:]] + [len(stream)]

@@ -1,4 +1,4 @@
-"""The one JSON record of a run; tables and pictures read only that."""
+"""The JSON record of a run, which tables, figures and pages are made from."""
 
 import contextlib
 import os
@@ -33,23 +33,27 @@ def make_record(
     resumed: bool,
     seconds: float,
 ) -> dict[str, Any]:
-    """Everything needed to read a result, and to run it again.
+    """Make the record of a run: everything needed to read the result and to repeat the run.
 
     Args:
-        model, dataset, seed: what was run.
-        settings: all settings that were in force.
-        fingerprint: `dataset_fingerprint` of the split.
-        masking: what a user's test ranking left out.
-        valid_metric: what chose the epoch.
-        valid, test: metrics of the final model, at full precision, named as RecBole prints them.
-        rows: one per stage and pruning run; for other models one.
-        environment: `environment` as it was when the run began.
-        resumed: whether an earlier process did a part of it. Then ``seconds`` and the peak memory
-            are those of the last process; the seconds of ``rows`` add up all of them.
-        seconds: wall time.
+        model: name of the model.
+        dataset: name of the dataset.
+        seed: seed of the run.
+        settings: all settings in force.
+        fingerprint: `dataset_fingerprint` of the splits.
+        masking: items left out of a user's test ranking: ``train`` or ``train+valid``.
+        valid_metric: metric that the best epoch was chosen by.
+        valid: validation metrics of the final model at full precision, named as RecBole does
+            (``recall@20``).
+        test: its test metrics.
+        rows: one row for each stage and pruning run; one row for other models.
+        environment: :func:`environment` at the start of the run.
+        resumed: whether an earlier process did a part of the run. If so, ``seconds`` and the peak
+            memory are those of the last process; the seconds of ``rows`` count all processes.
+        seconds: wall time in seconds.
 
     Returns:
-        The record, of plain JSON values only.
+        The record, of values that JSON can express.
     """
     return plain(
         {
@@ -74,11 +78,11 @@ def make_record(
 
 
 def environment(*, threads: int, device: str) -> dict[str, Any]:
-    """What a time or a result may depend on besides the settings.
+    """Describe the machine and software, on which times and last digits of results may depend.
 
     Args:
         threads: torch's number of threads.
-        device: where it ran, e.g. ``cpu`` or the name of a GPU.
+        device: device of the run: ``cpu``, or the name of a GPU.
     """
     return {
         "python": platform.python_version(),
@@ -92,14 +96,14 @@ def environment(*, threads: int, device: str) -> dict[str, Any]:
 
 
 def _portable(text: str) -> str:
-    """Absolute paths without what is particular to the machine; other text as it is."""
+    """Shorten an absolute path so that it says nothing of the machine; keep other text."""
     if not os.path.isabs(text):
         return text
     return os.path.relpath(text) if Path(text).is_relative_to(Path.cwd()) else Path(text).name
 
 
 def library_versions() -> dict[str, str | None]:
-    """Version of each library that a result depends on; none where it is not installed."""
+    """Return the version of each library in `LIBRARIES`, ``None`` for one not installed."""
     versions: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
@@ -110,7 +114,14 @@ def library_versions() -> dict[str, str | None]:
 
 
 def git_state(checkout: Path) -> dict[str, Any] | None:
-    """Commit of the checkout and whether code or defaults differ from it; none outside of one."""
+    """Return the commit of a checkout, and whether code or default settings differ from it.
+
+    Args:
+        checkout: top folder of the checkout.
+
+    Returns:
+        ``commit`` and ``dirty``, or ``None`` if it is not a git checkout.
+    """
     if not (checkout / ".git").exists():
         return None
 
@@ -121,12 +132,15 @@ def git_state(checkout: Path) -> dict[str, Any] | None:
     try:
         changed = git("status", "--porcelain", "--", "recbole_lightgnn", "properties")
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
-    except (OSError, subprocess.CalledProcessError):  # no git here, or not this user's checkout
+    except (
+        OSError,
+        subprocess.CalledProcessError,
+    ):  # git is missing, or the checkout belongs to another user
         return None
 
 
 def processor_name() -> str:
-    """The processor as the machine calls it."""
+    """Return the processor's name as the operating system gives it."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -135,6 +149,8 @@ def processor_name() -> str:
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process so far, in MB (10^6 bytes)."""
+    """Return the peak resident memory of this process so far, in MB (10^6 bytes)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # elsewhere in KiB
+    return (
+        peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    )  # macOS counts bytes, others KiB

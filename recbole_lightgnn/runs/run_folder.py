@@ -1,4 +1,4 @@
-"""The folder of a run: what is finished, what is under way, and whose settings they are."""
+"""Run folder: settings, finished trainings, and the state of the training under way."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.settings_diff import (
-    other_settings,
-    settings_of,
-)
 from recbole_lightgnn.config.aliases import renamed
+from recbole_lightgnn.config.settings_diff import other_settings, settings_of
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.utils.files import write_json
@@ -23,12 +21,21 @@ RUN_FILE = "run.json"
 class RunFolder:
     """Progress of one run on disk.
 
-    ``run.json`` lists the finished trainings, ``progress.safetensors`` holds the one under way as
-    of its last epoch, and each finished or improving training has its best state in a file of its
-    own. Every file is replaced whole, so that a run killed at any moment can go on.
+    ``run.json`` holds the settings and the rows of the finished trainings.
+    ``progress.safetensors`` holds the state of the training under way after its last epoch.
+    ``KEY.safetensors`` holds the best state of the training KEY so far. Every file is written
+    atomically, so a run can be resumed after it was killed at any moment.
 
     Args:
-        path: an existing folder with a ``run.json``.
+        path: an existing folder with a ``run.json``, of this version or an earlier one.
+
+    Attributes:
+        path: the folder.
+        content: content of ``run.json``: ``settings``, ``data`` and ``rows``.
+        rows: rows of the finished trainings, in order.
+
+    Raises:
+        InputError: if the folder has no ``run.json``, or the file is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,12 +54,12 @@ class RunFolder:
             ) from error
 
     @classmethod
-    def create(cls, base: Path, config: Any, data: dict[str, str]) -> RunFolder:
-        """A new folder under ``base``, named after model, dataset and time.
+    def create(cls, base: Path, config: RunConfig, data: dict[str, str]) -> RunFolder:
+        """Create a folder, named after model, dataset and time.
 
         Args:
-            base: where run folders are.
-            config: the run's settings.
+            base: parent folder.
+            config: settings of the run.
             data: `fingerprints` of its splits.
         """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
@@ -62,11 +69,16 @@ class RunFolder:
         return cls(path)
 
     @classmethod
-    def reopen(cls, config: Any, data: dict[str, str], path: Path | None) -> RunFolder:
-        """The given folder, or the newest under ``checkpoint_dir`` with these settings.
+    def reopen(cls, config: RunConfig, data: dict[str, str], path: Path | None) -> RunFolder:
+        """Open the folder of an earlier run, to resume it.
+
+        Args:
+            config: settings of the run.
+            data: `fingerprints` of its splits.
+            path: the folder; by default the newest under ``checkpoint_dir`` with these settings.
 
         Raises:
-            InputError: if there is none, or its settings or its data differ.
+            InputError: if there is no such folder, or its settings or its data differ.
         """
         folder = cls(path) if path is not None else cls._newest(config)
         if differing := other_settings(settings_of(config), folder.content["settings"]):
@@ -82,11 +94,11 @@ class RunFolder:
         return folder
 
     @classmethod
-    def _newest(cls, config: Any) -> RunFolder:
+    def _newest(cls, config: RunConfig) -> RunFolder:
         wanted, base = settings_of(config), Path(config["checkpoint_dir"])
         pattern = f"{config['model']}-{config['dataset']}-*/{RUN_FILE}"
         for file in sorted(base.glob(pattern), reverse=True):
-            with suppress(InputError):  # a damaged one, or an older version's, is not the one
+            with suppress(InputError):  # skip damaged folders
                 folder = cls(file.parent)
                 if not other_settings(wanted, folder.content["settings"]):
                     return folder
@@ -96,20 +108,32 @@ class RunFolder:
         )
 
     def row(self, key: str) -> dict[str, Any] | None:
-        """The row of a finished training, or ``None``."""
+        """Return the row of a finished training, or ``None`` if it is not finished.
+
+        Args:
+            key: key of the training.
+        """
         return next((row for row in self.rows if row["key"] == key), None)
 
     def finish(self, row: dict[str, Any]) -> None:
-        """Record a finished training."""
+        """Add the row of a finished training to ``run.json``, and remove its progress file.
+
+        Args:
+            row: the row.
+        """
         self.rows.append(row)
         write_json(self.path / RUN_FILE, self.content)
         self.progress_file.unlink(missing_ok=True)
 
     def best_file(self, key: str) -> Path:
-        """Where the best state of a training is."""
+        """Return the path of the best state of a training.
+
+        Args:
+            key: key of the training.
+        """
         return self.path / f"{key}{checkpoint.SUFFIX}"
 
     @property
     def progress_file(self) -> Path:
-        """Where the state of the training under way is."""
+        """Path of the state of the training under way."""
         return self.path / f"progress{checkpoint.SUFFIX}"

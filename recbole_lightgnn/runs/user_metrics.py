@@ -1,4 +1,4 @@
-"""Beside a run's record: the test metrics of every user, by which two models are compared."""
+"""Test metrics of every user, in a file beside the record; significance tests compare them."""
 
 import zipfile
 import zlib
@@ -12,7 +12,7 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.files import whole_file
 
 _USER, _DEGREE, _ROWS = "user", "train_interactions", "rows"
-# What numpy and the zip that it reads raise of a file that is damaged, wherever it is.
+# Exceptions that numpy and zipfile raise for a damaged file, depending on the damage.
 _DAMAGES = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, NotImplementedError),
     *(zipfile.BadZipFile, zlib.error),
@@ -20,12 +20,13 @@ _DAMAGES = (
 
 
 class Users(NamedTuple):
-    """What the rows of a record come to for each test user.
+    """Test metrics of each user, for every row of a record.
 
     Attributes:
-        user: tokens of the users, in the order of the split's loader. Shape: (users,)
-        degree: their interactions in the train split. Shape: (users,)
-        rows: by key of a row, by name of a metric (``recall@20``), of each user. Shape: (users,)
+        user: tokens of the users, in the order of the test loader. Shape: (users,)
+        degree: number of the user's interactions in the train split. Shape: (users,)
+        rows: values by key of the row and name of the metric (``recall@20``).
+            Shape of each: (users,)
     """
 
     user: np.ndarray
@@ -34,7 +35,11 @@ class Users(NamedTuple):
 
 
 def users_file(record: Path) -> Path:
-    """Where the users of a record are."""
+    """Return the path of the users' metrics that belong to a record.
+
+    Args:
+        record: path of the record.
+    """
     return record.with_suffix(".users.npz")
 
 
@@ -44,15 +49,18 @@ def write_users(
     degree: np.ndarray,
     rows: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-    """Write them as plain arrays, which ``numpy.load`` reads: a metric's has shape (rows, users).
+    """Write users' metrics as plain arrays for ``numpy.load``; a metric has shape (rows, users).
 
     Args:
-        file: see `users_file`; its folder is made where it is missing.
-        user, degree, rows: as in `Users`; each row has the same metrics.
+        file: path to write (`users_file`); its folder is created if it is missing.
+        user: tokens of the users. Shape: (users,)
+        degree: number of the user's interactions in the train split. Shape: (users,)
+        rows: values by key of the row and name of the metric; each row has the same metrics.
+            Shape of each: (users,)
     """
     names = list(next(iter(rows.values())))
-    # A user's values in all rows side by side: they resemble each other, so that the file is two
-    # thirds as large.
+    # The values of a user in all rows lie side by side in memory. They are similar, so the
+    # compressed file is a third smaller.
     arrays = {name: np.stack([row[name] for row in rows.values()], axis=1).T for name in names}
     arrays |= {_USER: np.asarray(user), _DEGREE: degree, _ROWS: np.array(list(rows))}
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -61,10 +69,16 @@ def write_users(
 
 
 def read_users(file: Path) -> Users | None:
-    """What `write_users` wrote; ``None`` where there is no file. Nothing is unpickled.
+    """Read users' metrics that `write_users` wrote. Nothing is unpickled.
+
+    Args:
+        file: the file (`users_file`).
+
+    Returns:
+        The metrics, or ``None`` if there is no file.
 
     Raises:
-        InputError: if the file is something else, or damaged.
+        InputError: if the file is damaged or something else.
     """
     if not file.is_file():
         return None
@@ -80,7 +94,7 @@ def read_users(file: Path) -> Users | None:
             f"{file} is no file of users' metrics ({error}): remove it and its record, and run anew"
         ) from error
     rows = {
-        str(key): {name: table[place] for name, table in content.items()}
-        for place, key in enumerate(keys)
+        str(key): {name: table[row] for name, table in content.items()}
+        for row, key in enumerate(keys)
     }
     return Users(user, degree, rows)

@@ -47,6 +47,7 @@ class _Protocol(H11Protocol):
     that has been idle longest is closed.
     """
 
+    # uvicorn narrows the type of `transport`, too.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock of a new connection; close the most idle one if there are too many."""
         super().connection_made(transport)

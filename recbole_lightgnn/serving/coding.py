@@ -141,7 +141,7 @@ def decode_gaps(encoded: np.ndarray, size: int, name: str) -> np.ndarray:
         Damaged: if a position is ``size`` or above, or the last gap is incomplete.
     """
     ends = encoded != _GAP_CONTINUES
-    positions = np.cumsum(encoded + ends.astype(np.int64))[ends] - 1
+    positions: np.ndarray = np.cumsum(encoded + ends.astype(np.int64))[ends] - 1
     if len(encoded) and (not ends[-1] or positions[-1] >= size):
         raise Damaged(f"{name}: a position is outside the table")
     return positions
@@ -350,4 +350,6 @@ def decode_weights(name: str, reader: ArrayReader, size: int, values: str) -> np
     if values != "int8":
         return reader.take(f"{name}.weight", _DTYPES[values], size).astype(np.float32)
     low, step = reader.take(f"{name}.steps", "f4", 2)
-    return low + step * reader.take(f"{name}.weight", "u1", size).astype(np.float32)
+    steps = reader.take(f"{name}.weight", "u1", size).astype(np.float32)
+    weight: np.ndarray = low + step * steps
+    return weight

@@ -167,8 +167,8 @@ def unpack(data: np.ndarray, name: str) -> tuple[dict[str, Any], Arrays]:
     """
     header_end = _check_start(bytes(data[:_HEADER_START]), len(data), name)
     with reading(name):
-        digest = hashlib.sha256(data[: _START.size])
-        digest.update(data[_HEADER_START:])
+        digest = hashlib.sha256(data[: _START.size].data)
+        digest.update(data[_HEADER_START:].data)
         intact = digest.digest() == bytes(data[_START.size : _HEADER_START])
         try:
             meta, entries = _header(bytes(data[_HEADER_START:header_end]))
@@ -267,7 +267,7 @@ def _array(
         raise Damaged(f"{name}: {len(content)} bytes cannot hold {size}")
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        raw = inflate.decompress(content, size + 1)  # one more, to detect surplus bytes
+        raw = inflate.decompress(content.data, size + 1)  # one more, to detect surplus bytes
     except zlib.error as error:
         raise Damaged(f"{name}: {error}") from error
     if len(raw) != size or not inflate.eof or inflate.unused_data:

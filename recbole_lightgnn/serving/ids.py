@@ -107,7 +107,7 @@ class Ids:
         except TypeError as error:
             raise InputError(f"{self.what}s must be a list, got {shortened_repr(names)}") from error
 
-    def names(self, numbers: np.ndarray) -> np.ndarray:
+    def names(self, numbers: np.ndarray | list[int] | slice) -> np.ndarray:
         """Look up names by number.
 
         Args:
@@ -116,7 +116,8 @@ class Ids:
         Returns:
             The names, and ``None`` for -1; dtype object. Shape: as ``numbers``
         """
-        return self._names[numbers]
+        names: np.ndarray = self._names[numbers]
+        return names
 
     def arrays(self) -> Arrays:
         """Encode the names as arrays of a file."""

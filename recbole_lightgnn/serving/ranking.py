@@ -23,16 +23,16 @@ def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         minus infinity. Shapes: (rows, k), (rows, k)
     """
     shape = len(scores), k
-    selected = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
+    columns, values = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
     row, column = np.nonzero(scores >= _bound(scores, k)[:, None])
     value = scores[row, column]
     order = np.lexsort((column, -value, row))
     row, column, value = row[order], column[order], value[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
     best = rank < k
-    for table, content in zip(selected, (column, value), strict=True):
-        table[row[best], rank[best]] = content[best]
-    return selected
+    columns[row[best], rank[best]] = column[best]
+    values[row[best], rank[best]] = value[best]
+    return columns, values
 
 
 def _bound(scores: np.ndarray, k: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Full ranking by inner product: chunked scores, masking and top-k, metrics at full precision."""
+"""Full ranking by inner product: scores in chunks, masking, top-k, metrics at full precision."""
 
 from __future__ import annotations
 
@@ -12,54 +12,70 @@ import torch
 from recbole.data.dataloader import FullSortEvalDataLoader
 from torch import Tensor
 
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 
-_SCORES = 1 << 23  # scores held at once: 32 MB, what a processor's last cache may hold
-_SCORES_ON_GPU = 1 << 26  # 256 MB: it wants much to do at once
+_SCORES = 1 << 23  # scores in memory at once: 32 MB, about the last cache of a processor
+_SCORES_ON_GPU = 1 << 26  # 256 MB, as a GPU needs much work at once
 _LEAST_USERS = 32  # a product of fewer rows reads the items' embeddings too often
-_GROUP = 8  # scores to a maximum
+_GROUP = 8  # scores in a group, which has one maximum
 
+# Metric by name: from hits and numbers of relevant items to values; see the end of the file.
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
 
 
-def ranks_here(metrics: list[str]) -> bool:
-    """Whether every one of RecBole's metric names is known here."""
+def supports_metrics(metrics: list[str]) -> bool:
+    """Whether `FullRanking` computes all of the metrics.
+
+    Args:
+        metrics: RecBole's names of metrics, in any case.
+    """
     return all(metric.lower() in METRICS for metric in metrics)
 
 
+def is_full_ranking(eval_data: Any) -> bool:
+    """Whether a loader of RecBole's asks for rankings of all items, by a model of no sequences."""
+    return isinstance(eval_data, FullSortEvalDataLoader) and not eval_data.is_sequential
+
+
 class Rankings:
-    """The `FullRanking` of each loader that is asked about, made once.
+    """Cache of the `FullRanking` of each loader.
 
     Args:
-        config: settings with ``metrics`` and ``topk``.
-        device: where to score.
+        config: settings of the run, with ``metrics`` and ``topk``.
+        device: device to score on.
     """
 
-    def __init__(self, config: Any, device: torch.device) -> None:
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
         self.config, self.device = config, device
-        self._made: WeakKeyDictionary[Any, FullRanking] = WeakKeyDictionary()
+        self._cache: WeakKeyDictionary[Any, FullRanking] = WeakKeyDictionary()
 
     def of(self, eval_data: Any) -> FullRanking | None:
-        """None where only RecBole's evaluator will do: other metrics, lists or sequences."""
-        full = isinstance(eval_data, FullSortEvalDataLoader) and not eval_data.is_sequential
-        if not full or not ranks_here(self.config["metrics"]):
+        """Return the ranking of a loader, or ``None`` if only RecBole's evaluator supports it.
+
+        RecBole's evaluator is needed for other metrics, sampled lists and sequences.
+
+        Args:
+            eval_data: RecBole's validation or test loader.
+        """
+        if not is_full_ranking(eval_data) or not supports_metrics(self.config["metrics"]):
             return None
-        if eval_data not in self._made:
-            self._made[eval_data] = FullRanking(
+        if eval_data not in self._cache:
+            self._cache[eval_data] = FullRanking(
                 eval_data, self.config["metrics"], self.config["topk"], self.device
             )
-        return self._made[eval_data]
+        return self._cache[eval_data]
 
 
 class Ranked(NamedTuple):
-    """A split that was ranked.
+    """Result of ranking a split.
 
     Attributes:
-        metrics: averaged over users, named as RecBole names them (``recall@20``).
-        hits: whether the item at each rank of a user's is one to find; ``None`` where RecBole did
-            not rank all items. Shape: (users of the loader, largest cut-off), bool
-        seconds: what scores (propagation included, if the model had not done it), masks, lists
-            and metrics took.
+        metrics: averages over users, named as RecBole does (``recall@20``).
+        hits: true where the item at a rank of a user is relevant; ``None`` if RecBole did not rank
+            all items. Shape: (users of the loader, largest cut-off), bool
+        seconds: time for scores, masks, lists and metrics, and for propagation unless its result
+            was cached.
     """
 
     metrics: dict[str, float]
@@ -68,16 +84,21 @@ class Ranked(NamedTuple):
 
 
 def metrics_by_user(ranked: Ranked, eval_data: Any, topk: list[int]) -> dict[str, np.ndarray]:
-    """Recall and NDCG of each user, whose averages are the metrics of those names.
+    """Compute recall and NDCG of each user; their averages are the metrics of the same names.
 
     Args:
-        ranked: what came of ranking ``eval_data``, with its hits.
+        ranked: result of ranking ``eval_data``, with hits.
         eval_data: the loader.
-        topk: cut-offs.
+        topk: cut-offs k.
 
     Returns:
-        ``recall@k`` and ``ndcg@k`` for each k, users as the loader has them. Shape: (users,)
+        ``recall@k`` and ``ndcg@k`` for each k, users in the loader's order. Shape of each: (users,)
+
+    Raises:
+        ValueError: if ``ranked`` has no hits.
     """
+    if ranked.hits is None:
+        raise ValueError("metrics by user need hits, and this split was not ranked in full")
     relevant = eval_data.uid2positive_item[eval_data.uid_list.numpy()]
     n_relevant = np.array([len(items) for items in relevant])
     tables = {name: METRICS[name](ranked.hits, n_relevant) for name in ("recall", "ndcg")}
@@ -85,14 +106,14 @@ def metrics_by_user(ranked: Ranked, eval_data: Any, topk: list[int]) -> dict[str
 
 
 class _Chunk(NamedTuple):
-    """Users ranked at once. Places are those in the flattened table of their scores.
+    """Users to rank at once. Positions are those in the flattened table of their scores.
 
     Attributes:
-        start: users in the chunks before.
-        users: their numbers. Shape: (chunk,)
-        masked: places that take no rank. Shape: (masked,)
-        relevant: places of the items to find, ascending. Shape: (relevant,)
-        relevant_row: whose they are, as a row. Shape: (relevant,)
+        start: number of users in earlier chunks.
+        users: users. Shape: (chunk,)
+        masked: positions left out of the ranking. Shape: (masked,)
+        relevant: positions of the relevant items, ascending. Shape: (relevant,)
+        relevant_row: row of each relevant position in the table. Shape: (relevant,)
     """
 
     start: int
@@ -103,16 +124,16 @@ class _Chunk(NamedTuple):
 
 
 class FullRanking:
-    """The users, relevant items and masked items of one of RecBole's full-ranking loaders.
+    """Full ranking of the users of a RecBole loader, with its relevant and masked items.
 
-    Beside the embeddings it needs room for the scores of some hundred users, not of all. Equal
-    scores are ranked in an order that is always the same.
+    Besides the embeddings, memory holds the scores of some hundred users, not of all users. The
+    order of items with equal scores is always the same.
 
     Args:
-        eval_data: a ``FullSortEvalDataLoader``; what it calls history is masked.
-        metrics: names as in RecBole's setting, of those in ``METRICS``.
+        eval_data: a ``FullSortEvalDataLoader``; the items in its history are masked.
+        metrics: RecBole's names of metrics, all in `METRICS`.
         topk: cut-offs.
-        device: where to score.
+        device: device to score on.
     """
 
     def __init__(
@@ -125,60 +146,64 @@ class FullRanking:
         masked = eval_data.uid2history_item[users.numpy()]
         self.n_relevant = np.array([len(items) for items in relevant])
         self.columns = _columns(self.n_items)
-        held = _SCORES_ON_GPU if device.type == "cuda" else _SCORES
-        self.at_once = max(held // self.columns, _LEAST_USERS)
-        self.chunks = []
+        at_once = _SCORES_ON_GPU if device.type == "cuda" else _SCORES
+        self.at_once = max(at_once // self.columns, _LEAST_USERS)
+        self.chunks: list[_Chunk] = []
         for start in range(0, self.n_users, self.at_once):
             part = slice(start, start + self.at_once)
             padding = torch.arange(len(users[part])) * self.columns
             masked_row, masked_item = _flatten(masked[part])
             row, item = _flatten(relevant[part])
-            place, order = (row * self.columns + item).sort()
+            position, order = (row * self.columns + item).sort()
             tensors = (
                 users[part],
                 torch.cat([padding, masked_row * self.columns + masked_item]),
-                place,
+                position,
                 row[order],
             )
             self.chunks.append(_Chunk(start, *(tensor.to(device) for tensor in tensors)))
 
     def evaluate(self, user_table: Tensor, item_table: Tensor) -> OrderedDict[str, float]:
-        """The first of what :meth:`rank` returns."""
+        """Compute the metrics; arguments and errors as for :meth:`rank`."""
         return self.rank(user_table, item_table)[0]
 
     @torch.no_grad()
     def rank(
         self, user_table: Tensor, item_table: Tensor
     ) -> tuple[OrderedDict[str, float], np.ndarray]:
-        """Metrics averaged over users, as RecBole computes and names them (``recall@20``).
+        """Rank all items for every user by inner product.
 
         Args:
-            user_table: final embeddings. Shape: (users, width)
-            item_table: final embeddings, row 0 the padding item. Shape: (items, width)
+            user_table: final embeddings of all users. Shape: (users, width)
+            item_table: final embeddings of all items, RecBole's padding row first.
+                Shape: (items, width)
 
         Returns:
-            The metrics, and whether the item at each rank is one to find. Shape of the latter:
-            (users, largest cut-off), bool
+            Averages of the metrics over users, as RecBole computes and names them (``recall@20``),
+            and hits: true where the item at a rank is relevant.
+            Shape of the hits: (users of the loader, largest cut-off), bool
 
         Raises:
-            InputError: if there are embeddings whose products may not be finite.
+            InputError: if the scores may not be finite.
         """
         _check_finite(user_table, item_table)
         user, hits = self._hits(user_table, item_table)
-        result = OrderedDict()
+        result: OrderedDict[str, float] = OrderedDict()
         for metric in self.metrics:
-            # Without a hit every metric is zero.
+            # Users without a hit are not in `hits`: all their metrics are zero.
             total = METRICS[metric](hits, self.n_relevant[user]).sum(axis=0)  # (largest cut-off,)
             for k in self.topk:
                 result[f"{metric}@{k}"] = float(total[k - 1] / self.n_users)
-        of_all = np.zeros((self.n_users, hits.shape[1]), dtype=bool)
-        of_all[user] = hits
-        return result, of_all
+        all_hits = np.zeros((self.n_users, hits.shape[1]), dtype=bool)
+        all_hits[user] = hits
+        return result, all_hits
 
     def _hits(self, user_table: Tensor, item_table: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Users with a hit, maybe some more, and whether their item at each rank is relevant.
+        """Find hits, for all users with a hit and possibly some more.
 
-        Users are places in the loader. Shapes: (users,), and (users, largest cut-off), bool
+        Returns:
+            Positions of these users in the loader, and their hits.
+            Shapes: (users,), (users, largest cut-off)
         """
         largest = min(max(self.topk), self.n_items)
         scores = user_table.new_full((min(self.at_once, self.n_users), self.columns), -torch.inf)
@@ -191,27 +216,32 @@ class FullRanking:
             levels = _maxima(rows, largest)
             best_relevant = flat.new_full((len(rows),), -torch.inf)
             best_relevant.scatter_reduce_(0, chunk.relevant_row, flat[chunk.relevant], "amax")
-            # With so many groups that hold a better item than the best relevant, there is no hit.
+            # If that many groups hold an item better than the best relevant one, there is no hit.
             better = (levels[-1] > best_relevant[:, None]).sum(dim=1)
             row = (better < largest).nonzero().squeeze(1)
-            place = row[:, None] * self.columns + _top(levels, row, largest)
-            nearest = torch.searchsorted(chunk.relevant, place).clamp(max=len(chunk.relevant) - 1)
+            position = row[:, None] * self.columns + _top(levels, row, largest)
+            nearest = torch.searchsorted(chunk.relevant, position)
+            nearest = nearest.clamp(max=len(chunk.relevant) - 1)
             users.append((chunk.start + row).cpu())
-            found.append((chunk.relevant[nearest] == place).cpu())
+            found.append((chunk.relevant[nearest] == position).cpu())
         hits = torch.cat(found).numpy()
         missing = max(self.topk) - largest
         return torch.cat(users).numpy(), np.pad(hits, ((0, 0), (0, missing)))
 
 
 def _maxima(scores: Tensor, k: int) -> list[Tensor]:
-    """The scores, the maxima of groups of eight, of eight groups, and so on while it pays.
+    """Compute the maxima of groups of 8 scores, of 8 groups, and so on while it saves time.
 
-    Of n groups the g-th holds the columns g, g + n, g + 2n, ...: maxima are taken of whole rows at
-    once. The k best items are always in the k groups with the largest maxima.
+    With n groups, group g holds the columns g, g + n, g + 2n, ..., so that maxima are computed on
+    contiguous parts of rows. The k best items are always in the k groups with the largest maxima.
 
     Args:
-        scores: shape (users, columns)
-        k: how many of the best will be asked for.
+        scores: scores. Shape: (users, columns)
+        k: number of best items to find later.
+
+    Returns:
+        The scores, then the maxima of each level.
+        Shapes: (users, columns), (users, columns / 8), ...
     """
     levels = [scores]
     while levels[-1].shape[1] > 2 * _GROUP * k and levels[-1].shape[1] % _GROUP == 0:
@@ -220,7 +250,16 @@ def _maxima(scores: Tensor, k: int) -> list[Tensor]:
 
 
 def _top(levels: list[Tensor], row: Tensor, k: int) -> Tensor:
-    """Columns of the k best scores of some rows, best first. Shape: (rows, k)"""
+    """Find the columns of the k best scores of some rows, best first.
+
+    Args:
+        levels: result of `_maxima`.
+        row: rows. Shape: (rows,)
+        k: number of columns.
+
+    Returns:
+        Columns. Shape: (rows, k)
+    """
     best = levels[-1][row].topk(k, dim=-1).indices
     member = torch.arange(_GROUP, device=row.device)
     for scores, maxima in zip(levels[-2::-1], levels[:0:-1], strict=True):
@@ -230,19 +269,19 @@ def _top(levels: list[Tensor], row: Tensor, k: int) -> Tensor:
 
 
 def _columns(n_items: int) -> int:
-    """Columns for so many items: an odd number of lots of 64.
+    """Return the number of columns for the items: an odd multiple of 64.
 
-    Such rows begin where a product can write whole cache lines, which halves its time, and on
-    different places in the cache; and they fall into groups, and groups of groups.
+    Rows of a multiple of 64 columns start at a cache line, which halves the time of the product,
+    and divide into groups of 8 and groups of groups. An odd multiple spreads rows over the cache.
     """
     return 64 * (-(-n_items // 64) | 1)
 
 
 def _check_finite(user_table: Tensor, item_table: Tensor) -> None:
-    """Raise InputError where an inner product may overflow, or is no number."""
+    """Raise InputError if an inner product may overflow or be NaN."""
     largest = [max(map(abs, map(float, table.aminmax()))) for table in (user_table, item_table)]
     bound = largest[0] * largest[1] * user_table.shape[1]
-    if not bound < torch.finfo(user_table.dtype).max:  # so that NaN is refused too
+    if not bound < torch.finfo(user_table.dtype).max:  # also refuses NaN
         raise InputError(
             f"embeddings as large as {largest[0]:.3g} for users and {largest[1]:.3g} for items "
             "cannot be ranked, scores must be finite: the training has diverged; lower "
@@ -251,7 +290,7 @@ def _check_finite(user_table: Tensor, item_table: Tensor) -> None:
 
 
 def _flatten(lists: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Row number and content of an array of index tensors, rows ascending."""
+    """Concatenate an array of index tensors; return row numbers, ascending, and contents."""
     sizes = torch.tensor([len(part) for part in lists])
     return torch.repeat_interleave(torch.arange(len(lists)), sizes), torch.cat(list(lists))
 
@@ -261,8 +300,8 @@ def _metric(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callabl
     return function
 
 
-# Each takes hits, bool of shape (users, cut-offs), and the number of relevant items, shape
-# (users,), and returns the metric of every user at every cut-off, shape (users, cut-offs).
+# Each metric takes hits, bool of shape (users, cut-offs), and numbers of relevant items of shape
+# (users,). It returns the value of every user at every cut-off, of shape (users, cut-offs).
 
 
 @_metric

@@ -1,4 +1,4 @@
-"""A run's training data, as each of its stages wants it in batches."""
+"""Training loaders for the stages of a run."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ from recbole.data.dataloader import UserDataLoader
 from recbole.data.utils import get_dataloader
 from recbole.sampler import Sampler
 
+from recbole_lightgnn.config.view import RunConfig
+
 
 class TrainingLoaders:
-    """Loaders of the same interactions with other batch sizes, sampling and seeds.
+    """Make loaders of the same interactions with each stage's batches, sampling and seed.
 
     Args:
-        train_data: the run's own loader.
-        repeatable: RecBole's setting: a user may have an item several times.
+        train_data: training loader of the run.
+        repeatable: RecBole's setting: whether a user may interact with an item several times.
     """
 
     def __init__(self, train_data: Any, *, repeatable: bool) -> None:
         self._train_data, self._repeatable = train_data, repeatable
         self._samplers: dict[tuple[str, float], Any] = {}
 
-    def of(self, config: Any, seed: int) -> Any:
-        """A fresh loader, of rows or of users.
+    def of(self, config: RunConfig, seed: int) -> Any:
+        """Make a loader of interactions, or of users with ``batch_by: user``.
 
         Args:
-            config: the stage's settings: ``batch_by``, ``train_batch_size``,
+            config: settings of the stage: ``batch_by``, ``train_batch_size``,
                 ``train_neg_sample_args``, ``shuffle``.
-            seed: of the order.
+            seed: seed of the order of interactions or users.
         """
         dataset = self._train_data._dataset
         if config["batch_by"] == "user":
@@ -39,15 +41,15 @@ class TrainingLoaders:
         loader.generator.manual_seed(seed)
         return loader
 
-    def _sampler(self, drawn: dict[str, Any]) -> Any:
-        """Draws negatives as a stage's own settings say.
+    def _sampler(self, arguments: dict[str, Any]) -> Any:
+        """Return the sampler of negative items that a stage's ``train_neg_sample_args`` describe.
 
-        Popularity is counted on the training interactions; RecBole counts the other splits too.
+        Popularity is counted on the training interactions; RecBole also counts the other splits.
         """
-        distribution = drawn["distribution"]
+        distribution = arguments["distribution"]
         if self._repeatable or distribution not in ("uniform", "popularity"):
             return self._train_data._sampler
-        kind = (distribution, drawn["alpha"])
+        kind = (distribution, arguments["alpha"])
         if kind not in self._samplers:
             dataset = self._train_data._dataset
             self._samplers[kind] = Sampler("train", dataset, *kind).set_phase("train")

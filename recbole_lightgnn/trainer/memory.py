@@ -1,56 +1,60 @@
-"""What training takes, and whether it is there: to refuse before the work, not to die in it."""
+"""Estimate the memory of training, and refuse runs that will not fit."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psutil
 
 from recbole_lightgnn.errors import InputError
 
-if TYPE_CHECKING:  # a process whose memory is measured should not load RecBole for nothing
+if TYPE_CHECKING:  # keep RecBole out of processes that `bench scale` measures the memory of
+    from recbole_lightgnn.config.view import RunConfig
     from recbole_lightgnn.models.base import GraphRecommender
 
 
 def step_bytes(n_users: int, n_items: int, n_edges: int, *, width: int, n_layers: int) -> int:
-    r"""Peak memory of a training step of LightGCN with Adam, beyond that of the libraries.
+    r"""Estimate the peak memory of a training step of LightGCN with Adam, without the libraries.
 
     .. math:: 4\,(5 + \min(L, 2))\,(|U| + |V|)\,d + 20\,|E|
 
-    Tables as large as the embeddings are the embeddings, Adam's two moments, the gradient of weight
-    decay, the gradient that arrives, and two through which it is propagated, however many the
-    layers. An edge has its column and its norm by user, and its row, its norm and its number by
-    item. Learned edge weights and losses over all nodes take more.
+    There are 5 tables as large as the embeddings: the embeddings, Adam's two moments, the gradient
+    of weight decay and the gradient of the loss. Propagation needs up to two more for any number of
+    layers. An edge takes 20 bytes: column and norm in the order of users; row, norm and edge number
+    in the order of items. Learned edge weights and losses over all nodes take more.
 
     Args:
-        n_users: users.
-        n_items: items.
-        n_edges: interactions, below 2^31.
-        width: d, the length of an embedding.
-        n_layers: L.
+        n_users: number of users.
+        n_items: number of items.
+        n_edges: number of interactions, below 2^31.
+        width: d, the embedding size.
+        n_layers: L, the number of layers.
+
+    Returns:
+        The estimate in bytes.
     """
     table = 4 * (n_users + n_items) * width
     return (5 + min(n_layers, 2)) * table + 20 * n_edges
 
 
 def available_bytes() -> int:
-    """Memory that can be had without swapping."""
+    """Return the memory available without swapping, in bytes."""
     return int(psutil.virtual_memory().available)
 
 
-def check_training(config: Any, model: GraphRecommender) -> None:
-    """Refuse a training whose steps do not fit, before it begins.
+def check_training(config: RunConfig, model: GraphRecommender) -> None:
+    """Refuse a training that will not fit into memory, before it starts.
 
-    Counts what a step of LightGCN as wide as the model takes, the least that any of our models
-    needs, beyond the parameters, which are there already. Not looked at are a GPU's memory
-    and models of no graph.
+    The estimate is a step of LightGCN of the same width (`step_bytes`), the minimum of our models,
+    less the parameters, which are in memory already. Models on a GPU and models without layers are
+    not checked.
 
     Args:
-        config: the run's settings.
+        config: settings of the run.
         model: the model of the last stage.
 
     Raises:
-        InputError: with what is needed and what is available.
+        InputError: if more memory is needed than is available; the message says how much.
     """
     if model.device.type != "cpu" or config["n_layers"] is None:
         return

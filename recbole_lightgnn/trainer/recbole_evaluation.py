@@ -1,87 +1,60 @@
-"""RecBole's own trainers, ranking by `FullRanking` what scores by an inner product."""
+"""Faster evaluation for RecBole's own trainers: `FullRanking` for models that score by two tables.
+
+`rank_by_tables` prepares a trainer, `ranked_by` evaluates with it.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer
 from recbole.utils import ModelType
 from torch import Tensor
 
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.scoring_tables import final_tables
-from recbole_lightgnn.runs.recbole_pickle import load_stock_checkpoint, load_weights
-from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
+from recbole_lightgnn.runs.recbole_pickle import load_recbole_checkpoint, load_weights
+from recbole_lightgnn.trainer.evaluation import Ranked, Rankings, is_full_ranking
 
 
 def rank_by_tables(trainer: Any, *, prefix: str = "") -> None:
-    """Let a trainer of RecBole's evaluate sooner, and say the same.
+    """Replace the ``evaluate`` of a RecBole trainer by a faster one with the same results.
 
-    Its ``evaluate`` is replaced, which its ``fit`` validates by. Metrics, rounded as RecBole rounds
-    them, are those of RecBole's evaluator, which goes on doing what cannot be done here: models
-    that do not score by the inner product of two tables, other metrics, lists and sequences, and
-    work shared by several processes. What an evaluation came to, whoever ranked, is left as the
-    trainer's ``ranked`` (see `ranked_by`). A model that has diverged is refused, by an InputError.
+    RecBole's ``fit`` validates with it too. Metrics are rounded as RecBole rounds them. RecBole's
+    evaluator is still used for models that do not score by the inner product of two tables, for
+    other metrics, for sampled lists and for sequences. Trainers that share work with other
+    processes are left as they are.
+
+    The new ``evaluate`` raises an InputError if the model has diverged. It leaves its result in
+    ``trainer.ranked``, see `ranked_by`.
 
     Args:
-        trainer: the trainer.
-        prefix: put before the name of a setting, such as ``teacher_settings.``.
+        trainer: the trainer; changed in place.
+        prefix: text before the name of a setting in messages, such as ``teacher_settings.``.
     """
-    if not isinstance(trainer, Trainer) or not trainer.config["single_spec"]:
-        return
-    rankings, original = Rankings(trainer.config, trainer.device), trainer.evaluate
-    places, lists = trainer.config["metric_decimal_place"], _keep_lists(trainer)
-    check_finite = _watch_scores(trainer, prefix)
-
-    def evaluate(
-        eval_data: Any,
-        load_best_model: bool = True,
-        model_file: Any = None,
-        show_progress: bool = False,
-    ) -> Any:
-        if not eval_data:
-            return None
-        if load_best_model:
-            file = model_file or trainer.saved_model_file
-            load_weights(trainer.model, load_stock_checkpoint(file, trainer.device))
-            trainer.logger.info(f"Loading model structure and parameters from {file}")
-        trainer.model.eval()
-        ranking, started = rankings.of(eval_data), perf_counter()
-        tables = None if ranking is None else final_tables(trainer.model)
-        if ranking is None or tables is None:
-            result = original(eval_data, load_best_model=False, show_progress=show_progress)
-            check_finite()
-            trainer.ranked = Ranked(result, lists(eval_data), perf_counter() - started)
-            return result
-        metrics, hits = ranking.rank(*tables)
-        seconds = perf_counter() - started
-        # As RecBole rounds: NumPy's numbers, which go another way to halves than Python's.
-        result = OrderedDict((k, round(np.float64(v), places)) for k, v in metrics.items())
-        trainer.wandblogger.log_eval_metrics(result, head="eval")
-        trainer.ranked = Ranked(result, hits, seconds)
-        return result
-
-    trainer.evaluate = evaluate
-
-
-def has_epochs(config: Any) -> bool:
-    """Whether a model has a best epoch to read back once it is trained.
-
-    Of the others there is one state, which is in memory already: EASE's takes gigabytes.
-    """
-    return config["MODEL_TYPE"] is not ModelType.TRADITIONAL
+    if isinstance(trainer, Trainer) and trainer.config["single_spec"]:
+        trainer.evaluate = TableEvaluation(trainer, prefix).evaluate
 
 
 def ranked_by(
     trainer: Any, eval_data: Any, *, load_best_model: bool = False, show_progress: bool = False
 ) -> Ranked:
-    """What one of RecBole's trainers says of a split; hits where `rank_by_tables` has been."""
+    """Evaluate a split with a trainer of RecBole's own.
+
+    Args:
+        trainer: the trainer.
+        eval_data: RecBole's validation or test loader.
+        load_best_model: whether to load the best state from its file first.
+        show_progress: whether RecBole's evaluator draws a progress bar.
+
+    Returns:
+        Metrics, and hits if `rank_by_tables` prepared the trainer and all items were ranked.
+    """
     trainer.ranked, started = None, perf_counter()
     metrics = trainer.evaluate(
         eval_data, load_best_model=load_best_model, show_progress=show_progress
@@ -89,49 +62,124 @@ def ranked_by(
     return trainer.ranked or Ranked(metrics, None, perf_counter() - started)
 
 
-def _watch_scores(trainer: Any, prefix: str) -> Callable[[], None]:
-    """Let RecBole's evaluator look for a user whose scores are all numbers.
+def has_epochs(config: RunConfig) -> bool:
+    """Whether a model is trained in epochs, so that its best state is loaded from a file.
 
-    One is enough: a model may have none for users without interactions.
-
-    Returns:
-        What raises InputError after an evaluation where there was none, or where a parameter is no
-        number.
+    Models of RecBole's type TRADITIONAL have one state, in memory; EASE's takes gigabytes.
     """
-    collect, found = trainer.eval_collector.eval_batch_collect, []
+    return config["MODEL_TYPE"] is not ModelType.TRADITIONAL
 
-    def collected(scores: Tensor, *rest: Any) -> None:
-        if not found and bool((scores < torch.inf).all(dim=-1).any()):  # what is masked is -inf
-            found.append(True)
-        collect(scores, *rest)
 
-    def check() -> None:
-        parameters = trainer.model.parameters()
-        finite = found and all(bool(torch.isfinite(one).all()) for one in parameters)
-        found.clear()
+class TableEvaluation:
+    """Evaluation of one trainer of RecBole's, by `FullRanking` if possible.
+
+    Args:
+        trainer: the trainer; its evaluator and collector are watched from now on.
+        prefix: text before the name of a setting in messages.
+    """
+
+    def __init__(self, trainer: Any, prefix: str) -> None:
+        self._trainer = trainer
+        self._recbole_evaluate = trainer.evaluate
+        self._rankings = Rankings(trainer.config, trainer.device)
+        self._hits = _EvaluatorHits(trainer.evaluator)
+        self._divergence = _DivergenceCheck(trainer, prefix)
+
+    def evaluate(
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: Any = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """Evaluate a split as RecBole's ``Trainer.evaluate`` does, with the same arguments.
+
+        Returns:
+            RecBole's rounded metrics by name, or ``None`` if there is no data.
+
+        Raises:
+            InputError: if the model has diverged, or the best state cannot be read.
+        """
+        if not eval_data:
+            return None
+        trainer = self._trainer
+        if load_best_model:
+            file = model_file or trainer.saved_model_file
+            load_weights(trainer.model, load_recbole_checkpoint(file, trainer.device))
+            trainer.logger.info(f"Loading model structure and parameters from {file}")
+        trainer.model.eval()
+        ranking, started = self._rankings.of(eval_data), perf_counter()
+        tables = None if ranking is None else final_tables(trainer.model)
+        if ranking is None or tables is None:
+            return self._by_recbole(eval_data, show_progress, started)
+        metrics, hits = ranking.rank(*tables)
+        seconds = perf_counter() - started
+        result = self._rounded(metrics)
+        trainer.wandblogger.log_eval_metrics(result, head="eval")
+        trainer.ranked = Ranked(result, hits, seconds)
+        return result
+
+    def _by_recbole(self, eval_data: Any, show_progress: bool, started: float) -> Any:
+        result = self._recbole_evaluate(
+            eval_data, load_best_model=False, show_progress=show_progress
+        )
+        self._divergence.check()
+        hits = self._hits.last if is_full_ranking(eval_data) else None
+        self._trainer.ranked = Ranked(result, hits, perf_counter() - started)
+        return result
+
+    def _rounded(self, metrics: dict[str, float]) -> OrderedDict[str, float]:
+        """Round as RecBole does: NumPy's numbers round halves differently from Python's."""
+        places = self._trainer.config["metric_decimal_place"]
+        return OrderedDict((name, round(np.float64(v), places)) for name, v in metrics.items())
+
+
+class _EvaluatorHits:
+    """Hits of the last evaluation by a RecBole evaluator, which is changed in place.
+
+    Attributes:
+        last: true where the item at a rank is relevant, or ``None`` if no list was evaluated.
+            Shape: (users, largest cut-off)
+    """
+
+    def __init__(self, evaluator: Any) -> None:
+        self.last: np.ndarray | None = None
+        self._recbole_evaluate = evaluator.evaluate
+        evaluator.evaluate = self._evaluate
+
+    def _evaluate(self, collected: Any) -> Any:
+        self.last = None
+        if "rec.topk" in collected:  # hits by rank, and in the last column their possible number
+            self.last = collected.get("rec.topk")[:, :-1].bool().numpy()
+        return self._recbole_evaluate(collected)
+
+
+class _DivergenceCheck:
+    """Check that a model evaluated by RecBole has finite scores and parameters.
+
+    It watches the trainer's collector, which is changed in place, for a user with finite scores.
+    One such user is enough: a model may have NaN for users without interactions.
+    """
+
+    def __init__(self, trainer: Any, prefix: str) -> None:
+        self._trainer, self._prefix = trainer, prefix
+        self._found_finite = False
+        self._recbole_collect = trainer.eval_collector.eval_batch_collect
+        trainer.eval_collector.eval_batch_collect = self._collect
+
+    def _collect(self, scores: Tensor, *rest: Any) -> None:
+        if not self._found_finite:  # masked scores are -inf
+            self._found_finite = bool((scores < torch.inf).all(dim=-1).any())
+        self._recbole_collect(scores, *rest)
+
+    def check(self) -> None:
+        """Raise InputError if the last evaluation had no finite scores, or parameters are not."""
+        trainer, parameters = self._trainer, self._trainer.model.parameters()
+        finite = self._found_finite and all(bool(torch.isfinite(p).all()) for p in parameters)
+        self._found_finite = False
         if not finite:
             raise InputError(
                 f"{trainer.config['model']} cannot be ranked, scores must be finite: the training "
-                f"has diverged; lower {prefix}learning_rate (now {trainer.config['learning_rate']})"
+                f"has diverged; lower {self._prefix}learning_rate "
+                f"(now {trainer.config['learning_rate']})"
             )
-
-    trainer.eval_collector.eval_batch_collect = collected
-    return check
-
-
-def _keep_lists(trainer: Any) -> Callable[[Any], np.ndarray | None]:
-    """Let RecBole's evaluator keep the lists that it judges, and get their hits by the loader."""
-    judge, judged = trainer.evaluator.evaluate, {}
-
-    def evaluate(collected: Any) -> Any:
-        judged.pop("lists", None)
-        if "rec.topk" in collected:  # hits by rank, and how many there are to find
-            judged["lists"] = collected.get("rec.topk")[:, :-1].bool().numpy()
-        return judge(collected)
-
-    def hits(eval_data: Any) -> np.ndarray | None:
-        full = isinstance(eval_data, FullSortEvalDataLoader) and not eval_data.is_sequential
-        return judged.get("lists") if full else None
-
-    trainer.evaluator.evaluate = evaluate
-    return hits

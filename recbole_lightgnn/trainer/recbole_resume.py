@@ -1,4 +1,4 @@
-"""What RecBole's own trainer needs on disk so that, killed, it goes on to the same result."""
+"""Resume trainings of RecBole's own models: save their state between epochs, and restore it."""
 
 from __future__ import annotations
 
@@ -12,48 +12,54 @@ from typing import Any
 
 from recbole.utils import set_color
 
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.run_folder import RUN_FILE, RunFolder
 from recbole_lightgnn.trainer.record_rows import add_point, epochs_of, new_curve
 from recbole_lightgnn.utils.files import whole_file
 
-# Models that are, between epochs, what `checkpoint.capture` takes and these numbers: tested, each.
+# Models that resume to the same result, and the attributes that belong to their state besides
+# `checkpoint.capture`. Each is tested.
 RESUMABLE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("BPR", "NeuMF", "NGCF", "GCMC", "DGCF", "LightGCN", "SGL", "NCL"), ()),
-    "MultiVAE": ("update",),  # steps, by which the weight of its KL term grows
+    "MultiVAE": ("update",),  # number of steps, which the weight of its KL term grows with
 }
-SECONDS_APART = 20.0  # between two states, where epochs are shorter
+SECONDS_APART = 20.0  # minimum time between two saved states
 
 
-def can_resume(config: Any) -> bool:
-    """Whether a run of RecBole's can go on between two epochs to the same result.
+def can_resume(config: RunConfig) -> bool:
+    """Whether a run of a RecBole model can be resumed to the same result.
 
-    With worker processes, loaders draw what is not saved.
+    Runs with worker processes cannot, because the workers' random states are not saved.
+
+    Args:
+        config: settings of the run.
     """
     return config["model"] in RESUMABLE and not config["worker"]
 
 
-class StockProgress:
-    """The training of one of RecBole's models, saved between epochs and gone on with.
+class RecBoleProgress:
+    """Progress of the training of a RecBole model: its curve, and its state on disk.
 
-    Without a folder, and where a run cannot be resumed (see `can_resume`), it only draws the curve.
+    Construct it before the training; it restores the state that it finds in the folder. Without a
+    folder, or if the model cannot be resumed (`can_resume`), it only records the curve.
 
     Args:
-        trainer: RecBole's, not yet fitted, its ``saved_model_file`` set.
-        train_data: what it is going to be fitted to.
-        folder: where the state goes, and perhaps is.
-        key: which training of the folder this is.
-        make: makes the folder, where there is none, for the first state.
-        told: called with epoch (from 1) and score after each validation.
-        built: seconds that making the model took, in which EASE and ItemKNN learn.
+        trainer: RecBole's trainer, not yet fitted, with ``saved_model_file`` set.
+        train_data: training loader.
+        folder: folder of the state, or ``None``.
+        key: key of the training in the folder.
+        make_folder: function that creates a folder for the first state if ``folder`` is ``None``.
+        after_validation: function called with epoch (from 1) and score after each validation.
+        build_seconds: seconds that building the model took; EASE and ItemKNN are trained there.
 
     Attributes:
         curve: validation scores so far.
-        folder: where the state is, if there is any.
+        folder: folder of the state, or ``None`` if nothing was saved.
 
     Raises:
-        InputError: if the state cannot be used.
+        InputError: if there is a state that cannot be used.
     """
 
     def __init__(
@@ -63,58 +69,71 @@ class StockProgress:
         folder: RunFolder | None,
         key: str,
         *,
-        make: Callable[[], RunFolder] | None = None,
-        told: Callable[[int, float], None] | None = None,
-        built: float = 0.0,
+        make_folder: Callable[[], RunFolder] | None = None,
+        after_validation: Callable[[int, float], None] | None = None,
+        build_seconds: float = 0.0,
     ) -> None:
         self.trainer, self.train_data, self.folder, self.key = trainer, train_data, folder, key
-        self.told, self.curve, self._make = told, new_curve(), make
-        self._keeps = (folder or make) is not None and can_resume(trainer.config)
-        self._before = built
-        self._best: Path | None = None  # of this training, its copy
-        if self._keeps and folder is not None and folder.progress_file.exists():
+        self.curve = new_curve()
+        self._after_validation, self._make_folder = after_validation, make_folder
+        has_folder = folder is not None or make_folder is not None
+        self._saves = has_folder and can_resume(trainer.config)
+        self._earlier_seconds = build_seconds
+        self._best: Path | None = None  # copy of the training's best state
+        if self._saves and folder is not None and folder.progress_file.exists():
             self._restore(folder)
         self._started = self._saved = perf_counter()
 
     @property
     def seconds(self) -> float:
-        """Of making the model, training and validation, those before a kill included."""
-        return self._before + perf_counter() - self._started
+        """Seconds of building, training and validation so far, earlier processes included."""
+        return self._earlier_seconds + perf_counter() - self._started
 
     def validated(self, index: int, score: float) -> None:
-        """RecBole's ``callback_fn``: after the validation of an epoch, counted from 0."""
-        trainer, done = self.trainer, index + 1
-        add_point(self.curve, done, self.seconds, score)
-        if self.told:
-            self.told(done, float(score))
-        if not self._keeps:
-            return
-        # What is not saved: a state from which RecBole would train on though it had stopped, and
-        # of NCL one that its E-step does not come after, as its prototypes are no part of it.
-        ends = trainer.cur_step > trainer.stopping_step or done >= trainer.epochs
-        whole = done % getattr(trainer, "num_m_step", 1) == 0
-        if whole and not ends and perf_counter() - self._saved >= SECONDS_APART:
-            if self.folder is None and self._make is not None:
-                self.folder = self._make()
+        """Record a validation, and save the state if it is time; RecBole's ``callback_fn``.
+
+        Args:
+            index: the epoch, counted from 0.
+            score: validation score.
+        """
+        epoch = index + 1
+        add_point(self.curve, epoch, self.seconds, score)
+        if self._after_validation:
+            self._after_validation(epoch, float(score))
+        if self._saves and self._worth_saving(epoch):
+            if self.folder is None and self._make_folder is not None:
+                self.folder = self._make_folder()
             if self.folder is not None:
                 self._save(self.folder)
             self._saved = perf_counter()
 
+    def _worth_saving(self, epoch: int) -> bool:
+        """Whether training can be resumed from the state after an epoch.
+
+        Not from the last state, after which RecBole would train on although it had stopped. Not
+        from a state of NCL that no E-step follows, because the prototypes of the E-step are not
+        saved. And not sooner than `SECONDS_APART` after the last saved state.
+        """
+        trainer = self.trainer
+        ends = trainer.cur_step > trainer.stopping_step or epoch >= trainer.epochs
+        before_e_step = epoch % getattr(trainer, "num_m_step", 1) == 0
+        return before_e_step and not ends and perf_counter() - self._saved >= SECONDS_APART
+
     def clear(self) -> None:
-        """Remove the state, once what it led to is recorded; a folder of its own as well."""
+        """Remove the state after the result is recorded, and the folder if it was made for it."""
         if self.folder is None:
             return
         self.folder.progress_file.unlink(missing_ok=True)
         self._remove_best()
-        if self._make is not None:
+        if self._make_folder is not None:
             (self.folder.path / RUN_FILE).unlink(missing_ok=True)
-            with suppress(OSError):  # something else is in it
+            with suppress(OSError):  # other files are in it
                 self.folder.path.rmdir()
 
     def _save(self, folder: RunFolder) -> None:
         trainer = self.trainer
         best = self._best_file(folder, epochs_of(trainer)["best_epoch"])
-        if best != self._best:  # of this training; RecBole writes over its own
+        if best != self._best:  # copy it, because RecBole overwrites its file in place
             with whole_file(best) as partial:
                 shutil.copyfile(trainer.saved_model_file, partial)
             self._best = best
@@ -137,6 +156,7 @@ class StockProgress:
         self._remove_best(but=best)
 
     def _restore(self, folder: RunFolder) -> None:
+        """Restore the training from the folder, if the state there is of this training."""
         trainer, file = self.trainer, folder.progress_file
         try:
             state, meta = checkpoint.load(file)
@@ -159,13 +179,15 @@ class StockProgress:
             shutil.copyfile(best, partial)
         trainer.train_loss_dict = {int(epoch): loss for epoch, loss in meta["losses"].items()}
         trainer.start_epoch = meta["epoch"]
-        trainer.cur_step, trainer.best_valid_score = meta["epochs_without_improvement"], meta["best_score"]
+        trainer.cur_step = meta["epochs_without_improvement"]
+        trainer.best_valid_score = meta["best_score"]
         trainer.best_valid_result = meta["best_valid"]
         for name, number in meta["numbers"].items():
             setattr(trainer.model, name, number)
-        self.curve, self._before = meta["curve"], meta["seconds"]
+        self.curve, self._earlier_seconds = meta["curve"], meta["seconds"]
         checkpoint.restore(state, trainer.model, trainer.optimizer, self.train_data.generator)
-        getLogger().info(set_color(f"{self.key}: going on after epoch {meta['epoch']}", "yellow"))
+        text = f"{self.key}: resuming after epoch {meta['epoch']}"
+        getLogger().info(set_color(text, "yellow"))
 
     def _best_file(self, folder: RunFolder, epoch: int) -> Path:
         return folder.path / f"{self.key}.best-{epoch}.pth"

@@ -1,4 +1,4 @@
-"""One line of the record: what a model holds, whoever's it is."""
+"""Parts of a row of the record: the size of a model, and the curve of a training."""
 
 from __future__ import annotations
 
@@ -10,65 +10,82 @@ from torch import Tensor
 
 from recbole_lightgnn.models.base import GraphRecommender, entries_of
 
-# All users' scores (ItemKNN, AsymKNN) and all items' vectors (DMF), made of the rest.
+# Caches derived from the rest: scores of all users (ItemKNN, AsymKNN), vectors of all items (DMF).
 _CACHED = {"pred_mat", "i_embedding"}
 
 
 def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
-    """Interactions, embedding entries and bytes, and what share of the unpruned ones they are.
+    """Count the interactions, entries, parameters and bytes of a trained model.
 
-    ``parameters`` are all numbers trained that are stored, of ours the edge weights too. RecBole's
-    padding rows are left out. For RecBole's own models every parameter is an entry, and the bytes
-    are those of its state, weights that it shares (GCMC's) once; arrays and matrices beside the
-    parameters (EASE's) are included in both, but for what it has cached of them.
+    For our models see `GraphRecommender.sizes`. For RecBole's own models every parameter is an
+    entry, and the bytes are those of the state, shared weights (GCMC's) once. Arrays and matrices
+    that a model keeps besides its parameters (EASE's) are counted in both, its caches in neither.
+    RecBole's padding rows are no entries.
 
     Args:
-        model: the trained model.
-        n_pairs: interactions in the training data.
+        model: the trained model, ours or RecBole's.
+        n_pairs: number of interactions in the training data.
+
+    Returns:
+        ``interactions``, ``entries``, ``parameters``, ``bytes``; and ``interactions_kept`` and
+        ``entries_kept``, the shares of the unpruned numbers.
     """
     if not isinstance(model, GraphRecommender):
-        entries = entries_of(model) + sum(map(_numbers, _beside(model)))
+        other = _other_values(model)
+        entries = entries_of(model) + sum(map(_numbers, other))
         return {
             "interactions": n_pairs,
             "interactions_kept": 1.0,
             "entries": entries,
             "entries_kept": 1.0,
             "parameters": entries,
-            "bytes": sum(map(_bytes, [*_state(model), *_beside(model)])),
+            "bytes": sum(map(_bytes, [*_state(model), *other])),
         }
     sizes = model.sizes()
     return sizes | {"interactions_kept": sizes["interactions"] / n_pairs}
 
 
+# Validation scores of a training: ``epoch`` (from 1), ``seconds`` since its start, ``score``.
 Curve = dict[str, list[float]]
 
 
 def new_curve() -> Curve:
-    """Validation scores of a training: ``epoch`` (from 1), ``seconds`` in training, ``score``."""
+    """Return an empty curve."""
     return {"epoch": [], "seconds": [], "score": []}
 
 
 def add_point(curve: Curve, epoch: int, seconds: float, score: float) -> None:
-    """One more validation."""
+    """Add one validation to a curve.
+
+    Args:
+        curve: the curve; changed in place.
+        epoch: the epoch, from 1.
+        seconds: seconds since the start of the training.
+        score: validation score.
+    """
     for name, value in (("epoch", epoch), ("seconds", seconds), ("score", float(score))):
         curve[name].append(value)
 
 
 def epochs_of(trainer: Any) -> dict[str, int]:
-    """How long one of RecBole's own trainers has trained, and which epoch was best."""
+    """Return ``epochs``, the number trained, and ``best_epoch`` of a RecBole trainer.
+
+    Args:
+        trainer: RecBole's own trainer, after or during a training.
+    """
     epochs = len(trainer.train_loss_dict)
     return {"epochs": epochs, "best_epoch": epochs - trainer.cur_step * trainer.eval_step}
 
 
 def _state(model: Any) -> list[Tensor]:
-    """The tensors of its state, each once."""
+    """Return the tensors of a model's state, shared ones once."""
     return list({tensor.data_ptr(): tensor for tensor in model.state_dict().values()}.values())
 
 
-def _beside(model: Any) -> list[Any]:
-    """What a model of RecBole's keeps beside its state, but for what it has cached."""
+def _other_values(model: Any) -> list[Any]:
+    """Return the values that a model of RecBole's keeps besides its state, without its caches."""
     other = model.other_parameter() or {}
-    if not other and hasattr(model, "dummy_param"):  # ADMMSLIM, NCEPLRec: named nowhere
+    if not other and hasattr(model, "dummy_param"):  # ADMMSLIM and NCEPLRec do not name theirs
         other = vars(model)
     return [v for k, v in other.items() if not k.startswith("restore_") and k not in _CACHED]
 
@@ -77,7 +94,7 @@ def _numbers(value: Any) -> int:
     if isinstance(value, Tensor):
         return value.numel()
     if issparse(value):
-        return value.nnz
+        return int(value.nnz)
     return value.size if isinstance(value, np.ndarray) else 0
 
 
@@ -86,5 +103,5 @@ def _bytes(value: Any) -> int:
         return value.nbytes
     if issparse(value):
         csr = value.tocsr()
-        return csr.data.nbytes + csr.indices.nbytes + csr.indptr.nbytes
+        return int(csr.data.nbytes + csr.indices.nbytes + csr.indptr.nbytes)
     return 0

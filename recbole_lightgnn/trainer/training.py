@@ -1,9 +1,8 @@
-"""One training: epochs, validation, early stopping, and a state on disk after every epoch."""
+"""Train one model: epochs, validation, early stopping, and a saved state after every epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from logging import getLogger
 from time import perf_counter
@@ -15,24 +14,34 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer.record_rows import add_point, new_curve
 
-# What a training remembers from epoch to epoch, besides tensors.
-_STATE = ("epoch", "best_epoch", "best_score", "best_valid", "epochs_without_improvement", "seconds", "curve")
+# Attributes that the saved state holds besides tensors.
+_STATE = (
+    "epoch",
+    "best_epoch",
+    "best_score",
+    "best_valid",
+    "epochs_without_improvement",
+    "seconds",
+    "curve",
+)
 
 
 @dataclass(frozen=True)
 class Label:
-    """Which training of a run this is.
+    """Name of a training within a run.
 
     Attributes:
         stage: ``teacher``, ``intermediate``, ``student``, or the name of a model trained alone.
-        run: pruning run of the student, 0 before the first pruning; ``None`` for other stages.
-        last_run: number of the last pruning run.
+        run: number of the pruning run for a student, 0 before the first pruning; number of the
+            teacher for the second teacher and later ones; ``None`` otherwise.
+        last_run: the last such number of the stage.
     """
 
     stage: str
@@ -41,7 +50,7 @@ class Label:
 
     @property
     def key(self) -> str:
-        """Name of its files."""
+        """Key of the training: name of its files and of its row."""
         return self.stage if self.run is None else f"{self.stage}-{self.run:02d}"
 
     def __str__(self) -> str:
@@ -49,28 +58,37 @@ class Label:
 
 
 class Training:
-    """Trains one model until validation stops improving, and leaves it in its best state.
+    """Train one model until validation stops improving, and leave it in its best state.
 
-    Unlike RecBole's own loop it compares validation at full precision, does not take a tie for
-    progress, and can go on after a kill to the same result: weights, optimizer and every random
-    generator are saved after each epoch.
+    Differs from RecBole's own loop: validation scores are compared at full precision, a tie is no
+    improvement, and a killed training resumes to the same result, because weights, optimizer and
+    every random generator are saved after each epoch.
 
     Args:
-        config: the stage's settings.
+        config: settings of the stage.
         model: the model.
-        label: which training this is.
-        folder: where its state goes.
-        optimizer: over the model's parameters.
-        validate: validation metrics of the model as it is.
-        meta: what a checkpoint says besides its training.
-        tensorboard: RecBole's writer.
-        show_progress: whether to draw a progress bar an epoch.
-        callback: called with epoch and score after each validation, or ``None``.
+        label: name of the training.
+        folder: folder of its files.
+        optimizer: optimizer of the model's parameters.
+        validate: function that computes the model's validation metrics.
+        meta: metadata of the checkpoints.
+        tensorboard: RecBole's TensorBoard writer.
+        show_progress: whether to draw a progress bar for each epoch.
+        callback: function called with epoch (from 0) and score after each validation, or ``None``.
+
+    Attributes:
+        epoch: number of epochs done.
+        best_epoch: epoch with the best validation score so far.
+        best_score: its validation score, negated if a smaller score is better.
+        best_valid: its validation metrics.
+        epochs_without_improvement: number of validations since then.
+        seconds: time spent so far, earlier processes included.
+        curve: validation scores so far.
     """
 
     def __init__(
         self,
-        config: Any,
+        config: RunConfig,
         model: GraphRecommender,
         label: Label,
         folder: RunFolder,
@@ -82,14 +100,19 @@ class Training:
         show_progress: bool,
         callback: Callable[[int, float], None] | None,
     ) -> None:
-        self.config, self.model, self.label, self.folder = config, model, label, folder
+        settings = Settings(config)
+        self.epochs, self.eval_step = settings.integer("epochs"), settings.integer("eval_step")
+        self.patience = settings.integer("stopping_step")
+        self.learning_rate = settings.number("learning_rate")
+        self.learning_rate_end = settings.number("learning_rate_end")
+        self.clip_grad_norm = settings["clip_grad_norm"]
+        self.metric = settings.text("valid_metric").lower()
+        self.sign = 1.0 if settings.flag("valid_metric_bigger") else -1.0
+        self.model, self.label, self.folder = model, label, folder
         self.optimizer, self.validate, self.meta = optimizer, validate, meta
         self.tensorboard, self.show_progress, self.callback = tensorboard, show_progress, callback
         self.logger = getLogger()
-        self.metric = config["valid_metric"].lower()
-        self.clip_grad_norm = config["clip_grad_norm"]
-        self.sign = 1.0 if config["valid_metric_bigger"] else -1.0
-        self.epoch = 0  # epochs done
+        self.epoch = 0
         self.best_epoch, self.best_score = 0, -float("inf")
         self.best_valid: dict[str, float] = {}
         self.epochs_without_improvement = 0
@@ -97,20 +120,26 @@ class Training:
         self.curve = new_curve()
 
     def fit(self, train_data: Any) -> dict[str, Any]:
-        """Train; returns epochs, best epoch, seconds, the best validation metrics and the curve.
+        """Train the model, from the saved state if there is one.
+
+        Args:
+            train_data: training loader.
+
+        Returns:
+            ``epochs``, ``best_epoch``, ``seconds``, ``valid`` (the best validation metrics) and
+            ``curve``.
 
         Raises:
-            InputError: if the loss is no number any more; the best state so far stays on disk.
+            InputError: if the training diverges; the best state so far stays on disk.
         """
         self._restore(train_data)
-        patience = self.config["stopping_step"]
-        while self.epoch < self.config["epochs"] and self.epochs_without_improvement <= patience:
+        while self.epoch < self.epochs and self.epochs_without_improvement <= self.patience:
             started = perf_counter()
             self._set_learning_rate()
             losses = self._train_epoch(train_data)
             self.epoch += 1
-            due = self.epoch % self.config["eval_step"] == 0
-            result = self._validate() if due or self.epoch == self.config["epochs"] else None
+            due = self.epoch % self.eval_step == 0 or self.epoch == self.epochs
+            result = self._validate() if due else None
             self.seconds += perf_counter() - started
             if result:
                 add_point(self.curve, self.epoch, self.seconds, result[self.metric])
@@ -128,15 +157,19 @@ class Training:
         }
 
     def _set_learning_rate(self) -> None:
-        """Along a line from the first epoch's to that of the last there may be."""
-        done = self.epoch / max(1, self.config["epochs"] - 1)
-        share = 1 - done * (1 - self.config["learning_rate_end"])
+        """Set the epoch's learning rate, which falls linearly over the epochs.
+
+        ``learning_rate_end`` is the rate of the last possible epoch as a fraction of the first.
+        """
+        done = self.epoch / max(1, self.epochs - 1)
+        fraction = 1 - done * (1 - self.learning_rate_end)
         for group in self.optimizer.param_groups:
-            group["lr"] = share * self.config["learning_rate"]
+            group["lr"] = fraction * self.learning_rate
 
     def _train_epoch(self, train_data: Any) -> dict[str, float]:
+        """Train one epoch; return the mean of each loss term over the batches."""
         self.model.train()
-        batches = train_data
+        batches: Iterable[Any] = train_data
         if self.show_progress:
             text = f"{self.label} epoch {self.epoch + 1:>3}"
             batches = tqdm(train_data, ncols=100, desc=set_color(text, "pink"), leave=False)
@@ -153,22 +186,24 @@ class Training:
             self.optimizer.step()
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0.0) + value.item()
-        # The last step's update has no loss after it that would tell.
+        # The loss does not show whether the last update diverged.
         if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
             self._diverged({})
         return {name: value / len(train_data) for name, value in sums.items()}
 
     def _diverged(self, terms: dict[str, Tensor]) -> None:
+        """Raise InputError that names the terms of the loss that are not finite."""
         bad = [name for name, value in terms.items() if not bool(torch.isfinite(value))]
         best = self.folder.best_file(self.label.key)
-        kept = f"the best state so far is kept in {best}" if best.exists() else "no epoch was done"
+        saved = f"the best state so far is kept in {best}" if best.exists() else "no epoch was done"
         raise InputError(
             f"{self.label}: the loss is not a number in epoch {self.epoch + 1} "
-            f"({', '.join(bad) or 'weights'}); {kept}. "
+            f"({', '.join(bad) or 'weights'}); {saved}. "
             "Lower learning_rate or raise the temperatures"
         )
 
     def _validate(self) -> dict[str, float]:
+        """Validate, and write the checkpoint if this is the best epoch so far."""
         self.model.eval()
         result = self.validate(self.model)
         score = self.sign * result[self.metric]
@@ -189,6 +224,7 @@ class Training:
     def _report(
         self, losses: dict[str, float], result: dict[str, float] | None, seconds: float
     ) -> None:
+        """Write an epoch's losses, validation score and time to the log and to TensorBoard."""
         for name, value in losses.items():
             self.tensorboard.add_scalar(f"{self.label.key}/loss/{name}", value, self.epoch)
         parts = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
@@ -204,39 +240,13 @@ class Training:
         checkpoint.save(self.folder.progress_file, tensors, meta)
 
     def _restore(self, train_data: Any) -> None:
-        """Go on from the last epoch of this training, if it is the one under way."""
+        """Restore the saved state, if it belongs to this training."""
         if not self.folder.progress_file.exists():
             return
         tensors, meta = checkpoint.load(self.folder.progress_file)
         if meta["key"] != self.label.key:
             return
         for name in _STATE:
-            setattr(self, name, meta.get(name, getattr(self, name)))  # an older version had fewer
+            setattr(self, name, meta.get(name, getattr(self, name)))  # earlier versions saved fewer
         checkpoint.restore(tensors, self.model, self.optimizer, train_data.generator)
-        self.logger.info(set_color(f"{self.label}: going on after epoch {self.epoch}", "yellow"))
-
-
-@contextmanager
-def stock_errors_explained(config: Any, prefix: str = "") -> Iterator[None]:
-    """Say of RecBole's own trainers what their errors do not: a loss that is NaN, NCL's clusters.
-
-    Args:
-        config: settings of the model that is trained.
-        prefix: put before the name of a setting, such as ``teacher_settings.``.
-    """
-    try:
-        yield
-    except ValueError as error:
-        if "loss is nan" not in str(error):
-            raise
-        raise InputError(
-            f"the training loss of {config['model']} became NaN: lower {prefix}learning_rate (now "
-            f"{config['learning_rate']})"
-        ) from error
-    except RuntimeError as error:  # faiss's
-        if "as large as number of clusters" not in str(error):
-            raise
-        raise InputError(
-            f"{prefix}num_clusters must be at most the number of users, and of items, got "
-            f"{config['num_clusters']}: lower it"
-        ) from error
+        self.logger.info(set_color(f"{self.label}: resuming after epoch {self.epoch}", "yellow"))

@@ -59,7 +59,10 @@ def test_deviations_are_explained_if_there_are_several_seeds(folder, tmp_path):
 
 def test_models_that_are_accelerated(tmp_path):
     folder = write_compared(tmp_path, ("LightGNN", "LightGCN", "SGL", "NCL", "BPR"), seeds=(1,))
-    said = "RecBole's, by this package's sparse products; the same but for rounding."
+    said = (
+        "RecBole's own, accelerated by this package's sparse kernels; the results differ only by "
+    )
+    said += "rounding."
     assert f"LightGCN, SGL, NCL: {said}" in notes(folder)
     change(folder / "runs/SGL-1/record.json", settings={"accelerate": False})
     change(folder / "runs/NCL-1/record.json", settings={"accelerate": True, "node_dropout": 0.1})
@@ -70,7 +73,7 @@ def test_models_that_are_accelerated(tmp_path):
     assert f"LightGNN's teacher, LightGCN: {said}" in notes(folder)
     shutil.rmtree(folder / "runs/LightGCN-1")
     change(file, rows=rows)
-    assert not any("sparse products" in note for note in notes(folder))
+    assert not any("sparse kernels" in note for note in notes(folder))
 
 
 def test_models_are_compared_over_the_seeds_that_both_have(tmp_path):

@@ -75,7 +75,7 @@ def test_a_folder_with_old_names_has_the_same_tables(tmp_path):
     for name in TABLES:
         assert (old / name).read_bytes() == (folder / name).read_bytes()
     notes = (old / "table.md").read_text()
-    assert "LightGCN: RecBole's" in notes
+    assert "LightGCN: RecBole's own" in notes
     assert "Settings given by hand: BPR.epochs=5.\n" in notes
     assert "Small: LightGCN with embedding_size=8.\n" in notes
 

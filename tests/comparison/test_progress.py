@@ -61,7 +61,7 @@ def test_a_run_that_takes_longer_than_estimated_is_taken_to_be_half_way(tmp_path
         None,
     ],
 )
-def test_a_damaged_or_foreign_record_is_not_the_run_s(tmp_path, change):
+def test_a_damaged_or_foreign_record_does_not_count(tmp_path, change):
     run = run_of("A", 1, tmp_path)
     run.folder.path.mkdir()
     row = {"seconds": 8.0, "test": {}, "test_seconds": 1.0}

@@ -74,7 +74,7 @@ def test_a_model_without_epochs_is_tested_without_a_checkpoint(model, tmp_path, 
     write_planted(tmp_path / "dataset")
     settings = {"show_progress": False}
     before = run(model, "planted", settings=settings)["test"]
-    monkeypatch.setattr("recbole_lightgnn.trainer.recbole_evaluation.load_stock_checkpoint", None)
+    monkeypatch.setattr("recbole_lightgnn.trainer.recbole_evaluation.load_recbole_checkpoint", None)
     assert run(model, "planted", settings=settings)["test"] == before
     with pytest.raises(TypeError):  # a model with epochs does read its checkpoint
         run("BPR", "planted", settings=settings | {"epochs": 1})

@@ -15,7 +15,7 @@ from recbole.trainer import Trainer
 from recbole.utils import ModelType, get_model, init_seed
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.runs.recbole_pickle import load_stock_checkpoint
+from recbole_lightgnn.runs.recbole_pickle import load_recbole_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -39,7 +39,7 @@ def test_torch_itself_refuses_recboles_checkpoint(trained):
 
 
 def test_a_checkpoint_is_read_as_free_unpickling_would(trained):
-    read = load_stock_checkpoint(trained[2])
+    read = load_recbole_checkpoint(trained[2])
     free = torch.load(trained[2], weights_only=False)  # written by this very test
     assert list(read) == list(free)
     assert vars(read["config"]).keys() == vars(free["config"]).keys()
@@ -55,7 +55,7 @@ def test_a_checkpoint_is_read_as_free_unpickling_would(trained):
 
 def test_evaluate_and_resume_load_what_was_saved(trained):
     trainer, test, file = trained
-    best = load_stock_checkpoint(file)["state_dict"]["user_embedding.weight"]
+    best = load_recbole_checkpoint(file)["state_dict"]["user_embedding.weight"]
     before = trainer.evaluate(test)
     torch.nn.init.zeros_(trainer.model.user_embedding.weight)
     assert trainer.evaluate(test) == before
@@ -63,7 +63,7 @@ def test_evaluate_and_resume_load_what_was_saved(trained):
     torch.nn.init.zeros_(trainer.model.user_embedding.weight)
     trainer.resume_checkpoint(file)
     assert torch.equal(trainer.model.user_embedding.weight, best)
-    assert trainer.start_epoch == load_stock_checkpoint(file)["epoch"] + 1
+    assert trainer.start_epoch == load_recbole_checkpoint(file)["epoch"] + 1
     assert trainer.saved_model_file == file
 
 
@@ -103,7 +103,7 @@ def test_a_checkpoint_that_names_anything_else_is_refused(
     free = torch.load(trained[2], weights_only=False)
     torch.save({**free, "epoch": payload()}, "evil.pth", pickle_protocol=protocol)
     with pytest.raises(InputError, match=named) as refusal:
-        load_stock_checkpoint("evil.pth")
+        load_recbole_checkpoint("evil.pth")
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "ran").exists()
 
@@ -116,7 +116,7 @@ def test_a_checkpoint_cannot_call_what_it_may_name(trained, tmp_path, protocol):
     for function in (Config, get_model("BPR")):
         torch.save({**free, "epoch": Evil(function, call)}, "evil.pth", pickle_protocol=protocol)
         with pytest.raises(InputError, match="not a checkpoint as RecBole writes it"):
-            load_stock_checkpoint("evil.pth")
+            load_recbole_checkpoint("evil.pth")
     assert not (tmp_path / "ran").exists()
 
 
@@ -125,25 +125,25 @@ def test_members_of_enums_are_read_as_python_3_11_0_to_3_pickles_them(trained, p
     free = torch.load(trained[2], weights_only=False)
     named = Evil(getattr, (ModelType, "GENERAL"))
     torch.save({**free, "epoch": named}, "old.pth", pickle_protocol=protocol)
-    assert load_stock_checkpoint("old.pth")["epoch"] is ModelType.GENERAL
+    assert load_recbole_checkpoint("old.pth")["epoch"] is ModelType.GENERAL
     for owner, name in ((ModelType, "__init__"), (ModelType, "mro"), (get_model("BPR"), "__init__"),
                         (Config, "_load_config_files")):  # fmt: skip
         payload = {**free, "epoch": Evil(getattr, (owner, name))}
         torch.save(payload, "evil.pth", pickle_protocol=protocol)
         with pytest.raises(InputError, match="not a checkpoint as RecBole writes it"):
-            load_stock_checkpoint("evil.pth")
+            load_recbole_checkpoint("evil.pth")
 
 
 def test_files_that_are_no_checkpoints_of_recbole(trained, tmp_path):
     with pytest.raises(InputError, match=r"none.pth does not exist"):
-        load_stock_checkpoint("none.pth")
+        load_recbole_checkpoint("none.pth")
     (tmp_path / "text.pth").write_text("no zip", encoding="utf-8")
     with pytest.raises(InputError, match=r"text.pth is not a checkpoint as RecBole writes it"):
-        load_stock_checkpoint("text.pth")
+        load_recbole_checkpoint("text.pth")
     torch.save({"w": torch.ones(1)}, "weights.pth")
     with pytest.raises(InputError, match="it holds no settings"):
-        load_stock_checkpoint("weights.pth")
+        load_recbole_checkpoint("weights.pth")
     whole = (tmp_path / trained[2]).read_bytes()
     (tmp_path / "half.pth").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="or is damaged"):
-        load_stock_checkpoint("half.pth")
+        load_recbole_checkpoint("half.pth")

@@ -15,7 +15,7 @@ from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.comparison.plan import make_plan
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import Interrupted, run
-from recbole_lightgnn.runs.recbole_pickle import load_stock_checkpoint
+from recbole_lightgnn.runs.recbole_pickle import load_recbole_checkpoint
 from recbole_lightgnn.runs.user_metrics import read_users, users_file
 from recbole_lightgnn.trainer import recbole_resume as stock_progress
 from recbole_lightgnn.trainer.recbole_resume import RESUMABLE
@@ -68,7 +68,7 @@ def once(folder, case, monkeypatch, resume=None, **changes):
         del row["seconds"], row["test_seconds"], row["curve"]["seconds"]
     users = read_users(users_file(Path(record["result_file"])))
     (file,) = (folder / "saved").glob("*.pth")
-    return record, users, load_stock_checkpoint(file)["state_dict"]
+    return record, users, load_recbole_checkpoint(file)["state_dict"]
 
 
 def interrupt_epoch(monkeypatch, number):

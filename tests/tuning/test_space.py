@@ -59,7 +59,7 @@ def bad(capsys, *arguments):
         ("n_layers: {low: 0.5, high: 2}", ["n_layers must be an integer >= 0, got 0.5"]),
         ("similarity: {low: 0, high: 1}", ["similarity must be a name, got 0"]),
         ("similarity: {choices: [inner, cosin]}", ["'cosin' (did you mean 'cosine'?)"]),
-        ("popularity_prior: {low: 0, high: 1}", ["has no effect, as batches is interactions"]),
+        ("popularity_prior: {low: 0, high: 1}", ["has no effect with batch_by=interaction"]),
         ("metrics: {choices: [[NDCG], [Recall]]}", ["valid_metric must be METRIC@K"]),
         ("eval_mask: {choices: [train]}", ["eval_mask is a setting of data or evaluation"]),
         ("seed: {low: 1, high: 9}", ["seed is a setting of data or evaluation"]),

@@ -1,0 +1,278 @@
+"""One interface to train and test a model, with two adapters: for our models and for RecBole's.
+
+`adapter_of` chooses the adapter by the model's name, once for a run.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole.trainer import Trainer
+from recbole.utils import get_model, get_trainer, init_seed
+
+from recbole_lightgnn.config.view import RunConfig
+from recbole_lightgnn.data.fingerprint import fingerprints
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.integration.accelerate import accelerate_model
+from recbole_lightgnn.registry import our_models
+from recbole_lightgnn.runs.run_folder import RunFolder
+from recbole_lightgnn.trainer.evaluation import Ranked
+from recbole_lightgnn.trainer.recbole_errors import explain_recbole_errors
+from recbole_lightgnn.trainer.recbole_evaluation import has_epochs, rank_by_tables, ranked_by
+from recbole_lightgnn.trainer.recbole_resume import RESUMABLE, RecBoleProgress, can_resume
+from recbole_lightgnn.trainer.record_rows import epochs_of, size_row
+
+AfterValidation = Callable[[int, float], None]  # called with epoch (from 1) and validation score
+
+
+class ModelTraining(ABC):
+    """Training and test of the model of a run.
+
+    Call :meth:`prepare`, :meth:`fit`, :meth:`test` and, once the record is written, :meth:`clear`,
+    in this order.
+
+    Args:
+        config: settings of the run.
+        train_data: RecBole's training loader.
+
+    Attributes:
+        trainer: trainer of the model.
+    """
+
+    def __init__(self, config: RunConfig, train_data: Any) -> None:
+        self.config, self.train_data = config, train_data
+        self.trainer = build_trainer(config, train_data)
+
+    @classmethod
+    def check_resumable(cls, config: RunConfig) -> None:
+        """Check that an interrupted run of the model can be resumed.
+
+        Args:
+            config: settings of the run.
+
+        Raises:
+            InputError: if it cannot.
+        """
+
+    @abstractmethod
+    def prepare(
+        self, valid_data: Any, *, resume: Path | bool | None, after_validation: AfterValidation | None
+    ) -> None:
+        """Prepare the training, and find the run to resume.
+
+        Args:
+            valid_data: RecBole's validation loader.
+            resume: folder of the run to resume, or True for the newest with the same settings.
+            after_validation: function called after each validation.
+
+        Raises:
+            InputError: if there is no run to resume, or it has other settings or data.
+        """
+
+    @abstractmethod
+    def fit(self, valid_data: Any, *, saved: bool) -> dict[str, float]:
+        """Train the model; return the validation metrics of the best state.
+
+        Args:
+            valid_data: RecBole's validation loader.
+            saved: whether the best state stays on disk.
+        """
+
+    @abstractmethod
+    def test(self, test_data: Any) -> tuple[list[dict[str, Any]], dict[str, Ranked]]:
+        """Test the best states.
+
+        Args:
+            test_data: RecBole's test loader.
+
+        Returns:
+            Rows of the record, the final model's last, and the result of ranking by key of the row.
+        """
+
+    @property
+    @abstractmethod
+    def run_dir(self) -> Path | None:
+        """Run folder that the run can be resumed from, or ``None`` if there is none."""
+
+    @abstractmethod
+    def record_file(self) -> Path:
+        """Return the default path of the record."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Remove what was saved only to resume the run."""
+
+
+class OurTraining(ModelTraining):
+    """Training of one of our models by `StagedTrainer`, which saves and resumes by itself."""
+
+    _callback: Callable[[int, float], None] | None = None
+
+    def prepare(
+        self, valid_data: Any, *, resume: Path | bool | None, after_validation: AfterValidation | None
+    ) -> None:
+        """Tell the trainer what to resume; see `ModelTraining.prepare`."""
+        if resume:
+            self.trainer.resume(resume if isinstance(resume, Path) else None)
+        if after_validation is not None:
+            self._callback = lambda index, score: after_validation(index + 1, float(score))
+
+    def fit(self, valid_data: Any, *, saved: bool) -> dict[str, float]:
+        """Train every stage; see `ModelTraining.fit`."""
+        _, valid = self.trainer.fit(
+            self.train_data,
+            valid_data,
+            saved=saved,
+            show_progress=self.config["show_progress"],
+            callback_fn=self._callback,
+        )
+        metrics: dict[str, float] = valid
+        return metrics
+
+    def test(self, test_data: Any) -> tuple[list[dict[str, Any]], dict[str, Ranked]]:
+        """Test every stage and pruning run; see `ModelTraining.test`."""
+        rows = self.trainer.stage_rows(test_data)
+        return rows, self.trainer.ranked
+
+    @property
+    def run_dir(self) -> Path | None:
+        """The trainer's run folder; there is one after :meth:`fit` has started."""
+        folder: RunFolder | None = self.trainer.folder
+        return folder.path if folder else None
+
+    def record_file(self) -> Path:
+        """Return ``record.json`` in the run folder."""
+        return Path(self.trainer.run_dir) / "record.json"
+
+    def clear(self) -> None:
+        """Remove nothing: the run folder stays."""
+
+
+class RecBoleTraining(ModelTraining):
+    """Training of one of RecBole's own models by RecBole's trainer.
+
+    Building the model is timed, because EASE and ItemKNN are trained there.
+    """
+
+    def __init__(self, config: RunConfig, train_data: Any) -> None:
+        started = time.perf_counter()
+        super().__init__(config, train_data)
+        trainer = self.trainer
+        # RecBole's file name has a resolution of one second, and two runs may start together.
+        file = Path(trainer.saved_model_file)
+        trainer.saved_model_file = str(file.with_stem(f"{file.stem}-{os.getpid()}"))
+        rank_by_tables(trainer)
+        self._build_seconds = time.perf_counter() - started
+        self._progress: RecBoleProgress | None = None
+        self._result: dict[str, Any] = {}
+
+    @classmethod
+    def check_resumable(cls, config: RunConfig) -> None:
+        """Check that the model is in `RESUMABLE`; see `ModelTraining.check_resumable`."""
+        if not can_resume(config):
+            raise InputError(
+                f"{config['model']} is RecBole's own and cannot be resumed (these can, without "
+                f"worker processes: {', '.join(RESUMABLE)}); run it again from start"
+            )
+
+    def prepare(
+        self, valid_data: Any, *, resume: Path | bool | None, after_validation: AfterValidation | None
+    ) -> None:
+        """Restore the state to resume from; see `ModelTraining.prepare`."""
+        config, data = self.config, fingerprints(self.train_data, valid_data)
+        path = resume if isinstance(resume, Path) else None
+        self._progress = RecBoleProgress(
+            self.trainer,
+            self.train_data,
+            RunFolder.reopen(config, data, path) if resume else None,
+            config["model"],
+            make_folder=partial(RunFolder.create, Path(config["checkpoint_dir"]), config, data),
+            after_validation=after_validation,
+            build_seconds=self._build_seconds,
+        )
+
+    def fit(self, valid_data: Any, *, saved: bool) -> dict[str, float]:
+        """Train the model with RecBole's loop; see `ModelTraining.fit`."""
+        progress = self._prepared
+        options = {"saved": saved, "show_progress": self.config["show_progress"]}
+        if isinstance(self.trainer, Trainer):  # trainers of RecBole's tree models have no epochs
+            options["callback_fn"] = progress.validated
+        with explain_recbole_errors(self.config):
+            _, valid = self.trainer.fit(self.train_data, valid_data, **options)
+        metrics: dict[str, float] = valid
+        self._result = {"seconds": progress.seconds, "valid": metrics, "curve": progress.curve}
+        return metrics
+
+    def test(self, test_data: Any) -> tuple[list[dict[str, Any]], dict[str, Ranked]]:
+        """Test the best state, which is the only row; see `ModelTraining.test`."""
+        name = self.config["model"]
+        ranked = ranked_by(
+            self.trainer,
+            test_data,
+            load_best_model=has_epochs(self.config),
+            show_progress=self.config["show_progress"],
+        )
+        row = {
+            **{"key": name, "stage": name, "run": None, "model": name},
+            **size_row(self.trainer.model, self.train_data._dataset.inter_num),
+            **epochs_of(self.trainer),
+            **self._result,
+            "test": ranked.metrics,
+            "test_seconds": ranked.seconds,
+        }
+        return [row], {name: ranked}
+
+    @property
+    def run_dir(self) -> Path | None:
+        """Folder of the saved state, or ``None`` before the first state."""
+        folder = self._progress.folder if self._progress else None
+        return folder.path if folder else None
+
+    def record_file(self) -> Path:
+        """Return a file in ``checkpoint_dir`` named after model, dataset, time and process."""
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        name = f"{self.config['model']}-{self.config['dataset']}-{stamp}-{os.getpid()}.json"
+        return Path(self.config["checkpoint_dir"]) / name
+
+    def clear(self) -> None:
+        """Remove the saved state, and its folder if nothing else is in it."""
+        self._prepared.clear()
+
+    @property
+    def _prepared(self) -> RecBoleProgress:
+        if self._progress is None:
+            raise RuntimeError("prepare() was not called")
+        return self._progress
+
+
+def adapter_of(model: str) -> type[ModelTraining]:
+    """Return the adapter for a model.
+
+    Args:
+        model: name of the model, RecBole's or ours.
+    """
+    return OurTraining if model in our_models() else RecBoleTraining
+
+
+def build_trainer(config: RunConfig, train_data: Any) -> Any:
+    """Build the model of a run, untrained, and its trainer.
+
+    Args:
+        config: settings of the run.
+        train_data: RecBole's training loader.
+    """
+    logger, name = getLogger(), config["model"]
+    init_seed(config["seed"], config["reproducibility"])
+    model = get_model(name)(config, train_data._dataset).to(config["device"])
+    if config["accelerate"] and not accelerate_model(model):
+        logger.info(f"accelerate has no effect on {name}")
+    trainer = get_trainer(config["MODEL_TYPE"], name)(config, model)
+    logger.info(model)
+    return trainer

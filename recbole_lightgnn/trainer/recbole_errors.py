@@ -1,0 +1,66 @@
+"""Explain errors of RecBole's own models and trainers: their messages name no remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from recbole_lightgnn.config.view import RunConfig
+from recbole_lightgnn.errors import InputError
+
+
+@contextmanager
+def explain_recbole_errors(config: RunConfig, prefix: str = "") -> Iterator[None]:
+    """Explain two errors of RecBole's trainers: a loss that is NaN, and NCL's number of clusters.
+
+    Args:
+        config: settings of the model that is trained.
+        prefix: text before the name of a setting in messages, such as ``teacher_settings.``.
+
+    Raises:
+        InputError: instead of these errors; other errors pass unchanged.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "loss is nan" not in str(error):
+            raise
+        raise InputError(
+            f"the training loss of {config['model']} became NaN: lower {prefix}learning_rate (now "
+            f"{config['learning_rate']})"
+        ) from error
+    except RuntimeError as error:  # from faiss
+        if "as large as number of clusters" not in str(error):
+            raise
+        raise InputError(
+            f"{prefix}num_clusters must be at most the number of users, and of items, got "
+            f"{config['num_clusters']}: lower it"
+        ) from error
+
+
+@contextmanager
+def explain_missing_package(config: RunConfig) -> Iterator[None]:
+    """Name the optional package that a model of RecBole's imports.
+
+    Args:
+        config: settings of the model.
+
+    Raises:
+        InputError: if a package other than RecBole is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("recbole"):
+            raise
+        raise missing_package(config, error) from error
+
+
+def missing_package(config: RunConfig, error: ModuleNotFoundError) -> InputError:
+    """Return the InputError for a package that a model needs and that is not installed.
+
+    Args:
+        config: settings of the model.
+        error: the error of the import.
+    """
+    return InputError(f"{config['model']} needs the package {error.name!r}, which is not installed")
