@@ -27,7 +27,14 @@ source_suffix = {".md": "markdown"}
 
 # --- pages --------------------------------------------------------------------------------------
 
-myst_enable_extensions = ["dollarmath", "amsmath", "attrs_block", "attrs_inline", "colon_fence", "deflist"]
+myst_enable_extensions = [
+    "dollarmath",
+    "amsmath",
+    "attrs_block",
+    "attrs_inline",
+    "colon_fence",
+    "deflist",
+]
 myst_heading_anchors = 3
 myst_links_external_new_tab = True
 # Prompts are not copied with a command.

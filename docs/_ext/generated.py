@@ -53,9 +53,7 @@ def _files() -> Iterator[tuple[str, bytes]]:
         yield f"_generated/{name}", content
 
 
-def _report_missing(
-    app: Sphinx, env: Any, node: pending_xref, content: nodes.TextElement
-) -> None:
+def _report_missing(app: Sphinx, env: Any, node: pending_xref, content: nodes.TextElement) -> None:
     """A name of the package that a page refers to and that does not exist is a warning.
 
     In docstrings, `name` may also be something that has no page.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.cli import main as command_line
+from recbole_lightgnn.config import aliases
 from recbole_lightgnn.config.files import defaults_of, nested, read_yaml, recipes
 from recbole_lightgnn.config.schema import Setting, describe, read_settings
 from recbole_lightgnn.registry import STAGES, our_models, properties_dir
@@ -38,6 +39,7 @@ _PACKAGES = {
 def fragments() -> Iterator[tuple[str, str]]:
     """Name and Markdown of each fragment that a page includes."""
     yield "settings.md", _settings()
+    yield "old-names.md", _old_names()
     yield "commands.md", _commands()
 
 
@@ -112,6 +114,14 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+def _old_names() -> str:
+    lines = ["| old | new |", "|---|---|"]
+    lines += [f"| `{old}` | `{new}` |" for old, new in aliases.SETTINGS.items()]
+    for key, values in aliases.VALUES.items():
+        lines += [f"| `{key}: {old}` | `{key}: {new}` |" for old, new in values.items()]
+    return "\n".join(lines) + "\n"
+
+
 # --- commands -----------------------------------------------------------------------------------
 
 
@@ -123,9 +133,7 @@ def _commands() -> str:
     return "\n".join(parts)
 
 
-def _command(
-    name: str, parser: argparse.ArgumentParser, summary: str, level: int
-) -> Iterator[str]:
+def _command(name: str, parser: argparse.ArgumentParser, summary: str, level: int) -> Iterator[str]:
     yield from ("#" * level + f" `{name}`", "", _sentence(parser.description or summary), "")
     if children := list(_subcommands(parser)):
         for child_name, child, child_summary in children:

@@ -20,7 +20,11 @@ _SPLITS = ("gowalla", "yelp")
 _TODAY = {
     "by our products": "accelerated",
     "RecBole's, by our products": "RecBole's, accelerated",
-    "no floors": "no entry_floor, no edge_floor",
+    "no floors": "no `entry_floor`, no `edge_floor`",
+    "pairwise distillation": "pairwise distillation (Eq. 5), nothing beside it",
+    "uniformity": "uniformity (Eq. 9)",
+    "interaction loss in the first run": "interaction loss in the first run only",
+    "no importance distillation": "no importance distillation (Eq. 8)",
 }
 
 
@@ -34,8 +38,10 @@ def fragments(results: Path) -> Iterator[tuple[str, bytes]]:
         yield f"seeds-{split}.md", _seeds(results / f"{split}.json")
         yield f"{split}.png", _seeds_picture(results / f"{split}.json")
         yield f"ablation-{split}.md", _ablation(results / f"ablation-{split}.json")
+        yield f"ablation-{split}-short.md", _short_ablation(results / f"ablation-{split}.json")
         yield f"variants-{split}.md", _variants(results / f"{split}-rivals.json")
         yield f"export-{split}.md", _export(results / f"export-{split}.json")
+    yield "summary.md", _summary(results)
     yield "paper-recipe.md", _paper_recipe(results)
     for folder in sorted(results.glob("comparison-*")):
         yield from _comparison(folder)
@@ -98,6 +104,50 @@ _METRIC_HEADS = ["R@20", "N@20", "R@40", "N@40"]
 def _seeds(file: Path) -> bytes:
     records = seeds_report.read_records([file])
     return _encoded(seeds_report.markdown(records), "", _conditions(records, file))
+
+
+def _summary(results: Path) -> bytes:
+    """The paper's LightGCN and LightGNN beside ours, on both splits."""
+    lines: dict[str, list[str]] = {}
+    records, files = [], []
+    for split in _SPLITS:
+        files.append(results / f"{split}.json")
+        own = seeds_report.read_records([files[-1]])
+        records += own
+        points = seeds_report.paper_points(own)
+        rows = {row["key"]: row for row in seeds_report.summary(own)}
+        lightgcn = next(one for one in points if one.model == "LightGCN")
+        theirs = [one for one in points if one.model == "LightGNN"]
+        for label, point in (
+            ("*paper's LightGCN*", lightgcn),
+            ("*paper's LightGNN, a third of the entries*", theirs[0]),
+            ("*paper's LightGNN, smallest*", theirs[-1]),
+        ):
+            kept = (point.entries_kept, point.interactions_kept)
+            cells = [_kept(*kept), f"*{short(point.test['recall@20'])}*", ""]
+            lines.setdefault(label, []).extend(cells)
+        for label, key in (
+            ("LightGNN here, a third of the entries", "student-05"),
+            ("LightGNN here, smallest", "student-11"),
+            ("our teacher", "teacher"),
+        ):
+            row = rows[key]
+            values = row["test"]["recall@20"]
+            cells = [
+                _kept(row["entries_kept"], row["interactions_kept"]),
+                f"{short(values['mean'])} ± {short(values['std'])}",
+                size(row["bytes"]),
+            ]
+            lines.setdefault(label, []).extend(cells)
+    head = ["model"]
+    for split in _SPLITS:
+        head += [f"{split}, kept", "test R@20", "size"]
+    table_lines = [[label, *cells] for label, cells in lines.items()]
+    return _encoded(*_markdown(head, table_lines), "", _conditions(records, *files))
+
+
+def _kept(entries: float, interactions: float) -> str:
+    return " / ".join("1" if one == 1 else short(one, 2) for one in (entries, interactions))
 
 
 def _seeds_picture(file: Path) -> bytes:
@@ -201,6 +251,37 @@ def _ablation(file: Path) -> bytes:
     return _encoded(*parts, _conditions(results, file))
 
 
+def _short_ablation(file: Path) -> bytes:
+    """Differences of test Recall@20 from the whole recipe, times 10^4: means and four students."""
+    metric, keys = "recall@20", ("student-00", "student-05", "student-10", "student-11")
+    whole, *others = _read(file)
+    rows = {row["key"]: row for row in whole["rows"] if row["key"].startswith("student")}
+
+    def mean(result: Mapping[str, Any], split: str) -> float:
+        values = [row[split][metric] for row in result["rows"] if row["key"] in rows]
+        return sum(values) / len(values)
+
+    lines = []
+    for one in others:
+        own = {row["key"]: row["test"][metric] for row in one["rows"]}
+        differences = [mean(one, split) - mean(whole, split) for split in ("valid", "test")]
+        differences += [own[key] - rows[key]["test"][metric] for key in keys]
+        cells = [_signed(1e4 * value) for value in differences]
+        name = _TODAY.get(one["variant"], one["variant"])
+        lines.append((differences[1], [name, *cells]))
+    kept = [
+        " / ".join(short(rows[key][which], 2) for which in ("entries_kept", "interactions_kept"))
+        for key in keys
+    ]
+    head = [whole["dataset"], "validation, mean", "test, mean", *kept]
+    ordered = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
+    return _encoded(*_markdown(head, ordered), "", _conditions([whole, *others], file))
+
+
+def _signed(value: float) -> str:
+    return f"{round(value):+d}".replace("-", "\u2212") if round(value) else "0"
+
+
 def _export(file: Path) -> bytes:
     result = _read(file)
     lines = []
@@ -209,10 +290,22 @@ def _export(file: Path) -> bytes:
         lines.append(
             [
                 *(row["row"], row["form"], row["values"], size(row["bytes"])),
-                *(f"{100 * row['of_dense']:.1f} %", short(ours), f"{100 * (ours / run - 1):+.2f} %"),
+                *(
+                    f"{100 * row['of_dense']:.1f} %",
+                    short(ours),
+                    f"{100 * (ours / run - 1):+.2f} %",
+                ),
             ]
         )
-    head = ["model", "form", "values", "file", "of dense", f"{result['split']} R@20", "of the run's"]
+    head = [
+        "model",
+        "form",
+        "values",
+        "file",
+        "of dense",
+        f"{result['split']} R@20",
+        "of the run's",
+    ]
     return _encoded(*_markdown(head, lines), "", _conditions([result], file))
 
 

@@ -10,12 +10,20 @@ from recbole_lightgnn.errors import InputError
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``run`` to the command line's subparsers; returns its parser in a list."""
+    """Add the command ``run``.
+
+    Args:
+        commands: subparsers of the command line.
+
+    Returns:
+        The parser of ``run``, in a list.
+    """
     parser = commands.add_parser(
         "run",
         allow_abbrev=False,
         help="train, test and record a model",
-        description="Train a model, RecBole's or ours, and test what validation chose.",
+        description="Train a model, RecBole's or ours, choose its best epoch by validation, and "
+        "test it.",
         epilog="Any other setting is given as --key=value (YAML), e.g. --epochs=5 --recipe=paper "
         "--teacher_settings.n_layers=8; `recbole-lightgnn settings MODEL` lists them.",
     )
@@ -27,19 +35,26 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         nargs="?",
         const=True,
         metavar="FOLDER",
-        help="continue an interrupted run: its run folder, or the latest",
+        help="resume an interrupted run: this run folder, or without FOLDER the latest",
     )
-    parser.add_argument("--result_file", help="where the JSON record goes")
+    parser.add_argument("--result_file", help="path of the JSON record")
     for flag in ("nproc", "world_size", "ip", "port", "group_offset"):
         parser.add_argument(f"--{flag}", help=argparse.SUPPRESS)
     return [parser]
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    """Train, test and record a model; returns 0, the exit status.
+    """Train, test and record a model, and print its results.
+
+    Args:
+        options: flags of the command.
+        settings: settings given as ``--key=value``.
+
+    Returns:
+        The exit status, 0.
 
     Raises:
-        InputError: as `recbole_lightgnn.quick_start.run`.
+        InputError: as `recbole_lightgnn.quick_start.run`, or if more than one process is asked for.
     """
     for flag in ("nproc", "world_size"):
         if (getattr(options, flag) or "1") not in ("1", "-1"):
@@ -47,7 +62,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
                 f"--{flag}={getattr(options, flag)}: more than one process is not supported yet; "
                 f"leave --{flag} out"
             )
-    from recbole_lightgnn import quick_start  # only now: it loads torch and RecBole
+    from recbole_lightgnn import quick_start  # imported here, because it loads torch and RecBole
 
     record = quick_start.run(
         options.model,
@@ -63,7 +78,11 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
 
 
 def results_table(rows: Sequence[dict[str, Any]]) -> str:
-    """One line per stage and pruning run: what is kept, and the metrics it is judged by."""
+    """Format rows of a record as a table, one line for each stage and pruning run.
+
+    Args:
+        rows: rows of the record, the final model's last.
+    """
     names = list(rows[-1]["test"])
     shown = [n for n in ("recall@20", "ndcg@20") if n in names] or names[:2]
     head = ["stage", "run", "epochs", "seconds", "interactions", "kept", "entries", "kept", "bytes"]

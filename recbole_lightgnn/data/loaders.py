@@ -12,13 +12,14 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 from recbole.utils.enum_type import FeatureType
 
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.dataset_files import dataset_not_found
 from recbole_lightgnn.data.fingerprint import dataset_fingerprint
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
 
-def check_dataset_files(config: Any) -> None:
+def check_dataset_files(config: RunConfig) -> None:
     """Check that the dataset's interaction files exist and have valid headers.
 
     Call this before RecBole loads the dataset: RecBole would try to download missing files.
@@ -43,7 +44,7 @@ def check_dataset_files(config: Any) -> None:
         _check_header(config, file)
 
 
-def _check_header(config: Any, file: Path) -> None:
+def _check_header(config: RunConfig, file: Path) -> None:
     """Check that the first line of an atomic file is ``user_id:token<TAB>item_id:token ...``."""
     separator = config["field_separator"]
     try:
@@ -68,7 +69,7 @@ def _check_header(config: Any, file: Path) -> None:
             )
 
 
-def load_data(config: Any) -> tuple[Any, Any, Any]:
+def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
     """Create RecBole's train, validation and test loaders.
 
     If RecBole makes the splits, it draws them from the current random state. If ``split_seed`` is
@@ -116,7 +117,7 @@ def load_data(config: Any) -> tuple[Any, Any, Any]:
     return loaders
 
 
-def _report_pairs(config: Any, parts: Mapping[str, Any]) -> None:
+def _report_pairs(config: RunConfig, parts: Mapping[str, Any]) -> None:
     """Log the number of repeated pairs and of nodes without an edge in the training graph.
 
     Raises:
@@ -166,7 +167,7 @@ def fingerprint(train_data: Any, valid_data: Any, test_data: Any) -> dict[str, A
     )
 
 
-def card_hash(config: Any) -> str | None:
+def card_hash(config: RunConfig) -> str | None:
     """Return the SHA-256 of the dataset's card; None if the dataset has no card."""
     card = Path(config["data_path"], f"{config['dataset']}.card.json")
     return hashlib.sha256(card.read_bytes()).hexdigest() if card.is_file() else None

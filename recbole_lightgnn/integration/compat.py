@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import during_import
 
@@ -393,7 +394,7 @@ def patch_ease_memory() -> bool:
     computes the same matrix in a run of 12 GB.
     """
 
-    def learn(model: Any, config: Any, dataset: Any) -> None:
+    def learn(model: Any, config: RunConfig, dataset: Any) -> None:
         import_module("recbole_lightgnn.integration.ease").learn(model, config, dataset)
 
     _once_imported("ease", lambda ease: _replace(ease.EASE, "__init__", learn))

@@ -9,12 +9,13 @@ import torch
 from recbole.model.general_recommender import EASE
 from scipy.linalg.lapack import dpotrf, dpotri
 
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 
 _BLOCK = 256  # rows mirrored at a time
 
 
-def learn(model: Any, config: Any, dataset: Any) -> None:
+def learn(model: Any, config: RunConfig, dataset: Any) -> None:
     r"""Initialize EASE: compute its item-item weights B in closed form.
 
     .. math:: P = (X^\top X + \lambda I)^{-1}, \qquad B_{ij} = -P_{ij} / P_{jj},\quad B_{jj} = 0

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 
 
@@ -29,7 +30,7 @@ def extend_recbole() -> None:
             loader.update_config = _with_mask(loader.update_config)
 
 
-def mask_in_force(config: Any) -> str:
+def mask_in_force(config: RunConfig) -> str:
     """Determine which items a run masks in a user's test ranking; recorded with the result.
 
     Args:
@@ -65,7 +66,7 @@ def _with_mask(original: Callable[..., None]) -> Callable[..., None]:
     """Extend a loader's method that takes a config: afterwards set the masked items."""
 
     @functools.wraps(original)
-    def method(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
+    def method(self: Any, config: RunConfig, *args: Any, **kwargs: Any) -> None:
         mask = mask_in_force(config)
         original(self, config, *args, **kwargs)
         phase = getattr(self._sampler, "phase", None)  # loaders of labelled items have no sampler

@@ -213,7 +213,7 @@ class ContrastSampler:
 
 def draw_nodes(nodes: Tensor, limit: int) -> Tensor:
     """Draw at most ``limit`` distinct nodes of a batch at random. Shape: (drawn,)"""
-    distinct = nodes.unique()
+    distinct: Tensor = nodes.unique()
     if len(distinct) <= limit:
         return distinct
     return distinct[torch.randperm(len(distinct), device=nodes.device)[:limit]]

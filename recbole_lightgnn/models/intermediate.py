@@ -111,9 +111,9 @@ class LightGNNIntermediate(GraphRecommender):
         users = sample_users(self.n_users).to(self.device)
         final_user, final_item = self.encode()
         std = score_std(final_user[users] @ final_item[1:].T)
-        scale = (target_std / std) ** 0.5
-        self.user_embedding.values *= scale
-        self.item_embedding.values *= scale
+        scale: float = (target_std / std) ** 0.5
+        self.user_embedding.values.mul_(scale)
+        self.item_embedding.values.mul_(scale)
         self._final = None
 
     def initial(self) -> tuple[Tensor, Tensor]:

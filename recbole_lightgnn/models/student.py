@@ -80,7 +80,7 @@ class LightGNN(LightGNNIntermediate):
 
         With ``edge_weights: binary`` all weights are 1; see `GraphRecommender.propagate`.
         """
-        weight = self.edge_weight
+        weight: Tensor = self.edge_weight
         if self.binary_edges:
             # Forward: ones. Backward: gradients for the weights, which pruning ranks edges by.
             weight = 1.0 + weight - weight.detach()

@@ -10,6 +10,7 @@ from typing import Any
 
 from recbole.utils import init_seed
 
+from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.config.recbole_config import rebuild_config
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.fingerprint import split_fingerprint
@@ -55,8 +56,10 @@ class TrainedRun:
         if key is None:
             key = list(rows)[-1]
         must_be_one_of("--row", key, rows)
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads((self.folder.path / "record.json").read_text(encoding="utf-8"))
+        # A record that is missing, damaged or of another run has no test metrics of this row.
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
+            text = (self.folder.path / "record.json").read_text(encoding="utf-8")
+            record = renamed(json.loads(text))
             tested: dict[str, Any] = next(row for row in record["rows"] if row["key"] == key)
             return tested
         return rows[key]
@@ -111,4 +114,5 @@ class TrainedRun:
         """
         meta = checkpoint.load(self.folder.best_file(key))[1]
         meta["shared_settings"]["use_gpu"] = False
-        return rebuild_config(meta)
+        config: RunConfig = rebuild_config(meta)
+        return config

@@ -206,7 +206,7 @@ def _rewrite(stream: bytes) -> bytes:
     pieces: list[tuple[bytes, str | None]] = []  # operation, and the text it pushes if it does
     texts: dict[int, str] = {}  # memoized texts; they are pushed again instead
     memoized = 0
-    operations = list(pickletools.genops(stream))
+    operations: list[tuple[pickletools.OpcodeInfo, Any, Any]] = list(pickletools.genops(stream))
     ends = [start for _, _, start in operations[1:]] + [len(stream)]
     for (operation, argument, start), end in zip(operations, ends, strict=True):
         match operation.name:

@@ -55,7 +55,7 @@ def make_record(
     Returns:
         The record, of values that JSON can express.
     """
-    return plain(
+    record: dict[str, Any] = plain(
         {
             "schema_version": SCHEMA_VERSION,
             "model": model,
@@ -75,6 +75,7 @@ def make_record(
         },
         text=_portable,
     )
+    return record
 
 
 def environment(*, threads: int, device: str) -> dict[str, Any]:

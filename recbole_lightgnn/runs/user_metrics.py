@@ -4,7 +4,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,7 +61,9 @@ def write_users(
     names = list(next(iter(rows.values())))
     # The values of a user in all rows lie side by side in memory. They are similar, so the
     # compressed file is a third smaller.
-    arrays = {name: np.stack([row[name] for row in rows.values()], axis=1).T for name in names}
+    arrays: dict[str, Any] = {
+        name: np.stack([row[name] for row in rows.values()], axis=1).T for name in names
+    }
     arrays |= {_USER: np.asarray(user), _DEGREE: degree, _ROWS: np.array(list(rows))}
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as partial, partial.open("wb") as out:

@@ -35,8 +35,7 @@ AfterValidation = Callable[[int, float], None]  # called with epoch (from 1) and
 class ModelTraining(ABC):
     """Training and test of the model of a run.
 
-    Call :meth:`prepare`, :meth:`fit`, :meth:`test` and, once the record is written, :meth:`clear`,
-    in this order.
+    Call :meth:`fit`, :meth:`test` and, once the record is written, :meth:`clear`, in this order.
 
     Args:
         config: settings of the run.
@@ -51,6 +50,7 @@ class ModelTraining(ABC):
         self.trainer = build_trainer(config, train_data)
 
     @classmethod
+    @abstractmethod
     def check_resumable(cls, config: RunConfig) -> None:
         """Check that an interrupted run of the model can be resumed.
 
@@ -62,27 +62,28 @@ class ModelTraining(ABC):
         """
 
     @abstractmethod
-    def prepare(
-        self, valid_data: Any, *, resume: Path | bool | None, after_validation: AfterValidation | None
-    ) -> None:
-        """Prepare the training, and find the run to resume.
+    def fit(
+        self,
+        valid_data: Any,
+        *,
+        saved: bool,
+        resume: Path | bool = False,
+        after_validation: AfterValidation | None = None,
+    ) -> dict[str, float]:
+        """Train the model, and choose the best epoch by validation.
 
         Args:
             valid_data: RecBole's validation loader.
+            saved: whether the run can be resumed and its best state stays on disk.
             resume: folder of the run to resume, or True for the newest with the same settings.
             after_validation: function called after each validation.
 
+        Returns:
+            Validation metrics of the best state.
+
         Raises:
-            InputError: if there is no run to resume, or it has other settings or data.
-        """
-
-    @abstractmethod
-    def fit(self, valid_data: Any, *, saved: bool) -> dict[str, float]:
-        """Train the model; return the validation metrics of the best state.
-
-        Args:
-            valid_data: RecBole's validation loader.
-            saved: whether the best state stays on disk.
+            InputError: if the run to resume does not exist, or has other settings or data; or if
+                the training diverges.
         """
 
     @abstractmethod
@@ -113,25 +114,32 @@ class ModelTraining(ABC):
 class OurTraining(ModelTraining):
     """Training of one of our models by `StagedTrainer`, which saves and resumes by itself."""
 
-    _callback: Callable[[int, float], None] | None = None
+    @classmethod
+    def check_resumable(cls, config: RunConfig) -> None:
+        """Accept every run of our models."""
 
-    def prepare(
-        self, valid_data: Any, *, resume: Path | bool | None, after_validation: AfterValidation | None
-    ) -> None:
-        """Tell the trainer what to resume; see `ModelTraining.prepare`."""
+    def fit(
+        self,
+        valid_data: Any,
+        *,
+        saved: bool,
+        resume: Path | bool = False,
+        after_validation: AfterValidation | None = None,
+    ) -> dict[str, float]:
+        """Train every stage; see `ModelTraining.fit`."""
         if resume:
             self.trainer.resume(resume if isinstance(resume, Path) else None)
-        if after_validation is not None:
-            self._callback = lambda index, score: after_validation(index + 1, float(score))
 
-    def fit(self, valid_data: Any, *, saved: bool) -> dict[str, float]:
-        """Train every stage; see `ModelTraining.fit`."""
+        def callback(index: int, score: float) -> None:
+            if after_validation:
+                after_validation(index + 1, float(score))
+
         _, valid = self.trainer.fit(
             self.train_data,
             valid_data,
             saved=saved,
             show_progress=self.config["show_progress"],
-            callback_fn=self._callback,
+            callback_fn=callback,
         )
         metrics: dict[str, float] = valid
         return metrics
@@ -182,25 +190,25 @@ class RecBoleTraining(ModelTraining):
                 f"worker processes: {', '.join(RESUMABLE)}); run it again from start"
             )
 
-    def prepare(
-        self, valid_data: Any, *, resume: Path | bool | None, after_validation: AfterValidation | None
-    ) -> None:
-        """Restore the state to resume from; see `ModelTraining.prepare`."""
-        config, data = self.config, fingerprints(self.train_data, valid_data)
-        path = resume if isinstance(resume, Path) else None
-        self._progress = RecBoleProgress(
+    def fit(
+        self,
+        valid_data: Any,
+        *,
+        saved: bool,
+        resume: Path | bool = False,
+        after_validation: AfterValidation | None = None,
+    ) -> dict[str, float]:
+        """Train the model with RecBole's loop; see `ModelTraining.fit`."""
+        folder, make_folder = self._folder(valid_data, resume) if saved else (None, None)
+        self._progress = progress = RecBoleProgress(
             self.trainer,
             self.train_data,
-            RunFolder.reopen(config, data, path) if resume else None,
-            config["model"],
-            make_folder=partial(RunFolder.create, Path(config["checkpoint_dir"]), config, data),
+            folder,
+            self.config["model"],
+            make_folder=make_folder,
             after_validation=after_validation,
             build_seconds=self._build_seconds,
         )
-
-    def fit(self, valid_data: Any, *, saved: bool) -> dict[str, float]:
-        """Train the model with RecBole's loop; see `ModelTraining.fit`."""
-        progress = self._prepared
         options = {"saved": saved, "show_progress": self.config["show_progress"]}
         if isinstance(self.trainer, Trainer):  # trainers of RecBole's tree models have no epochs
             options["callback_fn"] = progress.validated
@@ -209,6 +217,15 @@ class RecBoleTraining(ModelTraining):
         metrics: dict[str, float] = valid
         self._result = {"seconds": progress.seconds, "valid": metrics, "curve": progress.curve}
         return metrics
+
+    def _folder(
+        self, valid_data: Any, resume: Path | bool
+    ) -> tuple[RunFolder | None, Callable[[], RunFolder]]:
+        """Open the folder to resume from; return it with a function that creates a new one."""
+        config, data = self.config, fingerprints(self.train_data, valid_data)
+        path = resume if isinstance(resume, Path) else None
+        folder = RunFolder.reopen(config, data, path) if resume else None
+        return folder, partial(RunFolder.create, Path(config["checkpoint_dir"]), config, data)
 
     def test(self, test_data: Any) -> tuple[list[dict[str, Any]], dict[str, Ranked]]:
         """Test the best state, which is the only row; see `ModelTraining.test`."""
@@ -243,13 +260,8 @@ class RecBoleTraining(ModelTraining):
 
     def clear(self) -> None:
         """Remove the saved state, and its folder if nothing else is in it."""
-        self._prepared.clear()
-
-    @property
-    def _prepared(self) -> RecBoleProgress:
-        if self._progress is None:
-            raise RuntimeError("prepare() was not called")
-        return self._progress
+        if self._progress is not None:
+            self._progress.clear()
 
 
 def adapter_of(model: str) -> type[ModelTraining]:

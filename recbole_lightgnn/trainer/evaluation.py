@@ -306,7 +306,8 @@ def _metric(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callabl
 
 @_metric
 def _recall(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
-    return hits.cumsum(axis=1) / n_relevant[:, None]
+    recall: np.ndarray = hits.cumsum(axis=1) / n_relevant[:, None]
+    return recall
 
 
 @_metric
@@ -324,18 +325,21 @@ def _ndcg(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     gain = 1.0 / np.log2(np.arange(2, hits.shape[1] + 2))
     ideal = gain.cumsum()
     reachable = np.minimum(np.arange(1, hits.shape[1] + 1), n_relevant[:, None])
-    return (hits * gain).cumsum(axis=1) / ideal[reachable - 1]
+    ndcg: np.ndarray = (hits * gain).cumsum(axis=1) / ideal[reachable - 1]
+    return ndcg
 
 
 @_metric
 def _mrr(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     first = hits.argmax(axis=1)
     reached = hits.cumsum(axis=1) > 0
-    return reached / (first[:, None] + 1.0)
+    mrr: np.ndarray = reached / (first[:, None] + 1.0)
+    return mrr
 
 
 @_metric
 def _map(hits: np.ndarray, n_relevant: np.ndarray) -> np.ndarray:
     rank = np.arange(1, hits.shape[1] + 1)
     precision_at_hits = (hits.cumsum(axis=1) / rank * hits).cumsum(axis=1)
-    return precision_at_hits / np.minimum(rank, n_relevant[:, None])
+    average: np.ndarray = precision_at_hits / np.minimum(rank, n_relevant[:, None])
+    return average

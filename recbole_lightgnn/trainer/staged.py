@@ -250,7 +250,7 @@ class StagedTrainer(Trainer):
         if path := self.settings.optional_text("intermediate_checkpoint"):
             loaded: LightGNNIntermediate = self._from_checkpoint(label, path, INTERMEDIATE)
             return loaded
-        # The settings are built first, so that an error in them is raised before the teacher trains.
+        # Built before the teacher is trained, so that an error in the settings is raised first.
         config = self.config.stage(INTERMEDIATE, self.settings.section("intermediate_settings"))
         teacher = self._teacher()
         self._seed(label)
@@ -284,7 +284,7 @@ class StagedTrainer(Trainer):
         ensemble = Ensemble(members)
         member_rows = self.rows[-len(members) :]
         rank = partial(self._rank, ensemble)
-        row = {"key": "teachers", "stage": "teacher", "run": None, "model": "Ensemble"}
+        row: Row = {"key": "teachers", "stage": "teacher", "run": None, "model": "Ensemble"}
         row |= {key: member_rows[0][key] for key in ("interactions", "interactions_kept")}
         for key in ("entries", "parameters", "bytes"):  # earlier versions had no parameters
             row[key] = sum(member.get(key, member["entries"]) for member in member_rows)
@@ -386,7 +386,7 @@ class StagedTrainer(Trainer):
             rank = partial(self._rank, model)
         else:
             rank = partial(ranked_by, self._recbole_trainer(config, model))
-        result = {"epochs": 0, "best_epoch": saved.epoch, "seconds": 0.0}
+        result: dict[str, Any] = {"epochs": 0, "best_epoch": saved.epoch, "seconds": 0.0}
         result |= {"valid": rank(self._valid_data).metrics, "checkpoint": path}
         self._trained.append((self._row(label, config, model, result), rank))
         return model
@@ -400,7 +400,12 @@ class StagedTrainer(Trainer):
 
     def _row(self, label: Label, config: RunConfig, model: Any, result: Mapping[str, Any]) -> Row:
         """Make a row of the record: name, settings, size and result of a training."""
-        row = {"key": label.key, "stage": label.stage, "run": label.run, "model": config["model"]}
+        row: Row = {
+            "key": label.key,
+            "stage": label.stage,
+            "run": label.run,
+            "model": config["model"],
+        }
         if config is not self.config:  # the record has the settings of the run itself
             row["settings"] = model_settings(config)
         return row | size_row(model, self._train_data._dataset.inter_num) | dict(result)

@@ -136,9 +136,13 @@ class Search:
             report: called with each trial of this process when it is over.
         """
         end = float("inf") if minutes is None else time.monotonic() + 60 * minutes
-        while time.monotonic() < end and (trial := self._next_trial(trials)) is not None:
-            report(self._run_trial(trial))
-            gc.collect()  # a trainer and its model refer to each other, which keeps their memory
+        gc.freeze()  # so that a collection does not search all objects of the imported libraries
+        try:
+            while time.monotonic() < end and (trial := self._next_trial(trials)) is not None:
+                report(self._run_trial(trial))
+                gc.collect()  # a trainer and its model refer to each other, and keep their memory
+        finally:
+            gc.unfreeze()
 
     def close(self) -> None:
         """Release all locks; another process may then take over an unfinished trial."""

@@ -178,6 +178,7 @@ def test_the_old_name_of_bench_recbole_works(monkeypatch):
 
 def test_other_losses_than_recboles_are_reported_and_not_measured(monkeypatch, tmp_path):
     write_planted(tmp_path / "dataset")
+
     def without_layers(model):
         model.n_layers = 0
 
@@ -346,7 +347,7 @@ def test_the_degrees_of_the_generated_graph_fall_with_the_square_root_of_their_r
     for index, size in zip((pattern.row, pattern.col), pattern.shape, strict=True):
         degree = torch.bincount(index, minlength=size)
         falling = degree.sort(descending=True).values
-        assert not torch.equal(degree, falling), "numbers should say nothing of degrees"
+        assert not torch.equal(degree, falling), "the numbers of nodes are sorted by degree"
         share = falling.cumsum(0) / pattern.nnz
         assert float(share[size // 100]) == pytest.approx(0.1, rel=0.06)
         assert float(share[size * 4 // 100]) == pytest.approx(0.2, rel=0.06)

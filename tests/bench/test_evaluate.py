@@ -1,4 +1,4 @@
-"""``bench evaluate``: that it checks before it measures and writes what it found."""
+"""``bench evaluate`` checks before it measures, and writes what it found."""
 
 import json
 from pathlib import Path
@@ -10,18 +10,19 @@ from recbole_lightgnn.bench import evaluate
 from recbole_lightgnn.bench.evaluate import DEFAULT, LARGE, OURS, PLAIN
 from recbole_lightgnn.bench.measure import WrongResult
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.trainer import evaluation
-from recbole_lightgnn.trainer import recbole_evaluation as stock_evaluation
+from recbole_lightgnn.trainer import evaluation, recbole_evaluation
+
+MEASURED = "a wrong result was measured"
 
 
 @pytest.fixture(autouse=True)
 def small(tmp_path, monkeypatch):
-    """The planted world, and not more time than three rounds need."""
+    """The planted dataset, and three rounds of every contender."""
     write_planted(tmp_path / "dataset")
     monkeypatch.setattr(evaluate, "SECONDS", 0.1)
 
 
-def test_it_measures_ours_beside_recboles(capsys):
+def test_bench_evaluate_measures_ours_and_recboles(capsys):
     files = ["--json=out/evaluate.json", "--plot=evaluate.svg"]
     assert main(["bench", "evaluate", "--dataset=planted", *files]) == 0
     result = json.loads(Path("out/evaluate.json").read_text())
@@ -44,7 +45,7 @@ def test_it_measures_ours_beside_recboles(capsys):
 
 @pytest.fixture
 def never_measured(monkeypatch):
-    monkeypatch.setattr(evaluate, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
+    monkeypatch.setattr(evaluate, "measure", lambda *_, **__: pytest.fail(MEASURED))
 
 
 def test_a_wrong_metric_is_reported_and_not_measured(never_measured, monkeypatch):
@@ -55,7 +56,7 @@ def test_a_wrong_metric_is_reported_and_not_measured(never_measured, monkeypatch
 
 
 def test_a_wrong_order_is_reported_and_not_measured(never_measured, monkeypatch):
-    """The best of all items or groups but one."""
+    """The ranking misses one item, or one group of items."""
     right = evaluation._maxima
 
     def forgetful(scores, k):
@@ -69,9 +70,9 @@ def test_a_wrong_order_is_reported_and_not_measured(never_measured, monkeypatch)
 
 
 def test_recboles_evaluator_is_not_measured_for_ours(never_measured, monkeypatch):
-    for module in (evaluate, stock_evaluation):
+    for module in (evaluate, recbole_evaluation):
         monkeypatch.setattr(module, "final_tables", lambda model: None)
-    with pytest.raises(WrongResult, match="ours: LightGCN is not taken for a model that scores by"):
+    with pytest.raises(WrongResult, match="ours: LightGCN was not recognized as a model with scor"):
         evaluate.run("planted")
 
 

@@ -1,4 +1,4 @@
-"""The benchmark of exported models: what it measures, and that it checks; never time."""
+"""``bench infer FILE``: what it measures, and that it checks first. No test depends on speed."""
 
 import json
 import os
@@ -38,11 +38,11 @@ def test_files_are_measured_side_by_side(capsys):
     for row in result["rows"]:
         assert list(row["seconds"]) == names
     cold, load, one, every = (row["seconds"]["small.lgnn"] for row in result["rows"])
-    assert cold["median"] > load["median"], "it starts with the process"
+    assert cold["median"] > load["median"], "cold start includes the start of the process"
     assert (cold["calls"], one["calls"], every["calls"]) == (1, 999, 3)
     assert result["deviation"] < 1e-6
     printed = capsys.readouterr().out
-    assert "all recommendations are the best" in printed
+    assert "all recommendations are the best ones; largest error of a score: " in printed
     assert all(any(line.startswith(name) for line in printed.splitlines()) for name in names)
     assert "small.lgnn" in Path("s.svg").read_text()
 
@@ -51,13 +51,14 @@ def test_what_cannot_be_measured(capsys, monkeypatch):
     for files, what in (
         (["none.lgnn"], "no file at none.lgnn"),
         (["small.lgnn", "./small.lgnn"], "two of the files have one name"),
-        (["small.lgnn", "other.lgnn"], "are models of other users and items"),
+        (["small.lgnn", "other.lgnn"], "are models of different users or items"),
     ):
         assert main(["bench", "infer", *files]) == 2
         assert what in capsys.readouterr().err
     Path("small.lgnn").write_bytes(Path("small.lgnn").read_bytes()[:-1])
     assert main(["bench", "infer", "small.lgnn"]) == 2
     assert "error: small.lgnn is cut off" in capsys.readouterr().err
-    monkeypatch.setattr(exported, "_ask", lambda *_: {"ready": 0, "load": 0, "deviation": 0.1})
+    wrong = {"ready": 0, "load": 0, "deviation": 0.1}
+    monkeypatch.setattr(exported, "_in_new_process", lambda *_: wrong)
     with pytest.raises(WrongResult, match=r"recommendations are not the best, by 0\.1"):
         exported.run([Path("exact.lgnn")])

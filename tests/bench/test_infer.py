@@ -1,4 +1,4 @@
-"""The benchmark of inference: what it counts, whose models it takes, that it checks; never time."""
+"""``bench infer``: what it counts and measures, and that it checks first; no speed is tested."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.ops import SparsePattern, expands_in_hardware
 from recbole_lightgnn.quick_start import run
 
-COMMAND = ["bench", "infer", "--dataset=planted"]
 TEACHER, UNPRUNED = "teacher, 8 layers", "student, unpruned"
+MEASURED = "a wrong result was measured"
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def world(monkeypatch):
 
 @pytest.fixture
 def trained():
-    """The folder of a run with two pruning runs."""
+    """The run folder of LightGNN with two pruning runs."""
     return Path(run("LightGNN", "planted", settings=QUICK)["result_file"]).parent
 
 
@@ -36,14 +36,14 @@ def measured(*arguments):
     return json.loads(Path("infer.json").read_text())
 
 
-# --- what is measured ------------------------------------------------------------------------
+# --- measurements ----------------------------------------------------------------------------
 
 
-def test_students_are_measured_beside_the_unpruned_and_a_teacher(capsys, world):
+def test_students_are_measured_with_the_unpruned_one_and_a_teacher(capsys, world):
     result = measured("--dataset=planted", "--plot=infer.svg")
     assert (result["users"], result["items"]) == (N_USERS, N_ITEMS)
     assert result["interactions"] == len(world["train"])
-    # Entries x 0.8 and interactions x 0.9 a run, the defaults.
+    # By default, a pruning run keeps 0.8 of the entries and 0.9 of the interactions.
     pruned = ["student, run 5 (.33/.59)", "student, run 11 (.09/.31)"]
     assert list(result["models"]) == [*pruned, UNPRUNED, TEACHER]
     propagation, one, every = result["rows"]
@@ -61,7 +61,7 @@ def test_students_are_measured_beside_the_unpruned_and_a_teacher(capsys, world):
         }
     assert 0 < result["deviation"] < 1e-5
     printed = capsys.readouterr().out
-    assert "not trained, from a truncated SVD" in printed
+    assert "untrained, made by a truncated SVD" in printed
     assert f"planted: {N_USERS} users, {N_ITEMS} items" in printed
     assert all(any(line.startswith(name) for line in printed.splitlines()) for name in others)
     drawn = Path("infer.svg").read_text()
@@ -70,7 +70,7 @@ def test_students_are_measured_beside_the_unpruned_and_a_teacher(capsys, world):
 
 def test_what_a_model_executes_and_holds(world):
     result = measured("--dataset=planted")
-    edges, nodes = len(world["train"]), N_USERS + N_ITEMS + 2  # RecBole's padding propagates too
+    edges, nodes = len(world["train"]), N_USERS + N_ITEMS + 2  # with RecBole's padding
     teacher = result["models"][TEACHER]
     assert teacher["multiply_adds"] == 8 * 64 * (2 * edges + nodes)
     matrix = 2 * 8 * edges + 4 * (nodes + 2)
@@ -94,7 +94,7 @@ def test_what_a_model_executes_and_holds(world):
         assert size["of_teacher"] == size["multiply_adds"] / teacher["multiply_adds"]
 
 
-def test_a_runs_own_students_are_taken(capsys, trained):
+def test_the_students_of_a_run_are_measured(capsys, trained):
     result = measured(f"--run={trained}")
     rows = json.loads((trained / "run.json").read_text())["rows"]
     last = next(row for row in rows if row["key"] == "student-02")
@@ -124,7 +124,7 @@ def test_untrained_students_are_pruned_run_by_run(world):
 def test_untrained_students_begin_with_singular_vectors(world):
     student = students.untrained_students("planted")[0]
     left, right = students._singular_vectors(student)
-    rank = N_ITEMS  # of 61 rows with the padding, all but one
+    rank = N_ITEMS  # one less than the 61 rows with RecBole's padding
     assert left.shape == (N_USERS + 1, 64)
     product = left[:, -rank:] @ right[:, -rank:].T
     interactions = student.observed.interactions
@@ -132,7 +132,7 @@ def test_untrained_students_begin_with_singular_vectors(world):
     assert_close(product, dense, rtol=1e-4, atol=1e-5)
 
 
-# --- it checks first -------------------------------------------------------------------------
+# --- the check -------------------------------------------------------------------------------
 
 
 def test_wrong_embeddings_are_reported_and_not_measured(monkeypatch):
@@ -143,27 +143,27 @@ def test_wrong_embeddings_are_reported_and_not_measured(monkeypatch):
         return user, item + 0.01 * item.abs().max()
 
     monkeypatch.setattr(LightGNN, "infer", wrong)
-    monkeypatch.setattr(infer, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
+    monkeypatch.setattr(infer, "measure", lambda *_, **__: pytest.fail(MEASURED))
     with pytest.raises(WrongResult, match=r"student, run 5 \(.33/.59\): part 1 is wrong by 0.01 "):
         infer.run("planted")
 
 
 def test_wrong_recommendations_are_reported_and_not_measured(monkeypatch):
     def seen_too(user, item, seen, first, last):
-        return infer_recommend(user, item, nobody(*seen.shape), first, last)
+        return infer_recommend(user, item, no_interactions(*seen.shape), first, last)
 
     infer_recommend = infer.recommend
     monkeypatch.setattr(infer, "recommend", seen_too)
-    monkeypatch.setattr(infer, "measure", lambda *_, **__: pytest.fail("measured what is wrong"))
+    monkeypatch.setattr(infer, "measure", lambda *_, **__: pytest.fail(MEASURED))
     with pytest.raises(WrongResult, match=r"recommendations by student, run 5 \(.33/.59\): part 0"):
         infer.run("planted")
 
 
-# --- recommending ----------------------------------------------------------------------------
+# --- recommendation --------------------------------------------------------------------------
 
 
-def nobody(n_users, n_items):
-    """No interactions."""
+def no_interactions(n_users, n_items):
+    """A pattern without interactions."""
     empty = torch.empty(0, dtype=torch.int64)
     return SparsePattern(empty, empty, (n_users, n_items))
 
@@ -174,7 +174,7 @@ def test_recommend_by_hand():
     seen = SparsePattern(torch.tensor([1, 2]), torch.tensor([3, 2]), (3, 4))
     assert infer.recommend(user, item, seen, 1, 3, k=2).tolist() == [[2, 1], [1, 3]]
     assert infer.recommend(user, item, seen, 2, 3, k=1).tolist() == [[1]]
-    assert infer.recommend(user, item, nobody(3, 4), 1, 2).tolist() == [[3, 2, 1]]
+    assert infer.recommend(user, item, no_interactions(3, 4), 1, 2).tolist() == [[3, 2, 1]]
 
 
 @pytest.mark.parametrize("scores", [1, 200, 1 << 24])

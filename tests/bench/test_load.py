@@ -1,4 +1,4 @@
-"""The benchmark of the service under load: what it counts, and that it checks; never time."""
+"""``bench load``: what it counts, and that it checks the answers; no speed is tested."""
 
 import asyncio
 import json
@@ -40,8 +40,8 @@ def test_a_service_under_load(capsys):
     assert 10 < result["memory_mb"]["first"] < 1000
     assert result["deviation"] < 1e-6
     printed = capsys.readouterr().out
-    assert "100 requests, 50 a second, each answered" in printed
-    assert "\n60 different answers were checked: all are the best, to " in printed
+    assert "100 requests, 50 per second, all answered" in printed
+    assert "\n60 different answers were checked: all are the best ones; largest error " in printed
     assert "m.lgnn" in Path("l.svg").read_text()
 
 
@@ -51,7 +51,7 @@ def test_memory_does_not_grow():
     result = load.run(Path("m.lgnn"), 100, 40)
     assert result["requests"] == 4000
     growth = result["memory_mb"]["last"] - result["memory_mb"]["first"]
-    assert growth < 2, "of some 80 MB: 4000 requests may leave what fits half a kilobyte each"
+    assert growth < 2, "MB of about 80: 4000 requests may keep half a kilobyte each"
 
 
 def test_what_cannot_be_measured(capsys):
@@ -73,18 +73,18 @@ def test_a_service_that_is_silent_or_gone_has_no_result(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         monkeypatch.setattr(load, "_serving", lambda _: nullcontext(port))
-        with pytest.raises(WrongResult, match="was to be answered by 200, got none"):
+        with pytest.raises(WrongResult, match="expected status 200, got none"):
             load.run(Path("m.lgnn"), 50, 1)
-    with pytest.raises(WrongResult, match="was to be answered by 200, got none"):
+    with pytest.raises(WrongResult, match="expected status 200, got none"):
         load.run(Path("m.lgnn"), 50, 1)
 
 
-def test_an_answer_that_says_no_is_none(monkeypatch):
+def test_an_answer_with_an_error_is_reported(monkeypatch):
     write_model(Path("m.lgnn"), n_users=2)
     write_model(Path("other.lgnn"), n_users=1)
     serving = load._serving
     monkeypatch.setattr(load, "_serving", lambda _: serving(Path("other.lgnn")))
-    with pytest.raises(WrongResult, match=r"user=7 was to be answered by 200, got 404 .*no user"):
+    with pytest.raises(WrongResult, match=r"user=7: expected status 200, got 404 .*no user"):
         load.run(Path("m.lgnn"), 50, 1)
 
 
@@ -106,23 +106,23 @@ def test_a_connection_that_is_closed_between_requests_is_opened_again():
 
 
 def two_items():
-    """A model in which the only user's scores are 2 and 1."""
+    """A model with one user, who has not seen two items with the scores 2 and 1."""
     write_model(Path("m.lgnn"), n_users=1, n_items=3, width=1, final=True)
-    ours = Recommender.load("m.lgnn")
-    ours.user = np.array([[1]], np.float32)
-    ours.item = np.array([[-5], [2], [1]], np.float32)
-    ours._seen = ours._seen.from_arrays([np.array([0])])
-    return ours
+    recommender = Recommender.load("m.lgnn")
+    recommender.user = np.array([[1]], np.float32)
+    recommender.item = np.array([[-5], [2], [1]], np.float32)
+    recommender._seen = recommender._seen.from_arrays([np.array([0])])
+    return recommender
 
 
 @pytest.mark.parametrize(
     ("answer", "what"),
     [
-        ({"items": ["7"], "scores": [2.0]}, "2 different items for '0' were due"),
-        ({"items": ["7", "7"], "scores": [2.0, 2.0]}, "2 different items for '0' were due"),
-        ({"items": ["14", "7"], "scores": [2.0, 1.0]}, r"not the best, by 1\.0 of 2\.0"),
-        ({"items": ["7", "14"], "scores": [2.0, 1.1]}, r"not the best, by 0\.1"),
-        ({"items": ["14", "0"], "scores": [1.0, -5.0]}, r"not the best, by 6\.0 of 2\.0"),
+        ({"items": ["7"], "scores": [2.0]}, "expected 2 different items for '0', got"),
+        ({"items": ["7", "7"], "scores": [2.0, 2.0]}, "expected 2 different items for '0', got"),
+        ({"items": ["14", "7"], "scores": [2.0, 1.0]}, r"not the best ones: error 1\.0 of 2\.0"),
+        ({"items": ["7", "14"], "scores": [2.0, 1.1]}, r"not the best ones: error 0\.1"),
+        ({"items": ["14", "0"], "scores": [1.0, -5.0]}, r"not the best ones: error 6\.0 of 2\.0"),
     ],
 )
 def test_answers_that_are_not_the_best(answer, what):

@@ -1,4 +1,4 @@
-"""How a step grows: graphs of any size, right before measured, and what does not fit left out."""
+"""``bench scale``: generated graphs, the check of a step, and sizes that do not fit."""
 
 import json
 import os
@@ -12,8 +12,8 @@ import torch
 from recbole_lightgnn.bench import graphs, lightgcn, picture, scale
 from recbole_lightgnn.bench.graphs import GOWALLA, power_law_graph
 from recbole_lightgnn.bench.measure import WrongResult, in_a_process
-from recbole_lightgnn.cli.bench import count
 from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.cli.options import whole_number
 from recbole_lightgnn.errors import InputError
 
 SMALL = 3000
@@ -21,13 +21,13 @@ SMALL = 3000
 
 @pytest.fixture
 def small(monkeypatch):
-    """From 3000 interactions on, and so fitted."""
+    """Measure and fit from 3000 interactions on."""
     monkeypatch.setattr(scale, "SMALLEST", SMALL)
     monkeypatch.setattr(scale, "FITTED_FROM", SMALL)
 
 
 def result_of(sizes, seconds, each=150.0):
-    """As `scale.run` returns it, of made-up measurements."""
+    """A result of `scale.run` with made-up measurements."""
     done = [
         {
             **{"interactions": n, "users": n // 34, "items": n // 25},
@@ -43,7 +43,7 @@ def result_of(sizes, seconds, each=150.0):
     }
 
 
-# --- the graphs -----------------------------------------------------------------------------
+# --- graphs ---------------------------------------------------------------------------------
 
 
 def test_blocks_make_one_graph_of_distinct_pairs_the_same_every_time(monkeypatch):
@@ -64,7 +64,7 @@ def test_degrees_fall_with_the_square_root_of_their_rank_in_blocks_too(monkeypat
     for index, size in zip((pattern.row, pattern.col), pattern.shape, strict=True):
         degree = torch.bincount(index, minlength=size)
         falling = degree.sort(descending=True).values
-        assert not torch.equal(degree, falling), "numbers should say nothing of degrees"
+        assert not torch.equal(degree, falling), "the numbers of nodes are sorted by degree"
         share = falling.cumsum(0) / pattern.nnz
         assert float(share[size // 100]) == pytest.approx(0.1, rel=0.06)
         assert float(share[size * 4 // 100]) == pytest.approx(0.2, rel=0.06)
@@ -100,7 +100,7 @@ def test_a_graph_that_would_be_nearly_full_is_refused():
         power_law_graph(2999, like=GOWALLA)
 
 
-# --- what is right --------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------
 
 
 def test_loss_and_gradients_are_those_of_plain_torch():
@@ -141,7 +141,7 @@ def test_batches_are_interactions_and_an_item_each():
         assert len(negative.unique()) > graph.n_items * 0.99
 
 
-# --- what is measured -----------------------------------------------------------------------
+# --- measurements ---------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -168,7 +168,7 @@ def test_bench_scale_measures_every_size_in_its_own_process(small, capsys):
 
 
 def test_what_does_not_fit_is_left_out_with_what_it_would_need(small, monkeypatch):
-    """A step of 9487 interactions takes 0.19 + 1.17 MB, beyond the 100 of the libraries."""
+    """A step of 9487 interactions takes 0.19 + 1.17 MB, and the libraries take 100 MB."""
     monkeypatch.setattr(scale, "available_bytes", lambda: 101_000_000)
     monkeypatch.setattr(
         scale,
@@ -195,16 +195,16 @@ def test_what_does_not_fit_is_left_out_with_what_it_would_need(small, monkeypatc
 def test_a_billion_is_refused_and_not_tried():
     users, items = scale.nodes_of(10**9, GOWALLA)
     step = scale.step_bytes(users, items, 10**9, width=64, n_layers=3)
-    assert 1.3e11 < step < 1.5e11  # no machine of ours has 140 GB
+    assert 1.3e11 < step < 1.5e11  # bytes
 
 
 def test_a_process_that_is_killed_is_bad_input_and_not_a_hang():
     assert in_a_process(abs, -3) == 3
-    with pytest.raises(InputError, match="killed perhaps for want of memory"):
+    with pytest.raises(InputError, match="killed, perhaps because memory ran out"):
         in_a_process(os._exit, 9)
 
 
-# --- its parts ------------------------------------------------------------------------------
+# --- sizes and fits -------------------------------------------------------------------------
 
 
 def test_sizes_are_half_a_decade_apart_and_end_as_asked():
@@ -218,9 +218,9 @@ def test_sizes_are_half_a_decade_apart_and_end_as_asked():
     ("argument", "fact"),
     [
         ("--largest=99999", "--largest: needs 100000 interactions or more, got 99999"),
-        ("--largest=1.5", "--largest: invalid count value: '1.5'"),
-        ("--largest=many", "--largest: invalid count value: 'many'"),
-        ("--largest=inf", "--largest: invalid count value: 'inf'"),
+        ("--largest=1.5", "--largest: expected a whole number such as 1000000 or 1e6, got '1.5'"),
+        ("--largest=many", "--largest: expected a whole number such as 1000000 or 1e6, got 'many'"),
+        ("--largest=inf", "--largest: expected a whole number such as 1000000 or 1e6, got 'inf'"),
     ],
 )
 def test_a_size_that_cannot_be(capsys, argument, fact):
@@ -230,12 +230,12 @@ def test_a_size_that_cannot_be(capsys, argument, fact):
     assert fact in line
 
 
-def test_counts():
-    assert count("1e9") == count("1000000000") == 10**9
+def test_whole_numbers():
+    assert whole_number("1e9") == whole_number("1000000000") == 10**9
 
 
 def test_growth_by_hand():
-    """Seconds grow with the power 1.1, memory evenly; what is below 10^6 is not fitted."""
+    """Seconds grow with exponent 1.1, memory with 1; sizes below 10^6 are not fitted."""
     sizes = [10**5, 10**6, 10**7, 10**8]
     fits = result_of(sizes, [9.0, *(2e-7 * n**1.1 for n in sizes[1:])])["fits"]
     assert fits["seconds"] == pytest.approx({"exponent": 1.1, "factor": 2e-7}, rel=1e-9)
@@ -249,6 +249,6 @@ def test_growth_by_hand():
 def test_the_picture_shows_the_growth_of_both():
     picture.draw(result_of([10**5, 10**6, 10**7], [0.1, 1.0, 12.0]), Path("scale.svg"))
     drawn = Path("scale.svg").read_text()
-    for label in ("seconds a step", "GB beyond the libraries&#x27;", "interactions^1.079"):
-        assert f"<!-- {label.replace('&#x27;', chr(39))} -->" in drawn
-    picture.draw(result_of([10**5], [0.1]), Path("one.svg"))  # nothing is fitted
+    for label in ("seconds per step", "GB without the libraries", "interactions^1.079"):
+        assert f"<!-- {label} -->" in drawn
+    picture.draw(result_of([10**5], [0.1]), Path("one.svg"))  # without a fit

@@ -1,4 +1,4 @@
-"""The command line and the one-call run, on ml-100k and on small datasets made here."""
+"""The command line and `quick_start.run`, on ml-100k and on small datasets."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 
 
 def make_dataset(name="toy", rows=None, header="user_id:token\titem_id:token", suffix=""):
-    """A dataset of 12 users with 10 of 60 items each, under ``dataset/``."""
+    """Write a dataset under ``dataset/``: 12 users with 10 of 60 items each."""
     if rows is None:
         rows = [f"u{u}\ti{(7 * u + 3 * k) % 60}" for u in range(12) for k in range(10)]
     folder = Path("dataset", name)
@@ -39,7 +39,7 @@ def make_dataset(name="toy", rows=None, header="user_id:token\titem_id:token", s
 
 
 def bad(capsys, *arguments):
-    """Run, expect bad input, and return the one line it must say."""
+    """Run a command with bad input, and return the one line of its error."""
     assert main(list(arguments)) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if line.startswith("error: ")]) == 1
@@ -48,7 +48,7 @@ def bad(capsys, *arguments):
     return lines[-1]
 
 
-# --- runs -----------------------------------------------------------------------------------
+# --- runs ------------------------------------------------------------------------------------
 
 
 def test_a_model_of_recboles_runs_on_ml_100k_and_leaves_a_record(capsys):
@@ -126,7 +126,7 @@ def test_interrupted_by_hand():
     command += ["--stopping_step=100000", "--show_progress=False"]
 
     def heed_interrupts():
-        # A background job, CI's perhaps, is started with the signal ignored, and hands that on.
+        # A background job, as in CI, inherits that the signal is ignored.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     with subprocess.Popen(
@@ -142,7 +142,7 @@ def test_interrupted_by_hand():
     assert "Traceback" not in rest
 
 
-# --- bad input ------------------------------------------------------------------------------
+# --- bad input -------------------------------------------------------------------------------
 
 
 def test_more_than_one_process_is_refused(capsys):
@@ -192,7 +192,7 @@ def test_bad_input_before_anything_is_started(capsys, arguments, facts):
     line = bad(capsys, "run", *arguments)
     for fact in facts:
         assert fact in line
-    assert sorted(map(str, Path().rglob("*"))) == before, "nothing is left behind"
+    assert sorted(map(str, Path().rglob("*"))) == before, "no file is written"
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_an_unknown_command_is_one_line(capsys):
     assert "invalid choice: 'runn'" in bad(capsys, "runn")
 
 
-def test_an_error_of_ours_is_one_line_and_has_its_traceback_on_demand(capsys, monkeypatch):
+def test_an_internal_error_is_one_line_and_shows_its_traceback_with_debug(capsys, monkeypatch):
     def fail(*_, **__):
         raise KeyError("a\nb")
 
@@ -275,7 +275,7 @@ def test_an_error_of_ours_is_one_line_and_has_its_traceback_on_demand(capsys, mo
     assert error.endswith(line)
 
 
-# --- what is printed ------------------------------------------------------------------------
+# --- what is printed -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", our_models())
@@ -318,7 +318,7 @@ def test_version(capsys):
         ["version"],
     ],
 )
-def test_nothing_heavy_is_loaded_to_answer_a_question(arguments):
+def test_help_and_settings_load_no_heavy_library(arguments):
     code = (
         "import sys\nfrom recbole_lightgnn.cli.main import main\n"
         f"try: main({arguments})\nexcept SystemExit: pass\n"

@@ -1,12 +1,10 @@
 """The code blocks of README, tutorials and how-to pages run as a reader would run them."""
 
-import os
+import re
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
-from helpers.doc_blocks import blocks_of, run_block
+from helpers.doc_blocks import blocks_of, command_environment, run_block
 from helpers.paths import ROOT
 
 PAGES = [
@@ -39,25 +37,12 @@ def folder(tmp_path):
 @pytest.fixture
 def environment(tmp_path_factory):
     """The commands `recbole-lightgnn` and `python` are those of this interpreter and checkout."""
-    scripts = tmp_path_factory.mktemp("bin")
-    for name, arguments in (("recbole-lightgnn", "-m recbole_lightgnn.cli.main"), ("python", "")):
-        script = scripts / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
-        script.chmod(0o755)
-    return {
-        **os.environ,
-        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-    }
+    return command_environment(tmp_path_factory.mktemp("bin"), ROOT)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [p for p in PAGES if p != OF_A_COPY], ids=lambda page: page.stem)
 def test_the_blocks_run(page, folder, environment):
-    if page == OF_A_COPY:
-        assert page.is_file()
-        return
     names = {"__name__": "__main__"}
     for block in blocks_of(page):
         if block.reason is None:
@@ -92,12 +77,8 @@ def test_a_failing_command_is_an_error(tmp_path, environment):
 
 
 def test_readme_is_short_and_its_links_lead_somewhere():
-    import re
-
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 200
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     assert len(targets) > 20
     assert [one for one in targets if not (ROOT / one).exists()] == []
-
-

@@ -5,15 +5,18 @@
 - A block of any language with a file name as its first line (``# folder/name.ext``) is that file.
 - A block right after ``% not run: REASON`` or ``<!-- not run: REASON -->`` is only shown.
 
-Shown lines must occur in the output, in their order. Numbers may differ, ``...`` stands for any text.
+Shown lines must occur in the output, in their order. Numbers may differ; ``...`` stands for any
+text.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +79,25 @@ def blocks_of(page: Path) -> list[Block]:
 def _reason(before: Sequence[str]) -> str | None:
     match = _NOT_RUN.match(before[-1]) if before else None
     return (match[1] or match[2] or "").strip() if match else None
+
+
+def command_environment(scripts: Path, checkout: Path) -> dict[str, str]:
+    """An environment whose ``recbole-lightgnn`` and ``python`` are this interpreter's.
+
+    Args:
+        scripts: empty folder for the two commands.
+        checkout: checkout that they import the package from.
+    """
+    for name, arguments in (("recbole-lightgnn", "-m recbole_lightgnn.cli.main"), ("python", "")):
+        script = scripts / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
+        script.chmod(0o755)
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith("PYTEST")},
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(checkout),
+        "OMP_NUM_THREADS": "1",  # the data are small, and tests share the cores
+    }
 
 
 def run_block(

@@ -1,12 +1,14 @@
-"""Runs one of our models on the planted world and, at a given moment, kills itself with SIGKILL.
+"""Run a model on the planted world, and kill the process with SIGKILL at a given moment.
 
-Usage: killed_run.py CASE MOMENT RECORD [resume], in a folder with the dataset. CASE is one of our
-models, ``LightGNN by users``, all of whose stages are trained on batches of users, from two
-teachers, or ``LightGCN teaches`` for LightGNN from a teacher of RecBole's. What is random in
-training is switched on, so that a lost random state shows. MOMENT is ``never``,
-``step:N`` (in the N-th training step of the process) or ``write:FILE:N:WHEN`` (at the N-th time
-that FILE is written; WHEN is ``half``, with half of the new file on disk, ``before`` it takes the
-old one's place, or ``after``).
+Usage: killed_run.py CASE MOMENT RECORD [resume], in a folder with the dataset.
+
+CASE is one of our models; ``LightGNN batch_by user``, with two teachers and ``batch_by: user`` in
+every stage; or ``LightGCN teaches``, LightGNN with RecBole's LightGCN as teacher. Random parts of
+training are switched on, so that a lost random state changes the result.
+
+MOMENT is ``never``; ``step:N``, in the N-th training step of the process; or
+``write:FILE:N:WHEN``, at the N-th write of FILE. WHEN is ``half``, with half of the new file on
+disk; ``before`` the new file replaces the old one; or ``after`` it.
 """
 
 import os
@@ -18,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from helpers.planted import QUICK
 from recbole_lightgnn.quick_start import run
-from recbole_lightgnn.trainer import recbole_resume as stock_progress
+from recbole_lightgnn.trainer import recbole_resume
 from recbole_lightgnn.trainer.training import Training
 from recbole_lightgnn.utils import files
 
-# Sampled items, drawn pairs, drawn nodes, and masks drawn at random.
+# Settings that sample: items, pairs and nodes. A lost random state then changes the result.
 DRAWN = {"interaction_loss": "bpr", "interaction_weight": 1.0, "prediction_kd": "pairwise"}
 DRAWN |= {"embedding_kd_weight": 0.1, "contrast_nodes": 20, "contrast_candidates": 30}
 TEACHER = QUICK["teacher_settings"] | {"interaction_loss": "bpr"}
@@ -41,7 +43,7 @@ SETTINGS = {
 }
 OF_RECBOLE = {"teacher": "LightGCN", "teacher_settings": {"epochs": 2, "embedding_size": 16}}
 BY_USERS = {"batch_by": "user", "train_batch_size": 32, "learning_rate_end": 0.1}
-SETTINGS["LightGNN by users"] = {
+SETTINGS["LightGNN batch_by user"] = {
     **QUICK,
     **BY_USERS,
     "n_teachers": 2,
@@ -49,8 +51,8 @@ SETTINGS["LightGNN by users"] = {
     "intermediate_settings": QUICK["intermediate_settings"] | BY_USERS,
 }
 SETTINGS["LightGCN teaches"] = SETTINGS["LightGNN"] | OF_RECBOLE
-SETTINGS["SimGCL"] = SHARED | {"epochs": 4, "embedding_size": 16}  # noise
-SETTINGS["AutoRec"] = SETTINGS["SimGCL"] | {"train_batch_size": 32}  # by users
+SETTINGS["SimGCL"] = SHARED | {"epochs": 4, "embedding_size": 16}  # draws noise
+SETTINGS["AutoRec"] = SETTINGS["SimGCL"] | {"train_batch_size": 32}  # batch_by: user
 
 
 def die() -> None:
@@ -103,7 +105,7 @@ def _die_at_write(name: str, number: int, when: str) -> None:
 
 
 if __name__ == "__main__":
-    stock_progress.SECONDS_APART = 0.0
+    recbole_resume.SECONDS_APART = 0.0
     arrange(sys.argv[2])
     run(
         "LightGNN" if " " in sys.argv[1] else sys.argv[1],

@@ -1,4 +1,4 @@
-"""Training by users, against all items: the loss, what a batch is, the prior, and a whole run."""
+"""Training with ``batch_by: user``: the loss over all items, batches, the prior, and a run."""
 
 import math
 from pathlib import Path
@@ -46,7 +46,7 @@ def logits(user, item, bias, left_out):
 
 
 def test_by_hand():
-    """Two items of scores log 3 and 0: the first has 3/4 of the mass."""
+    """Two items with scores log 3 and 0: the first has 3/4 of the probability."""
     user, item = (
         torch.ones(1, 1, dtype=torch.float64),
         torch.tensor([[math.log(3)], [0.0]], dtype=torch.float64),
@@ -58,7 +58,7 @@ def test_by_hand():
 @BLOCKS
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("left_out", [None, LEFT_OUT])
-def test_value_and_gradients_are_those_of_the_plain_form(monkeypatch, block, bias, left_out):
+def test_value_and_gradients_equal_the_plain_form(monkeypatch, block, bias, left_out):
     monkeypatch.setattr("recbole_lightgnn.losses.chunked._FULL_CHUNK", block)
     user, item = double(5, 3, seed=1, grad=True), double(7, 3, seed=2, grad=True)
     weight, bias = double(6, seed=3).abs(), double(7, seed=4) if bias else None
@@ -85,7 +85,7 @@ def test_no_users_no_loss():
     assert full_softmax(torch.ones(0, 3), torch.ones(7, 3), none, torch.ones(0)).item() == 0.0
 
 
-# --- what a model makes of a batch -----------------------------------------------------------
+# --- batches and the terms of the loss -------------------------------------------------------
 
 
 def by_user(build, name="LightGNNTeacher", **settings):
@@ -96,7 +96,7 @@ def by_user(build, name="LightGNNTeacher", **settings):
 def test_a_batch_is_each_user_once_with_all_their_items(build):
     model, batch = by_user(build)
     pairs = interactions(model)
-    assert batch.user.tolist() == [3, 5, 71]  # 0 is RecBole's padding
+    assert batch.user.tolist() == [3, 5, 71]  # 0 is RecBole's padding user
     own = model.positive_items(batch.user)
     for place, user in enumerate(batch.user.tolist()):
         items = own.col[own.pointers[place] : own.pointers[place + 1]].tolist()
@@ -105,7 +105,7 @@ def test_a_batch_is_each_user_once_with_all_their_items(build):
 
 
 def test_a_batch_of_users_without_interactions_teaches_nothing(build):
-    """The last batch of an epoch may be RecBole's padding user alone."""
+    """The last batch of an epoch may hold only RecBole's padding user."""
     nobody = Interaction({"user_id": torch.tensor([0])})
     settings = {"batch_by": "user", "reg_weight": 0.1}
     student = {**settings, "interaction_weight": 1.0, "embedding_kd_weight": 1.0}
@@ -161,7 +161,7 @@ def test_listwise_alignment_is_over_all_that_is_ranked(build, k):
     probability = target.softmax(dim=1)
     plain = -(probability * (z / 0.5).log_softmax(dim=1)).nan_to_num(0.0).sum(dim=1).mean()
     assert got.item() == pytest.approx(plain.item(), rel=1e-5)
-    if k >= target.shape[1]:  # but for the teacher's entropy, the loss over any list
+    if k >= target.shape[1]:  # the listwise loss up to the teacher's entropy
         ranked = torch.isfinite(target[0])
         whole = listwise_alignment(z[:1, ranked], target[:1, ranked] * 0.5, temperature=0.5)
         entropy = -(probability[0] * probability[0].log()).nan_to_num(0.0).sum()
@@ -201,7 +201,9 @@ def test_a_teacher_may_weigh_a_nodes_own_embedding_in_its_ranking(build, own):
     expected = own * user + first[0] + second[0], own * item + first[1] + second[1]
     assert_close(model.final_embeddings(), expected)
     whole = user + first[0] + second[0], item + first[1] + second[1]
-    assert_close(tuple(table.detach() for table in model.encode()), whole)  # what is trained
+    assert_close(
+        tuple(table.detach() for table in model.encode()), whole
+    )  # training uses all layers alike
 
 
 # --- runs and refusals -----------------------------------------------------------------------
@@ -209,7 +211,7 @@ def test_a_teacher_may_weigh_a_nodes_own_embedding_in_its_ranking(build, own):
 
 @pytest.fixture
 def by_users(build):
-    """Every stage by users, on the planted world."""
+    """Settings with ``batch_by: user`` in every stage, for the planted world."""
     teacher = {
         "similarity": "cosine",
         "ranking_norm": 0.0,
@@ -246,18 +248,18 @@ def test_every_stage_learns_and_the_same_seed_gives_the_same(by_users):
         ),
     ],
 )
-def test_what_batches_of_users_cannot_do_is_refused(build, changes, facts):
-    build("Pop")  # writes the world
+def test_settings_that_batch_by_user_does_not_support_are_refused(build, changes, facts):
+    build("Pop")  # writes the dataset
     with pytest.raises(InputError) as error:
         run("LightGNN", "planted", settings={**QUICK, **changes})
     assert facts in str(error.value)
-    assert not list(Path("saved").glob("*/*.safetensors"))  # nothing was trained before
+    assert not list(Path("saved").glob("*/*.safetensors"))  # refused before any training
 
 
 # --- several teachers ------------------------------------------------------------------------
 
 
-def test_scores_of_several_teachers_are_added_by_their_spread(build):
+def test_scores_of_several_teachers_are_divided_by_their_deviation_and_added(build):
     members = [build("LightGNNTeacher"), build("BPR")]
     with torch.no_grad():
         members[1].item_embedding.weight *= 30.0
@@ -269,7 +271,7 @@ def test_scores_of_several_teachers_are_added_by_their_spread(build):
     assert torch.equal(together.initial_embeddings()[0], members[0].user_embedding)
 
 
-def test_several_teachers_are_trained_with_draws_of_their_own(by_users):
+def test_each_of_several_teachers_has_a_seed_of_its_own(by_users):
     record = run("LightGNN", "planted", settings={**by_users, "n_teachers": 2})
     first, second, added, *learners = record["rows"]
     assert [row["key"] for row in (first, second, added)] == ["teacher", "teacher-01", "teachers"]
@@ -286,7 +288,7 @@ def test_several_teachers_are_trained_with_draws_of_their_own(by_users):
     assert [row["test"] for row in again["rows"]] == [row["test"] for row in record["rows"]]
 
 
-def test_added_teachers_are_measured_by_recbole_where_a_metric_is_only_its(by_users):
+def test_an_ensemble_is_evaluated_by_recbole_for_metrics_that_only_recbole_has(by_users):
     settings = {**by_users, "n_teachers": 2, "n_pruning_runs": 0}
     ours = run("LightGNN", "planted", settings=settings)["rows"][2]
     metrics = ["Recall", "NDCG", "AveragePopularity"]
@@ -298,9 +300,9 @@ def test_added_teachers_are_measured_by_recbole_where_a_metric_is_only_its(by_us
 
 
 def test_teachers_without_tables_cannot_be_added(build):
-    build("Pop")  # writes the world
+    build("Pop")  # writes the dataset
     with pytest.raises(InputError, match="NeuMF does not: set n_teachers=1"):
         run("LightGNN", "planted", settings={
             **QUICK, "teacher": "NeuMF", "teacher_settings": {}, "initial_embedding": "xavier",
             "n_teachers": 2})  # fmt: skip
-    assert not list(Path("saved").glob("*/teacher*"))  # nothing was trained before
+    assert not list(Path("saved").glob("*/teacher*"))  # refused before any training

@@ -1,4 +1,4 @@
-"""The student without gradients: from its entries and edges alone, and equal to its encoder."""
+"""Inference of the student from its remaining entries and edges, compared with its encoder."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from recbole_lightgnn.ops import PackedRows, expands_in_hardware
 
 @pytest.fixture
 def build(tmp_path, monkeypatch):
-    """Makes a student on the planted world, its edge weights all different."""
+    """Return a function that makes a student on the planted world, with random edge weights."""
     monkeypatch.chdir(tmp_path)
     write_planted(tmp_path / "dataset")
     shared = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
@@ -36,7 +36,7 @@ def build(tmp_path, monkeypatch):
 
 
 def assert_infers(model):
-    """Its final embeddings are those of `encode`, to 1e-5 of the largest entry."""
+    """Assert that final embeddings equal those of `encode`, to 1e-5 of the largest entry."""
     with torch.no_grad():
         expected = model.encode()
     for got, truth in zip(model.eval().final_embeddings(), expected, strict=True):
@@ -126,7 +126,7 @@ def test_nodes_may_lose_all_their_entries_and_edges(build, share):
     assert_infers(model)
 
 
-def test_a_student_of_which_nothing_is_left(build):
+def test_a_student_without_any_entry_or_edge(build):
     model = build(embedding_size=16, edge_pruning="none")
     for table in (model.user_embedding, model.item_embedding):
         table.prune(torch.zeros(table.shape, dtype=torch.bool))
@@ -150,7 +150,7 @@ def test_binary_edges_infer_with_weights_of_one(build):
     assert_infers(model)
 
 
-def test_final_embeddings_are_of_the_weights_in_force(build):
+def test_final_embeddings_follow_the_weights(build):
     model = build(embedding_size=16)
     model.prune()
     before = model.eval().final_embeddings()

@@ -1,4 +1,4 @@
-"""The three models against plain loops: what is compared with whom, and what pruning leaves."""
+"""Teacher, intermediate and student against plain loops: losses, sampled nodes and pruning."""
 
 import math
 
@@ -106,7 +106,7 @@ def alignment(**changes):
     return AlignmentObjective(Settings({**settings, **changes}), None)
 
 
-def test_scores_of_a_frozen_model_have_a_spread_of_one(frozen):
+def test_scores_of_a_frozen_teacher_have_a_deviation_of_one(frozen):
     users, items = torch.arange(1, 91), torch.arange(1, 61)
     scores = frozen.scores(users, items)
     assert score_std(scores) == pytest.approx(1.0, rel=1e-5)
@@ -115,7 +115,7 @@ def test_scores_of_a_frozen_model_have_a_spread_of_one(frozen):
     assert torch.allclose(frozen.pair_scores(users[:60], items), scores[:60].diagonal(), rtol=1e-5)
 
 
-def test_scores_may_be_left_as_they_are(build, frozen):
+def test_scores_may_stay_undivided(build, frozen):
     plain = FrozenTeacher(frozen.model, scale="none")
     users, items = torch.arange(1, 91), torch.arange(1, 61)
     assert torch.equal(plain.scores(users, items), frozen.user[users] @ frozen.item[items].T)
@@ -129,15 +129,15 @@ def test_scores_may_be_left_as_they_are(build, frozen):
 
 
 @pytest.mark.parametrize("name", ["NeuMF", "EASE", "DMF"])
-@pytest.mark.parametrize("kept", [True, False])
-def test_a_model_of_scores_alone_gives_its_own(build, monkeypatch, name, kept):
-    """NeuMF scores pair by pair, the others whole rows; asked once, or each time in pieces."""
-    if not kept:
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_model_without_tables_gives_its_own_scores(build, monkeypatch, name, cached):
+    """NeuMF scores single pairs, others whole rows; scores are cached or computed in chunks."""
+    if not cached:
         for limit in ("_TABLE", "_CHUNK", "_PAIRS"):
             monkeypatch.setattr(f"recbole_lightgnn.models.frozen_teacher.{limit}", 7)
     model = build(name).eval()
     frozen = FrozenTeacher(model)
-    assert (frozen._table is not None) == kept
+    assert (frozen._table is not None) == cached
     users, items = torch.tensor([3, 9, 3, 80, 41, 7, 8, 9]), torch.arange(5, 30)
     pairs = users.repeat_interleave(25), items.repeat(8)
     with torch.no_grad():
@@ -182,7 +182,7 @@ def test_listwise_alignment_compares_over_the_items_of_the_batch(build, frozen):
     assert terms["prediction_kd"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_embedding_alignment_sets_nodes_of_the_batch_against_their_side(build, frozen):
+def test_embedding_alignment_contrasts_nodes_of_the_batch_with_all_nodes(build, frozen):
     model = build()
     both, (user, item, negative) = tables(model), columns(model)
     expected = 0.0
@@ -190,7 +190,7 @@ def test_embedding_alignment_sets_nodes_of_the_batch_against_their_side(build, f
         (both[0], frozen.user, sorted(set(user.tolist()))),
         (both[1], frozen.item, sorted(set(item.tolist()))),
     ):
-        for node in nodes:  # candidates are all nodes but row 0, the padding
+        for node in nodes:  # candidates are all nodes except row 0, the padding
             cosines = F.cosine_similarity(student[1:], teacher[node][None], dim=-1) / 0.3
             expected += (cosines.logsumexp(0) - cosines[node - 1]).item() / len(nodes)
     terms = alignment(embedding_kd_weight=0.1)(frozen, both, Batch(user, item, negative))
@@ -198,13 +198,13 @@ def test_embedding_alignment_sets_nodes_of_the_batch_against_their_side(build, f
 
 
 @pytest.mark.parametrize(("candidates", "most"), [(6, 9), (8, 11), (9, 9), (50, 9)])
-def test_who_is_contrasted_with_whom(candidates, most):
-    """Of a table of 10 rows, the first of them padding; node 0 is in no batch."""
-    compare = alignment(contrast_nodes=3, contrast_candidates=candidates).sample
+def test_anchors_and_candidates_of_the_contrast(candidates, most):
+    """A table of 10 rows: row 0 is padding and in no batch."""
+    sample = alignment(contrast_nodes=3, contrast_candidates=candidates).sample
     seen = set()
     for seed in range(200):
         torch.manual_seed(seed)
-        anchors, others, place = compare(torch.tensor([9, 2, 2, 5, 7]), 10)
+        anchors, others, place = sample(torch.tensor([9, 2, 2, 5, 7]), 10)
         assert len(anchors) == 3
         assert set(anchors.tolist()) <= {2, 5, 7, 9}
         assert torch.equal(others[place], anchors)
@@ -232,7 +232,7 @@ def test_decay_is_half_the_squared_norm_by_row(build, name, loss):
     assert model.loss_terms(model.batch)["decay"].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_model_starts_with_its_teachers_scores_spread_to_one(build, frozen):
+def test_a_model_starts_with_its_teachers_scores_scaled_to_a_deviation_of_one(build, frozen):
     model = build(n_layers=0)
     model.start_from(frozen.user, frozen.item)
     with torch.no_grad():
@@ -307,7 +307,7 @@ def test_the_interaction_loss_is_on_in_the_runs_it_is_set_to(build, frozen):
 
 
 @pytest.mark.parametrize("rotation", ["none", "pca", "varimax"])
-def test_turning_the_axes_changes_no_score(build, rotation):
+def test_rotating_the_axes_changes_no_score(build, rotation):
     model = build(rotation=rotation, entry_ratio=1.0, edge_ratio=1.0)
     before = model.encode()
     model.prune()
@@ -330,10 +330,12 @@ def test_the_smallest_entries_go_and_padding_is_no_entry(build):
     assert before[kept].min() >= before[~kept].max()
 
 
-def test_every_user_and_item_keeps_its_floor(build):
+def test_every_user_and_item_keeps_edge_floor_edges_and_entry_floor_entries(build):
     model = build(edge_ratio=0.4, entry_ratio=0.3, edge_floor=2, entry_floor=1)
     with torch.no_grad():
-        model.edge_weight[: len(model.edge_weight) // 2] *= 9.0  # the first users would take all
+        model.edge_weight[: len(model.edge_weight) // 2] *= (
+            9.0  # without a minimum the first users would keep all edges
+        )
     model.prune()
     pattern = model.graph.interactions.pattern
     for nodes, n_nodes in ((pattern.row, model.n_users), (pattern.col, model.n_items)):

@@ -1,4 +1,4 @@
-"""RecBole's own pickled checkpoints: read to the last bit, and nothing else let in."""
+"""RecBole's pickled checkpoints: read exactly, and anything but data refused."""
 
 import collections
 import pickle
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture
 def trained(settings):
-    """A trainer after two epochs, its test loader, and its checkpoint as RecBole wrote it."""
+    """Return a trainer after two epochs, its test loader, and the checkpoint that RecBole wrote."""
     config = Config(model="BPR", dataset="small", config_dict=settings)
     init_seed(1, True)
     train, valid, test = data_preparation(config, create_dataset(config))
@@ -38,9 +38,9 @@ def test_torch_itself_refuses_recboles_checkpoint(trained):
         Trainer.evaluate.__wrapped__(trained[0], trained[1])
 
 
-def test_a_checkpoint_is_read_as_free_unpickling_would(trained):
+def test_a_checkpoint_is_read_as_by_plain_unpickling(trained):
     read = load_recbole_checkpoint(trained[2])
-    free = torch.load(trained[2], weights_only=False)  # written by this very test
+    free = torch.load(trained[2], weights_only=False)  # this test wrote the file
     assert list(read) == list(free)
     assert vars(read["config"]).keys() == vars(free["config"]).keys()
     for key, value in vars(free["config"]).items():
@@ -110,7 +110,7 @@ def test_a_checkpoint_that_names_anything_else_is_refused(
 
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_a_checkpoint_cannot_call_what_it_may_name(trained, tmp_path, protocol):
-    """``Config(config_dict=...)`` evaluates strings, so a call from the file must not happen."""
+    """``Config(config_dict=...)`` evaluates strings, so the file must not call it."""
     free = torch.load(trained[2], weights_only=False)
     call = ("BPR", "small", None, {"x": "open('ran', 'w')"})
     for function in (Config, get_model("BPR")):

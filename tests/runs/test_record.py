@@ -1,4 +1,4 @@
-"""The JSON record: complete, strict, written whole, and a fingerprint that knows the split."""
+"""The JSON record: complete, strict, written atomically; and the fingerprint of a split."""
 
 import enum
 import hashlib
@@ -41,7 +41,7 @@ def test_fingerprint_counts_without_padding_and_hashes_sorted_tokens():
 
 
 def test_fingerprint_does_not_depend_on_numbering_or_order():
-    order = [0, 2, 3, 1]  # new index of each old one
+    order = [0, 2, 3, 1]  # new index of each old index
     users = [USERS[order.index(new)] for new in range(4)]
     renumbered = {
         name: (np.array(order)[u][::-1], np.array([0, 2, 1])[i][::-1])

@@ -1,4 +1,4 @@
-"""What a run leaves of each test user, whoever ranks: by a plain loop, and beside its record."""
+"""Metrics of each test user: against a plain loop, and in the file beside the record."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def _world(tmp_path):
 
 
 def items_of(part):
-    """Of each user of a part, the items, as RecBole's files have them."""
+    """Return the items of each user in a split, from the dataset's file."""
     lines = Path(f"dataset/planted/planted.{part}.inter").read_text().splitlines()[1:]
     found = {}
     for line in lines:
@@ -36,7 +36,9 @@ def items_of(part):
     return found
 
 
-@pytest.mark.parametrize("name", ["BPR", "EASE", "ENMF"])  # by tables, and by RecBole's evaluator
+@pytest.mark.parametrize(
+    "name", ["BPR", "EASE", "ENMF"]
+)  # ranked by tables, and by RecBole's evaluator
 def test_each_users_metrics_by_a_plain_loop(name):
     settings = {"show_progress": False, "topk": [3, 5], "valid_metric": "Recall@5"}
     config = build_config(name, "planted", (), settings)
@@ -98,7 +100,7 @@ def test_the_curve_of_a_row_leads_to_its_best_epoch():
         assert curve["seconds"][-1] <= row["seconds"]
 
 
-def test_the_curve_of_recboles_models_and_of_a_teacher_of_theirs():
+def test_the_curve_of_a_recbole_model_and_of_a_recbole_teacher():
     teacher = {"teacher": "BPR", "teacher_settings": {"epochs": 4, "embedding_size": 16}}
     for name, settings in (("BPR", {"epochs": 4}), ("LightGNN", QUICK | teacher)):
         shared = {"topk": [5, 20], "valid_metric": "Recall@5", "show_progress": False}
@@ -115,7 +117,7 @@ def test_the_curve_of_recboles_models_and_of_a_teacher_of_theirs():
         {"eval_args": {"mode": "uni10"}, "topk": [5]},
     ],
 )
-def test_where_there_are_none_those_of_an_earlier_run_go(settings):
+def test_without_user_metrics_the_file_of_an_earlier_run_is_removed(settings):
     FILE.write_bytes(b"of an earlier run")
     shared = {"epochs": 1, "valid_metric": "Recall@5", "topk": [5, 20], "state": "error"}
     run("BPR", "planted", settings=shared | settings, result_file="record.json")

@@ -1,4 +1,4 @@
-"""Full ranking: metrics by hand, and equal to those of RecBole's own evaluator."""
+"""Full ranking: metrics by hand, and equal to those of RecBole's evaluator."""
 
 import math
 
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def world(tmp_path, request):
-    """RecBole's BPR with drawn embeddings, and its loaders: users of 4 to 30 interactions."""
+    """Return RecBole's BPR with random embeddings, and loaders: users have 4 to 30 interactions."""
     n_items = getattr(request, "param", N_ITEMS)
     draw = np.random.default_rng(0)
     lines = ["user_id:token\titem_id:token"]
@@ -56,7 +56,7 @@ def world(tmp_path, request):
         },
     )
     train, valid, test = data_preparation(config, create_dataset(config))
-    assert train._dataset.item_num == n_items + 1, "every item is there, and the padding"
+    assert train._dataset.item_num == n_items + 1, "every item and the padding"
     torch.manual_seed(1)
     model = get_model("BPR")(config, train._dataset)
     for table in (model.user_embedding, model.item_embedding):
@@ -78,7 +78,7 @@ def test_metrics_equal_those_of_recbole(world, split):
     assert list(result) == list(theirs)
     assert len(result) == 30
     assert {name: round(np.float64(value), 17) for name, value in result.items()} == theirs
-    assert 0.01 < result["recall@10"] < 0.9  # neither trivial end
+    assert 0.01 < result["recall@10"] < 0.9  # neither 0 nor 1
 
 
 @pytest.mark.parametrize("world", [700], indirect=True)
@@ -108,8 +108,8 @@ def test_metrics_are_the_same_on_a_gpu(world):
     assert there == pytest.approx(dict(here), abs=1e-9, rel=0)
 
 
-def test_what_is_masked_and_the_padding_item_take_no_rank(world):
-    """Their scores are made the best of all: metrics stay as they are."""
+def test_masked_items_and_the_padding_item_take_no_rank(world):
+    """Metrics do not change when these items get the largest scores."""
     _, model, loaders = world
     loader = loaders["test"]
     ranking = FullRanking(loader, NAMES, [1, 10], CPU)
@@ -139,7 +139,7 @@ def test_the_perfect_ranking_scores_one(world):
 
 
 def test_a_cut_off_beyond_the_catalogue(world):
-    """RecBole's top-k fails there; here the ranks beyond hold nothing."""
+    """RecBole's top-k fails in this case; here the ranks beyond the items are no hits."""
     _, model, loaders = world
     ranking = FullRanking(loaders["test"], ["recall", "precision"], [N_ITEMS + 1, 82], CPU)
     result = ranking.evaluate(*tables(model))
@@ -149,8 +149,8 @@ def test_a_cut_off_beyond_the_catalogue(world):
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1e25])
 @pytest.mark.parametrize("side", [0, 1])
-def test_scores_that_are_no_numbers_are_refused(world, wrong, side):
-    """torch's top-k takes NaN for the best of all; here a diverged model has no metrics."""
+def test_scores_that_are_not_finite_are_refused(world, wrong, side):
+    """torch's top-k ranks NaN first; here a diverged model is refused."""
     _, model, loaders = world
     both = [table.detach().clone() for table in tables(model)]
     ranking = FullRanking(loaders["test"], ["recall"], [10], CPU)
@@ -173,16 +173,16 @@ def test_without_a_hit_every_metric_is_zero(world):
 
 
 @pytest.mark.parametrize("world", [700], indirect=True)
-def test_equal_scores_are_ranked_the_same_every_time_and_tell_nothing(world):
+def test_equal_scores_are_always_ranked_the_same_and_not_by_relevance(world):
     _, model, loaders = world
     ranking = FullRanking(loaders["test"], NAMES, [10, 20], CPU)
     same = torch.ones(model.n_users, 2), torch.ones(model.n_items, 2)
     first = ranking.evaluate(*same)
     assert ranking.evaluate(*same) == first
-    assert first["recall@10"] < 0.1, "all relevant items before all others would be a recall of 1"
+    assert first["recall@10"] < 0.1, "recall would be 1 if relevant items came first"
 
 
-# --- its parts ------------------------------------------------------------------------------
+# --- parts of the ranking --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("width", "k", "n_levels"), [(64, 3, 2), (704, 3, 3), (704, 41, 2)])
@@ -190,7 +190,7 @@ def test_equal_scores_are_ranked_the_same_every_time_and_tell_nothing(world):
 def test_the_best_of_the_best_groups_are_the_best(width, k, n_levels, distinct):
     draw = torch.Generator().manual_seed(width + k)
     scores = torch.randint(distinct, (50, width), generator=draw).float()
-    scores[:10, 5:] = -torch.inf  # as many as are asked for, or fewer, are left
+    scores[:10, 5:] = -torch.inf  # leaves k scores, or fewer
     levels = _maxima(scores, k)
     assert [level.shape[1] for level in levels] == [width // 8**i for i in range(n_levels)]
     row = torch.tensor([0, 3, 9, 10, 30, 30, 49])
@@ -199,7 +199,7 @@ def test_the_best_of_the_best_groups_are_the_best(width, k, n_levels, distinct):
     assert all(len(set(columns_of_one)) == k for columns_of_one in columns.tolist())
 
 
-def test_rankings_are_made_once_and_only_of_what_can_be_ranked_here(world):
+def test_rankings_are_cached_and_only_for_supported_metrics(world):
     config, _, loaders = world
     rankings = Rankings(config, CPU)
     assert rankings.of(loaders["test"]) is rankings.of(loaders["test"])
@@ -209,7 +209,7 @@ def test_rankings_are_made_once_and_only_of_what_can_be_ranked_here(world):
     assert rankings.of(loaders["test"]) is None
 
 
-# Hits at ranks 2 and 4 of a user with three relevant items; none for one with a single item.
+# Hits at ranks 2 and 4 for a user with three relevant items; none for a user with one.
 HITS = np.array([[False, True, False, True], [False, False, False, False]])
 N_RELEVANT = np.array([3, 1])
 LOG3, LOG5 = math.log2(3), math.log2(5)
@@ -240,7 +240,7 @@ def test_metrics_by_hand(metric, expected):
     assert by_cutoff[1].tolist() == [0, 0, 0, 0]
 
 
-def test_which_metrics_are_known():
+def test_which_metrics_are_supported():
     assert supports_metrics(NAMES)
     assert supports_metrics(["recall"])
     assert not supports_metrics(["Recall", "ItemCoverage"])

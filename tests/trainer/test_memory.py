@@ -1,4 +1,4 @@
-"""What a training step takes: by hand, measured, and refused where it is not there."""
+"""Memory of a training step: estimated by hand, measured, and refused if it does not fit."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from recbole_lightgnn.trainer.memory import step_bytes
 
 @pytest.mark.parametrize(("n_layers", "tables"), [(0, 5), (1, 6), (2, 7), (3, 7), (8, 7)])
 def test_step_bytes_by_hand(n_layers, tables):
-    """Tables of (10 + 5) * 8 numbers of four bytes; 20 bytes for each of 100 interactions."""
+    """Tables of (10 + 5) * 8 numbers of 4 bytes, and 20 bytes for each of 100 interactions."""
     assert step_bytes(10, 5, 100, width=8, n_layers=n_layers) == tables * 480 + 2000
 
 
 @pytest.mark.slow
 def test_the_estimate_is_what_a_step_takes():
-    """Tables above 32 MB, which the C library gives back to the system when they are freed."""
+    """Tables are above 32 MB, so that the C library returns them to the system when freed."""
     interactions, width = 1_000_000, 320
     users, items = scale.nodes_of(interactions, scale.GOWALLA)
     libraries = in_a_process(scale.measured, 3000, width)["peak_mb"]
@@ -34,7 +34,7 @@ def test_the_estimate_is_what_a_step_takes():
 def test_a_training_that_does_not_fit_is_refused_before_it_begins(
     model, an_edge, tmp_path, monkeypatch
 ):
-    """Beyond the parameters: the embeddings, and the student's weight an interaction."""
+    """The estimate is less the parameters: embeddings, and the student's weight for each edge."""
     monkeypatch.chdir(tmp_path)
     world = write_planted(tmp_path / "dataset")
     needed = 6 * 4 * 16 * (N_USERS + N_ITEMS + 2) + an_edge * len(world["train"])

@@ -1,4 +1,4 @@
-"""RecBole's own models ranked by our tables: the same metrics, and RecBole's way where needed."""
+"""RecBole's models ranked by their tables: same metrics, and RecBole's evaluator if needed."""
 
 import numpy as np
 import pytest
@@ -24,15 +24,15 @@ SETTINGS = {
     "valid_metric": "Recall@5",
     "metric_decimal_place": 17,
 }
-# BPR and LINE score by what they train, the others by what they propagate.
+# BPR and LINE score by their parameters, the others by propagated embeddings.
 FACTORIZED = ["BPR", "LightGCN", "NGCF", "SGL", "DGCF", "SpectralCF", "LINE"]
-# Pairs alone; rows of no table; a sum over histories; a cosine; weights between the tables.
+# Single pairs; rows without tables; a sum over histories; a cosine; weights between the tables.
 OTHERS = ["NeuMF", "EASE", "FISM", "DMF", "ENMF"]
 
 
 @pytest.fixture
 def make(tmp_path):
-    """Makes a model on the planted world; returns it with its config and loaders."""
+    """Return a function that makes settings, model and loaders on the planted world."""
     write_planted(tmp_path / "dataset")
 
     def make(name, **changes):
@@ -51,11 +51,11 @@ def trainer_of(config, model):
 
 def forbid_recboles(monkeypatch, owner):
     for way in ("_full_sort_batch_eval", "_neg_sample_batch_eval"):
-        monkeypatch.setattr(owner, way, lambda *_: pytest.fail("RecBole's evaluator was asked"))
+        monkeypatch.setattr(owner, way, lambda *_: pytest.fail("RecBole's evaluator was used"))
 
 
 def watch(monkeypatch, trainer, way):
-    """Lets a way of RecBole's go on, and returns the list of its calls."""
+    """Record the calls of a method of the trainer; return the list of calls."""
     calls, original = [], getattr(trainer, way)
 
     def watched(batch):
@@ -93,8 +93,8 @@ def test_metrics_are_rounded_as_recbole_rounds_them(make):
 
 
 @pytest.mark.parametrize("name", ["BPR", "LightGCN", "SGL"])
-def test_a_training_goes_as_it_did(make, monkeypatch, name):
-    """The same validations, the same epoch chosen, and the test of what was saved for it."""
+def test_a_training_has_the_same_validations_and_test(make, monkeypatch, name):
+    """The best epoch is the same too, and the test loads its state."""
     outcomes = []
     for way in ("recbole", "ours"):
         changes = {"epochs": 4, "metric_decimal_place": 4, "checkpoint_dir": way}
@@ -116,7 +116,7 @@ def test_a_training_goes_as_it_did(make, monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_is_not_factorized_is_ranked_by_recbole(make, monkeypatch, name):
+def test_a_model_without_tables_is_ranked_by_recbole(make, monkeypatch, name):
     config, model, (_, valid, _) = make(name)
     expected = trainer_of(config, model).evaluate(valid, load_best_model=False)
     assert final_tables(model) is None
@@ -165,8 +165,8 @@ def test_a_model_that_has_diverged_is_refused(make, name):
         run(name, "planted", settings=settings)
 
 
-def test_one_user_without_numbers_is_no_divergence_nor_are_masked_items(make, monkeypatch):
-    """RecBole's evaluator asks for the scores of one user at a time."""
+def test_neither_one_user_with_nan_nor_masked_items_count_as_divergence(make, monkeypatch):
+    """RecBole's evaluator computes the scores of one user at a time."""
     config, model, (_, valid, _) = make("NeuMF", eval_batch_size=1)
     trainer = trainer_of(config, model)
     rank_by_tables(trainer)
@@ -190,7 +190,7 @@ def test_one_user_without_numbers_is_no_divergence_nor_are_masked_items(make, mo
         trainer.evaluate(valid, load_best_model=False)
 
 
-# --- which tables ---------------------------------------------------------------------------
+# --- tables ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", FACTORIZED)
@@ -208,8 +208,8 @@ def test_the_tables_multiply_to_the_scores(make, name):
     assert torch.equal(frozen.item, item)
 
 
-def test_a_table_is_taken_by_what_it_gives_not_by_its_name(make, monkeypatch):
-    """BPR's tables are named alike with a bias, a cosine or NaN; then they are not its scores."""
+def test_a_table_is_verified_by_scores_and_not_taken_by_name(make, monkeypatch):
+    """With a bias, a cosine or NaN, BPR's tables have the same names and other scores."""
     config, model, (_, valid, _) = make("BPR")
     model.eval()
     user, item = model.user_embedding.weight, model.item_embedding.weight
@@ -223,7 +223,7 @@ def test_a_table_is_taken_by_what_it_gives_not_by_its_name(make, monkeypatch):
         return (rows @ torch.nn.functional.normalize(item).T).view(-1)
 
     monkeypatch.setattr(model, "full_sort_predict", biased)
-    assert final_tables(model) is not None, "a bias of nothing"
+    assert final_tables(model) is not None, "a bias of zero"
     bias[17] = 1e-3
     assert final_tables(model) is None
     ours = trainer_of(config, model)
@@ -242,10 +242,10 @@ def test_a_table_is_taken_by_what_it_gives_not_by_its_name(make, monkeypatch):
     assert final_tables(model) is None
 
 
-# --- who asks for it ------------------------------------------------------------------------
+# --- runs ------------------------------------------------------------------------------------
 
 
-def test_our_run_of_a_model_of_recboles_is_ranked_here(make, monkeypatch):
+def test_a_run_of_a_recbole_model_is_ranked_by_tables(make, monkeypatch):
     make("BPR")
     settings = SETTINGS | {"epochs": 2}
     record = run("BPR", "planted", settings=settings)
@@ -254,7 +254,7 @@ def test_our_run_of_a_model_of_recboles_is_ranked_here(make, monkeypatch):
 
 
 @pytest.mark.parametrize("teacher", ["BPR", "LightGCN"])
-def test_a_teacher_of_recboles_is_ranked_here(make, monkeypatch, teacher):
+def test_a_recbole_teacher_is_ranked_by_tables(make, monkeypatch, teacher):
     make("BPR")
     forbid_recboles(monkeypatch, Trainer)
     changes = {"n_pruning_runs": 0, "epochs": 1, "teacher": teacher}

@@ -1,4 +1,4 @@
-"""RecBole's own models, stopped in the middle of a training: they go on to the same result."""
+"""Interrupted trainings of RecBole's models resume to the same result."""
 
 import random
 import shutil
@@ -10,14 +10,14 @@ import torch
 from helpers.planted import QUICK, write_planted
 from recbole.trainer import NCLTrainer, Trainer
 
-from recbole_lightgnn import quick_start
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.comparison.plan import make_plan
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import Interrupted, run
 from recbole_lightgnn.runs.recbole_pickle import load_recbole_checkpoint
 from recbole_lightgnn.runs.user_metrics import read_users, users_file
-from recbole_lightgnn.trainer import recbole_resume as stock_progress
+from recbole_lightgnn.trainer import recbole_resume
+from recbole_lightgnn.trainer.adapters import RecBoleTraining
 from recbole_lightgnn.trainer.recbole_resume import RESUMABLE
 from recbole_lightgnn.utils.files import read_json
 
@@ -40,12 +40,12 @@ OWN = {
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch):
-    monkeypatch.setattr(stock_progress, "SECONDS_APART", 0.0)
+    monkeypatch.setattr(recbole_resume, "SECONDS_APART", 0.0)
 
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """On several, two undisturbed runs of NGCF or GCMC differ in their last bits as well."""
+    """With several threads, uninterrupted runs of NGCF or GCMC differ in the last bits too."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -57,7 +57,7 @@ def settings_of(case, **changes):
 
 
 def once(folder, case, monkeypatch, resume=None, **changes):
-    """A run in ``folder``: its record without times, its users' metrics, the state it chose."""
+    """Run in ``folder``; return the record without times, the users' metrics and the best state."""
     folder.mkdir(exist_ok=True)
     monkeypatch.chdir(folder)
     if not (folder / "dataset").exists():
@@ -72,7 +72,7 @@ def once(folder, case, monkeypatch, resume=None, **changes):
 
 
 def interrupt_epoch(monkeypatch, number):
-    """Ctrl-C after the ``number``-th epoch of training, before its validation."""
+    """Raise Ctrl-C after the ``number``-th epoch of training, before its validation."""
     begun = []
     for trainer in (Trainer, NCLTrainer):
 
@@ -93,10 +93,10 @@ def disturb():
 
 
 @pytest.mark.parametrize("case", [*RESUMABLE, "NCL, an E-step in two epochs"])
-def test_stopped_and_gone_on_with(case, tmp_path, monkeypatch):
+def test_an_interrupted_training_resumes_to_the_same_result(case, tmp_path, monkeypatch):
     expected, users, weights = once(tmp_path / "whole", case, monkeypatch)
     assert expected["rows"][0]["epochs"] == 6
-    assert not list(Path("saved").glob("*/"))  # nothing is left of the progress
+    assert not list(Path("saved").glob("*/"))  # the saved state is removed
     with monkeypatch.context() as patch:
         interrupt_epoch(patch, 4)
         with pytest.raises(Interrupted) as stopped:
@@ -115,7 +115,7 @@ def test_stopped_and_gone_on_with(case, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("changes", [{}, {"epochs": 40, "stopping_step": 0}], ids=["last", "early"])
-def test_stopped_after_its_last_epoch(changes, tmp_path, monkeypatch):
+def test_interrupted_after_its_last_epoch(changes, tmp_path, monkeypatch):
     expected, _, weights = once(tmp_path / "whole", "BPR", monkeypatch, **changes)
     assert changes == {} or expected["rows"][0]["epochs"] < 40
 
@@ -123,7 +123,7 @@ def test_stopped_after_its_last_epoch(changes, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(quick_start, "_tested", interrupted)
+        patch.setattr(RecBoleTraining, "test", interrupted)
         with pytest.raises(Interrupted):
             once(tmp_path / "parts", "BPR", monkeypatch, **changes)
     found, _, found_weights = once(tmp_path / "parts", "BPR", monkeypatch, resume=True, **changes)
@@ -131,8 +131,8 @@ def test_stopped_after_its_last_epoch(changes, tmp_path, monkeypatch):
     assert all(value.equal(found_weights[name]) for name, value in weights.items())
 
 
-def test_the_best_epoch_is_before_the_stop_and_its_file_was_lost_with_it(tmp_path, monkeypatch):
-    """RecBole writes over its best state in place: what the saved state goes with is kept apart."""
+def test_the_best_state_is_restored_if_recboles_file_was_damaged(tmp_path, monkeypatch):
+    """RecBole overwrites its best state in place, so the saved state has a copy of it."""
     changes = {"learning_rate": 0.1, "epochs": 12}
     expected, users, weights = once(tmp_path / "whole", "BPR", monkeypatch, **changes)
     best = expected["rows"][0]["best_epoch"]
@@ -163,7 +163,7 @@ def test_validated_in_every_second_epoch(tmp_path, monkeypatch):
     assert all(value.equal(found_weights[name]) for name, value in weights.items())
 
 
-def test_a_folder_with_something_else_in_it_stays(tmp_path, monkeypatch):
+def test_a_folder_with_other_files_stays(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_epoch(patch, 4)
         with pytest.raises(Interrupted) as stopped:
@@ -174,8 +174,8 @@ def test_a_folder_with_something_else_in_it_stays(tmp_path, monkeypatch):
     assert {one.name for one in folder.iterdir()} == {"record.json", "record.users.npz"}
 
 
-def test_a_state_is_not_written_more_often_than_is_worth_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(stock_progress, "SECONDS_APART", 3600.0)
+def test_states_are_saved_at_most_every_seconds_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(recbole_resume, "SECONDS_APART", 3600.0)
     interrupt_epoch(monkeypatch, 4)
     with pytest.raises(Interrupted) as stopped:
         once(tmp_path / "run", "BPR", monkeypatch)
@@ -183,19 +183,19 @@ def test_a_state_is_not_written_more_often_than_is_worth_it(tmp_path, monkeypatc
     assert not list(Path("saved").glob("*/"))
 
 
-def test_time_before_the_stop_is_counted(tmp_path, monkeypatch):
+def test_the_time_before_the_interruption_is_counted(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_epoch(patch, 4)
         with pytest.raises(Interrupted) as stopped:
             once(tmp_path, "BPR", monkeypatch)
-    before = stock_progress.checkpoint.load(stopped.value.run_dir / "progress.safetensors")[1]
+    before = recbole_resume.checkpoint.load(stopped.value.run_dir / "progress.safetensors")[1]
     row = run("BPR", "planted", settings=settings_of("BPR"), resume=True)["rows"][0]
     assert row["curve"]["seconds"][:3] == before["curve"]["seconds"]
     assert row["curve"]["seconds"] == sorted(row["curve"]["seconds"])
     assert row["seconds"] >= row["curve"]["seconds"][-1] > before["seconds"]
 
 
-def test_what_cannot_go_on_is_refused(tmp_path, monkeypatch):
+def test_a_run_that_cannot_be_resumed_is_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_epoch(patch, 4)
         with pytest.raises(Interrupted) as stopped:
@@ -226,7 +226,7 @@ def test_what_cannot_go_on_is_refused(tmp_path, monkeypatch):
         once(tmp_path, "EASE", monkeypatch, resume=True)
 
 
-def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+def test_the_command_says_how_to_resume(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_planted(Path("dataset"))
     settings = [f"--{key}={value}" for key, value in settings_of("BPR").items()]
@@ -234,13 +234,12 @@ def test_the_command_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         interrupt_epoch(patch, 4)
         assert main(command) != 0
-    said = capsys.readouterr().err
-    assert "--resume" in said
+    assert "--resume" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0
     assert read_json(Path("record.json"))["rows"][0]["epochs"] == 6
 
 
-def test_a_comparison_goes_on_with_it(tmp_path, monkeypatch, capsys):
+def test_a_comparison_resumes_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_planted(Path("dataset"))
     given = {"topk": [5, 20], "valid_metric": "Recall@5", "BPR.epochs": 6, "BPR.embedding_size": 8}

@@ -1,4 +1,4 @@
-"""A run killed at any moment and resumed ends like one that was never disturbed."""
+"""A run that was killed at any moment and resumed has the result of an undisturbed run."""
 
 import json
 import os
@@ -21,7 +21,7 @@ FINAL = {
     "LightGNNTeacher": "teacher",
     "LightGNNIntermediate": "intermediate",
     "LightGNN": "student-02",
-    "LightGNN by users": "student-02",
+    "LightGNN batch_by user": "student-02",
     "LightGCN teaches": "student-02",
     "SimGCL": "SimGCL",
     "AutoRec": "AutoRec",
@@ -35,12 +35,12 @@ def start(folder: Path, model: str, moment: str, *rest: str) -> subprocess.Compl
 
 
 def outcome(folder: Path, model: str) -> tuple[list, dict, dict]:
-    """Metrics of every row, and the final checkpoint."""
+    """Return the rows without times, and the tensors and metadata of the final checkpoint."""
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     rows = record["rows"]
     for row in rows:
         del row["seconds"], row["test_seconds"]
-        row.get("curve", {}).pop("seconds", None)  # several teachers' sum has none
+        row.get("curve", {}).pop("seconds", None)  # an ensemble has no curve
     (path,) = (folder / "saved").glob(f"*-planted-*/{FINAL[model]}.safetensors")
     tensors, meta = checkpoint.load(path)
     return rows, tensors, meta
@@ -48,7 +48,7 @@ def outcome(folder: Path, model: str) -> tuple[list, dict, dict]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """What each model comes to if nothing happens to it."""
+    """Return a function that gives the outcome of a run that is not killed."""
 
     @cache
     def run_through(model):
@@ -66,22 +66,25 @@ def undisturbed(tmp_path_factory):
     ("model", "moments"),
     [
         ("LightGNN", ("step:7",)),  # in the teacher's second epoch
-        ("LightGNN", ("write:progress.safetensors:4:half",)),  # while the teacher's is written
-        ("LightGNN", ("write:run.json:2:before",)),  # the teacher done and not yet recorded
+        (
+            "LightGNN",
+            ("write:progress.safetensors:4:half",),
+        ),  # while the teacher's state is written
+        ("LightGNN", ("write:run.json:2:before",)),  # the teacher is trained and not yet recorded
         ("LightGNN", ("write:intermediate.safetensors:1:half",)),
         ("LightGNN", ("write:progress.safetensors:9:after",)),  # in the intermediate's training
         ("LightGNN", ("write:student-00.safetensors:1:after",)),
         ("LightGNN", ("write:run.json:4:after",)),  # before the first pruning
         ("LightGNN", ("write:student-01.safetensors:1:before",)),
         ("LightGNN", ("write:run.json:6:after",)),  # between the last training and its test
-        # and a run that dies again and again:
+        # killed several times:
         (
             "LightGNN",
             ("step:11", "write:progress.safetensors:2:half", "step:9", "write:run.json:1:after"),
         ),
-        ("LightGNN by users", ("step:7",)),
-        ("LightGNN by users", ("write:teacher-01.safetensors:1:half",)),
-        ("LightGNN by users", ("write:progress.safetensors:20:after",)),
+        ("LightGNN batch_by user", ("step:7",)),
+        ("LightGNN batch_by user", ("write:teacher-01.safetensors:1:half",)),
+        ("LightGNN batch_by user", ("write:progress.safetensors:20:after",)),
         ("LightGCN teaches", ("write:progress.safetensors:1:after",)),  # between its two epochs
         ("LightGCN teaches", ("write:student-00.safetensors:1:after",)),
         ("LightGNNTeacher", ("step:7",)),

@@ -1,4 +1,4 @@
-"""The stages end to end, on a planted world: counts, reuse, ablations, refusals."""
+"""The stages end to end on the planted world: counts, reuse, ablations, refusals."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ ENTRIES = (N_USERS + N_ITEMS) * 16
 
 @pytest.fixture(autouse=True)
 def world(tmp_path, monkeypatch):
-    """The planted dataset in an empty folder, where logs and checkpoints go too."""
+    """Write the planted dataset into an empty folder; return its pairs."""
     monkeypatch.chdir(tmp_path)
     return write_planted(tmp_path / "dataset")
 
@@ -81,7 +81,7 @@ def test_all_stages_run_and_what_is_pruned_is_gone(full, world):
 
 
 def test_the_world_is_learned(full):
-    # Of the 19 or 20 items of a community the user has 8; chance finds 3 among the rest rarely.
+    # A user has 8 of the 19 or 20 items of a community; a random ranking rarely finds 3 more.
     assert full["rows"][0]["test"]["recall@20"] > 0.9
     assert full["test"]["recall@20"] > 0.9
 
@@ -97,7 +97,7 @@ def test_what_is_pruned_first_is_noise(world):
         for u, i in zip(pattern.row[dropped].tolist(), pattern.col[dropped].tolist(), strict=True)
     }
     share = len(pairs & world["noise"]) / len(pairs)
-    # 1 in 9 interactions is noise: dropping at random would reach 0.11.
+    # 1 in 9 interactions is noise, so random pruning would reach 0.11.
     assert share > 0.35
 
 
@@ -152,9 +152,12 @@ def test_any_general_recommender_can_teach(teacher):
 def test_a_recbole_teacher_is_accelerated_if_the_run_is(own, used, monkeypatch):
     taught = []
     init = FrozenTeacher.__init__
-    monkeypatch.setattr(
-        FrozenTeacher, "__init__", lambda *args, **rest: taught.append(args[1]) or init(*args, **rest)
-    )
+
+    def recorded(self, model, **options):
+        taught.append(model)
+        init(self, model, **options)
+
+    monkeypatch.setattr(FrozenTeacher, "__init__", recorded)
     own = own | {"epochs": 1}
     short = {"use_intermediate": False, "n_pruning_runs": 0, "epochs": 1}
     record = quick(teacher="LightGCN", teacher_settings=own, accelerate=True, **short)
@@ -165,7 +168,7 @@ def test_a_recbole_teacher_is_accelerated_if_the_run_is(own, used, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("teacher", ["LightGCN", "EASE"])
 def test_a_checkpoint_of_recbole_teaches(teacher, tmp_path):
-    """EASE keeps its scores beside its parameters. Either file teaches like the model itself."""
+    """A checkpoint teaches as the model does; EASE's has its matrix besides the parameters."""
     settings = {"epochs": 2, "embedding_size": 16} if teacher == "LightGCN" else {}
     changes = {"n_pruning_runs": 1, "epochs": 1, "teacher": teacher, "teacher_settings": settings}
     trained = quick(**changes)
@@ -189,8 +192,8 @@ def test_a_checkpoint_of_recbole_teaches(teacher, tmp_path):
         quick(**changes, teacher_checkpoint=path)
 
 
-def test_a_checkpoint_that_does_not_say_its_data_is_taken_with_a_warning(tmp_path, caplog):
-    """RecBole's own trainer leaves the file alone. What made its data is compared all the same."""
+def test_a_checkpoint_without_a_hash_of_its_data_is_accepted_with_a_warning(tmp_path, caplog):
+    """RecBole's trainer writes no run.json; the settings of the data are still compared."""
     shared = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
     run("LightGCN", "planted", settings={**shared, "epochs": 1, "embedding_size": 16})
     (path,) = (tmp_path / "saved").glob("LightGCN-*.pth")
@@ -204,7 +207,7 @@ def test_a_checkpoint_that_does_not_say_its_data_is_taken_with_a_warning(tmp_pat
 
 @pytest.mark.parametrize("model", ["LightGCN", "EASE"])
 def test_the_bytes_of_a_recbole_model_are_what_it_needs(model):
-    """Not LightGCN's cache of final embeddings; EASE is nothing but a matrix beside its state."""
+    """LightGCN's cache of final embeddings does not count; EASE's matrix does."""
     shared = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric")}
     settings = {"epochs": 1, "embedding_size": 16} if model == "LightGCN" else {}
     (row,) = run(model, "planted", settings={**shared, **settings})["rows"]
@@ -240,7 +243,7 @@ def test_a_run_on_sampled_lists_can_be_loaded_and_evaluated():
     metrics = get_trainer(config["MODEL_TYPE"], config["model"])(config, model).evaluate(
         test_data, model_file=path
     )
-    # The lists are drawn anew, so that only the length of each is the same.
+    # The lists are sampled again, so only their lengths are the same.
     assert metrics.keys() == record["test"].keys()
     assert metrics["recall@20"] == record["test"]["recall@20"] == 1.0
 
@@ -299,7 +302,7 @@ def test_an_embedding_term_is_refused_where_the_teacher_has_no_embeddings():
 
 
 def final(record):
-    """Masks of the final student, and what its last epoch's loss was made of."""
+    """Return the entry mask, the edge mask and the model of the final student."""
     model, _ = rebuilt(record)
     masks = [table.entry_mask for table in (model.user_embedding, model.item_embedding)]
     return torch.cat(masks), model.edge_mask, model
@@ -308,7 +311,7 @@ def final(record):
 @pytest.mark.slow
 @pytest.mark.parametrize("ablation", sorted(ablations()))
 def test_every_ablation_is_one_setting_and_does_what_it_says(ablation, caplog):
-    """Beside the whole method, from the same teacher: what must differ, and what must not."""
+    """Compare with the whole method from the same teacher: what differs, and what does not."""
     caplog.set_level("INFO")
     common = {"n_pruning_runs": 1, "epochs": 1, "score_importance": 5.0, "rotation": "none"}
     whole = quick(**common)
@@ -322,7 +325,7 @@ def test_every_ablation_is_one_setting_and_does_what_it_says(ablation, caplog):
 
     entries, edges, model = final(record)
     whole_entries, whole_edges, whole_model = final(whole)
-    # Until the first pruning these differ in nothing but the masks to come.
+    # These ablations change only the pruning, so they are equal before it.
     same_start = ablation in ("none", "~EmbP", "~EdgeP", "~BothP", "-ImpD")
     assert (record["rows"][-2]["valid"] == whole["rows"][-2]["valid"]) == same_start
     if same_start:
@@ -362,11 +365,11 @@ def test_frozen_models_are_propagated_once(monkeypatch):
     path = run_dir(quick(n_pruning_runs=1)) / "teacher.safetensors"
     calls.clear()
     quick(n_pruning_runs=1, teacher_checkpoint=str(path))
-    # To validate the checkpoint, to teach every stage after it, and to test it.
+    # Once to validate the checkpoint, to teach the later stages, and to test it.
     assert calls == [False]
 
 
-def test_a_loss_that_is_no_number_keeps_the_best_state(tmp_path):
+def test_a_diverged_training_leaves_the_best_state(tmp_path):
     with pytest.raises(InputError, match="student 0/2: the loss is not a number"):
         quick(learning_rate=1e30, epochs=3)
     (folder,) = (tmp_path / "saved").glob("LightGNN-planted-*")
@@ -410,7 +413,7 @@ def test_a_damaged_checkpoint_is_refused(full, damage, tmp_path):
         quick(teacher_checkpoint=str(path))
 
 
-def test_the_stock_api_of_recbole(tmp_path):
+def test_recboles_own_api(tmp_path):
     from recbole.quick_start import load_data_and_model, run_recbole
     from recbole.utils.case_study import full_sort_topk
 

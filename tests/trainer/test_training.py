@@ -1,4 +1,4 @@
-"""One training: when it stops, what it keeps, and what reaches disk."""
+"""One training: when it stops, which state it leaves, and what it writes to disk."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ ADAM = partial(torch.optim.Adam, lr=0.01)
 
 
 class Silent:
-    """In the place of a TensorBoard writer: nothing here looks at its files."""
+    """Replacement of a TensorBoard writer; no test reads its files."""
 
     def add_scalar(self, *args):
         pass
@@ -26,7 +26,10 @@ class Silent:
 
 @pytest.fixture
 def train(tmp_path, monkeypatch):
-    """Trains a teacher whose validation scores are given; returns result, weights seen, model."""
+    """Return a function that trains a teacher with given validation scores.
+
+    It returns the result, the weights at each validation, the model and the training.
+    """
     monkeypatch.chdir(tmp_path)
     write_planted(tmp_path / "dataset")
 
@@ -65,8 +68,8 @@ def train(tmp_path, monkeypatch):
         ([0.1, 0.2, 0.3, 0.4], 2, 4, 4),  # to the last epoch
         ([0.1, 0.3, 0.2, 0.2], 1, 4, 2),  # the second epoch without improvement ends it
         ([0.1, 0.3, 0.2, 0.2], 0, 3, 2),
-        ([0.3, 0.3, 0.3, 0.4], 1, 3, 1),  # a tie is no progress
-        ([0.30001, 0.30002, 0.30003, 0.1], 0, 4, 3),  # which four decimals would not see
+        ([0.3, 0.3, 0.3, 0.4], 1, 3, 1),  # a tie is no improvement
+        ([0.30001, 0.30002, 0.30003, 0.1], 0, 4, 3),  # different only beyond four decimals
     ],
 )
 def test_it_stops_and_keeps_the_best(train, scores, patience, epochs, best):
@@ -77,8 +80,8 @@ def test_it_stops_and_keeps_the_best(train, scores, patience, epochs, best):
     assert not model.training
 
 
-def test_a_metric_of_which_less_is_better(train):
-    # RecBole counts the average popularity of what is recommended among these.
+def test_a_metric_where_smaller_is_better(train):
+    # For RecBole a smaller average popularity of the recommended items is better.
     scores = {"metrics": ["AveragePopularity"], "valid_metric": "AveragePopularity@5"}
     result, *_ = train([0.3, 0.2, 0.4, 0.5], stopping_step=1, epochs=4, **scores)
     assert (result["epochs"], result["best_epoch"]) == (4, 2)
@@ -98,13 +101,13 @@ def test_the_best_state_is_on_disk_with_its_metrics(train):
     assert not list(training.folder.path.glob("*.partial"))
 
 
-def test_random_states_come_back_to_the_last_number():
+def test_random_states_are_restored_exactly():
     import random
 
     import numpy as np
 
     generator = torch.Generator().manual_seed(1)
-    random.gauss(0, 1)  # leaves a number over, as NumPy's does
+    random.gauss(0, 1)  # keeps a second number for the next call, as NumPy does
     np.random.standard_normal(3)
     state = checkpoint.capture_rng(generator)
 
@@ -119,7 +122,7 @@ def test_random_states_come_back_to_the_last_number():
 
 
 def test_weights_that_diverge_in_the_last_step_are_not_kept(train, tmp_path):
-    """One batch an epoch: no loss comes after it that would show it."""
+    """With one batch in the epoch, no later loss shows the divergence."""
 
     class Exploding(torch.optim.SGD):
         def step(self, closure=None):
@@ -146,7 +149,7 @@ def test_gradients_are_clipped_as_recbole_does(train, clipped):
     assert (max(steps) < 1.001e-3) == clipped
 
 
-def test_the_learning_rate_falls_along_a_line(train):
+def test_the_learning_rate_falls_linearly(train):
     rates = []
 
     def recorded(parameters):
