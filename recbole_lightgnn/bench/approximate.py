@@ -19,7 +19,7 @@ K = 20
 SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8)
 ONE_USER = f"top {K} for one user"
 EXACT = "exact"
-_USERS = 1000  # users at most whose items are searched
+_USERS = 1000  # largest number of users in the measurement
 _WIDTH = 64  # columns of random embeddings
 _SECONDS = 20  # measuring time
 

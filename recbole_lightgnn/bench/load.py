@@ -28,7 +28,7 @@ from recbole_lightgnn.serving.recommender import Recommender
 
 K = 20
 ONE_USER = f"top {K} for one user"
-_USERS = 500  # users at most that are requested in turn
+_USERS = 500  # largest number of users that are requested in turn
 _CONNECTIONS = 32
 _PATIENCE = 60  # seconds to wait for an answer
 _WARM_UP = 0.1  # of the duration, before it: the service allocates its memory on first use

@@ -41,7 +41,9 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     Returns:
         The parsers of all parts.
     """
-    bench = commands.add_parser("bench", help="check a part of the package, then measure it and its alternatives")
+    bench = commands.add_parser(
+        "bench", help="check a part of the package, then measure it and its alternatives"
+    )
     parts = bench.add_subparsers(dest="part", required=True, metavar="PART")
     return [_add_part(parts, name, benchmark) for name, benchmark in _BENCHMARKS.items()]
 

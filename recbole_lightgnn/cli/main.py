@@ -36,7 +36,7 @@ _COMMANDS = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but a wrong command is an InputError: one line, without the usage before it."""
+    """Parser that raises InputError for a wrong command, instead of printing the usage."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see `{self.prog} --help`)")
@@ -49,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; by default the process's own.
 
     Returns:
-        The exit status: 0, 2 for bad input (one line ``error: ...`` on standard error), 1 for an
-        error of ours (one line ``internal error: ...``), where ``data check`` finds errors and
-        where every trial of ``tune`` failed, 130 when interrupted. With ``--debug`` a traceback
-        comes first.
+        The exit status. 0: success. 1: an error of ours (one line ``internal error: ...`` on
+        standard error), errors found by ``data check``, or failed runs of ``tune``, ``ablate`` or
+        ``compare``. 2: bad input (one line ``error: ...``). 130: interrupted. With ``--debug`` a
+        traceback is printed before the line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -65,10 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"; continue with the same command and --resume={run_dir}" if run_dir else ""
         hint = f"; {stop}" if str(stop) else hint
         return _fail(f"interrupted{hint}", 130, debug)
-    except BrokenPipeError:  # `... | head`: the reader has seen enough
+    except BrokenPipeError:  # the reader ended, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # the last resort: no traceback unless asked for
+    except Exception as error:  # no traceback by default
         message = f"internal error: {type(error).__name__}: {error}"
         return _fail(f"{message} (run with --debug for the traceback)", 1, debug)
 

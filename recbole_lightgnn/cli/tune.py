@@ -78,8 +78,8 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         "--storage",
         type=Path,
         metavar="FILE",
-        help="journal of the study (default: tuning/STUDY.log); the results are written to "
-        "STUDY.json beside it",
+        help="journal of the study (default: tuning/STUDY.log); the results go to STUDY.json in "
+        "the same folder",
     )
     return [tune]
 

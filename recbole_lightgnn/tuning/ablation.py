@@ -14,6 +14,7 @@ from typing import Any
 from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.config.files import STAGE_SETTINGS, merge, nested, read_yaml
 from recbole_lightgnn.config.settings_diff import other_settings, settings_of
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT
 from recbole_lightgnn.runs.run_folder import RUN_FILE, RunFolder
@@ -268,7 +269,7 @@ class Ablation:
         Raises:
             InputError: if the folder belongs to another study.
         """
-        study = plain({
+        study: dict[str, Any] = plain({
             "dataset": self.dataset,
             "settings": self.settings,
             "dataset_fingerprint": self.fingerprint,
@@ -313,16 +314,17 @@ def compact(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         One mapping per variant; its ``rows`` are teachers, intermediate and students.
     """
     return [
-        {
-            "variant": result["variant"],
-            "changes": result["changes"],
-            **{key: record[key] for key in ("dataset", "seed", "masking", "environment")},
-            "train_sha256": record["dataset_fingerprint"]["train"]["sha256"],
-            "rows": [_compact_row(row) for row in record["rows"]],
-        }
+        {"variant": result["variant"], "changes": result["changes"], **_compact(result["record"])}
         for result in results
-        for record in [result["record"]]
     ]
+
+
+def _compact(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{key: record[key] for key in ("dataset", "seed", "masking", "environment")},
+        "train_sha256": record["dataset_fingerprint"]["train"]["sha256"],
+        "rows": [_compact_row(row) for row in record["rows"]],
+    }
 
 
 def _compact_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -384,7 +386,7 @@ def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, 
     }
 
 
-def _in_force(config: Any) -> dict[str, Any]:
+def _in_force(config: RunConfig) -> dict[str, Any]:
     """All settings that decide what a run computes, with those of the stages that it trains."""
     stages = {}
     if not (config["teacher_checkpoint"] or config["intermediate_checkpoint"]):

@@ -7,7 +7,7 @@ stays as it is.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def open_journal(file: Path) -> JournalStorage:
 class _Backend(JournalFileBackend):
     """Optuna's backend; old names of settings are translated when a line is read."""
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         yield from map(_translated, super().read_logs(log_number_from))
 
 

@@ -1,8 +1,8 @@
 """A search of settings with Optuna: trials are judged by their validation score alone.
 
-The study is kept in a journal file, to which several processes may append. Optuna's sampler gets a
-new seed for each trial, made of the search's seed and the trial's number. One process therefore
-draws the same settings from the same seed, also when it is stopped and continued.
+The study is a journal file, to which several processes may append. Optuna's sampler gets a new seed
+for each trial, made of the search's seed and the trial's number. One process therefore draws the
+same settings from the same seed, also when it is stopped and continued.
 The first trial has the settings that a run has without a search, as far as the space contains them.
 """
 
@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recbole_lightgnn.config.settings_diff import other_settings, settings_of
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.quick_start import choose, configure, fingerprint_of
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT
@@ -65,7 +66,7 @@ class Search:
         environment: facts about the machine.
         name: name of the study.
         storage: path of the journal.
-        record_file: path of the results, ``NAME.json`` beside the journal.
+        record_file: path of the results, ``NAME.json`` in the folder of the journal.
         begun_with: model, dataset, space, settings and data; a study is continued only with these.
         locks: locks on the study and on its trials.
         study: Optuna's study.
@@ -151,7 +152,7 @@ class Search:
     def record(self) -> dict[str, Any]:
         """The study and all its trials, as plain JSON values."""
         best = self.best()
-        return plain(
+        record: dict[str, Any] = plain(
             {
                 "schema_version": SCHEMA_VERSION,
                 "study": self.name,
@@ -162,11 +163,13 @@ class Search:
                 "trials": [self._row(trial) for trial in self.study.get_trials(deepcopy=False)],
             }
         )
+        return record
 
     def best(self) -> FrozenTrial | None:
         """The finished trial with the best score, the earliest one on a tie; ``None`` if none."""
         sign = 1 if self.bigger else -1
-        return max(self.trials("finished"), key=lambda t: sign * t.value, default=None)
+        finished = self.trials("finished")
+        return max(finished, key=lambda trial: sign * cast(float, trial.value), default=None)
 
     def trials(self, state: str) -> list[FrozenTrial]:
         """All trials in one state, by number.
@@ -178,7 +181,9 @@ class Search:
 
     # --- the study on disk ----------------------------------------------------------------------
 
-    def _config_of(self, model: str | None, dataset: str | None, space: Space, file: Path) -> Any:
+    def _config_of(
+        self, model: str | None, dataset: str | None, space: Space, file: Path
+    ) -> RunConfig:
         """Check all samples of the space, and return the ``Config`` of the first one."""
         try:
             configs = [
@@ -211,7 +216,7 @@ class Search:
                 found[key] = values.parameter(plain(stage_config.final_config_dict[name]))
         return found
 
-    def _fixed_settings(self, config: Any) -> dict[str, Any]:
+    def _fixed_settings(self, config: RunConfig) -> dict[str, Any]:
         """All settings in force that are not searched."""
         settings = settings_of(config)
         for key in self.space:
@@ -351,7 +356,7 @@ class Search:
             raise optuna.TrialPruned(f"stopped after epoch {epoch}, worse than the median")
 
     @property
-    def _fingerprint(self) -> dict[str, Any]:
+    def _fingerprint(self) -> Any:
         return self.begun_with["dataset_fingerprint"]
 
     def _seed_of(self, trial: Trial) -> int:

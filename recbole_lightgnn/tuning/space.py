@@ -11,6 +11,7 @@ from recbole_lightgnn.config.files import STAGE_SETTINGS, read_yaml
 from recbole_lightgnn.config.schema import describe
 from recbole_lightgnn.config.settings_diff import shared_keys
 from recbole_lightgnn.config.validation import recbole_yaml
+from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, properties_dir
 from recbole_lightgnn.utils.text import did_you_mean
@@ -47,10 +48,13 @@ class Range:
             trial: a trial of Optuna's.
             key: name of the setting.
         """
+        value: float
         if isinstance(self.low, int):
             step = 1 if self.step is None else self.step
-            return trial.suggest_int(key, self.low, self.high, log=self.log, step=step)
-        return trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
+            value = trial.suggest_int(key, self.low, self.high, log=self.log, step=step)
+        else:
+            value = trial.suggest_float(key, self.low, self.high, log=self.log, step=self.step)
+        return value
 
     def parameter(self, value: Any) -> float:
         """The value as a parameter of Optuna's.
@@ -202,8 +206,10 @@ def _read_range(where: str, entry: Mapping[str, Any]) -> Range:
             raise InputError(f"{where}: {word} is missing; expected {_FORM}")
     for word in ("low", "high", "step"):
         value = entry.get(word)
+        if value is None and word == "step":
+            continue
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (number and math.isfinite(value)) and not (word == "step" and value is None):
+        if not number or not math.isfinite(entry[word]):
             raise InputError(f"{where}: {word} must be a number, got {value!r}")
     low, high, step = entry["low"], entry["high"], entry.get("step")
     log = entry.get("log", False)
@@ -235,7 +241,7 @@ def samples(space: Space) -> Iterator[dict[str, Any]]:
         yield {key: values.ends[min(n, len(values.ends) - 1)] for key, values in space.items()}
 
 
-def settle(space: Space, file: Path, config: Any) -> Space:
+def settle(space: Space, file: Path, config: RunConfig) -> Space:
     """Give each range the type of its setting: integers or floating-point numbers.
 
     Args:
@@ -261,7 +267,7 @@ def settle(space: Space, file: Path, config: Any) -> Space:
     return settled
 
 
-def owner_of(key: str, config: Any) -> tuple[str, str, str]:
+def owner_of(key: str, config: RunConfig) -> tuple[str, str, str]:
     """The stage, the model and the plain name of a searched setting.
 
     Args:
@@ -277,7 +283,7 @@ def owner_of(key: str, config: Any) -> tuple[str, str, str]:
     return stage, models[stage] if stage else config["model"], name
 
 
-def _type(key: str, config: Any) -> str:
+def _type(key: str, config: RunConfig) -> str:
     """Name of a setting's type; empty if it is not known."""
     _, owner, name = owner_of(key, config)
     setting = describe(owner).get(name)

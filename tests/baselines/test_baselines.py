@@ -395,7 +395,7 @@ def test_its_checkpoint_may_teach(tmp_path):
         ("SimGCL", {"n_layers": 0}, r"n_layers must be an integer >= 1, got 0"),
         ("SimGCL", {"contrast_temperature": 0}, "contrast_temperature must be a number > 0, got 0"),
         ("SimGCL", {"contrast_layer": 1}, "contrast_layer is a setting of XSimGCL, not of SimGCL"),
-        ("SoftmaxMF", {"n_layers": 1}, r"n_layers must be an integer in \[0, 0\], got 1"),
+        ("SoftmaxMF", {"n_layers": 1}, "n_layers must be an integer x with 0 <= x <= 0, got 1"),
         ("AutoRec", {"batch_by": "interaction"}, "batch_by must be one of user"),
         ("BiasMF", {"noise": 0.1}, "noise is a setting of SimGCL and XSimGCL, not of BiasMF"),
     ],

@@ -165,7 +165,7 @@ def test_more_than_one_process_is_refused(capsys):
         (["-d", "tory"], ["'tory' not found", "did you mean 'toy'?", "dataset/tory/tory.inter"]),
         (["-d", "toy", "--temperatur=1"], ["unknown setting temperatur", "'temperature'"]),
         (["-d", "toy", "--temperature=0"], ["temperature must be", "> 0", "got 0"]),
-        (["-d", "toy", "--edge_ratio=1.5"], ["edge_ratio must be", "(0, 1]", "got 1.5"]),
+        (["-d", "toy", "--edge_ratio=1.5"], ["edge_ratio must be", "0 < x <= 1", "got 1.5"]),
         (["-d", "toy", "--epochs=0"], ["epochs must be an integer >= 1, got 0"]),
         (["-d", "toy", "-m", "BPR", "--epochs=0"], ["epochs must be an integer >= 1"]),
         (["-d", "toy", "--recipe=papr"], ["recipe", "'papr'", "'paper'"]),

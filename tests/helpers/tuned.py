@@ -1,4 +1,4 @@
-"""What the tests of ``recbole-lightgnn tune`` share."""
+"""Commands and files for tests of ``recbole-lightgnn tune``."""
 
 import json
 from pathlib import Path
@@ -13,12 +13,15 @@ SHIPPED = sorted(file.stem for file in (properties_dir() / "space").glob("*.yaml
 
 
 def space(text):
+    """Write the search space ``space.yaml``."""
     Path("space.yaml").write_text(text, encoding="utf-8")
 
 
 def tune(*arguments):
+    """Run ``recbole-lightgnn tune``; returns its exit status."""
     return main(["tune", *arguments])
 
 
 def record(name="LightGNNTeacher-planted"):
+    """The results of a study."""
     return json.loads(Path("tuning", f"{name}.json").read_text())

@@ -1,8 +1,9 @@
-"""Runs ``recbole-lightgnn tune`` as one of several processes, or as one that is killed.
+"""Run ``recbole-lightgnn tune`` as one of several processes, or as a process that is killed.
 
-Usage: tuning_process.py MOMENT ARGUMENT..., in a folder with the dataset. MOMENT is ``kill:N``, to
-end with SIGKILL in the first training step of the N-th trial of this process, or ``meet:N``, to
-begin trials once N processes are here.
+Usage: ``tuning_process.py MOMENT ARGUMENT...``, in a folder with the dataset. MOMENT is
+
+- ``kill:N``: kill the process (SIGKILL) in the first training step of its N-th trial;
+- ``meet:N``: begin with the trials once N processes have started.
 """
 
 import os
@@ -17,6 +18,7 @@ from recbole_lightgnn.tuning.search import Search
 
 
 def kill_in_trial(number: int) -> None:
+    """Kill this process in the first epoch of a trial."""
     begun = []
     train_epoch = Training._train_epoch
 
@@ -30,6 +32,7 @@ def kill_in_trial(number: int) -> None:
 
 
 def meet(number: int) -> None:
+    """Make `Search.run` wait for other processes."""
     run = Search.run
 
     def together(self: Search, *arguments: object) -> None:

@@ -1,4 +1,4 @@
-"""The ablation of our own ingredients: what is shared, what is run again, what the table says."""
+"""``recbole-lightgnn ablate``: shared stages, continued studies and tables."""
 
 import json
 import re
@@ -47,10 +47,10 @@ def checkpoints(name):
 
 
 def test_stages_that_a_variant_leaves_alone_are_trained_once(capsys):
-    assert ablate("--out=out", *DIRECT) == 1  # one diverges, and the others are there
-    told = capsys.readouterr()
-    assert "4/4 diverges failed: " in told.out
-    assert "diverges failed: " in told.err
+    assert ablate("--out=out", *DIRECT) == 1  # one variant diverges, the others finish
+    printed = capsys.readouterr()
+    assert "4/4 diverges failed: " in printed.out
+    assert "diverges failed: " in printed.err
     assert not list(Path("out").glob("*nothing*"))
     assert not list(Path("out").glob("the-same-teacher*"))
 
@@ -63,11 +63,14 @@ def test_stages_that_a_variant_leaves_alone_are_trained_once(capsys):
     )
     assert added is None
     tests = {name: [row["test"] for row in record(name)["rows"]] for name in ("all", "no-rotation")}
-    assert tests["no-rotation"][:4] == tests["all"][:4]  # three teachers, and the unpruned student
+    assert (
+        tests["no-rotation"][:4] == tests["all"][:4]
+    )  # teachers, their sum, and the unpruned student
     assert tests["no-rotation"][4] != tests["all"][4]
 
-    heads = [told.out.index(f"recall@20 on planted, {of}, ") for of in ("validation", "test")]
-    tables = {"valid": told.out[heads[0] : heads[1]], "test": told.out[heads[1] :]}
+    splits = ("validation", "test")
+    heads = [printed.out.index(f"recall@20 on planted, {split}, ") for split in splits]
+    tables = {"valid": printed.out[heads[0] : heads[1]], "test": printed.out[heads[1] :]}
     for split, text in tables.items():
         rows = [re.findall(r"[^|]+", line) for line in text.splitlines() if line.startswith("| ")]
         assert [row[0].strip() for row in rows[1:]] == ["all", "wide teacher", "no rotation"]
@@ -76,25 +79,25 @@ def test_stages_that_a_variant_leaves_alone_are_trained_once(capsys):
             for name in ("all", "wide-teacher")
         )
         for line in (whole, wide):
-            line.append(sum(line[1:]) / len(line[1:]))  # of students
+            line.append(sum(line[1:]) / len(line[1:]))  # mean of the students
         assert [float(cell) for cell in rows[1][1:]] == pytest.approx(whole, abs=6e-5)
         expected = [(w - a) * 1e4 for w, a in zip(wide, whole, strict=True)]
         assert [float(cell) for cell in rows[2][1:]] == pytest.approx(expected, abs=0.51)
-    kept = json.loads(Path("out/ablation.json").read_text())
-    assert [one["variant"] for one in kept] == ["all", "wide teacher", "no rotation"]
-    assert kept[2]["changes"] == {"rotation": "none"}
+    results = json.loads(Path("out/ablation.json").read_text())
+    assert [result["variant"] for result in results] == ["all", "wide teacher", "no rotation"]
+    assert results[2]["changes"] == {"rotation": "none"}
     assert (
-        kept[1]["rows"][-1]["valid"]["recall@20"]
+        results[1]["rows"][-1]["valid"]["recall@20"]
         == record("wide-teacher")["rows"][-1]["valid"]["recall@20"]
     )
 
 
-def test_the_same_command_runs_what_is_missing_and_nothing_else(capsys):
+def test_the_same_command_runs_only_unfinished_variants(capsys):
     assert ablate("--out=out", "--only=no rotation", *DIRECT) == 0
     whole = Path("out/all.json").read_bytes()
     again = Path("out/no-rotation.json")
     before = [row["test"] for row in record("no-rotation")["rows"]]
-    again.unlink()  # as if killed just before it was written
+    again.unlink()  # as if the process was killed just before it wrote the record
     capsys.readouterr()
     assert ablate("--out=out", "--only=no rotation", *DIRECT) == 0
     assert capsys.readouterr().out.splitlines()[0] == "2/2 no rotation"
@@ -103,9 +106,9 @@ def test_the_same_command_runs_what_is_missing_and_nothing_else(capsys):
     assert [row["test"] for row in record("no-rotation")["rows"]] == before
     assert len(list(Path("out/runs/no-rotation").iterdir())) == 1
 
-    assert ablate("--out=out", "--only=wide teacher", *DIRECT) == 0  # a variant more
+    assert ablate("--out=out", "--only=wide teacher", *DIRECT) == 0  # one more variant
     assert capsys.readouterr().out.splitlines()[0] == "2/2 wide teacher"
-    # what memory there is says how many users are ranked at once: that can be changed
+    # The number of users ranked at once depends on the memory, and may be changed.
     assert ablate("--out=out", "--only=no rotation", *DIRECT, "--eval_batch_size=100") == 0
     assert [row["test"] for row in record("no-rotation")["rows"]] == before
     capsys.readouterr()
@@ -130,14 +133,14 @@ def test_a_study_is_of_one_dataset_and_its_records_are_its_own(capsys, tmp_path)
     once.remove("--n_teachers=2")
     assert ablate(*once) == 0
     study, file = Path("out/study.json"), Path("out/no-rotation.json")
-    kept, settings = study.read_bytes(), record("no-rotation")["settings"]
-    del settings["split_seed"]  # which the version that began it did not have
+    before, settings = study.read_bytes(), record("no-rotation")["settings"]
+    del settings["split_seed"]  # the version that began the study did not have it
     change(study, dataset_fingerprint="gone")
     change(file, settings=settings)
     capsys.readouterr()
     assert ablate(*once) == 0
-    assert "/2 " not in capsys.readouterr().out, "nothing is run again"
-    assert study.read_bytes() == kept
+    assert "/2 " not in capsys.readouterr().out, "a finished variant was run again"
+    assert study.read_bytes() == before
 
     def refused(*facts):
         assert ablate(*once) == 2
@@ -146,16 +149,16 @@ def test_a_study_is_of_one_dataset_and_its_records_are_its_own(capsys, tmp_path)
 
     change(file, settings=settings | {"rotation": "pca", "epochs": 7})
     refused("no-rotation.json is the record of a run with other epochs, rotation: remove it")
-    (tmp_path / "dataset").rename(tmp_path / "kept")
+    (tmp_path / "dataset").rename(tmp_path / "moved")
     write_planted(tmp_path / "dataset", seed=1)
     refused("out holds a study of other interactions: give the command")
     change(study, dataset_fingerprint="gone")
     refused("all.json is the record of a run with other interactions: remove it")
-    assert "dataset_fingerprint" not in json.loads(study.read_text()), "it is not claimed"
+    assert "dataset_fingerprint" not in json.loads(study.read_text())
 
 
 def test_an_intermediate_that_a_variant_leaves_alone_is_trained_once():
-    """The whole recipe's teacher is a checkpoint: of the two the variant is given the nearer."""
+    """The whole recipe has a teacher's checkpoint; the variant gets the intermediate instead."""
     small = [
         *QUICK,
         "--intermediate_settings.embedding_size=16",
@@ -169,7 +172,7 @@ def test_an_intermediate_that_a_variant_leaves_alone_is_trained_once():
     (row, *_) = record("no-rotation")["rows"]
     assert row["stage"] == "intermediate"
     assert Path(row["checkpoint"]).name == "intermediate.safetensors"
-    assert not list(Path("out").glob("wide-teacher*")), "no teacher is trained"
+    assert not list(Path("out").glob("wide-teacher*")), "a teacher was trained"
 
 
 def test_checkpoints_that_are_given_are_every_variants():
@@ -181,25 +184,23 @@ def test_checkpoints_that_are_given_are_every_variants():
     assert checkpoints("all") == checkpoints("no-rotation") == [str(teacher)]
 
 
-def test_a_variant_that_breaks_is_recorded_and_the_others_go_on(capsys, monkeypatch):
-    whole = run
-
-    def breaks(*arguments, settings, **rest):
+def test_a_variant_with_an_unexpected_error_is_reported_and_the_others_go_on(capsys, monkeypatch):
+    def no_memory(*arguments, settings, **rest):
         if settings.get("n_layers") == 1:
             raise RuntimeError("not enough memory:\nyou tried to allocate 18 GB")
-        return whole(*arguments, settings=settings, **rest)
+        return run(*arguments, settings=settings, **rest)
 
-    monkeypatch.setattr("recbole_lightgnn.quick_start.run", breaks)
+    monkeypatch.setattr("recbole_lightgnn.quick_start.run", no_memory)
     Path("variants.yaml").write_text("one layer: {n_layers: 1}\nno rotation: {rotation: none}")
     assert ablate("--out=out", *QUICK, "--use_intermediate=False") == 1
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     reason = "one layer failed: RuntimeError: not enough memory: you tried to allocate 18 GB"
-    assert f"2/3 {reason}\n" in told.out
-    assert f"{reason}\n" in told.err
+    assert f"2/3 {reason}\n" in printed.out
+    assert f"{reason}\n" in printed.err
     assert Path("out/no-rotation.json").exists()
     monkeypatch.setattr("recbole_lightgnn.quick_start.run", lambda *_, **__: 1 / 0)
     assert ablate("--out=new", *QUICK, "--use_intermediate=False") == 1, (
-        "without the whole recipe there is no study"
+        "a study continued without the whole recipe"
     )
 
 
@@ -241,23 +242,23 @@ def test_names_that_would_have_one_file_are_refused(text, words):
         read_variants(Path("variants.yaml"))
 
 
-def test_a_variant_with_a_setting_that_is_none_is_refused(capsys):
+def test_a_variant_with_an_unknown_setting_is_refused(capsys):
     Path("variants.yaml").write_text("x: {rotatoin: none}", encoding="utf-8")
     assert ablate("--out=out", *DIRECT) == 2
     assert "rotatoin" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dataset", ["yelp", "gowalla"])
-def test_our_variants_can_be_run_where_results_are_reported(dataset, tmp_path):
-    own = read_yaml(properties_dir() / "dataset" / f"{dataset}.yaml")[STUDENT]
+def test_our_variants_can_be_run_on_the_datasets_of_the_results(dataset, tmp_path):
+    student = read_yaml(properties_dir() / "dataset" / f"{dataset}.yaml")[STUDENT]
     teacher = read_yaml(properties_dir() / "dataset" / f"{dataset}.yaml")["LightGNNTeacher"]
     for variant in read_variants(properties_dir() / "study" / "ablation.yaml"):
-        settings = {**own, "teacher_settings": dict(teacher)}
+        settings = {**student, "teacher_settings": dict(teacher)}
         merge(settings, nested(variant.changes))
-        build_config(STUDENT, "planted", (), settings)  # raises if a setting will not do
+        build_config(STUDENT, "planted", (), settings)  # raises if a setting is invalid
 
 
-def test_what_a_variant_touches():
+def test_the_settings_that_a_variant_touches():
     variant = Variant("BPR's teacher", {"teacher_settings.epochs": 1})
     assert variant.touches("teacher_settings")
     assert not variant.touches("teacher", "settings")

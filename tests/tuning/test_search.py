@@ -1,4 +1,4 @@
-"""The search of settings: on the planted world, with Optuna as it is."""
+"""``recbole-lightgnn tune`` on the planted dataset, with unmodified Optuna."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def _world(tmp_path):
 
 
 def teacher(text=TWO_RATES, name=None, **changes):
-    """A search as the command makes it."""
+    """A search of LightGNNTeacher."""
     space(text)
     settings = {"epochs": 1, "embedding_size": 8, "state": "warning", "show_progress": False}
     return Search(
@@ -61,7 +61,7 @@ def teacher(text=TWO_RATES, name=None, **changes):
     )
 
 
-# --- what is found ----------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------
 
 
 def test_the_better_settings_are_found_and_their_command_repeats_the_score(capsys):
@@ -102,7 +102,7 @@ def test_the_record_says_what_every_trial_was():
 
 
 def suggestions(*stops, **changes):
-    """What a search suggests that is stopped and gone on with at each of ``stops``."""
+    """Values that a search draws which is stopped and continued at each number of trials."""
     for stop in stops:
         search = teacher("temperature: {low: 0.1, high: 1}\n", name=f"{stops}{changes}", **changes)
         for _ in range(len(search.trials("finished")), stop):
@@ -114,9 +114,9 @@ def suggestions(*stops, **changes):
 
 
 def test_one_seed_gives_the_same_suggestions_also_where_the_search_was_stopped():
-    whole = suggestions(15)  # more than Optuna draws at random
+    whole = suggestions(15)  # Optuna draws 10 at random
     assert suggestions(4, 12, 15) == whole
-    assert suggestions(2, seed=1)[1] != whole[1]  # the first is what no search would change
+    assert suggestions(2, seed=1)[1] != whole[1]  # the first trial has the default
     assert len(set(whole)) == 15
 
 
@@ -137,9 +137,9 @@ def test_the_first_trial_is_what_a_run_would_be_without_a_search():
     )
     assert tune(*EASE, "--trials=2") == 0
     first, second = (trial["settings"] for trial in record("EASE-planted")["trials"])
-    own = {"reg_weight": 250.0, "train_batch_size": 2048, "clip_grad_norm": None}  # RecBole's
-    assert first == own
-    assert second != own
+    defaults = {"reg_weight": 250.0, "train_batch_size": 2048, "clip_grad_norm": None}
+    assert first == defaults
+    assert second != defaults
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_first_trial_is_what_a_run_would_be_without_a_search():
     [
         ("reg_weight: {low: 300, high: 1000}\ntrain_batch_size: {choices: [2048, 1]}", {1: 2048}),
         ("reg_weight: {low: 0, high: 1000, step: 100}", {}),
-        ("reg_weight: {choices: [1, 250]}", {0: 250}),  # RecBole's is 250.0
+        ("reg_weight: {choices: [1, 250]}", {0: 250}),  # RecBole's default is 250.0
     ],
 )
 def test_where_the_space_does_not_have_the_settings_in_force_they_are_drawn(text, first):
@@ -188,13 +188,13 @@ def test_the_first_trial_reaches_into_the_stages():
 def test_killed_before_it_is_begun_the_first_trial_is_still_the_first():
     search = teacher("temperature: {low: 0.1, high: 1}\n")
     search.study.enqueue_trial(search.first)
-    search.study.ask()  # and killed, before a setting was drawn
+    search.study.ask()  # the process is killed before a setting is drawn
     trial = search._next_trial(None)
     assert trial.params == search.first == {"temperature": 0.2}
     search.close()
 
 
-def test_what_is_given_is_held_fixed_though_the_space_has_it(capsys):
+def test_a_given_setting_is_held_fixed_even_if_the_space_contains_it(capsys):
     space(TWO_RATES + "n_layers: {low: 1, high: 9}\n")
     assert tune(*TEACHER, "--trials=1", "--n_layers=1") == 0
     assert "searching learning_rate\n" in capsys.readouterr().out
@@ -215,7 +215,7 @@ def test_a_search_reaches_into_a_stage():
     assert found["settings"]["teacher_settings"] == {"epochs": 1, "embedding_size": 64}
 
 
-# The prototypes of NCL's are more than planted has users.
+# NCL has more prototypes by default than the planted dataset has users.
 NOT_ON_PLANTED = {"NCL": ["--num_clusters=4", "--warm_up_step=1"]}
 
 
@@ -240,7 +240,7 @@ def test_no_trial_opens_the_test_split(model, monkeypatch, capsys):
     arguments += ["--valid_metric=Recall@5", "--state=error", "--show_progress=False"]
     assert tune(*arguments, "--space=space.yaml", "--trials=1") == 0
     assert record(f"{model}-planted")["trials"][0]["state"] == "finished"
-    assert main(["run", *arguments]) == 1  # a run does open it
+    assert main(["run", *arguments]) == 1  # a run opens the test split
     assert "the test split was opened" in capsys.readouterr().err
 
 
@@ -270,19 +270,19 @@ def process(moment, *arguments):
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_and_does_again_what_it_was_at():
+def test_a_killed_search_is_continued_and_repeats_the_unfinished_trial():
     space("temperature: {low: 0.1, high: 1}\n")
     killed = process("kill:3", *TEACHER, "--trials=4")
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    assert len(record()["trials"]) == 2  # written after each trial; the third was under way
+    assert len(record()["trials"]) == 2  # written after each trial; the third was running
     assert tune(*TEACHER, "--trials=4") == 0
     trials = record()["trials"]
     states = [trial["state"] for trial in trials]
     assert states == ["finished", "finished", "killed", "finished", "finished"]
     assert trials[3]["settings"] == trials[2]["settings"]
     assert trials[2]["score"] is None
-    assert tune(*TEACHER, "--trials=4") == 0  # nothing is left to do
+    assert tune(*TEACHER, "--trials=4") == 0  # all trials are finished
     assert record()["trials"] == trials
 
 
@@ -292,9 +292,9 @@ def test_processes_share_the_trials_of_a_study():
     together = [process("meet:2", *TEACHER, "--trials=7") for _ in range(2)]
     printed = [one.communicate() for one in together]
     assert [one.returncode for one in together] == [0, 0], printed
-    own = [[line for line in out.splitlines() if line.startswith("trial ")] for out, _ in printed]
-    assert len(own[0]) + len(own[1]) == 7
-    assert min(map(len, own)) >= 1
+    lines = [[line for line in out.splitlines() if line.startswith("trial ")] for out, _ in printed]
+    assert len(lines[0]) + len(lines[1]) == 7
+    assert min(map(len, lines)) >= 1
     trials = record()["trials"]
     assert [trial["number"] for trial in trials] == list(range(7))
     assert {trial["state"] for trial in trials} == {"finished"}, [t["reason"] for t in trials]
@@ -341,7 +341,7 @@ def test_the_median_is_of_what_all_processes_have_finished():
 
 @pytest.mark.parametrize("metric", ["Recall@20", "averagepopularity@20"])
 def test_the_median_is_of_the_same_epoch_and_of_four_finished_trials_at_least(metric):
-    sign = 1 if metric == "Recall@20" else -1  # recommending what is popular is the worse
+    sign = 1 if metric == "Recall@20" else -1  # a lower average popularity is better
     space(TWO_RATES)
     search = Search(
         "BPR",
@@ -374,13 +374,13 @@ def test_the_median_is_of_the_same_epoch_and_of_four_finished_trials_at_least(me
     for _ in range(3):
         finished(*[0.5] * 6, *[0.9] * 3)
     assert stopped_after(*[0.1] * 9) is None
-    finished(*[0.5] * 6)  # by early stopping: of later epochs there are three scores
+    finished(*[0.5] * 6)  # early stopping: for later epochs there are three scores only
     assert stopped_after(*[0.1] * 9) == 5
     assert stopped_after(*[0.55] * 9) is None
     assert stopped_after(0.1, 0.55, 0.1, 0.1, 0.1, 0.1) is None  # the best so far counts
     for _ in range(3):
         finished(*[0.7] * 9)
-    assert stopped_after(*[0.55] * 9) == 7  # until then the median is .5, and .8 from then on
+    assert stopped_after(*[0.55] * 9) == 7  # the median is .5 before epoch 7, and .8 from then on
     search.median_stopping = False
     assert stopped_after(*[0.1] * 9) is None
     search.close()
@@ -399,7 +399,7 @@ def test_a_trial_that_ends_its_process_again_and_again_has_failed():
     for _ in range(MOST_KILLS):
         search = teacher("temperature: {low: 0.1, high: 1}\n")
         begun.append(search._next_trial(None).user_attrs["settings"])
-        search.close()  # as the system closes a killed process's files
+        search.close()  # the operating system closes the files of a killed process
     assert begun[0] == begun[1] == begun[2]
     search = teacher("temperature: {low: 0.1, high: 1}\n")
     assert search._next_trial(None).user_attrs["settings"] != begun[0]
@@ -429,13 +429,13 @@ def test_a_trial_that_fails_is_recorded_and_the_others_go_on(capsys):
     failed = by_rate[1e38]
     assert (failed["state"], failed["score"]) == ("failed", None)
     assert "the loss is not a number in epoch 1" in failed["reason"]
-    assert len(record()["trials"]) == 6  # the failed count
+    assert len(record()["trials"]) == 6  # failed trials are counted
     printed = capsys.readouterr().out
     assert f"failed: {failed['reason']}" in printed
     assert "trials finished," in printed
 
 
-def test_a_trial_that_breaks_is_recorded_and_the_others_go_on(monkeypatch):
+def test_a_trial_with_an_unexpected_error_is_recorded_and_the_others_go_on(monkeypatch):
     def no_memory(*_, settings, **__):
         if settings["learning_rate"] == 1e-7:
             raise RuntimeError("not enough memory:\nyou tried to allocate 18 GB")
@@ -450,7 +450,7 @@ def test_a_trial_that_breaks_is_recorded_and_the_others_go_on(monkeypatch):
     assert (by_rate[1e-7]["state"], by_rate[1e-7]["reason"]) == ("failed", reason)
 
 
-def test_a_search_all_of_whose_trials_fail_says_why(capsys):
+def test_a_search_without_a_successful_trial_reports_the_reason(capsys):
     space("learning_rate: {choices: [1.0e+38]}\n")
     assert tune(*TEACHER, "--trials=2") == 1
     line = capsys.readouterr().err.splitlines()[-1]
@@ -459,7 +459,7 @@ def test_a_search_all_of_whose_trials_fail_says_why(capsys):
     assert record()["best"] is None
 
 
-def test_interrupted_by_hand_and_gone_on_with(capsys, monkeypatch):
+def test_an_interrupted_search_is_continued(capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 

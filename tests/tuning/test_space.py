@@ -1,4 +1,4 @@
-"""``recbole-lightgnn tune``: spaces as they are read, and what is refused before any training."""
+"""``recbole-lightgnn tune``: search spaces, and input that is refused before any training."""
 
 import shutil
 import sys
@@ -22,7 +22,7 @@ def _world(tmp_path):
 
 
 def bad(capsys, *arguments):
-    """Tune, expect bad input before any training, and return the one line it must say."""
+    """Tune, expect bad input before any training, and return the line of the error."""
     assert tune(*arguments) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("error: ")
@@ -114,7 +114,7 @@ def test_without_optuna_the_extra_is_named(capsys, monkeypatch):
     assert "pip install 'recbole-lightgnn[tune]'" in bad(capsys, *TEACHER)
 
 
-def test_a_study_goes_on_only_as_it_was_begun(capsys, tmp_path):
+def test_a_study_is_continued_only_as_it_was_begun(capsys, tmp_path):
     space(TWO_RATES)
     assert tune(*TEACHER, "--trials=1", "--study=s") == 0
     before = Path("tuning/s.json").read_text()
@@ -132,12 +132,12 @@ def test_a_study_goes_on_only_as_it_was_begun(capsys, tmp_path):
     space("learning_rate: {choices: [0.02, 1.0e-6]}\n")
     assert "another space (learning_rate)" in refused(*TEACHER)
     space(TWO_RATES)
-    dataset, kept = tmp_path / "dataset", tmp_path / "kept"
-    dataset.rename(kept)
+    dataset, moved = tmp_path / "dataset", tmp_path / "moved"
+    dataset.rename(moved)
     write_planted(dataset, seed=1)
     assert "other interactions than planted has now" in refused(*TEACHER)
     shutil.rmtree(dataset)
-    kept.rename(dataset)
+    moved.rename(dataset)
     assert Path("tuning/s.json").read_text() == before
     assert tune(*TEACHER, "--trials=2", "--study=s") == 0
 
@@ -151,7 +151,7 @@ def test_a_study_goes_on_only_as_it_was_begun(capsys, tmp_path):
         ("temperature: {low: 1, high: 2}", Range(1.0, 2.0, False, None)),
         ("n_layers: {low: 1, high: 4, step: 3}", Range(1, 4, False, 3)),
         ("learning_rate: {low: 1e-4, high: 1, log: true}", Range(1e-4, 1.0, True, None)),
-        ("weight_decay: {low: 0, high: 1}", Range(0.0, 1.0, False, None)),  # RecBole's, by its yaml
+        ("weight_decay: {low: 0, high: 1}", Range(0.0, 1.0, False, None)),  # from RecBole's yaml
         ("temperature: {low: 0.1, high: 0.3, step: 0.2}", Range(0.1, 0.3, False, 0.2)),
         ("teacher_settings.epochs: {low: 1, high: 2}", Range(1, 2, False, None)),
         ("intermediate_settings.temperature: {low: 1, high: 2}", Range(1.0, 2.0, False, None)),
