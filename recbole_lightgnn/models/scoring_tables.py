@@ -20,7 +20,7 @@ _CHECKED = 8  # number of users to verify the tables on
 
 @torch.no_grad()
 def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
-    """Return the two tables whose inner products are a model's scores, or ``None``.
+    """Return the two tables that give a model's scores as inner products, or ``None``.
 
     For a model of RecBole's own, the product of its tables is compared with its scores for 8 users.
     They must agree to 1e-5 of the largest score. They do not if the model has a bias, a cosine

@@ -67,7 +67,7 @@ def test_a_bad_setting_is_named_with_what_it_must_be(settings, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_setting_of_another_model_says_whose_it_is():
+def test_a_setting_of_another_model_names_that_model():
     with pytest.raises(InputError, match="recipe is a setting of LightGNN, not of LightGNNTeacher"):
         config_of(TEACHER, recipe="paper")
 

@@ -82,7 +82,7 @@ def _reason(before: Sequence[str]) -> str | None:
 
 
 def command_environment(scripts: Path, checkout: Path) -> dict[str, str]:
-    """An environment whose ``recbole-lightgnn`` and ``python`` are this interpreter's.
+    """Return an environment with this interpreter's ``recbole-lightgnn`` and ``python``.
 
     Args:
         scripts: empty folder for the two commands.
