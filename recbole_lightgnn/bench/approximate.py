@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.bench.measure import WrongResult, conditions, measure, row
+from recbole_lightgnn.bench.text import conditions_text, milliseconds, short
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving.ids import Ids
 from recbole_lightgnn.serving.model import NO_PAIRS, Model, read
@@ -123,8 +124,6 @@ def text(result: Mapping[str, Any]) -> str:
         result: result of `run`, with ``environment``.
     """
     from tabulate import tabulate
-
-    from recbole_lightgnn.bench.text import conditions_text, milliseconds, short
 
     (one_user,) = result["rows"]
     lines = [["", f"recall@{K}", ONE_USER, ""]]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.bench.measure import WrongResult, conditions, row, summary
+from recbole_lightgnn.bench.text import conditions_text, milliseconds
 from recbole_lightgnn.errors import InputError
 
 STARTS = 10  # measured starts of a process
@@ -110,8 +111,6 @@ def text(result: Mapping[str, Any]) -> str:
         result: result of `run`, with ``environment``.
     """
     from tabulate import tabulate
-
-    from recbole_lightgnn.bench.text import conditions_text, milliseconds
 
     lines = [["", "bytes", "peak memory", *(each["operation"] for each in result["rows"])]]
     for name, size in result["models"].items():

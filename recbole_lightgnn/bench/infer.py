@@ -18,6 +18,7 @@ from torch import Tensor
 
 from recbole_lightgnn.bench.measure import conditions, deviation, measure, row
 from recbole_lightgnn.bench.students import students_of_run, untrained_students
+from recbole_lightgnn.bench.text import conditions_text, head_text, milliseconds, short
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.nn.propagation import lightgcn
 from recbole_lightgnn.ops import (
@@ -62,7 +63,7 @@ class Contender:
     residual: bool
     others: Mapping[str, Callable[[], Tables]]
 
-    def whole(self) -> Tables:
+    def dense(self) -> Tables:
         """The initial embeddings as dense tables, with zeros for pruned entries."""
         rows, cols = (
             part if isinstance(part, Tensor) else part.dense() for part in (self.rows, self.cols)
@@ -199,7 +200,7 @@ def _by_csr(
     matrix, transposed = pattern.matrix(values), pattern.matrix(values, transpose=True)
     users, items, factor = user, item, 1.0
     for layer in range(n_layers):
-        factor *= (n_layers + 1 - layer) / (layer + 1)  # the next lower coefficient
+        factor *= (n_layers + 1 - layer) / (layer + 1)  # n_layers + 1 over layer + 1
         users, items = (
             torch.addmm(user, matrix, items, beta=factor),
             torch.addmm(item, transposed, users, beta=factor),
@@ -253,7 +254,7 @@ def _layer_by_layer(contender: Contender) -> Tables:
     matrix = torch.sparse_coo_tensor(
         indices, contender.values.double(), contender.pattern.shape, check_invariants=False
     )
-    user, item = (table.double() for table in contender.whole())
+    user, item = (table.double() for table in contender.dense())
     user_sum, item_sum = user, item
     for _ in range(contender.n_layers):
         new = torch.sparse.mm(matrix, item), torch.sparse.mm(matrix.t(), user)
@@ -322,8 +323,6 @@ def text(result: Mapping[str, Any]) -> str:
         result: result of `run`, with ``environment``.
     """
     from tabulate import tabulate
-
-    from recbole_lightgnn.bench.text import conditions_text, head_text, milliseconds, short
 
     rows = {row["operation"]: row for row in result["rows"]}
     models = []

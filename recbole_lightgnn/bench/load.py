@@ -23,6 +23,7 @@ from urllib.parse import quote
 import numpy as np
 
 from recbole_lightgnn.bench.measure import WrongResult, conditions, row, summary
+from recbole_lightgnn.bench.text import conditions_text, milliseconds, short
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.serving.recommender import Recommender
 
@@ -63,9 +64,9 @@ def run(file: Path, rate: float, seconds: float) -> dict[str, Any]:
     numbers = np.linspace(0, n_users - 1, min(_USERS, n_users)).astype(int)
     users = recommender.users.names(numbers).tolist()
     with _serving(file) as port:
-        asyncio.run(_Load(port, users, rate, min(K, n_items)).last(_WARM_UP * seconds))
+        asyncio.run(_Load(port, users, rate, min(K, n_items)).run(_WARM_UP * seconds))
         load = _Load(port, users, rate, min(K, n_items))
-        asyncio.run(load.last(seconds))
+        asyncio.run(load.run(seconds))
     tenth = max(1, len(load.memory) // 10)
     return {
         "bench": "load",
@@ -95,7 +96,7 @@ def _serving(file: Path) -> Iterator[int]:
         try:
             line = process.stdout.readline() if process.stdout else ""
             if not line:
-                raise InputError(f"{file} cannot be served, as said above")
+                raise InputError(f"{file} cannot be served: see the error above")
             yield int(line.rpartition(":")[2])
         finally:
             process.kill()  # it may not react to requests any more
@@ -123,7 +124,7 @@ class _Load:
         self.answers: defaultdict[str, set[bytes]] = defaultdict(set)
         self.memory: list[int] = []
 
-    async def last(self, seconds: float) -> None:
+    async def run(self, seconds: float) -> None:
         """Send requests for some time.
 
         Args:
@@ -224,8 +225,6 @@ def text(result: Mapping[str, Any]) -> str:
     Args:
         result: result of `run`, with ``environment``.
     """
-    from recbole_lightgnn.bench.text import conditions_text, milliseconds, short
-
     ((seconds,),) = (each["seconds"].values() for each in result["rows"])
     slowest = ", ".join(f"{share}: {short(1e3 * s)}" for share, s in result["slowest"].items())
     memory = result["memory_mb"]

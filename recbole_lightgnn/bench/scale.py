@@ -76,7 +76,7 @@ def run(largest: int | None = None) -> dict[str, Any]:
         graph = {"interactions": interactions, "users": users, "items": items}
         done.append(_size(graph, estimate, libraries, in_a_process(measured, interactions)))
     if not done:
-        raise InputError(f"{left_out[0]}; end other programs, which hold the rest")
+        raise InputError(f"{left_out[0]}; end other programs to free memory")
     return {
         "bench": "scale",
         "graph": "generated, power law",
@@ -118,8 +118,8 @@ def _sizes(largest: int) -> list[int]:
     """Numbers of interactions: by factors of sqrt(10), then the largest as given."""
     if largest < SMALLEST:
         raise InputError(f"--largest: needs {SMALLEST} interactions or more, got {largest}")
-    halves = (round(SMALLEST * 10 ** (k / 2)) for k in count())
-    return [*takewhile(lambda size: size < largest, halves), largest]
+    sizes = (round(SMALLEST * 10 ** (k / 2)) for k in count())
+    return [*takewhile(lambda size: size < largest, sizes), largest]
 
 
 def _fits(sizes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

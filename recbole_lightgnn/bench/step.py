@@ -90,8 +90,8 @@ def run(dataset: str) -> dict[str, Any]:
         "deviation": worst,
         "conditions": before,
         "notes": [
-            f"the student contrasts {student.alignment.contrast_nodes} users, and as many items, "
-            f"with {student.alignment.contrast_candidates} others each (Eq. 6 and 9)"
+            f"the student contrasts {student.alignment.sample.n_anchors} users, and as many items, "
+            f"with {student.alignment.sample.n_candidates} others each (Eq. 6 and 9)"
         ],
         "rows": [row("a step", seconds)],
     }

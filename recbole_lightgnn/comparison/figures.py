@@ -93,22 +93,10 @@ def _scatter(
             )
         labels = []
         for entry in entries:
-            colour, marker = _look(comparison, entry)
-            at, mean = value(entry), entry.mean(metric)
-            if mean < lowest:
-                continue
-            axes.errorbar(
-                at,
-                mean,
-                yerr=entry.deviation(metric),
-                fmt=marker,
-                color=colour,
-                markerfacecolor="white" if _is_teacher(entry) else colour,
-                markersize=6,
-                capsize=2,
-                linewidth=1,
-            )
-            labels.append((at, mean, entry.label, colour))
+            cost, mean, look = value(entry), entry.mean(metric), _look(comparison, entry)
+            if mean >= lowest:
+                _draw_entry(axes, entry, cost, metric, look)
+                labels.append((cost, mean, entry.label, look[0]))
         below = [
             f"{entry.label} {short(entry.mean(metric))}"
             for entry in entries
@@ -135,6 +123,21 @@ def _scatter(
         svg_of(draw),
         f"Accuracy against {what}: up and to the left is better.{bars}{line}",
         f"{_title(metric)} against {what}. {values_text}.",
+    )
+
+
+def _draw_entry(axes: Any, entry: Entry, cost: float, metric: str, look: tuple[str, str]) -> None:
+    colour, marker = look
+    axes.errorbar(
+        cost,
+        entry.mean(metric),
+        yerr=entry.deviation(metric),
+        fmt=marker,
+        color=colour,
+        markerfacecolor="white" if _is_teacher(entry) else colour,
+        markersize=6,
+        capsize=2,
+        linewidth=1,
     )
 
 

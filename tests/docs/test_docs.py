@@ -1,5 +1,6 @@
 """The code blocks of README, tutorials and how-to pages run as a reader would run them."""
 
+import random
 import re
 import shutil
 
@@ -17,12 +18,13 @@ NOT_RUN = 9  # blocks at most, on all pages together
 
 
 def ratings() -> str:
-    """A table as README's reader has one: 40 users rate 12 of 30 items, of two tastes."""
+    """A table as README's reader has one: 100 users, 60 items, two tastes."""
+    draw = random.Random(7)
     lines = ["user,item,rating,time"]
-    for user in range(40):
-        for step in range(12):
-            item = (user % 2) * 15 + (user * 7 + step * 4) % 15
-            lines.append(f"{user},{item},{3 + (user + step) % 3},{1000 * step + user}")
+    for user in range(100):
+        for step, item in enumerate(draw.sample(range(30), 20)):
+            rating = draw.choice([3, 4, 4, 5])
+            lines.append(f"{user},{30 * (user % 2) + item},{rating},{1000 * step + user}")
     return "\n".join(lines) + "\n"
 
 

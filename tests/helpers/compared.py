@@ -96,6 +96,7 @@ def write_compared(
 
 
 def write(file: Path, content: object) -> None:
+    """Write JSON; the folder is made if it is missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content), encoding="utf-8")
 

@@ -296,7 +296,10 @@ def test_a_client_that_does_not_read_its_response_is_disconnected(port, monkeypa
 
         def both_finished():
             with half_open(port, REQUEST.replace(b"health", b"metrics")) as other:
-                text = other.recv(1 << 16).decode()
+                try:
+                    text = other.recv(1 << 16).decode()
+                except ConnectionResetError:  # on a busy machine this client may be too slow too
+                    return False
             return 'total{path="/recommend",status="200"} 2\n' in text
 
         wait_until(both_finished)
