@@ -13,7 +13,7 @@ space := $(subst ,, )
 ALL := $(subst _, ,$(subst $(space),_and_,$(strip $(LEFT_OUT))))
 FAST := not slow and not data and not gpu
 
-.PHONY: run test check bench fuzz test-oldest clean
+.PHONY: run test check docs bench fuzz test-oldest clean
 
 run: .venv/ready
 	$(BIN)/python run_recbole_lightgnn.py --model=LightGNN --dataset=ml-100k $(ARGS)
@@ -29,6 +29,11 @@ check: .venv/ready
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 -m "$(FAST)" $(ARGS)
 
+# The documentation site; a warning, such as a dead link, is an error.
+docs: .venv/ready
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html $(ARGS)
+	@echo "docs/_build/html/index.html"
+
 bench: .venv/ready
 	$(BIN)/recbole-lightgnn bench $(or $(ARGS),ops)
 
@@ -40,7 +45,7 @@ test-oldest: .venv-oldest/ready
 	.venv-oldest/bin/pytest -q -m "$(FAST)" $(ARGS)
 
 clean:
-	rm -rf .venv .venv-oldest dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-oldest dist build docs/_build docs/_generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/ready: constraints.txt pyproject.toml

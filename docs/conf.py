@@ -50,6 +50,7 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 # `name` in a docstring is a link where there is something of this name, and plain text elsewhere.
 default_role = "py:obj"
 python_use_unqualified_type_names = True

@@ -47,10 +47,19 @@ def _files() -> Iterator[tuple[str, bytes]]:
     """Path below ``docs`` and content of every generated file."""
     for name, text in reference_pages.fragments():
         yield f"_generated/{name}", text.encode()
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        yield f"_generated/{name.lower()}", _page_of_the_top(name).encode()
     for name, text in reference_pages.api_pages():
         yield f"reference/python-api/{name}", text.encode()
     for name, content in result_pages.fragments(_CHECKOUT / "results"):
         yield f"_generated/{name}", content
+
+
+def _page_of_the_top(name: str) -> str:
+    """A page at the top of the checkout, with its links as the site needs them."""
+    text = (_CHECKOUT / name).read_text(encoding="utf-8")
+    text = text.replace("](docs/", "](").replace("](CHANGELOG.md)", "](changelog.md)")
+    return text.replace("](README.md)", "](index.md)")
 
 
 def _report_missing(app: Sphinx, env: Any, node: pending_xref, content: nodes.TextElement) -> None:

@@ -4,11 +4,9 @@ import shutil
 import subprocess
 import sys
 
-import nbformat
 import pytest
 from helpers.doc_blocks import command_environment
 from helpers.paths import ROOT
-from nbclient import NotebookClient
 
 EXAMPLES = ROOT / "examples"
 OUTPUT = {
@@ -41,6 +39,9 @@ def test_the_script_runs(name, tmp_path, environment):
 
 @pytest.mark.slow
 def test_the_notebook_runs(tmp_path, environment, monkeypatch):
+    import nbformat  # of the extra `docs`, which the fast tests do without
+    from nbclient import NotebookClient
+
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
     notebook = nbformat.read(EXAMPLES / "explore.ipynb", as_version=4)
