@@ -1,4 +1,4 @@
-"""Compare three models under one protocol, and read the result in Python.
+"""Compare two models under one protocol, and read the result in Python.
 
 Run it in a folder that has ``dataset/planted``, such as the checkout:
 
@@ -23,7 +23,7 @@ def compare(dataset: str) -> int:
         [
             "compare",
             f"--dataset={dataset}",
-            "--models=LightGNN,LightGCN,SoftmaxMF",
+            "--models=LightGNN,LightGCN",
             "--seeds=1",
             "--jobs=2",
             f"--out={FOLDER}",

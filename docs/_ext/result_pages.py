@@ -20,7 +20,6 @@ _SPLITS = ("gowalla", "yelp")
 _TODAY = {
     "by our products": "accelerated",
     "RecBole's, by our products": "RecBole's, accelerated",
-    "no floors": "no `entry_floor`, no `edge_floor`",
     "pairwise distillation": "pairwise distillation (Eq. 5), nothing beside it",
     "uniformity": "uniformity (Eq. 9)",
     "interaction loss in the first run": "interaction loss in the first run only",
@@ -243,7 +242,7 @@ def _ablation(file: Path) -> bytes:
     from recbole_lightgnn.tuning.ablation import markdown
 
     results = _read(file)
-    renamed = [{**one, "variant": _TODAY.get(one["variant"], one["variant"])} for one in results]
+    renamed = [{**one, "variant": _ingredient(one)} for one in results]
     parts = []
     for split in ("valid", "test"):
         title, _, *lines = markdown(renamed, split).splitlines()
@@ -267,8 +266,7 @@ def _short_ablation(file: Path) -> bytes:
         differences = [mean(one, split) - mean(whole, split) for split in ("valid", "test")]
         differences += [own[key] - rows[key]["test"][metric] for key in keys]
         cells = [_signed(1e4 * value) for value in differences]
-        name = _TODAY.get(one["variant"], one["variant"])
-        lines.append((differences[1], [name, *cells]))
+        lines.append((differences[1], [_ingredient(one), *cells]))
     kept = [
         " / ".join(short(rows[key][which], 2) for which in ("entries_kept", "interactions_kept"))
         for key in keys
@@ -276,6 +274,15 @@ def _short_ablation(file: Path) -> bytes:
     head = [whole["dataset"], "validation, mean", "test, mean", *kept]
     ordered = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
     return _encoded(*_markdown(head, ordered), "", _conditions([whole, *others], file))
+
+
+def _ingredient(result: Mapping[str, Any]) -> str:
+    """Name of a variant of an ablation, for reading."""
+    changes = result["changes"]
+    if changes and all(key.endswith("_floor") for key in changes):
+        return ", ".join(f"no `{key}`" for key in changes)
+    name: str = result["variant"]
+    return _TODAY.get(name, name)
 
 
 def _signed(value: float) -> str:
@@ -289,7 +296,7 @@ def _export(file: Path) -> bytes:
         ours, run = row["metrics"]["recall@20"], row["run_metrics"]["recall@20"]
         lines.append(
             [
-                *(row["row"], row["form"], row["values"], size(row["bytes"])),
+                *(row["row"], row["form"], row["values"], f"{row['bytes'] / 1e6:.2f} MB"),
                 *(
                     f"{100 * row['of_dense']:.1f} %",
                     short(ours),
