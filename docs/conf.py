@@ -24,6 +24,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_generated", "_ext", "**/README.md"]
 source_suffix = {".md": "markdown"}
+smartquotes = False  # a flag such as --key stays as it is
 
 # --- pages --------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Write the generated files before Sphinx looks for its sources."""
     app.connect("builder-inited", _write_all)
     app.connect("missing-reference", _report_missing)
+    app.connect("autodoc-process-docstring", _whole_sentence, priority=400)  # before napoleon
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -72,3 +73,11 @@ def _report_missing(app: Sphinx, env: Any, node: pending_xref, content: nodes.Te
     in_docstring = page.startswith("reference/python-api/")
     if node.get("refdomain") == "py" and not in_docstring and "recbole_lightgnn" in target:
         logger.warning("nothing in the Python API is named %s", target, location=node)
+
+
+def _whole_sentence(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """Keep napoleon from reading the first line of a property as ``type: description``."""
+    if what in ("property", "attribute", "data") and lines:
+        lines.insert(0, "")
