@@ -207,9 +207,6 @@ def names(
 def fingerprint_of(config: RunConfig) -> dict[str, Any]:
     """Load the data of a run, and return counts and hashes of its splits (`dataset_fingerprint`).
 
-    Args:
-        config: settings of the run.
-
     Raises:
         InputError: as `load_data`.
     """

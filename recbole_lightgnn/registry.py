@@ -99,10 +99,7 @@ def resolve(path: str) -> Any:
 
 
 def model_names() -> list[str]:
-    """Names of our models and of RecBole's general recommenders; no model is imported.
-
-    Only ours if RecBole is not installed.
-    """
+    """Names of our models and, if RecBole is installed, of its general recommenders."""
     names = list(our_models())
     spec = find_spec("recbole")
     for root in (spec.submodule_search_locations or ()) if spec else ():

@@ -56,12 +56,7 @@ class Case:
 
     @classmethod
     def random(cls, pattern: SparsePattern, width: int) -> "Case":
-        """Matrices of standard normal numbers.
-
-        Args:
-            pattern: sparsity pattern of S.
-            width: number of columns of X and Y.
-        """
+        """Matrices of standard normal numbers for a pattern; X and Y have ``width`` columns."""
         draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
         rows, cols = pattern.shape
         return cls(pattern, draw(pattern.nnz), draw(cols, width), draw(rows, width))

@@ -62,11 +62,7 @@ def conditions_text(result: Mapping[str, Any]) -> str:
 
 
 def milliseconds(seconds: Mapping[str, float] | None) -> str:
-    """Median and quartiles in milliseconds, as text; ``-`` for ``None``.
-
-    Args:
-        seconds: summary of some times (see `measure.summary`).
-    """
+    """Median and quartiles of `measure.summary` in milliseconds, as text; ``-`` for ``None``."""
     if seconds is None:
         return "-"
     median, lower, upper = (short(1e3 * seconds[k]) for k in ("median", "lower", "upper"))

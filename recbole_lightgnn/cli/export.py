@@ -14,14 +14,7 @@ from recbole_lightgnn.errors import InputError
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``export`` and ``explain`` to the command line.
-
-    Args:
-        commands: the subparsers of the command line.
-
-    Returns:
-        The parsers of both commands.
-    """
+    """Add ``export`` and ``explain`` to the subparsers ``commands``; returns both parsers."""
     return [_add_export(commands), _add_explain(commands)]
 
 

@@ -160,10 +160,7 @@ class Comparison:
         return [entry for entry in self.entries if entry.seeds]
 
     def curve(self, model: str, seed: int) -> list[tuple[list[float], list[float]]]:
-        """Learning curves of one run: seconds and validation scores of each training.
-
-        Seconds are counted from the start of the run's first training.
-        """
+        """Seconds since the run's start and validation scores, for each training of one run."""
         parts, before = [], 0.0
         for row in self.records[model, seed]["rows"]:
             if curve := row.get("curve"):
@@ -340,10 +337,7 @@ def _row(record: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _epochs_and_patience(
     record: Mapping[str, Any], row: Mapping[str, Any]
 ) -> tuple[int | None, int | None]:
-    """Largest number of epochs and patience of a row's training.
-
-    For the sum of several teachers, those of the first teacher.
-    """
+    """Largest number of epochs, and patience, of a row's training or of the first teacher's."""
     first = next(one for one in record["rows"] if one["stage"] == row["stage"])
     settings = first.get("settings") or record["settings"]
     if settings.get("MODEL_TYPE") == "TRADITIONAL":  # RecBole's models that count or solve

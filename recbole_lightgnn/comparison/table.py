@@ -219,9 +219,7 @@ def _rarely_validated(comparison: Comparison) -> dict[int, list[str]]:
     """The models that are not validated after every epoch, by the number of epochs between."""
     names: dict[int, list[str]] = {}
     for model in comparison.content["models"]:
-        settings = [
-            record["settings"] for (name, _), record in comparison.records.items() if name == model
-        ]
+        settings = [r["settings"] for (name, _), r in comparison.records.items() if name == model]
         if settings and (step := settings[0].get("eval_step", 1)) > 1:
             names.setdefault(step, []).append(model)
     return names

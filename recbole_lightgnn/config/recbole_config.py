@@ -255,16 +255,14 @@ def _get_final_config_dict(self: Any) -> dict[str, Any]:
 def _our_overall(model_class: type) -> dict[str, Any]:
     overall = read_yaml(properties_dir() / "overall.yaml")
     if not _scores_whole_lists(model_class):
+        # RecBole's small batch stays: a sequential model takes it for a number of lists, and a model
+        # without full_sort_predict scores pair by pair.
         del overall["eval_batch_size"]
     return overall
 
 
 def _scores_whole_lists(model_class: type[Any]) -> bool:
-    """Whether the model scores all items of several users at once, by one matrix product.
-
-    Other models keep RecBole's small batch: a sequential model takes the batch size for a number
-    of lists, and a model without ``full_sort_predict`` scores pair by pair.
-    """
+    """Whether the model scores all items of several users at once, by one matrix product."""
     from recbole.model.abstract_recommender import AbstractRecommender
     from recbole.utils import ModelType
 

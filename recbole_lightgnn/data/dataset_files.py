@@ -210,8 +210,7 @@ def read_dataset(dataset: DatasetFiles) -> DatasetPairs:
     Raises:
         InputError: if a file cannot be read, or its header has no user or item column.
     """
-    users: dict[str, int] = {}
-    items: dict[str, int] = {}
+    users, items = dict[str, int](), dict[str, int]()
     splits = {split: _read(file, users, items) for split, file in dataset.files.items()}
     return DatasetPairs(list(users), list(items), splits)
 

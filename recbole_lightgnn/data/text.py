@@ -52,13 +52,7 @@ class Block(NamedTuple):
     line: int
 
     def fault(self, offset: int, what: str, remedy: str) -> InputError:
-        """Return the error for a byte of the block; its message names the line.
-
-        Args:
-            offset: position of the byte in ``data``.
-            what: description of the fault.
-            remedy: what was expected and what to do.
-        """
+        """Return the error for a byte of the block: its line, what is wrong, and the remedy."""
         line = self.line + self.data.count(b"\n", 0, offset)
         return InputError(f"{self.path}, line {line}: {what}; {remedy}")
 

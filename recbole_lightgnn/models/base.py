@@ -129,13 +129,9 @@ class GraphRecommender(GeneralRecommender):
         return self.propagate(*self.initial())
 
     def infer(self) -> tuple[Tensor, Tensor]:
-        """Compute the final embeddings to rank by; called without gradients.
+        """Compute the embeddings to rank by, without gradients. Shapes as :meth:`encode`.
 
-        By default as :meth:`encode`. A model overrides it if it ranks by other embeddings, or has a
-        faster way without gradients.
-
-        Returns:
-            Embeddings of users and items. Shapes: (users, width), (items, width)
+        A model overrides it if it ranks by other embeddings, or has a faster way to compute them.
         """
         return self.encode()
 
@@ -224,10 +220,7 @@ class GraphRecommender(GeneralRecommender):
 
     @torch.no_grad()
     def final_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Return the embeddings to rank by, cached in evaluation mode.
-
-        Shapes: (users, width), (items, width)
-        """
+        """Return the embeddings to rank by, cached in evaluation mode. Shapes as :meth:`infer`."""
         if self.training:
             return self.infer()
         if self._final is None:

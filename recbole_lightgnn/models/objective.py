@@ -114,10 +114,9 @@ class BatchSoftmax:
         )
 
     def _log_probability(self, candidates: Tensor, batch_size: int) -> Tensor:
-        """Compute log q, the log-probability that an item is among the candidates.
+        """Compute log q, the log-probability that an item is a candidate. Shape: (candidates,)
 
         An item is absent if no interaction of the batch and no sample has it.
-        Shape: (candidates,)
         """
         absent = torch.log1p(-self.popularity[candidates].clamp(max=1 - 1e-6)) * batch_size
         if self.n_samples:
@@ -127,8 +126,7 @@ class BatchSoftmax:
     def _with_samples(self, items: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Add uniform samples to the batch's distinct items, which stay because targets need them.
 
-        Returns:
-            The candidates, ascending, and the position of each interaction's item among them.
+        Returns candidates, ascending, and the position of each interaction's item among them.
         """
         n_items = len(self.popularity)
         drawn = torch.randint(1, n_items, (self.n_samples,), device=items.device)

@@ -76,10 +76,7 @@ class LightGNN(LightGNNIntermediate):
             self.interaction_weight = 0.0
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Propagate by Eq. 4 on the remaining edges and sum the layers by Eq. 2.
-
-        With ``edge_weights: binary`` all weights are 1; see `GraphRecommender.propagate`.
-        """
+        """Propagate by Eq. 4 on the remaining edges and sum the layers by Eq. 2."""
         weight: Tensor = self.edge_weight
         if self.binary_edges:
             # Forward: ones. Backward: gradients for the weights, which pruning ranks edges by.
@@ -88,10 +85,7 @@ class LightGNN(LightGNNIntermediate):
 
     @torch.no_grad()
     def infer(self) -> tuple[Tensor, Tensor]:
-        """Compute the final embeddings without gradients, from the remaining entries alone.
-
-        Shapes: (users, width), (items, width)
-        """
+        """Compute the embeddings to rank by from the remaining entries alone, without gradients."""
         return weighted_lightgcn_inference(
             self.graph,
             None if self.binary_edges else self.edge_weight,

@@ -107,11 +107,7 @@ class TrainedRun:
         return split_fingerprint(self.dataset)
 
     def config(self, key: str) -> RunConfig:
-        """Return the settings that a row's model was trained with, for the CPU.
-
-        Args:
-            key: key of the row.
-        """
+        """Return the settings that the model of the row ``key`` was trained with, for the CPU."""
         meta = checkpoint.load(self.folder.best_file(key))[1]
         meta["shared_settings"]["use_gpu"] = False
         config: RunConfig = rebuild_config(meta)

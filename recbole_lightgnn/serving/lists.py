@@ -34,33 +34,20 @@ class ItemLists(NamedTuple):
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[Pairs], n_users: int) -> ItemLists:
-        """Collect the items of each user from several sets of user-item pairs.
-
-        Args:
-            pairs: the sets, at least one.
-            n_users: number of users.
-        """
+        """Collect the items of each of ``n_users`` users from one or more sets of pairs."""
         user, item = (np.concatenate(side) for side in zip(*pairs, strict=True))
         order = np.argsort(user, kind="stable")
         return cls(_pointers(np.bincount(user, minlength=n_users)), item[order])
 
     def select(self, numbers: np.ndarray) -> ItemLists:
-        """Return the lists with these numbers, in the order given.
-
-        Args:
-            numbers: indices of lists; may repeat. Shape: (selected lists,)
-        """
+        """Return the lists with these numbers, in the order given; numbers may repeat."""
         sizes = np.diff(self.pointers)[numbers]
         pointers = _pointers(sizes)
         shift = np.repeat(self.pointers[numbers] - pointers[:-1], sizes)
         return ItemLists(pointers, self.item[np.arange(pointers[-1]) + shift])
 
     def with_items(self, items: np.ndarray) -> ItemLists:
-        """Append the same items to every list.
-
-        Args:
-            items: items to append. Shape: (appended items,)
-        """
+        """Append the same items to every list. Shape of ``items``: (appended items,)"""
         n_lists = len(self.pointers) - 1
         ends = np.repeat(self.pointers[1:], len(items))
         item = np.insert(self.item, ends, np.tile(items, n_lists))

@@ -59,12 +59,8 @@ def _columns(users: Sequence[str], ranked: Ranked) -> list[np.ndarray]:
     """The columns of the table, without entries that have no item."""
     row, rank = np.nonzero(ranked.scores > -np.inf)
     names = np.array(users, object)
-    return [
-        names[row],
-        rank.astype(np.int32) + 1,
-        ranked.items[row, rank],
-        ranked.scores[row, rank],
-    ]
+    items, scores = ranked.items[row, rank], ranked.scores[row, rank]
+    return [names[row], rank.astype(np.int32) + 1, items, scores]
 
 
 @contextmanager

@@ -298,9 +298,7 @@ class Ablation:
         if "settings" in study:
             study["settings"] = renamed(study["settings"])
         if "variants" in study:
-            study["variants"] = {
-                name: renamed(changes) for name, changes in study["variants"].items()
-            }
+            study["variants"] = {name: renamed(one) for name, one in study["variants"].items()}
         return study
 
 
@@ -373,10 +371,7 @@ def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = MET
 
 
 def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, float]:
-    """Accuracy of a variant's teacher, of each student and of the mean student, by column.
-
-    Of several teachers, the accuracy is that of their summed scores, which have the last row.
-    """
+    """Accuracy of a variant's teacher (or all, summed), students and mean student, by column."""
     found = {}
     for row in result["rows"]:
         column = "teacher" if row["key"].startswith("teacher") else row["key"]

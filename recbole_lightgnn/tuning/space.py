@@ -57,14 +57,7 @@ class Range:
         return value
 
     def parameter(self, value: Any) -> float:
-        """The value as a parameter of Optuna's.
-
-        Args:
-            value: value of the setting.
-
-        Raises:
-            ValueError: if `suggest` cannot draw the value.
-        """
+        """The value as a parameter of Optuna's. ValueError if it is not one of the choices."""
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and self.low <= value <= self.high:
             kind, step = type(self.low), self.step or (1 if isinstance(self.low, int) else None)
