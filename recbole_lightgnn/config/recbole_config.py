@@ -255,7 +255,7 @@ def _get_final_config_dict(self: Any) -> dict[str, Any]:
 def _our_overall(model_class: type) -> dict[str, Any]:
     overall = read_yaml(properties_dir() / "overall.yaml")
     if not _scores_whole_lists(model_class):
-        # RecBole's small batch stays: a sequential model takes it for a number of lists, and a model
+        # RecBole's small batch stays: a sequential model takes it for a number of lists, a model
         # without full_sort_predict scores pair by pair.
         del overall["eval_batch_size"]
     return overall
