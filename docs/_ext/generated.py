@@ -25,7 +25,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Write the generated files before Sphinx looks for its sources."""
     app.connect("builder-inited", _write_all)
     app.connect("missing-reference", _report_missing)
-    app.connect("autodoc-process-docstring", _whole_sentence, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", _before_napoleon, priority=400)
+    app.connect("autodoc-process-docstring", _after_napoleon, priority=600)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -75,9 +76,19 @@ def _report_missing(app: Sphinx, env: Any, node: pending_xref, content: nodes.Te
         logger.warning("nothing in the Python API is named %s", target, location=node)
 
 
-def _whole_sentence(
+_properties: dict[str, list[str]] = {}
+
+
+def _before_napoleon(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
-    """Keep napoleon from reading the first line of a property as ``type: description``."""
-    if what in ("property", "attribute", "data") and lines:
-        lines.insert(0, "")
+    if what == "property":
+        _properties[name] = list(lines)
+
+
+def _after_napoleon(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """Undo that napoleon reads the first line of a property as ``type: description``."""
+    if what == "property" and any(line.startswith(":type:") for line in lines):
+        lines[:] = _properties[name]

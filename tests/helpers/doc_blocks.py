@@ -5,8 +5,8 @@
 - A block of any language with a file name as its first line (``# folder/name.ext``) is that file.
 - A block right after ``% not run: REASON`` or ``<!-- not run: REASON -->`` is only shown.
 
-Shown lines must occur in the output, in their order. Numbers may differ; ``...`` stands for any
-text.
+Shown lines must occur in the output, in their order. Numbers and bold type may differ; ``...``
+stands for any text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 _FENCE = re.compile(r"^```(\w+)\s*$")
 _NOT_RUN = re.compile(r"^(?:% not run: *(.*?)|<!-- not run: *(.*?) *-->)\s*$")
 _FILE = re.compile(r"^# ([\w./-]+\.\w+)$")
-_NUMBER = re.compile(r"\d[\d.,:e+-]*\d|\d")
+_NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?![\d,])|\d[\d.:e+-]*\d|\d")
 
 
 @dataclass(frozen=True)
@@ -180,4 +180,4 @@ def _check_shown(shown: Sequence[str], output: str, told: str) -> None:
 
 
 def _without_numbers(text: str) -> str:
-    return " ".join(_NUMBER.sub("0", text).split())
+    return " ".join(_NUMBER.sub("0", text.replace("**", "")).split())
