@@ -34,6 +34,12 @@ _COMMANDS = (
     *(export, recommend, serve, bench, report),
 )
 
+# Required packages that a partial installation may lack, and how to install them.
+_REQUIRED = {
+    "recbole": "run `pip install .` in the checkout, or `pip install --no-deps recbole==1.2.1`",
+    "torch": "run `pip install .` in the checkout, or install torch for your machine",
+}
+
 
 class _Parser(argparse.ArgumentParser):
     """Parser that raises InputError for a wrong command, instead of printing the usage."""
@@ -65,12 +71,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"; continue with the same command and --resume={run_dir}" if run_dir else ""
         hint = f"; {stop}" if str(stop) else hint
         return _fail(f"interrupted{hint}", 130, debug)
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name in _REQUIRED:
+            return _fail(f"error: {name} is not installed: {_REQUIRED[name]}", 2, debug)
+        return _internal_error(error, debug)
     except BrokenPipeError:  # the reader ended, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # no traceback by default
-        message = f"internal error: {type(error).__name__}: {error}"
-        return _fail(f"{message} (run with --debug for the traceback)", 1, debug)
+        return _internal_error(error, debug)
+
+
+def _internal_error(error: Exception, debug: bool) -> int:
+    message = f"internal error: {type(error).__name__}: {error}"
+    return _fail(f"{message} (run with --debug for the traceback)", 1, debug)
 
 
 def _fail(message: str, status: int, debug: bool) -> int:

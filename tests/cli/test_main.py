@@ -275,6 +275,18 @@ def test_an_internal_error_is_one_line_and_shows_its_traceback_with_debug(capsys
     assert error.endswith(line)
 
 
+@pytest.mark.parametrize("package", ["recbole", "torch"])
+def test_a_missing_package_is_named_with_what_to_do(package, monkeypatch, capsys):
+    def missing(*arguments, **options):
+        raise ModuleNotFoundError(f"No module named '{package}.x'", name=f"{package}.x")
+
+    monkeypatch.setattr("recbole_lightgnn.cli.settings.describe_settings", missing)
+    assert main(["settings", "LightGNN"]) == 2
+    assert capsys.readouterr().err.startswith(
+        f"error: {package} is not installed: run `pip install"
+    )
+
+
 # --- what is printed -------------------------------------------------------------------------
 
 
