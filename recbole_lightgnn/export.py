@@ -1,6 +1,6 @@
 """Export a trained model as one small file that serves without torch and RecBole.
 
-``docs/FORMAT.md`` describes the file.
+``docs/reference/file-format.md`` describes the file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Encode tables, edges and integers as a few small arrays, and decode them again.
 
 Encoded arrays come from a file that may be damaged: decoding raises `Damaged` for every array that
-does not fit. ``docs/FORMAT.md`` describes the arrays.
+does not fit. ``docs/reference/file-format.md`` describes the arrays.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The binary container of an exported model: magic, version, checksum, JSON header, named arrays.
 
-``docs/FORMAT.md`` describes it byte by byte. Reading executes nothing from the file and checks
-everything: content that does not fit raises `Damaged`.
+``docs/reference/file-format.md`` describes it byte by byte. Reading executes nothing from the file
+and checks everything: content that does not fit raises `Damaged`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def pack(
 
     Args:
         meta: description of the content, strict JSON.
-        arrays: arrays of one dimension by name, of the types in ``docs/FORMAT.md``.
+        arrays: arrays of one dimension by name, of the types in ``docs/reference/file-format.md``.
         mapped: names of arrays that must not be deflated, so that a reader can memory-map them.
             All others are deflated where that is smaller.
 

@@ -414,4 +414,3 @@ def test_a_teacher_of_another_width_is_refused_before_it_is_trained(build, name)
 
 def test_every_baseline_is_a_class_with_its_name():
     assert {get_model(name).__name__ for name in BASELINES} == set(BASELINES)
-    assert len(BASELINES) == 8

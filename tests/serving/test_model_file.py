@@ -1,4 +1,4 @@
-"""The exported file: round trips, size, and the format that docs/FORMAT.md describes."""
+"""The exported file: round trips, size, and the format of docs/reference/file-format.md."""
 
 import hashlib
 import json
@@ -177,7 +177,7 @@ def test_the_order_of_names():
     assert ids.arrays()["users.distance"].tolist() == [0, 0, 3]
 
 
-# --- the format, as docs/FORMAT.md describes it ----------------------------------------------
+# --- the format, as docs/reference/file-format.md describes it ------------------------------
 
 
 def read_by_document(content):
