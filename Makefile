@@ -19,7 +19,7 @@ run: .venv/ready
 	$(BIN)/python run_recbole_lightgnn.py --model=LightGNN --dataset=ml-100k $(ARGS)
 
 test: .venv/ready
-	$(BIN)/pytest -m "$(ALL)" $(ARGS)
+	$(BIN)/pytest -n 2 -m "$(ALL)" $(ARGS)
 
 # Two processes of one thread each are faster than one process of two threads.
 check: .venv/ready
