@@ -208,6 +208,7 @@ def _arrays(content):
 # --- bench export ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bench_export_reports_size_and_metrics_of_every_form(place, trained, capsys):
     command = ["bench", "export", str(place[1]), "--row=student-00", "--row=student-02"]
     assert main([*command, "--split=test", "--json=forms.json"]) == 0

@@ -1,13 +1,13 @@
 """Write everything that is made from a comparison's records: three tables and a page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recbole_lightgnn.comparison.figures import pictures
 from recbole_lightgnn.comparison.layout import CSV, LATEX, MARKDOWN, PAGE
 from recbole_lightgnn.comparison.page import page
 from recbole_lightgnn.comparison.results import Comparison
-from recbole_lightgnn.comparison.table import full_csv, latex, markdown, table
+from recbole_lightgnn.comparison.table import Table, full_csv, latex, markdown, table
 from recbole_lightgnn.utils.files import whole_file
 
 
@@ -26,13 +26,29 @@ def report(folder: Path, rows: Sequence[str] | None = None) -> str:
     """
     comparison = Comparison(folder, rows)
     content = table(comparison)
-    files = {
+    files = _tables(comparison, content)
+    files[PAGE] = page(comparison, content, pictures(comparison))
+    _write(folder, files)
+    return files[MARKDOWN]
+
+
+def report_tables(folder: Path, rows: Sequence[str] | None = None) -> str:
+    """Write the three tables of `report` without the page, which takes longer to draw."""
+    comparison = Comparison(folder, rows)
+    files = _tables(comparison, table(comparison))
+    _write(folder, files)
+    return files[MARKDOWN]
+
+
+def _tables(comparison: Comparison, content: Table) -> dict[str, str]:
+    return {
         MARKDOWN: markdown(content),
         CSV: full_csv(comparison),
         LATEX: latex(content),
-        PAGE: page(comparison, content, pictures(comparison)),
     }
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
     for name, text in files.items():
         with whole_file(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
-    return files[MARKDOWN]

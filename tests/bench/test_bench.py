@@ -149,6 +149,7 @@ def test_other_losses_are_reported_and_not_measured(monkeypatch, tmp_path):
 # --- bench recbole --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bench_recbole_checks_and_measures(capsys, monkeypatch, tmp_path):
     write_planted(tmp_path / "dataset")
     monkeypatch.setattr(recbole_models, "SECONDS", 0.01)

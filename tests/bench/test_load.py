@@ -25,6 +25,7 @@ def _checkout(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
 
+@pytest.mark.slow
 def test_a_service_under_load(capsys):
     write_model(Path("m.lgnn"), n_users=60, n_items=40, width=8, names="words")
     command = ["bench", "load", "m.lgnn", "--rate=50", "--seconds=2"]

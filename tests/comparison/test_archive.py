@@ -10,7 +10,7 @@ from helpers.compared import FAILURE, write_compared
 from helpers.paths import ROOT
 
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.comparison.report import report
+from recbole_lightgnn.comparison.report import report, report_tables
 from recbole_lightgnn.runs.user_metrics import read_users
 
 ARCHIVES = sorted(path.parent for path in (ROOT / "results").glob("*/comparison.json"))
@@ -49,7 +49,7 @@ def test_an_archive_has_the_rows_that_were_asked_for(folder, tmp_path):
     assert main(["report", str(folder), *rows, "--archive", str(tmp_path / "archive")]) == 0
     first = (tmp_path / "archive" / "table.md").read_text()
     assert first.count("| LightGNN .") == 2
-    assert report(tmp_path / "archive") == first
+    assert report_tables(tmp_path / "archive") == first
 
 
 def test_an_archive_can_be_updated(folder, tmp_path):
@@ -65,7 +65,7 @@ def test_an_archive_can_be_updated(folder, tmp_path):
     shutil.move(away, place)
     assert main(["report", str(folder), "--archive", str(archive)]) == 0
     assert not (archive / "runs" / "Pop-2" / "failed.json").exists()
-    assert (archive / "table.md").read_text() == report(folder)
+    assert (archive / "table.md").read_text() == report_tables(folder)
 
 
 def test_files_that_are_gone_are_removed_from_the_archive(folder, tmp_path):
@@ -78,7 +78,7 @@ def test_files_that_are_gone_are_removed_from_the_archive(folder, tmp_path):
     (lost / "failed.json").unlink()
     (folder / "runs" / "Pop-1" / "record.users.npz").unlink()
     assert main(["report", str(folder), "--archive", str(archive)]) == 0
-    assert (archive / "table.md").read_text() == report(folder)
+    assert (archive / "table.md").read_text() == report_tables(folder)
     assert "not done yet" in (archive / "table.md").read_text()
     assert not (archive / "runs" / "Pop-1" / "record.users.npz").exists()
 
@@ -92,7 +92,7 @@ def test_an_interrupted_archive_is_completed(folder, tmp_path, monkeypatch):
         patched.setattr("recbole_lightgnn.comparison.archive.write_users", stopped)
         assert main(command) != 0
     assert main(command) == 0
-    assert (tmp_path / "archive" / "table.md").read_text() == report(folder)
+    assert (tmp_path / "archive" / "table.md").read_text() == report_tables(folder)
 
 
 def test_a_record_that_is_left_out_is_not_archived(folder, tmp_path):
@@ -147,7 +147,7 @@ def test_there_are_comparisons_in_results():
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name)
 def test_the_tables_in_results_and_on_the_site_are_those_of_the_records(archive, tmp_path):
     shutil.copytree(archive, tmp_path / "copy", ignore=shutil.ignore_patterns(*TABLES))
-    report(tmp_path / "copy")
+    report_tables(tmp_path / "copy")
     for name in TABLES:
         assert (tmp_path / "copy" / name).read_bytes() == (archive / name).read_bytes()
     dataset = archive.name.removeprefix("comparison-")

@@ -92,6 +92,7 @@ def command_of(pid):
 # --- what is run --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_comparison_is_run_once_and_its_table_written(capsys):
     assert compare("Pop,BPR", "--BPR.epochs=2", "--topk=[20]", "--jobs=2") == 0
     told = capsys.readouterr().out

@@ -9,7 +9,7 @@ from helpers.reading import markdown_of, table_of, users_of
 from scipy import stats
 
 from recbole_lightgnn.comparison.figures import pictures
-from recbole_lightgnn.comparison.report import report
+from recbole_lightgnn.comparison.report import report, report_tables
 from recbole_lightgnn.comparison.results import Comparison
 
 
@@ -19,14 +19,14 @@ def folder(tmp_path):
 
 
 def notes(folder):
-    report(folder)
+    report_tables(folder)
     lines = (folder / "table.md").read_text().splitlines()
     return [line.removeprefix("- ") for line in lines if line.startswith("- ")]
 
 
 def test_the_source_of_settings(tmp_path):
     sources = {"LightGNN": "tuned", "LightGCN": "by hand", "BPR": "default"}
-    report(folder := write_compared(tmp_path, tuple(sources), settings=sources))
+    report_tables(folder := write_compared(tmp_path, tuple(sources), settings=sources))
     assert {line["model"]: line["settings"] for line in table_of(folder).values()} == sources
 
 
@@ -46,6 +46,7 @@ def test_models_that_are_not_validated_after_each_epoch(folder):
     assert "BPR: validated every 10 epochs." in notes(folder)
 
 
+@pytest.mark.slow
 def test_deviations_are_explained_if_there_are_several_seeds(folder, tmp_path):
     report(folder)
     report(one := write_compared(tmp_path / "one", ("LightGNN", "BPR"), seeds=(1,)))

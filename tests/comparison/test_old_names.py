@@ -12,7 +12,7 @@ from helpers.planted import write_planted
 
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.comparison.layout import run_folder
-from recbole_lightgnn.comparison.report import report
+from recbole_lightgnn.comparison.report import report_tables
 from recbole_lightgnn.comparison.results import Comparison
 from recbole_lightgnn.comparison.seeds_report import read_records
 
@@ -65,13 +65,13 @@ def test_a_folder_with_old_names_has_the_same_tables(tmp_path):
     folder = write_compared(
         tmp_path / "new", ("LightGNN", "LightGCN", "BPR"), given=given, variants={"Small": variant}
     )
-    report(folder)
+    report_tables(folder)
     old = shutil.copytree(folder, tmp_path / "old", ignore=shutil.ignore_patterns(*TABLES))
     assert make_old(old) == 10  # comparison.json and nine records
     content = json.loads((old / "comparison.json").read_text())
     assert {"footing", "rivals"} <= content.keys()
     assert content["given"] == {"our_products": True, "BPR.epochs": 5}
-    report(old)
+    report_tables(old)
     for name in TABLES:
         assert (old / name).read_bytes() == (folder / name).read_bytes()
     notes = (old / "table.md").read_text()
@@ -83,7 +83,7 @@ def test_a_folder_with_old_names_has_the_same_tables(tmp_path):
 def test_settings_given_under_old_names_are_shown_under_new_ones(tmp_path):
     folder = write_compared(tmp_path, ("LightGNN", "BPR"), given={"LightGNN.batches": "users"})
     assert Comparison(folder).given == {"LightGNN.batch_by": "user"}
-    report(folder)
+    report_tables(folder)
     text = (folder / "table.md").read_text()
     assert "Settings given by hand: LightGNN.batch_by=user.\n" in text
 
@@ -102,7 +102,7 @@ def test_an_old_archive_can_be_updated(tmp_path):
     assert make_old(archive)
     assert main(["report", str(folder), f"--archive={archive}"]) == 0
     assert json.loads((archive / "comparison.json").read_text())["protocol"]
-    report(folder)
+    report_tables(folder)
     for name in ("table.md", "table.tex"):
         assert (archive / name).read_bytes() == (folder / name).read_bytes()
 
@@ -124,6 +124,7 @@ def _world(tmp_path):
     write_planted(tmp_path / "dataset")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_world")
 def test_compare_goes_on_with_a_folder_with_old_names(capsys):
     given = ["--SoftmaxMF.epochs=1", "--SoftmaxMF.batch_by=user", "--topk=[20]"]
@@ -160,6 +161,7 @@ def test_compare_goes_on_with_a_folder_with_old_names(capsys):
 # --- flags ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_world")
 def test_the_old_flag_for_variants_is_accepted_with_a_warning(capsys):
     Path("small.yaml").write_text("Small: {model: Pop, epochs: 2}")

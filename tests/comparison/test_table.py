@@ -13,7 +13,7 @@ from helpers.reading import Page, markdown_of, rows_of, table_of, users_of
 from scipy import stats
 
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.comparison.report import report
+from recbole_lightgnn.comparison.report import report, report_tables
 from recbole_lightgnn.comparison.results import Comparison, shown_rows
 from recbole_lightgnn.comparison.significance import holm
 from recbole_lightgnn.comparison.table import count
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 
 def test_csv_has_every_number_as_recomputed_from_the_records(folder):
-    report(folder)
+    report_tables(folder)
     found = table_of(folder)
     student = "LightGNN .33 / .77"
     keys = {
@@ -75,7 +75,7 @@ def test_csv_has_every_number_as_recomputed_from_the_records(folder):
 
 
 def test_training_time_has_the_stages_before(folder):
-    report(folder)
+    report_tables(folder)
     found = table_of(folder)
     by_seed = (1.1, 1.2, 1.3)
     teacher, student = (400 * f for f in by_seed), ((400 + 6 * 80) * f for f in by_seed)
@@ -86,7 +86,7 @@ def test_training_time_has_the_stages_before(folder):
 
 
 def test_markdown_is_the_csv_rounded(folder):
-    report(folder)
+    report_tables(folder)
     shown, exact = markdown_of(folder), table_of(folder)
     assert list(shown) == list(exact)
     names = dict(zip(METRICS, ("R@20", "N@20", "R@40", "N@40"), strict=True))
@@ -133,7 +133,7 @@ def test_latex_and_page_have_the_cells_of_markdown(folder):
 
 def test_one_seed_has_no_deviation(tmp_path):
     folder = write_compared(tmp_path, ("LightGNN", "BPR"), seeds=(7,))
-    report(folder)
+    report_tables(folder)
     assert re.fullmatch(r"\.\d{4}", markdown_of(folder)["BPR"]["R@20"])
     assert table_of(folder)["BPR"]["recall@20_std"] == ""
     assert "test, seed 7;" in (folder / "table.md").read_text()
@@ -174,7 +174,7 @@ def test_a_failed_model_has_its_reason_in_its_line(tmp_path):
 
 def test_without_user_metrics_of_the_reference_nothing_is_tested(tmp_path):
     folder = write_compared(tmp_path, ("LightGNN", "BPR"), without_users=("LightGNN",))
-    report(folder)
+    report_tables(folder)
     assert markdown_of(folder)["BPR"]["p R@20"] == "no user data"
     assert "paired t-test" not in (folder / "table.md").read_text()
 
@@ -189,7 +189,7 @@ def test_counts_have_three_digits(number, text):
 
 def test_a_model_without_user_metrics_is_not_tested(tmp_path):
     folder = write_compared(tmp_path, ("LightGNN", "EASE", "BPR"), without_users=("EASE",))
-    report(folder)
+    report_tables(folder)
     assert markdown_of(folder)["EASE"]["p R@20"] == "no user data"
     assert markdown_of(folder)["BPR"]["p R@20"] == "− <.001"
     lines = [line for line in table_of(folder).values() if line["recall@20_p"]]
@@ -211,7 +211,7 @@ def test_nothing_is_done_yet(tmp_path):
 def test_a_record_that_does_not_belong_is_left_out(tmp_path, odd):
     folder = write_compared(tmp_path / "out", ("LightGNN", "BPR"))
     change(folder / "runs/BPR-2/record.json", **odd)
-    report(folder)
+    report_tables(folder)
     reason = "seed 2 left out: its record is damaged, or of another model, seed or split;"
     line = table_of(folder)["BPR"]
     assert line["seeds_done"] == "1 3"
@@ -223,7 +223,7 @@ def test_none_belongs(tmp_path):
     folder = write_compared(tmp_path / "out", ("BPR",))
     data = json.loads((folder / "comparison.json").read_text())["dataset_fingerprint"]
     change(folder / "comparison.json", dataset_fingerprint=data | {"items": 7})
-    report(folder)
+    report_tables(folder)
     assert markdown_of(folder)["BPR"]["parameters"].startswith("seeds 1, 2, 3 left out: ")
 
 
@@ -239,7 +239,7 @@ def test_a_folder_of_no_comparison(tmp_path, capsys):
 @pytest.mark.parametrize("content", ["[]", "{}", '"text"'])
 def test_a_damaged_record_is_left_out(folder, content):
     (folder / "runs/BPR-2/record.json").write_text(content)
-    report(folder)
+    report_tables(folder)
     assert table_of(folder)["BPR"]["problems"].startswith("seed 2 left out: its record is damaged")
 
 
@@ -249,7 +249,7 @@ def test_a_record_with_less_is_left_out(folder, gone):
     (row,) = json.loads(file.read_text())["rows"]
     rows = [{k: v for k, v in row.items() if k != gone}] if gone in row else []
     change(file, rows=rows)
-    report(folder)
+    report_tables(folder)
     assert table_of(folder)["BPR"]["problems"].startswith("seed 2 left out: its record is damaged")
 
 
@@ -334,7 +334,7 @@ def test_the_reference_is_chosen_by_validation(tmp_path):
             row["valid"]["recall@20"], row["test"]["recall@20"] = run / 1000, 0.1 - run / 1000
         write(file, record)
     assert Comparison(folder).reference.key == "student-03"
-    report(folder)
+    report_tables(folder)
     assert list(table_of(folder)) == ["LightGNN 1.00 / 1.00", "LightGNN .51 / .86", "BPR"]
     assert main(["report", str(folder), "--rows=teacher,student-03"]) == 0
     assert list(table_of(folder)) == ["LightGNN's teacher", "LightGNN .51 / .86", "BPR"]

@@ -44,6 +44,7 @@ def test_after_the_cut_the_runs_own_seed_counts(settings):
     assert torch.rand(1) == drawn
 
 
+@pytest.mark.slow
 def test_what_is_loaded_again_has_its_split(settings):
     record = run("LightGNNTeacher", "small", settings=settings | {"seed": 1, "split_seed": 7})
     pairs = {k: v for k, v in record["dataset_fingerprint"].items() if k != "card_sha256"}

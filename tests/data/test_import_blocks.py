@@ -45,6 +45,7 @@ def test_without_compilation_the_result_is_the_same(table):
     assert imported(Path("plain/tiny")) == imported(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "unwritable"])
 def test_lost_compiled_code_is_compiled_again(table, tmp_path, damage):
     path, cache = table(lines(ROWS)), tmp_path / "cache"

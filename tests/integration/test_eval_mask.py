@@ -69,6 +69,7 @@ def test_a_test_item_is_never_masked(tmp_path):
     assert history(test)[user] == sorted(items_of(train._dataset)[user] - {item})
 
 
+@pytest.mark.slow
 def test_unmodified_recbole_ranks_as_our_own_run_does(tmp_path):
     settings = {**QUICK, "n_pruning_runs": 1, "metrics": ["Recall", "NDCG"], "eval_mask": "train"}
 

@@ -114,6 +114,7 @@ def peak_bytes(action):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_temporary_arrays_keep_to_the_bound(monkeypatch):
     graph = power_law_graph(8000)
     monkeypatch.setattr(graph_module, "_PATH_BYTES", 48 * 1000)  # memory_mb now counts kilobytes

@@ -146,6 +146,7 @@ def test_requests_in_flight_are_answered_before_it_stops(file, number):
 # --- reloading -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_new_file_is_served_and_a_broken_one_is_not(file, tmp_path):
     other = write_model(tmp_path / "other.lgnn", seed=4, **WORLD)
     one, two = (rows(Recommender.load(path).recommend(["7"], 10))[0] for path in (file, other))

@@ -165,6 +165,7 @@ def test_a_model_that_has_diverged_is_refused(make, name):
         run(name, "planted", settings=settings)
 
 
+@pytest.mark.slow
 def test_neither_one_user_with_nan_nor_masked_items_count_as_divergence(make, monkeypatch):
     """RecBole's evaluator computes the scores of one user at a time."""
     config, model, (_, valid, _) = make("NeuMF", eval_batch_size=1)

@@ -239,6 +239,7 @@ def test_the_command_says_how_to_resume(tmp_path, monkeypatch, capsys):
     assert read_json(Path("record.json"))["rows"][0]["epochs"] == 6
 
 
+@pytest.mark.slow
 def test_a_comparison_resumes_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_planted(Path("dataset"))
