@@ -1,4 +1,4 @@
-"""Patches that let RecBole 1.2.1 run on current libraries, one function for each fault.
+"""Patches that let RecBole run on current libraries, one function for each fault.
 
 Each docstring names the library, the function at fault and the symptom. A patch does nothing where
 the fault is absent, and returns whether it changed anything. A replaced method stays available as
@@ -372,6 +372,30 @@ def _keep_anomaly_detection() -> AbstractContextManager[Any]:
     return torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled(), check_nan)
 
 
+def patch_ngcf_dropout() -> bool:
+    """RecBole 1.2.0: NGCF drops messages in evaluation as in training.
+
+    ``forward`` makes a new ``nn.Dropout`` at every call, and a new module is in training mode.
+    Symptom: two calls of ``full_sort_predict`` differ, and so do metrics. A ``message_dropout`` of
+    0 in evaluation changes nothing else.
+    """
+    if import_module("recbole").__version__ != "1.2.0":
+        return False
+    model = import_module("recbole.model.general_recommender.ngcf").NGCF
+    original = model.forward
+
+    def forward(self: Any) -> Any:
+        given = self.message_dropout
+        self.message_dropout = given if self.training else 0.0
+        try:
+            return original(self)
+        finally:
+            self.message_dropout = given
+
+    _replace(model, "forward", forward)
+    return True
+
+
 def patch_dgcf_samples() -> bool:
     """RecBole 1.2.1: DGCF samples as many users as items, which may be more than there are.
 
@@ -427,6 +451,7 @@ PATCHES: tuple[Callable[[], bool], ...] = (
     patch_data_metrics,
     patch_download,
     patch_anomaly_detection,
+    patch_ngcf_dropout,
     patch_dgcf_samples,
     patch_ease_memory,
 )
