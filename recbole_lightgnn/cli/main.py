@@ -8,6 +8,7 @@ No heavy library is imported before the arguments have been read.
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -62,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    # On RecBole's use of NumPy, pandas and torch: nothing a user of this command can change.
+    for category in (FutureWarning, UserWarning, DeprecationWarning, PendingDeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"recbole\.(data|trainer|model)")
     try:
         return _dispatch([argument for argument in arguments if argument != "--debug"])
     except InputError as error:

@@ -51,9 +51,10 @@ def bad(capsys, *arguments):
 # --- runs ------------------------------------------------------------------------------------
 
 
-def test_a_model_of_recboles_runs_on_ml_100k_and_leaves_a_record(capsys):
+def test_a_model_of_recboles_runs_on_ml_100k_and_leaves_a_record(capsys, recwarn):
     arguments = ["run", "--model=BPR", "-d", "ml-100k", "--epochs=1", "--result_file=out/r.json"]
     assert main([*arguments, *QUIET]) == 0
+    assert not [warning for warning in recwarn if "recbole/" in warning.filename]
     record = json.loads(Path("out/r.json").read_text())
     assert record["model"] == "BPR"
     assert set(record["test"]) == {
