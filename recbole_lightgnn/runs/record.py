@@ -104,11 +104,15 @@ def _portable(text: str) -> str:
 
 
 def library_versions() -> dict[str, str | None]:
-    """Return the version of each library in `LIBRARIES`, ``None`` for one not installed."""
+    """Return the version of each library in `LIBRARIES`, ``None`` for one not installed.
+
+    A library that is imported says its version itself: torch adds its build, as in 2.13.0+cu130.
+    """
     versions: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
-            versions[name] = metadata.version(name)
+            imported = getattr(sys.modules.get(name), "__version__", None)
+            versions[name] = imported or metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = None
     return versions
