@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     # On RecBole's use of NumPy, pandas and torch: nothing a user of this command can change.
     for category in (FutureWarning, UserWarning, DeprecationWarning, PendingDeprecationWarning):
-        warnings.filterwarnings("ignore", category=category, module=r"recbole\.(data|trainer|model)")
+        warnings.filterwarnings("ignore", category=category, module=r"recbole\.")
     try:
         return _dispatch([argument for argument in arguments if argument != "--debug"])
     except InputError as error:
