@@ -18,10 +18,10 @@ FAST := not slow and not data and not gpu
 run: .venv/ready
 	$(BIN)/python run_recbole_lightgnn.py --model=LightGNN --dataset=ml-100k $(ARGS)
 
-test: .venv/ready
-	$(BIN)/pytest -n 2 -m "$(ALL)" $(ARGS)
-
 # Two processes of one thread each are faster than one process of two threads.
+test: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "$(ALL)" $(ARGS)
+
 check: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -42,7 +42,7 @@ fuzz: .venv/ready
 	$(BIN)/python tests/helpers/fuzz_readers.py $(ARGS)
 
 test-oldest: .venv-oldest/ready
-	.venv-oldest/bin/pytest -q -m "$(FAST)" $(ARGS)
+	OMP_NUM_THREADS=1 .venv-oldest/bin/pytest -q -n 2 -m "$(FAST)" $(ARGS)
 
 clean:
 	rm -rf .venv .venv-oldest dist build docs/_build docs/_generated .pytest_cache .mypy_cache .ruff_cache .hypothesis
