@@ -51,11 +51,16 @@ clean:
 .venv/ready: constraints.txt pyproject.toml
 .venv-oldest/ready: constraints-oldest.txt pyproject.toml
 
-# The lists are complete: pip resolves nothing, and says nothing unless it fails.
+# torch comes first and with what it requires: where pip finds a CUDA build, that is the CUDA
+# libraries. The rest of the list is complete, and pip resolves nothing (constraints.txt says why).
+PIP := bin/pip install -qq --no-input --disable-pip-version-check
 %/ready:
 	@echo "Setting up $* (once; a minute or two)"
 	@$(PYTHON) -m venv $*
-	@$*/bin/pip install -qq --no-input --disable-pip-version-check --no-deps -r $<
-	@$*/bin/pip install -qq --no-input --disable-pip-version-check --no-deps \
-		--no-build-isolation -e .
+	@$*/$(PIP) -c $< torch
+	@$*/$(PIP) --no-deps -r $<
+	@$*/$(PIP) --no-deps --no-build-isolation -e .
+	@$*/bin/python -c "import torch" || { echo "error: torch is installed in $*, but does not" \
+		"import here (above). Install a build for this machine, such as a CPU build, with" \
+		"'$*/bin/pip install --force-reinstall', and run make again." >&2; exit 1; }
 	@touch $@
