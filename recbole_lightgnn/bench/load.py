@@ -53,7 +53,7 @@ def run(file: Path, rate: float, seconds: float) -> dict[str, Any]:
 
     Raises:
         InputError: if the file is not a model, or if rate or seconds are not above 0.
-        WrongResult: if an answer is missing, or is not the best one.
+        WrongResult: if an answer is missing or does not have the best items.
     """
     if not (0 < rate < 1e6 and 0 < seconds < 1e6):
         raise InputError(f"--rate and --seconds must be above 0, got {rate} and {seconds}")

@@ -191,7 +191,7 @@ def _check_opcodes(content: bytes) -> None:
     """Reject opcodes that a matrix does not need, before the unpickler runs.
 
     This limits time and memory: a memo index of 4 billion makes ``pickle`` allocate as many slots.
-    Only ``find_class`` decides which names may be called.
+    It does not check names: ``find_class`` does that.
     """
     try:
         for step, (opcode, argument, _) in enumerate(pickletools.genops(content)):
