@@ -96,7 +96,7 @@ def disturb():
 def test_an_interrupted_training_resumes_to_the_same_result(case, tmp_path, monkeypatch):
     expected, users, weights = once(tmp_path / "whole", case, monkeypatch)
     assert expected["rows"][0]["epochs"] == 6
-    assert not list(Path("saved").glob("*/"))  # the saved state is removed
+    assert not any(path.is_dir() for path in Path("saved").iterdir())  # the saved state is removed
     with monkeypatch.context() as patch:
         interrupt_epoch(patch, 4)
         with pytest.raises(Interrupted) as stopped:
@@ -111,7 +111,7 @@ def test_an_interrupted_training_resumes_to_the_same_result(case, tmp_path, monk
         assert np.array_equal(found_users.rows[expected["rows"][0]["key"]][name], values), name
     for name, value in weights.items():
         assert value.equal(found_weights[name]), name
-    assert not list(Path("saved").glob("*/"))
+    assert not any(path.is_dir() for path in Path("saved").iterdir())
 
 
 @pytest.mark.parametrize("changes", [{}, {"epochs": 40, "stopping_step": 0}], ids=["last", "early"])
@@ -180,7 +180,7 @@ def test_states_are_saved_at_most_every_seconds_apart(tmp_path, monkeypatch):
     with pytest.raises(Interrupted) as stopped:
         once(tmp_path / "run", "BPR", monkeypatch)
     assert stopped.value.run_dir is None
-    assert not list(Path("saved").glob("*/"))
+    assert not any(path.is_dir() for path in Path("saved").iterdir())
 
 
 def test_the_time_before_the_interruption_is_counted(tmp_path, monkeypatch):
