@@ -1,0 +1,190 @@
+r"""Metrics of all users' lists: ItemCoverage, GiniIndex, ShannonEntropy, AveragePopularity and
+TailPercentage.
+
+:math:`R_u` is the list of user u, at most k items, and P(i) the number of lists with item i. I is
+the set of items, without RecBole's padding item 0. RecBole 1.2.1 differs in four ways:
+
+- It counts the padding item as an item of I.
+- Where a user has fewer than k items that may be recommended, it fills the list with others.
+- It divides ShannonEntropy by the number of items recommended.
+- Its AveragePopularity and TailPercentage divide by k, also where a list is shorter.
+
+The setting ``catalog_metrics`` chooses between ``exact`` and ``recbole``.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Lists = NDArray[np.int64]  # (users, k), 0 where a list has ended
+Metric = Callable[..., float]
+
+
+def item_coverage(lists: Lists, n_items: int) -> float:
+    r"""Share of the items that are in some list, :math:`|\bigcup_u R_u| / |I|`.
+
+    Args:
+        lists: item ids, 0 after the end of a list. Shape: (users, k)
+        n_items: number of items, :math:`|I|`.
+    """
+    return float(np.count_nonzero(_list_counts(lists, n_items)) / n_items)
+
+
+def gini_index(lists: Lists, n_items: int) -> float:
+    r"""Inequality of P(i) in ascending order,
+    :math:`\sum_i (2i - |I| - 1) P(i) / (|I| \sum_i P(i))`; 0 if all items are recommended equally.
+
+    Args:
+        lists: item ids, 0 after the end of a list. Shape: (users, k)
+        n_items: number of items, :math:`|I|`.
+    """
+    counts = np.sort(_list_counts(lists, n_items))
+    ranks = 2 * np.arange(1, n_items + 1) - n_items - 1
+    return float(ranks @ counts / (n_items * max(counts.sum(), 1)))
+
+
+def shannon_entropy(lists: Lists) -> float:
+    r"""Entropy of the share :math:`p(i) = P(i) / \sum_j P(j)` in nats,
+    :math:`-\sum_i p(i) \log p(i)`.
+
+    Args:
+        lists: item ids, 0 after the end of a list. Shape: (users, k)
+    """
+    counts = np.unique(lists[lists > 0], return_counts=True)[1]
+    shares = counts / max(counts.sum(), 1)
+    return float(-(shares * np.log(shares)).sum())
+
+
+def mean_over_lists(lists: Lists, values: NDArray[np.float64]) -> float:
+    r"""Mean over users of the mean value of their items,
+    :math:`\frac1{|U|} \sum_u \frac1{|R_u|} \sum_{i \in R_u} v(i)`. Users with an empty list are
+    left out.
+
+    Args:
+        lists: item ids, 0 after the end of a list. Shape: (users, k)
+        values: value of each item; that of item 0 is not used. Shape: (items + 1,)
+    """
+    present = lists > 0
+    lengths = present.sum(axis=1)
+    sums = np.where(present, values[lists], 0.0).sum(axis=1)
+    return float((sums[lengths > 0] / lengths[lengths > 0]).mean()) if lengths.any() else 0.0
+
+
+def tail_items(counts: Mapping[int, int], tail: float) -> list[int]:
+    """Items of the long tail, as RecBole's ``tail_ratio`` defines it.
+
+    Args:
+        counts: number of training interactions by item.
+        tail: above 1, the largest number of interactions of a tail item; otherwise the share of
+            the items that are the tail, the least popular ones.
+    """
+    if tail > 1:
+        return [item for item, count in counts.items() if count <= tail]
+    ordered = sorted(counts, key=lambda item: (counts[item], item))
+    return ordered[: max(int(len(ordered) * tail), 1)]
+
+
+def _list_counts(lists: Lists, n_items: int) -> NDArray[np.int64]:
+    return np.bincount(lists.ravel(), minlength=n_items + 1)[1:]
+
+
+# --- in RecBole -----------------------------------------------------------------------------------
+
+
+def extend_recbole() -> None:
+    """Make RecBole compute these metrics as ``catalog_metrics`` says."""
+    from recbole.evaluator import metrics
+    from recbole.evaluator.collector import Collector
+
+    if hasattr(Collector.eval_batch_collect, "__wrapped__"):
+        return
+    Collector.eval_batch_collect = _ending_lists(Collector.eval_batch_collect)
+    for name, value in _VALUES.items():
+        metric = getattr(metrics, name)
+        metric.__init__ = _with_choice(metric.__init__)
+        metric.calculate_metric = _exact(metric.calculate_metric, name.lower(), value)
+
+
+def is_exact(config: Any) -> bool:
+    """Whether a run computes the exact values, which is the default.
+
+    Raises:
+        InputError: if the setting is neither ``exact`` nor ``recbole``.
+    """
+    from recbole_lightgnn.errors import InputError
+
+    choice = config["catalog_metrics"]
+    if choice not in (None, "exact", "recbole"):
+        raise InputError(f"catalog_metrics must be exact or recbole, got {choice!r}")
+    return bool(choice != "recbole")
+
+
+def _with_choice(original: Any) -> Any:
+    @functools.wraps(original)
+    def __init__(self: Any, config: Any) -> None:
+        original(self, config)
+        self.is_exact = is_exact(config)
+
+    return __init__
+
+
+def _exact(original: Any, name: str, value: Metric) -> Any:
+    @functools.wraps(original)
+    def calculate_metric(self: Any, dataobject: Any) -> dict[str, float]:
+        if not self.is_exact:
+            result: dict[str, float] = original(self, dataobject)
+            return result
+        lists = dataobject.get("rec.items").numpy()
+        return {
+            f"{name}@{k}": round(value(self, dataobject, lists[:, :k]), self.decimal_place)
+            for k in self.topk
+        }
+
+    return calculate_metric
+
+
+def _ending_lists(original: Any) -> Any:
+    """Extend ``eval_batch_collect``: items with a score of minus infinity end a list, as 0."""
+
+    @functools.wraps(original)
+    def eval_batch_collect(self: Any, scores_tensor: Any, *args: Any) -> None:
+        original(self, scores_tensor, *args)
+        if self.register.need("rec.items") and is_exact(self.config):
+            lists = self.data_struct.get("rec.items")[-len(scores_tensor) :]
+            scores = scores_tensor.gather(1, lists.to(scores_tensor.device))
+            lists[(scores == -np.inf).to(lists.device)] = 0
+
+    return eval_batch_collect
+
+
+def _of_lists(function: Metric) -> Metric:
+    def value(metric: Any, data: Any, lists: Lists) -> float:
+        return function(lists, data.get("data.num_items") - 1)
+
+    return value
+
+
+def _average_popularity(metric: Any, data: Any, lists: Lists) -> float:
+    counts = dict(data.get("data.count_items"))
+    values = np.zeros(1 + max(lists.max(initial=0), *counts))
+    values[list(counts)] = list(counts.values())
+    return mean_over_lists(lists, values)
+
+
+def _tail_percentage(metric: Any, data: Any, lists: Lists) -> float:
+    counts = dict(data.get("data.count_items"))
+    values = np.zeros(1 + max(lists.max(initial=0), *counts))
+    values[tail_items(counts, metric.tail)] = 1
+    return mean_over_lists(lists, values)
+
+
+_VALUES = {
+    "ItemCoverage": _of_lists(item_coverage),
+    "GiniIndex": _of_lists(gini_index),
+    "ShannonEntropy": lambda metric, data, lists: shannon_entropy(lists),
+    "AveragePopularity": _average_popularity,
+    "TailPercentage": _tail_percentage,
+}
