@@ -123,9 +123,9 @@ _COLUMNS = (
 )
 _SETTINGS = (
     "settings: tuned = found on this dataset's validation split, by a search or by at least as "
-    "many trials by hand; default = those of RecBole or of this package for every dataset; by hand = "
-    "some are given by the command or the variant, or are set for this dataset after few trials or "
-    "none."
+    "many trials by hand; default = those of RecBole or of this package for every dataset; "
+    "by hand = some are given by the command or the variant, or are set for this dataset after "
+    "few trials or none."
 )
 
 

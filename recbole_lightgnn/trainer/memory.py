@@ -46,8 +46,8 @@ def check_training(config: RunConfig, model: GraphRecommender) -> None:
     """Refuse a training that will not fit into memory, before it starts.
 
     The estimate is a step of LightGCN of the same width (`step_bytes`), the minimum of our models,
-    less the parameters, which are in memory already. Models on a GPU and models without the setting ``n_layers`` are
-    not checked.
+    less the parameters, which are in memory already. Models on a GPU and models without the
+    setting ``n_layers`` are not checked.
 
     Args:
         config: settings of the run.
