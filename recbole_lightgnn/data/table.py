@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recbole_lightgnn.data.names import BadName, Names
 from recbole_lightgnn.data.prefetch import map_ahead
 from recbole_lightgnn.data.text import MAX_DIGITS, Block, blocks, parse_floats, quote_token
+from recbole_lightgnn.data.times import BadValue, is_date, parse_dates, parse_numbers
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.jit import compiled
 from recbole_lightgnn.utils.text import did_you_mean
@@ -30,8 +31,6 @@ _DELIMITER_NAMES = {
 }
 _QUOTING = ",;"  # with these delimiters, "..." is one field; with others, " is a plain character
 _UNIT = "\x1f"  # replaces a delimiter that has two bytes or may stand in a quoted field
-_DATE = re.compile(rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?)?Z?")
-_INTEGER = re.compile(rb"\d{1,18}|[1-8]\d{18}")  # below 2^63
 _RECBOLE_TYPE = re.compile(r":(token|float)(_seq)?$")
 _HEAD = 20  # number of lines from which the layout is detected
 _LINE_END, _ZERO = b"\n0"
@@ -112,7 +111,7 @@ def detect_layout(
     dated = False
     if "time" in columns and len(rows) > header:
         time = rows[header][columns["time"] :][:1]  # empty if the line is too short
-        dated = any(_DATE.fullmatch(text.encode()) for text in time)
+        dated = any(is_date(text.encode()) for text in time)
     return Layout(delimiter, header, len(first), columns, dated)
 
 
@@ -406,50 +405,23 @@ def _token_numbers(fields: _Fields, what: str, names: Names) -> NDArray[np.int64
 def _numbers(fields: _Fields, what: str) -> NDArray[Any]:
     if (values := parse_floats(fields.data, *fields.bounds(what))) is not None:
         return values
-    tokens = fields.tokens(what)
-    if all(map(_INTEGER.fullmatch, tokens)):  # e.g. nanoseconds since 1970, too long for a float
-        return np.array([int(token) for token in tokens], np.int64)
-    for line, token in enumerate(tokens):
-        if not _is_finite(token):
-            other = ", or dates like 2014-12-31T23:59:59 from the first line on"
-            raise fields.fault(
-                line,
-                f"{what} {quote_token(token)} is not a finite number",
-                f"expected a number{other if what == 'time' else ''}: correct the line, or name "
-                f"another column with --{what}",
-            )
-    return np.fromiter(map(float, tokens), np.float64, len(tokens))
+    with _faults_of(fields, what):
+        return parse_numbers(fields.tokens(what), or_dates=what == "time")
 
 
 def _dates(fields: _Fields, what: str) -> NDArray[np.int64]:
-    """Return dates as microseconds since 1970; all are taken to be in the same time zone."""
-    tokens = fields.tokens(what)
+    with _faults_of(fields, what):
+        return parse_dates(fields.tokens(what))
+
+
+@contextlib.contextmanager
+def _faults_of(fields: _Fields, what: str) -> Iterator[None]:
+    """Raise a `BadValue` as InputError with file and line."""
     try:
-        if all(map(_DATE.fullmatch, tokens)):
-            return np.array([token.rstrip(b"Z") for token in tokens], "M8[us]").astype(np.int64)
-    except ValueError:
-        pass
-    for line, token in enumerate(tokens):
-        if not _is_date(token):
-            raise fields.fault(
-                line,
-                f"{what} {quote_token(token)} is not a date",
-                "expected one like 2014-12-31 or 2014-12-31T23:59:59, as in the first line: "
-                f"correct the line, or name another column with --{what}",
-            )
-    raise AssertionError("every token is a date")
-
-
-def _is_date(token: bytes) -> bool:
-    try:
-        np.array([token.rstrip(b"Z")], "M8[us]")
-    except ValueError:
-        return False
-    return _DATE.fullmatch(token) is not None
-
-
-def _is_finite(token: bytes) -> bool:
-    try:
-        return b"_" not in token and bool(np.isfinite(float(token)))
-    except ValueError:
-        return False
+        yield
+    except BadValue as error:
+        raise fields.fault(
+            error.nth,
+            f"{what} {error.what}",
+            f"expected {error.expected}: correct the line, or name another column with --{what}",
+        ) from error

@@ -9,11 +9,18 @@ def extend_recbole() -> None:
     """
     from recbole_lightgnn import registry
     from recbole_lightgnn.config import recbole_config
-    from recbole_lightgnn.integration import catalog_metrics, compat, eval_mask, popularity
+    from recbole_lightgnn.integration import (
+        catalog_metrics,
+        compat,
+        eval_mask,
+        popularity,
+        time_order,
+    )
 
     compat.apply()
     recbole_config.extend_recbole()
     eval_mask.extend_recbole()
     catalog_metrics.extend_recbole()
     popularity.extend_recbole()
+    time_order.extend_recbole()
     registry.offer_trainers()
