@@ -20,6 +20,7 @@ from typing import Any
 
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.integration.compat_tuning import patch_exhaustive_search, patch_ray_import
 from recbole_lightgnn.registry import during_import
 
 
@@ -31,40 +32,6 @@ def apply() -> dict[str, bool]:
         For each patch, by name, whether it changed anything.
     """
     return {patch.__name__: patch() for patch in PATCHES}
-
-
-def patch_ray_import() -> bool:
-    """ray: ``recbole.quick_start`` imports ``ray.tune``, which only hyper-tuning needs.
-
-    RecBole requires ray <= 2.6.3. That version has no wheel for Python >= 3.12. On older Pythons it
-    installs, but its ``tune`` does not import, because ``pkg_resources`` is gone from setuptools
-    and ``np.bool8`` from numpy. Symptom: ``ModuleNotFoundError: No module named 'ray'``. A ray that
-    imports is left alone. Otherwise a stand-in module takes the place of ``ray.tune``; it raises
-    an ImportError with the reason when it is used.
-    """
-    try:
-        import_module("ray.tune")
-        return False
-    except Exception:  # an old ray fails in many ways: ImportError, AttributeError, TypeError
-        pass
-    try:
-        ray = import_module("ray")  # keep what works of it: ray registers hooks at exit
-    except Exception:
-        ray = sys.modules["ray"] = ModuleType("ray", _NO_RAY)
-    tune = sys.modules["ray.tune"] = ModuleType("ray.tune", _NO_RAY)
-    vars(tune)["report"] = _report_without_ray
-    vars(ray)["tune"] = tune
-    return True
-
-
-_NO_RAY = "Stand-in for ray, which recbole.quick_start imports and only hyper-tuning uses."
-
-
-def _report_without_ray(**metrics: float) -> None:
-    raise ImportError(
-        "hyper-tuning with ray needs a ray that imports here (tune.report was called, and this "
-        "ray is a stand-in of recbole_lightgnn); recbole.trainer.HyperTuning tunes without ray"
-    )
 
 
 def patch_unknown_model_name() -> bool:
@@ -441,6 +408,7 @@ def _once_imported(model: str, change: Callable[[ModuleType], None]) -> None:
 
 PATCHES: tuple[Callable[[], bool], ...] = (
     patch_ray_import,
+    patch_exhaustive_search,
     patch_unknown_model_name,
     patch_config_numpy_names,
     patch_metric_numpy_names,

@@ -1,0 +1,61 @@
+"""Patches for RecBole's own hyper-parameter search; see `recbole_lightgnn.integration.compat`."""
+
+import functools
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from types import FunctionType, ModuleType, SimpleNamespace
+
+
+def patch_ray_import() -> bool:
+    """ray: ``recbole.quick_start`` imports ``ray.tune``, which only hyper-tuning needs.
+
+    RecBole requires ray <= 2.6.3. That version has no wheel for Python >= 3.12. On older Pythons it
+    installs, but its ``tune`` does not import, because ``pkg_resources`` is gone from setuptools
+    and ``np.bool8`` from numpy. Symptom: ``ModuleNotFoundError: No module named 'ray'``. A ray that
+    imports is left alone. Otherwise a stand-in module takes the place of ``ray.tune``. Its
+    ``report`` does nothing, because ``recbole.quick_start.objective_function`` calls it in every
+    search, also in those of ``recbole.trainer.HyperTuning``, which need no ray.
+    """
+    try:
+        import_module("ray.tune")
+        return False
+    except Exception:  # an old ray fails in many ways: ImportError, AttributeError, TypeError
+        pass
+    try:
+        ray = import_module("ray")  # keep what works of it: ray registers hooks at exit
+    except Exception:
+        ray = sys.modules["ray"] = ModuleType("ray", _NO_RAY)
+    tune = sys.modules["ray.tune"] = ModuleType("ray.tune", _NO_RAY)
+    vars(tune)["report"] = _report_without_ray
+    vars(ray)["tune"] = tune
+    return True
+
+
+_NO_RAY = "Stand-in for ray, which recbole.quick_start imports and only hyper-tuning uses."
+
+
+def _report_without_ray(**metrics: float) -> None:
+    """Do nothing: only a search by ray, which cannot have started, listens to reports."""
+
+
+def patch_exhaustive_search() -> bool:
+    """hyperopt >= 0.2.6: ``exhaustive_search`` passes a ``RandomState`` where a generator is due.
+
+    Symptom: ``AttributeError: 'RandomState' object has no attribute 'integers'`` in ``HyperTuning``
+    with ``algo="exhaustive"``. The function gets a numpy of its own, whose ``RandomState`` makes a
+    generator.
+    """
+    import numpy as np
+
+    if find_spec("hyperopt") is None:
+        return False
+    module = import_module("recbole.trainer.hyper_tuning")
+    original = module.exhaustive_search
+    numpy = ModuleType("numpy")
+    vars(numpy).update(vars(np), random=SimpleNamespace(RandomState=np.random.default_rng))
+    patched = FunctionType(
+        original.__code__, {**vars(module), "np": numpy}, argdefs=original.__defaults__
+    )
+    vars(module)["exhaustive_search"] = functools.wraps(original)(patched)
+    return True
