@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.data.atomic import pairs_hash
-from recbole_lightgnn.data.dataset_files import DatasetFiles, DatasetPairs, Pairs, read_card
+from recbole_lightgnn.data.dataset_files import (
+    DatasetFiles,
+    DatasetPairs,
+    Pairs,
+    read_card,
+    refused,
+)
 from recbole_lightgnn.data.inspect import count_text, is_absent, pair_keys
 from recbole_lightgnn.errors import InputError
 
@@ -29,8 +35,8 @@ def check(dataset: DatasetFiles, content: DatasetPairs) -> list[Finding]:
     """Find all problems of a dataset.
 
     Errors are a missing or empty split, malformed lines, repeated pairs in one split, pairs in two
-    splits, and pairs that differ from the dataset's card. Warnings are users and items without a
-    train pair, and a missing card.
+    splits, pairs that differ from the dataset's card, and whatever else a run would refuse in the
+    dataset's files. Warnings are users and items without a train pair, and a missing card.
 
     Returns:
         The problems, errors first.
@@ -43,6 +49,7 @@ def check(dataset: DatasetFiles, content: DatasetPairs) -> list[Finding]:
         keys[split], counts = np.unique(pair_keys(pairs, len(content.items)), return_counts=True)
         errors += _malformed(dataset.files[split], pairs)
         errors += _repeated(dataset.files[split], keys[split][counts > 1], content)
+    errors += refused(dataset, content)
     for a, b in combinations(content.splits, 2):
         shared = np.intersect1d(keys[a], keys[b], assume_unique=True)
         if len(shared):

@@ -2,9 +2,9 @@
 
 Reading needs 16 bytes of memory per pair, plus the token of each user and item once.
 
-The files are not read with ``pandas.read_csv``, which stops at the first line that is too long and
-fills lines that are too short. Reading line by line has two thirds of its speed, but it finds every
-malformed line and its number.
+A run reads the files with `recbole_lightgnn.data.atomic_reader`, which stops at the first malformed
+line. Reading line by line by the same rules is slower, but it finds every malformed line and its
+number. `refused` tells what else a run would refuse.
 """
 
 import json
@@ -19,6 +19,15 @@ from numpy.typing import NDArray
 
 from recbole_lightgnn.config.files import read_yaml
 from recbole_lightgnn.data.atomic import SPLITS
+from recbole_lightgnn.data.atomic_reader import (
+    AtomicFile,
+    check_ids,
+    check_new_columns,
+    open_atomic,
+    read_columns,
+    read_times,
+    split_sequences,
+)
 from recbole_lightgnn.data.download import BLOB_IDS
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import properties_dir
@@ -27,6 +36,8 @@ from recbole_lightgnn.utils.text import did_you_mean
 WHOLE = "all"  # key used instead of a split for a dataset in one file
 _IN_RECBOLE = "ml-100k"  # RecBole reads this dataset from its own package, whatever data_path is
 _FIELDS = ("user_id", "item_id")
+_TIME = "timestamp"
+_OTHER_KINDS = ("user", "item", "kg", "link")  # suffixes of the files that a run may read as well
 _MAX_EXAMPLES = 3  # malformed lines of a file that are described
 
 
@@ -221,10 +232,11 @@ def _read(file: Path, users: dict[str, int], items: dict[str, int]) -> Pairs:
     malformed: list[str] = []
     n_malformed = 0
     try:
+        columns = list(_open(file).types)
+        user, item = (columns.index(field) for field in _FIELDS)
         # surrogateescape: a byte that is not UTF-8 makes only its line malformed, not the file
-        with file.open(encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
-            columns = [c.partition(":")[0] for c in next(lines, "").rstrip("\r\n").split("\t")]
-            user, item = _columns(file, columns)
+        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+            next(lines, None)
             width = len(columns)
             for number, line in enumerate(lines, start=2):
                 cells = line.rstrip("\r\n").split("\t")
@@ -247,14 +259,16 @@ def _read(file: Path, users: dict[str, int], items: dict[str, int]) -> Pairs:
     )
 
 
-def _columns(file: Path, columns: list[str]) -> tuple[int, int]:
-    for field in _FIELDS:
-        if field not in columns:
-            raise InputError(
-                f"{file}, line 1: expected columns user_id:token and item_id:token, separated by "
-                f"tabs, got {', '.join(map(repr, columns))}"
-            )
-    return columns.index(_FIELDS[0]), columns.index(_FIELDS[1])
+def _open(file: Path) -> AtomicFile:
+    """Read the header of a file of interactions."""
+    found = open_atomic(file)
+    check_ids(found, _FIELDS)
+    if missing := [field for field in _FIELDS if field not in found.types]:
+        raise InputError(
+            f"{file}, line 1: no column {missing[0]!r}; expected columns user_id:token and "
+            f"item_id:token, separated by tabs, got {', '.join(map(repr, found.types))}"
+        )
+    return found
 
 
 def _fault(cells: list[str], n_columns: int, user: int, item: int) -> str | None:
@@ -273,3 +287,47 @@ def _fault(cells: list[str], n_columns: int, user: int, item: int) -> str | None
 def _is_text(token: str) -> bool:
     """Tell whether a token has no byte that surrogateescape replaced."""
     return not any("\ud800" <= character <= "\udfff" for character in token)
+
+
+# --- what a run refuses -----------------------------------------------------------------------
+
+
+def refused(dataset: DatasetFiles, content: DatasetPairs) -> list[str]:
+    """Describe what a run that loads all columns of all files would refuse.
+
+    Files of interactions with malformed lines (`Pairs.malformed`) are left out.
+    """
+    others = [dataset.folder / f"{dataset.name}.{kind}" for kind in _OTHER_KINDS]
+    files = [(file, "inter", split) for split, file in dataset.files.items()]
+    files += [(file, file.suffix[1:], "") for file in others if file.is_file()]
+    known: dict[str, tuple[str, str]] = {}
+    faults = []
+    for file, kind, split in files:
+        try:
+            _check_header(opened := open_atomic(file), kind, known)
+            if not split or not content.splits[split].n_malformed:
+                _read_all(opened, kind)
+        except InputError as error:
+            faults.append(str(error))
+    return faults
+
+
+def _read_all(file: AtomicFile, kind: str) -> None:
+    time = _TIME if kind == "inter" and file.types.get(_TIME) == "float" else ""
+    frame = read_columns(file, file.types, _ids(file, kind), [time])
+    if time:
+        read_times(file, time, frame[time])
+    for name, kind in file.types.items():
+        if kind.endswith("_seq"):
+            split_sequences(file, name, frame[name])
+
+
+def _check_header(file: AtomicFile, kind: str, known: dict[str, tuple[str, str]]) -> None:
+    check_ids(file, _FIELDS)
+    if kind != "link":  # its columns are those of other files
+        check_new_columns(file, file.types, kind, known, {"user": "user_id", "item": "item_id"})
+        known.update({name: (kind, type_) for name, type_ in file.types.items()})
+
+
+def _ids(file: AtomicFile, kind: str) -> list[str]:
+    return list(file.types) if kind in ("kg", "link") else [f for f in _FIELDS if f in file.types]

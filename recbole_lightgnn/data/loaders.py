@@ -10,9 +10,9 @@ import numpy as np
 from pandas.errors import ParserError
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
-from recbole.utils.enum_type import FeatureType
 
 from recbole_lightgnn.config.view import RunConfig
+from recbole_lightgnn.data.atomic_reader import check_ids, open_atomic
 from recbole_lightgnn.data.dataset_files import dataset_not_found
 from recbole_lightgnn.data.fingerprint import dataset_fingerprint
 from recbole_lightgnn.errors import InputError
@@ -46,26 +46,13 @@ def check_dataset_files(config: RunConfig) -> None:
 
 def _check_header(config: RunConfig, file: Path) -> None:
     """Check that the first line of an atomic file is ``user_id:token<TAB>item_id:token ...``."""
-    separator = config["field_separator"]
-    try:
-        with open(file, encoding=config["encoding"]) as lines:
-            columns = lines.readline().rstrip("\r\n").split(separator)
-    except (OSError, UnicodeDecodeError, LookupError) as error:
-        raise InputError(f"{file} cannot be read: {error}") from error
-    types = {t.value for t in FeatureType}
-    for column in columns:
-        field, _, kind = column.partition(":")
-        if not field or kind not in types:
-            raise InputError(
-                f"{file}, line 1: expected columns NAME:TYPE with TYPE one of "
-                f"{', '.join(sorted(types))}, separated by {separator!r}, got {column!r}"
-            )
-    fields = {column.partition(":")[0] for column in columns}
+    opened = open_atomic(file, config["field_separator"], config["encoding"])
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
-        if config[key] not in fields:
+        check_ids(opened, [config[key]])
+        if config[key] not in opened.types:
             raise InputError(
                 f"{file}, line 1: no column {config[key]!r} (setting {key}); it has "
-                f"{', '.join(sorted(fields))}"
+                f"{', '.join(sorted(opened.types))}"
             )
 
 

@@ -267,7 +267,7 @@ class _Fields:
     """
 
     def __init__(self, layout: Layout, block: Block) -> None:
-        self.block, delimiter = _with_plain_delimiter(block, layout.delimiter)
+        self.block, delimiter = with_plain_delimiter(block, layout.delimiter)
         self.dated = layout.dated
         self.data = np.frombuffer(self.block.data, np.uint8)
         self._row = {what: row for row, what in enumerate(layout.columns)}
@@ -361,7 +361,7 @@ def _parse(
     return line
 
 
-def _with_plain_delimiter(block: Block, delimiter: str) -> tuple[Block, str]:
+def with_plain_delimiter(block: Block, delimiter: str) -> tuple[Block, str]:
     """Return the lines with a delimiter of one byte that occurs in no field, and this delimiter."""
     quoted = delimiter in _QUOTING and b'"' in block.data
     if not quoted and len(delimiter) == 1:

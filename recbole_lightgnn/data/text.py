@@ -2,15 +2,17 @@
 
 Memory does not grow with the file, and every error names its line.
 
-Accepted files: UTF-8 with or without a byte order mark; lines that end with LF or CRLF; a last line
-without an end; empty lines at the end of the file.
+Accepted files: UTF-8 with or without a byte order mark, or text in a named encoding; lines that end
+with LF or CRLF; a last line without an end; empty lines at the end of the file.
 """
 
+import codecs
+import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,12 +64,27 @@ class Block(NamedTuple):
         return self.data[start : self.data.index(b"\n", offset)]
 
 
-def blocks(path: Path) -> Iterator[Block]:
+def first_line(path: Path, encoding: str = "utf-8") -> str:
+    """Return the first line of a text file, without its end.
+
+    Raises:
+        InputError: if the file cannot be read or its first bytes are not text.
+    """
+    try:
+        with path.open("rb") as file:
+            head = next(_pieces(path, file, encoding), b"")
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    line = _checked_start(path, head).partition(b"\n")[0]
+    return _checked(path, line, 1).data.decode().rstrip("\n")
+
+
+def blocks(path: Path, encoding: str = "utf-8") -> Iterator[Block]:
     """Yield the lines of a text file in blocks of about ``BLOCK`` bytes.
 
     Raises:
-        InputError: if the file cannot be read, is not UTF-8 text, or has a line with more than
-            ``MAX_LINE`` bytes.
+        InputError: if the file cannot be read, is not text in this encoding, or has a line with
+            more than ``MAX_LINE`` bytes.
     """
     try:
         if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
@@ -80,7 +97,7 @@ def blocks(path: Path) -> Iterator[Block]:
             progress_bar(os.fstat(file.fileno()).st_size, str(path), "B") as bar,
         ):
             line, rest = 1, b""
-            for nth, piece in enumerate(iter(lambda: file.read(BLOCK), b"")):
+            for nth, piece in enumerate(_pieces(path, file, encoding)):
                 bar.update(len(piece))
                 if nth == 0:
                     piece = _checked_start(path, piece)
@@ -101,9 +118,33 @@ def blocks(path: Path) -> Iterator[Block]:
             if rest := rest.rstrip(b"\r\n"):
                 yield _checked(path, rest, line)
     except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path} cannot be read ({error.strerror}); expected a text file: check the path and its "
+        "permissions"
+    )
+
+
+def _pieces(path: Path, file: BinaryIO, encoding: str) -> Iterator[bytes]:
+    """Yield the content of a file as UTF-8, piece by piece; bytes of UTF-8 are not checked."""
+    try:
+        if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
+            yield from iter(lambda: file.read(BLOCK), b"")
+        else:
+            text = io.TextIOWrapper(file, encoding, newline="")
+            yield from (piece.encode() for piece in iter(lambda: text.read(BLOCK), ""))
+    except LookupError as error:
         raise InputError(
-            f"{path} cannot be read ({error.strerror}); expected a text file: check the path and "
-            "its permissions"
+            f"encoding {encoding!r} is not known; expected one that Python has, such as utf-8, "
+            "gbk or latin-1: correct the setting `encoding`"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not {encoding} text ({error.reason}); correct the setting `encoding`, or "
+            "convert the file to UTF-8"
         ) from error
 
 

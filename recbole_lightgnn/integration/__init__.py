@@ -1,4 +1,4 @@
-"""Changes to RecBole itself: patches, masking in evaluation, faster models."""
+"""Changes to RecBole itself: patches, reading, masking in evaluation, faster models."""
 
 
 def extend_recbole() -> None:
@@ -14,11 +14,13 @@ def extend_recbole() -> None:
         compat,
         eval_mask,
         popularity,
+        reading,
         time_order,
     )
 
     compat.apply()
     recbole_config.extend_recbole()
+    reading.extend_recbole()
     eval_mask.extend_recbole()
     catalog_metrics.extend_recbole()
     popularity.extend_recbole()

@@ -146,9 +146,8 @@ def patch_checkpoint_loading() -> bool:
 def patch_missing_values() -> bool:
     """pandas >= 3: ``feat[field].fillna(..., inplace=True)`` fills a copy.
 
-    Symptoms: after ``Dataset._fill_nan`` missing tokens and floats are still NaN, without an error.
-    In ``Dataset._load_feat`` an empty sequence raises ``AttributeError: 'float' object has no
-    attribute 'split'``.
+    Symptom: after ``Dataset._fill_nan`` missing tokens and floats are still NaN, without an error.
+    ``Dataset._load_feat`` has the same fault; `integration.reading` replaces it.
     """
     import numpy as np
     import pandas as pd
@@ -162,11 +161,6 @@ def patch_missing_values() -> bool:
 
     module = import_module("recbole.data.dataset.dataset")
     _replace(module.Dataset, "_fill_nan", _fill_nan(module.Dataset._fill_nan))
-    _replace(module.Dataset, "_load_feat", _load_feat(module.Dataset._load_feat))
-    # `_load_feat` is long, and only the table that it reads needs filling: replace its read_csv.
-    patched_pandas = ModuleType("pandas", "pandas with a read_csv that fills empty sequences")
-    vars(patched_pandas).update(vars(pd), read_csv=_read_csv)
-    vars(module)["pd"] = patched_pandas
     return True
 
 
@@ -184,24 +178,6 @@ def _fill_nan(original: Callable[..., Any]) -> Callable[..., Any]:
             original(self)  # fills the sequences; nothing is left for its other fills
 
     return fill_nan
-
-
-def _load_feat(original: Callable[..., Any]) -> Callable[..., Any]:
-    def load_feat(self: Any, filepath: str, source: Any) -> Any:
-        with _fills_on_copies():
-            return original(self, filepath, source)
-
-    return load_feat
-
-
-def _read_csv(*args: Any, **kwargs: Any) -> Any:
-    import pandas as pd
-
-    frame = pd.read_csv(*args, **kwargs)
-    for column in frame.columns:  # "field:type", with type token_seq or float_seq
-        if column.endswith("_seq"):
-            frame[column] = frame[column].fillna("")
-    return frame
 
 
 @contextmanager

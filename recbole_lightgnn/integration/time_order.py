@@ -7,19 +7,14 @@ where float64 would round) in sorts and splits. The column is loaded wherever an
 """
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_lightgnn.data.times import BadValue, parse_times
+from recbole_lightgnn.data.atomic_reader import AtomicFile, read_times
 from recbole_lightgnn.errors import InputError
-
-_EXACT_IN_FLOAT64 = 2**53  # from this integer on, float64 skips some
 
 
 def extend_recbole() -> None:
@@ -28,23 +23,18 @@ def extend_recbole() -> None:
 
     module = import_module("recbole.data.dataset.dataset")
     changes = {
-        "_load_feat": _load_feat,
         "_get_load_and_unload_col": _get_load_and_unload_col,
         "_remove_duplication": _remove_duplication,
         "_dataframe_to_interaction": _dataframe_to_interaction,
         "time_based_split": _time_based_split,
         "build": _build,
     }
-    if hasattr(module, "_read_times"):
+    if hasattr(module, "_orders_by_time"):
         return
-    vars(module)["_read_times"] = True
+    vars(module)["_orders_by_time"] = True
     for name, change in changes.items():
         if original := getattr(module.Dataset, name, None):  # RecBole 1.2.0 lacks the split by time
             setattr(module.Dataset, name, functools.wraps(original)(change(original)))
-    pandas: Any = ModuleType("pandas", "pandas with a read_csv that reads times exactly")
-    vars(pandas).update(vars(vars(module)["pd"]))
-    pandas.read_csv = _read_csv(pandas.read_csv)
-    vars(module)["pd"] = pandas
 
 
 def why_ordered(config: Any) -> str:
@@ -70,28 +60,28 @@ def why_ordered(config: Any) -> str:
 # --- reading ----------------------------------------------------------------------------------
 
 
-class _TimeColumn:
-    """The time column of the file that RecBole reads now.
+class TimeColumn:
+    """The time column of a file of interactions that RecBole reads now.
 
     Args:
         dataset: RecBole's dataset, which is being loaded.
-        path: the file.
+        file: the file.
+
+    Raises:
+        InputError: if the column is needed and missing, or changed by a setting.
     """
 
-    def __init__(self, dataset: Any, path: str) -> None:
-        self.config, self.field, self.path = dataset.config, dataset.time_field, path
+    def __init__(self, dataset: Any, file: AtomicFile) -> None:
+        self.config, self.field, self.file = dataset.config, dataset.time_field, file
         self.reason = why_ordered(self.config)
-        with open(path, encoding=self.config["encoding"]) as lines:
-            header = lines.readline().rstrip("\n").split(self.config["field_separator"])
-        types = dict(column.partition(":")[::2] for column in header)
-        self.type = types.get(self.field, "")
+        self.type = file.types.get(self.field, "")
         if self.reason:
-            self._check(list(types))
+            self._check(list(file.types))
 
     def _check(self, fields: list[str]) -> None:
         if self.field not in fields:
             raise InputError(
-                f"{self.path}, line 1: no column {self.field!r} (setting TIME_FIELD), which "
+                f"{self.file.path}, line 1: no column {self.field!r} (setting TIME_FIELD), which "
                 f"{self.reason} needs; it has {', '.join(fields)}: name the column of times by "
                 "TIME_FIELD, or choose an order without times (eval_args order RO, split RS)"
             )
@@ -116,72 +106,14 @@ class _TimeColumn:
         Raises:
             InputError: if a time is malformed or missing where it is needed.
         """
-        missing = texts.isna().to_numpy()
-        if self.reason and missing.any():
-            raise self._fault(int(missing.argmax()), "no time", f"a time ({self.reason} needs it)")
-        there = np.flatnonzero(~missing)
-        try:
-            times = parse_times([text.encode() for text in texts.to_numpy(object)[there]])
-        except BadValue as error:
-            raise self._fault(int(there[error.nth]), error.what, error.expected) from error
-        if times.dtype == np.int64 and np.abs(times).max(initial=0) < _EXACT_IN_FLOAT64:
-            times = times.astype(np.float64)
-        if not missing.any():
-            return times
-        filled = np.full(len(texts), np.nan)
-        filled[there] = times
-        return filled
-
-    def _fault(self, row: int, what: str, expected: str) -> InputError:
-        with open(self.path, encoding=self.config["encoding"]) as lines:
-            numbers = [nth for nth, line in enumerate(lines, 1) if line.strip()]
-        return InputError(
-            f"{self.path}, line {numbers[row + 1]}: {self.field} {what}; expected {expected}: "
-            "correct the line, or name another column by TIME_FIELD"
-        )
-
-
-_COLUMN: ContextVar[_TimeColumn | None] = ContextVar("time_column", default=None)
-
-
-def _load_feat(original: Callable[..., Any]) -> Callable[..., Any]:
-    def load_feat(self: Any, filepath: str, source: Any) -> Any:
-        from recbole.utils import FeatureSource, FeatureType
-
-        if source != FeatureSource.INTERACTION:
-            return original(self, filepath, source)
-        column = _TimeColumn(self, filepath)
-        with _reading(column):
-            feat = original(self, filepath, source)
-        if column.parsed and feat is not None and column.field in feat:
-            self.field2type[column.field] = FeatureType.FLOAT
-            self.field2bucketnum[column.field] = 2  # as RecBole gives a float
-        return feat
-
-    return load_feat
-
-
-@contextmanager
-def _reading(column: _TimeColumn) -> Iterator[None]:
-    token = _COLUMN.set(column)
-    try:
-        yield
-    finally:
-        _COLUMN.reset(token)
-
-
-def _read_csv(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def read_csv(*args: Any, **kwargs: Any) -> Any:
-        column = _COLUMN.get()
-        name = "" if column is None else f"{column.field}:{column.type}"
-        if column is None or not column.parsed or name not in kwargs["usecols"]:
-            return original(*args, **kwargs)
-        frame = original(*args, **{**kwargs, "dtype": {**kwargs["dtype"], name: str}})
-        frame[name] = column.parse(frame[name])
-        return frame
-
-    return read_csv
+        if self.reason and (missing := texts.isna()).any():
+            raise self.file.fault(
+                int(missing.to_numpy().argmax()),
+                f"{self.field} has no time",
+                f"expected a time ({self.reason} needs it): correct the line, or name another "
+                "column by TIME_FIELD",
+            )
+        return read_times(self.file, self.field, texts)
 
 
 def _get_load_and_unload_col(original: Callable[..., Any]) -> Callable[..., Any]:

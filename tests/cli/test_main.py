@@ -203,7 +203,11 @@ def test_bad_input_before_anything_is_started(capsys, arguments, facts):
         ("user_id:token\titem_id:number", None, ["line 1", "got 'item_id:number'"]),
         ("user:token\titem_id:token", None, ["no column 'user_id' (setting USER_ID_FIELD)"]),
         ("", None, ["toy.inter, line 1"]),
-        ("user_id:token\titem_id:token", ["a\tb\tc\td", "a\tb\tc\td"], ["'toy' cannot be used"]),
+        (
+            "user_id:token\titem_id:token",
+            ["a\tb\tc\td", "a\tb\tc\td"],
+            ["toy.inter, line 2: 4 fields where"],
+        ),
         ("user_id:token\titem_id:token", [], ["'toy' cannot be used"]),
     ],
 )

@@ -307,7 +307,7 @@ def test_without_the_patch_they_stay_missing(features, monkeypatch):
             0,
             Dataset(features).token2id("item_id", "i3"),
         ]
-    monkeypatch.setattr(module, "pd", pd)
+    monkeypatch.setattr(Dataset, "_load_feat", original(Dataset._load_feat))
     with pytest.raises(AttributeError, match="'float' object has no attribute 'split'"):
         Dataset(features)
 

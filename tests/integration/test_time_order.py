@@ -231,7 +231,8 @@ BAD = {
     "no number": ("nan.5", "token", "is not a finite number"),
     "infinite": ("inf", "float", "is not a finite number"),
     "missing": ("", "float", "no time; expected a time"),
-    "missing token": ("NA", "token", "no time; expected a time"),
+    "missing token": ("", "token", "no time; expected a time"),
+    "a word for missing": ("NA", "token", "'NA' is not a finite number"),
     "a date below numbers": ("2020-01-01", "float", "'2020-01-01' is not a finite number"),
     "underscores": ("1_600_000_000", "token", "is not a finite number"),
 }

@@ -1,0 +1,115 @@
+"""RecBole's ``Dataset`` reads atomic files by our reader (`recbole_lightgnn.data.atomic_reader`).
+
+This is for every model and for RecBole's own API, from the import of `recbole_lightgnn` on. For
+clean files the columns, their types and their values are as RecBole reads them.
+"""
+
+import functools
+from collections.abc import Collection
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recbole_lightgnn.data.atomic_reader import (
+    AtomicFile,
+    check_ids,
+    check_new_columns,
+    open_atomic,
+    read_columns,
+    split_sequences,
+)
+from recbole_lightgnn.integration.time_order import TimeColumn
+
+_IDS = ("USER_ID", "ITEM_ID", "HEAD_ENTITY_ID", "TAIL_ENTITY_ID", "RELATION_ID", "ENTITY_ID")
+
+
+def extend_recbole() -> None:
+    """Replace ``Dataset._load_feat``, which reads one atomic file."""
+    dataset = import_module("recbole.data.dataset.dataset").Dataset
+    dataset._load_feat = functools.wraps(dataset._load_feat)(load_feat)
+
+
+def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
+    """Read an atomic file as ``Dataset._load_feat`` does, and note its columns in the dataset.
+
+    Args:
+        dataset: RecBole's dataset.
+        filepath: the file.
+        source: RecBole's ``FeatureSource``, or the file's suffix.
+
+    Returns:
+        The columns; None if none is to be loaded.
+
+    Raises:
+        InputError: if the file cannot be used; it names file, line and remedy.
+    """
+    wanted, unwanted = dataset._get_load_and_unload_col(source)
+    if wanted == set():
+        return None
+    config, kind = dataset.config, getattr(source, "value", source)
+    file = open_atomic(Path(filepath), config["field_separator"], config["encoding"])
+    loaded = set(file.types if wanted is None else wanted) - set(unwanted or ())
+    columns = [name for name in file.types if name in loaded]
+    if not columns:
+        dataset.logger.warning(f"No columns has been loaded from [{kind}]")
+        return None
+    ids = {config[f"{name}_FIELD"] for name in _IDS}
+    check_ids(file, ids)
+    times = {time.field: time for time in _time_column(dataset, file, kind) if time.field in loaded}
+    file = file._replace(types={**file.types, **dict.fromkeys(times, "float")})
+    if kind != "link":  # its two columns are those of other files
+        _note_columns(dataset, file, columns, source)
+    frame = read_columns(file, columns, ids & set(columns), times)
+    for name, time in times.items():
+        frame[name] = time.parse(frame[name])
+    _report_missing(dataset, file, frame)
+    for name in columns:
+        if file.types[name].endswith("_seq"):
+            _split(dataset, file, frame, name)
+    return frame
+
+
+def _time_column(dataset: Any, file: AtomicFile, kind: str) -> list[TimeColumn]:
+    """Return the column of times, if the file has one that is parsed."""
+    column = TimeColumn(dataset, file) if kind == "inter" else None
+    return [column] if column and column.parsed else []
+
+
+def _note_columns(dataset: Any, file: AtomicFile, columns: Collection[str], source: Any) -> None:
+    from recbole.utils import FeatureType
+
+    known = {
+        name: (getattr(other, "value", other).removesuffix("_id"), dataset.field2type[name].value)
+        for name, other in dataset.field2source.items()
+    }
+    ids = {"user": dataset.uid_field, "item": dataset.iid_field}
+    kind = getattr(source, "value", source)
+    check_new_columns(file, columns, kind, known, ids)
+    for name in columns:
+        dataset.field2source[name] = source
+        dataset.field2type[name] = FeatureType(file.types[name])
+        if not file.types[name].endswith("_seq"):
+            dataset.field2seqlen[name] = 1
+        if file.types[name].startswith("float"):
+            dataset.field2bucketnum[name] = 2
+
+
+def _report_missing(dataset: Any, file: AtomicFile, frame: pd.DataFrame) -> None:
+    """Warn of missing floats, for which RecBole takes the mean of the column."""
+    for name in frame:
+        if file.types[name] == "float" and (missing := int(frame[name].isna().sum())):
+            dataset.logger.warning(
+                f"{file.path}: {missing} of {len(frame)} fields of {name} are empty; they get the "
+                "mean of the others"
+            )
+
+
+def _split(dataset: Any, file: AtomicFile, frame: pd.DataFrame, name: str) -> None:
+    """Turn a column of text into one of arrays, and note its longest length."""
+    limit = (dataset.config["seq_len"] or {}).get(name)
+    rows = split_sequences(file, name, frame[name], dataset.config["seq_separator"])
+    longest = max(map(len, rows), default=0)
+    frame[name] = pd.Series([row[:limit] for row in rows], index=frame.index, dtype=object)
+    dataset.field2seqlen[name] = longest if limit is None else min(limit, longest)
