@@ -8,6 +8,7 @@ No heavy library is imported before the arguments have been read.
 import argparse
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -40,6 +41,7 @@ _REQUIRED = {
     "recbole": "run `pip install .` in the checkout, or `pip install --no-deps recbole==1.2.1`",
     "torch": "run `pip install .` in the checkout, or install torch for your machine",
 }
+_BUILD = "install a build of torch for this machine, with what it requires"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -84,7 +86,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # no traceback by default
+        if _is_of_importing_torch(error):
+            return _fail(f"error: torch does not import here: {error}; {_BUILD}", 2, debug)
         return _internal_error(error, debug)
+
+
+def _is_of_importing_torch(error: Exception) -> bool:
+    """Whether an error ended ``import torch``, as a missing CUDA library does."""
+    frames = traceback.walk_tb(error.__traceback__)
+    files = [frame.f_code.co_filename for frame, _ in frames]
+    return "torch" not in sys.modules and any(file.endswith("torch/__init__.py") for file in files)
 
 
 def _internal_error(error: Exception, debug: bool) -> int:
@@ -94,8 +105,6 @@ def _internal_error(error: Exception, debug: bool) -> int:
 
 def _fail(message: str, status: int, debug: bool) -> int:
     if debug:
-        import traceback
-
         traceback.print_exc()
     print(" ".join(message.split()), file=sys.stderr)
     return status

@@ -364,3 +364,21 @@ def test_the_results_table_has_one_line_a_row():
     shown = 2 * ["0.1235", "0.1000"]
     assert first.split() == ["teacher", "-", "-", "1.3", "-", "-", "-", "-", "-", *shown]
     assert second.split() == ["student", "1", "-", "-", "-", "-", "80", "0.333", "-", *shown]
+
+
+@pytest.mark.parametrize("error", ["OSError", "ValueError", "ImportError"])
+def test_a_torch_that_does_not_import_is_named_with_what_to_do(error, tmp_path):
+    (tmp_path / "torch").mkdir()
+    code = f"raise {error}('libcudnn.so.9: cannot open shared object file')"
+    (tmp_path / "torch" / "__init__.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--model=BPR", "--dataset=ml-100k"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: torch does not import here: libcudnn.so.9: cannot open shared object file; "
+        "install a build of torch for this machine, with what it requires\n"
+    )
