@@ -15,6 +15,7 @@ def extend_recbole() -> None:
         eval_mask,
         popularity,
         reading,
+        saved_data,
         time_order,
     )
 
@@ -25,4 +26,5 @@ def extend_recbole() -> None:
     catalog_metrics.extend_recbole()
     popularity.extend_recbole()
     time_order.extend_recbole()
+    saved_data.extend_recbole()
     registry.offer_trainers()

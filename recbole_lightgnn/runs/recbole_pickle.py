@@ -17,8 +17,8 @@ What is trusted, and why:
   is put together after reading.
 
 Every other name is refused. The *settings* in a checkpoint are not checked: `load_data_and_model`
-builds the dataset that they name, and RecBole unpickles ``dataset_save_path`` and
-``dataloaders_save_path`` without a check if such files exist.
+builds the dataset that they name, and unpickles ``dataset_save_path`` and ``dataloaders_save_path``
+if such files exist and say that they fit (`integration.saved_data`).
 """
 
 import io
