@@ -24,6 +24,7 @@ from recbole_lightgnn.runs.user_metrics import users_file, write_users
 from recbole_lightgnn.trainer.adapters import adapter_of
 from recbole_lightgnn.trainer.evaluation import Ranked, metrics_by_user
 from recbole_lightgnn.trainer.recbole_errors import explain_missing_package
+from recbole_lightgnn.trainer.recbole_needs import check_needs, exlib_missing
 from recbole_lightgnn.utils.allocator import keep_freed_memory
 from recbole_lightgnn.utils.files import check_writable, write_json
 from recbole_lightgnn.utils.text import did_you_mean
@@ -180,6 +181,7 @@ def configure(
     model, dataset = names(model, dataset, config_files)
     config: RunConfig = build_config(model, dataset, config_files, settings or {})
     check_dataset_files(config)
+    check_needs(config)
     return config
 
 
@@ -285,6 +287,11 @@ def _check_model(model: Any) -> None:
     known = model_names()
     if model in known:
         return
+    if missing := exlib_missing(model):
+        raise InputError(
+            f"{model} needs {' and '.join(missing)}, not installed here: run `pip install "
+            f"{' '.join(missing)}`"
+        )
     try:
         get_model(str(model))  # `model_names` lists no sequential and other models of RecBole's
     except (ValueError, AttributeError, ImportError) as error:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -286,7 +283,7 @@ def _config(request: _Request, name: str) -> Any:
 
 
 def _check_class(model: str, model_class: type) -> None:
-    """Raise InputError unless a model ranks all items for a user and can be imported."""
+    """Raise InputError unless a model ranks all items for a user."""
     from recbole.model.abstract_recommender import GeneralRecommender
 
     if not issubclass(model_class, GeneralRecommender):
@@ -294,24 +291,6 @@ def _check_class(model: str, model_class: type) -> None:
             f"{model} is no general recommender (it needs sequences, features or knowledge), and "
             f"cannot be ranked beside the others{did_you_mean(model, model_names())}"
         )
-    if missing := _missing_package(model_class):
-        raise InputError(f"{model} needs the package {missing!r}, which is not installed")
-
-
-def _missing_package(model_class: type) -> str | None:
-    """A package that is not installed but imported anywhere in the model's module, or ``None``.
-
-    Imports inside functions count: they would fail only when the model is trained.
-    """
-    tree = ast.parse(Path(inspect.getfile(model_class)).read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            imported = [node.module]
-        for name in imported:
-            if find_spec(package := name.partition(".")[0]) is None:
-                return package
-    return None
 
 
 def _settings_source(config: Any, given: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from recbole_lightgnn.config.ablations import apply_ablation
 from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.config.files import defaults_of, merge, nested, read_yaml, recipes
+from recbole_lightgnn.config.recbole_defaults import DEFAULTS
 from recbole_lightgnn.config.validation import check_run, check_settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, STAGES, STUDENT, our_models, properties_dir
@@ -202,6 +203,8 @@ def _update_internal_config_dict(original: Any) -> Any:
 def _load_internal_config_dict(original: Any) -> Any:
     def load(self: Any, model: str, model_class: type, dataset: str) -> None:
         original(self, model, model_class, dataset)
+        if _OUR_FRONT_DOOR.get():
+            self.internal_config_dict.update(copy.deepcopy(DEFAULTS.get(model, {})))
         given = {**self.internal_config_dict, **self.external_config_dict}
         whole, parts = _dataset_files(Path(given["data_path"]), dataset)
         file = properties_dir() / "dataset" / f"{dataset}.yaml"

@@ -6,8 +6,6 @@ the fault is absent, and returns whether it changed anything. A replaced method 
 RecBole is imported.
 """
 
-import functools
-import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,11 +13,11 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
-from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.integration import compat_models
+from recbole_lightgnn.integration.compat_models import replace as _replace
 from recbole_lightgnn.integration.compat_tuning import patch_exhaustive_search, patch_ray_import
 from recbole_lightgnn.registry import during_import
 
@@ -285,11 +283,6 @@ def patch_download() -> bool:
     return True
 
 
-def _replace(owner: Any, name: str, new: Callable[..., Any]) -> None:
-    """Replace ``owner.name`` by ``new``; the original stays available as ``__wrapped__``."""
-    setattr(owner, name, functools.wraps(getattr(owner, name))(new))
-
-
 def patch_anomaly_detection() -> bool:
     """RecBole 1.2.1: importing the model SINE turns on autograd's anomaly detection.
 
@@ -315,73 +308,6 @@ def _keep_anomaly_detection() -> AbstractContextManager[Any]:
     return torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled(), check_nan)
 
 
-def patch_ngcf_dropout() -> bool:
-    """RecBole 1.2.0: NGCF drops messages in evaluation as in training.
-
-    ``forward`` makes a new ``nn.Dropout`` at every call, and a new module is in training mode.
-    Symptom: two calls of ``full_sort_predict`` differ, and so do metrics. A ``message_dropout`` of
-    0 in evaluation changes nothing else.
-    """
-    if import_module("recbole").__version__ != "1.2.0":
-        return False
-    model = import_module("recbole.model.general_recommender.ngcf").NGCF
-    original = model.forward
-
-    def forward(self: Any) -> Any:
-        given = self.message_dropout
-        self.message_dropout = given if self.training else 0.0
-        try:
-            return original(self)
-        finally:
-            self.message_dropout = given
-
-    _replace(model, "forward", forward)
-    return True
-
-
-def patch_dgcf_samples() -> bool:
-    """RecBole 1.2.1: DGCF samples as many users as items, which may be more than there are.
-
-    Symptom: ``ValueError: Sample larger than population or is negative`` in the first training
-    step, on datasets of few batches with many more users than items, or the reverse. With this
-    patch DGCF takes all users (or all items) where there are fewer than the sample size.
-    """
-
-    def sample(n_users: int, n_items: int, size: int) -> tuple[list[int], ...]:
-        return tuple(random.sample(range(n), min(size, n)) for n in (n_users, n_items))
-
-    _once_imported("dgcf", lambda dgcf: _replace(dgcf, "sample_cor_samples", sample))
-    return True
-
-
-def patch_ease_memory() -> bool:
-    """numpy: EASE's ``np.linalg.inv`` copies a float32 matrix to float64, 27 GB for Yelp.
-
-    Symptom: ``MemoryError``, or the operating system kills the process. `integration.ease.learn`
-    computes the same matrix in a run of 12 GB.
-    """
-
-    def learn(model: Any, config: RunConfig, dataset: Any) -> None:
-        import_module("recbole_lightgnn.integration.ease").learn(model, config, dataset)
-
-    _once_imported("ease", lambda ease: _replace(ease.EASE, "__init__", learn))
-    return True
-
-
-def _once_imported(model: str, change: Callable[[ModuleType], None]) -> None:
-    """Change the module of a RecBole model: now if it is imported, else right after its import."""
-    module = f"recbole.model.general_recommender.{model}"
-
-    @contextmanager
-    def then_change() -> Iterator[None]:
-        yield
-        change(sys.modules[module])
-
-    if module in sys.modules:
-        change(sys.modules[module])
-    during_import(module, then_change)
-
-
 PATCHES: tuple[Callable[[], bool], ...] = (
     patch_ray_import,
     patch_exhaustive_search,
@@ -395,7 +321,5 @@ PATCHES: tuple[Callable[[], bool], ...] = (
     patch_data_metrics,
     patch_download,
     patch_anomaly_detection,
-    patch_ngcf_dropout,
-    patch_dgcf_samples,
-    patch_ease_memory,
+    *compat_models.PATCHES,
 )

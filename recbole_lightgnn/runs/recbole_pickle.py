@@ -11,6 +11,7 @@ What is trusted, and why:
 - NumPy arrays, scalars and dtypes, SciPy's sparse matrices, and RecBole's enums. They are data, and
   constructing them runs no other code. EASE and ItemKNN save arrays; the best score is a NumPy
   scalar.
+- ``defaultdict(list)``, which RippleNet saves: only with ``list``, and read as a plain dictionary.
 - RecBole's ``Config``, yaml's ``FullLoader``, and model classes under ``recbole.model.``,
   ``recbole_lightgnn.models.`` or ``recbole_lightgnn.baselines.``: **as names only**. Nothing in the
   file can call them. This matters because ``Config(...)`` evaluates strings as Python. The object
@@ -43,6 +44,7 @@ from recbole_lightgnn.errors import InputError
 
 _CONFIG = "recbole.config.configurator.Config"
 _YAML_LOADER = "yaml.loader.FullLoader"
+_LIST, _DEFAULTDICT = "builtins.list", "collections.defaultdict"
 _GETATTR = "builtins.getattr"  # Python 3.11.0 to 3.11.3 pickles a member of an enum by it
 _ENUM_MODULE = "recbole.utils.enum_type"
 _ENUMS = (
@@ -136,6 +138,10 @@ def _trusted(name: str, path: str | Path) -> Any:
         return _DATA[name]
     if name == _GETATTR:
         return _member
+    if name == _LIST:
+        return _Name(list)
+    if name == _DEFAULTDICT:
+        return _dict_of_lists
     module, _, attribute = name.rpartition(".")
     if name == _YAML_LOADER:
         return _Name(yaml.FullLoader)
@@ -158,6 +164,13 @@ def _member(owner: Any, member: Any) -> Any:
     if not (isinstance(owner, type) and issubclass(owner, Enum) and owner.__name__ in _ENUMS):
         raise pickle.UnpicklingError(f"an attribute of {owner!r} is asked for")
     return owner[member]
+
+
+def _dict_of_lists(factory: Any) -> dict[Any, Any]:
+    """Return an empty dictionary in place of ``defaultdict(list)``."""
+    if not (isinstance(factory, _Name) and factory.named is list):
+        raise pickle.UnpicklingError(f"a defaultdict of {factory!r} is asked for")
+    return {}
 
 
 def _data_names() -> dict[str, Any]:

@@ -26,7 +26,9 @@ from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer.evaluation import Ranked
 from recbole_lightgnn.trainer.recbole_errors import explain_recbole_errors
 from recbole_lightgnn.trainer.recbole_evaluation import has_epochs, rank_by_tables, ranked_by
+from recbole_lightgnn.trainer.recbole_needs import check_size
 from recbole_lightgnn.trainer.recbole_resume import RESUMABLE, RecBoleProgress, can_resume
+from recbole_lightgnn.trainer.recbole_stages import pretrained
 from recbole_lightgnn.trainer.record_rows import epochs_of, size_row
 
 AfterValidation = Callable[[int, float], None]  # called with epoch (from 1) and validation score
@@ -171,7 +173,10 @@ class RecBoleTraining(ModelTraining):
 
     def __init__(self, config: RunConfig, train_data: Any) -> None:
         started = time.perf_counter()
-        super().__init__(config, train_data)
+        check_size(config, train_data._dataset.item_num - 1)
+        last_stage = pretrained(config, train_data, build_trainer)
+        super().__init__(last_stage, train_data)
+        self._made = last_stage["pre_model_path"] if last_stage is not config else None
         trainer = self.trainer
         # RecBole's file name has a resolution of one second, and two runs may start together.
         file = Path(trainer.saved_model_file)
@@ -214,6 +219,8 @@ class RecBoleTraining(ModelTraining):
             options["callback_fn"] = progress.validated
         with explain_recbole_errors(self.config):
             _, valid = self.trainer.fit(self.train_data, valid_data, **options)
+        if self._made and not saved:
+            Path(self._made).unlink()
         metrics: dict[str, float] = valid
         self._result = {"seconds": progress.seconds, "valid": metrics, "curve": progress.curve}
         return metrics

@@ -74,7 +74,8 @@ def test_bad_input(capsys, models, rest, facts):
 @pytest.mark.usefixtures("_no_run")
 def test_a_model_that_needs_a_missing_package(capsys, monkeypatch):
     monkeypatch.setattr(
-        "recbole_lightgnn.comparison.plan.find_spec", lambda name: None if name == "faiss" else True
+        "recbole_lightgnn.trainer.recbole_needs.find_spec",
+        lambda name: None if name == "faiss" else True,
     )
     assert compare("Pop,NCL") == 2
     assert "NCL needs the package 'faiss', which is not installed" in capsys.readouterr().err

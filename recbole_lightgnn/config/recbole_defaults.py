@@ -1,0 +1,29 @@
+"""Defaults for models of RecBole's whose own defaults cannot run."""
+
+from typing import Any
+
+# RecBole 1.2.1 gives these sequential models neither an order nor the knowledge graph that they
+# read, and KSR no vectors of relations.
+_SEQUENTIAL: dict[str, Any] = {
+    "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
+    "train_neg_sample_args": None,
+    "load_col": {
+        "inter": ["user_id", "item_id", "timestamp"],
+        "kg": ["head_id", "relation_id", "tail_id"],
+        "link": ["item_id", "entity_id"],
+        "ent": ["ent_id", "ent_emb"],
+    },
+    "additional_feat_suffix": ["ent"],
+    "alias_of_entity_id": ["ent_id"],
+    "preload_weight": {"ent_id": "ent_emb"},
+}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "GRU4RecKG": _SEQUENTIAL,
+    "KSR": {
+        **_SEQUENTIAL,
+        "load_col": {**_SEQUENTIAL["load_col"], "rel": ["rel_id", "rel_emb"]},
+        "additional_feat_suffix": ["ent", "rel"],
+        "alias_of_relation_id": ["rel_id"],
+        "preload_weight": {"ent_id": "ent_emb", "rel_id": "rel_emb"},
+    },
+}

@@ -1,0 +1,220 @@
+"""Patches of single models of RecBole's, one function for each fault.
+
+They follow the rules of `integration.compat`, which lists and applies them.
+"""
+
+import functools
+import logging
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from recbole_lightgnn.config.view import RunConfig
+from recbole_lightgnn.registry import during_import
+
+
+def patch_ngcf_dropout() -> bool:
+    """RecBole 1.2.0: NGCF drops messages in evaluation as in training.
+
+    ``forward`` makes a new ``nn.Dropout`` at every call, and a new module is in training mode.
+    Symptom: two calls of ``full_sort_predict`` differ, and so do metrics. A ``message_dropout`` of
+    0 in evaluation changes nothing else.
+    """
+    if import_module("recbole").__version__ != "1.2.0":
+        return False
+    model = import_module("recbole.model.general_recommender.ngcf").NGCF
+    original = model.forward
+
+    def forward(self: Any) -> Any:
+        given = self.message_dropout
+        self.message_dropout = given if self.training else 0.0
+        try:
+            return original(self)
+        finally:
+            self.message_dropout = given
+
+    replace(model, "forward", forward)
+    return True
+
+
+def patch_dgcf_samples() -> bool:
+    """RecBole 1.2.1: DGCF samples as many users as items, which may be more than there are.
+
+    Symptom: ``ValueError: Sample larger than population or is negative`` in the first training
+    step, on datasets of few batches with many more users than items, or the reverse. With this
+    patch DGCF takes all users (or all items) where there are fewer than the sample size.
+    """
+
+    def sample(n_users: int, n_items: int, size: int) -> tuple[list[int], ...]:
+        return tuple(random.sample(range(n), min(size, n)) for n in (n_users, n_items))
+
+    once_imported(
+        "general_recommender.dgcf", lambda dgcf: replace(dgcf, "sample_cor_samples", sample)
+    )
+    return True
+
+
+def patch_ease_memory() -> bool:
+    """numpy: EASE's ``np.linalg.inv`` copies a float32 matrix to float64, 27 GB for Yelp.
+
+    Symptom: ``MemoryError``, or the operating system kills the process. `integration.ease.learn`
+    computes the same matrix in a run of 12 GB.
+    """
+
+    def learn(model: Any, config: RunConfig, dataset: Any) -> None:
+        import_module("recbole_lightgnn.integration.ease").learn(model, config, dataset)
+
+    once_imported("general_recommender.ease", lambda ease: replace(ease.EASE, "__init__", learn))
+    return True
+
+
+def patch_layers_in_checkpoints() -> bool:
+    """RecBole 1.2.1: ``other_parameter`` of some models returns whole layers, to be pickled.
+
+    The layers' tensors are in the ``state_dict`` too, and the pickle also has the dataset's
+    features. Symptom: the checkpoint of DIN, DIEN, GRU4RecF, FDSA and SASRecF is refused as soon as
+    it is read, because it names classes. With this patch layers are neither saved nor loaded there.
+    """
+    from torch import nn
+
+    model = import_module("recbole.model.abstract_recommender").AbstractRecommender
+    original = model.other_parameter
+
+    def other_parameter(self: Any) -> dict[str, Any]:
+        parts: dict[str, Any] = original(self)
+        return {key: part for key, part in parts.items() if not isinstance(part, nn.Module)}
+
+    replace(model, "other_parameter", other_parameter)
+    return True
+
+
+def patch_pretrained_loading() -> bool:
+    """torch >= 2.6: models that begin with a pre-trained file read it by a bare ``torch.load``.
+
+    Symptom: ``UnpicklingError: Weights only load failed`` in S3Rec, RaCT, ConvNCF, NeuMF, NAIS and
+    KD_DAGFM,
+    as RecBole's checkpoints hold its ``Config``. They now read through `load_recbole_checkpoint`.
+    RaCT also logs the file's name as an argument that its message has no place for. Symptom:
+    ``--- Logging error ---`` and a traceback on standard error.
+    """
+    import torch
+
+    if not hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint"):
+        return False
+    from recbole_lightgnn.runs.recbole_pickle import load_recbole_checkpoint
+
+    patched = ModuleType("torch", "torch with a load that reads RecBole's checkpoints")
+    vars(patched).update(vars(torch), load=load_recbole_checkpoint)
+
+    def change(module: ModuleType) -> None:
+        vars(module)["torch"] = patched
+        if hasattr(module, "RaCT"):
+            replace(module.RaCT, "__init__", _init_with_whole_messages(module.RaCT.__init__))
+
+    for model in _PRETRAINED:
+        once_imported(model, change)
+    return True
+
+
+_PRETRAINED = (
+    *(f"general_recommender.{name}" for name in ("convncf", "nais", "neumf", "ract")),
+    "sequential_recommender.s3rec",
+    "context_aware_recommender.kd_dagfm",
+)
+
+
+def _init_with_whole_messages(original: Callable[..., None]) -> Callable[..., None]:
+    """Return a constructor whose log messages keep the arguments that they have no place for."""
+
+    def whole(record: logging.LogRecord) -> bool:
+        if record.args and "%" not in str(record.msg):
+            record.msg, record.args = " ".join(map(str, (record.msg, *record.args))), ()
+        return True
+
+    def init(self: Any, config: Any, dataset: Any) -> None:
+        logger = logging.getLogger()
+        logger.addFilter(whole)
+        try:
+            original(self, config, dataset)
+        finally:
+            logger.removeFilter(whole)
+
+    return init
+
+
+def patch_dssm_features() -> bool:
+    """RecBole 1.2.1: DSSM makes room for columns of numbers that it does not embed.
+
+    Symptom: ``RuntimeError: mat1 and mat2 shapes cannot be multiplied`` in the first step, if a
+    ``float`` column of ``.user`` or ``.item`` is loaded that ``numerical_features`` does not name.
+    """
+    model = import_module("recbole.model.abstract_recommender").ContextRecommender
+    original = model.__init__
+
+    def init(self: Any, config: Any, dataset: Any) -> None:
+        original(self, config, dataset)
+        if self.double_tower:
+            embedded = {*self.float_field_names, *self.float_seq_field_names}
+            self.user_float_field_num = len(embedded.intersection(self.user_field_names))
+            self.item_float_field_num = len(embedded.intersection(self.item_field_names))
+
+    replace(model, "__init__", init)
+    return True
+
+
+def patch_ksr_precision() -> bool:
+    """RecBole 1.2.1: KSR multiplies its float32 weights by the float64 vectors of relations.
+
+    Symptom: ``RuntimeError: expected m1 and m2 to have the same dtype`` in the first step.
+    """
+
+    def change(module: ModuleType) -> None:
+        original = module.KSR.__init__
+
+        def init(self: Any, config: Any, dataset: Any) -> None:
+            original(self, config, dataset)
+            self.relation_Matrix = self.relation_Matrix.float()
+
+        replace(module.KSR, "__init__", init)
+
+    once_imported("sequential_recommender.ksr", change)
+    return True
+
+
+def replace(owner: Any, name: str, new: Callable[..., Any]) -> None:
+    """Replace ``owner.name`` by ``new``; the original stays available as ``__wrapped__``."""
+    setattr(owner, name, functools.wraps(getattr(owner, name))(new))
+
+
+def once_imported(model: str, change: Callable[[ModuleType], None]) -> None:
+    """Change the module of a RecBole model: now if it is imported, else right after its import.
+
+    Args:
+        model: the module's name after ``recbole.model.``.
+        change: function that changes the module in place.
+    """
+    module = f"recbole.model.{model}"
+
+    @contextmanager
+    def then_change() -> Iterator[None]:
+        yield
+        change(sys.modules[module])
+
+    if module in sys.modules:
+        change(sys.modules[module])
+    during_import(module, then_change)
+
+
+PATCHES: tuple[Callable[[], bool], ...] = (
+    patch_ngcf_dropout,
+    patch_dgcf_samples,
+    patch_ease_memory,
+    patch_layers_in_checkpoints,
+    patch_pretrained_loading,
+    patch_dssm_features,
+    patch_ksr_precision,
+)

@@ -1,0 +1,177 @@
+"""Check what a model of RecBole's needs before it is trained: packages, files, columns, numbers.
+
+RecBole finds out in the middle of a run, with an error that names no remedy.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from recbole.utils import ModelType, get_model
+
+from recbole_lightgnn.config.view import RunConfig
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import our_models
+
+# Models whose item features have a setting of their own.
+_FEATURES = dict.fromkeys(("GRU4RecF", "SASRecF", "FDSA"), "selected_features")
+_FEATURES |= {"S3Rec": "item_attribute"}
+# Sequential models that read a knowledge graph, and vectors of its entities or relations.
+_VECTORS = {"GRU4RecKG": ("ent",), "KSR": ("ent", "rel")}
+# Settings that count items, and may name no more than there are.
+_AT_MOST_ITEMS = {
+    "RaCT": "metrics_k",
+    "GRU4RecCPR": "reranker_CAN_NUM",
+    "SASRecCPR": "reranker_CAN_NUM",
+}
+
+
+def check_needs(config: RunConfig) -> None:
+    """Check that the packages, files and columns that a model of RecBole's needs are there.
+
+    Args:
+        config: settings of the run.
+
+    Raises:
+        InputError: naming what is missing, and the settings that name it.
+    """
+    name = config["model"]
+    if name in our_models():
+        return
+    if package := missing_package_of(get_model(name)):
+        raise InputError(f"{name} needs the package {package!r}, which is not installed")
+    if config["MODEL_TYPE"] == ModelType.KNOWLEDGE or name in _VECTORS:
+        _check_knowledge(config)
+    if name in _FEATURES:
+        _check_features(config, _FEATURES[name])
+
+
+def check_size(config: RunConfig, n_items: int) -> None:
+    """Check the settings of a model of RecBole's against the number of items.
+
+    Args:
+        config: settings of the run.
+        n_items: number of items in the dataset.
+
+    Raises:
+        InputError: naming the setting and its largest value.
+    """
+    key = _AT_MOST_ITEMS.get(config["model"])
+    if key is None:
+        return
+    numbers = [int(number) for number in str(config[key]).split(",")]
+    if max(numbers) > n_items:
+        raise InputError(
+            f"{key} ({config[key]}) must be at most the number of items, {n_items}: write "
+            f"--{key}={','.join(str(min(number, n_items)) for number in numbers)}"
+        )
+
+
+def missing_package_of(model_class: type) -> str | None:
+    """A package that is not installed but imported anywhere in the model's module, or ``None``.
+
+    Imports inside functions count: they would fail only when the model is trained.
+
+    Args:
+        model_class: class of the model.
+    """
+    tree = ast.parse(Path(inspect.getfile(model_class)).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported = [node.module]
+        for name in imported:
+            if find_spec(package := name.partition(".")[0]) is None:
+                return package
+    return None
+
+
+def _check_knowledge(config: RunConfig) -> None:
+    """Check that the files of a knowledge graph exist and are loaded."""
+    name, vectors = config["model"], _VECTORS.get(config["model"], ())
+    columns = {
+        "kg": [config[f"{key}_ID_FIELD"] for key in ("HEAD_ENTITY", "RELATION", "TAIL_ENTITY")],
+        "link": [config["ITEM_ID_FIELD"], config["ENTITY_ID_FIELD"]],
+        **{suffix: [f"{suffix}_id", f"{suffix}_emb"] for suffix in vectors},
+    }
+    for suffix, wanted in columns.items():
+        if not (file := _file(config, suffix)).is_file():
+            raise InputError(
+                f"{name} needs the file {file}, which does not exist: make it, with the columns "
+                f"{', '.join(wanted)}"
+            )
+        loaded = config["load_col"]
+        if loaded is not None and suffix not in loaded:
+            raise InputError(
+                f"{name} needs the file {file}, and load_col leaves it out: write "
+                f'--load_col="{_flow({**loaded, **columns})}"'
+            )
+    weights = config["preload_weight"] or {}
+    for suffix in vectors:
+        if f"{suffix}_id" not in weights:
+            raise InputError(
+                f"{name} needs the vectors of {_file(config, suffix)}: write "
+                f'--preload_weight="{_flow({**weights, f"{suffix}_id": f"{suffix}_emb"})}"'
+            )
+
+
+def _check_features(config: RunConfig, key: str) -> None:
+    """Check that the item features that a setting names are columns that are loaded."""
+    given = config[key]
+    for feature in given if isinstance(given, list | tuple) else [given]:
+        columns = _columns(config, "item")
+        if feature not in columns:
+            has = f"has {', '.join(columns)}" if columns else "does not exist"
+            raise InputError(
+                f"{config['model']} needs the column {feature!r} of items ({key}), and "
+                f"{_file(config, 'item')} {has}: set {key} to a column of that file"
+            )
+        loaded = config["load_col"]
+        wanted = "*" if loaded is None else loaded.get("item", ())
+        if wanted != "*" and feature not in wanted:
+            names = list(dict.fromkeys([config["ITEM_ID_FIELD"], *wanted, feature]))
+            raise InputError(
+                f"{config['model']} needs the column {feature!r} of items ({key}), which is not "
+                f'loaded: write --load_col="{_flow({**loaded, "item": names})}"'
+            )
+
+
+def _flow(value: Any) -> str:
+    """Lists and mappings of names as YAML in one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return "'*'" if value == "*" else str(value)
+
+
+def _file(config: RunConfig, suffix: str) -> Path:
+    return Path(config["data_path"]) / f"{config['dataset']}.{suffix}"
+
+
+def _columns(config: RunConfig, suffix: str) -> list[str]:
+    """Names of the columns of an atomic file; empty if there is none."""
+    file = _file(config, suffix)
+    if not file.is_file():
+        return []
+    with open(file, encoding=config["encoding"]) as lines:
+        header = lines.readline().rstrip("\r\n")
+    return [column.partition(":")[0] for column in header.split(config["field_separator"])]
+
+
+def exlib_missing(name: Any) -> list[str]:
+    """Packages that RecBole's tree model of this name needs and that are not installed.
+
+    RecBole imports both packages for either model.
+
+    Args:
+        name: name of a model; for any other model nothing is missing.
+    """
+    packages = ("lightgbm", "xgboost")
+    if str(name).lower() not in packages:
+        return []
+    return [package for package in packages if find_spec(package) is None]
