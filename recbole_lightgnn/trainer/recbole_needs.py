@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ _FEATURES = dict.fromkeys(("GRU4RecF", "SASRecF", "FDSA"), "selected_features")
 _FEATURES |= {"S3Rec": "item_attribute"}
 # Sequential models that read a knowledge graph, and vectors of its entities or relations.
 _VECTORS = {"GRU4RecKG": ("ent",), "KSR": ("ent", "rel")}
+# Models that import a package only with certain settings.
+_IMPORTS_IF: dict[str, Callable[[RunConfig], bool]] = {
+    "NNCF": lambda config: config["neigh_info_method"] == "louvain",
+    "LDiffRec": lambda config: config["n_cate"] > 1,
+}
 # Settings that count items, and may name no more than there are.
 _AT_MOST_ITEMS = {
     "RaCT": "metrics_k",
@@ -42,7 +48,8 @@ def check_needs(config: RunConfig) -> None:
     name = config["model"]
     if name in our_models():
         return
-    if package := missing_package_of(get_model(name)):
+    package = _missing_package(get_model(name))
+    if package and _IMPORTS_IF.get(name, lambda config: True)(config):
         raise InputError(f"{name} needs the package {package!r}, which is not installed")
     if config["MODEL_TYPE"] == ModelType.KNOWLEDGE or name in _VECTORS:
         _check_knowledge(config)
@@ -71,13 +78,10 @@ def check_size(config: RunConfig, n_items: int) -> None:
         )
 
 
-def missing_package_of(model_class: type) -> str | None:
+def _missing_package(model_class: type) -> str | None:
     """A package that is not installed but imported anywhere in the model's module, or ``None``.
 
     Imports inside functions count: they would fail only when the model is trained.
-
-    Args:
-        model_class: class of the model.
     """
     tree = ast.parse(Path(inspect.getfile(model_class)).read_text(encoding="utf-8"))
     for node in ast.walk(tree):

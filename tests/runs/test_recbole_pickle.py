@@ -147,3 +147,22 @@ def test_files_that_are_no_checkpoints_of_recbole(trained, tmp_path):
     (tmp_path / "half.pth").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="or is damaged"):
         load_recbole_checkpoint("half.pth")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_defaultdict_of_lists_is_read_as_a_dictionary_and_any_other_is_refused(trained, protocol):
+    free = torch.load(trained[2], weights_only=False)
+    sets = collections.defaultdict(list, {3: [(torch.tensor([1, 2]), torch.tensor([0]))]})
+    torch.save({**free, "epoch": sets}, "ripple.pth", pickle_protocol=protocol)
+    read = load_recbole_checkpoint("ripple.pth")["epoch"]
+    assert type(read) is dict
+    assert read.keys() == {3}
+    assert read[3][0][0].tolist() == [1, 2]
+    for factory in (dict, Config, get_model("BPR"), torch.nn.Linear):
+        payload = {**free, "epoch": Evil(collections.defaultdict, (factory,))}
+        torch.save(payload, "evil.pth", pickle_protocol=protocol)
+        with pytest.raises(InputError):
+            load_recbole_checkpoint("evil.pth")
+    torch.save({**free, "epoch": Evil(list, ("abc",))}, "evil.pth", pickle_protocol=protocol)
+    with pytest.raises(InputError, match="not a checkpoint as RecBole writes it"):
+        load_recbole_checkpoint("evil.pth")
