@@ -176,7 +176,8 @@ def _content(config: Any, kind: str, read: frozenset[str]) -> dict[str, Any]:
         read: settings that the code reads.
     """
     folder = Path(config["data_path"])
-    files = sorted(file for file in folder.glob(f"{config['dataset']}.*") if file.is_file())
+    files = sorted(file for file in folder.glob("*") if file.is_file())
+    files = [file for file in files if file.name.startswith(f"{config['dataset']}.")]
     shaping = (shared_keys(config) - _OUTPUT) | read
     settings = {key: value for key, value in settings_of(config).items() if key in shaping}
     content = {

@@ -49,6 +49,28 @@ def test_what_does_not_shape_the_data_may_differ(saved, caplog):
     assert said(caplog, "Saved data are used")
 
 
+def test_the_same_files_may_be_newer_and_named_by_another_path(saved, tmp_path, caplog):
+    (tmp_path / "dataset" / "small" / "small.inter").touch()
+    (tmp_path / "dataset" / "small" / "smaller.inter").write_text("another dataset's")
+    for path in ("dataset", "./dataset/../dataset", str(tmp_path / "dataset")):
+        assert data_of(saved, data_path=path) == saved["first"]
+    assert len(said(caplog, "Saved data are used")) == 3
+
+
+def test_a_dataset_with_an_odd_name_is_not_stale_either(saved, tmp_path, caplog):
+    folder = tmp_path / "dataset" / "a[b] *"
+    shutil.copytree(tmp_path / "dataset" / "small", folder)
+    for file in folder.iterdir():
+        file.rename(folder / file.name.replace("small", "a[b] *"))
+    given = {key: value for key, value in saved.items() if key != "first"}
+    assert fingerprint_of(configure("BPR", "a[b] *", settings=given)) == saved["first"]
+    file = folder / "a[b] *.inter"
+    file.write_text(file.read_text().replace("u1\ti7\n", ""))
+    now = fingerprint_of(configure("BPR", "a[b] *", settings=given))
+    assert said(caplog, "made of other files (a[b] *.inter)")
+    assert now != saved["first"]
+
+
 def other_folder(settings, tmp_path):
     """Another dataset of the same name, with half of the rows."""
     shutil.copytree(tmp_path / "dataset", tmp_path / "other")

@@ -277,6 +277,25 @@ def test_without_an_order_by_time_the_column_stays_as_declared(tmp_path):
     assert loaded(tmp_path, **columns).inter_feat["timestamp"][3] == 33 / 8  # RecBole fills
 
 
+def test_time_aware_diffrec_weighs_items_by_their_exact_times(tmp_path):
+    from recbole.utils import get_model
+
+    rows = [r for r in close_times(1_600_000_000, 7) if r[0][1] != r[1][1]]
+    write(rows, tmp_path)
+    given = {**QUIET, "data_path": str(tmp_path), "checkpoint_dir": str(tmp_path)}
+    config = build_config("DiffRec", "d", (), given | {"time-aware": True, "seed": 3})
+    train = loaded(tmp_path, "DiffRec", **{"time-aware": True}).build()[0]
+    model = get_model("DiffRec")(config, train)
+    times = {(u, i): t for u, i, t in rows}
+    for user in range(1, train.user_num):
+        items = model.history_item_id[user].tolist()
+        weights = dict(zip(items, model.history_item_value[user].tolist(), strict=True))
+        weights.pop(0, None)  # padding
+        names = train.field2id_token
+        key = {i: times[names["user_id"][user], names["item_id"][i]] for i in weights}
+        assert sorted(weights, key=weights.get) == sorted(key, key=key.get)
+
+
 @pytest.mark.parametrize("model", ["FM", "DIN"])
 def test_a_model_that_embeds_times_gets_them_as_float32_after_an_exact_order(tmp_path, model):
     import torch
