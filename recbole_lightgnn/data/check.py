@@ -16,6 +16,7 @@ from recbole_lightgnn.data.dataset_files import (
     refused,
 )
 from recbole_lightgnn.data.inspect import count_text, is_absent, pair_keys
+from recbole_lightgnn.data.names import MISSING
 from recbole_lightgnn.errors import InputError
 
 
@@ -36,7 +37,8 @@ def check(dataset: DatasetFiles, content: DatasetPairs) -> list[Finding]:
 
     Errors are a missing or empty split, malformed lines, repeated pairs in one split, pairs in two
     splits, pairs that differ from the dataset's card, and whatever else a run would refuse in the
-    dataset's files. Warnings are users and items without a train pair, and a missing card.
+    dataset's files. Warnings are users and items without a train pair, ids that RecBole without
+    this package misreads, and a missing card.
 
     Returns:
         The problems, errors first.
@@ -57,7 +59,7 @@ def check(dataset: DatasetFiles, content: DatasetPairs) -> list[Finding]:
             errors.append(
                 f"leakage: {count} of {b} also in {a} ({_example(shared, content)}); split again"
             )
-    warnings = _nodes_without_train_pair(content)
+    warnings = _nodes_without_train_pair(content) + _misread_by_recbole(content)
     try:
         card = read_card(dataset)
     except InputError as error:
@@ -106,6 +108,24 @@ def _nodes_without_train_pair(content: DatasetPairs) -> list[str]:
         "item": int(is_absent(train.items, len(content.items)).sum()),
     }
     return [f"{count_text(n, noun)} without a train pair" for noun, n in counts.items() if n]
+
+
+def _misread_by_recbole(content: DatasetPairs) -> list[str]:
+    """Count the ids that are plain text here, but not for ``pandas.read_csv``."""
+    ids = [*content.users, *content.items]
+    missing = {word.decode() for word in MISSING}
+    kinds = {
+        "which RecBole alone reads as missing": [token for token in ids if token in missing],
+        "and RecBole alone joins the lines up to the next quote": [
+            token for token in ids if token.startswith('"')
+        ],
+    }
+    return [
+        f"{count_text(len(tokens), 'id')} like {tokens[0]!r}, {what}; this package takes ids as "
+        "they are: rename them if that is not meant"
+        for what, tokens in kinds.items()
+        if tokens
+    ]
 
 
 # --- the card -------------------------------------------------------------------------------

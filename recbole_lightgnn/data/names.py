@@ -19,7 +19,7 @@ from recbole_lightgnn.utils.jit import compiled
 
 MAX_BYTES = 255  # longest name; a longer one is a sign of a wrong delimiter
 # pandas, and so RecBole, reads these tokens as missing values and would silently drop such a user.
-_MISSING = (
+MISSING = (
     *b"-1.#IND 1.#QNAN 1.#IND -1.#QNAN #N/A N/A n/a NA <NA> #NA NULL null NaN -NaN nan -nan None"
     .split(), b"#N/A N/A", b"[PAD]",
 )  # fmt: skip
@@ -57,7 +57,7 @@ class Names:
         self._text = np.empty(2**12, np.uint8)  # bytes of all names
         self._n = 0
         self._secret = np.uint64(secrets.randbits(64))  # nobody can prepare names that collide
-        self.numbers(*joined(_MISSING))  # the first names are the forbidden ones
+        self.numbers(*joined(MISSING))  # the first names are the forbidden ones
 
     def numbers(
         self, data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
@@ -80,7 +80,7 @@ class Names:
         while True:
             nth, self._n, is_bad = _look_up(
                 data, starts, ends, nth, numbers, self._secret,
-                self._slots, self._hashes, self._bounds, self._text, self._n, len(_MISSING),
+                self._slots, self._hashes, self._bounds, self._text, self._n, len(MISSING),
             )  # fmt: skip
             if is_bad:
                 raise BadName(data[starts[nth] : ends[nth]].tobytes(), nth)
@@ -90,7 +90,7 @@ class Names:
 
     def texts(self) -> NDArray[np.bytes_]:
         """Return all names in order: the name with number -1, then -2, and so on."""
-        bounds = self._bounds[len(_MISSING) : self._n + 1]
+        bounds = self._bounds[len(MISSING) : self._n + 1]
         lengths = np.diff(bounds)
         table = np.zeros((len(lengths), lengths.max(initial=1)), np.uint8)
         table[np.arange(table.shape[1]) < lengths[:, None]] = self._text[bounds[0] : bounds[-1]]
@@ -113,7 +113,7 @@ def _reason(name: bytes) -> str:
         return f"has {len(name)} bytes, more than {MAX_BYTES}"
     if _CONTROL.search(name):
         return "has a tab, line end or other control character"
-    if name in _MISSING:
+    if name in MISSING:
         return "is what RecBole reads as a missing value"
     return 'begins with a ", which RecBole takes for a quoted field'
 

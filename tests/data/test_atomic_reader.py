@@ -14,6 +14,7 @@ from recbole_lightgnn.data.dataset_files import find_dataset, read_dataset
 from recbole_lightgnn.errors import InputError
 
 HEADER = "user_id:token\titem_id:token\trating:float"
+ONE = "user_id:token\titem_id:token"
 GOOD = ["u0\ti0\t4", "u1\ti1\t5", "u2\ti0\t3.5"]
 
 
@@ -179,6 +180,15 @@ def test_only_an_empty_field_is_missing(tmp_path, caplog):
     )
 
 
+def test_data_check_warns_of_ids_that_recbole_alone_misreads(tmp_path):
+    write(tmp_path, {"inter": [ONE, 'NA\t"i', "null\ti", "u\tnan"]})
+    files = find_dataset("d", tmp_path)
+    warnings = [message for level, message in check(files, read_dataset(files)) if level != "error"]
+    assert warnings[0].startswith("3 ids like 'NA', which RecBole alone reads as missing; this")
+    assert warnings[1].startswith("1 id like '\"i', and RecBole alone joins the lines up to the")
+    assert len(warnings) == 3  # the last: no card
+
+
 # --- refused ----------------------------------------------------------------------------------
 
 
@@ -186,7 +196,7 @@ def inter(*lines, header=HEADER):
     return {"inter": [header, *GOOD[:1], *lines, *GOOD[1:]]}
 
 
-ONE, TWO = "user_id:token\titem_id:token", "item_id:token\tname:token"
+TWO = "item_id:token\tname:token"
 # ruff: noqa: E501
 REFUSED = {  # files, the place, what is wrong
     "a tab at the end": (inter("u3\ti3\t1\t"), "inter, line 3", "4 fields (the last is empty) where"),
