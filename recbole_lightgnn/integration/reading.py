@@ -52,6 +52,11 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
     file = open_atomic(Path(filepath), config["field_separator"], config["encoding"])
     loaded = set(file.types if wanted is None else wanted) - set(unwanted or ())
     columns = [name for name in file.types if name in loaded]
+    if absent := sorted(set(filter(None, wanted or ())) - set(file.types)):
+        dataset.logger.warning(
+            f"{file.path} has no column {', '.join(absent)}, which load_col names; it has "
+            f"{', '.join(file.types)}"
+        )
     if not columns:
         dataset.logger.warning(f"No columns has been loaded from [{kind}]")
         return None
@@ -65,6 +70,7 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
     for name, time in times.items():
         frame[name] = time.parse(frame[name])
     _report_missing(dataset, file, frame)
+    _report_repeated(dataset, file, frame, kind)
     for name in columns:
         if file.types[name].endswith("_seq"):
             _split(dataset, file, frame, name)
@@ -104,6 +110,15 @@ def _report_missing(dataset: Any, file: AtomicFile, frame: pd.DataFrame) -> None
                 f"{file.path}: {missing} of {len(frame)} fields of {name} are empty; they get the "
                 "mean of the others"
             )
+
+
+def _report_repeated(dataset: Any, file: AtomicFile, frame: pd.DataFrame, kind: str) -> None:
+    """Warn of users and items that have several lines of features."""
+    name = {"user": dataset.uid_field, "item": dataset.iid_field}.get(kind)
+    if name in frame and (repeated := int(frame[name].duplicated().sum())):
+        dataset.logger.warning(
+            f"{file.path}: {repeated} of {len(frame)} lines repeat their {name}; the first is used"
+        )
 
 
 def _split(dataset: Any, file: AtomicFile, frame: pd.DataFrame, name: str) -> None:

@@ -180,6 +180,17 @@ def test_only_an_empty_field_is_missing(tmp_path, caplog):
     )
 
 
+def test_what_is_not_used_is_said(tmp_path, caplog):
+    items = ["item_id:token\tprice:float", "i0\t1", "i1\t2", "i0\t3"]
+    write(tmp_path, {"inter": [HEADER, *GOOD], "item": items})
+    dataset = loaded(tmp_path, load_col={"inter": ["user_id", "item_id", "time"], "item": "*"})
+    assert dataset.item_feat["price"].tolist()[1:] == [1, 2]
+    assert "d.item: 1 of 3 lines repeat their item_id; the first is used" in caplog.text
+    assert "d.inter has no column time, which load_col names; it has user_id, item_id, rating" in (
+        caplog.text
+    )
+
+
 def test_data_check_warns_of_ids_that_recbole_alone_misreads(tmp_path):
     write(tmp_path, {"inter": [ONE, 'NA\t"i', "null\ti", "u\tnan"]})
     files = find_dataset("d", tmp_path)
