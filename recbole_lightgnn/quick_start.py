@@ -14,6 +14,7 @@ from recbole.utils import get_model, init_logger, init_seed, set_color
 
 from recbole_lightgnn.config.files import read_yaml
 from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.config.recbole_faults import explained, given_to
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.loaders import card_hash, check_dataset_files, fingerprint, load_data
 from recbole_lightgnn.errors import InputError
@@ -85,7 +86,7 @@ def run(
     began = environment(threads=torch.get_num_threads(), device=_device_name(config["device"]))
     with _run_log(config):
         (train_data, valid_data, test_data), hashes = _load(config)
-        with explain_missing_package(config):
+        with _explained(config):
             training = adapter(config, train_data)
             try:
                 training.fit(valid_data, saved=True, resume=_resumed(resume))
@@ -146,7 +147,7 @@ def choose(
     config = configure(model, dataset, config_files=config_files, settings=settings)
     with _run_log(config):
         (train_data, valid_data, _), hashes = _load(config)
-        with explain_missing_package(config):
+        with _explained(config):
             training = adapter_of(config["model"])(config, train_data)
             valid = training.fit(valid_data, saved=False, after_validation=after_validation)
     metric = config["valid_metric"].lower()
@@ -236,6 +237,14 @@ def _start_log(config: RunConfig) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
     init_logger(config)
     getLogger().info(config)
+
+
+@contextmanager
+def _explained(config: RunConfig) -> Iterator[None]:
+    """Turn errors of RecBole's models, trainers and evaluators into InputErrors."""
+    what = f"{config['model']} stopped in RecBole"
+    with explained(what, given_to(config)), explain_missing_package(config):
+        yield
 
 
 def _load(config: RunConfig) -> tuple[tuple[Any, Any, Any], dict[str, Any]]:

@@ -19,8 +19,8 @@ from recbole_lightgnn.config.ablations import apply_ablation
 from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.config.files import defaults_of, merge, nested, read_yaml, recipes
 from recbole_lightgnn.config.recbole_defaults import DEFAULTS
+from recbole_lightgnn.config.recbole_faults import explained
 from recbole_lightgnn.config.validation import check_run, check_settings
-from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, STAGES, STUDENT, our_models, properties_dir
 from recbole_lightgnn.utils.text import must_be_one_of
 
@@ -78,13 +78,9 @@ def build_config(
     """
     from recbole.config import Config
 
-    try:
-        with _set(_OUR_FRONT_DOOR):
-            return Config(model, dataset, [str(file) for file in config_files], dict(settings))
-    except (ValueError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"settings of {model} on {dataset}: {error}") from error
+    files = [str(file) for file in config_files]
+    with explained(f"settings of {model} on {dataset}", settings), _set(_OUR_FRONT_DOOR):
+        return Config(model, dataset, files, dict(settings))
 
 
 def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from pandas.errors import ParserError
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 
+from recbole_lightgnn.config.recbole_faults import explained, given_to
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.atomic_reader import check_ids, open_atomic
 from recbole_lightgnn.data.dataset_files import dataset_not_found
@@ -76,15 +77,10 @@ def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
     name = config["dataset"]
     if config["split_seed"] is not None:
         init_seed(config["split_seed"], config["reproducibility"])
-    try:
+    with explained(f"dataset {name!r} cannot be used", given_to(config), ParserError):
         dataset = create_dataset(config)
         getLogger().info(dataset)
         loaders: tuple[Any, Any, Any] = data_preparation(config, dataset)
-    except (ValueError, NotImplementedError, AssertionError, ParserError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"dataset {name!r} cannot be used: {reason}") from error
     if config["split_seed"] is not None:
         init_seed(config["seed"], config["reproducibility"])
     parts = dict(zip(("train", "valid", "test"), loaders, strict=True))

@@ -1,0 +1,113 @@
+"""Translate errors that RecBole raises for settings or data into one line that names the settings.
+
+RecBole checks few of its settings. A wrong one ends somewhere in its code, or in a library below
+it, with an error that does not name it. The gates where our code calls RecBole's (settings, data,
+model, training, test) are contexts of `explained`.
+"""
+
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from recbole_lightgnn.errors import InputError
+
+# Settings that explain no error: most of RecBole's code names them.
+_USUAL = {"data_path", "checkpoint_dir", "show_progress", "state", "use_gpu", "gpu_id", "seed"}
+_USUAL |= {"epochs", "model", "dataset"}
+_OURS = Path(__file__).resolve().parents[1]
+_SHOWN = 4  # settings in a message
+_LONGEST = 300  # characters of an error's message
+# Errors that RecBole raises itself, with a message for the user.
+_MEANT = (ValueError, NotImplementedError, AssertionError)
+
+
+@contextmanager
+def explained(what: str, given: Mapping[str, Any], *more: type[Exception]) -> Iterator[None]:
+    """Raise InputError for an error that comes from RecBole's code.
+
+    An error that comes from our code passes unchanged, as do InputError and missing packages.
+
+    Args:
+        what: beginning of the message, such as ``dataset 'x' cannot be used``.
+        given: the settings that the user gave.
+        more: errors that are the user's wherever they come from.
+
+    Raises:
+        InputError: with the error's message and those of the settings given that may explain it.
+    """
+    try:
+        yield
+    except (InputError, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        codes = _recbole_codes(error)
+        if not codes and not isinstance(error, more):
+            raise
+        raise InputError(f"{what}: {_reason(error)}{_suspects(codes, given)}") from error
+
+
+def given_to(config: Any) -> dict[str, Any]:
+    """The settings that the user gave to a run.
+
+    Args:
+        config: RecBole's ``Config``.
+    """
+    return dict(getattr(config, "external_config_dict", {}))
+
+
+def _recbole_codes(error: Exception) -> list[CodeType]:
+    """RecBole's functions that the error went through; empty if it comes from our own code.
+
+    What `integration` puts in the place of RecBole's code counts as RecBole's.
+    """
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    recbole = Path(str(sys.modules["recbole"].__file__)).parent
+    origins = []  # True for RecBole's code, False for ours; libraries do not count
+    for code in codes:
+        file = Path(code.co_filename)
+        if file.is_relative_to(recbole) or file.is_relative_to(_OURS / "integration"):
+            origins.append((code, True))
+        elif file.is_relative_to(_OURS):
+            origins.append((code, False))
+    if not origins or not origins[-1][1]:
+        return []
+    return [code for code, is_recbole in origins if is_recbole]
+
+
+def _reason(error: Exception) -> str:
+    message = " ".join(str(error).split())[:_LONGEST]
+    if isinstance(error, _MEANT) and message:
+        return message
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _suspects(codes: list[CodeType], given: Mapping[str, Any]) -> str:
+    """The settings given that RecBole's innermost function names; or all that were given."""
+    keys = [str(key) for key in given if key not in _USUAL]
+    for source in map(_source, reversed(codes)):
+        if named := [key for key in keys if re.search(rf"\b{re.escape(key)}\b", source)]:
+            keys = named
+            break
+    if not keys:
+        return " (no setting was given that explains it; --debug shows where in RecBole)"
+    shown = ", ".join(f"{key}={_short(given[key])}" for key in keys[:_SHOWN])
+    others = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return f"; change the settings that you gave: {shown}{others} (--debug shows where in RecBole)"
+
+
+def _source(code: CodeType) -> str:
+    try:
+        return inspect.getsource(code)
+    except OSError:  # the file is not there any more
+        return ""
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."

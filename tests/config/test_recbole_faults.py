@@ -1,0 +1,80 @@
+"""Errors of RecBole's code are the user's, with the setting named; ours stay ours."""
+
+import pytest
+from recbole.data.interaction import Interaction
+
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.config.recbole_faults import explained
+from recbole_lightgnn.errors import InputError
+
+
+@pytest.fixture
+def command(settings, capsys):
+    """Function that runs a model and returns exit status and lines on standard error."""
+
+    def command(*flags):
+        given = {key: settings[key] for key in ("data_path", "epochs", "show_progress", "state")}
+        own = {flag.partition("=")[0] for flag in flags}
+        shared = [f"--{key}={value}" for key, value in given.items() if f"--{key}" not in own]
+        status = main(["run", "--dataset=small", "--topk=[5]", "--valid_metric=NDCG@5", *shared,
+                       *flags])  # fmt: skip
+        return status, capsys.readouterr().err.splitlines()
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--model=BPR", "--embedding_size=-3"], "embedding_size=-3"),
+        (["--model=BPR", "--embedding_size=wide"], "embedding_size='wide'"),
+        (["--model=NeuMF", "--mlp_hidden_size=3"], "mlp_hidden_size=3"),
+        (["--model=LightGCN", "--n_layers=two"], "n_layers='two'"),
+        (["--model=SLIMElastic", "--alpha=-1"], "alpha=-1"),
+        (["--model=RecVAE", "--hidden_dimension=0.5"], "hidden_dimension=0.5"),
+        (["--model=DMF", "--inter_matrix_type=x"], "inter_matrix_type='x'"),
+        (["--model=EASE", "--reg_weight=big"], "reg_weight='big'"),
+    ],
+)
+def test_a_setting_that_stops_recbole_is_named_in_one_line(command, flags, named):
+    status, (*_, line) = command(*flags)
+    assert (status, line[:7]) == (2, "error: ")
+    assert f"change the settings that you gave: {named}" in line
+    assert line.endswith("(--debug shows where in RecBole)")
+
+
+def test_debug_shows_recboles_traceback(command):
+    status, lines = command("--model=BPR", "--embedding_size=-3", "--debug")
+    assert status == 2
+    assert any("recbole/model/general_recommender/bpr.py" in line for line in lines)
+
+
+def test_an_error_of_ours_stays_an_internal_error(command, monkeypatch):
+    def fail(*_):
+        raise KeyError("ours")
+
+    monkeypatch.setattr("recbole_lightgnn.trainer.adapters.build_trainer", fail)
+    status, (*_, line) = command("--model=BPR", "--embedding_size=8")
+    assert status == 1
+    assert line.startswith("internal error: KeyError: 'ours'")
+
+
+def test_the_innermost_function_of_recbole_tells_which_setting_is_named():
+    with pytest.raises(InputError) as error, explained("it stopped", {"epochs": 3, "value": 4}):
+        Interaction(3)
+    assert str(error.value).startswith("it stopped: ")
+    assert "epochs" not in str(error.value)
+
+
+def test_input_errors_and_missing_packages_pass_unchanged():
+    for kind in (InputError, ModuleNotFoundError):
+        with pytest.raises(kind, match=r"^as it is$"), explained("it stopped", {}):
+            raise kind("as it is")
+
+
+def test_errors_named_as_the_users_are_translated_wherever_they_come_from():
+    with (
+        pytest.raises(InputError, match="it stopped: OSError: full"),
+        explained("it stopped", {}, OSError),
+    ):
+        raise OSError("full")
