@@ -69,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for category in (FutureWarning, UserWarning, DeprecationWarning, PendingDeprecationWarning):
         warnings.filterwarnings("ignore", category=category, module=r"recbole\.")
     try:
-        return _dispatch([argument for argument in arguments if argument != "--debug"])
+        status = _dispatch([argument for argument in arguments if argument != "--debug"])
+        sys.stdout.flush()  # here, where a reader that has ended is expected
+        return status
     except InputError as error:
         return _fail(f"error: {error}", 2, debug)
     except KeyboardInterrupt as stop:

@@ -382,3 +382,16 @@ def test_a_torch_that_does_not_import_is_named_with_what_to_do(error, tmp_path):
         "error: torch does not import here: libcudnn.so.9: cannot open shared object file; "
         "install a build of torch for this machine, with what it requires\n"
     )
+
+
+@pytest.mark.parametrize("command", [["settings", "LightGNN"], ["version"]])
+def test_a_reader_that_has_ended_is_no_error(command):
+    """As in ``recbole-lightgnn settings LightGNN | head -1``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "import sys; from recbole_lightgnn.cli.main import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
