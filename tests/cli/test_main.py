@@ -391,7 +391,11 @@ def test_a_reader_that_has_ended_is_no_error(command):
     os.close(reader)
     code = "import sys; from recbole_lightgnn.cli.main import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", code, *command], stdout=writer, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *command],
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
