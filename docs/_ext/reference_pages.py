@@ -80,15 +80,24 @@ def _recbole_defaults() -> dict[str, Any]:
     spec = find_spec("recbole")
     if spec is None or spec.origin is None:
         return {}
-    return read_yaml(Path(spec.origin).parent / "properties" / "overall.yaml")
+    folder = Path(spec.origin).parent / "properties"
+    return {**read_yaml(folder / "dataset" / "sample.yaml"), **read_yaml(folder / "overall.yaml")}
 
 
 def _table(settings: dict[str, Setting], defaults: dict[str, Any]) -> list[str]:
     lines = ["| setting | default | allowed | meaning |", "|---|---|---|---|"]
     for key, setting in settings.items():
-        cells = [f"`{key}`", f"`{_value(defaults.get(key))}`", setting.allowed, setting.meaning]
-        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+        default = defaults.get(key)
+        lines.append(_row(key, default, setting))
+        for inner in setting.inner:
+            own = default.get(inner.key) if isinstance(default, dict) else None
+            lines.append(_row(f"{key}.{inner.key}", own, inner))
     return ["{.wrapped}", *lines]
+
+
+def _row(key: str, default: Any, setting: Setting) -> str:
+    cells = [f"`{key}`", f"`{_value(default)}`", setting.allowed, setting.meaning]
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 
 def _recipe(name: str) -> list[str]:
@@ -107,7 +116,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _value(value: Any) -> str:
-    return "empty" if value is None else str(value)
+    return "empty" if value is None else repr(value) if str(value).isspace() else str(value)
 
 
 def _cell(text: str) -> str:

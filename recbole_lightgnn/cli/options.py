@@ -14,6 +14,8 @@ from typing import Any
 
 from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.config.files import read_value
+from recbole_lightgnn.config.notations import has_interval, quote_intervals
+from recbole_lightgnn.config.schema import read_given
 from recbole_lightgnn.errors import InputError
 
 SHARE = 1 / 16  # default share of the items that approximate search scores
@@ -65,13 +67,20 @@ def read_settings(arguments: Sequence[str]) -> dict[str, Any]:
     for argument in arguments:
         key, _, text = argument[2:].partition("=")
         try:
-            value = read_value(text)
+            value = read_given(key, text)
         except yaml.YAMLError as error:
-            raise InputError(f"--{key}: {text!r} is not YAML") from error
+            raise InputError(f"--{key}: {text!r} is not YAML{_quoted(key, text)}") from error
         if key in settings and settings[key] != value:
             raise InputError(f"--{key} is given twice: {settings[key]!r} and {value!r}")
         settings[key] = value
     return renamed(settings, "the command line")
+
+
+def _quoted(key: str, text: str) -> str:
+    """How to type a value that YAML cannot read because of an interval, or anything else."""
+    if has_interval(text):
+        return f': put an interval in quotes, --{key}="{quote_intervals(text)}"'
+    return ": it has brackets, quotes or a sign that YAML reads otherwise; put text in quotes"
 
 
 def with_seed(options: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,30 +47,39 @@ def describe_settings(model: str) -> list[str]:
     else:
         own = read_yaml(recbole / "model" / f"{model}.yaml")
         comments = _comments(recbole / "model" / f"{model}.yaml")
+    known = describe(model)
+    of_data = read_yaml(recbole / "dataset" / "sample.yaml")
     overall = {
         **read_yaml(recbole / "overall.yaml"),
         **read_yaml(properties_dir() / "overall.yaml"),
+        **{key: value for key, value in of_data.items() if key in known},
     }
     comments = {**_comments(recbole / "overall.yaml"), **comments}
     general = {key: value for key, value in overall.items() if key not in own}
-    described = []
-    for key, value in [*own.items(), *general.items()]:
-        setting = describe(model).get(key)
-        meaning = comments.get(key, "") if setting is None else _described(setting)
-        described.append(f"{key:26} {'~' if value is None else value!s:22} {meaning}".rstrip())
+
+    def lines(settings: dict[str, Any]) -> Iterator[str]:
+        for key, value in settings.items():
+            setting = known.get(key)
+            yield _line(key, value, comments.get(key, "") if setting is None else setting)
+            for inner in setting.inner if setting else ():
+                default = value.get(inner.key) if isinstance(value, dict) else None
+                yield _line(f"{key}.{inner.key}", default, inner)
+
     return [
         f"Settings of {model}, with their defaults. On the command line: --setting=value.",
         "",
-        *described[: len(own)],
+        *lines(own),
         "",
         "And of every model:",
         "",
-        *described[len(own) :],
+        *lines(general),
     ]
 
 
-def _described(setting: Setting) -> str:
-    return f"({setting.allowed}) {setting.meaning}"
+def _line(key: str, value: Any, setting: Setting | str) -> str:
+    meaning = setting if isinstance(setting, str) else f"({setting.allowed}) {setting.meaning}"
+    shown = "~" if value is None else repr(value) if str(value).isspace() else value
+    return f"{key:26} {shown!s:22} {meaning}".rstrip()
 
 
 def _recbole_properties() -> Path:

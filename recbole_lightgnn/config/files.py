@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.config.aliases import renamed
+from recbole_lightgnn.config.notations import has_interval
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import properties_dir
 
 # Mappings with the settings of an earlier stage. They are merged key by key, not replaced whole.
 STAGE_SETTINGS = ("teacher_settings", "intermediate_settings")
+# Mappings whose keys may be given one by one, as --eval_args.mode=full.
+BY_KEY = (*STAGE_SETTINGS, "eval_args", "train_neg_sample_args", "clip_grad_norm")
 # Keys of a model's yaml that are no settings.
 _ABOUT_THE_FILE = ("class", "include")
 
@@ -54,15 +57,22 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"config file {path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"config file {path} is not YAML: {reason}") from error
+        raise InputError(f"config file {path} is not YAML: {_reason(error)}") from error
     if values is not None and not isinstance(values, dict):
         raise InputError(f"config file {path} must hold `key: value` lines")
     return renamed(values or {}, f"config file {path}")
 
 
+def _reason(error: Exception) -> str:
+    """One line on what is not YAML; an interval needs quotes."""
+    mark: Any = getattr(error, "problem_mark", None)
+    around = mark.buffer[max(0, mark.index - 40) : mark.index + 1] if mark and mark.buffer else ""
+    hint = "; put an interval in quotes, such as '[5,inf)'" if has_interval(around) else ""
+    return " ".join(str(error).split()) + hint
+
+
 def nested(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys of stages as mappings: ``{"teacher_settings": {"epochs": 3}}``.
+    """Dotted keys as mappings: ``{"teacher_settings": {"epochs": 3}}``.
 
     Args:
         layer: settings such as ``{"teacher_settings.epochs": 3}``.
@@ -70,19 +80,27 @@ def nested(layer: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in layer.items():
         stage, _, rest = str(key).partition(".")
-        if rest and stage in STAGE_SETTINGS:
-            merge(found, {stage: nested({rest: value})})
+        if rest and stage in BY_KEY:
+            merge(found, {stage: nested({rest: value})}, BY_KEY)
         else:
-            merge(found, {key: value})
+            merge(found, {key: value}, BY_KEY)
     return found
 
 
-def merge(under: dict[str, Any], over: Mapping[str, Any]) -> None:
-    """Update ``under`` in place with ``over``. Settings of stages are merged key by key."""
+def merge(
+    under: dict[str, Any], over: Mapping[str, Any], by_key: tuple[str, ...] = STAGE_SETTINGS
+) -> None:
+    """Update ``under`` in place with ``over``.
+
+    Args:
+        under: settings of lower precedence.
+        over: settings of higher precedence.
+        by_key: mappings that are merged key by key; others are replaced whole.
+    """
     for key, value in over.items():
-        if key in STAGE_SETTINGS and isinstance(value, Mapping):
+        if key in by_key and isinstance(value, Mapping):
             own = dict(under[key]) if isinstance(under.get(key), Mapping) else {}
-            merge(own, value)
+            merge(own, value, by_key)
             under[key] = own
         else:
             under[key] = value

@@ -17,7 +17,8 @@ from typing import Any
 
 from recbole_lightgnn.config.ablations import apply_ablation
 from recbole_lightgnn.config.aliases import renamed
-from recbole_lightgnn.config.files import defaults_of, merge, nested, read_yaml, recipes
+        if _OUR_FRONT_DOOR.get() and _compares_with_all(self, model_class):
+            self.internal_config_dict["train_neg_sample_args"] = None
 from recbole_lightgnn.config.recbole_defaults import DEFAULTS
 from recbole_lightgnn.config.recbole_faults import explained
 from recbole_lightgnn.config.validation import check_run, check_settings
@@ -124,6 +125,7 @@ def rebuild_config(meta: Mapping[str, Any]) -> Any:
     """
     with _set(_PART_OF_A_RUN):
         config = build_config(meta["model"], meta["dataset"], (), meta["shared_settings"])
+    config.external_config_dict = {}  # a user gave none of these
     for key, value in meta["settings"].items():
         config[key] = value
     config["data_path"] = meta["data_path"]
@@ -149,7 +151,7 @@ def _load_config_files(original: Any) -> Any:
             return loaded
         values: dict[str, Any] = {}
         for file in files or ():
-            merge(values, nested(read_yaml(Path(file))))
+            merge(values, nested(read_yaml(Path(file))), BY_KEY)
         return values
 
     return load
@@ -174,10 +176,12 @@ def _load_cmd_line(original: Any) -> Any:
 
 def _merge_external_config_dict(self: Any) -> None:
     self.external_config_dict = {}
+    # RecBole's own doors replace a mapping such as eval_args whole, as RecBole does.
+    by_key = BY_KEY if _OUR_FRONT_DOOR.get() else STAGE_SETTINGS
     for name, where in _EXTERNAL.items():
         layer = renamed(getattr(self, name), where)
         setattr(self, name, layer)
-        merge(self.external_config_dict, nested(layer))
+        merge(self.external_config_dict, nested(layer), by_key)
 
 
 def _update_internal_config_dict(original: Any) -> Any:
@@ -201,6 +205,8 @@ def _load_internal_config_dict(original: Any) -> Any:
         original(self, model, model_class, dataset)
         if _OUR_FRONT_DOOR.get():
             self.internal_config_dict.update(copy.deepcopy(DEFAULTS.get(model, {})))
+            if _compares_with_all(self, model_class):
+                self.internal_config_dict["train_neg_sample_args"] = None
         given = {**self.internal_config_dict, **self.external_config_dict}
         whole, parts = _dataset_files(Path(given["data_path"]), dataset)
         file = properties_dir() / "dataset" / f"{dataset}.yaml"
@@ -221,6 +227,12 @@ def _load_internal_config_dict(original: Any) -> Any:
     return load
 
 
+def _compares_with_all(config: Any, model_class: type[Any]) -> bool:
+    """Whether a model's loss is a softmax over all items, for which RecBole must sample none."""
+    settings = {**config.internal_config_dict, **config.external_config_dict}
+    return not hasattr(model_class, "input_type") and settings.get("loss_type") == "CE"
+
+
 def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str, Any]:
     """A dataset's settings for a model: those for every model, then the section of that name."""
     from recbole_lightgnn.registry import model_names
@@ -238,17 +250,31 @@ def _stage_defaults(config: Any, model: str) -> dict[str, Any]:
 
 
 def _get_final_config_dict(self: Any) -> dict[str, Any]:
-    final: dict[str, Any] = copy.deepcopy(self.internal_config_dict)
-    merge(final, self.external_config_dict)
-    self.final_config_dict = final
     ours = self.model in our_models()
+    final: dict[str, Any] = copy.deepcopy(self.internal_config_dict)
+    by_key = BY_KEY if ours or _OUR_FRONT_DOOR.get() else STAGE_SETTINGS
+    merge(final, copy.deepcopy(self.external_config_dict), by_key)
+    self.final_config_dict = final
     if self.model == STUDENT:
         apply_ablation(final, defaults_of(INTERMEDIATE))
     if ours or _OUR_FRONT_DOOR.get():
         check_settings(self)
         if not _PART_OF_A_RUN.get():
             check_run(self, lambda model: _stage_defaults(self, model))
+        _make_plain(final)
     return final
+
+
+def _make_plain(settings: dict[str, Any]) -> None:
+    """Write sampling as RecBole reads it, with ``None`` for none, and a typed ``\\t`` as a tab."""
+    for key in ("field_separator", "seq_separator"):
+        settings[key] = settings[key].replace("\\t", "\t")
+    sampling = settings.get("train_neg_sample_args")
+    kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling
+    if str(kind).lower() == "none":
+        settings["train_neg_sample_args"] = None
+    elif isinstance(sampling, dict):
+        sampling["distribution"] = str(kind).lower()
 
 
 def _our_overall(model_class: type) -> dict[str, Any]:

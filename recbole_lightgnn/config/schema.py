@@ -8,9 +8,13 @@ that is ``key: default  # (TYPE[, RANGE][, or empty]) Meaning.``, where
 
 - TYPE is ``int``, ``float``, ``bool``, ``str``, ``dict``, ``path`` (of a file, or empty), ``path or
   list of paths``, ``list of int``, ``list of str`` (one or several), ``model`` (a recommender's
-  name), ``recipe`` or ``ablation`` (a name of one);
-- RANGE is ``> 0``, ``>= 1``, ``0 < x <= 1``, ``0 <= x <= 1``, or ``one of a | b``;
-- a line without such a comment changes the default of a setting that an included file describes.
+  name), ``recipe`` or ``ablation`` (a name of one), ``text`` (taken as it is typed, such as a
+  comma), or a notation of `recbole_lightgnn.config.notations`, such as ``interval``;
+- RANGE is ``> 0``, ``>= 1``, ``0 < x <= 1``, ``0 <= x <= 1``, or ``one of a | b`` (``one of any
+  case a | b`` if upper and lower case are not distinguished);
+- a line without such a comment changes the default of a setting that an included file describes;
+- indented lines describe the keys of the ``dict`` above them. It then has no other keys, and must
+  have those that are ``required``.
 
 `describe` finds the settings of a model; `check_value` checks a value. `recbole-lightgnn settings`,
 the ranges of ``tune`` and the reference in the documentation are made from the same lines.
@@ -25,19 +29,20 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.config.ablations import ablations
-from recbole_lightgnn.config.files import property_files, recipes
+from recbole_lightgnn.config.files import property_files, read_value, recipes
+from recbole_lightgnn.config.notations import NOTATIONS
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models, properties_dir
-from recbole_lightgnn.utils.text import must_be_one_of
+from recbole_lightgnn.utils.text import did_you_mean, must_be_one_of
 
 _NAMES: dict[str, Callable[[], list[str]]] = {
     "recipe": recipes,
     "ablation": lambda: list(ablations()),
 }
 _TYPES = {"int", "float", "bool", "str", "dict", "path", "path or list of paths", "model", *_NAMES}
-_TYPES |= {"list of int", "list of str"}
+_TYPES |= {"list of int", "list of str", "text", *NOTATIONS}
 _SINGLE = {"list of int": "int", "list of str": "str", "path or list of paths": "path"}
-_LINE = re.compile(r"(\w+):.*?\s# \((.+?)\) (.+)")
+_LINE = re.compile(r"( *)(\w+):.*?\s# \((.+?)\) (.+)")
 _BOUND = re.compile(
     r"(?:(?P<low>\S+) (?P<above><=?) x (?P<below><=?) (?P<high>\S+))|(?P<from>>=?) (?P<least>\S+)"
 )
@@ -54,6 +59,9 @@ class Setting:
         choices: the names it may have; empty if any.
         optional: whether it may be empty (``None``).
         meaning: what it does.
+        any_case: whether upper and lower case are the same in a name.
+        required: whether a mapping must have this key.
+        inner: the keys of a mapping; empty if it may have any.
     """
 
     key: str
@@ -62,6 +70,9 @@ class Setting:
     choices: tuple[str, ...] = ()
     optional: bool = False
     meaning: str = ""
+    any_case: bool = False
+    required: bool = False
+    inner: tuple["Setting", ...] = ()
 
     @property
     def allowed(self) -> str:
@@ -78,11 +89,16 @@ def read_settings(file: Path) -> dict[str, Setting]:
     Raises:
         ValueError: if a comment is not as this module's docstring says.
     """
-    found = {}
+    found: dict[str, Setting] = {}
+    outer = ""
     for line in file.read_text(encoding="utf-8").splitlines():
         if match := _LINE.match(line):
-            key, specification, meaning = match.groups()
-            found[key] = _setting(key, specification, meaning, f"{file.name}: {key}")
+            indent, key, specification, meaning = match.groups()
+            setting = _setting(key, specification, meaning, f"{file.name}: {key}")
+            if indent:
+                found[outer] = replace(found[outer], inner=(*found[outer].inner, setting))
+            else:
+                found[key], outer = setting, key
     return found
 
 
@@ -94,8 +110,12 @@ def _setting(key: str, specification: str, meaning: str, where: str) -> Setting:
     for part in rest:
         if part == "or empty":
             setting = replace(setting, optional=True)
+        elif part == "required":
+            setting = replace(setting, required=True)
         elif part.startswith("one of "):
-            setting = replace(setting, choices=tuple(part.removeprefix("one of ").split(" | ")))
+            names = part.removeprefix("one of ").removeprefix("any case ")
+            any_case = part.startswith("one of any case ")
+            setting = replace(setting, choices=tuple(names.split(" | ")), any_case=any_case)
         elif _BOUND.fullmatch(part):
             setting = replace(setting, range=part)
         else:
@@ -124,6 +144,29 @@ def describe(model: str) -> dict[str, Setting]:
     return settings
 
 
+def read_given(key: str, text: str) -> Any:
+    """The value of ``--key=text``: YAML, but text as it is for a separator or an interval.
+
+    YAML would refuse ``,`` and ``[5,inf)``, and read a space as nothing.
+
+    Raises:
+        yaml.YAMLError: if it is not YAML.
+    """
+    import yaml
+
+    setting = _general().get(key)
+    if setting is None or setting.type not in ("text", "interval"):
+        return read_value(text)
+    try:
+        value = read_value(text)
+    except yaml.YAMLError:
+        return text
+    if value is None and setting.optional:
+        return None
+    # With quotes it is YAML's text. Of other values, such as a number, the text itself is kept.
+    return value if isinstance(value, str) and value else text
+
+
 def owners(key: str) -> list[str]:
     """Our models that have a setting of this name which not every model has."""
     return [model for model in our_models() if key in describe(model).keys() - _general().keys()]
@@ -138,18 +181,18 @@ def check_value(setting: Setting, value: Any, prefix: str = "") -> None:
         prefix: put before the key in messages, such as ``teacher_settings.``.
     """
     key, kind = prefix + setting.key, setting.type
+    if value is None and setting.optional and kind not in ("int", "float"):
+        return
     if kind in _SINGLE:
         single = replace(setting, key=key, type=_SINGLE[kind])
         for one in _several(key, value):
             check_value(single, one)
+    elif kind in NOTATIONS:
+        NOTATIONS[kind](key, value)
     elif kind == "path":
         _check_path(key, value)
     elif kind == "dict":
-        if value is not None and not isinstance(value, dict):
-            raise InputError(
-                f"{key} must be a mapping, got {value!r}; write --{key}.epochs=3, "
-                f"or {{epochs: 3}} in a config file"
-            )
+        _check_dict(key, setting, value)
     elif kind == "bool":
         if not isinstance(value, bool):
             raise InputError(f"{key} must be True or False, got {value!r}")
@@ -158,7 +201,39 @@ def check_value(setting: Setting, value: Any, prefix: str = "") -> None:
     elif not isinstance(value, str):
         raise InputError(f"{key} must be a name, got {value!r}")
     elif names := setting.choices or (_NAMES[kind]() if kind in _NAMES else ()):
-        must_be_one_of(key, value, names)
+        must_be_one_of(key, value.lower() if setting.any_case else value, names)
+    elif kind == "text" and not value:
+        raise InputError(f"{key} must be a text, got an empty one")
+
+
+def _check_dict(key: str, setting: Setting, value: Any) -> None:
+    if value is None:
+        return
+    known = {inner.key: inner for inner in setting.inner}
+    if not isinstance(value, dict):
+        name, example = _example(setting)
+        raise InputError(
+            f"{key} must be a mapping, got {value!r}; write --{key}.{name}={example}, "
+            f"or {{{name}: {example}}} in a config file"
+        )
+    for name in value if known else ():
+        if name not in known:
+            raise InputError(
+                f"{key} has no {name!r}{did_you_mean(name, known)}: it may have {', '.join(known)}"
+            )
+    for name, inner in known.items():
+        if name in value:
+            check_value(inner, value[name], f"{key}.")
+        elif inner.required:
+            raise InputError(f"{key} needs {name}, got {value!r}: add --{key}.{name}=1")
+
+
+def _example(setting: Setting) -> tuple[str, str]:
+    """A key of a mapping, and a value for it, to show how it is written."""
+    if not setting.inner:
+        return "epochs", "3"
+    first = setting.inner[0]
+    return first.key, {"mode": "full"}.get(first.type) or (*first.choices, "1")[0]
 
 
 def _several(key: str, value: Any) -> Iterator[Any]:

@@ -4,15 +4,23 @@
 learn, and can learn from one another.
 """
 
-import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from recbole_lightgnn.config.compatibility import (
+    check_loaded,
+    check_mask,
+    check_metrics,
+    check_sampling,
+    check_split_exists,
+    recbole_source,
+)
 from recbole_lightgnn.config.files import defaults_of, nested, read_yaml, recipes
 from recbole_lightgnn.config.schema import check_value, describe, owners
+from recbole_lightgnn.config.unheeded import check_heeded
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, our_models
 from recbole_lightgnn.utils.files import check_folder
@@ -54,13 +62,15 @@ def check_settings(config: Any) -> None:
     settings = config.final_config_dict
     given = set(nested(config.file_config_dict)) | set(nested(config.variable_config_dict))
     _check_known(given, config.model, config.model_class, set(config.internal_config_dict))
+    check_sampling(settings, config.model_class)
     _check_values(settings, config.model)
     if config.model in our_models():
-        _check_sampling(settings, config.model_class)
         _check_batches(settings)
         config.model_class.check_settings(settings)
-    _check_metrics(settings)
-    _check_mask(settings)
+    check_metrics(settings, config.model_class)
+    check_mask(settings)
+    check_split_exists(settings)
+    check_loaded(settings)
     if config.model == STUDENT:
         must_be_one_of("recipe", settings["recipe"], recipes())
     if settings.get("teacher") is not None and config.model in (STUDENT, INTERMEDIATE):
@@ -83,7 +93,7 @@ def _check_stage(config: Any, stage: str, model: str) -> None:
             f"{key}.{name} is not a stage's own setting: give --{name} at the top level"
         )
     model_class = _recommender(stage, model)
-    _check_sampling(own, model_class, prefix=f"{key}.")
+    check_sampling(own, model_class, prefix=f"{key}.")
     if model in our_models():
         internal = set(defaults_of(model))
     else:
@@ -149,26 +159,6 @@ def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> 
             )
 
 
-def _check_sampling(settings: Mapping[str, Any], model_class: type, prefix: str = "") -> None:
-    """Refuse to switch off negative sampling for a model that needs sampled items.
-
-    All of ours do. Of RecBole's, the input type does not tell: MultiVAE's is pairwise, and it
-    samples no items. So their source is searched.
-    """
-    if "train_neg_sample_args" not in settings:
-        return
-    ours = model_class.__name__ in our_models()
-    if not ours and "interaction[self.NEG_ITEM_ID]" not in _recbole_source(model_class):
-        return
-    sampling = settings["train_neg_sample_args"]
-    kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling
-    if str(kind).lower() == "none":
-        raise InputError(
-            f"{prefix}train_neg_sample_args must name a distribution, uniform or popularity, "
-            f"got {sampling!r}: {model_class.__name__} samples items; leave the setting out"
-        )
-
-
 def _check_batches(settings: Mapping[str, Any]) -> None:
     """Check the settings that depend on ``batch_by``.
 
@@ -190,41 +180,6 @@ def _check_batches(settings: Mapping[str, Any]) -> None:
         )
 
 
-def _check_metrics(settings: Mapping[str, Any]) -> None:
-    from recbole.evaluator import metric_types, metrics_dict
-    from recbole.utils import EvaluatorType
-
-    metrics, topk = settings["metrics"], settings["topk"]
-    metrics = [metrics] if isinstance(metrics, str) else metrics
-    topk = [topk] if isinstance(topk, int) else topk
-    names = sorted(cls.__name__ for cls in metrics_dict.values())
-    measured = []
-    for metric in metrics:
-        if metric.lower() not in metrics_dict:
-            must_be_one_of("metrics", metric, names)
-        # RecBole's GAUC is a ranking metric of the whole list.
-        ranks = metric_types[metric.lower()] == EvaluatorType.RANKING and metric.lower() != "gauc"
-        measured += [f"{metric}@{k}" for k in topk] if ranks else [metric]
-    chosen = settings["valid_metric"]
-    if chosen.lower() not in map(str.lower, measured):
-        raise InputError(
-            f"valid_metric must be METRIC@K with K one of topk, that is one of "
-            f"{', '.join(measured)}, got {chosen!r}{did_you_mean(chosen, measured)}"
-        )
-
-
-def _check_mask(settings: Mapping[str, Any]) -> None:
-    ranking = settings["eval_args"]
-    mode = ranking.get("mode", "full") if isinstance(ranking, dict) else "full"
-    if isinstance(mode, dict):  # RecBole takes the other split's where one is not given
-        mode = mode.get("test", mode.get("valid", "full"))
-    if settings.get("eval_mask") == "train" and mode != "full":
-        raise InputError(
-            f"eval_mask `train` needs a full ranking, got eval_args mode {mode!r}, where nothing "
-            "is left out: set eval_mask to `train+valid`, or eval_args mode to `full`"
-        )
-
-
 @cache
 def recbole_yaml(name: str) -> dict[str, Any]:
     """One of RecBole's own yaml files, such as ``model/BPR``; empty where it has none."""
@@ -237,13 +192,7 @@ def recbole_yaml(name: str) -> dict[str, Any]:
 @cache
 def _keys_read_by(model_class: type) -> frozenset[str]:
     """The keys that the source of one of RecBole's models reads; some are in no yaml."""
-    return frozenset(re.findall(r"config\[[\"'](\w+)[\"']\]", _recbole_source(model_class)))
-
-
-def _recbole_source(model_class: type) -> str:
-    """The source of RecBole's classes among a model and its base classes."""
-    classes = [cls for cls in model_class.__mro__ if cls.__module__.startswith("recbole.model")]
-    return "\n".join(inspect.getsource(cls) for cls in classes)
+    return frozenset(re.findall(r"config\[[\"'](\w+)[\"']\]", recbole_source(model_class)))
 
 
 # --- the stages of a run -----------------------------------------------------------------
@@ -261,6 +210,7 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
             width; if a setting would be ignored; or if ``checkpoint_dir`` cannot be written to.
     """
     settings = config.final_config_dict
+    check_heeded(config)
     folder = Path(settings["checkpoint_dir"])
     check_folder("checkpoint_dir", folder, folder)
     if config.model not in (STUDENT, INTERMEDIATE):
@@ -312,7 +262,7 @@ def _teacher_widths(
         widths = _recommender("teacher", model).widths({**stage_defaults(model), **own})
         return widths[0], widths[1] * settings["n_teachers"]
     width = {**recbole_yaml(f"model/{model}"), **own}.get("embedding_size")
-    source = _recbole_source(_recommender("teacher", model))
+    source = recbole_source(_recommender("teacher", model))
     tables = re.findall(r"self\.user_embedding = (?:torch\.)?(nn\.Embedding\()?", source)
     known = isinstance(width, int) and tables and all(tables)
     # RecBole's models may concatenate layers. Those that keep final embeddings call them so.

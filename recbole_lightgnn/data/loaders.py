@@ -14,6 +14,7 @@ from recbole.utils import init_seed
 from recbole_lightgnn.config.recbole_faults import explained, given_to
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.atomic_reader import check_ids, open_atomic
+from recbole_lightgnn.data.columns import check_columns
 from recbole_lightgnn.data.dataset_files import dataset_not_found
 from recbole_lightgnn.data.fingerprint import dataset_fingerprint
 from recbole_lightgnn.errors import InputError
@@ -43,6 +44,7 @@ def check_dataset_files(config: RunConfig) -> None:
         raise dataset_not_found(name, folder.parent, missing)
     for file in files:
         _check_header(config, file)
+    check_columns(config)
 
 
 def _check_header(config: RunConfig, file: Path) -> None:

@@ -40,7 +40,8 @@ def test_every_default_of_a_model_is_described_and_allowed(model):
 
 @pytest.mark.parametrize("model", our_models())
 def test_every_setting_that_is_described_for_a_model_has_a_default(model):
-    recbole = {*recbole_yaml("overall"), *read_yaml(properties_dir() / "overall.yaml")}
+    recbole = {*recbole_yaml("overall"), *recbole_yaml("dataset/sample")}
+    recbole |= {*read_yaml(properties_dir() / "overall.yaml")}
     assert describe(model).keys() <= defaults_of(model).keys() | recbole
 
 

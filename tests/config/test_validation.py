@@ -332,7 +332,8 @@ def test_stages_are_checked_in_stock_recbole_too():
     ("model", "settings"),
     [
         ("BPR", {"embedding_size": 8, "rm_dup_inter": "first", "encoding": "utf-8"}),
-        ("SGL", {"ssl_tau": 0.2, "train_neg_sample_args": None}),
+        ("SGL", {"ssl_tau": 0.2}),
+        ("MultiVAE", {"train_neg_sample_args": None}),
         ("EASE", {"reg_weight": 1.0}),
         ("NCL", {"num_clusters": 3}),
     ],

@@ -1,0 +1,300 @@
+"""Checks that metrics, ranking mode, sampling, columns and model of a run fit together.
+
+RecBole finds out in the middle of a training, or not at all. Each function raises InputError in one
+line, with flags that work.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import our_models
+from recbole_lightgnn.utils.text import did_you_mean, must_be_one_of
+
+# Files of a dataset, besides those of additional_feat_suffix.
+_SUFFIXES = ("inter", "user", "item", "kg", "link")
+
+
+# --- metrics ----------------------------------------------------------------------------------
+
+
+def check_metrics(settings: Mapping[str, Any], model_class: type[Any]) -> None:
+    """Check metrics and ``valid_metric`` against each other, the ranking mode and the model.
+
+    Args:
+        settings: all settings of a run.
+        model_class: class of the model.
+
+    Raises:
+        InputError: if a metric does not exist, or cannot be computed in this mode or of this model.
+    """
+    from recbole.evaluator import metrics_dict
+
+    metrics, topk = _list(settings["metrics"]), _list(settings["topk"])
+    names = sorted(cls.__name__ for cls in metrics_dict.values())
+    for metric in metrics:
+        if metric.lower() not in metrics_dict:
+            must_be_one_of("metrics", metric, names)
+    _check_kinds(metrics, topk, settings, model_class)
+    measured = [name for metric in metrics for name in _measured(metric, topk)]
+    chosen = settings["valid_metric"]
+    if chosen.lower() not in map(str.lower, measured):
+        raise InputError(
+            f"valid_metric must be METRIC@K with K one of topk, that is one of "
+            f"{', '.join(measured)}, got {chosen!r}{did_you_mean(chosen, measured)}"
+        )
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _judges_scores(metric: str) -> bool:
+    """Whether a metric compares single scores with labels (AUC), rather than rankings (Recall)."""
+    from recbole.evaluator import metric_types
+    from recbole.utils import EvaluatorType
+
+    return bool(metric_types[metric.lower()] == EvaluatorType.VALUE)
+
+
+def _measured(metric: str, topk: list[int]) -> list[str]:
+    # RecBole's GAUC is a ranking metric of the whole list.
+    if _judges_scores(metric) or metric.lower() == "gauc":
+        return [metric]
+    return [f"{metric}@{k}" for k in topk]
+
+
+def _check_kinds(
+    metrics: list[str], topk: list[int], settings: Mapping[str, Any], model_class: type[Any]
+) -> None:
+    of_scores = [metric for metric in metrics if _judges_scores(metric)]
+    of_rankings = [metric for metric in metrics if not _judges_scores(metric)]
+    modes = _modes(settings)
+    if of_scores and of_rankings:
+        kept = of_scores if "labeled" in modes else of_rankings
+        raise InputError(
+            "Ranking metrics and value metrics can not be used at the same time, got "
+            f"{', '.join(of_rankings)} and {', '.join(of_scores)}: write "
+            f'--metrics="[{", ".join(kept)}]" '
+            f"--valid_metric={_measured(kept[0], topk)[0]}"
+        )
+    if of_scores and "full" in modes:
+        raise InputError(
+            f"metrics {', '.join(of_scores)} need labels, and eval_args.mode full has none: write "
+            "--eval_args.mode=uni100, which samples items of label 0"
+        )
+    if of_scores and "labeled" in modes and model_class.__name__ in our_models():
+        raise InputError(
+            f"eval_args.mode labeled has no meaning for {model_class.__name__}, which takes every "
+            "interaction for one of label 1: write --eval_args.mode=uni100"
+        )
+    if of_rankings and "labeled" in modes:
+        sampling = " --train_neg_sample_args.distribution=uniform"
+        sampled = not learns_from_labels(model_class) or _distribution(settings)
+        raise InputError(
+            f"metrics {', '.join(of_rankings)} need rankings, and eval_args.mode labeled has none: "
+            f"write --eval_args.mode=full{'' if sampled else sampling}"
+        )
+    if "logloss" in map(str.lower, metrics) and not _gives_probabilities(model_class):
+        raise InputError(
+            f"LogLoss needs probabilities, and the scores of {model_class.__name__} are none: "
+            f'write --metrics="[AUC]" --valid_metric=AUC'
+        )
+
+
+def _modes(settings: Mapping[str, Any]) -> set[str]:
+    mode = (settings["eval_args"] or {}).get("mode", "full")
+    return set(mode.values()) if isinstance(mode, dict) else {mode}
+
+
+def _gives_probabilities(model_class: type[Any]) -> bool:
+    """Whether a model's scores are probabilities: its ``predict`` ends in a sigmoid.
+
+    Of a model that learns from labels, the sigmoid may also be a part of ``forward``.
+    """
+    sources = [model_class.predict]
+    if learns_from_labels(model_class):
+        sources.append(model_class.forward)
+    return any("sigmoid" in inspect.getsource(source).lower() for source in sources)
+
+
+def check_mask(settings: Mapping[str, Any]) -> None:
+    """Check that ``eval_mask: train`` masks something: the test ranks all items.
+
+    Args:
+        settings: all settings of a run.
+    """
+    ranking = settings["eval_args"]
+    mode = ranking.get("mode", "full") if isinstance(ranking, dict) else "full"
+    if isinstance(mode, dict):  # RecBole takes the other split's where one is not given
+        mode = mode.get("test", mode.get("valid", "full"))
+    if settings.get("eval_mask") == "train" and mode != "full":
+        raise InputError(
+            f"eval_mask `train` needs a full ranking, got eval_args mode {mode!r}, where nothing "
+            "is left out: set eval_mask to `train+valid`, or eval_args mode to `full`"
+        )
+
+
+# --- sampling ---------------------------------------------------------------------------------
+
+
+def check_sampling(settings: Mapping[str, Any], model_class: type[Any], prefix: str = "") -> None:
+    """Check ``train_neg_sample_args`` against the model's loss.
+
+    Args:
+        settings: settings of a run or of a stage.
+        model_class: class of the model.
+        prefix: put before the names of settings in messages.
+
+    Raises:
+        InputError: if items are sampled although the loss samples none, or the other way round.
+    """
+    if "train_neg_sample_args" not in settings:
+        return
+    sampling, name = settings["train_neg_sample_args"], model_class.__name__
+    key = f"{prefix}train_neg_sample_args"
+    by_loss = model_class.__name__ not in our_models() and not hasattr(model_class, "input_type")
+    if by_loss and "loss_type" in settings:
+        must_be_one_of(f"{prefix}loss_type", settings["loss_type"], ("BPR", "CE"))
+    compares_with_all = by_loss and settings.get("loss_type") == "CE"
+    if _distribution(settings) and compares_with_all:
+        raise InputError(
+            f"{key} must be empty with loss_type CE, where {name} compares with all items, got "
+            f"{sampling!r}: write --{key}=None or --{prefix}loss_type=BPR"
+        )
+    if not _distribution(settings) and not compares_with_all and _learns_from_pairs(model_class):
+        raise InputError(
+            f"{key} must name a distribution, uniform or popularity, "
+            f"got {sampling!r}: {name} samples items; leave the setting out"
+        )
+    _check_dynamic(sampling, name, key)
+
+
+def _check_dynamic(sampling: Any, model: str, key: str) -> None:
+    if not isinstance(sampling, dict) or not sampling.get("dynamic"):
+        return
+    if model in our_models():
+        raise InputError(
+            f"{key}.dynamic must be False for {model}, got {sampling['dynamic']!r}: its batches "
+            "are made before their scores are known"
+        )
+    if sampling.get("candidate_num", 0) == 0:
+        raise InputError(
+            f"{key}.dynamic chooses among candidates, and there are none: add "
+            f"--{key}.candidate_num=5"
+        )
+
+
+def _distribution(settings: Mapping[str, Any]) -> str:
+    """The distribution of sampled items; empty if none are sampled."""
+    sampling = settings.get("train_neg_sample_args")
+    kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling
+    return "" if str(kind).lower() == "none" else str(kind)
+
+
+def _learns_from_pairs(model_class: type[Any]) -> bool:
+    """Whether the loss compares an item with a sampled one.
+
+    All of ours do. Of RecBole's, the input type does not tell: MultiVAE's is pairwise, and it
+    samples no items. So their source is searched.
+    """
+    ours = model_class.__name__ in our_models()
+    return ours or "interaction[self.NEG_ITEM_ID]" in recbole_source(model_class)
+
+
+def learns_from_labels(model_class: type[Any]) -> bool:
+    """Whether the loss compares scores with labels, given ones or those of sampled items."""
+    ours = model_class.__name__ in our_models()
+    return not ours and "interaction[self.LABEL]" in recbole_source(model_class)
+
+
+def needs_labels(settings: Mapping[str, Any], model_class: type[Any]) -> bool:
+    """Whether a run needs labels in the files, as it samples no items of label 0.
+
+    Args:
+        settings: all settings of a run.
+        model_class: class of the model.
+    """
+    trains = learns_from_labels(model_class) and not _distribution(settings)
+    return trains or "labeled" in _modes(settings)
+
+
+def recbole_source(model_class: type[Any]) -> str:
+    """The source of RecBole's classes among a model and its base classes."""
+    classes = [cls for cls in model_class.__mro__ if cls.__module__.startswith("recbole.model")]
+    return "\n".join(inspect.getsource(cls) for cls in classes)
+
+
+# --- split and columns ------------------------------------------------------------------------
+
+
+def check_split_exists(settings: Mapping[str, Any]) -> None:
+    """Check that RecBole has the split; 1.2.0 has no split by shares of time.
+
+    Args:
+        settings: all settings of a run.
+    """
+    from recbole.data.dataset import Dataset
+
+    if "TS" in (settings["eval_args"].get("split") or {}) and not hasattr(
+        Dataset, "time_based_split"
+    ):
+        raise InputError(
+            "eval_args.split TS needs RecBole 1.2.1: write --eval_args.order=TO "
+            '--eval_args.split="{RS: [0.8, 0.1, 0.1]}"'
+        )
+
+
+def check_loaded(settings: Mapping[str, Any]) -> None:
+    """Check that the columns that a run needs are among those that it loads.
+
+    Args:
+        settings: all settings of a run.
+
+    Raises:
+        InputError: if a column of ``val_interval`` or ``threshold``, or of users or items, is not
+            loaded; if a suffix is of no file; or if columns are both loaded and not.
+    """
+    load = settings.get("load_col")
+    for key in ("load_col", "unload_col", "unused_col"):
+        known = (*_SUFFIXES, *_list(settings.get("additional_feat_suffix") or []))
+        for suffix in settings.get(key) or {}:
+            must_be_one_of(f"suffixes in {key}", suffix, known)
+    if load is None:
+        return
+    for suffix in load.keys() & (settings.get("unload_col") or {}).keys():
+        raise InputError(
+            f"unload_col.{suffix} has no effect beside load_col.{suffix}, which lists the columns "
+            "that are loaded: write --load_col=None to load all others"
+        )
+    for column, key, loaded in _needed(settings, load):
+        if "*" not in loaded and column not in loaded:
+            wanted = {**load, "inter": [*(load.get("inter") or []), column]}
+            raise InputError(
+                f"the column {column} is not loaded (setting {key}): write "
+                f'--load_col="{_flow(wanted)}"'
+            )
+
+
+def _needed(
+    settings: Mapping[str, Any], load: Mapping[str, Any]
+) -> Iterator[tuple[str, str, set[str]]]:
+    """The columns that a run needs, why, and those that are loaded where they may be."""
+    inter = set(_list(load.get("inter") or []))
+    everywhere = {column for columns in load.values() for column in _list(columns)}
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+        yield settings[key], key, inter
+    for column in settings.get("threshold") or {}:
+        yield column, "threshold", inter
+    for column in settings.get("val_interval") or {}:
+        yield column, "val_interval", everywhere
+
+
+def _flow(columns: Mapping[str, Any]) -> str:
+    """Lists of columns as YAML in one line: ``{inter: [user_id, item_id], item: '*'}``."""
+    parts = (
+        f"{suffix}: " + ("'*'" if one == "*" else f"[{', '.join(one)}]")
+        for suffix, one in columns.items()
+    )
+    return "{" + ", ".join(parts) + "}"

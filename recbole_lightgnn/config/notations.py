@@ -1,0 +1,257 @@
+"""Values with a notation of their own: intervals, splits, ranking modes, lists of columns.
+
+Each function checks one notation and raises InputError in one line: what was given, what was
+expected, and a flag that can be typed into a shell as it is.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.utils.text import did_you_mean, must_be_one_of
+
+MODES = "full, labeled, uniN or popN with N the number of sampled items, such as uni100"
+_INTERVAL = re.compile(r"[\[(]\s*([^\s,;\[\]()]+)\s*,\s*([^\s,;\[\]()]+)\s*[\])]")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
+_MODE = re.compile(r"full|labeled|(?:uni|pop)0*[1-9]\d*")
+_LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
+_SHARES = "[0.8, 0.1, 0.1]"
+
+
+# --- intervals --------------------------------------------------------------------------------
+
+
+def interval_problem(text: str) -> str:
+    """Say what is wrong with intervals such as ``[5,inf)`` or ``[0,1);(3,4]``; nothing if empty.
+
+    Args:
+        text: intervals, separated by semicolons. A square bracket includes the end, a round one
+            does not.
+    """
+    for part in text.split(";"):
+        match = _INTERVAL.fullmatch(part.strip())
+        ends = [_number(end) for end in match.groups()] if match else []
+        if match is None or any(math.isnan(end) for end in ends):
+            return "is no interval"
+        low, high = ends
+        closed = part.strip()[0] == "[" and part.strip()[-1] == "]"
+        if low > high or (low == high and not closed):
+            return f"holds no number ({part.strip()})"
+    return ""
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def interval_like(value: Any) -> str:
+    """Write the interval that a wrong value most likely means, such as ``[5,inf)`` for 5."""
+    low, *higher = sorted(_NUMBER.findall(str(value))[:2], key=float) or ["5"]
+    return f"[{low},{higher[0]}]" if higher else f"[{low},inf)"
+
+
+def quote_intervals(text: str) -> str:
+    """Put the intervals in a YAML text in quotes: ``{rating: [3,inf)}`` is no YAML without."""
+    return _INTERVAL.sub(lambda match: f"'{match[0]}'", text)
+
+
+def has_interval(text: str) -> bool:
+    """Whether a text has an interval that YAML does not read as one, such as ``[5,inf)``."""
+    return any(match[0][0] == "(" or match[0][-1] == ")" for match in _INTERVAL.finditer(text))
+
+
+def check_interval(key: str, value: Any) -> None:
+    """Check an interval such as ``[5,inf)``, or several: ``[0,1);(3,4]``.
+
+    RecBole ignores what it cannot read as an interval, with a warning.
+
+    Args:
+        key: the setting, for the message.
+        value: a text; or a list of two numbers, which is what YAML makes of ``[5,20]``.
+
+    Raises:
+        InputError: if it is none, or holds no number.
+    """
+    problem = _interval_problem(value)
+    if problem:
+        raise InputError(
+            f"{key} must be an interval such as [5,inf), got {value!r}, which {problem}: write "
+            f"--{key}='{interval_like(value)}', with the quotes"
+        )
+
+
+def _interval_problem(value: Any) -> str:
+    numbers = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
+    return interval_problem(str(value)) if isinstance(value, str) or numbers else "is no interval"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_values_by_column(key: str, value: Any) -> None:
+    """Check a mapping from columns to intervals, or to lists of tokens: ``val_interval``.
+
+    Args:
+        key: the setting, for the message.
+        value: such as ``{rating: "[3,inf)", item_id: ["17", "20"]}``.
+
+    Raises:
+        InputError: if it is no mapping, or a column has neither.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(
+            f"{key} must be a mapping from columns to intervals, got {value!r}: write "
+            f"--{key}=\"{{rating: '[3,inf)'}}\""
+        )
+    for column, wanted in value.items():
+        tokens = isinstance(wanted, list) and wanted and all(isinstance(x, str) for x in wanted)
+        if not tokens and (problem := _interval_problem(wanted)):
+            raise InputError(
+                f"{key}.{column} must be an interval, or a list of tokens in quotes, got "
+                f"{wanted!r}, which {problem}: write "
+                f'--{key}="{{{column}: {_values_like(wanted)}}}"'
+            )
+
+
+def _values_like(wanted: Any) -> str:
+    if isinstance(wanted, list) and wanted:
+        return "[" + ", ".join(f"'{token}'" for token in wanted) + "]"
+    return f"'{interval_like(wanted)}'"
+
+
+def check_threshold(key: str, value: Any) -> None:
+    """Check the column and the number from which on a label is 1: ``threshold``.
+
+    Args:
+        key: the setting, for the message.
+        value: such as ``{rating: 4}``.
+
+    Raises:
+        InputError: if it is no mapping from one column to a number.
+    """
+    if not isinstance(value, Mapping) or len(value) != 1 or not _is_number(*value.values()):
+        raise InputError(
+            f"{key} must be a mapping from one column to a number, got {value!r}: write "
+            f'--{key}="{{rating: 4}}"'
+        )
+
+
+# --- splits and rankings ----------------------------------------------------------------------
+
+
+def check_split(key: str, value: Any) -> None:
+    """Check how interactions are split: ``{RS: [0.8, 0.1, 0.1]}`` or ``{LS: valid_and_test}``.
+
+    Args:
+        key: the setting, for the message.
+        value: a mapping with one of RS (shares), LS (leave one out) and TS (shares by time).
+
+    Raises:
+        InputError: if it is none of these.
+    """
+    ways = ("RS", "LS", "TS")
+    if not isinstance(value, Mapping) or not value:
+        raise InputError(
+            f"{key} must be a mapping with one of {', '.join(ways)}, got {value!r}: write "
+            f'--{key}="{{RS: {_SHARES}}}"'
+        )
+    for way in value:
+        must_be_one_of(key, way, ways)
+    if len(value) > 1:
+        raise InputError(
+            f"{key} must have one of {', '.join(ways)}, got {' and '.join(value)}: write "
+            f'--{key}="{{RS: {_SHARES}}}" or --{key}="{{LS: valid_and_test}}"'
+        )
+    ((way, how),) = value.items()
+    if way == "LS" and how not in _LEFT_OUT:  # a split without users is refused with its data
+        raise InputError(
+            f"{key}.LS must be valid_and_test, got {how!r}: one interaction a user chooses the "
+            f'epoch and one tests; write --{key}="{{LS: valid_and_test}}"'
+        )
+    if way != "LS" and not _are_three_shares(how):
+        raise InputError(
+            f"{key}.{way} must be three shares, of training, validation and test, got {how!r}: "
+            f'write --{key}="{{{way}: {_SHARES}}}"'
+        )
+
+
+def _are_three_shares(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 3:
+        return False
+    return all(_is_number(one) and 0 <= one < math.inf for one in value) and sum(value) > 0
+
+
+def check_mode(key: str, value: Any) -> None:
+    """Check which items are ranked for a user: ``full``, ``labeled``, ``uniN`` or ``popN``.
+
+    Args:
+        key: the setting, for the message.
+        value: a mode, or one for each of ``valid`` and ``test``.
+
+    Raises:
+        InputError: if it is no mode; the message has the closest one.
+    """
+    by_phase = value if isinstance(value, Mapping) and value else {"": value}
+    for phase, mode in by_phase.items():
+        if phase:
+            must_be_one_of(key, phase, ("valid", "test"))
+        if not isinstance(mode, str) or not _MODE.fullmatch(mode):
+            where = ".".join(filter(None, (key, phase)))
+            raise InputError(
+                f"{where} must be {MODES}, got {mode!r}: write --{key}={_mode_like(mode)}"
+            )
+
+
+def _mode_like(value: Any) -> str:
+    match = re.fullmatch(r"(uni|pop)\D*0*([1-9]\d*)?", str(value).lower())
+    if match:
+        return match[1] + (match[2] or "100")
+    close = did_you_mean(value, ("full", "labeled", "uni100", "pop100"))
+    return close.split("'")[1] if close else "full"
+
+
+# --- columns ----------------------------------------------------------------------------------
+
+
+def check_columns(key: str, value: Any) -> None:
+    """Check a mapping from suffixes of files to lists of columns, such as ``load_col``.
+
+    Args:
+        key: the setting, for the message.
+        value: such as ``{inter: [user_id, item_id], item: "*"}``; ``*`` is every column.
+
+    Raises:
+        InputError: if it is no such mapping.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(
+            f"{key} must be a mapping from suffixes of files to lists of columns, got {value!r}: "
+            f'write --{key}="{{inter: [user_id, item_id]}}"'
+        )
+    for suffix, columns in value.items():
+        names = isinstance(columns, list) and all(isinstance(one, str) for one in columns)
+        if not names and columns != "*":
+            needed = ["user_id", "item_id"] if suffix == "inter" else []
+            given = [columns] if isinstance(columns, str) else []
+            listed = ", ".join(dict.fromkeys(needed + given))
+            raise InputError(
+                f"{key}.{suffix} must be a list of columns, or '*' for all, got {columns!r}: write "
+                f'--{key}="{{{suffix}: [{listed}]}}"'
+            )
+
+
+# Type in a comment of a yaml file -> check of a value that is not empty.
+NOTATIONS: dict[str, Callable[[str, Any], None]] = {
+    "interval": check_interval,
+    "values by column": check_values_by_column,
+    "threshold": check_threshold,
+    "split": check_split,
+    "mode": check_mode,
+    "columns": check_columns,
+}

@@ -1,0 +1,108 @@
+"""Refuse settings that a user gives and that would have no effect on this run.
+
+A setting is refused only if its value is not what it would be anyway.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from recbole_lightgnn.config.compatibility import needs_labels
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.registry import our_models
+
+# What RecBole does to a dataset in one file only.
+_FILTERS = (
+    *("rm_dup_inter", "val_interval", "user_inter_num_interval", "item_inter_num_interval"),
+    *("filter_inter_by_user_or_item", "entity_kg_num_interval", "relation_kg_num_interval"),
+)
+_SPLITS = ("eval_args.split", "eval_args.order", "eval_args.group_by", "split_seed")
+# What no model of ours reads, and why.
+_FEATURES = "which learns from users and items alone"
+_UNREAD = {
+    "metric_decimal_place": "whose metrics are not rounded",
+    "loss_decimal_place": "whose losses are logged with four decimals",
+    "require_pow": "whose regularization is the squared norm",
+    "transform": _FEATURES,
+    "normalize_field": _FEATURES,
+    "normalize_all": _FEATURES,
+    "numerical_features": _FEATURES,
+    "discretization": _FEATURES,
+    "additional_feat_suffix": _FEATURES,
+}
+_FULL_PRECISION = 16  # decimals of a double below 1: rounding to as many changes nothing
+
+
+def check_heeded(config: Any) -> None:
+    """Check that no setting that was given would be ignored.
+
+    Args:
+        config: the ``Config`` of a run, not of one of its stages, merged.
+
+    Raises:
+        InputError: naming the setting, why it would be ignored, and what to do.
+    """
+    for key, value in _given(config):
+        if reason := _reason(key, value, config):
+            raise InputError(f"{key} ({value!r}) would have no effect {reason}")
+
+
+def _given(config: Any) -> Iterator[tuple[str, Any]]:
+    """The settings that were given another value than they have anyway, ``eval_args`` by key."""
+    given, default = config.external_config_dict, config.internal_config_dict
+    yield from _changed("", given, default)
+    yield from _changed("eval_args.", *(_mapping(one.get("eval_args")) for one in (given, default)))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _changed(
+    prefix: str, given: Mapping[str, Any], default: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+    for key, value in given.items():
+        if value != default.get(key):
+            yield prefix + str(key), value
+
+
+def _reason(key: str, value: Any, config: Any) -> str:
+    """Why a setting would have no effect, with a remedy; empty if it has one."""
+    settings, model = config.final_config_dict, config.model
+    files = settings.get("benchmark_filename")
+    if files is not None and key in (*_FILTERS, *_SPLITS):
+        what = "split" if key in _SPLITS else "filtered"
+        return (
+            f"on {config.dataset}, whose files ({', '.join(map(str, files))}) are not {what} "
+            "again: leave it out, or import the table with `recbole-lightgnn import pairs`"
+        )
+    if key == "eval_args.group_by" and "RS" not in settings["eval_args"]["split"]:
+        return "on this split, which is always by user: leave it out"
+    if key == "preload_weight" and "get_preload_weight" not in _source(config.model_class):
+        return f"on {model}, which reads no weights: leave it out"
+    if key == "valid_metric_bigger":
+        return "as the metric itself says whether more is better: leave it out"
+    if key == "threshold" and value and not needs_labels(settings, config.model_class):
+        ((column, least),) = value.items()
+        return (
+            f"on {model}, which takes every interaction of the file for one of label 1 here: to "
+            f"keep those from {least} on, write --threshold=None "
+            f"--val_interval=\"{{{column}: '[{least},inf)'}}\""
+        )
+    return _reason_of_ours(key, value, settings, model) if model in our_models() else ""
+
+
+def _source(model_class: type[Any]) -> str:
+    return inspect.getsource(model_class)
+
+
+def _reason_of_ours(key: str, value: Any, settings: Mapping[str, Any], model: str) -> str:
+    by_user = settings.get("batch_by") == "user"
+    if by_user and key in ("train_neg_sample_args", "shuffle"):
+        return (
+            "with batch_by=user, where users are shuffled and compared with all items: leave it "
+            "out, or write --batch_by=interaction"
+        )
+    if key == "metric_decimal_place" and value >= _FULL_PRECISION:
+        return ""
+    return f"on {model}, {_UNREAD[key]}: leave it out" if key in _UNREAD else ""

@@ -1,0 +1,134 @@
+"""Check the columns that settings name against the headers of a dataset's files.
+
+RecBole leaves out a column that a file does not have, and looks for labels in the middle of the
+training.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from recbole.utils import get_model
+
+from recbole_lightgnn.config.compatibility import needs_labels
+from recbole_lightgnn.config.view import RunConfig
+from recbole_lightgnn.data.atomic_reader import open_atomic
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.utils.text import did_you_mean
+
+Columns = dict[str, str]  # name of a column -> its type, such as token
+
+
+def check_columns(config: RunConfig) -> None:
+    """Check the columns of ``load_col``, ``val_interval``, ``threshold`` and of labels.
+
+    Args:
+        config: the run's configuration. Its interaction files exist and have valid headers.
+
+    Raises:
+        InputError: if a file lacks a column, the values that are asked for do not fit the column's
+            type, or the run needs labels and has none.
+    """
+    files = _files(config)
+    separator, encoding = config["field_separator"], config["encoding"]
+    columns = {
+        suffix: open_atomic(file, separator, encoding).types
+        for suffix, file in files.items()
+        if file.is_file()
+    }
+    _check_given(config, files, columns)
+    for name, wanted in (config["val_interval"] or {}).items():
+        of = next((one for one in columns.values() if name in one), None)
+        if of is None:
+            raise _missing("val_interval", name, files["inter"], columns["inter"])
+        _check_values(name, of[name], wanted)
+    for name in config["threshold"] or {}:
+        if name not in columns["inter"]:
+            raise _missing("threshold", name, files["inter"], columns["inter"])
+        if columns["inter"][name] != "float":
+            raise InputError(
+                f"threshold.{name} needs a column of numbers, and {files['inter']} has "
+                f"{name}:{columns['inter'][name]}: write {name}:float into its first line"
+            )
+    _check_labels(config, files["inter"], columns["inter"])
+
+
+def _files(config: RunConfig) -> dict[str, Path]:
+    """The file of each suffix; of interactions the first, if there are three."""
+    name, folder = config["dataset"], Path(config["data_path"])
+    parts = config["benchmark_filename"]
+    inter = f"{name}.{parts[0]}.inter" if parts else f"{name}.inter"
+    others = ("user", "item", "kg", "link", *(config["additional_feat_suffix"] or ()))
+    return {"inter": folder / inter, **{s: folder / f"{name}.{s}" for s in others}}
+
+
+def _check_given(config: Any, files: dict[str, Path], columns: dict[str, Columns]) -> None:
+    """Check the columns that a user names; RecBole's own lists name columns that may be missing."""
+    for key in ("load_col", "unload_col", "unused_col"):
+        for suffix, names in (config.external_config_dict.get(key) or {}).items():
+            if suffix not in columns:
+                raise InputError(f"{key}.{suffix}: there is no file {files[suffix]}")
+            for name in names if names != "*" else ():
+                if name not in columns[suffix]:
+                    raise _missing(f"{key}.{suffix}", name, files[suffix], columns[suffix])
+
+
+def _missing(key: str, name: str, file: Path, columns: Columns) -> InputError:
+    return InputError(
+        f"{key}: {file} has no column {name!r}{did_you_mean(name, columns)}; it has "
+        f"{', '.join(columns)}"
+    )
+
+
+def _check_values(name: str, kind: str, wanted: Any) -> None:
+    """Check that a column of numbers has an interval, and a column of tokens a list of them."""
+    tokens = isinstance(wanted, list) and wanted and all(isinstance(one, str) for one in wanted)
+    if kind.startswith("float") and tokens:
+        raise InputError(
+            f"val_interval.{name} must be an interval, as the column has numbers, got {wanted!r}: "
+            f"write --val_interval=\"{{{name}: '[{wanted[0]},inf)'}}\""
+        )
+    if kind.startswith("token") and not tokens:
+        found = [f"'{token}'" for token in re.findall(r"[^\s,;()\[\]]+", str(wanted))]
+        raise InputError(
+            f"val_interval.{name} must be a list of tokens in quotes, as the column is "
+            f"{name}:{kind}, got {wanted!r}: write "
+            f'--val_interval="{{{name}: [{", ".join(found)}]}}"'
+        )
+
+
+def _check_labels(config: Any, file: Path, columns: Columns) -> None:
+    """Check that there are labels, in a column or by a threshold, if the run needs them."""
+    settings, label = config.final_config_dict, config["LABEL_FIELD"]
+    model_class = get_model(config["model"])
+    if config["threshold"] or not needs_labels(settings, model_class):
+        return
+    load = (config["load_col"] or {"inter": "*"}).get("inter", ())
+    loaded = load == "*" or label in load
+    if label in columns and loaded:
+        return
+    listed = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]]
+    listed += [name for name in load if load != "*" and name not in listed]
+    remedies = []
+    if label in columns:
+        remedies.append(_load([*listed, label]))
+    elif rating := next((name for name, kind in columns.items() if kind == "float"), ""):
+        listed += [rating] if rating not in listed else []
+        remedies.append(f'{_load(listed)} --threshold="{{{rating}: 4}}"')
+    remedies.append(_ranked(settings))
+    raise InputError(
+        f"{config['model']} needs labels here, 1 or 0 for each interaction, and {file} has no "
+        f"column {label!r} that is loaded: write {' or '.join(remedies)}"
+    )
+
+
+def _load(columns: list[str]) -> str:
+    return f'--load_col="{{inter: [{", ".join(columns)}]}}"'
+
+
+def _ranked(settings: dict[str, Any]) -> str:
+    """Flags for a run without labels: items are sampled for training, and all are ranked."""
+    sampled = "--train_neg_sample_args.distribution=uniform --eval_args.mode=full"
+    return f'{sampled} --metrics="[Recall, NDCG]" --valid_metric=Recall@{settings["topk"][0]}'

@@ -1,0 +1,24 @@
+"""Follow the advice of a message: the flags that it says to write."""
+
+import re
+import shlex
+from typing import Any
+
+from recbole_lightgnn.cli.options import read_settings
+
+_FLAG = r"--[\w.]+=(?:\"[^\"]*\"|'[^']*'|[^\s,;]+)"
+_FLAGS = re.compile(rf"{_FLAG}(?: {_FLAG})*")
+
+
+def remedies(message: str) -> list[dict[str, Any]]:
+    """The settings of each remedy in a message; flags beside one another belong together.
+
+    They are split as a shell does, and read as by the command line.
+    """
+    return [read_settings(shlex.split(flags)) for flags in _FLAGS.findall(message)]
+
+
+def followed(given: dict[str, Any], remedy: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a user who follows a remedy, which replaces what was given."""
+    kept = {key: value for key, value in given.items() if key not in remedy}
+    return {**kept, **remedy}
