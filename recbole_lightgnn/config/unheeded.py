@@ -76,7 +76,8 @@ def _reason(key: str, value: Any, config: Any) -> str:
             f"on {config.dataset}, whose files ({', '.join(map(str, files))}) are not {what} "
             "again: leave it out, or import the table with `recbole-lightgnn import pairs`"
         )
-    if key == "eval_args.group_by" and "RS" not in settings["eval_args"]["split"]:
+    by_user = value == "user" or "RS" in settings["eval_args"]["split"]
+    if key == "eval_args.group_by" and not by_user:
         return "on this split, which is always by user: leave it out"
     if key == "preload_weight" and "get_preload_weight" not in _source(config.model_class):
         return f"on {model}, which reads no weights: leave it out"

@@ -201,8 +201,8 @@ def test_a_checkpoint_without_a_hash_of_its_data_is_accepted_with_a_warning(tmp_
     start = {"teacher": "LightGCN", "teacher_settings": {}, "teacher_checkpoint": str(path)}
     quick(**start, n_pruning_runs=0, epochs=1)
     assert "does not say which interactions it was trained on" in caplog.text
-    with pytest.raises(InputError, match=r"made with other settings \(rm_dup_inter\)"):
-        quick(**start, rm_dup_inter="first")
+    with pytest.raises(InputError, match=r"made with other settings \(seq_separator\)"):
+        quick(**start, seq_separator="|")
 
 
 @pytest.mark.parametrize("model", ["LightGCN", "EASE"])
