@@ -17,8 +17,15 @@ from typing import Any
 
 from recbole_lightgnn.config.ablations import apply_ablation
 from recbole_lightgnn.config.aliases import renamed
-        if _OUR_FRONT_DOOR.get() and _compares_with_all(self, model_class):
-            self.internal_config_dict["train_neg_sample_args"] = None
+from recbole_lightgnn.config.files import (
+    BY_KEY,
+    STAGE_SETTINGS,
+    defaults_of,
+    merge,
+    nested,
+    read_yaml,
+    recipes,
+)
 from recbole_lightgnn.config.recbole_defaults import DEFAULTS
 from recbole_lightgnn.config.recbole_faults import explained
 from recbole_lightgnn.config.validation import check_run, check_settings
