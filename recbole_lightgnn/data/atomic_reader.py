@@ -15,6 +15,7 @@ ends and byte order marks are accepted.
 """
 
 import io
+import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.text import did_you_mean
 
 TYPES = ("float", "float_seq", "token", "token_seq")
+_SEPARATORS = ("\t", ",", ";", "|", " ", "::")
 PADDING = "[PAD]"  # RecBole's token for no user and no item
 _PARTS_OF_BOOLEANS = (b"rue", b"RUE", b"alse", b"ALSE")  # pandas reads True and False as 1 and 0
 _EXACT: dict[str, Any] = (  # pandas 3.1 reads floats exactly, and warns of the option
@@ -39,7 +41,6 @@ _EXACT: dict[str, Any] = (  # pandas 3.1 reads floats exactly, and warns of the 
     else {}
 )
 _EXACT_IN_FLOAT64 = 2**53  # from this integer on, float64 skips some
-_TEXT = pd.Series(["text"]).dtype  # what read_csv makes of text: str in pandas 3, else object
 
 
 class AtomicFile(NamedTuple):
@@ -77,12 +78,17 @@ def open_atomic(path: Path, separator: str = "\t", encoding: str | None = None) 
         InputError: if the file cannot be read, a column is not ``NAME:TYPE``, or two columns have
             one name.
     """
-    types: dict[str, str] = {}
     encoding = encoding or "utf-8"
-    for column in first_line(path, encoding).split(separator):
+    if not separator:
+        raise InputError(
+            "field_separator is empty; expected the text between fields, such as a tab"
+        )
+    header = first_line(path, encoding)
+    types: dict[str, str] = {}
+    for column in header.split(separator):
         name, _, kind = column.partition(":")
         if not name or kind not in TYPES:
-            near = did_you_mean(kind, TYPES) if name and kind else ""
+            near = _other_separator(header) or (did_you_mean(kind, TYPES) if name else "")
             raise InputError(
                 f"{path}, line 1: expected columns NAME:TYPE with TYPE one of {', '.join(TYPES)}, "
                 f"separated by {separator!r}, got {column!r}{near}"
@@ -94,6 +100,34 @@ def open_atomic(path: Path, separator: str = "\t", encoding: str | None = None) 
             )
         types[name] = kind
     return AtomicFile(path, types, separator, encoding)
+
+
+def _other_separator(header: str) -> str:
+    """Suggest the separator by which the header would be columns; an empty string if none is."""
+    for separator in _SEPARATORS:
+        kinds = [column.partition(":")[2] for column in header.split(separator)]
+        if len(kinds) > 1 and all(kind in TYPES for kind in kinds):
+            flag = f"--field_separator='{json.dumps(separator)}'"
+            return (
+                f" (the columns are separated by {separator!r}: set field_separator to it, {flag})"
+            )
+    return ""
+
+
+def check_columns(file: AtomicFile, columns: Collection[str], needed: Collection[str]) -> None:
+    """Check that the columns that a kind of file needs are loaded.
+
+    Raises:
+        InputError: if one is not.
+    """
+    for name in needed:
+        if name not in columns:
+            why = "is not loaded" if name in file.types else "is not in the file"
+            remedy = "add it to load_col" if name in file.types else "correct the header"
+            raise InputError(
+                f"{file.path}, line 1: column {name!r} {why}; expected it beside "
+                f"{', '.join(map(repr, columns))}: {remedy}, or the setting that names it"
+            )
 
 
 def check_ids(file: AtomicFile, ids: Collection[str]) -> None:
@@ -175,8 +209,8 @@ def read_columns(
         One row for each line. Tokens and sequences are text, missing ones NaN; floats are float64.
 
     Raises:
-        InputError: if the file cannot be read, a line has more or fewer fields than the header, a
-            float is not a finite number, or an id is empty or RecBole's padding token.
+        InputError: if the file cannot be read or has no rows, a line has more or fewer fields than
+            the header, a float is not a finite number, or an id is empty or RecBole's padding.
     """
     names = [name for name in file.types if name in columns]
     floats = [name for name in names if file.types[name] == "float" and name not in text]
@@ -186,8 +220,10 @@ def read_columns(
         parts.append(_frame(file, names, floats, block, n_rows))
         n_rows += len(parts[-1])
     if not parts:
-        dtypes = {name: np.float64 if name in floats else _TEXT for name in names}
-        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
+        raise InputError(
+            f"{file.path} has no lines below its header; expected at least one: check that it is "
+            "the right file, or remove it"
+        )
     frame = pd.concat(parts, ignore_index=True)
     for name in required:
         if name in names:

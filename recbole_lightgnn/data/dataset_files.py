@@ -21,6 +21,7 @@ from recbole_lightgnn.config.files import read_yaml
 from recbole_lightgnn.data.atomic import SPLITS
 from recbole_lightgnn.data.atomic_reader import (
     AtomicFile,
+    check_columns,
     check_ids,
     check_new_columns,
     open_atomic,
@@ -37,7 +38,13 @@ WHOLE = "all"  # key used instead of a split for a dataset in one file
 _IN_RECBOLE = "ml-100k"  # RecBole reads this dataset from its own package, whatever data_path is
 _FIELDS = ("user_id", "item_id")
 _TIME = "timestamp"
-_OTHER_KINDS = ("user", "item", "kg", "link")  # suffixes of the files that a run may read as well
+_NEEDED = {  # columns that each kind of file must have; kinds are the suffixes that a run may read
+    "inter": _FIELDS,
+    "user": ("user_id",),
+    "item": ("item_id",),
+    "kg": ("head_id", "relation_id", "tail_id"),
+    "link": ("item_id", "entity_id"),
+}
 _MAX_EXAMPLES = 3  # malformed lines of a file that are described
 
 
@@ -295,9 +302,9 @@ def _is_text(token: str) -> bool:
 def refused(dataset: DatasetFiles, content: DatasetPairs) -> list[str]:
     """Describe what a run that loads all columns of all files would refuse.
 
-    Files of interactions with malformed lines (`Pairs.malformed`) are left out.
+    Files of interactions with malformed lines (`Pairs.malformed`) or without pairs are left out.
     """
-    others = [dataset.folder / f"{dataset.name}.{kind}" for kind in _OTHER_KINDS]
+    others = [dataset.folder / f"{dataset.name}.{kind}" for kind in list(_NEEDED)[1:]]
     files = [(file, "inter", split) for split, file in dataset.files.items()]
     files += [(file, file.suffix[1:], "") for file in others if file.is_file()]
     known: dict[str, tuple[str, str]] = {}
@@ -305,11 +312,15 @@ def refused(dataset: DatasetFiles, content: DatasetPairs) -> list[str]:
     for file, kind, split in files:
         try:
             _check_header(opened := open_atomic(file), kind, known)
-            if not split or not content.splits[split].n_malformed:
+            if not split or _is_well_formed(content.splits[split]):
                 _read_all(opened, kind)
         except InputError as error:
             faults.append(str(error))
     return faults
+
+
+def _is_well_formed(pairs: Pairs) -> bool:
+    return len(pairs.users) > 0 and not pairs.n_malformed
 
 
 def _read_all(file: AtomicFile, kind: str) -> None:
@@ -324,10 +335,11 @@ def _read_all(file: AtomicFile, kind: str) -> None:
 
 def _check_header(file: AtomicFile, kind: str, known: dict[str, tuple[str, str]]) -> None:
     check_ids(file, _FIELDS)
+    check_columns(file, file.types, _NEEDED[kind])
     if kind != "link":  # its columns are those of other files
         check_new_columns(file, file.types, kind, known, {"user": "user_id", "item": "item_id"})
         known.update({name: (kind, type_) for name, type_ in file.types.items()})
 
 
 def _ids(file: AtomicFile, kind: str) -> list[str]:
-    return list(file.types) if kind in ("kg", "link") else [f for f in _FIELDS if f in file.types]
+    return [*_NEEDED[kind], *(field for field in _FIELDS if field in file.types)]

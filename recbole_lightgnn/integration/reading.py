@@ -14,14 +14,23 @@ import pandas as pd
 
 from recbole_lightgnn.data.atomic_reader import (
     AtomicFile,
+    check_columns,
     check_ids,
     check_new_columns,
     open_atomic,
     read_columns,
     split_sequences,
 )
+from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.integration.time_order import TimeColumn
 
+_NEEDED = {
+    "inter": ("USER_ID", "ITEM_ID"),
+    "user": ("USER_ID",),
+    "item": ("ITEM_ID",),
+    "kg": ("HEAD_ENTITY_ID", "RELATION_ID", "TAIL_ENTITY_ID"),
+    "link": ("ITEM_ID", "ENTITY_ID"),
+}
 _IDS = ("USER_ID", "ITEM_ID", "HEAD_ENTITY_ID", "TAIL_ENTITY_ID", "RELATION_ID", "ENTITY_ID")
 
 
@@ -62,6 +71,7 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
         return None
     ids = {config[f"{name}_FIELD"] for name in _IDS}
     check_ids(file, ids)
+    check_columns(file, columns, _needed(config, kind))
     times = {time.field: time for time in _time_column(dataset, file, kind) if time.field in loaded}
     file = file._replace(types={**file.types, **dict.fromkeys(times, "float")})
     if kind != "link":  # its two columns are those of other files
@@ -77,6 +87,12 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
     return frame
 
 
+def _needed(config: Any, kind: str) -> list[str]:
+    """Return the columns without which RecBole cannot use a kind of file."""
+    names = [config[f"{name}_FIELD"] for name in _NEEDED.get(kind, ())]
+    return [name for name in names if name]
+
+
 def _time_column(dataset: Any, file: AtomicFile, kind: str) -> list[TimeColumn]:
     """Return the column of times, if the file has one that is parsed."""
     column = TimeColumn(dataset, file) if kind == "inter" else None
@@ -86,9 +102,13 @@ def _time_column(dataset: Any, file: AtomicFile, kind: str) -> list[TimeColumn]:
 def _note_columns(dataset: Any, file: AtomicFile, columns: Collection[str], source: Any) -> None:
     from recbole.utils import FeatureType
 
-    known = {
-        name: (getattr(other, "value", other).removesuffix("_id"), dataset.field2type[name].value)
-        for name, other in dataset.field2source.items()
+    kinds = {n: getattr(other, "value", other) for n, other in dataset.field2source.items()}
+    known = {  # RecBole calls the sources of the ids user_id and item_id; the .inter file has both
+        name: (
+            "inter" if other in ("user_id", "item_id") else other,
+            dataset.field2type[name].value,
+        )
+        for name, other in kinds.items()
     }
     ids = {"user": dataset.uid_field, "item": dataset.iid_field}
     kind = getattr(source, "value", source)
@@ -103,9 +123,18 @@ def _note_columns(dataset: Any, file: AtomicFile, columns: Collection[str], sour
 
 
 def _report_missing(dataset: Any, file: AtomicFile, frame: pd.DataFrame) -> None:
-    """Warn of missing floats, for which RecBole takes the mean of the column."""
+    """Warn of missing floats, for which RecBole takes the mean of the column.
+
+    Raises:
+        InputError: if a column has no number, and so no mean.
+    """
     for name in frame:
         if file.types[name] == "float" and (missing := int(frame[name].isna().sum())):
+            if missing == len(frame):
+                raise InputError(
+                    f"{file.path}, line 1: all fields of {name}:float are empty; expected numbers: "
+                    "fill them, or remove the column"
+                )
             dataset.logger.warning(
                 f"{file.path}: {missing} of {len(frame)} fields of {name} are empty; they get the "
                 "mean of the others"

@@ -208,7 +208,7 @@ def test_bad_input_before_anything_is_started(capsys, arguments, facts):
             ["a\tb\tc\td", "a\tb\tc\td"],
             ["toy.inter, line 2: 4 fields where"],
         ),
-        ("user_id:token\titem_id:token", [], ["'toy' cannot be used"]),
+        ("user_id:token\titem_id:token", [], ["toy.inter has no lines below its header"]),
     ],
 )
 def test_a_malformed_dataset(capsys, header, rows, facts):

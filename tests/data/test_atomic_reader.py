@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
 
 import recbole_lightgnn  # noqa: F401  RecBole's Dataset then reads by our reader
 from recbole_lightgnn.cli.main import main
@@ -180,6 +181,25 @@ def test_only_an_empty_field_is_missing(tmp_path, caplog):
     )
 
 
+@pytest.mark.parametrize("kind", ["user", "inter"])
+def test_clean_files_are_read_as_recbole_reads_them(kind):
+    from recbole.config import Config
+    from recbole.data.dataset import Dataset
+    from recbole.utils import FeatureSource
+
+    dataset = Dataset(Config("BPR", dataset="ml-100k", config_dict={"load_col": None}))
+    path = f"{dataset.dataset_path}/ml-100k.{kind}"
+    noted = ("field2type", "field2source", "field2seqlen", "field2bucketnum")
+    results = []
+    for read in (Dataset._load_feat.__wrapped__, Dataset._load_feat):
+        dataset._get_preset()
+        frame = read(dataset, path, FeatureSource(kind))
+        results.append((frame, [getattr(dataset, name) for name in noted]))
+    (expected, expected_notes), (frame, notes) = results
+    assert_frame_equal(frame, expected)
+    assert notes == expected_notes
+
+
 def test_what_is_not_used_is_said(tmp_path, caplog):
     items = ["item_id:token\tprice:float", "i0\t1", "i1\t2", "i0\t3"]
     write(tmp_path, {"inter": [HEADER, *GOOD], "item": items})
@@ -244,6 +264,9 @@ REFUSED = {  # files, the place, what is wrong
     "a misspelt type": (inter(header=HEADER.replace("rating:float", "rating:flaot")),
                         "inter, line 1", "did you mean 'float'?"),
     "a tab at the end of the header": (inter(header=HEADER + "\t"), "inter, line 1", "got ''"),
+    "commas": (inter(header="user_id:token,item_id:token"), "inter, line 1", "separated by ',': set field_separator"),
+    "no line": ({**inter(), "item": [TWO]}, "item", "has no lines below its header"),
+    "no item of an item": ({**inter(), "item": ["name:token", "a"]}, "item, line 1", "'item_id' is not in the file"),
     "UTF-16": ({"inter": TEXT.encode("utf-16")}, "inter", "is UTF-16"),
     "compressed": ({"inter": b"\x1f\x8b" + TEXT.encode()}, "inter", "is compressed (gzip)"),
     "a column of users and of items": (
@@ -279,6 +302,64 @@ def test_the_rest_is_refused_with_its_line_by_run_and_check(tmp_path, files, pla
         errors = [str(error)]
     assert any(f"d.{place.split(',')[0]}" in error for error in errors)
     assert any(place.split(", ")[-1] in error for error in errors)
+
+
+def test_a_column_without_any_number_has_no_mean(tmp_path):
+    write(tmp_path, {**inter(), "item": ["item_id:token\tprice:float", "i0\t", "i1\t"]})
+    with pytest.raises(InputError, match=r"d\.item, line 1: all fields of price:float are empty"):
+        loaded(tmp_path)
+
+
+GRAPH = {"kg": ["head_id:token\trelation_id:token\ttail_id:token", "e0\tNA\te1", 'e1\t"r\te0']}
+LINK = {"link": ["item_id:token\tentity_id:token", "i0\te0", "i1\te1"]}
+
+
+def knowledge(folder):
+    from recbole.config import Config
+    from recbole.data.dataset import KnowledgeBasedDataset
+
+    config_dict = {"data_path": str(folder), "load_col": None}
+    return KnowledgeBasedDataset(Config("KGAT", dataset="d", config_dict=config_dict))
+
+
+def test_a_knowledge_graph_is_read_as_it_stands(tmp_path):
+    write(tmp_path, {**inter(), **GRAPH, **LINK})
+    assert set(knowledge(tmp_path).field2id_token["relation_id"]) > {"NA", '"r'}
+    assert as_checked(tmp_path)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        ({"kg": [*GRAPH["kg"], "e0\tr\te1\t"]}, "d.kg, line 4: 4 fields (the last is empty)"),
+        ({"kg": [*GRAPH["kg"], "e0\tr\t"]}, "d.kg, line 4: tail_id is empty"),
+        ({"kg": ["head_id:token\trelation_id:token", "e0\tr"]}, "d.kg, line 1: column 'tail_id'"),
+        ({"link": [*LINK["link"], "i2\t"]}, "d.link, line 4: entity_id is empty"),
+        ({"link": ["item_id:token\titem_id:token", "a\tb"]}, "d.link, line 1: two columns are"),
+    ],
+)
+def test_a_faulty_knowledge_graph_is_refused_with_its_line(tmp_path, files, what):
+    write(tmp_path, {**inter(), **GRAPH, **LINK, **files})
+    with pytest.raises(InputError) as refused:
+        knowledge(tmp_path)
+    assert what in str(refused.value)
+    assert as_checked(tmp_path)[1] == [str(refused.value)]
+
+
+@pytest.mark.parametrize(("separator", "flag"), [(",", '","'), ("\t", r'"\t"'), ("::", '"::"')])
+def test_the_separator_that_the_message_advises_works(
+    tmp_path, monkeypatch, capsys, separator, flag
+):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"u{u}\ti{(u + k) % 12}\t{k}" for u in range(12) for k in range(10)]
+    write(tmp_path, {"inter": [line.replace("\t", separator) for line in (HEADER, *rows)]})
+    other = ";" if separator == "\t" else "\t"
+    command = ["run", "-m", "Pop", "-d", "d", "--data_path=.", "--topk=5"]
+    command += ["--valid_metric=MRR@5", "--metrics=[MRR]"]
+    assert main([*command, f"--field_separator={other!r}".replace("'", '"')]) == 2
+    advice = f"set field_separator to it, --field_separator='{flag}')"
+    assert advice in capsys.readouterr().err
+    assert main([*command, f"--field_separator={flag}"]) == 0
 
 
 def test_bytes_that_are_not_utf_8(tmp_path):
@@ -375,10 +456,10 @@ def test_any_file_is_read_as_a_plain_split_reads_it_or_refused(tmp_path, rows, e
     text = end.join([ONE, *("\t".join(row) for row in rows)]) + end
     write(tmp_path, {"inter": text}, encoding="utf-8-sig" if bom else "utf-8")
     rows = [row for row in rows if row not in ([], [""])]
-    good = all(len(row) == 2 and "" not in row and "[PAD]" not in row for row in rows)
+    good = rows and all(len(row) == 2 and "" not in row and "[PAD]" not in row for row in rows)
     file = open_atomic(tmp_path / "d" / "d.inter")
     content, errors = as_checked(tmp_path)
-    assert good != any("line " in error for error in errors)
+    assert bool(good) != any("line " in error or "has no pairs" in error for error in errors)
     if good:
         frame = read_columns(file, file.types, file.types)
         assert frame.to_numpy().tolist() == rows
@@ -387,5 +468,5 @@ def test_any_file_is_read_as_a_plain_split_reads_it_or_refused(tmp_path, rows, e
             [content.users[u], content.items[i]] for u, i in zip(*pairs[:2], strict=True)
         ] == rows
     else:
-        with pytest.raises(InputError, match=r"d\.inter, line \d+: "):
+        with pytest.raises(InputError, match=r"d\.inter(, line \d+: | has no lines)"):
             read_columns(file, file.types, file.types)
