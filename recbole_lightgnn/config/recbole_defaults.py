@@ -1,4 +1,4 @@
-"""Defaults for models of RecBole's whose own defaults cannot run."""
+"""Defaults for the models of RecBole that cannot run with their own."""
 
 from typing import Any
 

@@ -44,7 +44,7 @@ _EXACT_IN_FLOAT64 = 2**53  # from this integer on, float64 skips some
 
 
 class AtomicFile(NamedTuple):
-    """An atomic file whose header was read.
+    """An atomic file with its header read.
 
     Attributes:
         path: the file.

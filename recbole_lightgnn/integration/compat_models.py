@@ -128,7 +128,7 @@ _PRETRAINED = (
 
 
 def _init_with_whole_messages(original: Callable[..., None]) -> Callable[..., None]:
-    """Return a constructor whose log messages keep the arguments that they have no place for."""
+    """Return a constructor with log messages that keep the arguments they have no place for."""
 
     def whole(record: logging.LogRecord) -> bool:
         if record.args and "%" not in str(record.msg):
@@ -147,7 +147,7 @@ def _init_with_whole_messages(original: Callable[..., None]) -> Callable[..., No
 
 
 def patch_dssm_features() -> bool:
-    """RecBole 1.2.1: DSSM makes room for columns of numbers that it does not embed.
+    """RecBole 1.2.1: DSSM makes space for columns of numbers that it does not embed.
 
     Symptom: ``RuntimeError: mat1 and mat2 shapes cannot be multiplied`` in the first step, if a
     ``float`` column of ``.user`` or ``.item`` is loaded that ``numerical_features`` does not name.

@@ -43,8 +43,8 @@ def patch_exhaustive_search() -> bool:
     """hyperopt >= 0.2.6: ``exhaustive_search`` passes a ``RandomState`` where a generator is due.
 
     Symptom: ``AttributeError: 'RandomState' object has no attribute 'integers'`` in ``HyperTuning``
-    with ``algo="exhaustive"``. The function gets a numpy of its own, whose ``RandomState`` makes a
-    generator.
+    with ``algo="exhaustive"``. The function gets a numpy of its own, in which ``RandomState`` is
+    a function that makes a generator.
     """
     import numpy as np
 

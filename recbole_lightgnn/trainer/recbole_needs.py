@@ -18,7 +18,7 @@ from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
-# Models whose item features have a setting of their own.
+# Models with item features that have a setting of their own.
 _FEATURES = dict.fromkeys(("GRU4RecF", "SASRecF", "FDSA"), "selected_features")
 _FEATURES |= {"S3Rec": "item_attribute"}
 # Sequential models that read a knowledge graph, and vectors of its entities or relations.
