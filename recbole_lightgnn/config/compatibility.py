@@ -109,14 +109,15 @@ def _modes(settings: Mapping[str, Any]) -> set[str]:
 
 
 def _gives_probabilities(model_class: type[Any]) -> bool:
-    """Whether a model's scores are probabilities: its ``predict`` ends in a sigmoid.
+    """Whether a model's scores are probabilities: those of every context-aware model of RecBole's.
 
-    Of a model that learns from labels, the sigmoid may also be a part of ``forward``.
+    Of another model, ``predict`` ends in a sigmoid.
     """
-    sources = [model_class.predict]
-    if learns_from_labels(model_class):
-        sources.append(model_class.forward)
-    return any("sigmoid" in inspect.getsource(source).lower() for source in sources)
+    from recbole.utils import ModelType
+
+    if model_class.type == ModelType.CONTEXT:
+        return True
+    return "sigmoid" in inspect.getsource(model_class.predict).lower()
 
 
 def check_mask(settings: Mapping[str, Any]) -> None:
@@ -268,6 +269,11 @@ def check_loaded(settings: Mapping[str, Any]) -> None:
             f"unload_col.{suffix} has no effect beside load_col.{suffix}, which lists the columns "
             "that are loaded: write --load_col=None to load all others"
         )
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+        if settings[key] in _list((settings.get("unused_col") or {}).get("inter", [])):
+            raise InputError(
+                f"unused_col.inter must not drop {settings[key]} ({key}): leave it out"
+            )
     for column, key, loaded in _needed(settings, load):
         if "*" not in loaded and column not in loaded:
             wanted = {**load, "inter": [*(load.get("inter") or []), column]}

@@ -44,6 +44,9 @@ _EXTERNAL = {
     "variable_config_dict": "settings",
     "cmd_config_dict": "the command line",
 }
+# Settings of RecBole's that are lists of names.
+_LISTS = {"normalize_field", "numerical_features", "additional_feat_suffix"}
+_LISTS |= {f"alias_of_{kind}_id" for kind in ("user", "item", "entity", "relation")}
 # The recipe of the run that a stage is built for.
 _RECIPE: ContextVar[str] = ContextVar("recipe", default="default")
 
@@ -276,6 +279,8 @@ def _make_plain(settings: dict[str, Any]) -> None:
     """Write sampling as RecBole reads it, with ``None`` for none, and a typed ``\\t`` as a tab."""
     for key in ("field_separator", "seq_separator"):
         settings[key] = settings[key].replace("\\t", "\t")
+    for key in _LISTS & settings.keys():  # of one name, RecBole would take the letters
+        settings[key] = [settings[key]] if isinstance(settings[key], str) else settings[key]
     sampling = settings.get("train_neg_sample_args")
     kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling
     if str(kind).lower() == "none":

@@ -39,6 +39,7 @@ def check_columns(config: RunConfig) -> None:
         if file.is_file()
     }
     _check_given(config, files, columns)
+    _check_named(config, files["inter"], columns)
     for name, wanted in (config["val_interval"] or {}).items():
         of = next((one for one in columns.values() if name in one), None)
         if of is None:
@@ -73,6 +74,15 @@ def _check_given(config: Any, files: dict[str, Path], columns: dict[str, Columns
             for name in names if names != "*" else ():
                 if name not in columns[suffix]:
                     raise _missing(f"{key}.{suffix}", name, files[suffix], columns[suffix])
+
+
+def _check_named(config: Any, file: Path, columns: dict[str, Columns]) -> None:
+    """Check that lists of columns that a user gives name columns of some file."""
+    known = {name: kind for one in columns.values() for name, kind in one.items()}
+    for key in ("normalize_field", "numerical_features", "alias_of_user_id", "alias_of_item_id"):
+        for name in (config[key] if key in config.external_config_dict else None) or ():
+            if name not in known:
+                raise _missing(key, name, file, known)
 
 
 def _missing(key: str, name: str, file: Path, columns: Columns) -> InputError:

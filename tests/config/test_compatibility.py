@@ -41,6 +41,8 @@ METRICS = [
     (TEACHER, {**LOGLOSS, **UNI5}, "LogLoss needs probabilities"),
     ("EASE", {**LOGLOSS, **UNI5}, "LogLoss needs probabilities"),
     ("GRU4Rec", {**LOGLOSS, **UNI5}, "LogLoss needs probabilities"),
+    ("RippleNet", {**LOGLOSS, **UNI5}, "LogLoss needs probabilities"),
+    ("MKR", {**LOGLOSS, **UNI5}, "LogLoss needs probabilities"),
     ("BPR", {**LOGLOSS, "metrics": ["AUC", "LogLoss"], **UNI5}, "LogLoss needs probabilities"),
     (TEACHER, {**AUC, **LABELED}, "eval_args.mode labeled has no meaning for LightGNNTeacher"),
 ]
@@ -64,6 +66,7 @@ def test_metrics_that_a_mode_or_model_cannot_give_are_refused(model, settings, m
         ("NeuMF", {**LOGLOSS, **UNI5}),
         ("DMF", {**LOGLOSS, **UNI5}),
         ("DCNV2", LOGLOSS),
+        ("KD_DAGFM", LOGLOSS),
         ("FM", {}),
         ("FM", LOGLOSS),
         ("DIN", TIME),
@@ -188,6 +191,16 @@ def test_a_learner_is_read_in_any_case():
 
 def test_a_typed_tab_is_a_tab():
     assert build_config("BPR", "toy", (), {"field_separator": r"\t"})["field_separator"] == "\t"
+
+
+def test_one_name_is_a_list_of_one():
+    config = build_config("FM", "toy", (), {"normalize_field": "rating", "alias_of_user_id": "u"})
+    assert (config["normalize_field"], config["alias_of_user_id"]) == (["rating"], ["u"])
+
+
+def test_users_and_items_are_not_dropped():
+    line = refused("BPR", {"unused_col": {"inter": ["user_id"]}})
+    assert line == "unused_col.inter must not drop user_id (USER_ID_FIELD): leave it out"
 
 
 # --- columns ----------------------------------------------------------------------------------

@@ -69,6 +69,8 @@ def refused(model, settings):
             {"load_col": None, "threshold": {"user_id": 3}, "eval_args.mode": "labeled"} | AUC,
             "threshold.user_id needs a column of numbers, and dataset/toy/toy.inter has user_id:",
         ),
+        ({"normalize_field": "ratings"}, "normalize_field: dataset/toy/toy.inter has no column"),
+        ({"alias_of_user_id": ["user"]}, "alias_of_user_id: dataset/toy/toy.inter has no column"),
         ({"val_interval": {"user_id": "[3,inf)"}}, "val_interval.user_id must be a list of tokens"),
         ({"val_interval": {"item_id": [3, 5]}}, "--val_interval=\"{item_id: ['3', '5']}\""),
         (
