@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from recbole.utils import get_model
+from recbole.utils import ModelType, get_model
 
 from recbole_lightgnn.config.compatibility import needs_labels
 from recbole_lightgnn.config.view import RunConfig
@@ -22,14 +22,14 @@ Columns = dict[str, str]  # name of a column -> its type, such as token
 
 
 def check_columns(config: RunConfig) -> None:
-    """Check the columns of ``load_col``, ``val_interval``, ``threshold`` and of labels.
+    """Check the columns of ``load_col``, ``val_interval``, ``threshold``, labels and sequences.
 
     Args:
         config: the run's configuration. Its interaction files exist and have valid headers.
 
     Raises:
         InputError: if a file lacks a column, the values that are asked for do not fit the column's
-            type, or the run needs labels and has none.
+            type, or the run needs labels or sequences and has none.
     """
     files = _files(config)
     separator, encoding = config["field_separator"], config["encoding"]
@@ -54,6 +54,7 @@ def check_columns(config: RunConfig) -> None:
                 f"{name}:{columns['inter'][name]}: write {name}:float into its first line"
             )
     _check_labels(config, files["inter"], columns["inter"])
+    _check_sequences(config, files["inter"], columns["inter"])
 
 
 def _files(config: RunConfig) -> dict[str, Path]:
@@ -131,6 +132,21 @@ def _check_labels(config: Any, file: Path, columns: Columns) -> None:
     raise InputError(
         f"{config['model']} needs labels here, 1 or 0 for each interaction, and {file} has no "
         f"column {label!r} that is loaded: write {' or '.join(remedies)}"
+    )
+
+
+def _check_sequences(config: RunConfig, file: Path, columns: Columns) -> None:
+    """Check that three files for a sequential model hold sequences; RecBole makes none of them."""
+    if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or config["benchmark_filename"] is None:
+        return
+    name = f"{config['ITEM_ID_FIELD']}{config['LIST_SUFFIX']}"
+    if name in columns:
+        return
+    one = Path(config["data_path"]) / f"{config['dataset']}.inter"
+    remedy = "write --benchmark_filename=None" if one.is_file() else f"make {one} of all three"
+    raise InputError(
+        f"{config['model']} needs sequences, and {file} has no column {name!r}: files that are "
+        f"split already are not made into sequences; {remedy}"
     )
 
 

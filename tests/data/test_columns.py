@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 from helpers.advice import followed, remedies
+from recbole.data import create_dataset
 
 from recbole_lightgnn import quick_start
+from recbole_lightgnn.cli.options import read_settings
 from recbole_lightgnn.errors import InputError
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
@@ -93,6 +95,17 @@ def test_the_first_of_three_files_is_asked():
     assert "dataset/toy/toy.train.inter has no column 'ratng'" in line
 
 
+def test_three_files_without_sequences_are_refused_for_a_sequential_model():
+    make_dataset(suffixes=(".train", ".valid", ".test"))
+    line = refused("GRU4Rec", {})
+    assert "toy.train.inter has no column 'item_id_list'" in line
+    assert line.endswith("make dataset/toy/toy.inter of all three")
+    Path("dataset/toy/toy.inter").hardlink_to("dataset/toy/toy.train.inter")
+    given = {"benchmark_filename": ["train", "valid", "test"]}
+    (remedy,) = remedies(refused("GRU4Rec", given))
+    quick_start.configure("GRU4Rec", "toy", settings={**QUIET, **followed(given, remedy)})
+
+
 NO_LABELS = [
     ("FM", {}),
     ("NeuMF", {"train_neg_sample_args": None}),
@@ -117,6 +130,26 @@ def test_labels_in_the_file_are_loaded_or_the_message_says_how():
     first = remedies(line)[0]
     assert first == {"load_col": {"inter": ["user_id", "item_id", "label"]}}
     quick_start.configure("FM", "toy", settings={**QUIET, **first})
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        (["--val_interval={rating: '[3,inf)'}"], lambda row: row * 3 % 5 + 1 >= 3),
+        (["--val_interval={rating: '(3,5]'}"], lambda row: 3 < row * 3 % 5 + 1 <= 5),
+        (["--val_interval={rating: [2, 4]}"], lambda row: 2 <= row * 3 % 5 + 1 <= 4),
+        (["--val_interval={rating: '[1,1];[5,9)'}"], lambda row: row * 3 % 5 + 1 in (1, 5)),
+        (["--val_interval={user_id: ['u3', 'u7']}"], lambda row: row % 30 in (3, 7)),
+        (["--user_inter_num_interval=[10,inf)"], lambda row: True),
+        (["--item_inter_num_interval=None"], lambda row: True),
+    ],
+)
+def test_the_rows_that_stay_are_those_of_a_plain_loop(flags, kept):
+    make_dataset()
+    config = quick_start.configure(
+        "BPR", "toy", settings={**QUIET, **read_settings(flags), "load_col": {"inter": "*"}}
+    )
+    assert create_dataset(config).inter_num == sum(kept(row) for row in range(300))
 
 
 @pytest.mark.slow
