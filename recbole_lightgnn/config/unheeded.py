@@ -20,9 +20,9 @@ _SPLITS = ("eval_args.split", "eval_args.order", "eval_args.group_by", "split_se
 # What no model of ours reads, and why.
 _FEATURES = "which learns from users and items alone"
 _UNREAD = {
-    "metric_decimal_place": "whose metrics are not rounded",
-    "loss_decimal_place": "whose losses are logged with four decimals",
-    "require_pow": "whose regularization is the squared norm",
+    "metric_decimal_place": "which does not round metrics",
+    "loss_decimal_place": "which logs losses with four decimals",
+    "require_pow": "which regularizes by the squared norm",
     "transform": _FEATURES,
     "normalize_field": _FEATURES,
     "normalize_all": _FEATURES,
@@ -73,8 +73,8 @@ def _reason(key: str, value: Any, config: Any) -> str:
     if files is not None and key in (*_FILTERS, *_SPLITS):
         what = "split" if key in _SPLITS else "filtered"
         return (
-            f"on {config.dataset}, whose files ({', '.join(map(str, files))}) are not {what} "
-            "again: leave it out, or import the table with `recbole-lightgnn import pairs`"
+            f"on {config.dataset}: its files ({', '.join(map(str, files))}) are not {what} "
+            "again; leave it out, or import the table with `recbole-lightgnn import pairs`"
         )
     by_user = value == "user" or "RS" in settings["eval_args"]["split"]
     if key == "eval_args.group_by" and not by_user:
