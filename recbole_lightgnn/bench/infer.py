@@ -79,10 +79,11 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
         folder: run folder of trained students; ``None`` for untrained ones.
 
     Returns:
-        The result, of plain values: ``models``, with the ``multiply_adds`` of each, the quotient
-        ``of_teacher`` of these and the teacher's, and its ``resident_bytes``; and ``rows`` with the
-        seconds of propagation and of recommendation. ``times_ours`` are quotients with the first
-        model, the pruned student with the fewest pruning runs.
+        The result, of plain values: ``models`` and ``rows``. Each of ``models`` has
+        ``multiply_adds``, ``of_teacher`` (its multiply-adds divided by the teacher's) and
+        ``resident_bytes``. ``rows`` has the seconds of propagation and of recommendation.
+        ``times_ours`` is each model's time divided by that of the first model, the pruned student
+        with the fewest pruning runs.
 
     Raises:
         InputError: if the dataset or the run cannot be read.

@@ -109,9 +109,10 @@ def _modes(settings: Mapping[str, Any]) -> set[str]:
 
 
 def _gives_probabilities(model_class: type[Any]) -> bool:
-    """Whether a model's scores are probabilities: those of every context-aware model of RecBole's.
+    """Whether a model's scores are probabilities.
 
-    Of another model, ``predict`` ends in a sigmoid.
+    The scores of every context-aware model of RecBole are. The scores of any other model are
+    probabilities if ``predict`` applies a sigmoid.
     """
     from recbole.utils import ModelType
 

@@ -293,7 +293,10 @@ class Ablation:
         return study | {"variants": known | study["variants"]}
 
     def _study_before(self) -> dict[str, Any]:
-        """The content of ``study.json`` under today's names; empty if it is missing."""
+        """The content of ``study.json``; empty if the file is missing.
+
+        Renamed settings are translated to their current names.
+        """
         study: dict[str, Any] = read_json(self.out / STUDY_FILE) or {}
         if "settings" in study:
             study["settings"] = renamed(study["settings"])
