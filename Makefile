@@ -37,9 +37,11 @@ docs: .venv/ready
 bench: .venv/ready
 	$(BIN)/recbole-lightgnn bench $(or $(ARGS),ops)
 
-# Damaged files at the readers of imports and of exported models; five minutes, or ARGS="--minutes=60".
+# Damaged files at the readers of imports and of exported models, then random settings of runs; five
+# minutes each, or ARGS="--minutes=60".
 fuzz: .venv/ready
 	$(BIN)/python tests/helpers/fuzz_readers.py $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/helpers/fuzz_settings.py $(ARGS)
 
 test-oldest: .venv-oldest/ready
 	OMP_NUM_THREADS=1 .venv-oldest/bin/pytest -q -n 2 -m "$(FAST)" $(ARGS)

@@ -1,17 +1,20 @@
 """Every model of RecBole's, once: trained, tested and read again, as its page in the docs says."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import recbole
-from helpers.paths import ROOT
+from helpers.paths import HELPERS, ROOT
 from helpers.recbole_world import KINDS, recbole_models, write_world
 from recbole.quick_start import load_data_and_model
-from recbole.utils import get_model, get_trainer
+from recbole.utils import get_trainer
 
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.cli.options import read_settings
@@ -123,16 +126,10 @@ def test_what_a_model_lacks_is_said_in_one_line_before_it_trains(capsys, model, 
     write_world(Path("dataset"))
     if "kg" in message:
         Path("dataset/world/world.kg").unlink()
-    given = {**_sampling(model), **settings_of(flags), **ONE_EPOCH}
+    given = {**settings_of(flags), **ONE_EPOCH}
     with pytest.raises(InputError) as error:
         run(model, "world", settings=given)
     assert message in str(error.value)
-
-
-def _sampling(model):
-    if rows()[model].kind != "sequential" or hasattr(get_model(model), "input_type"):
-        return {}
-    return {"train_neg_sample_args": None}  # they compare with all items
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +146,7 @@ def world(tmp_path_factory):
 def test_each_model_trains_tests_and_is_read_again(world, monkeypatch, model):
     row = rows()[model]
     monkeypatch.chdir(world)
-    given = {**settings_of(row.flags), **EXACT.get(model, {})}
-    settings = {**_sampling(model), **given, **ONE_EPOCH}
+    settings = {**settings_of(row.flags), **ONE_EPOCH, **EXACT.get(model, {})}
     package = row.outcome.removeprefix("needs ")
     if package != "runs" and find_spec(package) is None:
         with pytest.raises(InputError, match=package):
@@ -166,3 +162,13 @@ def test_each_model_trains_tests_and_is_read_again(world, monkeypatch, model):
     again = trainer.evaluate(test, load_best_model=False)
     if model != "Random":
         assert dict(again) == record["test"]
+
+
+@pytest.mark.slow
+def test_a_short_fuzz_run_of_settings_finds_nothing():
+    script = HELPERS / "fuzz_settings.py"
+    command = [sys.executable, str(script), "--minutes=0.5", "--seed=11"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no finding in" in done.stdout

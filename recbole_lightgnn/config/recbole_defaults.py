@@ -6,7 +6,6 @@ from typing import Any
 # read, and KSR no vectors of relations.
 _SEQUENTIAL: dict[str, Any] = {
     "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
-    "train_neg_sample_args": None,
     "load_col": {
         "inter": ["user_id", "item_id", "timestamp"],
         "kg": ["head_id", "relation_id", "tail_id"],

@@ -19,7 +19,7 @@ from recbole_lightgnn.errors import InputError
 
 # Settings that explain no error: most of RecBole's code names them.
 _USUAL = {"data_path", "checkpoint_dir", "show_progress", "state", "use_gpu", "gpu_id", "seed"}
-_USUAL |= {"epochs", "model", "dataset"}
+_USUAL |= {"epochs", "model", "dataset", "train_batch_size", "eval_batch_size"}
 _OURS = Path(__file__).resolve().parents[1]
 _SHOWN = 4  # settings in a message
 _LONGEST = 300  # characters of an error's message
@@ -88,12 +88,13 @@ def _reason(error: Exception) -> str:
 
 
 def _suspects(codes: list[CodeType], given: Mapping[str, Any]) -> str:
-    """The settings given that RecBole's innermost function names; or all that were given."""
-    keys = [str(key) for key in given if key not in _USUAL]
+    """The settings given, those first that RecBole's innermost functions name."""
+    keys: list[str] = []
+    rest = [str(key) for key in given if key not in _USUAL]
     for source in map(_source, reversed(codes)):
-        if named := [key for key in keys if re.search(rf"\b{re.escape(key)}\b", source)]:
-            keys = named
-            break
+        keys += (named := [key for key in rest if re.search(rf"\b{re.escape(key)}\b", source)])
+        rest = [key for key in rest if key not in named]
+    keys += rest
     if not keys:
         return " (no setting was given that explains it; --debug shows where in RecBole)"
     shown = ", ".join(f"{key}={_short(given[key])}" for key in keys[:_SHOWN])
