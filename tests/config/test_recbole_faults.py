@@ -78,3 +78,18 @@ def test_errors_named_as_the_users_are_translated_wherever_they_come_from():
         explained("it stopped", {}, OSError),
     ):
         raise OSError("full")
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--LIST_SUFFIX=", "LIST_SUFFIX must be a text, got an empty one"),
+        ("--NEG_PREFIX=", "NEG_PREFIX must be a text, got an empty one"),
+        ("--ITEM_LIST_LENGTH_FIELD=[1]", "ITEM_LIST_LENGTH_FIELD must be a name, got [1]"),
+        ("--ENTITY_ID_FIELD={}", "ENTITY_ID_FIELD must be a name, got {}"),
+        ("--additional_feat_suffix=3", "additional_feat_suffix must be a name, got 3"),
+    ],
+)
+def test_names_of_columns_and_files_are_text(command, flag, message):
+    status, (*_, line) = command("--model=BPR", flag)
+    assert (status, line) == (2, f"error: {message}")
