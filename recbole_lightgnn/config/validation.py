@@ -19,7 +19,7 @@ from recbole_lightgnn.config.compatibility import (
     recbole_source,
 )
 from recbole_lightgnn.config.files import defaults_of, nested, read_yaml, recipes
-from recbole_lightgnn.config.schema import check_value, describe, owners
+from recbole_lightgnn.config.schema import Setting, check_value, describe, owners
 from recbole_lightgnn.config.unheeded import check_heeded
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, our_models
@@ -150,6 +150,7 @@ def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> 
         if key in settings:
             check_value(setting, settings[key], prefix)
     if model not in our_models():
+        _check_types(settings, model, prefix)
         return
     for key, reason in _UNSUPPORTED.items():
         if settings.get(key):
@@ -157,6 +158,22 @@ def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> 
                 f"{prefix}{key} must be False for {model}, got {settings[key]!r}: LightGNN's "
                 f"trainer {reason}"
             )
+
+
+def _check_types(settings: Mapping[str, Any], model: str, prefix: str) -> None:
+    """Check settings of RecBole's models for values that its code takes for others.
+
+    It takes False for 0 and True for 1.
+    """
+    columns = settings.get("numerical_features")  # often an empty list
+    if not isinstance(columns, list | tuple | None):
+        raise InputError(f"{prefix}numerical_features must be a list of columns, got {columns!r}")
+    for key, default in recbole_yaml(f"model/{model}").items():
+        value = settings.get(key)
+        if isinstance(value, bool) and type(default) in (int, float):
+            raise InputError(f"{prefix}{key} must be a number, as {default}, got {value}")
+        if key == "embedding_size" and key in settings:
+            check_value(Setting(key, "int", ">= 1"), value, prefix)
 
 
 def _check_batches(settings: Mapping[str, Any]) -> None:

@@ -26,8 +26,7 @@ def command(settings, capsys):
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--model=BPR", "--embedding_size=-3"], "embedding_size=-3"),
-        (["--model=BPR", "--embedding_size=wide"], "embedding_size='wide'"),
+        (["--model=FISM", "--split_to=-3", "--reg_weights=3"], "reg_weights=3"),
         (["--model=NeuMF", "--mlp_hidden_size=3"], "mlp_hidden_size=3"),
         (["--model=LightGCN", "--n_layers=two"], "n_layers='two'"),
         (["--model=SLIMElastic", "--alpha=-1"], "alpha=-1"),
@@ -44,9 +43,9 @@ def test_a_setting_that_stops_recbole_is_named_in_one_line(command, flags, named
 
 
 def test_debug_shows_recboles_traceback(command):
-    status, lines = command("--model=BPR", "--embedding_size=-3", "--debug")
+    status, lines = command("--model=NeuMF", "--mlp_hidden_size=3", "--debug")
     assert status == 2
-    assert any("recbole/model/general_recommender/bpr.py" in line for line in lines)
+    assert any("recbole/model/general_recommender/neumf.py" in line for line in lines)
 
 
 def test_an_error_of_ours_stays_an_internal_error(command, monkeypatch):
@@ -87,9 +86,13 @@ def test_errors_named_as_the_users_are_translated_wherever_they_come_from():
         ("--NEG_PREFIX=", "NEG_PREFIX must be a text, got an empty one"),
         ("--ITEM_LIST_LENGTH_FIELD=[1]", "ITEM_LIST_LENGTH_FIELD must be a name, got [1]"),
         ("--ENTITY_ID_FIELD={}", "ENTITY_ID_FIELD must be a name, got {}"),
+        ("--embedding_size=-3", "embedding_size must be an integer >= 1, got -3"),
+        ("--embedding_size=wide", "embedding_size must be an integer >= 1, got 'wide'"),
+        ("--embedding_size=False", "embedding_size must be a number, as 64, got False"),
+        ("--numerical_features=1", "numerical_features must be a list of columns, got 1"),
         ("--additional_feat_suffix=3", "additional_feat_suffix must be a name, got 3"),
     ],
 )
-def test_names_of_columns_and_files_are_text(command, flag, message):
+def test_settings_of_a_wrong_type_are_refused(command, flag, message):
     status, (*_, line) = command("--model=BPR", flag)
     assert (status, line) == (2, f"error: {message}")
