@@ -37,7 +37,7 @@ class Table(NamedTuple):
     Attributes:
         title: sentence that says what is compared.
         head: names of the columns.
-        lines: cells of each line; the last cell may take the rest of the line.
+        lines: cells of each line; if there are too few, the last one spans the remaining columns.
         notes: sentences that explain the columns, and what is missing.
     """
 

@@ -73,7 +73,7 @@ class Names:
             Number of each token. Shape: (n,)
 
         Raises:
-            BadName: if RecBole could not read a token back from an atomic file.
+            BadName: if an atomic file cannot hold a token so that it is read back unchanged.
         """
         numbers = np.empty(len(starts), np.int64)
         nth = 0

@@ -194,8 +194,9 @@ class GraphRecommender(GeneralRecommender):
 
         Returns:
             ``interactions``: edges of the graph. ``entries``: trained numbers, without RecBole's
-            padding rows and without edge weights. ``entries_kept``: their share of the unpruned
-            entries. ``parameters``: entries and edge weights. ``bytes``: size of the state.
+            padding rows and without edge weights. ``entries_kept``: their share of the
+            entries before any pruning. ``parameters``: entries and edge weights. ``bytes``: size
+            of the state.
         """
         entries = entries_of(self)
         return {

@@ -41,7 +41,10 @@ def compiler_available() -> bool:
 
 @lru_cache
 def expands_in_hardware() -> bool:
-    """Whether this processor spreads stored entries in one instruction (AVX-512)."""
+    """Whether this processor moves the stored entries of a row to their columns in one instruction.
+
+    AVX-512 has such an instruction.
+    """
     return compiler_available() and bool(
         llvmlite.binding.get_host_cpu_features().get("avx512f", False)
     )

@@ -69,7 +69,7 @@ class _Protocol(H11Protocol):
         self.handle_events()
 
     def on_response_complete(self) -> None:
-        """Start the clock again until the next request."""
+        """Note the time: a connection without a new request is closed after a while."""
         self.idle_since = self.loop.time()
         super().on_response_complete()
 

@@ -77,7 +77,11 @@ class Model:
 
     @property
     def form(self) -> str:
-        """``graph`` for a model with edges, else ``final`` (`FORMS`)."""
+        """What the file holds.
+
+        ``graph``: the first embeddings and the edges that they are propagated over. ``final``: the
+        final embeddings.
+        """
         return "final" if self.graph is None else "graph"
 
 

@@ -28,7 +28,7 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
 
     Returns:
         ``interactions``, ``entries``, ``parameters``, ``bytes``; and ``interactions_kept`` and
-        ``entries_kept``, the shares of the unpruned numbers.
+        ``entries_kept``, their shares of what there was before any pruning.
     """
     if not isinstance(model, GraphRecommender):
         other = _other_values(model)
