@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from recbole_lightgnn.config.notations import one_line_yaml
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 from recbole_lightgnn.utils.text import did_you_mean, must_be_one_of
@@ -280,7 +281,7 @@ def check_loaded(settings: Mapping[str, Any]) -> None:
             wanted = {**load, "inter": [*(load.get("inter") or []), column]}
             raise InputError(
                 f"the column {column} is not loaded (setting {key}): write "
-                f'--load_col="{_flow(wanted)}"'
+                f'--load_col="{one_line_yaml(wanted)}"'
             )
 
 
@@ -296,12 +297,3 @@ def _needed(
         yield column, "threshold", inter
     for column in settings.get("val_interval") or {}:
         yield column, "val_interval", everywhere
-
-
-def _flow(columns: Mapping[str, Any]) -> str:
-    """Lists of columns as YAML in one line: ``{inter: [user_id, item_id], item: '*'}``."""
-    parts = (
-        f"{suffix}: " + ("'*'" if one == "*" else f"[{', '.join(one)}]")
-        for suffix, one in columns.items()
-    )
-    return "{" + ", ".join(parts) + "}"

@@ -255,3 +255,16 @@ NOTATIONS: dict[str, Callable[[str, Any], None]] = {
     "mode": check_mode,
     "columns": check_columns,
 }
+
+
+def one_line_yaml(value: Any) -> str:
+    """Write lists and mappings of names in one line, ``{inter: [user_id, item_id], item: '*'}``.
+
+    Args:
+        value: a name, or a list or mapping of such values.
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {one_line_yaml(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(one_line_yaml, value)) + "]"
+    return "'*'" if value == "*" else str(value)

@@ -3,11 +3,10 @@
 A setting is refused only if its value is not what it would be anyway.
 """
 
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from recbole_lightgnn.config.compatibility import needs_labels
+from recbole_lightgnn.config.compatibility import needs_labels, recbole_source
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
@@ -79,7 +78,7 @@ def _reason(key: str, value: Any, config: Any) -> str:
     by_user = value == "user" or "RS" in settings["eval_args"]["split"]
     if key == "eval_args.group_by" and not by_user:
         return "on this split, which is always by user: leave it out"
-    if key == "preload_weight" and "get_preload_weight" not in _source(config.model_class):
+    if key == "preload_weight" and "get_preload_weight" not in recbole_source(config.model_class):
         return f"on {model}, which reads no weights: leave it out"
     if key == "valid_metric_bigger":
         return "as the metric itself says whether more is better: leave it out"
@@ -91,10 +90,6 @@ def _reason(key: str, value: Any, config: Any) -> str:
             f"--val_interval=\"{{{column}: '[{least},inf)'}}\""
         )
     return _reason_of_ours(key, value, settings, model) if model in our_models() else ""
-
-
-def _source(model_class: type[Any]) -> str:
-    return inspect.getsource(model_class)
 
 
 def _reason_of_ours(key: str, value: Any, settings: Mapping[str, Any], model: str) -> str:

@@ -168,16 +168,18 @@ def _of_lists(function: Metric) -> Metric:
 
 
 def _average_popularity(metric: Any, data: Any, lists: Lists) -> float:
-    counts = dict(data.get("data.count_items"))
-    values = np.zeros(1 + max(lists.max(initial=0), *counts))
-    values[list(counts)] = list(counts.values())
-    return mean_over_lists(lists, values)
+    return _mean_of(lists, dict(data.get("data.count_items")))
 
 
 def _tail_percentage(metric: Any, data: Any, lists: Lists) -> float:
-    counts = dict(data.get("data.count_items"))
-    values = np.zeros(1 + max(lists.max(initial=0), *counts))
-    values[tail_items(counts, metric.tail)] = 1
+    tail = tail_items(dict(data.get("data.count_items")), metric.tail)
+    return _mean_of(lists, dict.fromkeys(tail, 1))
+
+
+def _mean_of(lists: Lists, value_of: Mapping[int, int]) -> float:
+    """`mean_over_lists` of values by item; an item without one has 0."""
+    values = np.zeros(1 + max(int(lists.max(initial=0)), *value_of))
+    values[list(value_of)] = list(value_of.values())
     return mean_over_lists(lists, values)
 
 

@@ -16,7 +16,7 @@ def extend_recbole() -> None:
     if hasattr(Pop.__init__, "__wrapped__"):
         return
     Pop.__init__ = _counting(Pop.__init__)
-    Pop.calculate_loss = _without_counting(Pop.calculate_loss)
+    Pop.calculate_loss = functools.wraps(Pop.calculate_loss)(_no_loss)
 
 
 def _counting(original: Any) -> Any:
@@ -32,11 +32,7 @@ def _counting(original: Any) -> Any:
     return __init__
 
 
-def _without_counting(original: Any) -> Any:
-    @functools.wraps(original)
-    def calculate_loss(self: Any, interaction: Any) -> Any:
-        import torch
+def _no_loss(self: Any, interaction: Any) -> Any:
+    import torch
 
-        return torch.nn.Parameter(torch.zeros(1, device=self.device))
-
-    return calculate_loss
+    return torch.nn.Parameter(torch.zeros(1, device=self.device))

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from recbole_lightgnn.config.settings_diff import settings_of, shared_keys
+from recbole_lightgnn.utils.files import whole_file
 
 _OUTPUT = {"metrics", "topk", "valid_metric", "valid_metric_bigger", "metric_decimal_place"}
 _OUTPUT |= {"save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path"}
@@ -260,12 +261,10 @@ def _save(file: Path, content: dict[str, Any], saved: Any) -> None:
     data = pickle.dumps(saved) + pickle.dumps(_random_states())
     made = {"sha256": hashlib.sha256(data).hexdigest(), "content": content}
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")  # several runs may save at once
-    try:
+    own = file.with_name(f"{file.name}.{os.getpid()}")  # several runs may save at once
+    with whole_file(own) as partial:
         partial.write_bytes(data + b"\n" + json.dumps(made).encode())
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    own.replace(file)
     logging.getLogger().info(set_color("Data are saved", "pink") + f": {file}")
 
 

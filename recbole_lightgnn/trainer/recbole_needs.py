@@ -14,7 +14,9 @@ from typing import Any
 
 from recbole.utils import ModelType, get_model
 
+from recbole_lightgnn.config.notations import one_line_yaml
 from recbole_lightgnn.config.view import RunConfig
+from recbole_lightgnn.data.atomic_reader import open_atomic
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
@@ -112,14 +114,14 @@ def _check_knowledge(config: RunConfig) -> None:
         if loaded is not None and suffix not in loaded:
             raise InputError(
                 f"{name} needs the file {file}, and load_col leaves it out: write "
-                f'--load_col="{_flow({**loaded, **columns})}"'
+                f'--load_col="{one_line_yaml({**loaded, **columns})}"'
             )
     weights = config["preload_weight"] or {}
     for suffix in vectors:
         if f"{suffix}_id" not in weights:
             raise InputError(
                 f"{name} needs the vectors of {_file(config, suffix)}: write "
-                f'--preload_weight="{_flow({**weights, f"{suffix}_id": f"{suffix}_emb"})}"'
+                f'--preload_weight="{one_line_yaml({**weights, f"{suffix}_id": f"{suffix}_emb"})}"'
             )
 
 
@@ -140,17 +142,8 @@ def _check_features(config: RunConfig, key: str) -> None:
             names = list(dict.fromkeys([config["ITEM_ID_FIELD"], *wanted, feature]))
             raise InputError(
                 f"{config['model']} needs the column {feature!r} of items ({key}), which is not "
-                f'loaded: write --load_col="{_flow({**loaded, "item": names})}"'
+                f'loaded: write --load_col="{one_line_yaml({**loaded, "item": names})}"'
             )
-
-
-def _flow(value: Any) -> str:
-    """Lists and mappings of names as YAML in one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    return "'*'" if value == "*" else str(value)
 
 
 def _file(config: RunConfig, suffix: str) -> Path:
@@ -162,9 +155,7 @@ def _columns(config: RunConfig, suffix: str) -> list[str]:
     file = _file(config, suffix)
     if not file.is_file():
         return []
-    with open(file, encoding=config["encoding"]) as lines:
-        header = lines.readline().rstrip("\r\n")
-    return [column.partition(":")[0] for column in header.split(config["field_separator"])]
+    return list(open_atomic(file, config["field_separator"], config["encoding"]).types)
 
 
 def exlib_missing(name: Any) -> list[str]:
