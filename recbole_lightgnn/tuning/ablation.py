@@ -354,10 +354,10 @@ def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = MET
     kept = [f"{whole[k]['entries_kept']:.2f} / {whole[k]['interactions_kept']:.2f}" for k in keys]
     split_name = {"valid": "validation"}.get(split, split)
     lines = [
-        f"{metric} on {first['dataset']}, {split_name}, seed {first['seed']}; below the first row, "
-        "differences from it, times 10^4",
+        f"{metric} on {first['dataset']}, {split_name}, seed {first['seed']}; the other rows are "
+        "differences from the first row, times 10^4",
         "",
-        "| entries / interactions kept | teacher | " + " | ".join(kept) + " | mean of these |",
+        "| entries / interactions kept | teacher | " + " | ".join(kept) + " | mean of students |",
         "|---" * (len(keys) + 3) + "|",
     ]
     base = _by_column(first, split, metric)
