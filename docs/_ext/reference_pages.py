@@ -17,16 +17,16 @@ from recbole_lightgnn.registry import STAGES, our_models, properties_dir
 _PACKAGE = Path(command_line.__file__).resolve().parents[1]
 # Packages on the pages of the Python API, in the order of the layers.
 _PACKAGES = {
-    "": "one call that trains, tests and records; export; names; errors",
+    "": "one call that trains, tests and records; export; names of models; errors",
     "serving": "exported models, with NumPy alone",
-    "losses": "one function an equation",
+    "losses": "one function per equation",
     "nn": "graph, propagation, prunable embeddings, pruning",
     "ops": "sparse products over a fixed pattern",
     "models": "teacher, intermediate and student",
     "baselines": "models that RecBole lacks, one file each",
     "config": "settings: yaml files, schema, validation",
     "data": "importers, atomic files, loaders, fingerprints",
-    "runs": "what a run leaves behind, and how it is read again",
+    "runs": "the files of a run: writing and reading them",
     "trainer": "the stages, training, full ranking, resume",
     "integration": "changes to RecBole itself",
     "comparison": "models under one protocol: plan, runs, tables, figures, page",

@@ -41,7 +41,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         description="Run each model with each seed, on the same data, masks and metrics, and write "
         "tables and a page of pictures. The same command continues after an interruption: finished "
         "runs are not repeated, failed ones are tried again.",
-        epilog="Settings for every model are given as --key=value, for one as --MODEL.key=value.",
+        epilog="--key=value changes a setting of every model, --MODEL.key=value of one model.",
     )
     compare.set_defaults(handler=run, takes_settings=True)
     add_dataset_flag(compare, required=True)
@@ -53,7 +53,11 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         help="names of models or variants",
     )
     compare.add_argument(
-        "--seeds", type=_seeds, default=[1, 2, 3], metavar="1,2,...", help="default: 1,2,3"
+        "--seeds",
+        type=_seeds,
+        default=[1, 2, 3],
+        metavar="1,2,...",
+        help="seeds of the runs (default: 1,2,3)",
     )
     add_out_flag(compare)
     compare.add_argument(

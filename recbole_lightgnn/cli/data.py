@@ -31,7 +31,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     for parser in (show, check, generate):
         parser.add_argument("name", metavar="NAME", help="the dataset's name, as for --dataset")
     download.add_argument(
-        "name", metavar="NAME", choices=PAPER_DATASETS, help=" | ".join(PAPER_DATASETS)
+        "name", metavar="NAME", choices=PAPER_DATASETS, help=f"a split: {', '.join(PAPER_DATASETS)}"
     )
     for parser in parsers:
         parser.add_argument(
@@ -65,7 +65,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def _add_download_flags(download: argparse.ArgumentParser) -> None:
-    download.add_argument("--url", help="address of the folder Datasets on a mirror")
+    download.add_argument("--url", help="web address of a copy of the paper's folder Datasets")
     download.add_argument("--cache", type=Path, metavar="FOLDER", help="folder of downloaded files")
     download.add_argument(
         "--timeout",

@@ -123,7 +123,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def add_seed_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--seed``."""
     parser.add_argument(
-        "--seed", metavar="S", help="seed of every training, and of the draws of a search"
+        "--seed", metavar="S", help="seed of every training, and of the proposals of a search"
     )
 
 

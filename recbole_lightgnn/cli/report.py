@@ -22,10 +22,10 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     """
     parser = commands.add_parser(
         "report",
-        help="make tables and pictures of records that are there already",
-        description="Given records of one model and split with several seeds: print a table of "
-        "means and deviations. Given the folder of a comparison: write its tables and its page "
-        "anew.",
+        help="make tables and pictures from existing records",
+        description="Given records of one model on one split, with different seeds: print a table "
+        "of means and standard deviations. Given the folder of a comparison: write its tables and "
+        "its page again.",
     )
     parser.set_defaults(handler=run)
     parser.add_argument(
@@ -39,16 +39,16 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         "--rows", default="", metavar="KEY,...", help="keys of the rows to show (default: all)"
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="of records: write all of them into one file"
+        "--json", type=Path, metavar="FILE", help="with records: write all of them into one file"
     )
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="of records: plot accuracy against size"
+        "--plot", type=Path, metavar="FILE.png", help="with records: plot accuracy against size"
     )
     parser.add_argument(
         "--archive",
         type=Path,
         metavar="FOLDER",
-        help="of a comparison: copy records, tables and page there, without checkpoints; "
+        help="with a comparison: copy records, tables and page there, without checkpoints; "
         "`compare --out=FOLDER` can continue the copy",
     )
     add_old_flag(parser, "--keep", "--archive")

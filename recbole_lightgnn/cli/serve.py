@@ -26,8 +26,8 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         "serve",
         help="serve an exported model over HTTP",
         description="Serve an exported model over HTTP. GET /openapi.json describes the requests.",
-        epilog="The model is reloaded when the file is replaced, and on SIGHUP. SIGTERM stops the "
-        "service after the requests in flight are answered.",
+        epilog="The service loads the model again when the file is replaced, and on SIGHUP. After "
+        "SIGTERM, it answers the requests in progress and ends.",
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="model written by `export`")
     parser.add_argument(

@@ -41,10 +41,10 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         "tune",
         allow_abbrev=False,
         help="search settings by validation",
-        description="Search the settings of a model, RecBole's or ours, with the best validation "
-        "score. Test interactions are never ranked. The same command continues a search; several "
-        "processes with the same command share one search.",
-        epilog="Settings given as --key=value are held fixed, even if the space contains them.",
+        description="Search for the settings of a model, RecBole's or ours, with the best "
+        "validation score. No test metrics are computed. The same command continues a search; "
+        "several processes with the same command share one search.",
+        epilog="Settings given as --key=value are fixed, even if the search space contains them.",
     )
     tune.set_defaults(handler=run, takes_settings=True)
     add_model_flag(tune)
