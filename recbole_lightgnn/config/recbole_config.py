@@ -28,7 +28,7 @@ from recbole_lightgnn.config.files import (
 )
 from recbole_lightgnn.config.recbole_defaults import DEFAULTS
 from recbole_lightgnn.config.recbole_faults import explained
-from recbole_lightgnn.config.validation import check_run, check_settings
+from recbole_lightgnn.config.validation import check_run, check_settings, recbole_yaml
 from recbole_lightgnn.registry import INTERMEDIATE, STAGES, STUDENT, our_models, properties_dir
 from recbole_lightgnn.utils.text import must_be_one_of
 
@@ -256,7 +256,8 @@ def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str,
 def _stage_defaults(config: Any, model: str) -> dict[str, Any]:
     """A stage's settings in the run ``config``, without those that the run gives it."""
     recipe = config.final_config_dict.get("recipe", "default")
-    return {**defaults_of(model), **_of_model(config.of_dataset, model, recipe)}
+    own = defaults_of(model) if model in our_models() else recbole_yaml(f"model/{model}")
+    return {**recbole_yaml("overall"), **own, **_of_model(config.of_dataset, model, recipe)}
 
 
 def _get_final_config_dict(self: Any) -> dict[str, Any]:

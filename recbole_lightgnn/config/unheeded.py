@@ -3,7 +3,7 @@
 A setting is refused only if its value is not what it would be anyway.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from recbole_lightgnn.config.compatibility import needs_labels, recbole_source
@@ -27,6 +27,7 @@ _UNREAD = {
     "normalize_all": _FEATURES,
     "numerical_features": _FEATURES,
     "discretization": _FEATURES,
+    "seq_len": _FEATURES,
     "additional_feat_suffix": _FEATURES,
 }
 _FULL_PRECISION = 16  # decimals of a double below 1: rounding to as many changes nothing
@@ -41,63 +42,87 @@ def check_heeded(config: Any) -> None:
     Raises:
         InputError: naming the setting, why it would be ignored, and what to do.
     """
-    for key, value in _given(config):
-        if reason := _reason(key, value, config):
-            raise InputError(f"{key} ({value!r}) would have no effect {reason}")
-
-
-def _given(config: Any) -> Iterator[tuple[str, Any]]:
-    """The settings that were given another value than they have anyway, ``eval_args`` by key."""
     given, default = config.external_config_dict, config.internal_config_dict
-    yield from _changed("", given, default)
-    yield from _changed("eval_args.", *(_mapping(one.get("eval_args")) for one in (given, default)))
+    changed = dict(_changed("", given, default))
+    changed |= _changed("eval_args.", *(_mapping(one.get("eval_args")) for one in (given, default)))
+    settings = {**config.final_config_dict, "dataset": config.dataset}
+    _check(changed, settings, config.model_class)
+
+
+def check_stage_heeded(
+    given: Mapping[str, Any], settings: Mapping[str, Any], model_class: type[Any], prefix: str
+) -> None:
+    """Check that no setting that was given to an earlier stage would be ignored there.
+
+    Args:
+        given: settings of the stage that are not as they would be anyway.
+        settings: all settings of the stage.
+        model_class: class of the stage's model.
+        prefix: put before the names of settings in messages, such as ``teacher_settings.``.
+
+    Raises:
+        InputError: as `check_heeded`.
+    """
+    _check(given, settings, model_class, prefix)
+
+
+def _check(
+    given: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    model_class: type[Any],
+    prefix: str = "",
+) -> None:
+    for key, value in given.items():
+        if reason := _reason(key, value, settings, model_class, prefix):
+            raise InputError(f"{prefix}{key} ({value!r}) would have no effect {reason}")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _changed(
-    prefix: str, given: Mapping[str, Any], default: Mapping[str, Any]
-) -> Iterator[tuple[str, Any]]:
-    for key, value in given.items():
-        if value != default.get(key):
-            yield prefix + str(key), value
+def _changed(prefix: str, given: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that were given another value than they have anyway."""
+    return {prefix + str(key): value for key, value in given.items() if value != default.get(key)}
 
 
-def _reason(key: str, value: Any, config: Any) -> str:
+def _reason(
+    key: str, value: Any, settings: Mapping[str, Any], model_class: type[Any], prefix: str
+) -> str:
     """Why a setting would have no effect, with a remedy; empty if it has one."""
-    settings, model = config.final_config_dict, config.model
+    model = model_class.__name__
     files = settings.get("benchmark_filename")
     if files is not None and key in (*_FILTERS, *_SPLITS):
         what = "split" if key in _SPLITS else "filtered"
         return (
-            f"on {config.dataset}: its files ({', '.join(map(str, files))}) are not {what} "
+            f"on {settings['dataset']}: its files ({', '.join(map(str, files))}) are not {what} "
             "again; leave it out, or import the table with `recbole-lightgnn import pairs`"
         )
     by_user = value == "user" or "RS" in settings["eval_args"]["split"]
     if key == "eval_args.group_by" and not by_user:
         return "on this split, which is always by user: leave it out"
-    if key == "preload_weight" and "get_preload_weight" not in recbole_source(config.model_class):
+    if key == "preload_weight" and "get_preload_weight" not in recbole_source(model_class):
         return f"on {model}, which reads no weights: leave it out"
     if key == "valid_metric_bigger":
         return "as the metric itself says whether more is better: leave it out"
-    if key == "threshold" and value and not needs_labels(settings, config.model_class):
+    if key == "threshold" and value and not needs_labels(settings, model_class):
         ((column, least),) = value.items()
         return (
             f"on {model}, which takes every interaction of the file for one of label 1 here: to "
             f"keep those from {least} on, write --threshold=None "
             f"--val_interval=\"{{{column}: '[{least},inf)'}}\""
         )
-    return _reason_of_ours(key, value, settings, model) if model in our_models() else ""
+    return _reason_of_ours(key, value, settings, model, prefix) if model in our_models() else ""
 
 
-def _reason_of_ours(key: str, value: Any, settings: Mapping[str, Any], model: str) -> str:
+def _reason_of_ours(
+    key: str, value: Any, settings: Mapping[str, Any], model: str, prefix: str
+) -> str:
     by_user = settings.get("batch_by") == "user"
     if by_user and key in ("train_neg_sample_args", "shuffle"):
         return (
             "with batch_by=user, where users are shuffled and compared with all items: leave it "
-            "out, or write --batch_by=interaction"
+            f"out, or write --{prefix}batch_by=interaction"
         )
     if key == "metric_decimal_place" and value >= _FULL_PRECISION:
         return ""

@@ -20,7 +20,7 @@ from recbole_lightgnn.config.compatibility import (
 )
 from recbole_lightgnn.config.files import defaults_of, nested, read_yaml, recipes
 from recbole_lightgnn.config.schema import Setting, check_value, describe, owners
-from recbole_lightgnn.config.unheeded import check_heeded
+from recbole_lightgnn.config.unheeded import check_heeded, check_stage_heeded
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, our_models
 from recbole_lightgnn.utils.files import check_folder
@@ -176,24 +176,27 @@ def _check_types(settings: Mapping[str, Any], model: str, prefix: str) -> None:
             check_value(Setting(key, "int", ">= 1"), value, prefix)
 
 
-def _check_batches(settings: Mapping[str, Any]) -> None:
+def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
     """Check the settings that depend on ``batch_by``.
 
     Args:
         settings: all settings of one of our models.
+        prefix: put before the names of settings in messages.
     """
     by_user = settings.get("batch_by") == "user"
     others = {"interaction_loss": "softmax", "prediction_kd": "listwise", "negatives": "batch"}
     for key, value in others.items():
         if by_user and settings.get(key, value) != value:
             raise InputError(
-                f"{key} must be {value} with batch_by=user, where users are compared with all "
-                f"items, got {settings[key]}: set batch_by=interaction or {key}={value}"
+                f"{prefix}{key} must be {value} with batch_by=user, where users are compared with "
+                f"all items, got {settings[key]}: set {prefix}batch_by=interaction or "
+                f"{prefix}{key}={value}"
             )
     if settings.get("popularity_prior") and not by_user:
         raise InputError(
-            f"popularity_prior ({settings['popularity_prior']}) has no effect with "
-            "batch_by=interaction: set batch_by=user, or popularity_correction in its place"
+            f"{prefix}popularity_prior ({settings['popularity_prior']}) has no effect with "
+            f"batch_by=interaction: set {prefix}batch_by=user, or popularity_correction in its "
+            "place"
         )
 
 
@@ -228,6 +231,10 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
     """
     settings = config.final_config_dict
     check_heeded(config)
+    if settings.get("teacher") is not None and config.model in (STUDENT, INTERMEDIATE):
+        _check_stage_run(config, "teacher", settings["teacher"], stage_defaults)
+    if config.model == STUDENT:
+        _check_stage_run(config, "intermediate", INTERMEDIATE, stage_defaults)
     folder = Path(settings["checkpoint_dir"])
     check_folder("checkpoint_dir", folder, folder)
     if config.model not in (STUDENT, INTERMEDIATE):
@@ -247,6 +254,28 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
         width = stage["embedding_size"]
         _check_learner(stage, "intermediate_settings.", "teacher", teacher)
         _check_learner(settings, "", "intermediate", (width, width))
+
+
+def _check_stage_run(
+    config: Any, stage: str, model: str, stage_defaults: Callable[[str], dict[str, Any]]
+) -> None:
+    """Check an earlier stage as `check_settings` and `check_run` check the run itself."""
+    from recbole_lightgnn.config.settings_diff import shared_keys
+
+    prefix, default = f"{stage}_settings.", stage_defaults(model)
+    run = config.final_config_dict
+    shared = {key: run[key] for key in shared_keys(config) & run.keys()}
+    settings = {**default, **shared, **(run.get(f"{stage}_settings") or {})}
+    model_class = _recommender(stage, model)
+    if model in our_models():
+        _check_batches(settings, prefix)
+        try:
+            model_class.check_settings(settings)
+        except InputError as error:
+            raise InputError(f"{prefix}{error}") from error
+    given = config.external_config_dict.get(f"{stage}_settings") or {}
+    given = {key: value for key, value in given.items() if value != default.get(key)}
+    check_stage_heeded(given, settings, model_class, prefix)
 
 
 def _check_ignored(settings: Mapping[str, Any]) -> None:

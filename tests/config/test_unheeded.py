@@ -5,7 +5,7 @@ from helpers.advice import followed, remedies
 
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.registry import STUDENT, TEACHER
+from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, TEACHER
 
 RATING = {"load_col": {"inter": ["user_id", "item_id", "rating"]}}
 PARTS = {"benchmark_filename": ["train", "valid", "test"]}
@@ -62,6 +62,8 @@ def test_what_three_files_have_anyway_is_accepted():
         {"numerical_features": ["rating"]},
         {"transform": "mask_itemseq"},
         {"additional_feat_suffix": ["ent"]},
+        {"seq_len": {"class": 3}},
+        {"discretization": {"rating": {"method": "LD"}}},
     ],
 )
 def test_settings_that_no_model_of_ours_reads_are_refused(model, settings):
@@ -113,6 +115,66 @@ def test_labels_that_are_learnt_or_measured_have_an_effect():
     build_config("FM", "toy", (), labels)
     auc = {"metrics": ["AUC"], "valid_metric": "AUC", "eval_args.mode": "labeled"}
     build_config("BPR", "toy", (), {**labels, **auc})
+
+
+# --- earlier stages ---------------------------------------------------------------------------
+
+BY_USER = {"teacher_settings.batch_by": "user"}
+XSIMGCL = {"teacher": "XSimGCL"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"teacher_settings.loss_decimal_place": 2}, "on LightGNNTeacher, which logs losses with"),
+        ({"teacher_settings.require_pow": True}, "on LightGNNTeacher, which regularizes by the"),
+        ({"teacher_settings.transform": "mask_itemseq"}, "on LightGNNTeacher, which learns from"),
+        ({"intermediate_settings.loss_decimal_place": 2}, "on LightGNNIntermediate, which logs"),
+        ({"intermediate_settings.require_pow": True}, "on LightGNNIntermediate, which regulariz"),
+        ({"intermediate_settings.transform": "crop_itemseq"}, "on LightGNNIntermediate, which le"),
+        ({**XSIMGCL, "teacher_settings.require_pow": True}, "on XSimGCL, which regularizes by the"),
+        (
+            {"teacher_settings.train_neg_sample_args.sample_num": 2, **BY_USER},
+            "write --teacher_settings.batch_by=interaction",
+        ),
+        (
+            {"teacher_settings.train_neg_sample_args": {"distribution": "popularity"}, **BY_USER},
+            "with batch_by=user, where users are shuffled",
+        ),
+        (
+            {"teacher_settings.popularity_prior": 0.5, "teacher_settings.batch_by": "interaction"},
+            "popularity_prior (0.5) has no effect with batch_by=interaction: set teacher_settings.",
+        ),
+        (
+            {"teacher_settings.interaction_loss": "bpr", **BY_USER},
+            "interaction_loss must be softmax with batch_by=user, where users are compared with "
+            "all items, got bpr: set teacher_settings.batch_by=interaction or teacher_settings.",
+        ),
+        (
+            {**XSIMGCL, "teacher_settings.contrast_layer": 9},
+            "contrast_layer must be one of the n_layers (",
+        ),
+    ],
+)
+@pytest.mark.parametrize("model", [INTERMEDIATE, STUDENT])
+def test_settings_of_a_stage_without_effect_are_refused_before_any_stage(model, settings, message):
+    stage = next(key for key in settings if "." in key).partition(".")[0]
+    if model == INTERMEDIATE and stage == "intermediate_settings":
+        settings = {key.partition(".")[2]: value for key, value in settings.items()}
+        stage = ""
+    line = refused(model, settings)
+    assert line.startswith(f"{stage}." if stage else next(iter(settings)))
+    assert message in line
+    for remedy in remedies(line):
+        build_config(model, "toy", (), followed(settings, remedy))
+
+
+def test_settings_of_a_stage_that_are_as_they_would_be_anyway_are_accepted():
+    same = {"loss_decimal_place": 4, "require_pow": False, "transform": None}
+    build_config(STUDENT, "toy", (), {"teacher_settings": same, "intermediate_settings": same})
+    one = {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 2}}
+    build_config(STUDENT, "toy", (), {"teacher_settings": {"batch_by": "interaction", **one}})
+    build_config(STUDENT, "toy", (), {"teacher": "LightGCN", "teacher_settings.require_pow": True})
 
 
 def test_a_stage_is_not_asked_again():
