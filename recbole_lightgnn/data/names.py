@@ -21,15 +21,17 @@ MAX_BYTES = 255  # longest name; a longer one is a sign of a wrong delimiter
 # pandas, and so RecBole, reads these tokens as missing values and would silently drop such a user.
 MISSING = (
     *b"-1.#IND 1.#QNAN 1.#IND -1.#QNAN #N/A N/A n/a NA <NA> #NA NULL null NaN -NaN nan -nan None"
-    .split(), b"#N/A N/A", b"[PAD]",
+    .split(), b"#N/A N/A",
 )  # fmt: skip
+_PADDING = b"[PAD]"  # RecBole's token for no user and no item
 _CONTROL = re.compile(rb"[\x00-\x1f]")
 _FIRST_PRINTABLE, _QUOTE = 0x20, ord('"')
+_IF_MEANT = " (if it is an id, give all columns their types: user_id:token, item_id:token, ...)"
 _MULTIPLIER, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)  # odd, with well mixed bits
 
 
 class BadName(ValueError):
-    """A token that RecBole could not read back from an atomic file; the message says why.
+    """A token that cannot be an id; the message says why.
 
     Attributes:
         name: the token.
@@ -48,16 +50,22 @@ class Names:
     name, gets the next of -1, -2, ... at its first occurrence.
 
     The names are in a hash table with open addressing. Their bytes are joined in one array.
+
+    Args:
+        any_text: whether words for a missing value, such as ``NA``, and names that begin with a
+            quote are ids. RecBole alone misreads them; a run takes them as they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, any_text: bool = False) -> None:
+        self._forbidden = (_PADDING,) if any_text else (_PADDING, *MISSING)
+        self._bad_start = 0 if any_text else _QUOTE  # 0: none, a NUL is no text
         self._slots = np.full(2**10, -1)  # index of the name in each slot; length: a power of two
         self._hashes = np.empty(2**9, np.uint64)  # hash of each name
         self._bounds = np.zeros(2**9 + 1, np.int64)  # start of each name in the text
         self._text = np.empty(2**12, np.uint8)  # bytes of all names
         self._n = 0
         self._secret = np.uint64(secrets.randbits(64))  # nobody can prepare names that collide
-        self.numbers(*joined(MISSING))  # the first names are the forbidden ones
+        self.numbers(*joined(self._forbidden))  # the first names are the forbidden ones
 
     def numbers(
         self, data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
@@ -73,14 +81,14 @@ class Names:
             Number of each token. Shape: (n,)
 
         Raises:
-            BadName: if an atomic file cannot hold a token so that it is read back unchanged.
+            BadName: if a token cannot be an id in an atomic file.
         """
         numbers = np.empty(len(starts), np.int64)
         nth = 0
         while True:
             nth, self._n, is_bad = _look_up(
-                data, starts, ends, nth, numbers, self._secret,
-                self._slots, self._hashes, self._bounds, self._text, self._n, len(MISSING),
+                data, starts, ends, nth, numbers, self._secret, self._slots, self._hashes,
+                self._bounds, self._text, self._n, len(self._forbidden), self._bad_start,
             )  # fmt: skip
             if is_bad:
                 raise BadName(data[starts[nth] : ends[nth]].tobytes(), nth)
@@ -90,7 +98,7 @@ class Names:
 
     def texts(self) -> NDArray[np.bytes_]:
         """Return all names in order: the name with number -1, then -2, and so on."""
-        bounds = self._bounds[len(MISSING) : self._n + 1]
+        bounds = self._bounds[len(self._forbidden) : self._n + 1]
         lengths = np.diff(bounds)
         table = np.zeros((len(lengths), lengths.max(initial=1)), np.uint8)
         table[np.arange(table.shape[1]) < lengths[:, None]] = self._text[bounds[0] : bounds[-1]]
@@ -113,9 +121,11 @@ def _reason(name: bytes) -> str:
         return f"has {len(name)} bytes, more than {MAX_BYTES}"
     if _CONTROL.search(name):
         return "has a tab, line end or other control character"
+    if name == _PADDING:
+        return "is what RecBole uses for no user and no item"
     if name in MISSING:
-        return "is what RecBole reads as a missing value"
-    return 'begins with a ", which RecBole takes for a quoted field'
+        return f"is what RecBole reads as a missing value{_IF_MEANT}"
+    return f'begins with a ", which RecBole takes for a quoted field{_IF_MEANT}'
 
 
 def joined(names: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -138,6 +148,7 @@ def _look_up(
     text: NDArray[np.uint8],
     n: int,
     n_forbidden: int,
+    bad_start: int,
 ) -> tuple[int, int, bool]:
     """Fill ``numbers`` from token ``first`` on, adding new names to the table (`Names`).
 
@@ -156,6 +167,7 @@ def _look_up(
         text: bytes of all names; updated. Shape: (bytes_capacity,)
         n: number of names in the table.
         n_forbidden: number of forbidden names, which are the first in the table.
+        bad_start: byte that no name may begin with; 0 if any may.
 
     Returns:
         The index of the token at which it stopped (``n_tokens`` if it finished), the new number of
@@ -166,7 +178,7 @@ def _look_up(
         numbers[nth] = parse_integer(data, start, end)
         if numbers[nth] >= 0:
             continue
-        if not 0 < end - start <= MAX_BYTES or data[start] == _QUOTE:
+        if not 0 < end - start <= MAX_BYTES or data[start] == bad_start:
             return nth, n, True
         hashed = secret
         for position in range(start, end):

@@ -174,7 +174,7 @@ def _listed(dropped: Mapping[str, int]) -> str:
 
 def _read(source: Path, selection: Selection) -> tuple[_Table, bool]:
     """Read the table; returns it, and whether it has a header."""
-    names = {"user": Names(), "item": Names()}
+    names: dict[str, Names] = {}
     parts: dict[str, list[NDArray[Any]]] = {what: [] for what in Rows._fields}
     below = 0
     header, blocks = _rows(source, selection, names)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recbole_lightgnn.data.atomic import progress_bar
 from recbole_lightgnn.data.matrix import one_line
 from recbole_lightgnn.data.names import BadName, Names
-from recbole_lightgnn.data.table import Rows, find_columns
+from recbole_lightgnn.data.table import Rows, find_columns, has_types
 from recbole_lightgnn.data.text import quote_token
 from recbole_lightgnn.errors import InputError
 
@@ -18,14 +18,14 @@ _BATCH = 2**18  # rows
 
 
 def parquet_rows(
-    path: Path, wanted: Mapping[str, str | None], names: Mapping[str, Names]
+    path: Path, wanted: Mapping[str, str | None], names: dict[str, Names]
 ) -> Iterator[Rows]:
     """Yield the interactions of a Parquet file in batches.
 
     Args:
         path: the Parquet file.
         wanted: columns to read; each with its name, its position from 1, or None to detect it.
-        names: tables of the user tokens (``user``) and item tokens (``item``); new ones are added.
+        names: filled with the tables of user tokens (``user``) and item tokens (``item``).
 
     Raises:
         InputError: if pyarrow is not installed, the file is damaged, or a column is missing, has an
@@ -43,6 +43,7 @@ def parquet_rows(
         with parquet.ParquetFile(path) as file:
             header = file.schema_arrow.names
             columns = find_columns(str(path), header, len(header), wanted)
+            names |= {what: Names(any_text=has_types(header)) for what in ("user", "item")}
             titles = {what: header[position] for what, position in columns.items()}
             for title in titles.values():
                 if header.count(title) > 1:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_lightgnn.data.matrix import one_line
 from recbole_lightgnn.data.names import BadName, Names
 from recbole_lightgnn.data.prefetch import map_ahead
 from recbole_lightgnn.data.text import MAX_DIGITS, Block, blocks, parse_floats, quote_token
@@ -54,6 +55,8 @@ class Layout(NamedTuple):
         columns: position from 0 of each column that is read (``user``, ``item``, ``rating``,
             ``time``).
         dated: whether times are dates, not numbers.
+        typed: whether the header has the type of each column, as in an atomic file. Then the file
+            is read as a run reads it: every token is an id, and empty lines are skipped.
     """
 
     delimiter: str
@@ -61,6 +64,7 @@ class Layout(NamedTuple):
     n_fields: int
     columns: dict[str, int]
     dated: bool = False
+    typed: bool = False
 
 
 class Rows(NamedTuple):
@@ -101,18 +105,19 @@ def detect_layout(
         raise InputError(
             f"{path} has no interactions; expected one interaction per line: check the file"
         )
-    lines = block.data.decode().split("\n", _HEAD)[:-1]
+    first, *others = block.data.decode().split("\n", _HEAD)[:-1]
+    lines = [first, *filter(None, others)]
     delimiter = _detect_delimiter(path, lines) if delimiter is None else _parse_delimiter(delimiter)
     rows = [_fields(line, delimiter) for line in lines]
-    first = rows[0]
+    names = rows[0]
     if header is None:
         header = _has_header(rows, wanted)
-    columns = find_columns(f"{path}, line 1", first if header else None, len(first), wanted)
+    columns = find_columns(f"{path}, line 1", names if header else None, len(names), wanted)
     dated = False
     if "time" in columns and len(rows) > header:
         time = rows[header][columns["time"] :][:1]  # empty if the line is too short
         dated = any(is_date(text.encode()) for text in time)
-    return Layout(delimiter, header, len(first), columns, dated)
+    return Layout(delimiter, header, len(names), columns, dated, header and has_types(names))
 
 
 def _parse_delimiter(delimiter: str) -> str:
@@ -147,16 +152,21 @@ def _fields(line: str, delimiter: str) -> list[str]:
 def _has_header(rows: list[list[str]], wanted: Mapping[str, str | None]) -> bool:
     """Tell whether the first row has the names of the columns.
 
-    It does if it has a usual or a requested name, or if a field that is not a number stands above
-    numbers only.
+    It does if it has types, or a usual or a requested name, or if a field that is not a number
+    stands above numbers only.
     """
     first = {_plain(field) for field in rows[0]}
     known = {name for names in KNOWN_COLUMNS.values() for name in names.split() if len(name) > 2}
     named = {_plain(name) for name in wanted.values() if name is not None and not name.isdigit()}
-    if first & (known | named):
+    if first & (known | named) or has_types(rows[0]):
         return True
     columns = zip(*rows, strict=False) if len(rows) > 1 else ()
     return any(not _is_number(name) and all(map(_is_number, below)) for name, *below in columns)
+
+
+def has_types(header: list[str]) -> bool:
+    """Tell whether all columns of a header have a type, as in ``user_id:token``."""
+    return all(_RECBOLE_TYPE.search(name.strip()) for name in header)
 
 
 def _is_number(text: str) -> bool:
@@ -187,7 +197,8 @@ def find_columns(
         Position from 0 of each wanted column.
 
     Raises:
-        InputError: if a column is missing, or two wanted columns are the same.
+        InputError: if a column is missing, two columns have the wanted name, two wanted columns
+            are the same, or users or items have a type other than ``token``.
     """
     found: dict[str, int] = {}
     names = [] if header is None else [" ".join(name.split()) for name in header]
@@ -211,6 +222,7 @@ def find_columns(
                 f"{': ' + ', '.join(names)[:200] if names else ''}: name it with --{what} (a name, "
                 "or a position from 1)"
             )
+        _check_column(where, header, what, found[what], choice)
         for other in list(found)[:nth]:
             if found[other] == found[what]:
                 raise InputError(
@@ -220,20 +232,39 @@ def find_columns(
     return found
 
 
+def _check_column(
+    where: str, header: list[str] | None, what: str, position: int, choice: str | None
+) -> None:
+    if header is None:
+        return
+    names = [_RECBOLE_TYPE.sub("", name.strip()) for name in header]
+    name, full = names[position], header[position].strip()
+    if what in ("user", "item") and has_types(header) and full != f"{name}:token":
+        raise InputError(
+            f"{where}: expected {name}:token, got {full}; an id is one token: correct the header"
+        )
+    if names.count(name) > 1 and choice != str(position + 1):
+        raise InputError(
+            f"{where} has {names.count(name)} columns named {one_line(name)}; expected different "
+            "names: rename them"
+        )
+
+
 # --- columns --------------------------------------------------------------------------------
 
 
-def text_rows(path: Path, layout: Layout, names: Mapping[str, Names]) -> Iterator[Rows]:
+def text_rows(path: Path, layout: Layout, names: dict[str, Names]) -> Iterator[Rows]:
     """Yield the interactions of a delimited text, block by block.
 
     Args:
         path: the text file.
         layout: its layout (`detect_layout`).
-        names: tables of the user tokens (``user``) and item tokens (``item``); new ones are added.
+        names: filled with the tables of user tokens (``user``) and item tokens (``item``).
 
     Raises:
         InputError: if a line has more or fewer fields than the first, or a field is malformed.
     """
+    names |= {what: Names(any_text=layout.typed) for what in ("user", "item")}
     for fields in map_ahead(functools.partial(_Fields, layout), _body(path, layout)):
         yield Rows(**{what: _column(fields, names, what) for what in layout.columns})
 
@@ -268,7 +299,10 @@ class _Fields:
 
     def __init__(self, layout: Layout, block: Block) -> None:
         self.block, delimiter = with_plain_delimiter(block, layout.delimiter)
-        self.dated = layout.dated
+        self.dated, self._lines = layout.dated, self.block
+        if layout.typed and (block.data[:1] == b"\n" or b"\n\n" in block.data):
+            lines = b"".join(line + b"\n" for line in self.block.data.split(b"\n") if line)
+            self.block = self.block._replace(data=lines)
         self.data = np.frombuffer(self.block.data, np.uint8)
         self._row = {what: row for row, what in enumerate(layout.columns)}
         rows = np.full(layout.n_fields, -1)
@@ -308,7 +342,10 @@ class _Fields:
         return [data[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def fault(self, line: int, what: str, remedy: str) -> InputError:
-        """Return the error for a line, numbered from 0 in the block (`Block.fault`)."""
+        """Return the error for a line, numbered from 0 without the empty ones that are skipped."""
+        if self._lines is not self.block:
+            texts = self._lines.data.split(b"\n")
+            line = [nth for nth, text in enumerate(texts) if text][line]
         return InputError(f"{self.block.path}, line {self.block.line + line}: {what}; {remedy}")
 
 

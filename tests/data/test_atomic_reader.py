@@ -1,8 +1,7 @@
 """What stands in an atomic file is what ``run`` and ``data check`` see, or it is refused."""
 
-from pathlib import Path
-
 import pytest
+from helpers.atomic_files import as_checked, loaded, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
@@ -19,36 +18,8 @@ ONE = "user_id:token\titem_id:token"
 GOOD = ["u0\ti0\t4", "u1\ti1\t5", "u2\ti0\t3.5"]
 
 
-def write(folder, files, name="d", encoding="utf-8"):
-    """Write files of a dataset; each is text, bytes or a list of lines."""
-    path = Path(folder, name)
-    path.mkdir(exist_ok=True)
-    for suffix, content in files.items():
-        if isinstance(content, list):
-            content = "".join(f"{line}\n" for line in content)
-        data = content if isinstance(content, bytes) else content.encode(encoding)
-        (path / f"{name}.{suffix}").write_bytes(data)
-
-
-def loaded(folder, **more):
-    """RecBole's own dataset, by its own API."""
-    from recbole.config import Config
-    from recbole.data.dataset import Dataset
-
-    config_dict = {"data_path": str(folder), "load_col": None, **more}
-    return Dataset(Config("BPR", dataset="d", config_dict=config_dict))
-
-
 def ids(dataset, field):
     return list(dataset.field2id_token[field][1:])
-
-
-def as_checked(folder):
-    """Return the dataset as ``data check`` sees it, and its errors."""
-    files = find_dataset("d", Path(folder))
-    content = read_dataset(files)
-    findings = check(files, content)
-    return content, [finding.message for finding in findings if finding.level == "error"]
 
 
 # --- read as it is ----------------------------------------------------------------------------
