@@ -18,6 +18,9 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
 _MODE = re.compile(r"full|labeled|(?:uni|pop)0*[1-9]\d*")
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
 _SHARES = "[0.8, 0.1, 0.1]"
+_BUCKETS = "{method: ED, bucket: 5}"
+_GPU = r"\s*(?:\d+|(?:GPU|MIG)-[\w/-]+)\s*"
+_GPUS = re.compile(rf"(?:{_GPU}(?:,{_GPU})*)?|-1")
 
 
 # --- intervals --------------------------------------------------------------------------------
@@ -92,6 +95,10 @@ def _interval_problem(value: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def check_values_by_column(key: str, value: Any) -> None:
@@ -246,6 +253,140 @@ def check_columns(key: str, value: Any) -> None:
             )
 
 
+def check_column_list(key: str, value: Any) -> None:
+    """Check a list of columns, which may be empty, or the name of one.
+
+    Args:
+        key: the setting, for the message.
+        value: such as ``[age, year]``.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
+        raise InputError(f"{key} must be a list of columns, got {value!r}")
+
+
+def check_columns_by_column(key: str, value: Any) -> None:
+    """Check a mapping from columns to columns: ``preload_weight``.
+
+    Args:
+        key: the setting, for the message.
+        value: such as ``{ent_id: ent_emb}``.
+
+    Raises:
+        InputError: if it is no such mapping.
+    """
+    pairs = value.items() if isinstance(value, Mapping) else [("", None)]
+    for column, vectors in pairs:
+        if not isinstance(vectors, str) or not isinstance(column, str):
+            raise InputError(
+                f"{key} must be a mapping from columns of tokens to columns of vectors, got "
+                f'{value!r}: write --{key}="{{item_id: item_emb}}"'
+            )
+
+
+def check_lengths(key: str, value: Any) -> None:
+    """Check a mapping from columns of sequences to numbers of values: ``seq_len``.
+
+    Args:
+        key: the setting, for the message.
+        value: such as ``{class: 3}``.
+
+    Raises:
+        InputError: if it is no mapping, or a number is not an integer of 1 or more.
+    """
+    lengths = value if isinstance(value, Mapping) else {"class": value}
+    for column, length in lengths.items():
+        if lengths is not value or not _is_count(length):
+            raise InputError(
+                f"{key} must be a mapping from columns to integers >= 1, got {value!r}: write "
+                f'--{key}="{{{column}: {length if _is_count(length) else 3}}}"'
+            )
+
+
+def check_buckets(key: str, value: Any) -> None:
+    """Check how columns of numbers are put into buckets: ``discretization``.
+
+    Args:
+        key: the setting, for the message.
+        value: such as ``{rating: {method: ED, bucket: 5}}`` (equal distances) or
+            ``{rating: {method: LD}}`` (logarithm).
+
+    Raises:
+        InputError: if it is no such mapping.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(
+            f"{key} must be a mapping from columns to methods, got {value!r}: write "
+            f'--{key}="{{rating: {_BUCKETS}}}"'
+        )
+    for column, how in value.items():
+        where, advice = f"{key}.{column}", f'write --{key}="{{{column}: {_BUCKETS}}}"'
+        if not isinstance(how, Mapping) or "method" not in how:
+            raise InputError(f"{where} must be a mapping with a method, got {how!r}: {advice}")
+        for name in how:
+            must_be_one_of(f"keys of {where}", name, ("method", "bucket"))
+        must_be_one_of(f"{where}.method", how["method"], ("ED", "LD"))
+        bucket = how.get("bucket")
+        if how["method"] == "LD" and bucket is not None:
+            raise InputError(
+                f"{where}.bucket has no effect with method LD, got {bucket!r}: write "
+                f'--{key}="{{{column}: {{method: LD}}}}"'
+            )
+        if how["method"] == "ED" and not _is_count(bucket):
+            raise InputError(
+                f"{where}.bucket must be an integer >= 1 with method ED, got {bucket!r}: {advice}"
+            )
+
+
+# --- the machine ------------------------------------------------------------------------------
+
+
+def check_gpus(key: str, value: Any) -> None:
+    """Check the GPUs that a run may use: ``gpu_id``.
+
+    RecBole writes it into ``CUDA_VISIBLE_DEVICES``; CUDA sees no GPU if it cannot read that.
+
+    Args:
+        key: the setting, for the message.
+        value: a number, several such as ``0,1``, names that begin with GPU- or MIG-, or an empty
+            text or -1 for none. A tuple of numbers is read, a list is not.
+
+    Raises:
+        InputError: if it is none of these.
+    """
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if not isinstance(value, str | int | tuple) or not _GPUS.fullmatch(text):
+        numbers = ",".join(re.findall(r"\d+", text)) or "0"
+        raise InputError(
+            f"{key} must be the number of a GPU, or several with commas, got {value!r}: write "
+            f"--{key}={numbers}"
+        )
+
+
+def check_encoding(key: str, value: Any) -> None:
+    """Check the name of an encoding of text: ``encoding``.
+
+    Args:
+        key: the setting, for the message.
+        value: such as ``utf-8``.
+
+    Raises:
+        InputError: if Python knows no such encoding.
+    """
+    try:
+        "".encode(value)
+    except (LookupError, TypeError, ValueError):
+        from encodings.aliases import aliases
+
+        raise InputError(
+            f"{key} must be an encoding that Python knows, such as utf-8, got {value!r}"
+            f"{did_you_mean(value, {*aliases.values(), 'utf-8'})}"
+        ) from None
+
+
 # Type in a comment of a yaml file -> check of a value that is not empty.
 NOTATIONS: dict[str, Callable[[str, Any], None]] = {
     "interval": check_interval,
@@ -254,6 +395,12 @@ NOTATIONS: dict[str, Callable[[str, Any], None]] = {
     "split": check_split,
     "mode": check_mode,
     "columns": check_columns,
+    "list of columns": check_column_list,
+    "columns by column": check_columns_by_column,
+    "lengths": check_lengths,
+    "buckets": check_buckets,
+    "gpus": check_gpus,
+    "encoding": check_encoding,
 }
 
 

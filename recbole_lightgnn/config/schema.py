@@ -131,6 +131,12 @@ def _general() -> dict[str, Setting]:
 
 
 @cache
+def unlisted() -> dict[str, Setting]:
+    """The settings that RecBole reads although none of its yaml files names them."""
+    return read_settings(properties_dir() / "recbole_unlisted.yaml")
+
+
+@cache
 def describe(model: str) -> dict[str, Setting]:
     """The described settings of a model, by key: its own and those of every model.
 

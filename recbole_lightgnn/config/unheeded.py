@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recbole_lightgnn.config.compatibility import needs_labels, recbole_source
+from recbole_lightgnn.config.notations import one_line_yaml
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
@@ -112,7 +113,15 @@ def _reason(
             f"keep those from {least} on, write --threshold=None "
             f"--val_interval=\"{{{column}: '[{least},inf)'}}\""
         )
-    return _reason_of_ours(key, value, settings, model, prefix) if model in our_models() else ""
+    if model in our_models():
+        return _reason_of_ours(key, value, settings, model, prefix)
+    numbers = settings.get("numerical_features") or []
+    if key == "discretization" and (others := [one for one in value or () if one not in numbers]):
+        return (
+            f"on {', '.join(others)}, as only numerical_features have buckets, got {numbers}: add "
+            f'--numerical_features="{one_line_yaml([*numbers, *others])}"'
+        )
+    return ""
 
 
 def _reason_of_ours(

@@ -19,7 +19,7 @@ from recbole_lightgnn.config.compatibility import (
     recbole_source,
 )
 from recbole_lightgnn.config.files import defaults_of, nested, read_yaml, recipes
-from recbole_lightgnn.config.schema import Setting, check_value, describe, owners
+from recbole_lightgnn.config.schema import Setting, check_value, describe, owners, unlisted
 from recbole_lightgnn.config.unheeded import check_heeded, check_stage_heeded
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, our_models
@@ -33,17 +33,9 @@ _UNSUPPORTED = {
     "log_wandb": "writes TensorBoard logs and a JSON record",
 }
 
-# Settings that RecBole reads although none of its yaml files or lists names them.
-_RECBOLE_UNLISTED = {
-    "model",
-    "dataset",
-    "config_files",
-    "encoding",
-    "tail_ratio",
-    "token_num_threshold",
-    "xgb_early_stopping_rounds",
-    *("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank"),
-}
+# Names that are given beside the settings, or by RecBole to the processes of a run.
+_NO_SETTINGS = {"model", "dataset", "config_files"}
+_NO_SETTINGS |= {"nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank"}
 
 
 def check_settings(config: Any) -> None:
@@ -129,9 +121,11 @@ def _check_known(
     from recbole.utils import argument_list
 
     known = internal | set(recbole_yaml("overall")) | set(recbole_yaml("dataset/sample"))
-    known |= set(describe(model)) | set(_keys_read_by(model_class)) | _RECBOLE_UNLISTED
+    known |= set(describe(model)) | set(unlisted()) | set(_keys_read_by(model_class))
+    known |= _NO_SETTINGS
     for group in ("general", "training", "evaluation", "dataset"):
         known |= set(getattr(argument_list, f"{group}_arguments"))
+    known -= {"config_file"}  # RecBole lists it, and reads it nowhere
     for key in given:
         if key in known:
             continue
@@ -146,7 +140,7 @@ def _check_known(
 
 
 def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> None:
-    for key, setting in describe(model).items():
+    for key, setting in {**describe(model), **unlisted()}.items():
         if key in settings:
             check_value(setting, settings[key], prefix)
     if model not in our_models():
@@ -165,9 +159,6 @@ def _check_types(settings: Mapping[str, Any], model: str, prefix: str) -> None:
 
     It takes False for 0 and True for 1.
     """
-    columns = settings.get("numerical_features")  # often an empty list
-    if not isinstance(columns, list | tuple | None):
-        raise InputError(f"{prefix}numerical_features must be a list of columns, got {columns!r}")
     for key, default in recbole_yaml(f"model/{model}").items():
         value = settings.get(key)
         if isinstance(value, bool) and type(default) in (int, float):

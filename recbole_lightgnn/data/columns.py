@@ -13,12 +13,24 @@ from typing import Any
 from recbole.utils import ModelType, get_model
 
 from recbole_lightgnn.config.compatibility import needs_labels
+from recbole_lightgnn.config.notations import one_line_yaml
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.atomic_reader import open_atomic
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.text import did_you_mean
 
+_ALIASES = ("user", "item", "entity", "relation")
 Columns = dict[str, str]  # name of a column -> its type, such as token
+
+# Settings that name columns -> beginning and end of the columns' types, and that in words.
+_NAMED = {
+    "numerical_features": (("float", ""), "columns of numbers"),
+    "discretization": (("float", ""), "columns of numbers"),
+    "normalize_field": (("float", ""), "columns of numbers"),
+    "seq_len": (("", "_seq"), "columns of sequences"),
+    "preload_weight": (("", ""), ""),
+    **{f"alias_of_{kind}_id": (("token", ""), "columns of tokens") for kind in _ALIASES},
+}
 
 
 def check_columns(config: RunConfig) -> None:
@@ -39,7 +51,7 @@ def check_columns(config: RunConfig) -> None:
         if file.is_file()
     }
     _check_given(config, files, columns)
-    _check_named(config, files["inter"], columns)
+    _check_named(config, files, columns)
     for name, wanted in (config["val_interval"] or {}).items():
         of = next((one for one in columns.values() if name in one), None)
         if of is None:
@@ -77,13 +89,45 @@ def _check_given(config: Any, files: dict[str, Path], columns: dict[str, Columns
                     raise _missing(f"{key}.{suffix}", name, files[suffix], columns[suffix])
 
 
-def _check_named(config: Any, file: Path, columns: dict[str, Columns]) -> None:
-    """Check that lists of columns that a user gives name columns of some file."""
+def _check_named(config: Any, files: dict[str, Path], columns: dict[str, Columns]) -> None:
+    """Check that columns that a user names are in some file, of the right type, and loaded."""
     known = {name: kind for one in columns.values() for name, kind in one.items()}
-    for key in ("normalize_field", "numerical_features", "alias_of_user_id", "alias_of_item_id"):
-        for name in (config[key] if key in config.external_config_dict else None) or ():
+    for key, (kinds, wanted) in _NAMED.items():
+        for name in _names(config[key]) if key in config.external_config_dict else ():
             if name not in known:
-                raise _missing(key, name, file, known)
+                raise _missing(key, name, files["inter"], known)
+            suffix = next(suffix for suffix, one in columns.items() if name in one)
+            if not known[name].startswith(kinds[0]) or not known[name].endswith(kinds[1]):
+                raise InputError(
+                    f"{key} needs {wanted}, and {files[suffix]} has {name}:{known[name]}: leave "
+                    f"{name} out, or name another column"
+                )
+            _check_is_loaded(config, key, name, suffix)
+    for suffix in config["additional_feat_suffix"] or ():
+        if not files[suffix].is_file():
+            raise InputError(f"additional_feat_suffix: there is no file {files[suffix]}")
+
+
+def _names(value: Any) -> list[str]:
+    """The columns in a list of columns, or in a mapping from columns to columns or others."""
+    others = value.values() if isinstance(value, dict) else ()
+    return [*(value or ()), *(name for name in others if isinstance(name, str))]
+
+
+def _check_is_loaded(config: RunConfig, key: str, name: str, suffix: str) -> None:
+    """Check that a column is loaded; times are where an order needs them."""
+    load, ids = config["load_col"], {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD"}
+    if load is None or name == config["TIME_FIELD"]:
+        return
+    listed = load.get(suffix, [])
+    if listed == "*" or name in listed:
+        return
+    first = [config[ids[suffix]]] if suffix in ids else []
+    wanted = {**load, suffix: list(dict.fromkeys([*first, *listed, name]))}
+    raise InputError(
+        f"the column {name} is not loaded (setting {key}): write "
+        f'--load_col="{one_line_yaml(wanted)}"'
+    )
 
 
 def _missing(key: str, name: str, file: Path, columns: Columns) -> InputError:

@@ -2,9 +2,12 @@
 
 import pytest
 from recbole.data.interaction import Interaction
+from recbole.utils import argument_list
 
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.config.recbole_faults import explained
+from recbole_lightgnn.config.schema import describe, unlisted
+from recbole_lightgnn.config.validation import recbole_yaml
 from recbole_lightgnn.errors import InputError
 
 
@@ -90,9 +93,27 @@ def test_errors_named_as_the_users_are_translated_wherever_they_come_from():
         ("--embedding_size=wide", "embedding_size must be an integer >= 1, got 'wide'"),
         ("--embedding_size=False", "embedding_size must be a number, as 64, got False"),
         ("--numerical_features=1", "numerical_features must be a list of columns, got 1"),
+        ("--log_wandb=maybe", "log_wandb must be True or False, got 'maybe'"),
+        ("--wandb_project=3", "wandb_project must be a name, got 3"),
+        ("--valid_metric_bigger=1", "valid_metric_bigger must be True or False, got 1"),
+        ("--tail_ratio=0", "tail_ratio must be a number > 0, or empty, got 0"),
+        ("--token_num_threshold=x", "token_num_threshold must be an integer >= 1, got 'x'"),
+        (
+            "--gpu_id=[0, 1]",
+            "gpu_id must be the number of a GPU, or several with commas, got [0, 1]: write "
+            "--gpu_id=0,1",
+        ),
         ("--additional_feat_suffix=3", "additional_feat_suffix must be a name, got 3"),
     ],
 )
 def test_settings_of_a_wrong_type_are_refused(command, flag, message):
     status, (*_, line) = command("--model=BPR", flag)
     assert (status, line) == (2, f"error: {message}")
+
+
+def test_every_general_setting_of_recbole_has_a_type():
+    general = {*recbole_yaml("overall"), *recbole_yaml("dataset/sample")}
+    for group in ("general", "training", "evaluation", "dataset"):
+        general |= set(getattr(argument_list, f"{group}_arguments"))
+    described = {*describe("BPR"), *unlisted()}
+    assert general - described == {"config_file"}, "RecBole lists it and reads it nowhere"

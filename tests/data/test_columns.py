@@ -89,6 +89,61 @@ def test_a_column_that_does_not_fit_is_refused(settings, message):
         quick_start.configure("BPR", "toy", settings={**QUIET, **followed(settings, remedy)})
 
 
+ITEMS = {"load_col": {"inter": ["user_id", "item_id"], "item": ["item_id", "year", "class"]}}
+BUCKETS = {"method": "ED", "bucket": 3}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"numerical_features": ["rating"]}, "the column rating is not loaded (setting numerical_"),
+        ({"numerical_features": ["year"]}, "item: [item_id, year]}"),
+        ({"normalize_field": ["year"]}, "the column year is not loaded (setting normalize_field)"),
+        (
+            {"alias_of_item_id": ["class"]},
+            "the column class is not loaded (setting alias_of_item_id)",
+        ),
+        (
+            {**ITEMS, "alias_of_item_id": ["year"]},
+            "alias_of_item_id needs columns of tokens, and dataset/to",
+        ),
+        (
+            {**ITEMS, "numerical_features": ["class"]},
+            "numerical_features needs columns of numbers,",
+        ),
+        ({**ITEMS, "normalize_field": "class"}, "toy.item has class:token_seq: leave class out"),
+        ({**ITEMS, "numerical_features": ["yaer"]}, "has no column 'yaer' (did you mean 'year'?)"),
+        ({**ITEMS, "seq_len": {"year": 3}}, "seq_len needs columns of sequences, and dataset/toy/"),
+        ({**ITEMS, "seq_len": {"clas": 3}}, "seq_len: dataset/toy/toy.inter has no column 'clas'"),
+        ({"seq_len": {"class": 3}}, "the column class is not loaded (setting seq_len)"),
+        (
+            {"numerical_features": ["year"], "discretization": {"year": BUCKETS}},
+            "the column year is not loaded",
+        ),
+        (
+            {**ITEMS, "discretization": {"year": BUCKETS}},
+            "no effect on year, as only numerical_features have buckets, got []: add",
+        ),
+        (
+            {"additional_feat_suffix": ["ent"]},
+            "additional_feat_suffix: there is no file dataset/to",
+        ),
+    ],
+)
+def test_a_column_that_a_feature_names_is_there_loaded_and_of_its_type(settings, message):
+    make_dataset()
+    items = [f"i{item}\t{1990 + item}\ta b" for item in range(45)]
+    lines = ["item_id:token\tyear:float\tclass:token_seq", *items]
+    Path("dataset/toy/toy.item").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    given = {"train_neg_sample_args.distribution": "uniform", "eval_args.mode": "full"}
+    given |= {"metrics": ["Recall"], "valid_metric": "Recall@10"}
+    line = refused("FM", {**given, **settings})
+    assert message in line
+    for remedy in remedies(line):
+        settings = {**QUIET, **given, **followed(settings, remedy)}
+        create_dataset(quick_start.configure("FM", "toy", settings=settings))
+
+
 def test_the_first_of_three_files_is_asked():
     make_dataset(suffixes=(".train", ".valid", ".test"))
     line = refused("BPR", {"load_col": {"inter": ["user_id", "item_id", "ratng"]}})

@@ -38,7 +38,7 @@ from helpers.planted import QUICK, write_planted
 from helpers.recbole_world import recbole_models, write_world
 from recbole_lightgnn.cli.main import main as command
 from recbole_lightgnn.config.files import defaults_of
-from recbole_lightgnn.config.schema import describe
+from recbole_lightgnn.config.schema import describe, unlisted
 from recbole_lightgnn.config.validation import recbole_yaml
 from recbole_lightgnn.registry import our_models
 
@@ -88,8 +88,12 @@ _NESTED: dict[str, dict[str, list[Any]]] = {
     },
     "threshold": {"rating": [4, "4", 0, None], "stars": [1]},
     "clip_grad_norm": {"max_norm": [5, -1, "x"], "norm_type": [2, 0, "inf"], "norm": [1]},
-    "discretization": {"rating": [{"method": "ED", "bucket": 3}, {"method": "LD"}, {"method": 3}]},
-    "seq_len": {"class": [1, 0, -1, "2"], "genre": [2]},
+    "discretization": {
+        "rating": [{"method": "ED", "bucket": 3}, {"method": "LD"}, {"method": 3}, "ED",
+                   {"method": "ED"}, {"method": "ED", "bucket": 0}, {"bucket": 3}],
+        "year": [{"method": "LD", "bucket": 3}, {"method": "ED", "bucket": 3, "buckets": 4}],
+    },
+    "seq_len": {"class": [1, 0, -1, "2"], "genre": [2], "year": [3]},
     "preload_weight": {"item_id": ["year", "class"], "x": ["y"]},
     "unload_col": {"inter": [["rating"], ["user_id"], "*"]},
     "unused_col": {"inter": [["rating"], ["user_id"]]},
@@ -114,6 +118,8 @@ _TYPED: dict[str, list[Any]] = {
     "normalize_field": [None, ["rating"], ["class"], "rating"],
     "field_separator": ["\t", ",", "", None, "ab"],
     "seq_separator": [" ", ",", "", None],
+    "gpu_id": ["0", 0, "", "0,1", "0;1", [0, 1], "cuda:0", -1, True, None],
+    "tail_ratio": [0.1, 5, None, 0, -1, "x"],
     "encoding": ["utf-8", "utf8", "latin1", "utf-9", None],
     "rm_dup_inter": [None, "first", "last", "middle"],
     "transform": [None, "mask_itemseq", "crop_itemseq", "flip_itemseq", "x"],
@@ -149,7 +155,7 @@ def keys_of(model: str) -> dict[str, list[Any]]:
     ours = model in our_models()
     defaults = {**recbole_yaml("overall"), **recbole_yaml("dataset/sample")}
     defaults |= defaults_of(model) if ours else recbole_yaml(f"model/{model}")
-    names = {*defaults, *describe(model)}
+    names = {*defaults, *describe(model), *unlisted()}
     for group in ("general", "training", "evaluation", "dataset"):
         names |= set(getattr(argument_list, f"{group}_arguments"))
     return {
