@@ -18,7 +18,11 @@ from typing import Any
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.integration import compat_models
 from recbole_lightgnn.integration.compat_models import replace as _replace
-from recbole_lightgnn.integration.compat_tuning import patch_exhaustive_search, patch_ray_import
+from recbole_lightgnn.integration.compat_tuning import (
+    patch_exhaustive_search,
+    patch_lists_of_search,
+    patch_ray_import,
+)
 from recbole_lightgnn.registry import during_import
 
 
@@ -311,6 +315,7 @@ def _keep_anomaly_detection() -> AbstractContextManager[Any]:
 PATCHES: tuple[Callable[[], bool], ...] = (
     patch_ray_import,
     patch_exhaustive_search,
+    patch_lists_of_search,
     patch_unknown_model_name,
     patch_config_numpy_names,
     patch_metric_numpy_names,

@@ -5,6 +5,9 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 from types import FunctionType, ModuleType, SimpleNamespace
+from typing import Any
+
+from recbole_lightgnn.integration.compat_models import replace
 
 
 def patch_ray_import() -> bool:
@@ -59,3 +62,33 @@ def patch_exhaustive_search() -> bool:
     )
     vars(module)["exhaustive_search"] = functools.wraps(original)(patched)
     return True
+
+
+def patch_lists_of_search() -> bool:
+    """RecBole 1.2.1: ``HyperTuning`` fails at a choice between lists, such as layer sizes.
+
+    Symptoms: ``AttributeError: 'Apply' object has no attribute 'obj'`` with ``algo="exhaustive"``,
+    because only options that are single values are counted; and ``TypeError: can only concatenate
+    list (not "tuple") to list`` in models such as NeuMF, because hyperopt turns lists into tuples.
+    """
+    module = import_module("recbole.trainer.hyper_tuning")
+    original = module.HyperTuning.trial
+
+    def parameters(space: Any) -> dict[str, range]:
+        # The first argument of a choice has its name, the others are its options.
+        arguments = [node.pos_args for node in module._recursiveFindNodes(space, "switch")]
+        return {first.pos_args[0].obj: range(len(options)) for first, *options in arguments}
+
+    def trial(self: Any, params: dict[str, Any]) -> Any:
+        return original(self, _with_lists(params))
+
+    replace(module, "_parameters", parameters)
+    replace(module.HyperTuning, "trial", trial)
+    return True
+
+
+def _with_lists(value: Any) -> Any:
+    """Copy nested settings with lists in place of tuples."""
+    if isinstance(value, dict):
+        return {key: _with_lists(part) for key, part in value.items()}
+    return [_with_lists(part) for part in value] if isinstance(value, tuple) else value
