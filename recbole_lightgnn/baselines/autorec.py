@@ -22,11 +22,11 @@ class AutoRec(GraphRecommender):
     The output is linear, as in the authors' experiments. So the score is the inner product of the
     embeddings :math:`[h_u, 1]` and :math:`[w_i, b_i]`.
 
-    Differs from the paper in the error: the paper sums over observed ratings. All observed
-    interactions are one, so a constant would have no error. Here the sum is over all items, with
-    :math:`r_{ui} = 0` for those without an interaction. It needs no pass over all items, because
-    :math:`\sum_i\hat r_{ui}^2` is a quadratic form of :math:`[h_u, 1]`. Loss and decay are divided
-    by the number of users.
+    The paper sums the error over observed ratings only. Here all observed values are 1, so a
+    constant output would have no error. The sum is therefore over all items, with
+    :math:`r_{ui} = 0` for items without an interaction. It does not need each score, because
+    :math:`\sum_i\hat r_{ui}^2` is a quadratic form of :math:`[h_u, 1]`. The error is averaged over
+    the batch's users, and the weight decay is divided by the number of all users.
 
     Source: Sedhain et al., "AutoRec: Autoencoders Meet Collaborative Filtering", WWW'15.
 
@@ -51,16 +51,16 @@ class AutoRec(GraphRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``None``, as there are no initial embeddings, and the hidden layer's width + 1."""
+        """Return ``None`` (no initial embeddings) and ``embedding_size + 1``."""
         return None, settings["embedding_size"] + 1
 
     def hidden(self, user: Tensor) -> Tensor:
-        """Compute h of the given users, with a column of ones. Shape: (users, width + 1)"""
+        """Compute h of the given users, and append a column of ones. Shape: (users, width + 1)"""
         state = torch.sigmoid(self._sums(self.encoder, user) + self.hidden_bias)
         return torch.cat([state, torch.ones_like(state[:, :1])], dim=1)
 
     def _sums(self, table: Tensor, user: Tensor) -> Tensor:
-        """Sum the table's rows of each user's positive items. Shape: (users, table width)"""
+        """Sum, for each user, the table's rows of the positive items. Shape: (users, columns)"""
         positive = self.positive_items(user)
         return F.embedding_bag(positive.col, table, positive.pointers[:-1], mode="sum")
 

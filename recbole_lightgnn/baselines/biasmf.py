@@ -18,10 +18,10 @@ class BiasMF(EmbeddingRecommender):
 
     .. math:: \hat y_{ui} = \mu + b_u + b_i + p_u\cdot q_i
 
-    Differs from the paper in the loss: the paper fits ratings by squared error, which is trivial if
-    all observed values are one. BPR compares items of one user, so :math:`\mu + b_u` changes
-    neither the loss nor a ranking, and is left out. The score is the inner product of
-    :math:`[p_u, 1]` and :math:`[q_i, b_i]`. Weight decay is on p, q and the item biases.
+    The loss differs from the paper, which fits ratings by squared error. That is trivial if all
+    observed values are 1. BPR compares items of one user, so :math:`\mu + b_u` changes neither the
+    loss nor a ranking, and is left out. The score is the inner product of :math:`[p_u, 1]` and
+    :math:`[q_i, b_i]`. Weight decay applies to p, q and the item biases.
 
     Source: Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems",
     IEEE Computer 2009.
@@ -38,7 +38,7 @@ class BiasMF(EmbeddingRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``embedding_size``, and one more for the column of the bias."""
+        """Return ``embedding_size`` and, with the column of the bias, ``embedding_size + 1``."""
         width = settings["embedding_size"]
         return width, width + 1
 

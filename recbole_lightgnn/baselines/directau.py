@@ -1,4 +1,4 @@
-"""DirectAU: alignment and uniformity as the whole loss."""
+"""DirectAU: a loss of alignment and uniformity, without negative items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recbole_lightgnn.nn.propagation import lightgcn
 
 
 class DirectAU(EmbeddingRecommender):
-    r"""Alignment of interacting pairs and uniformity of users and of items, as the whole loss.
+    r"""LightGCN or matrix factorization, trained by alignment and uniformity.
 
     .. math:: \mathcal L = \ell_{align} + \gamma\,\frac{\ell_{uniform}^U + \ell_{uniform}^I}{2}
 
@@ -21,8 +21,8 @@ class DirectAU(EmbeddingRecommender):
     :math:`\gamma` is ``uniformity_weight``. Both are computed on the normalized embeddings of a
     batch's interactions; a user or item counts as often as it occurs in the batch. No items are
     sampled. The ranking is by the inner product without normalization. The encoder is LightGCN;
-    with ``n_layers: 0``, the authors' default, it is matrix factorization. Weight decay is the
-    optimizer's, on every parameter at every step.
+    with ``n_layers: 0``, the authors' default, it is matrix factorization. The optimizer applies
+    weight decay to every parameter at every step.
 
     Source: Wang et al., "Towards Representation Alignment and Uniformity in Collaborative
     Filtering", KDD'22.
@@ -35,10 +35,10 @@ class DirectAU(EmbeddingRecommender):
         self.uniformity_weight = settings.number("uniformity_weight")
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum LightGCN's layers.
+        """Sum LightGCN's layers; see `GraphRecommender.propagate`.
 
-        Differs from the authors' mean by a factor, which changes neither the loss, a function of
-        directions, nor the ranking.
+        The authors average the layers. Sum and mean differ by a constant factor, which changes
+        neither the loss, because it normalizes, nor the ranking.
         """
         return lightgcn(self.observed, user, item, n_layers=self.n_layers)
 

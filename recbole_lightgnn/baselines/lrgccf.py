@@ -1,4 +1,4 @@
-"""LR-GCCF: linear graph convolutions with all layers side by side."""
+"""LR-GCCF: linear graph convolutions; the final embedding concatenates all layers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ class LRGCCF(EmbeddingRecommender):
               \bar E = E_0 \,\|\, E_1 \,\|\, \dots \,\|\, E_L
 
     with the degrees :math:`\tilde d = d + 1`. The inner product of concatenated layers is the sum
-    of the layers' inner products, so each layer adds to the score of the layers before it: the
-    paper's residual. Weight decay is on the final embeddings of a batch.
+    of the layers' inner products. So each layer adds to the score of the layers before it, which is
+    the paper's residual. Weight decay applies to the final embeddings of a batch.
 
-    Differs from the paper, and agrees with the authors' code, in having no weight matrix in the
-    layers.
+    The layers have no weight matrix: the authors' code has none, unlike the paper.
 
     Source: Chen et al., "Revisiting Graph Based Collaborative Filtering: A Linear Residual Graph
     Convolutional Network Approach", AAAI'20.
@@ -44,12 +43,12 @@ class LRGCCF(EmbeddingRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``embedding_size``, and its multiple for ``n_layers`` + 1 layers."""
+        """Return ``embedding_size`` and ``embedding_size * (n_layers + 1)``."""
         width = settings["embedding_size"]
         return width, width * (1 + settings["n_layers"])
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the layers 0 to L side by side; see `GraphRecommender.propagate`."""
+        """Compute the layers 0 to L and concatenate them; see `GraphRecommender.propagate`."""
         pattern, norm = self.observed.interactions.pattern, self._norm
         users, items = [user], [item]
         for _ in range(self.n_layers):

@@ -1,4 +1,4 @@
-"""SimGCL: LightGCN with a contrast of two noisy views."""
+"""SimGCL: LightGCN with a contrastive loss between two noisy views."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recbole_lightgnn.nn.propagation import mean_of_layers, noisy_layers
 
 
 class SimGCL(EmbeddingRecommender):
-    r"""LightGCN trained by BPR and by a contrast of two views with noise in every layer.
+    r"""LightGCN trained by BPR and a contrastive loss between two views with noise in every layer.
 
     .. math:: \mathcal L = \mathcal L_{bpr} + \lambda\,(\mathcal L_{nce}^U + \mathcal L_{nce}^I)
               + \lambda_4\|\Theta\|^2
@@ -42,7 +42,7 @@ class SimGCL(EmbeddingRecommender):
         return mean_of_layers(self.observed, user, item, n_layers=self.n_layers)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute BPR, the contrast, and weight decay on the batch's initial embeddings."""
+        """Compute BPR, the contrastive loss, and weight decay on the batch's initial embeddings."""
         batch = self.batch_of(interaction)
         final, first, second = self.views()
         contrast = self.contrast(first, second, batch)
@@ -53,15 +53,16 @@ class SimGCL(EmbeddingRecommender):
         }
 
     def views(self) -> tuple[Tables, Tables, Tables]:
-        """Compute the final embeddings of the BPR loss, and the two views to contrast."""
+        """Compute the final embeddings for BPR, and the two views for the contrastive loss."""
         final = self.encode()
         return final, self._view(final), self._view(final)
 
     def contrast(self, first: Tables, second: Tables, batch: Batch) -> Tensor:
-        """Compute InfoNCE between two views, on the batch's users and on its items, added.
+        """Compute InfoNCE between two views: for the batch's users plus for its items. Shape: ()
 
         Args:
-            first: embeddings of users and items in one view. Shapes: (users, width), (items, width)
+            first: embeddings of all users and items in one view.
+                Shapes: (users, width), (items, width)
             second: embeddings in the other view. Shapes: (users, width), (items, width)
             batch: the batch.
         """
@@ -80,7 +81,7 @@ class SimGCL(EmbeddingRecommender):
         """Compute a view with new noise.
 
         Propagation is linear and noise is constant, so a view is the embeddings without noise plus
-        a constant. Gradients of both views and of BPR then pass through one propagation.
+        a constant. So one backward pass through one propagation serves both views and BPR.
         """
         with torch.no_grad():
             layers = noisy_layers(

@@ -12,11 +12,11 @@ class SoftmaxLightGCN(LightGNNTeacher):
     The softmax is over the items of the batch, corrected for popularity (Yi et al., RecSys'19).
     With ``batch_by: user`` it is over all items: the multinomial likelihood (Liang et al., WWW'18).
 
-    The class is LightGNN's teacher under its own name, yaml file and tuned settings. It is the
-    baseline to measure distillation and pruning against.
+    This is LightGNN's teacher under another name, with another yaml file and other tuned settings.
+    It is the baseline to compare distillation and pruning with.
 
-    Source: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network for
-    Recommendation", SIGIR'20, for the model.
+    Source of the model: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network
+    for Recommendation", SIGIR'20.
     """
 
 

@@ -1,4 +1,4 @@
-"""XSimGCL: SimGCL with one propagation."""
+"""XSimGCL: SimGCL with a single, noisy propagation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from recbole_lightgnn.nn.propagation import noisy_layers
 
 
 class XSimGCL(SimGCL):
-    r"""SimGCL with one noisy propagation for both the BPR loss and the contrast.
+    r"""SimGCL with one noisy propagation for both BPR and the contrastive loss.
 
     .. math:: \mathcal L = \mathcal L_{bpr}(\bar E) + \lambda\,\mathcal L_{nce}(\bar E, E_{l^*})
               + \lambda_4\|\Theta\|^2,\qquad \bar E = \frac1L\sum_{l=1}^L E_l
 
     with the layers :math:`E_l` of `noisy_layers`. The setting ``contrast_layer`` is :math:`l^*`.
-    The ranking has no noise.
+    The ranking uses the mean of the layers without noise.
 
     Source: Yu et al., "XSimGCL: Towards Extremely Simple Graph Contrastive Learning for
     Recommendation", TKDE'23.
@@ -27,10 +27,10 @@ class XSimGCL(SimGCL):
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> None:
-        """Check that ``contrast_layer`` is one of the layers.
+        """Check that ``contrast_layer`` is at most ``n_layers``.
 
         Raises:
-            InputError: if it is larger than ``n_layers``.
+            InputError: if ``contrast_layer`` is larger.
         """
         layer, last = settings["contrast_layer"], settings["n_layers"]
         if layer > last:
@@ -45,7 +45,10 @@ class XSimGCL(SimGCL):
         self.contrast_layer = settings.integer("contrast_layer")
 
     def views(self) -> tuple[Tables, Tables, Tables]:
-        """Compute the noisy mean of the layers, for BPR and as first view, and one noisy layer."""
+        """Compute the noisy mean of the layers, for BPR and again as the first view, and one layer.
+
+        The single noisy layer is the second view.
+        """
         layers = noisy_layers(
             self.observed, *self.initial(), n_layers=self.n_layers, noise=self.noise
         )

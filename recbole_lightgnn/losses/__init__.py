@@ -1,7 +1,8 @@
 """Loss functions of LightGNN and its baselines, one for each equation.
 
-The paper sums over users, items or tuples; these functions take the mean, so that a loss weight has
-the same effect at every batch size. :func:`full_softmax` is a sum.
+Equation numbers are those of the LightGNN paper. The paper sums over users, items or tuples. These
+functions return means instead, so that a loss weight has the same effect at every batch size. The
+exception is :func:`full_softmax`, which returns the sum.
 """
 
 from __future__ import annotations
@@ -66,17 +67,18 @@ def sampled_softmax(
 
     .. math:: -\frac1B\sum_u\log\frac{\exp(z_{ut} - \log q_t)}{\sum_c \exp(z_{uc} - \log q_c)}
 
-    The items of a batch are a sample of candidates drawn by popularity q. Subtracting log q makes
-    the loss an estimate of the softmax over all items (Bengio and Senecal, 2008; Yi et al.,
-    RecSys'19).
+    t is the user's positive item, and q the probability that an item is a candidate: popular items
+    occur in more batches. Subtracting log q makes the loss an estimate of the softmax over all
+    items (Bengio and Senecal, 2008; Yi et al., RecSys'19).
 
     Args:
-        logits: scores divided by the temperature, z. Shape: (batch, candidates)
+        logits: z, scores divided by the temperature. Shape: (batch, candidates)
         target: column of each row's positive item. Shape: (batch,)
         log_probability: log q of each candidate, or ``None`` for no correction.
             Shape: (candidates,)
-        accidental: true where a candidate is another positive item of the row's user; it is then
-            left out as a negative. Must be false at the target. Shape: (batch, candidates)
+        accidental: bool, true where a candidate is to be left out of the row's denominator, because
+            it is another positive item of the user. Must be false at the target.
+            Shape: (batch, candidates)
 
     Returns:
         The mean over the batch. Shape: ()
@@ -102,19 +104,20 @@ def full_softmax(
               \frac{\exp(z_{uk})}{\sum_{c \notin O_u} \exp(z_{uc})},
               \qquad z_{uc} = e_u\cdot e_c + b_c
 
-    With a user's positive items as targets this is the multinomial likelihood (Liang et al.,
-    WWW'18). With a teacher's softmax as q, and the positive items left out, it is
-    :func:`listwise_alignment` over all other items, up to the teacher's entropy (a constant).
-    Logits and their gradient are computed in chunks of rows and never stored for all users.
+    Two uses: with a user's positive items as targets, this is the negative log-likelihood of a
+    multinomial (Liang et al., WWW'18). With a teacher's softmax, divided by the batch size, as q
+    and the positive items as O, it is :func:`listwise_alignment` over all other items, up to a
+    constant (the teacher's entropy).
+    Logits and their gradients are computed in chunks of rows, and never stored for all users.
 
     Args:
         user: user embeddings divided by the temperature; receive gradients. Shape: (batch, width)
         item: embeddings of all items; receive gradients. Shape: (items, width)
-        target: T, the target items of each user.
-        weight: q, the weight of each target. Shape: (targets,)
+        target: T, the target items, one row for each user.
+        weight: q, the weight of each target, in the order of ``target.col``. Shape: (targets,)
         bias: b, a constant added to each item's logits, or ``None``. Shape: (items,)
-        left_out: O, the items left out of each user's denominator, or ``None``. Must not contain
-            a target of the user.
+        left_out: O, the items left out of the denominator, one row for each user, or ``None``. Must
+            not contain a target of the user.
 
     Returns:
         The sum over the users. Shape: ()
@@ -129,8 +132,9 @@ def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
     .. math:: -\frac1B\sum_i\log\frac{\exp(\cos(z_i, z'_i)/\tau)}{\sum_j\exp(\cos(z_i, z'_j)/\tau)}
 
     Args:
-        view: z, one row for each node; receives gradients. Shape: (nodes, width)
-        other: z', the same nodes in the same order; receives gradients. Shape: (nodes, width)
+        view: z, the first view, one row for each node; receives gradients. Shape: (nodes, width)
+        other: z', the second view, with the nodes in the same order; receives gradients.
+            Shape: (nodes, width)
         temperature: tau > 0; smaller is sharper.
 
     Returns:
@@ -146,7 +150,7 @@ def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
 
 
 def alignment(user: Tensor, item: Tensor) -> Tensor:
-    r"""Alignment loss: squared distance of interacting pairs on the unit sphere.
+    r"""Alignment loss: squared distance of user and item of an interaction, on the unit sphere.
 
     .. math:: \frac1B\sum_{(u,i)}\Big\|\frac{e_u}{\|e_u\|} - \frac{e_i}{\|e_i\|}\Big\|^2
 
@@ -168,7 +172,7 @@ def alignment(user: Tensor, item: Tensor) -> Tensor:
 
 
 def gaussian_potential(embedding: Tensor) -> Tensor:
-    r"""Uniformity loss: log of the mean Gaussian potential of two rows on the unit sphere.
+    r"""Uniformity loss: log of the mean Gaussian potential over pairs of rows on the unit sphere.
 
     .. math:: \log\frac{2}{B(B-1)}\sum_{i<j}\exp(-2\|x_i - x_j\|^2),\qquad
               x = \frac{e}{\|e\|},\quad \|x_i - x_j\|^2 = 2 - 2\,x_i\cdot x_j
@@ -176,7 +180,7 @@ def gaussian_potential(embedding: Tensor) -> Tensor:
     Source: Wang and Isola, ICML'20. Differs from :func:`uniformity`, which is LightGNN's Eq. 9.
 
     Args:
-        embedding: e. Shape: (rows, width)
+        embedding: e, the users or the items of a batch; receives gradients. Shape: (rows, width)
 
     Returns:
         The loss; 0 for fewer than two rows. Shape: ()
@@ -197,8 +201,10 @@ def pairwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
               \epsilon = \hat y_{uj_1} - \hat y_{uj_2},\quad \bar\sigma = 1 - \sigma
 
     Args:
-        student: score differences epsilon^s of the student; receives gradients. Shape: (batch,)
-        teacher: score differences epsilon^t of the teacher; treated as constant. Shape: (batch,)
+        student: epsilon^s, the student's score of item j_1 minus its score of item j_2; receives
+            gradients. Shape: (batch,)
+        teacher: epsilon^t, the same difference of the teacher's scores; treated as constant.
+            Shape: (batch,)
         temperature: tau > 0; smaller is sharper.
 
     Returns:
@@ -219,8 +225,8 @@ def listwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
     .. math:: \frac{1}{B}\sum_u \mathrm{KL}\big(\mathrm{softmax}(t_u/\tau)\,\|\,
               \mathrm{softmax}(s_u/\tau)\big)
 
-    Generalizes Eq. 5 of LightGNN. A list of two items gives Eq. 5 up to the teacher's entropy, a
-    constant.
+    Generalizes Eq. 5 from two items to a list. For two items the loss is Eq. 5 minus a constant,
+    the teacher's entropy.
 
     Args:
         student: scores s; receives gradients. Shape: (batch, items)
@@ -247,15 +253,17 @@ def embedding_alignment(
     .. math:: -\frac{1}{|B|}\sum_{i\in B}\log
               \frac{\exp(\cos(s_i, t_i)/\tau)}{\sum_{i'}\exp(\cos(s_{i'}, t_i)/\tau)}
 
-    Call it once for users and once for items. Eq. 6 has no temperature (tau = 1); the published
-    code has one. Differs from the published code in aligning final embeddings: the code aligns the
-    sum of the teacher's layers from the second on.
+    Call it once for users and once for items. An anchor i is a node of the batch; the candidates i'
+    are the nodes that it is compared with. Eq. 6 has no temperature (tau = 1); the published code
+    has one. This function aligns final embeddings; the published code aligns the sum of the
+    teacher's layers from the second on.
 
     Args:
-        student: final embeddings s of all candidates i', users or items; receives gradients.
+        student: s, the student's final embeddings of the candidates; receives gradients.
             Shape: (candidates, width)
-        teacher: final embeddings t of the anchors; treated as constant. Shape: (anchors, width)
-        anchors: row of each anchor i among the candidates. Shape: (anchors,)
+        teacher: t, the teacher's final embeddings of the anchors; treated as constant.
+            Shape: (anchors, width)
+        anchors: row number of each anchor in ``student``. Shape: (anchors,)
         temperature: tau > 0; smaller is sharper.
 
     Returns:
@@ -288,15 +296,16 @@ def uniformity(
               \frac{\sum_{i_1\in S_i}\exp(e_{i_1}\!\cdot e_i/\tau)}
                    {\sum_{i_2}\exp(e_i\!\cdot e_{i_2}/\tau)}
 
-    :math:`S_i` are the nodes with pruning masks similar to node i's (Eq. 10), i included; see
-    :func:`similar_masks`. Differs from the published code, which weights the two sums separately
-    and includes user-item pairs in the denominators.
+    :math:`S_i` is the set of nodes with an entry mask similar to node i's (Eq. 10), i included; see
+    :func:`similar_masks`. The published code differs: it weights the numerator's and the
+    denominator's sum separately, and includes user-item pairs in the denominators.
 
     Args:
         embedding: final embeddings e of all users or all items; receives gradients.
             Shape: (nodes, width)
-        anchors: the nodes i in the batch. Shape: (anchors,)
-        entry_mask: true where an entry of the initial embeddings is left. Shape: (nodes, width)
+        anchors: row number in ``embedding`` of each node i of the batch. Shape: (anchors,)
+        entry_mask: true where an entry of the initial embeddings is not pruned.
+            Shape: (nodes, width)
         slack: delta of Eq. 10, a number of entries, at least 0.
         temperature: tau > 0; smaller is sharper.
 
@@ -313,18 +322,18 @@ def uniformity(
 
 
 def similar_masks(entry_mask: Tensor, anchors: Tensor, *, slack: int) -> Tensor:
-    r"""Find the nodes with pruning masks similar to each anchor's (Eq. 10), the anchor included.
+    r"""Find the nodes with an entry mask similar to each anchor's (Eq. 10), the anchor included.
 
     .. math:: S_i = \{i_1 : \|m_i\odot m_{i_1}\|_0 \ge
               \max(\|m_i\|_0, \|m_{i_1}\|_0) - \delta\}
 
     Args:
-        entry_mask: m, true where an entry is left. Shape: (nodes, width)
-        anchors: the nodes i. Shape: (anchors,)
+        entry_mask: m, true where an entry is not pruned. Shape: (nodes, width)
+        anchors: row number in ``entry_mask`` of each node i. Shape: (anchors,)
         slack: delta, a number of entries, at least 0.
 
     Returns:
-        True where a node belongs to the anchor's set. Shape: (anchors, nodes)
+        True where a node belongs to the anchor's set S_i. Shape: (anchors, nodes)
 
     Raises:
         ValueError: if ``slack`` is negative.
@@ -343,14 +352,13 @@ def weight_decay(*parameters: Tensor, batch_size: int) -> Tensor:
 
     .. math:: \frac{1}{2B}\sum_k\|\theta_k\|^2
 
-    This is :math:`\|\Theta\|_F^2` of Eq. 11 over the embeddings that the batch uses, scaled as
-    LightGCN does. RecBole computes the same with ``require_pow``; without it, RecBole does not
-    square the norm.
+    This is :math:`\|\Theta\|_F^2` of Eq. 11, over the embeddings that the batch uses and with
+    LightGCN's factor. RecBole computes the same with ``require_pow``; without ``require_pow`` it
+    does not square the norm.
 
     Args:
         parameters: embeddings theta. Shape of each: (rows, width)
-        batch_size: B, the number of rows in the batch: interactions, or users with
-            ``batch_by: user``.
+        batch_size: B, the number of interactions in the batch; with ``batch_by: user``, of users.
 
     Returns:
         The weight decay. Shape: ()

@@ -1,7 +1,7 @@
 """Losses over many candidates, computed in chunks of rows, with hand-written gradients.
 
-A chunk stays in the cache from its logits to their gradient. Autograd instead would pass over all
-rows at every operation. The full softmax keeps the logits of one chunk only, never of all rows.
+The logits of a chunk stay in the CPU's cache until their gradient is computed. Autograd would pass
+over all rows at every operation. The full softmax stores the logits of one chunk at a time.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _CHUNK = 1 << 18  # logits in a chunk, 1 MiB in float32; affects speed, not the loss
-_FULL_CHUNK = 1 << 21  # of the full softmax: large enough for an efficient matrix product
+_FULL_CHUNK = 1 << 21  # the same for the full softmax; large enough for a fast matrix product
 
 
 @dataclass(frozen=True)
 class RaggedIndices:
-    """Column indices of some entries of a matrix, a varying number for each row, in CSR form.
+    """Columns of some entries of a matrix, in CSR form; rows may have different numbers of entries.
 
     Attributes:
-        pointers: row r has the entries from ``pointers[r]`` to ``pointers[r + 1]`` (exclusive).
+        pointers: the columns of row r are ``col[pointers[r] : pointers[r + 1]]``.
             Shape: (rows + 1,)
         col: column of each entry, row by row. Shape: (entries,)
     """
@@ -45,8 +45,8 @@ class RaggedIndices:
             rows: the chunk, with ``start`` and ``stop``.
 
         Returns:
-            Rows of the entries, counted from the first row of the chunk; their columns; and the
-            slice of all entries that they are.
+            Row of each selected entry, counted from the chunk's first row; column of each selected
+            entry; and the slice of ``col`` that holds them. Shapes of row and column: (selected,)
         """
         pointers = self.pointers[rows.start : rows.stop + 1]
         entries = slice(int(pointers[0]), int(pointers[-1]))
@@ -57,8 +57,8 @@ class RaggedIndices:
 class PrecomputedGradients(torch.autograd.Function):
     """Base of losses that compute their gradients together with the loss.
 
-    ``forward`` saves the gradients of its first arguments, in their order. All other arguments are
-    constants.
+    A subclass's ``forward`` saves one gradient for each of its first arguments, in order. The other
+    arguments receive no gradient.
     """
 
     @staticmethod
@@ -176,7 +176,7 @@ class EmbeddingAlignment(PrecomputedGradients):
             torch.mul(part_grad, scale, out=part)
         if ctx.needs_input_grad[0]:
             grad = logits.T @ vectors
-            # The cosine does not change along a candidate's own direction: take that part off.
+            # A candidate's length does not change the cosine: remove the gradient along it.
             grad.addcmul_(student, (radial * scale.square())[:, None], value=-1)
             ctx.save_for_backward(grad / max(1, len(anchors)))
         return total / max(1, len(anchors))
@@ -207,14 +207,17 @@ class Uniformity(PrecomputedGradients):
 
 
 def _chunks(logits: Tensor) -> Iterator[slice]:
-    """Cut all rows into chunks of about ``_CHUNK`` logits."""
+    """Cut the rows of the logits into chunks of about ``_CHUNK`` numbers."""
     step = max(1, _CHUNK // max(1, logits.shape[1]))
     for start in range(0, len(logits), step):
         yield slice(start, start + step)
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum the cross-entropies of rows; also return the gradient: softmax, minus 1 at the target."""
+    """Return the sum of the rows' cross-entropies, and its gradient: softmax minus one-hot target.
+
+    Shapes: (), (rows, columns)
+    """
     column = target[:, None]
     probability = logits.softmax(dim=-1)
     loss = (_logsumexp(logits, probability) - logits.gather(1, column).squeeze(1)).sum()
@@ -222,5 +225,5 @@ def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _logsumexp(logits: Tensor, probability: Tensor) -> Tensor:
-    """Compute each row's logsumexp from its softmax: largest logit minus its log-probability."""
+    """Compute each row's logsumexp: the largest logit minus the log of its softmax probability."""
     return logits.amax(dim=-1) - probability.amax(dim=-1).log()

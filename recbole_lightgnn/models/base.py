@@ -16,7 +16,7 @@ from recbole_lightgnn.nn.graph import InteractionGraph
 
 
 class Batch(NamedTuple):
-    """One training batch: interactions, or with ``batch_by: user`` users with all their items.
+    """One training batch: interactions, or with ``batch_by: user`` users with all interactions.
 
     Attributes:
         user: users; distinct with ``batch_by: user``. Shape: (batch,)
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 class PositiveItems:
-    """Look-up of the positive items of any users.
+    """Look-up of users' positive items: the items of their interactions.
 
     Args:
         graph: the observed interactions.
@@ -43,7 +43,7 @@ class PositiveItems:
 
     def __init__(self, graph: InteractionGraph) -> None:
         pattern = graph.interactions.pattern
-        self._item = pattern.col.int()  # as long as the interactions: half the bytes
+        self._item = pattern.col.int()  # half the bytes of int64, for every interaction
         self.degree = torch.bincount(pattern.row, minlength=graph.n_users)
         self._start = self.degree.cumsum(0) - self.degree
 
@@ -72,7 +72,7 @@ class GraphRecommender(GeneralRecommender):
     Attributes:
         observed: the graph of the training interactions.
         positive_items: look-up of each user's training items.
-        by_user: whether a batch holds users with all their items (``batch_by: user``).
+        by_user: whether a batch holds users and all their interactions (``batch_by: user``).
     """
 
     input_type = InputType.PAIRWISE
@@ -129,14 +129,15 @@ class GraphRecommender(GeneralRecommender):
         return self.propagate(*self.initial())
 
     def infer(self) -> tuple[Tensor, Tensor]:
-        """Compute the embeddings to rank by, without gradients. Shapes as :meth:`encode`.
+        """Compute the embeddings to rank by; called without gradients. Shapes as :meth:`encode`.
 
-        A model overrides it if it ranks by other embeddings, or has a faster way to compute them.
+        A model overrides this method if it ranks by other embeddings than :meth:`encode` returns,
+        or computes them faster without gradients.
         """
         return self.encode()
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the weighted terms of the model's loss (Eq. 11) on a batch, by name.
+        """Compute the weighted terms of the model's loss (Eq. 11) on a batch, as a dict by name.
 
         Args:
             interaction: a batch of RecBole's loader.
@@ -163,8 +164,8 @@ class GraphRecommender(GeneralRecommender):
         r"""Compute weight decay, :math:`\|\Theta\|_F^2` of Eq. 11, on the embeddings of a batch.
 
         The embeddings are those of the batch's users and items, and with BPR also of its sampled
-        items. Edge weights are left out: they start at one, and pulling them towards zero would
-        prune all edges alike.
+        items. Edge weights have no decay: they start at 1, and decay would pull all of them towards
+        zero, important or not.
 
         Args:
             user: embeddings of all users. Shape: (users, width)
@@ -183,20 +184,23 @@ class GraphRecommender(GeneralRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return the widths of initial and final embeddings that a model with these settings has.
+        """Return the width of the initial embeddings and the width of the final embeddings.
 
         The first is ``None`` if the model has no initial embeddings.
+
+        Args:
+            settings: settings of the model, by name.
         """
         return settings["embedding_size"], settings["embedding_size"]
 
     def sizes(self) -> dict[str, float]:
-        """Count what the model holds.
+        """Count the model's edges, parameters and bytes.
 
         Returns:
-            ``interactions``: edges of the graph. ``entries``: trained numbers, without RecBole's
-            padding rows and without edge weights. ``entries_kept``: their share of the
-            entries before any pruning. ``parameters``: entries and edge weights. ``bytes``: size
-            of the state.
+            ``interactions``: number of edges of the graph. ``entries``: number of parameters,
+            without RecBole's padding rows and without edge weights. ``entries_kept``: ``entries``
+            as a fraction of the number before any pruning. ``parameters``: ``entries`` plus the
+            number of edge weights. ``bytes``: size of the model's state.
         """
         entries = entries_of(self)
         return {
@@ -264,7 +268,8 @@ class EmbeddingRecommender(GraphRecommender):
 def entries_of(model: Any) -> int:
     """Count the numbers in a model's parameters, without RecBole's padding rows.
 
-    A table with one row for each user, each item or each of both is taken to have padding rows.
+    A table with one row for each user, or for each item, has one padding row. A table of users and
+    items together has two.
 
     Args:
         model: any model of ours or RecBole's.

@@ -24,12 +24,12 @@ class AlignmentObjective:
     """Bilevel alignment of a student to a frozen teacher: predictions (Eq. 5), embeddings (Eq. 6).
 
     Args:
-        settings: ``batch_by`` and those that start with ``prediction_kd``, ``embedding_kd`` and
-            ``contrast``.
+        settings: the run's settings. ``batch_by``, and all settings with a name that starts with
+            ``prediction_kd``, ``embedding_kd`` or ``contrast``, are read.
         positive_items: look-up of each user's positive items, which are not ranked.
 
     Attributes:
-        embedding_weight: weight of the embedding term; 0 switches it off.
+        embedding_weight: weight of the embedding term (Eq. 6); 0 switches the term off.
         sample: draws the nodes that the embedding term compares.
     """
 
@@ -41,13 +41,13 @@ class AlignmentObjective:
         self.sample = ContrastSampler(settings)
 
     def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> dict[str, Tensor]:
-        """Compute the weighted terms that are switched on, by name.
+        """Compute the weighted terms that are switched on, as a dict by name.
 
         Args:
             teacher: the teacher.
             tables: the student's final embeddings of all users and items.
                 Shapes: (users, width), (items, width)
-            batch: the interactions.
+            batch: the training batch.
         """
         terms = {}
         if self.prediction_weight:
@@ -58,7 +58,7 @@ class AlignmentObjective:
         return terms
 
     def _embeddings(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> Tensor:
-        """Compute Eq. 6 for users and for items, added."""
+        """Compute Eq. 6 for users plus Eq. 6 for items. Shape: ()"""
         targets, nodes = (teacher.user, teacher.item), (batch.user, batch.item)
         sides = zip(tables, targets, nodes, strict=True)
         return torch.stack([self._side(*side) for side in sides]).sum()
@@ -76,10 +76,10 @@ class AlignmentObjective:
 
 
 class PredictionAlignment(Protocol):
-    """Alignment of the student's scores to the teacher's (Eq. 5, or over a list of items)."""
+    """Alignment of the student's scores to the teacher's, on pairs (Eq. 5) or lists of items."""
 
     def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch, /) -> Tensor:
-        """Compute the term, unweighted; arguments as for `AlignmentObjective`. Shape: ()"""
+        """Compute the unweighted term. Arguments as for `AlignmentObjective`. Shape: ()"""
 
 
 def _prediction_alignment(settings: Settings, positive_items: PositiveItems) -> PredictionAlignment:
@@ -93,7 +93,7 @@ def _prediction_alignment(settings: Settings, positive_items: PositiveItems) -> 
 
 
 class PairwisePredictions:
-    """Eq. 5 on pairs of items drawn from the batch, positive or sampled.
+    """Eq. 5 on pairs of items, drawn from the positive and the sampled items of the batch.
 
     Args:
         temperature: tau > 0.
@@ -135,10 +135,10 @@ class BatchPredictions:
 
 
 class AllItemsPredictions:
-    """Listwise alignment of the teacher's best items to all items (``batch_by: user``).
+    """Listwise alignment over all items (``batch_by: user``).
 
     The teacher's softmax over its best items is compared with the student's softmax over all items.
-    A user's positive items are in neither, because they are not ranked.
+    Both leave out the user's positive items, which are not ranked.
 
     Args:
         temperature: tau > 0.
@@ -155,7 +155,7 @@ class AllItemsPredictions:
         user = batch.user
         best, scores = teacher.best_items(user, self.length, self.positive_items)
         weight = (scores / self.temperature).softmax(dim=-1) / len(user)
-        ranked = weight > 0  # with few items to rank, a list ends in the user's positive items
+        ranked = weight > 0  # if few items are left to rank, positive items fill up the list
         count = ranked.sum(dim=-1)
         pointers = torch.cat([count.new_zeros(1), count.cumsum(0)])
         positive = self.positive_items(user)
@@ -173,7 +173,7 @@ class Contrast(NamedTuple):
 
     Attributes:
         anchors: distinct nodes of the batch. Shape: (anchors,)
-        candidates: nodes to compare them with, ascending, the anchors among them.
+        candidates: nodes to compare the anchors with, ascending; the anchors are among them.
             Shape: (candidates,)
         position: position of each anchor among the candidates. Shape: (anchors,)
     """
@@ -184,11 +184,14 @@ class Contrast(NamedTuple):
 
 
 class ContrastSampler:
-    """Draw the nodes that Eq. 6 and 9 compare: nodes of the batch with nodes of the whole side.
+    """Draw the nodes that Eq. 6 and 9 compare: anchors of the batch, and candidates of all nodes.
+
+    Users and items are drawn separately.
 
     Args:
         settings: ``contrast_nodes``, the maximum number of anchors, and ``contrast_candidates``,
-            the number of candidates to draw; a side with no more nodes is taken whole.
+            the number of candidates to draw. If there are no more nodes than that, all are
+            candidates.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -200,7 +203,7 @@ class ContrastSampler:
 
         Args:
             nodes: users or items of the batch, possibly repeated. Shape: (batch,)
-            n_nodes: number of rows of the side's table, the padding row included.
+            n_nodes: number of all users or of all items, the padding row included.
         """
         anchors = draw_nodes(nodes, self.n_anchors)
         if n_nodes - 1 > self.n_candidates:

@@ -15,11 +15,12 @@ from recbole_lightgnn.models.scoring_tables import final_tables, table_named
 
 
 class Ensemble:
-    r"""Sum of the scores of several trained models, each divided by their standard deviation.
+    r"""Sum of several trained models' scores.
 
     .. math:: \hat y_{ui} = \sum_m \hat y^m_{ui} / \sigma_m
 
-    The sum is one inner product: of the members' final embeddings side by side.
+    :math:`\sigma_m` is the standard deviation of model m's scores (`score_std`). The sum is one
+    inner product, of the models' concatenated final embeddings.
 
     Args:
         members: models of the same users and items; they are switched to evaluation mode.
@@ -59,12 +60,12 @@ class Ensemble:
         return self
 
     def final_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Return the members' final embeddings side by side; their inner products are the scores.
+        """Return the members' final embeddings, concatenated; the scores are their inner products.
 
         Shapes: (users, sum of the widths), (items, sum of the widths)
         """
         return self._final
 
-    # RecBole's evaluator calls these as on any model.
+    # RecBole's evaluator calls these methods of every model.
     predict = GraphRecommender.predict
     full_sort_predict = GraphRecommender.full_sort_predict

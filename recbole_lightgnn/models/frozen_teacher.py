@@ -1,4 +1,4 @@
-"""A trained model as a teacher: its embeddings or scores are computed once and never change."""
+"""A trained model as a teacher; it is not trained any more, so its scores never change."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def score_std(scores: Tensor) -> float:
 class FrozenTeacher:
     """Scores and embeddings of a model that is not trained any more.
 
-    A model that scores by the inner product of two tables is reduced to these tables: ours, and
-    RecBole's BPR, LightGCN, NGCF, SGL, NCL and others (`final_tables`). Any other general
-    recommender computes all its scores once if they fit into 256 MB; otherwise it computes scores
-    whenever they are needed.
+    Our models, and RecBole's BPR, LightGCN, NGCF, SGL, NCL and others, score by the inner product
+    of two tables. For these, the tables are computed once (`final_tables`). For any other general
+    recommender, all scores are computed once if they fit into 256 MB; otherwise, scores are
+    computed whenever they are needed.
 
     Args:
         model: the trained model; it is switched to evaluation mode.
@@ -49,8 +49,8 @@ class FrozenTeacher:
 
     Attributes:
         model: the trained model.
-        user: final embeddings, or ``None``. Shape: (users, width)
-        item: final embeddings, or ``None``. Shape: (items, width)
+        user: final embeddings of users, or ``None`` without tables. Shape: (users, width)
+        item: final embeddings of items, or ``None`` without tables. Shape: (items, width)
         divisor: divisor of the scores.
         score_std: standard deviation of a user's divided scores over all items, averaged over a
             sample of users.
@@ -86,7 +86,7 @@ class FrozenTeacher:
         return None if user is None or item is None else (user, item)
 
     def require_embeddings(self, setting: str, width: int) -> None:
-        """Check that the teacher has the embeddings that an embedding-level term needs.
+        """Check that the teacher has the final embeddings that the embedding term (Eq. 6) needs.
 
         Args:
             setting: name of the setting that switches the term on, for the message.
@@ -134,12 +134,12 @@ class FrozenTeacher:
     ) -> tuple[Tensor, Tensor]:
         """Return the k best items of the given users, without their positive items.
 
-        The lists of all users are computed at the first call and cached: 8 bytes for each user and
-        item of a list.
+        The lists of all users are computed at the first call and cached: 8 bytes for each item of
+        each list.
 
         Args:
             user: users. Shape: (users,)
-            k: number of items; all items if there are fewer.
+            k: number of items in a list; all items if there are fewer.
             positive_items: look-up of each user's positive items.
 
         Returns:
@@ -195,7 +195,10 @@ class FrozenTeacher:
         return torch.cat([self._predict(*chunk) for chunk in chunks])
 
     def _pairs_from_rows(self, user: Tensor, item: Tensor) -> Tensor:
-        """Look up pairs in whole rows, which such a model computes even to predict one pair."""
+        """Compute pairs' scores by rows of scores for all items. Shape: (pairs,)
+
+        The models that get here compute such a row even to predict one pair.
+        """
         distinct, row = user.unique(return_inverse=True)
         found = torch.empty(len(user), device=user.device)
         for start in range(0, len(distinct), _CHUNK):

@@ -25,8 +25,8 @@ class LightGNNIntermediate(GraphRecommender):
     .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
               + \lambda_2\mathcal L_{e-kd} + \lambda_4\|\Theta\|^2
 
-    Call :meth:`distill_from` before the first loss; without a teacher the terms of Eq. 5 and 6 are
-    left out.
+    Call :meth:`distill_from` before training. Without a teacher, the terms of Eq. 5 and 6 are left
+    out.
 
     Attributes:
         graph: the graph to propagate over.
@@ -52,7 +52,7 @@ class LightGNNIntermediate(GraphRecommender):
         self.teacher: FrozenTeacher | None = None
 
     def build_graph(self, settings: Settings) -> InteractionGraph:
-        """Build the graph to propagate over: the augmented graph, or the observed one if set.
+        """Build the graph to propagate over: augmented, or observed with ``augmentation: none``.
 
         Args:
             settings: ``augmentation``, ``augmentation_hops``, ``augmentation_cap`` and
@@ -72,7 +72,7 @@ class LightGNNIntermediate(GraphRecommender):
 
         Args:
             teacher: the teacher.
-            prefix: text before the names of this model's settings in messages.
+            prefix: prefix of this model's settings, for the message.
 
         Raises:
             InputError: if the embedding-level term is on and the teacher has no embeddings of this
@@ -85,14 +85,15 @@ class LightGNNIntermediate(GraphRecommender):
 
     @torch.no_grad()
     def start_from(self, user: Tensor, item: Tensor, *, target_std: float = 1.0) -> None:
-        """Initialize the embeddings from those of a trained model, scaled to a given deviation.
+        """Initialize the embeddings from a trained model's initial embeddings.
 
-        Wider embeddings are rotated to their principal axes, and the first axes are taken.
+        Embeddings wider than this model's are rotated to their principal axes, and the first
+        columns are kept. A common factor then scales this model's scores to ``target_std``.
 
         Args:
-            user: initial embeddings of the trained model. Shape: (users, its width)
-            item: initial embeddings of the trained model. Shape: (items, its width)
-            target_std: standard deviation of scores to reach (`score_std`).
+            user: initial embeddings of the trained model. Shape: (users, given width)
+            item: initial embeddings of the trained model. Shape: (items, given width)
+            target_std: standard deviation that the scores are to have (`score_std`).
 
         Raises:
             InputError: if the given embeddings are narrower than this model's.
@@ -125,7 +126,7 @@ class LightGNNIntermediate(GraphRecommender):
         return weighted_lightgcn(self.graph, self.edge_weight, user, item, n_layers=self.n_layers)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the weighted terms of Eq. 11 that are switched on, by name."""
+        """Compute the weighted terms of Eq. 11 that are switched on, as a dict by name."""
         batch, initial = self.batch_of(interaction), self.initial()
         terms = self._terms(self.propagate(*initial), batch)
         if self.reg_weight:
@@ -142,9 +143,9 @@ class LightGNNIntermediate(GraphRecommender):
         return terms
 
     def sizes(self) -> dict[str, float]:
-        """Count what the model holds, on the graph it propagates over.
+        """Count edges, parameters and bytes; see `GraphRecommender.sizes`.
 
-        Keys as in `GraphRecommender.sizes`; ``entries`` are those left of the embeddings.
+        ``interactions`` counts the edges of ``graph``, and ``entries`` the entries not pruned.
         """
         masks = [table.entry_mask[1:] for table in (self.user_embedding, self.item_embedding)]
         entries = sum(int(mask.sum()) for mask in masks)

@@ -23,14 +23,14 @@ Tables = tuple[Tensor, Tensor]
 
 
 class InteractionObjective(Protocol):
-    """Loss on the interactions of a batch."""
+    """A function that computes the loss on the interactions of a batch."""
 
     def __call__(self, tables: Tables, batch: Batch, /) -> Tensor:
         """Compute the loss. Shape: ()
 
         Args:
             tables: final embeddings of all users and items. Shapes: (users, width), (items, width)
-            batch: the interactions.
+            batch: the training batch.
         """
 
 
@@ -52,20 +52,20 @@ def interaction_objective(
 
 
 def batch_bpr(tables: Tables, batch: Batch) -> Tensor:
-    """Compute BPR (Eq. 3) of each positive item against its sampled item. Shape: ()
+    """Compute BPR (Eq. 3) of each interaction's item against its sampled item. Shape: ()
 
     Args:
         tables: final embeddings of all users and items. Shapes: (users, width), (items, width)
         batch: interactions with sampled items.
     """
     user = tables[0].index_select(0, batch.user)
-    # One gather for both items, because its gradient is a table as large as all items.
+    # One gather for both, because the gradient of each gather is as large as the whole table.
     pair = tables[1].index_select(0, torch.cat([batch.item, batch.negative])).chunk(2)
     return bpr(*((user * rows).sum(dim=-1) for rows in pair))
 
 
 class BatchSoftmax:
-    r"""Softmax over the distinct items of the batch, and over uniform samples if set.
+    r"""Softmax over the distinct items of the batch and, with ``negatives: sampled``, over samples.
 
     .. math:: -\frac1B\sum_{(u,i)}\log\frac{\exp(s_{ui}/\tau - \alpha\log q_i)}
               {\sum_c\exp(s_{uc}/\tau - \alpha\log q_c)}
@@ -116,7 +116,7 @@ class BatchSoftmax:
     def _log_probability(self, candidates: Tensor, batch_size: int) -> Tensor:
         """Compute log q, the log-probability that an item is a candidate. Shape: (candidates,)
 
-        An item is absent if no interaction of the batch and no sample has it.
+        An item is not a candidate if no interaction of the batch and no sample has the item.
         """
         absent = torch.log1p(-self.popularity[candidates].clamp(max=1 - 1e-6)) * batch_size
         if self.n_samples:
@@ -124,9 +124,10 @@ class BatchSoftmax:
         return torch.log(-torch.expm1(absent))
 
     def _with_samples(self, items: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Add uniform samples to the batch's distinct items, which stay because targets need them.
+        """Add uniformly sampled items to the batch's distinct items.
 
-        Returns candidates, ascending, and the position of each interaction's item among them.
+        Returns the candidates, ascending, and the position of each interaction's item among them.
+        Shapes: (candidates,), (batch,)
         """
         n_items = len(self.popularity)
         drawn = torch.randint(1, n_items, (self.n_samples,), device=items.device)
@@ -134,7 +135,7 @@ class BatchSoftmax:
         return candidates, torch.searchsorted(candidates, items[target])
 
     def _accidental(self, user: Tensor, candidates: Tensor, target: Tensor) -> Tensor:
-        """Find candidates that are other positive items of the row's user.
+        """Find each user's positive items among the candidates, the target left out.
 
         Shape: (batch, candidates)
         """
@@ -150,13 +151,13 @@ class BatchSoftmax:
 
 
 class AllItemsSoftmax:
-    r"""Softmax over all items, on users with all their items (``batch_by: user``).
+    r"""Softmax over all items, for users with all their interactions (``batch_by: user``).
 
     .. math:: -\frac1{|B|}\sum_{(u,i)\in B}\log\frac{\exp(s_{ui}/\tau + \beta\log(1 + d_i))}
               {\sum_c\exp(s_{uc}/\tau + \beta\log(1 + d_c))}
 
-    B are all interactions of the batch's users, s the inner product or the cosine, and d the number
-    of interactions of an item.
+    B is the set of all interactions of the batch's users, s the inner product or the cosine, and d
+    the number of an item's interactions.
 
     Args:
         settings: ``similarity`` (s), ``temperature`` (tau) and ``popularity_prior`` (beta).

@@ -22,16 +22,17 @@ _CHECKED = 8  # number of users to verify the tables on
 def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
     """Return the two tables that give a model's scores as inner products, or ``None``.
 
-    For a model of RecBole's own, the product of its tables is compared with its scores for 8 users.
-    They must agree to 1e-5 of the largest score. They do not if the model has a bias, a cosine
-    or layers between the tables and the scores. The tables are those of the model's present state:
-    call this again after training.
+    For RecBole's models, the product of the tables is compared with the model's scores for 8 users.
+    The two must agree to 1e-5 of the largest score. They differ if the model has a bias, a cosine
+    or layers between the tables and the scores. The tables belong to the model's present state:
+    call this function again after training.
 
     Args:
         model: a model in evaluation mode.
 
     Returns:
-        Tables of users and items, without gradients. Shapes: (users, width), (items, width)
+        Tables of users and items, without gradients, or ``None`` if the model has no such tables.
+        Shapes: (users, width), (items, width)
     """
     if hasattr(model, "final_embeddings"):  # one of our models
         tables: tuple[Tensor, Tensor] = model.final_embeddings()

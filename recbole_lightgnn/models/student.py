@@ -1,4 +1,4 @@
-"""Student: LightGNN itself, pruned between training runs (Algorithm 1)."""
+"""Student: the LightGNN model, which is pruned between training runs (Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class LightGNN(LightGNNIntermediate):
     .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
               + \lambda_2\mathcal L_{e-kd} + \lambda_3\mathcal L_{u-reg} + \lambda_4\|\Theta\|^2
 
-    Between training runs :meth:`prune` removes interactions by Eq. 8 and embedding entries by
-    magnitude, from the graph, the parameters and the checkpoints. Differs from the published code
-    in keeping the remaining weights from run to run, as Algorithm 1 does.
+    Between training runs, :meth:`prune` removes interactions by Eq. 8 and embedding entries by
+    magnitude. Pruned weights are not stored. The remaining weights are kept from run to run, as in
+    Algorithm 1 and unlike in the published code.
 
     Attributes:
-        edge_bits: packed mask of the observed interactions, uint8; empty before the first pruning.
-            Shape: (ceil(observed / 8),)
+        edge_bits: mask of the remaining interactions, packed by `pack_mask`; empty before the first
+            pruning. Shape: (ceil(observed interactions / 8),)
     """
 
     edge_bits: Tensor
@@ -67,7 +67,7 @@ class LightGNN(LightGNNIntermediate):
         return self.observed
 
     def begin_run(self, run: int) -> None:
-        """Prepare a training run: switch the interaction loss off from run ``interaction_runs`` on.
+        """Prepare a training run; switch the interaction loss off from run ``interaction_runs`` on.
 
         Args:
             run: number of the run; run 0 is the training before the first pruning.
@@ -79,13 +79,16 @@ class LightGNN(LightGNNIntermediate):
         """Propagate by Eq. 4 on the remaining edges and sum the layers by Eq. 2."""
         weight: Tensor = self.edge_weight
         if self.binary_edges:
-            # Forward: ones. Backward: gradients for the weights, which pruning ranks edges by.
+            # Forward: ones. Backward: gradients for the weights, by which pruning ranks edges.
             weight = 1.0 + weight - weight.detach()
         return weighted_lightgcn(self.graph, weight, user, item, n_layers=self.n_layers)
 
     @torch.no_grad()
     def infer(self) -> tuple[Tensor, Tensor]:
-        """Compute the embeddings to rank by from the remaining entries alone, without gradients."""
+        """Compute the embeddings to rank by, without gradients, from the remaining entries alone.
+
+        Shapes: (users, width), (items, width)
+        """
         return weighted_lightgcn_inference(
             self.graph,
             None if self.binary_edges else self.edge_weight,
@@ -126,7 +129,8 @@ class LightGNN(LightGNNIntermediate):
     def prune(self) -> None:
         """Apply one pruning step: remove embedding entries, then interactions.
 
-        Before the first step the embeddings are rotated as the setting ``rotation`` says.
+        The first step begins by rotating the embeddings, unless the setting ``rotation`` is
+        ``none``.
         """
         self._prune_entries()
         self._prune_edges()
@@ -187,7 +191,7 @@ class LightGNN(LightGNNIntermediate):
 
     @property
     def edge_mask(self) -> Tensor:
-        """True where an observed interaction is left. Shape: (observed,)"""
+        """True where an observed interaction is not pruned. Shape: (observed interactions,)"""
         if not len(self.edge_bits):
             return torch.ones(self.observed.n_edges, dtype=torch.bool, device=self.device)
         return unpack_mask(self.edge_bits, self.observed.n_edges)
@@ -197,7 +201,7 @@ class LightGNN(LightGNNIntermediate):
         self.graph = self.observed.keep(mask)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        # A checkpoint may hold more or fewer interactions than this model: take its graph.
+        # A checkpoint may hold more or fewer interactions than this model: use its graph instead.
         bits, weight = state_dict.get(prefix + "edge_bits"), state_dict.get(prefix + "edge_weight")
         if bits is not None and weight is not None:
             if len(bits):

@@ -21,20 +21,22 @@ class LightGNNTeacher(EmbeddingRecommender):
     .. math:: \mathcal L = \mathcal L_{bpr} + \lambda_4\|\Theta\|^2
 
     It ranks by the inner product of the final embeddings (Eq. 2). Three settings change the ranking
-    and leave the training as it is:
+    but not the training:
 
-    - ``ranking_self_weight`` :math:`\omega` weights a node's own embedding against its
-      neighbourhood: :math:`\bar E = \omega E_0 + \sum_{l=1}^{L} E_l`. On a sparse graph a node's
-      own embedding overfits its few interactions.
-    - ``ranking_norm`` :math:`\gamma` below 1 or ``ranking_prior`` :math:`\beta` above 0 rank by
+    - ``ranking_self_weight`` :math:`\omega` is the weight of a node's initial embedding:
+      :math:`\bar E = \omega E_0 + \sum_{l=1}^{L} E_l`. On a sparse graph, a node's initial
+      embedding overfits the node's few interactions.
+    - With ``ranking_norm`` :math:`\gamma` below 1 or ``ranking_prior`` :math:`\beta` above 0, the
+      ranking is by
 
       .. math:: \hat y_{ui} = \cos(e_u, e_i)\,(|e_i| / \overline{|e|})^\gamma
                 + \tau\beta\log(1 + d_i)
 
-      with the temperature :math:`\tau` of the softmax and the number :math:`d_i` of the item's
-      interactions. The final embeddings are the factors of this score and have one more column.
-      With the cosine as ``similarity``, :math:`\gamma = 0` and the ``popularity_prior`` of training
-      as :math:`\beta`, the scores are the logits of training times :math:`\tau`.
+      with the temperature :math:`\tau` of the softmax, the number :math:`d_i` of the item's
+      interactions and the mean norm :math:`\overline{|e|}` of the items. The embeddings to rank by
+      have one more column, so that their inner product is this score. With the cosine as
+      ``similarity``, :math:`\gamma = 0` and :math:`\beta` equal to ``popularity_prior``, the scores
+      are the logits of training times :math:`\tau`.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -52,7 +54,7 @@ class LightGNNTeacher(EmbeddingRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``embedding_size`` twice; final embeddings may have one more column."""
+        """Return ``embedding_size``, and the width of the embeddings to rank by (:meth:`infer`)."""
         width = settings["embedding_size"]
         return width, width + (not _by_inner_product(settings))
 
@@ -61,10 +63,10 @@ class LightGNNTeacher(EmbeddingRecommender):
         return lightgcn(self.observed, user, item, n_layers=self.n_layers)
 
     def infer(self) -> tuple[Tensor, Tensor]:
-        """Compute the embeddings to rank by, with the settings of the ranking applied.
+        """Compute the embeddings to rank by, with the three settings of the ranking applied.
 
-        Shapes: (users, width), (items, width), each with one more column if the ranking is not by
-        inner product
+        Shapes: (users, width), (items, width). The width is ``embedding_size``, plus 1 if
+        ``ranking_norm`` or ``ranking_prior`` is not the default.
         """
         user, item = self.encode()
         if self.ranking_self_weight != 1:

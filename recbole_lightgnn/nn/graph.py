@@ -12,8 +12,8 @@ from torch import Tensor
 
 from recbole_lightgnn.ops import SparsePattern
 
-_PATH_BYTES = 48  # bytes of temporary arrays for each pair of nodes that a path connects
-_EDGES = 1 << 20  # edges in a chunk when norms are computed, in float64
+_PATH_BYTES = 48  # bytes of temporary arrays for each user-item pair that a path connects
+_EDGES = 1 << 20  # norms are computed in float64, in chunks of this many edges
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Relation:
 class InteractionGraph:
     """The bipartite graph of users and items.
 
-    An edge is an interaction, or a user-item pair that augmentation added. It counts once: both
-    directions share one weight. Edges are numbered by user, then by item.
+    An edge is an interaction, or a user-item pair that augmentation added. It is stored once, for
+    both directions. Edges are numbered in order of user, then of item.
 
     Attributes:
         interactions: the edges, users as rows and items as columns.
@@ -132,19 +132,20 @@ def augment_hops(
     r"""Augment a graph with the user-item pairs within ``hops`` hops (Eq. 7), strongest first.
 
     The strength of a pair is its entry in :math:`\hat A^h`: the normalized count of its paths of
-    length h, the largest odd number up to ``hops``. A shorter path counts too, since it can go back
-    and forth. The Yelp split has 21.7 million pairs within three hops, so a node adds at most
-    ``cap`` pairs. Observed interactions are always kept. Norms use the degrees of the augmented
-    graph.
+    length h, the largest odd number up to ``hops``. Pairs with a shorter path count too, since a
+    path may go back and forth. The Yelp split has 21.7 million pairs within three hops, so ``cap``
+    limits how many are added. Observed interactions are always kept. Norms use the degrees of the
+    augmented graph.
 
     Args:
         graph: the graph of observed interactions.
-        hops: length of the longest path, in edges. An even number adds no more pairs than the odd
+        hops: maximum length of a path, in edges. An even number adds no more pairs than the odd
             number below it.
-        cap: maximum number of pairs that each user and each item adds.
-        memory_mb: bound on temporary arrays, in units of 10^6 bytes, besides the graph and its
-            additions. The paths of one node are counted at once, even if they need more: at most
-            48 bytes for every user or item. The bound does not change the result.
+        cap: maximum number of added pairs for each user and for each item. Each user selects its
+            strongest pairs, then each item the strongest of those.
+        memory_mb: limit on temporary arrays in MB (10^6 bytes). The graph and the added pairs are
+            not counted. The paths of one node are always counted at once; they take at most 48
+            bytes for every user or item. The limit does not change the result.
 
     Returns:
         The augmented graph, on the CPU.
@@ -176,7 +177,8 @@ def augment_hops(
 def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np.ndarray:
     """Bound the number of entries of each row in the products ``observed @ back @ observed ...``.
 
-    Each entry needs a walk, and the number of walks follows from the degrees alone.
+    An entry is nonzero only where a walk ends, so a row has at most as many entries as walks.
+    Counting walks takes only products with a vector.
 
     Args:
         observed: user-item matrix. Shape: (rows, cols)
@@ -184,7 +186,8 @@ def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np
         length: number of factors of the longest product.
 
     Returns:
-        Maximum over the products of 1 to ``length`` factors. Shape: (rows,)
+        For each row, the largest bound among the products of 1 to ``length`` factors.
+        Shape: (rows,)
     """
     steps = [
         sp.csr_matrix((np.ones(m.nnz), m.indices, m.indptr), shape=m.shape)
@@ -201,11 +204,11 @@ def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np
 
 
 def _blocks(pairs: np.ndarray, memory_mb: int) -> Iterator[slice]:
-    """Cut rows into blocks that fit the memory bound, of at least one row each.
+    """Cut rows into blocks that fit the memory limit; a block has at least one row.
 
     Args:
         pairs: maximum number of entries of each row. Shape: (rows,)
-        memory_mb: bound on temporary arrays, in units of 10^6 bytes.
+        memory_mb: limit on temporary arrays in MB (10^6 bytes).
 
     Raises:
         ValueError: if ``memory_mb`` is below 1.
@@ -223,7 +226,7 @@ def _blocks(pairs: np.ndarray, memory_mb: int) -> Iterator[slice]:
 
 
 def _strongest(matrix: sp.csr_matrix, cap: int) -> sp.csr_matrix:
-    """Select the ``cap`` largest entries of every row; ties go to the smaller column."""
+    """Select the ``cap`` largest entries of every row; among ties, the smaller column wins."""
     matrix.sort_indices()
     counts, index = np.diff(matrix.indptr), matrix.indptr.dtype
     row = np.repeat(np.arange(matrix.shape[0], dtype=index), counts)

@@ -1,4 +1,4 @@
-"""Propagation: from initial to final embeddings, by LightGCN and its weighted form."""
+"""Propagation from initial to final embeddings: LightGCN, and variants with noise or weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def lightgcn(
 
     .. math:: E_l = \hat A E_{l-1},\qquad \bar E = \sum_{l=0}^{L} E_l
 
-    The sum is LightGNN's Eq. 2. LightGCN and RecBole take the mean, which gives the same ranking.
+    The sum is LightGNN's Eq. 2. LightGCN's authors and RecBole use the mean, which gives the same
+    ranking.
 
     Args:
         graph: the interaction graph.
@@ -69,8 +70,8 @@ def noisy_layers(
     .. math:: E_l = \hat A E_{l-1} + \epsilon\,\mathrm{sign}(\hat A E_{l-1})\odot
               \frac{z}{\|z\|},\qquad z\sim U(0, 1)^d
 
-    The noise of a node has length :math:`\epsilon` and lies in the orthant of its embedding. It is
-    a constant to gradients.
+    A node's noise has length :math:`\epsilon` and the signs of the node's embedding. Gradients
+    treat noise as a constant.
 
     Args:
         graph: the interaction graph.
@@ -80,8 +81,8 @@ def noisy_layers(
         noise: epsilon, the length of each node's noise in each layer.
 
     Returns:
-        Layers 1 to L, each as embeddings of users, shape (users, width), and of items, shape
-        (items, width).
+        The layers 1 to L. Each layer is a pair: embeddings of users, shape (users, width), and of
+        items, shape (items, width).
     """
     pattern, norm = graph.interactions.pattern, graph.interactions.norm
     layers = []
@@ -95,7 +96,7 @@ def noisy_layers(
 @torch.no_grad()
 def _direction(table: Tensor) -> Tensor:
     """Draw random rows of length 1 with the signs of a table's entries. Shape: as the table"""
-    # Drawing takes most of the time of a SimGCL step. A random number of 64 bits yields four
+    # Drawing takes most of a SimGCL step's time. So one random number of 64 bits is cut into four
     # fractions of 15 bits, which are precise enough.
     drawn = torch.empty(-(-table.numel() // 4), dtype=torch.int64, device=table.device).random_()
     magnitude = drawn.view(torch.int16)[: table.numel()].view(table.shape).to(table.dtype).abs_()
@@ -110,13 +111,13 @@ def weighted_lightgcn(
     *,
     n_layers: int,
 ) -> tuple[Tensor, Tensor]:
-    r"""Propagate embeddings with a learned weight for each edge (Eq. 4), summed by Eq. 2.
+    r"""Propagate embeddings with a learned weight for each edge (Eq. 4) and sum the layers (Eq. 2).
 
     .. math:: E_{U,l} = D_U^{-1/2}(A\odot W)D_V^{-1/2}E_{V,l-1} + E_{U,l-1},\qquad
               \bar E = \sum_{l=0}^{L} E_l
 
-    Items use :math:`(A\odot W)^\top`: an edge has one weight for both directions. Differs from
-    the published code, which uses self loops instead of adding the previous layer.
+    Items use :math:`(A\odot W)^\top`, so an edge has one weight for both directions. The published
+    code differs: it uses self loops instead of adding the previous layer.
 
     Args:
         graph: the interaction graph.
@@ -137,8 +138,8 @@ def weighted_lightgcn_inference(
 ) -> tuple[Tensor, Tensor]:
     r"""Compute :func:`weighted_lightgcn` without gradients, on dense or packed embeddings.
 
-    With two layers it is :math:`3E + \hat A(3E + \hat A E)`: two products with A and two with its
-    transpose, additions included.
+    With two layers it is :math:`3E + \hat A(3E + \hat A E)`, where :math:`\hat A` holds the
+    weighted edges: two sparse products for users and two for items, which include the additions.
 
     Args:
         graph: the interaction graph.
@@ -162,9 +163,9 @@ def _edge_values(graph: InteractionGraph, edge_weight: Tensor | None) -> Tensor:
 
 
 def binomials(n_layers: int) -> list[float]:
-    r"""Compute the coefficients of Eq. 4 and Eq. 2 as a polynomial of :math:`\hat A`.
+    r"""Compute the coefficients that write :func:`weighted_lightgcn` as a polynomial.
 
-    Each layer is :math:`(I + \hat A) E_{l-1}`, so the sum of the layers is
+    By Eq. 4 each layer is :math:`E_l = (I + \hat A) E_{l-1}`, so the sum of the layers (Eq. 2) is
 
     .. math:: \sum_{l=0}^{L}(I + \hat A)^l E = \sum_{k=0}^{L}\binom{L+1}{k+1}\hat A^k E
 

@@ -17,7 +17,7 @@ from recbole_lightgnn.ops import (
 
 
 def pack_mask(mask: Tensor) -> Tensor:
-    """Pack a bool mask of n entries into bytes, as checkpoints store it. Shape: (ceil(n / 8),)"""
+    """Pack a bool mask of n entries into uint8, as checkpoints store it. Shape: (ceil(n / 8),)"""
     return torch.from_numpy(np.packbits(mask.flatten().cpu().numpy())).to(mask.device)
 
 
@@ -36,7 +36,7 @@ def unpack_mask(bits: Tensor, size: int) -> Tensor:
 
 
 class PrunableEmbedding(nn.Module):
-    """Embedding table that stores only the entries not pruned.
+    """Embedding table that stores only the entries that are not pruned.
 
     Before the first pruning the parameter is the whole table. Afterwards it is a vector of the
     remaining entries, so gradients and optimizer state shrink with it. A checkpoint holds the
@@ -48,7 +48,7 @@ class PrunableEmbedding(nn.Module):
 
     Attributes:
         values: the parameter. Shape: (n_nodes, width), or (remaining entries,) once pruned
-        bits: packed entry mask, uint8; empty before the first pruning.
+        bits: entry mask, packed by :func:`pack_mask`; empty before the first pruning.
             Shape: (ceil(n_nodes * width / 8),)
         positions: position of each remaining entry in the flattened table, derived from ``bits``;
             empty before the first pruning. Shape: (remaining entries,)
@@ -74,7 +74,7 @@ class PrunableEmbedding(nn.Module):
         return flat.index_copy(0, self.positions, self.values).view(self.shape)
 
     def rows(self) -> Rows:
-        """Return the table without gradients, packed if that makes products with it faster."""
+        """Return the table without gradients, as `PackedRows` if that makes products faster."""
         packable = self.values.device.type == "cpu" and self.values.dtype == torch.float32
         if not (self.pruned and packable and expands_in_hardware()):
             table: Tensor = self()
@@ -97,9 +97,9 @@ class PrunableEmbedding(nn.Module):
 
     @torch.no_grad()
     def prune(self, entry_mask: Tensor) -> None:
-        """Remove all entries but those where ``entry_mask`` is true.
+        """Keep only the entries where ``entry_mask`` is true.
 
-        This replaces the parameter, so create a new optimizer afterwards.
+        Pruning replaces the parameter, so create a new optimizer afterwards.
 
         Args:
             entry_mask: true where an entry is to remain. Shape: (n_nodes, width)
@@ -120,8 +120,8 @@ class PrunableEmbedding(nn.Module):
         self.positions = entry_mask.flatten().nonzero().squeeze(1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        # The checkpoint may hold more or fewer entries than this table: resize the parameter. If it
-        # belongs to another table, torch raises an error that names both shapes.
+        # The checkpoint may hold more or fewer entries than this table: resize the parameter. If
+        # the checkpoint is of another table, torch raises an error that names both shapes.
         bits, values = state_dict.get(prefix + "bits"), state_dict.get(prefix + "values")
         if bits is not None and values is not None:
             if len(bits):

@@ -1,4 +1,4 @@
-"""Pruning: importance scores, masks with exact counts, rotations that make embeddings sparse."""
+"""Pruning: importance of edges, masks with exact counts, rotations before entries are pruned."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def keep_largest(
     groups: Sequence[Tensor] = (),
     floor: int = 0,
 ) -> Tensor:
-    """Apply one pruning step: keep the given fraction of candidates with the largest scores.
+    """Apply one pruning step: keep the candidates with the largest scores.
 
     A candidate is an entry of a table or an edge of the graph. Exactly ``round(fraction * n)`` of
-    the n remaining candidates are kept; ties go to the earlier candidate. A pruned candidate stays
-    pruned, whatever its score. Differs from the published code, where a strict comparison with a
-    threshold can drop all tied candidates.
+    the n remaining candidates are kept; among ties, the earlier candidate wins. A pruned candidate
+    stays pruned, whatever its score. In the published code, a strict comparison with a threshold
+    can drop all tied candidates.
 
     Args:
         scores: importance of each candidate. Shape: (candidates,)
@@ -29,8 +29,8 @@ def keep_largest(
         fraction: share of the remaining candidates to keep, in (0, 1].
         groups: numbers of the nodes that each candidate belongs to: the row of an entry, or the
             user and the item of an edge. Shape of each: (candidates,)
-        floor: number of best candidates that every node keeps. They count towards the exact number;
-            if they alone exceed it, all of them are kept.
+        floor: number of highest-scoring candidates that every node keeps in any case. They count
+            towards ``round(fraction * n)``. If they exceed that number, exactly they are kept.
 
     Returns:
         True where a candidate remains after the step. Shape: (candidates,)
@@ -62,7 +62,7 @@ def keep_largest(
 
 
 def _rank_in_group(group: Tensor) -> Tensor:
-    """Count the earlier candidates of the same group, for each candidate. Shape: (candidates,)"""
+    """Count for each candidate the earlier candidates of its group. Shape: (candidates,)"""
     by_group = torch.argsort(group, stable=True)
     ordered = group[by_group]
     rank = torch.empty_like(by_group)
@@ -84,15 +84,15 @@ def edge_importance(
     .. math:: |\tilde w_{ij}| = |w^s_{ij} + \beta_1 w^t_{ij}
               + \beta_2\,\sigma(\tilde e^t_i\cdot\tilde e^t_j)|
 
-    Terms of opposite sign can cancel: an edge is unimportant if student and intermediate model use
-    it in opposite ways.
+    The student's teacher t is usually the intermediate model. Terms of opposite sign can cancel:
+    an edge is unimportant if the weights of student and teacher add up to about zero.
 
     Args:
         student_weight: w^s, the student's weight of each remaining edge. Shape: (edges,)
         teacher_weight: w^t, the intermediate model's weight of the same edges, or ``None`` without
             an intermediate model. Shape: (edges,)
-        teacher_score: the intermediate model's scores of the same edges, before sigma, or ``None``.
-            Shape: (edges,)
+        teacher_score: the teacher's inner product for each of these edges, before sigma, or
+            ``None`` without a teacher. Shape: (edges,)
         weight_importance: beta_1.
         score_importance: beta_2.
 
@@ -108,13 +108,13 @@ def edge_importance(
 
 
 def principal_axes(embedding: Tensor) -> Tensor:
-    r"""Compute the rotation to principal axes: the right singular vectors of E, not centred.
+    r"""Compute the rotation to principal axes: the right singular vectors of the uncentred E.
 
-    An orthogonal rotation :math:`E \to E Q` does not change inner products, and propagation is
-    linear. So rotating a model before its entries are pruned does not change its scores.
+    A rotation :math:`E \to E Q` does not change inner products, and propagation is linear. So
+    rotating a model's embeddings before pruning does not change its scores.
 
     Args:
-        embedding: E, users above items. Shape: (nodes, width)
+        embedding: E, the rows of users and then those of items. Shape: (nodes, width)
 
     Returns:
         Q, orthogonal, its columns in descending order of singular values. Shape: (width, width)
@@ -128,13 +128,14 @@ def principal_axes(embedding: Tensor) -> Tensor:
 def varimax_axes(embedding: Tensor, *, iterations: int = 60) -> Tensor:
     r"""Compute the rotation that makes embeddings sparse: varimax (Kaiser, 1958).
 
-    Varimax maximizes the variance of the squared entries of :math:`\hat E Q`, with the rows of E
-    scaled to length 1. It starts from the principal axes and iterates :math:`Q \leftarrow UV^\top`,
-    with U and V from the SVD of
-    :math:`\hat E^\top (B^{\circ 3} - \frac1n B\,\mathrm{diag}(B^\top B))`, :math:`B = \hat E Q`.
+    Varimax maximizes the variance of the squared entries of :math:`B = \hat E Q`, where
+    :math:`\hat E` is E with its rows scaled to length 1. It starts from the principal axes and
+    iterates :math:`Q \leftarrow UV^\top`, with U and V from the SVD of
+    :math:`\hat E^\top (B^{\circ 3} - \frac1n B\,\mathrm{diag}(B^\top B))`. There n is the number of
+    rows and :math:`B^{\circ 3}` the elementwise cube.
 
     Args:
-        embedding: E, users above items. Shape: (nodes, width)
+        embedding: E, the rows of users and then those of items. Shape: (nodes, width)
         iterations: number of iterations.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The fixed positions of a sparse matrix's nonzeros, and all that depends on them alone."""
+"""Fixed positions of a sparse matrix's nonzeros, with the indices that products need."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta"
 
 
 class SparsePattern:
-    """The positions of a matrix's nonzeros: fixed, while the values change in training.
+    """Positions of a sparse matrix's nonzeros; the positions are fixed, the values are trained.
 
-    The order by row and the order by column are computed once. So a product with the matrix and
-    a product with its transpose cost the same. A position may occur more than once: its values
-    add up.
+    The order by row and the order by column are each computed once. So a product with the transpose
+    costs no more than a product with the matrix. A position may be repeated: its values are added.
 
     Args:
         row: row of every nonzero, in ascending order. Shape: (nnz,)
@@ -46,7 +45,7 @@ class SparsePattern:
             raise ValueError("row must ascend: sort the positions by row first")
         small = max(len(row), *shape) <= torch.iinfo(torch.int32).max
         self.shape = shape
-        # Indices are most of what a product reads: 32 bits where they suffice halve that.
+        # A product reads mostly indices. Indices of 32 bits, where they suffice, halve the bytes.
         dtype = torch.int32 if small else torch.int64
         self._by_row = _compress(row, shape[0]).to(dtype), col.to(dtype)
 
@@ -81,10 +80,10 @@ class SparsePattern:
 
     @cached_property
     def _transposed(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Column pointers, rows sorted by column, and the permutation that sorts by column.
+        """Column pointers, row of each nonzero sorted by column, and the permutation of that sort.
 
-        The sort is stable. SciPy sorts by counting: one pass, and less memory than a comparison
-        sort.
+        The sort is stable. SciPy sorts by counting, which takes one pass and less memory than a
+        comparison sort. Shapes: (cols + 1,), (nnz,), (nnz,)
         """
         pointers, col = (part.cpu().numpy() for part in self._by_row)
         numbers = np.arange(self.nnz, dtype=col.dtype)
@@ -132,7 +131,7 @@ class SparsePattern:
 
 
 def _compress(index: Tensor, size: int) -> Tensor:
-    """CSR pointers of ascending row numbers. Shape: (size + 1,)"""
+    """Compute the CSR pointers of ascending row numbers. Shape: (size + 1,)"""
     pointers = index.new_zeros(size + 1, dtype=torch.int64)
     pointers[1:] = torch.bincount(index, minlength=size).cumsum(0)
     return pointers

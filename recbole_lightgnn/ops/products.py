@@ -1,8 +1,9 @@
 """Differentiable products of a sparse matrix with a dense matrix.
 
-torch's own autograd through CSR values builds dense intermediates: 24 GB were not enough on the
-Yelp graph. Its COO product is several times slower. The gradients here need only the same three
-products: sparse times dense, its transpose, and dense times dense at the nonzeros.
+torch can differentiate a product by the values of a CSR matrix, but builds dense matrices for it:
+24 GB were not enough on the Yelp graph. Its COO product is several times slower. The functions here
+and their gradients use three products only: sparse times dense, transposed sparse times dense, and
+dense times dense at the nonzeros.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def spmm(
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
         values: values of the nonzeros of S. Shape: (nnz,)
         dense: X. Shape: (cols, width), or (rows, width) with ``transpose``
-        add: Y, or ``None`` for the product alone. Adding it here costs one copy; adding it to the
-            result costs two passes. Shape: as the result
+        add: Y, or ``None`` for the product alone. Adding Y here is faster than adding it to the
+            result. Shape: as the result
         transpose: whether to multiply by the transpose.
 
     Returns:
@@ -69,9 +70,10 @@ def power_sum(
     .. math:: \sum_{l=0}^{L} c_l\hat A^l X,\qquad
               \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix},\qquad c_L = 1
 
-    Computed by Horner's rule, :math:`H_l = c_l X + \hat A H_{l+1}` from :math:`H_L = X`: each
-    power costs one product and nothing else. :math:`\hat A` is symmetric. With the upstream
-    gradient G and :math:`G_l = \hat A^l G`, the gradients are
+    Horner's rule computes it: :math:`H_L = X`, then :math:`H_l = c_l X + \hat A H_{l+1}` down to
+    the result :math:`H_0`. Each power costs one product, which includes the addition. With the
+    upstream gradient G and :math:`G_l = \hat A^l G`, since :math:`\hat A` is symmetric, the
+    gradients are
     :math:`\partial_X = \sum_l c_l G_l` and, at the nonzeros only,
     :math:`\partial_{\hat A} = \sum_{l<L} G_l H_{l+1}^\top`.
 
@@ -105,11 +107,11 @@ def power_sum(
 def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
     r"""Dense times dense, at the nonzeros only: :math:`\langle L_i, R_j \rangle`.
 
-    Not differentiable. It computes the gradient of :func:`spmm` with respect to the values, and
-    the scores of edges.
+    Not differentiable. It serves for the gradient of :func:`spmm` with respect to the values, and
+    for the scores of a graph's edges.
 
     Args:
-        pattern: positions (i, j). Shape: (rows, cols)
+        pattern: positions (i, j) of the nonzeros. Shape: (rows, cols)
         left: L. Shape: (rows, width)
         right: R. Shape: (cols, width)
 
@@ -208,7 +210,7 @@ class _PowerSum(torch.autograd.Function):
                 # G_{l-1} H_l^T: one term for each direction of an edge
                 grad_values = _sampled(pattern, pair[0], col_factor, grad_values)
                 grad_values = _sampled(pattern, row_factor, pair[1], grad_values)
-                if power == len(lower):  # the last product adds the running sum itself
+                if power == len(lower):  # the last product also adds the running sum
                     total = _bipartite_product(multiply, matrices, pair, total, 1.0)
                     break
                 pair = _bipartite_product(multiply, matrices, pair, pair, 0.0)
@@ -227,10 +229,10 @@ def _horner(
 
     Args:
         matrices: S and its transpose.
-        pair: X, the rows of S first.
+        pair: X for the rows of S, and X for its columns.
         lower: the coefficients c_0, ..., c_{L-1}.
-        factors: list that receives the dense factor of each product, H_L first and H_1 last, each
-            as rows and cols; or ``None``.
+        factors: list to append the dense factors H_L, ..., H_1 to, or ``None``. Each factor is two
+            tensors: for the rows of S and for its columns.
     """
     result = pair
     with product_backend(matrices[0].values(), *pair) as multiply:
@@ -256,7 +258,10 @@ def _bipartite_product(
 
 
 def _sampled(pattern: SparsePattern, left: Tensor, right: Tensor, add: Tensor | None) -> Tensor:
-    """Inner products of rows at the nonzeros, plus ``add``. Shape: (nnz,)"""
+    """Compute inner products of rows of ``left`` and ``right`` at the nonzeros, plus ``add``.
+
+    Shape: (nnz,)
+    """
     if pattern.nnz == 0:
         return left.new_zeros(0)
     matrix = pattern.matrix(left.new_zeros(pattern.nnz) if add is None else add)

@@ -1,11 +1,11 @@
 """Compiled kernel (numba and LLVM) that computes rows of a sparse product in vector registers.
 
-A plain numba loop writes the running sum of a row to memory at every term. For a packed row it also
-takes one step for each stored entry. Here the sum stays in vector registers, and one instruction
-(`expandload`) spreads 16 stored entries over their columns: a row with 20 entries in 64 columns
-costs four instructions and reads no more memory than its entries. The code is therefore written as
-LLVM instructions. :func:`recbole_lightgnn.ops.reference.power_sum_reference` computes the same in
-plain torch.
+A packed row (:class:`recbole_lightgnn.ops.PackedRows`) stores only the entries that pruning left. A
+plain numba loop reads these entries one by one, and writes the running sum of a row to memory at
+every term. Here the sum stays in vector registers. One instruction (`expandload`) loads the stored
+entries of 16 columns into their places, so a packed row of 64 columns takes four instructions.
+numba offers no such instruction, so the code is written as LLVM instructions.
+:func:`recbole_lightgnn.ops.reference.power_sum_reference` computes the same in plain torch.
 """
 
 from __future__ import annotations
@@ -28,23 +28,20 @@ Array = npt.NDArray[Any]
 AddedKind = Literal["packed", "dense", "none"]
 
 _LANES = 16  # floats in one vector register of AVX-512
-_TERMS = 64  # terms summed before the sum is stored: partial sums round less than one long sum
-_AHEAD = 8  # distance of prefetching, in terms
+_TERMS = 64  # terms added before the sum is stored; short partial sums have less rounding error
+_AHEAD = 8  # number of terms between the prefetch of a row and its use
 
 _I8, _I32, _I64, _FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
 def compiler_available() -> bool:
-    """Whether numba compiles; the environment variable NUMBA_DISABLE_JIT switches it off."""
+    """Whether numba compiles. The environment variable NUMBA_DISABLE_JIT switches it off."""
     return not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
 @lru_cache
 def expands_in_hardware() -> bool:
-    """Whether this processor moves the stored entries of a row to their columns in one instruction.
-
-    AVX-512 has such an instruction.
-    """
+    """Whether this processor has AVX-512, which expands 16 columns of a packed row at once."""
     return compiler_available() and bool(
         llvmlite.binding.get_host_cpu_features().get("avx512f", False)
     )
@@ -52,7 +49,11 @@ def expands_in_hardware() -> bool:
 
 @lru_cache
 def row_kernel(width: int, packed_source: bool, added_kind: AddedKind) -> Callable[..., None]:
-    r"""Compile the loop over rows: :math:`Y_i = \beta X_i + \sum_e w_e Z_{c_e}`.
+    r"""Compile the loop over rows of :math:`Y = \beta X + M Z`, with a CSR matrix M.
+
+    .. math:: Y_i = \beta X_i + \sum_e w_e Z_{c_e}
+
+    The sum is over the nonzeros e of row i of M, with value :math:`w_e` in column :math:`c_e`.
 
     Args:
         width: number of columns of X, Y and Z.
@@ -60,9 +61,9 @@ def row_kernel(width: int, packed_source: bool, added_kind: AddedKind) -> Callab
         added_kind: whether X is packed, dense or absent.
 
     Returns:
-        A function that computes the rows from ``first`` to ``last`` (exclusive) and releases the
-        GIL. Its arguments are the CSR matrix (``pointers``, ``columns``, ``weights``), the entries
-        and the index of Z, those of X, beta, Y, ``first`` and ``last``. Entries and index are as in
+        A function that writes the rows ``first`` to ``last`` (exclusive) of Y and releases the GIL.
+        Its arguments, in order: ``pointers``, ``columns`` and ``weights`` of M; entries and index
+        of Z; entries and index of X; beta; Y; ``first``; ``last``. Entries and index are as in
         :class:`recbole_lightgnn.ops.PackedRows`; the index of a dense table is not read.
     """
 
@@ -141,9 +142,10 @@ def _write_sum_row(
     out: Any,
     row: Any,
 ) -> tuple[Any, Any]:
-    """Generate the code that adds some terms of one row.
+    """Generate the code that adds the terms ``start`` to ``stop`` (exclusive) of one row.
 
-    The first three arguments are compile-time constants. Arrays are passed as addresses.
+    ``width``, ``packed_source`` and ``added_kind`` are compile-time constants. Arrays are passed as
+    addresses.
     """
     blocks = [_LANES] * (width.literal_value // _LANES)
     if width.literal_value % _LANES:
@@ -203,9 +205,10 @@ _sum_row: Any = intrinsic(prefer_literal=True)(_write_sum_row)
 
 
 class _Code:
-    """Writer of LLVM instructions for one row, in blocks of up to 16 columns.
+    """Writer of LLVM instructions for one row of a table.
 
-    A value of a row is a list with one vector for each block.
+    The columns are cut into blocks of up to 16. A row is represented by a list of vectors, one for
+    each block.
     """
 
     def __init__(self, builder: Any, blocks: list[int]) -> None:
@@ -222,12 +225,12 @@ class _Code:
         return self.builder.call(function, arguments)
 
     def at(self, base: Any, position: Any, kind: Any, size: int) -> Any:
-        """Return a pointer to element ``position`` of an array of elements of ``size`` bytes."""
+        """Return a pointer to an array's element ``position``; an element has ``size`` bytes."""
         address = self.builder.add(base, self.builder.mul(position, _I64(size)))
         return self.builder.inttoptr(address, kind.as_pointer())
 
     def load(self, base: Any, position: Any, kind: Any, size: int = 4, align: int = 4) -> Any:
-        """Load an element of an array."""
+        """Load an array's element ``position``."""
         value = self.builder.load(self.at(base, position, kind, size))
         value.align = align
         return value
@@ -247,7 +250,7 @@ class _Code:
         return result
 
     def dense(self, data: Any, _index: Any, row: Any) -> tuple[list[Any], list[Any]]:
-        """Load a row of a dense table, and its masks: ``None``, for all lanes."""
+        """Load a row of a dense table; return its blocks, and ``None`` as the mask of each."""
         start = self.builder.mul(row, _I64(self.width))
         terms = []
         for block, lanes in enumerate(self.blocks):
@@ -256,7 +259,7 @@ class _Code:
         return terms, [None] * len(self.blocks)
 
     def packed(self, data: Any, index: Any, row: Any) -> tuple[list[Any], list[Any]]:
-        """Load a packed row, spread over its columns with zeros between, and its masks."""
+        """Load a packed row; return its blocks, with zeros where nothing is stored, and masks."""
         b = self.builder
         position, words = self.start(index, row), {}
         terms, masks = [], []
@@ -293,13 +296,13 @@ class _Code:
         return result
 
     def ahead(self, edge: Any, distance: int, final_edge: Any) -> Any:
-        """Return the edge ``distance`` terms later, or the final edge."""
+        """Return the edge ``distance`` terms later, or the final edge if that is nearer."""
         later = self.builder.add(edge, _I64(distance))
         within = self.builder.icmp_signed("<", later, final_edge)
         return self.builder.select(within, later, final_edge)
 
     def prefetch(self, packed: bool, data: Any, index: Any, row: Any) -> None:
-        """Prefetch a row: all of a dense one, about half the full width of a packed one."""
+        """Prefetch a dense row completely, or a packed row up to about half its full width."""
         b = self.builder
         start = self.start(index, row) if packed else b.mul(row, _I64(self.width))
         n_lines = -(-4 * self.width // 64)
@@ -311,7 +314,7 @@ class _Code:
         self.prefetch_line(self.at(index, row, _I8, 8 * self.index_width))
 
     def prefetch_line(self, pointer: Any) -> None:
-        """Prefetch the cache line (64 bytes) of an address."""
+        """Prefetch the cache line (64 bytes) that holds an address."""
         self.call("llvm.prefetch.p0", ir.VoidType(), [pointer, _I32(0), _I32(3), _I32(1)])
 
     def store(self, sums: list[Any], out: Any, row: Any) -> None:

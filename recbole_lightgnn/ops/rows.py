@@ -1,7 +1,7 @@
-"""Propagation without gradients: polynomials of a bipartite matrix on dense or packed tables.
+"""Propagation without gradients: polynomials of a bipartite matrix, for dense or packed tables.
 
-On a CPU the products run in the compiled kernel of `row_kernel`, which keeps each row of the result
-in registers.
+A packed table stores only the entries that pruning left. On a CPU the products run in the compiled
+kernel of `row_kernel`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from recbole_lightgnn.ops.pattern import SparsePattern
 from recbole_lightgnn.ops.row_kernel import AddedKind, Array, compiler_available, row_kernel
 
-_PARTS = 4  # parts of a product per thread; a fast thread takes the parts of a slow one
+_PARTS = 4  # parts of a product for each thread; a thread that is done takes another's parts
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,9 @@ class PackedRows:
 
     Attributes:
         values: the entries, row by row. Shape: (entries,)
-        index: int64. Column 0 holds the position in ``values`` of the row's first entry. The other
-            columns hold one bit for each column of the table, 64 bits a number, the first column in
-            the lowest bit; a bit is 1 where an entry is stored.
-            Shape: (rows, 1 + ceil(width / 64))
+        index: int64. ``index[r, 0]`` is the position in ``values`` of row r's first entry. The
+            other columns are a bit mask: bit b (bit 0 is the lowest) of ``index[r, 1 + w]`` is 1 if
+            row r stores an entry in column ``64 * w + b``. Shape: (rows, 1 + ceil(width / 64))
         width: number of columns of the table.
     """
 
@@ -95,10 +94,9 @@ def polynomial(
     .. math:: \sum_{k=0}^{K} c_k \hat A^k X,\qquad
               \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix},\qquad c_K = 1
 
-    Computed by Horner's rule, :math:`c_0 X + \hat A(c_1 X + \hat A(\dots))`: K products with S
-    and K with its transpose, each with the addition included. The first product reads X packed if
-    it is packed; all results are dense. :func:`recbole_lightgnn.ops.power_sum` computes the same
-    with gradients.
+    Horner's rule computes it, :math:`c_0 X + \hat A(c_1 X + \hat A(\dots))`, by K products with S
+    and K with its transpose, which include the additions. A packed X is not expanded in memory;
+    all results are dense. :func:`recbole_lightgnn.ops.power_sum` computes the same with gradients.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
@@ -144,9 +142,8 @@ def polynomial(
 def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products: int) -> int:
     r"""Count the multiply-add operations of :func:`polynomial`.
 
-    Each nonzero costs one operation for every entry of the row that it multiplies. Adding
-    :math:`c_k X` costs one operation for every entry of X. Of a packed table only stored entries
-    count, since the kernel masks the other lanes of a vector out.
+    Each nonzero of S costs one operation for every entry of the row that it multiplies. Adding
+    :math:`c_k X` costs one operation for every entry of X. A packed table has stored entries only.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
@@ -155,7 +152,7 @@ def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products:
         n_products: K, the degree of the polynomial.
 
     Returns:
-        Number of operations; one is a multiplication and an addition.
+        Number of operations. One multiplication with its addition counts as one operation.
     """
     if n_products == 0:
         return 0
@@ -168,7 +165,7 @@ def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products:
 def resident_bytes(pattern: SparsePattern, rows: Rows, cols: Rows) -> int:
     """Count the bytes of the inputs of :func:`polynomial`.
 
-    These are both tables, and the indices and values of the matrix, once by row and once by column.
+    The inputs are both tables and the matrix, which is stored once by row and once by column.
     Results are not counted.
 
     Args:
@@ -199,14 +196,15 @@ def product_backend(*operands: Tensor) -> Iterator[Backend]:
     """Choose how to compute sparse products: by the compiled kernel or by torch.
 
     The kernel computes float32 on a CPU, torch everything else. The kernel runs in as many threads
-    as torch may use. They are Python threads, which end with the context: numba's own threads would
-    stay, and compete with torch's threads for the cores.
+    as torch may use. These are Python threads that end with the context. numba's threads would stay
+    alive, and compete with torch's threads for the cores.
 
     Args:
-        operands: all values and dense tables that the products read.
+        operands: all values and tables that the products read.
 
     Yields:
-        A function that takes products (M, Z, X, beta) and returns each ``M Z + beta X``.
+        A function of one or more products (M, Z, X, beta). It returns the list of the results
+        ``M Z + beta X``, or ``M Z`` if X is ``None``.
     """
     n_threads = torch.get_num_threads()
     if not _kernel_applies(*operands):
@@ -256,7 +254,7 @@ def _compute(parts: Iterator[Part]) -> None:
 
 
 def _parts(product: Product, result: Tensor, n_parts: int) -> Iterator[Part]:
-    """Cut a product into ranges of rows with about equal numbers of terms."""
+    """Cut a product into ranges of rows with about equal work; yield one function for each."""
     matrix, source, added, beta = product
     kind: AddedKind = "dense"
     if added is None:
@@ -264,7 +262,7 @@ def _parts(product: Product, result: Tensor, n_parts: int) -> Iterator[Part]:
     elif isinstance(added, PackedRows):
         kind = "packed"
     pointers = matrix.crow_indices().numpy()
-    terms = pointers + np.arange(len(pointers))  # of a row: its nonzeros and one of X
+    terms = pointers + np.arange(len(pointers))  # cumulative: a row's nonzeros, and one term of X
     cuts = np.searchsorted(terms, np.linspace(0, terms[-1], n_parts + 1)).tolist()
     kernel = row_kernel(source.shape[1], isinstance(source, PackedRows), kind)
     arguments: tuple[Any, ...] = (
@@ -286,7 +284,7 @@ _NO_INDEX = np.empty((0, 1), dtype=np.int64)
 
 def _arrays(rows: Rows) -> tuple[Array, Array]:
     index = rows.index.numpy() if isinstance(rows, PackedRows) else _NO_INDEX
-    # The kernel needs adjacent numbers; a slice of a wider table's columns is strided.
+    # The kernel reads contiguous memory. Some columns of a wider table are not contiguous.
     return _entries(rows).contiguous().view(-1).numpy(), index
 
 

@@ -35,7 +35,7 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
 
 
 def _without_sharing(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copy tensors that share memory, which safetensors refuses; GCMC's weights do."""
+    """Copy tensors that share memory with others, as GCMC's do; safetensors refuses these."""
     result, seen = {}, set()
     for name, tensor in tensors.items():
         value = tensor.detach().cpu().contiguous()
@@ -51,7 +51,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         path: a file that :func:`save` wrote, in this version or an earlier one.
 
     Returns:
-        The tensors by name, and the metadata with its settings under their present names.
+        The tensors by name, and the metadata. Settings in it that were renamed have their present
+        names.
 
     Raises:
         InputError: if the file is missing, damaged, or not a checkpoint of ours.
@@ -76,7 +77,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def epoch_of(path: Path) -> int | None:
-    """Read the epoch that a checkpoint was written at, or ``None`` if it cannot be read."""
+    """Read a checkpoint's epoch; return ``None`` if the file has none or cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
             epoch: int | None = json.loads((file.metadata() or {})["meta"]).get("epoch")
@@ -92,7 +93,7 @@ def capture(
 
     Args:
         model: the model.
-        optimizer: the optimizer of its parameters.
+        optimizer: the optimizer of the model's parameters.
         generator: the random generator of the training loader.
 
     Returns:
@@ -115,7 +116,7 @@ def restore(
     Args:
         state: tensors by name.
         model: the model; changed in place.
-        optimizer: the optimizer of its parameters; changed in place.
+        optimizer: the optimizer of the model's parameters; changed in place.
         generator: the random generator of the training loader; changed in place.
     """
     model.load_state_dict(_part(state, "model."))

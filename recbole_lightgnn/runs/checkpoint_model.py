@@ -28,9 +28,9 @@ class CheckpointModel:
     Attributes:
         path: the checkpoint file.
         model: name of the model's class.
-        settings: settings of model and training.
+        settings: settings of the model and of its training.
         tensors: the model's state.
-        other: RecBole's "other parameters" (EASE's matrix, for example), or ``None``.
+        other: RecBole's ``other_parameter`` (for example EASE's matrix), or ``None``.
         epoch: epoch of the state, or ``None`` if the file does not say.
     """
 
@@ -51,7 +51,7 @@ class CheckpointModel:
             data: `pairs_fingerprint` of that run's training split.
 
         Raises:
-            InputError: if the file is missing or damaged, belongs to an unfinished training, or was
+            InputError: if the file is missing or damaged, or its model is not fully trained or was
                 trained on other interactions.
         """
         if Path(path).suffix != checkpoint.SUFFIX:
@@ -99,7 +99,7 @@ class CheckpointModel:
         return cls(path, saved["model"], settings, state, other, content["epoch"] + 1)
 
     def expect(self, model: str, setting: str) -> None:
-        """Check the class of the model.
+        """Check that the checkpoint holds a given model.
 
         Args:
             model: the expected class.
@@ -115,13 +115,13 @@ class CheckpointModel:
             )
 
     def expect_encoding(self, config: RunConfig) -> None:
-        """Check that the settings of the encoder equal those of a run.
+        """Check that the settings that shape the model's scores equal those of a run.
 
         Args:
             config: settings of the run.
 
         Raises:
-            InputError: if one of them differs.
+            InputError: if one of these settings differs.
         """
         for key in _ENCODING:
             if self.settings.get(key) != config[key]:

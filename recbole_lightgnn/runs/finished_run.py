@@ -56,7 +56,7 @@ class TrainedRun:
         if key is None:
             key = list(rows)[-1]
         must_be_one_of("--row", key, rows)
-        # A record that is missing, damaged or of another run has no test metrics of this row.
+        # If the record is missing, damaged or of another run, the row has no test metrics.
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
             text = (self.folder.path / "record.json").read_text(encoding="utf-8")
             record = renamed(json.loads(text))

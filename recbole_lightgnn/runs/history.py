@@ -1,4 +1,4 @@
-"""History of a user's interactions: their weights, and the runs that pruned them."""
+"""History of a user's interactions: their weights, and the pruning runs that removed them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recbole_lightgnn.runs.finished_run import TrainedRun
 
 
 def history(run: TrainedRun, key: str, user: str) -> list[dict[str, Any]]:
-    """List a user's interactions with the fate of each up to a given student.
+    """List a user's interactions, and say which of them were pruned up to a given student.
 
     Args:
         run: a run of LightGNN.
@@ -20,9 +20,10 @@ def history(run: TrainedRun, key: str, user: str) -> list[dict[str, Any]]:
         user: token of a user in the dataset.
 
     Returns:
-        For each interaction: ``item``, its token; ``weight``, its learned weight in the last
-        student that has it; ``pruned_in``, the run that pruned it, or ``None``. Remaining
-        interactions come first, then those pruned last; among these, larger weights first.
+        For each interaction: ``item``, the item's token; ``weight``, the learned weight in the last
+        student that has the interaction; ``pruned_in``, the number of the run that pruned it, or
+        ``None``. Remaining interactions come first, then pruned ones, the latest run first. Within
+        a run, larger weights come first.
     """
     dataset = run.dataset
     users, items = (dataset.field2id_token[f] for f in (dataset.uid_field, dataset.iid_field))

@@ -1,7 +1,7 @@
 """Replacements of RecBole's three checkpoint loaders, which fail with current versions of torch.
 
-They read RecBole's checkpoints with `load_recbole_checkpoint`, which says what is trusted and why,
-and our checkpoints too. `integration.compat` puts them in place.
+The replacements read RecBole's checkpoints (see `recbole_pickle` for what is trusted) and ours.
+`integration.compat` installs them in RecBole.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from recbole_lightgnn.runs.recbole_pickle import load_recbole_checkpoint, load_w
 
 
 def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a ``Trainer.evaluate`` that loads the best model with `load_recbole_checkpoint`.
+    """Make a ``Trainer.evaluate`` that loads the best model from RecBole's or our checkpoint.
 
     Args:
         original: RecBole's ``Trainer.evaluate``.
@@ -36,7 +36,7 @@ def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def resume_checkpoint(self: Any, resume_file: Any) -> None:
-    """Do what RecBole's ``Trainer.resume_checkpoint`` does, with `load_recbole_checkpoint`.
+    """Resume from a checkpoint as RecBole's ``Trainer.resume_checkpoint``, with a safe reader.
 
     Args:
         self: RecBole's trainer.
@@ -58,7 +58,7 @@ def resume_checkpoint(self: Any, resume_file: Any) -> None:
 
 
 def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
-    """Do what RecBole's ``load_data_and_model`` does, for a checkpoint of RecBole's or ours.
+    """Load data and model as RecBole's ``load_data_and_model``, from RecBole's or our checkpoint.
 
     Args:
         model_file: the checkpoint.

@@ -1,9 +1,9 @@
 """Read the checkpoints that RecBole pickles, without running code that a file may contain.
 
-RecBole saves its ``Config`` object beside the weights, at pickle protocol 4. Since torch 2.6
-``torch.load`` reads neither by default: its weights-only reader knows protocol 2 only, and no class
-of RecBole's. Here the pickle is rewritten to protocol 2 without being run, every global name in it
-is checked against a list, and torch's weights-only reader reads the result.
+RecBole saves its ``Config`` object beside the weights, with pickle protocol 4. Since torch 2.6,
+``torch.load`` cannot read such a file by default: its weights-only reader knows only protocol 2,
+and none of RecBole's classes. Here the pickle is rewritten to protocol 2 without being run. Every
+global name in it is checked against a list. Then torch's weights-only reader reads the result.
 
 What is trusted, and why:
 
@@ -14,12 +14,13 @@ What is trusted, and why:
 - ``defaultdict(list)``, which RippleNet saves: only with ``list``, and read as a plain dictionary.
 - RecBole's ``Config``, yaml's ``FullLoader``, and model classes under ``recbole.model.``,
   ``recbole_lightgnn.models.`` or ``recbole_lightgnn.baselines.``: **as names only**. Nothing in the
-  file can call them. This matters because ``Config(...)`` evaluates strings as Python. The object
-  is put together after reading.
+  file can call them. This matters because ``Config(...)`` evaluates strings as Python. The
+  ``Config`` object is assembled after reading.
 
 Every other name is refused. The *settings* in a checkpoint are not checked: `load_data_and_model`
-builds the dataset that they name, and unpickles ``dataset_save_path`` and ``dataloaders_save_path``
-if such files exist and say that they fit (`integration.saved_data`).
+builds the dataset that they name. It also unpickles the files ``dataset_save_path`` and
+``dataloaders_save_path`` if they exist and their last line says that they fit
+(`integration.saved_data`).
 """
 
 import io
@@ -121,13 +122,13 @@ class _ConfigState:
 
 @dataclass(frozen=True, eq=False)
 class _Name:
-    """Stand-in for a class that a checkpoint may name but must not call; not callable itself."""
+    """Stand-in, not callable, for a class that a checkpoint may name but must not call."""
 
     named: Any
 
 
 def _trusted(name: str, path: str | Path) -> Any:
-    """Return the object to use for a global name in a checkpoint.
+    """Return the object that a global name in a checkpoint stands for.
 
     Raises:
         InputError: if the name is not trusted.
@@ -160,7 +161,7 @@ def _trusted(name: str, path: str | Path) -> Any:
 
 
 def _member(owner: Any, member: Any) -> Any:
-    """Return a member of one of RecBole's enums: all that a checkpoint may use ``getattr`` for."""
+    """Return a member of one of RecBole's enums. A checkpoint may get no other attribute."""
     if not (isinstance(owner, type) and issubclass(owner, Enum) and owner.__name__ in _ENUMS):
         raise pickle.UnpicklingError(f"an attribute of {owner!r} is asked for")
     return owner[member]
@@ -174,7 +175,7 @@ def _dict_of_lists(factory: Any) -> dict[Any, Any]:
 
 
 def _data_names() -> dict[str, Any]:
-    """Map the names of NumPy's and SciPy's containers to the classes, for old and new modules."""
+    """Map names of NumPy's and SciPy's containers, in old and new versions, to their classes."""
     scalar = np.float64(0).__reduce__()[0]
     reconstruct = np.zeros(1).__reduce__()[0]
     names: dict[str, Any] = {f"numpy.{cls.__name__}": cls for cls in (np.dtype, np.ndarray)}
@@ -216,8 +217,8 @@ def _rewrite(stream: bytes) -> bytes:
     Raises:
         pickle.UnpicklingError: if the name of a global is not pushed right before it is used.
     """
-    pieces: list[tuple[bytes, str | None]] = []  # operation, and the text it pushes if it does
-    texts: dict[int, str] = {}  # memoized texts; they are pushed again instead
+    pieces: list[tuple[bytes, str | None]] = []  # operation, and the text that it pushes or None
+    texts: dict[int, str] = {}  # memoized texts; a text is pushed again instead of recalled
     memoized = 0
     operations: list[tuple[pickletools.OpcodeInfo, Any, Any]] = list(pickletools.genops(stream))
     ends = [start for _, _, start in operations[1:]] + [len(stream)]

@@ -1,4 +1,4 @@
-"""The JSON record of a run, which tables, figures and pages are made from."""
+"""The JSON record of a run: tables, figures and pages are made from it."""
 
 import contextlib
 import os
@@ -40,17 +40,17 @@ def make_record(
         dataset: name of the dataset.
         seed: seed of the run.
         settings: all settings in force.
-        fingerprint: `dataset_fingerprint` of the splits.
+        fingerprint: fingerprint of the splits (`dataset_fingerprint`).
         masking: items left out of a user's test ranking: ``train`` or ``train+valid``.
         valid_metric: metric that the best epoch was chosen by.
-        valid: validation metrics of the final model at full precision, named as RecBole does
+        valid: validation metrics of the final model at full precision, by RecBole's name
             (``recall@20``).
-        test: its test metrics.
-        rows: one row for each stage and pruning run; one row for other models.
-        environment: :func:`environment` at the start of the run.
+        test: test metrics of the final model, likewise.
+        rows: for LightGNN, one row for each stage and pruning run; for other models, one row.
+        environment: the result of :func:`environment` at the start of the run.
         resumed: whether an earlier process did a part of the run. If so, ``seconds`` and the peak
-            memory are those of the last process; the seconds of ``rows`` count all processes.
-        seconds: wall time in seconds.
+            memory are those of the last process, but the seconds of ``rows`` count all processes.
+        seconds: wall time of the run in seconds.
 
     Returns:
         The record, of values that JSON can express.
@@ -97,16 +97,16 @@ def environment(*, threads: int, device: str) -> dict[str, Any]:
 
 
 def _portable(text: str) -> str:
-    """Shorten an absolute path so that it says nothing of the machine; keep other text."""
+    """Shorten an absolute path, to keep the machine's folders private; keep other text."""
     if not os.path.isabs(text):
         return text
     return os.path.relpath(text) if Path(text).is_relative_to(Path.cwd()) else Path(text).name
 
 
 def library_versions() -> dict[str, str | None]:
-    """Return the version of each library in `LIBRARIES`, ``None`` for one not installed.
+    """Return the version of each library in `LIBRARIES`, or ``None`` if it is not installed.
 
-    A library that is imported says its version itself: torch adds its build, as in 2.13.0+cu130.
+    For an imported library this is its ``__version__``, which names torch's build (2.13.0+cu130).
     """
     versions: dict[str, str | None] = {}
     for name in LIBRARIES:
@@ -125,7 +125,8 @@ def git_state(checkout: Path) -> dict[str, Any] | None:
         checkout: top folder of the checkout.
 
     Returns:
-        ``commit`` and ``dirty``, or ``None`` if it is not a git checkout.
+        ``commit``, the hash, and ``dirty``, true if something differs; or ``None`` if the folder is
+        not a git checkout or git fails.
     """
     if not (checkout / ".git").exists():
         return None

@@ -21,10 +21,10 @@ RUN_FILE = "run.json"
 class RunFolder:
     """Progress of one run on disk.
 
-    ``run.json`` holds the settings and the rows of the finished trainings.
-    ``progress.safetensors`` holds the state of the training under way after its last epoch.
-    ``KEY.safetensors`` holds the best state of the training KEY so far. Every file is written
-    atomically, so a run can be resumed after it was killed at any moment.
+    A run has one or more trainings, each with a key (for example ``teacher``). ``run.json`` holds
+    the settings and the rows of the finished trainings. ``progress.safetensors`` holds the state of
+    the current training after its last epoch. ``KEY.safetensors`` holds the best state so far of
+    the training KEY. Every file is written atomically, so a run can be resumed after it was killed.
 
     Args:
         path: an existing folder with a ``run.json``, of this version or an earlier one.
@@ -60,7 +60,7 @@ class RunFolder:
         Args:
             base: parent folder.
             config: settings of the run.
-            data: `fingerprints` of its splits.
+            data: `fingerprints` of the run's splits.
         """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         path = base / f"{config['model']}-{config['dataset']}-{stamp}"
@@ -74,11 +74,11 @@ class RunFolder:
 
         Args:
             config: settings of the run.
-            data: `fingerprints` of its splits.
+            data: `fingerprints` of the run's splits.
             path: the folder; by default the newest under ``checkpoint_dir`` with these settings.
 
         Raises:
-            InputError: if there is no such folder, or its settings or its data differ.
+            InputError: if there is no such folder, or its settings or data differ from the run's.
         """
         folder = cls(path) if path is not None else cls._newest(config)
         if differing := other_settings(settings_of(config), folder.content["settings"]):

@@ -25,7 +25,7 @@ class Users(NamedTuple):
     Attributes:
         user: tokens of the users, in the order of the test loader. Shape: (users,)
         degree: number of the user's interactions in the train split. Shape: (users,)
-        rows: values by key of the row and name of the metric (``recall@20``).
+        rows: ``rows[key][metric]`` holds the values of a metric (``recall@20``) in the row ``key``.
             Shape of each: (users,)
     """
 
@@ -35,7 +35,7 @@ class Users(NamedTuple):
 
 
 def users_file(record: Path) -> Path:
-    """Return the path of the users' metrics that belong to a record.
+    """Return the path of the file of user metrics that belongs to a record.
 
     Args:
         record: path of the record.
@@ -49,14 +49,14 @@ def write_users(
     degree: np.ndarray,
     rows: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-    """Write users' metrics as plain arrays for ``numpy.load``; a metric has shape (rows, users).
+    """Write users' metrics as arrays for ``numpy.load``: one array (rows, users) for each metric.
 
     Args:
         file: path to write (`users_file`); its folder is created if it is missing.
         user: tokens of the users. Shape: (users,)
         degree: number of the user's interactions in the train split. Shape: (users,)
-        rows: values by key of the row and name of the metric; each row has the same metrics.
-            Shape of each: (users,)
+        rows: ``rows[key][metric]`` holds the values of a metric in the row ``key``; each row has
+            the same metrics. Shape of each: (users,)
     """
     names = list(next(iter(rows.values())))
     # The values of a user in all rows lie side by side in memory. They are similar, so the
@@ -80,7 +80,7 @@ def read_users(file: Path) -> Users | None:
         The metrics, or ``None`` if there is no file.
 
     Raises:
-        InputError: if the file is damaged or something else.
+        InputError: if the file is damaged, or is not a file of users' metrics.
     """
     if not file.is_file():
         return None

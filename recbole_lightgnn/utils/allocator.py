@@ -11,12 +11,12 @@ def keep_freed_memory() -> bool:
     """Make glibc keep freed blocks of up to 32 MiB for reuse, in the whole process.
 
     By default glibc returns large blocks to the system when they are freed. Every training step
-    then gets its tables from the system again, page by page: on Yelp 11,000 page faults a step, a
-    fifth of its time. Peak memory does not change.
+    then requests its tables from the system again. On Yelp this causes 11,000 page faults and takes
+    a fifth of a step's time. Peak memory does not change.
 
     Returns:
-        Whether the setting took effect. False with other C libraries and systems, which do not need
-        it.
+        Whether the setting took effect. It is false on other systems and with other C libraries,
+        which do not need the setting.
     """
     if sys.platform != "linux":
         return False

@@ -27,7 +27,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         path: the file to write or replace.
 
     Yields:
-        A temporary path in the same folder. The context renames it to ``path`` at its end.
+        A temporary path in the same folder. At the end of the context, that file is renamed to
+        ``path``.
     """
     partial = path.with_name(path.name + ".partial")
     try:

@@ -15,7 +15,7 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 @lru_cache
 def _sources(folder: Path) -> str:
-    # A loop may call loops of other files, but numba checks for changes only the loop's own file.
+    # A loop may call loops in other files, but numba looks for changes in the loop's file only.
     return hashlib.sha256(
         b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))
     ).hexdigest()
@@ -48,7 +48,8 @@ def compiled(loop: Loop) -> Loop:
     """Compile a loop to machine code at its first call; for use as a decorator.
 
     The machine code is cached on disk, beside the source or in the user's cache folder. So only the
-    first process on a machine waits for the compiler. Without a writable folder every process does.
+    first process on a machine waits for the compiler. If neither folder is writable, every process
+    waits.
 
     Args:
         loop: a function that numba can compile.
