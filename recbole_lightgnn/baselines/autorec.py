@@ -55,7 +55,7 @@ class AutoRec(GraphRecommender):
         return None, settings["embedding_size"] + 1
 
     def hidden(self, user: Tensor) -> Tensor:
-        """Compute h of the given users, and append a column of ones. Shape: (users, width + 1)"""
+        """Compute h of the given users, plus a column of ones. Shape: (users, width + 1)"""
         state = torch.sigmoid(self._sums(self.encoder, user) + self.hidden_bias)
         return torch.cat([state, torch.ones_like(state[:, :1])], dim=1)
 

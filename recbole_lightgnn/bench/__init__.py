@@ -1,1 +1,1 @@
-"""Benchmarks: check a result, then measure its time and that of the alternatives in one run."""
+"""Benchmarks: check our code and its alternatives, then measure all of them in one run."""

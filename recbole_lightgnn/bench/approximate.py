@@ -30,18 +30,18 @@ def run(file: Path | None, n_items: int) -> dict[str, Any]:
 
     Args:
         file: model exported by ``recbole-lightgnn export``; ``None`` for random embeddings.
-        n_items: number of random items. Random items are the hardest to search, as none is near
-            another one; the recall on a real catalogue is higher.
+        n_items: number of random items. Random items are the hardest to search, because no two are
+            close; recall on a real catalogue is higher.
 
     Returns:
-        The result, of plain values: ``recall`` by share of the searched items (the share of the
-        exact top 20 that is found, over all users); ``build``, the seconds that the index takes;
-        and ``rows`` with the seconds of each search for one user.
+        The result, of plain values. ``recall``: for each share of searched items, the fraction of
+        the exact top 20 that the search finds, over 1000 users at most. ``build``: seconds to build
+        the index. ``rows``: seconds of each search for one user.
 
     Raises:
         InputError: if the file is not a model, if there are no users or items, or if faiss is not
             installed.
-        WrongResult: if a score is wrong, or above the best one.
+        WrongResult: if a score is wrong, or above the best score of the exact search.
     """
     before = conditions()
     model = _random(n_items) if file is None else read(file)
@@ -84,10 +84,10 @@ def _random(n_items: int) -> Model:
 
 
 def _recall(name: str, got: Ranked, truth: Ranked, exact: Recommender, users: np.ndarray) -> float:
-    """The share of the best items that were found.
+    """Fraction of the exact search's items that the approximate search found.
 
     Raises:
-        WrongResult: if a score is not that of the exact search, or above the best one.
+        WrongResult: if a score is not that of the exact search, or above its best score.
     """
     found = got.scores > -np.inf
     users_found = np.broadcast_to(users[:, None], found.shape)[found]

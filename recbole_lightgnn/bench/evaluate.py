@@ -1,8 +1,8 @@
 """Full ranking of a test split compared with RecBole's: from final embeddings to metrics.
 
-RecBole's trainer evaluates RecBole's LightGCN (64 columns) with our ranking and with its own. The
-embeddings are random, but each user's is moved towards the user's test items, so that there are
-about as many hits as after a training. No time includes propagation.
+RecBole's trainer evaluates RecBole's LightGCN (64 columns) with our ranking and with RecBole's. The
+embeddings are random. Each user's embedding is moved towards the user's test items, so that there
+are about as many hits as after training. Propagation is not timed.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from recbole_lightgnn.trainer.evaluation import METRICS
 from recbole_lightgnn.trainer.recbole_evaluation import rank_by_tables
 
 SECONDS = 60.0  # measuring time
-LEAN = 0.3  # on Yelp, 15 % of the users then have a hit in 40, as with a trained LightGCN
+LEAN = 0.3  # on Yelp, 15 % of the users then have a hit in the top 40, as after training
 CUT_OFFS = [10, 20, 40]
 SETTINGS = {
     "embedding_size": 64,
@@ -39,8 +39,8 @@ SETTINGS = {
     "metric_decimal_place": 17,
     "show_progress": False,
 }
-# Tolerances of a metric. In double precision, every way of summation gives the same order of
-# items; in single precision, neighbours may change places, and with them some users' metrics.
+# Tolerances of a metric. In double precision, the order of summation does not change the ranking.
+# In single precision, items with nearly equal scores may change places, and so may metrics.
 EXACT, ROUNDED = 1e-9, 1e-4
 OURS, PLAIN, LARGE, DEFAULT = (
     "ours",
@@ -58,9 +58,9 @@ def run(dataset: str) -> dict[str, Any]:
         dataset: name of a dataset in ``dataset/``, or ``ml-100k``.
 
     Returns:
-        The result, of plain values: ``deviation`` of the metrics; ``extra_memory_mb`` of each
-        evaluation, its peak above the memory in use before (``None`` if the system does not report
-        it); and ``rows`` with the seconds of each evaluation.
+        The result, of plain values. ``deviation``: relative error of the metrics in double
+        precision. ``extra_memory_mb``: peak memory of each evaluation above the memory in use
+        before, or ``None`` if the system does not report it. ``rows``: seconds of each evaluation.
 
     Raises:
         InputError: if the dataset cannot be read.
@@ -116,7 +116,7 @@ def _drawn_tables(model: LightGCN, loader: FullSortEvalDataLoader) -> tuple[Tens
 
 
 def _ours(config: Any, model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metrics]:
-    """RecBole's trainer with our ranking; each call checks that the model has scoring tables."""
+    """Evaluation by RecBole's trainer with our ranking; each call looks for scoring tables."""
     trainer = Trainer(config, model)
     rank_by_tables(trainer)
     return partial(trainer.evaluate, loader, load_best_model=False)
@@ -125,7 +125,7 @@ def _ours(config: Any, model: LightGCN, loader: FullSortEvalDataLoader) -> Calla
 def _recboles(
     dataset: str, model: LightGCN, loader: FullSortEvalDataLoader, batch: int
 ) -> Callable[[], Metrics]:
-    """RecBole's unmodified trainer, on a loader with some number of scores per batch."""
+    """Evaluation by RecBole's unmodified trainer, on a loader with ``batch`` scores per batch."""
     config = build_config("LightGCN", dataset, (), {**SETTINGS, "eval_batch_size": batch})
     batched = FullSortEvalDataLoader(config, loader._dataset, loader._sampler)
     return partial(Trainer(config, model).evaluate, batched, load_best_model=False)
@@ -133,7 +133,7 @@ def _recboles(
 
 @torch.no_grad()
 def _plain(model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metrics]:
-    """A product, a mask and ``torch.topk`` on 64 MB of scores at a time.
+    """Evaluation by a matrix product, a mask and ``torch.topk``, on 64 MB of scores at a time.
 
     The indices of the masked and of the relevant items are made before the measurement.
     """
@@ -164,7 +164,7 @@ def _plain(model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metr
 
 
 def _indices(lists: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Row and column of each entry; ``lists`` holds the columns of each row as a tensor."""
+    """Row and column of each entry; ``lists`` holds one tensor of columns for each row."""
     sizes = torch.tensor([len(part) for part in lists])
     return torch.arange(len(lists)).repeat_interleave(sizes), torch.cat(list(lists))
 

@@ -28,17 +28,17 @@ def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
     Args:
         folder: run folder of LightGNN.
         rows: keys of the students; empty for the last student.
-        split: ``valid`` or ``test``; nothing is selected by it.
+        split: split to evaluate on, ``valid`` or ``test``.
 
     Returns:
         The result, of plain values. ``rows`` has for each file its ``row``, ``form``, ``values``,
         ``bytes``, ``of_dense`` (bytes divided by those of float32 tables with 64 columns),
-        ``parts`` (bytes by part), ``metrics`` and ``run_metrics`` (those of the run). Rows
-        ``dense, N`` are final embeddings of the unpruned student with N columns only, chosen to
-        approximate its scores best.
+        ``parts`` (bytes by part), ``metrics`` and ``run_metrics`` (the same model's metrics in the
+        run). The rows ``dense, N`` are final embeddings of the unpruned student, reduced to the N
+        columns that approximate its scores best.
 
     Raises:
-        InputError: if the run has no such rows, or a metric that only RecBole computes.
+        InputError: if the run lacks one of the rows, or has a metric that only RecBole computes.
         WrongResult: if a float32 file has other metrics than the run.
     """
     trained = TrainedRun(folder)

@@ -27,9 +27,10 @@ def run(files: Sequence[Path]) -> dict[str, Any]:
         files: models exported by ``recbole-lightgnn export``.
 
     Returns:
-        The result, of plain values: ``models`` with ``bytes`` and ``peak_mb`` (10^6 bytes) of each;
-        and ``rows`` with the seconds of each model: from the start of a process to its first answer
-        (cold start), the part of this after the imports (load), for one user, and for all users.
+        The result, of plain values. ``models``: ``bytes`` and ``peak_mb`` (10^6 bytes) of each
+        model. ``rows``: seconds of each model for four operations: ``cold start``, from the start
+        of a process to its first answer; ``load``, the part of the cold start after the imports;
+        ``top 20 for one user``; and the same ``for all users``.
 
     Raises:
         InputError: if a file is not a model, if two files have the same name, or if they are models

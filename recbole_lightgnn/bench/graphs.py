@@ -15,7 +15,7 @@ _BLOCK = 1 << 20  # interactions drawn at once; they take about 60 MB
 
 
 class Density(NamedTuple):
-    """Size of a dataset: a generated graph has users and items in the same proportion.
+    """Size of a dataset, from which a generated graph takes its users and items per interaction.
 
     Attributes:
         interactions: number of interactions of the dataset.
@@ -31,12 +31,12 @@ class Density(NamedTuple):
     least: int
 
 
-# The training part of the paper's Yelp split; generated graphs have its proportion by default.
+# The training part of the paper's Yelp split; the default for generated graphs.
 YELP = Density(182_357, 42_712, 26_822, least=100)
-# LightGCN's Gowalla, with 34 interactions per user and 25 per item; graphs of several sizes are
-# compared in its proportion. In Yelp's, 10^8 interactions would have 38 million nodes, and their
-# embeddings with Adam's state would take 39 GB. The embeddings of a much denser graph with a
-# million interactions would fit into the processor's cache.
+# LightGCN's Gowalla, with 34 interactions per user and 25 per item, for graphs of several sizes. As
+# on Yelp, 10^8 interactions would have 38 million nodes, and embeddings with Adam's state would
+# take 39 GB. On a much denser graph, the embeddings for a million interactions would fit into the
+# processor's cache.
 GOWALLA = Density(1_027_370, 29_858, 40_981, least=3000)
 
 
@@ -45,13 +45,12 @@ def power_law_graph(
 ) -> InteractionGraph:
     """A random graph in which the r-th largest degree is proportional to r^(-1/2), as on Yelp.
 
-    Users and items are in a dataset's proportion to the interactions, so the mean degrees are the
-    same at any size. The number of a node does not depend on its degree. Some nodes have no
-    interaction.
+    The numbers of users and items are proportional to the number of interactions, so the mean
+    degrees are the same at any size. Nodes are numbered at random. Some nodes have no interaction.
 
     Args:
         interactions: number of interactions, all distinct.
-        like: size of the dataset with the wanted proportion.
+        like: size of the dataset with the wanted mean degrees.
         seed: seed of the random graph.
 
     Raises:
@@ -76,7 +75,7 @@ def nodes_of(interactions: int, like: Density) -> tuple[int, int]:
 
     Args:
         interactions: number of interactions.
-        like: size of the dataset with the wanted proportion.
+        like: size of the dataset with the wanted mean degrees.
     """
     users, items = (round(interactions * n / like.interactions) for n in (like.users, like.items))
     return users, items
@@ -87,9 +86,9 @@ def _blocks_of_pairs(
 ) -> Iterator[np.ndarray]:
     """Draw distinct pairs, as ``user * n_items + item``, in blocks of users.
 
-    Rank r is drawn with a probability proportional to r^(-1/2). The sum of these up to rank r grows
-    with sqrt(r), so that n u^2 is such a rank for a uniform u. Each user is in one block only, so
-    pairs of different blocks differ.
+    Nodes are ranked by degree. Of n nodes, rank r is drawn with a probability proportional to
+    r^(-1/2). The probability of a rank up to r is then about sqrt(r / n), so ``n * u ** 2`` is such
+    a rank if u is uniform in [0, 1). Each user is in one block only, so no pair is in two blocks.
 
     Yields:
         The pairs of one block, ascending.
@@ -114,7 +113,7 @@ def _blocks_of_pairs(
 def _union(ascending: np.ndarray, others: np.ndarray) -> np.ndarray:
     """The distinct numbers of both arrays, ascending.
 
-    It merges, which is faster than ``np.union1d``: that sorts the ascending numbers again.
+    Merging is faster than ``np.union1d``, which would sort the ascending numbers again.
     """
     together = np.concatenate([ascending, np.sort(others)])
     together.sort(kind="stable")  # merges the two sorted halves

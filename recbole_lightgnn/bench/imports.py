@@ -23,7 +23,7 @@ Action = Callable[[Importer, Path, Path], None]
 
 INTERACTIONS = 1_000_000  # default length of the table
 LEAST = 1000  # smallest length of the table
-LARGER = 10  # the table for memory is this many times as long
+LARGER = 10  # memory is measured on a table that is this many times as long
 SECONDS = 20.0  # measuring time
 _ROWS = 1_000_000  # rows written at once
 
@@ -53,11 +53,11 @@ def run(interactions: int | None = None, importer: Importer = import_table) -> d
         importer: function that imports a table and that another process can load.
 
     Returns:
-        The result, of plain values. For a table with numbers as users and items, and for one with
-        names, it has ``seconds`` of the import (``ours``) and of ``read_csv``, and
-        ``times_read_csv``, the quotient of their medians. ``memory`` is measured with numbers; it
-        has the peak of a process that only imported, of one that only called ``read_csv``, and of
-        one that only loaded the libraries.
+        The result, of plain values. ``seconds``: of the import (``ours``) and of ``read_csv``, both
+        for a table with names of users and items and for a table with numbers.
+        ``times_read_csv``: the ratio of the two medians. ``memory``: peak memory of three processes
+        on a table with numbers: one only imports it (``ours``), one only calls ``read_csv``, one
+        only loads the libraries (``loaded``).
 
     Raises:
         InputError: if the table would be too short.
@@ -101,15 +101,15 @@ def run(interactions: int | None = None, importer: Importer = import_table) -> d
 
 
 def write_table(path: Path, n: int, *, names: bool = False, seed: int = 0) -> None:
-    """Write a table ``user,item,rating,timestamp`` with the degrees of `graphs.power_law_graph`.
+    """Write a table ``user,item,rating,timestamp`` with degrees as in `graphs.power_law_graph`.
 
     There is one user per 34 interactions and one item per 25, as in LightGCN's Gowalla. About one
-    pair in thirty is there twice.
+    pair in thirty occurs twice.
 
     Args:
         path: path of the table.
         n: number of lines.
-        names: whether users and items are names of ten letters in place of numbers.
+        names: whether users and items are names such as ``USER000001``, instead of numbers.
         seed: seed of the random table.
     """
     draw = np.random.default_rng(seed)
@@ -134,7 +134,7 @@ def _check(table: Path, folder: Path) -> None:
     """Check that the three files of a dataset together hold each pair of the table once.
 
     Raises:
-        WrongResult: if they do not.
+        WrongResult: if a pair is missing, repeated or wrong.
     """
     files = [folder / f"{folder.name}.{split}.inter" for split in ("train", "valid", "test")]
     got = pd.concat(
@@ -152,7 +152,7 @@ def _check(table: Path, folder: Path) -> None:
 
 
 def _measured(action: Action, importer: Importer, table: Path, out: Path) -> dict[str, float]:
-    """Peak memory of this process in 10^6 bytes, and seconds of an action."""
+    """Run an action; return its seconds, and the peak memory of this process in 10^6 bytes."""
     start = time.perf_counter()
     action(importer, table, out)
     seconds = time.perf_counter() - start

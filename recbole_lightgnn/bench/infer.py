@@ -1,10 +1,10 @@
 r"""Inference with pruned students, compared with the unpruned student and a teacher.
 
-It measures propagation (Eq. 2 and 4) from parameters to final embeddings without gradients, and
-the recommendation of the best items for one user and for all users from final embeddings. It counts
-the multiply-adds of propagation and the bytes that it reads. Besides our propagation, two others
-are measured: the same polynomial by torch's CSR products on dense tables, and `encode`, which is
-used in training.
+Two operations are measured. Propagation (Eq. 2 and 4) computes final embeddings from parameters,
+without gradients. Recommendation finds the best items from final embeddings, for one user and for
+all users. The multiply-adds of propagation and the bytes that it reads are counted. Our propagation
+is compared with two others: the same polynomial by torch's CSR products on dense tables, and
+`encode`, which is used in training.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,12 +45,12 @@ class Contender:
 
     Attributes:
         infer: function that computes final embeddings from the parameters.
-        pattern: edges.
+        pattern: edges, as positions in the user-item matrix. Shape: (users, items)
         values: weight of each edge in the propagation. Shape: (edges,)
-        rows: initial embeddings of users, sparse or dense. Shape: (users, width)
-        cols: initial embeddings of items, sparse or dense. Shape: (items, width)
+        rows: initial embeddings of users, packed or dense. Shape: (users, width)
+        cols: initial embeddings of items, packed or dense. Shape: (items, width)
         n_layers: number of layers of propagation.
-        residual: whether a layer adds the previous one (Eq. 4) or not (Eq. 1).
+        residual: whether each layer adds the previous layer (Eq. 4) or not (Eq. 1).
         others: other functions that compute the same final embeddings, by name.
     """
 
@@ -79,11 +79,10 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
         folder: run folder of trained students; ``None`` for untrained ones.
 
     Returns:
-        The result, of plain values: ``models`` and ``rows``. Each of ``models`` has
-        ``multiply_adds``, ``of_teacher`` (its multiply-adds divided by the teacher's) and
-        ``resident_bytes``. ``rows`` has the seconds of propagation and of recommendation.
-        ``times_ours`` is each model's time divided by that of the first model, the pruned student
-        with the fewest pruning runs.
+        The result, of plain values. ``models``: for each model ``multiply_adds``, ``of_teacher``
+        (its multiply-adds divided by the teacher's) and ``resident_bytes``. ``rows``: seconds of
+        propagation and of recommendation, and ``times_ours``, the time of each model divided by
+        that of the first model (the pruned student with the fewest pruning runs).
 
     Raises:
         InputError: if the dataset or the run cannot be read.
@@ -201,7 +200,7 @@ def _by_csr(
     matrix, transposed = pattern.matrix(values), pattern.matrix(values, transpose=True)
     users, items, factor = user, item, 1.0
     for layer in range(n_layers):
-        factor *= (n_layers + 1 - layer) / (layer + 1)  # n_layers + 1 over layer + 1
+        factor *= (n_layers + 1 - layer) / (layer + 1)  # n_layers + 1 choose layer + 1
         users, items = (
             torch.addmm(user, matrix, items, beta=factor),
             torch.addmm(item, transposed, users, beta=factor),
@@ -268,7 +267,7 @@ def _check_recommendations(name: str, tables: Tables, seen: SparsePattern) -> No
     """Check that the recommended items of the first users have the largest unseen scores.
 
     Raises:
-        WrongResult: if they have not.
+        WrongResult: if a recommended item has a smaller score.
     """
     last = min(CHECKED, len(tables[0]))
     best = recommend(*tables, seen, 1, last)
@@ -296,7 +295,7 @@ def recommend(
         item: final embeddings; row 0 is RecBole's padding. Shape: (items, width)
         seen: interactions to leave out. Shape: (users, items)
         first: number of the first user.
-        last: number after the last user.
+        last: number of the last user plus 1.
         k: number of items per user.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The model of the benchmarks of a training step: LightGCN with BPR, made of our parts."""
+"""LightGCN with BPR, made of this package's parts, for the benchmarks of a training step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,10 +41,10 @@ class LightGCN(nn.Module):
         self.user, self.item = nn.Parameter(user), nn.Parameter(item)
 
     def calculate_loss(self, batch: Any) -> Tensor:
-        """BPR and weight decay of a batch.
+        """BPR plus weight decay on a batch. Shape: ()
 
         Args:
-            batch: ``user_id``, ``item_id`` and ``neg_item_id``, as of RecBole's pairwise loader.
+            batch: ``user_id``, ``item_id`` and ``neg_item_id``, as in RecBole's pairwise loader.
         """
         user, pair = batch["user_id"], torch.cat([batch["item_id"], batch["neg_item_id"]])
         users, items = lightgcn(self.graph, self.user, self.item, n_layers=self.n_layers)

@@ -1,8 +1,8 @@
 """The service under load: response times and memory at a steady rate of requests.
 
-The service is a process of its own on the same machine. Each request has a due time, whether the
-earlier ones are answered or not. Its response time counts from then, so that it includes waiting in
-a queue.
+The service is a separate process on the same machine. Requests are due at fixed times, whether or
+not earlier requests are answered. The response time counts from the due time, so it includes the
+wait in a queue.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ONE_USER = f"top {K} for one user"
 _USERS = 500  # largest number of users that are requested in turn
 _CONNECTIONS = 32
 _PATIENCE = 60  # seconds to wait for an answer
-_WARM_UP = 0.1  # of the duration, before it: the service allocates its memory on first use
+_WARM_UP = 0.1  # share of the duration, before it begins; first use allocates the service's memory
 _SERVE = "import sys; from recbole_lightgnn.cli.main import main; sys.exit(main())"
 
 
@@ -42,14 +42,14 @@ def run(file: Path, rate: float, seconds: float) -> dict[str, Any]:
     Args:
         file: model exported by ``recbole-lightgnn export``.
         rate: requests per second, each for one user.
-        seconds: duration in seconds, after a warm-up of a tenth of it.
+        seconds: duration of the measurement in seconds; a warm-up of a tenth of that comes first.
 
     Returns:
-        The result, of plain values: ``requests`` (all were answered); ``late`` (number of answers
-        more than a second after the due time); ``checked`` (number of different answers, all
-        checked); ``rows`` with the response times in seconds; ``slowest``, the 99th percentile and
-        the maximum of these; and ``memory_mb`` of the service (10^6 bytes) in the first and in the
-        last tenth of the duration.
+        The result, of plain values. ``requests``: number of requests, all answered. ``late``:
+        number of answers more than a second after the due time. ``checked``: number of different
+        answers, all checked. ``rows``: response times in seconds. ``slowest``: their 99th
+        percentile and maximum. ``memory_mb``: memory of the service (10^6 bytes) in the first and
+        in the last tenth of the duration.
 
     Raises:
         InputError: if the file is not a model, or if rate or seconds are not above 0.
@@ -113,7 +113,7 @@ class _Load:
 
     Attributes:
         seconds: response time of each request, from its due time.
-        answers: the different answers to each user.
+        answers: the different answers that each user got.
         memory: memory of the service in bytes, once a second.
     """
 
@@ -140,7 +140,7 @@ class _Load:
         watching.cancel()
 
     async def _send(self, due: Iterator[tuple[int, float]]) -> None:
-        """Send the next request that no other connection has sent, until none is left."""
+        """Send requests until none is left; all connections share ``due`` (numbers and times)."""
         connection = _Connection(self._port)
         for number, moment in due:
             await asyncio.sleep(max(0, moment - time.perf_counter()))
@@ -162,7 +162,7 @@ class _Load:
 
 
 class _Connection:
-    """HTTP over one connection, which is opened again when it was closed."""
+    """HTTP client with one connection, which is opened again if it was closed."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -195,9 +195,10 @@ class _Connection:
 
 
 def _deviation(recommender: Recommender, answers: Mapping[str, set[bytes]]) -> float:
-    """Largest error of an answer's scores, divided by the largest score.
+    """Largest error of the answered scores, divided by the largest score.
 
-    The scores are compared with those of the best items, and with those of the answered items.
+    They are compared with the scores of the best items, and with the true scores of the answered
+    items.
 
     Raises:
         WrongResult: if the error is above 1e-5, or if items are missing or repeated.

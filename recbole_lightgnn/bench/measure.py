@@ -1,4 +1,4 @@
-"""Functions of every benchmark: check a result, then measure time and memory."""
+"""Functions that all benchmarks use: check a result, then measure time and memory."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def deviation(what: str, result: Sequence[Tensor], truth: Sequence[Tensor]) -> f
         truth: tensors of the same shapes in float64, computed in another way.
 
     Raises:
-        WrongResult: if a shape differs, or if the difference is above 1e-5. Another order of
-            summation in float32 changes a sum by about a tenth of that.
+        WrongResult: if a shape differs, or if the difference is above 1e-5. In float32, another
+            order of summation changes a sum by about 1e-6.
     """
     largest = 0.0
     for part, (got, expected) in enumerate(zip(result, truth, strict=True)):
@@ -74,17 +74,18 @@ def measure(
 ) -> dict[str, dict[str, Any]]:
     """Measure the time of some functions, the contenders, which take turns.
 
-    Taking turns spreads other load of the machine evenly over all contenders. A turn lasts for at
-    least 20 ms and one call. Most calls of a fast contender therefore find the processor's caches
-    as its own last call left them, as in a training. A contender that has used up its share of the
-    time is not called again.
+    Taking turns spreads other load of the machine evenly over all contenders. A turn lasts at least
+    20 ms and at least one call. So most calls of a fast contender find the processor's caches as
+    that contender left them, which is also the case in training. A contender that has used up its
+    share of the time is not called again.
 
     Args:
         contenders: functions without arguments, by name.
-        seconds: total time in seconds, shared evenly; there are 3 rounds at least and 100 at most.
+        seconds: total time in seconds, shared evenly. Each contender has 3 to 100 turns.
 
     Returns:
-        By name: ``median``, ``lower`` and ``upper`` quartile in seconds, and number of ``calls``.
+        For each name: ``median``, ``lower`` and ``upper`` quartile in seconds, and the number of
+        ``calls``.
     """
     for _ in range(WARM_UP):
         for contender in contenders.values():
@@ -109,8 +110,8 @@ def row(operation: str, seconds: Mapping[str, Mapping[str, Any]]) -> dict[str, A
         seconds: times of each contender (see `summary`), by name.
 
     Returns:
-        ``operation``, ``seconds`` and ``times_ours``, the medians divided by that of the first
-        contender.
+        ``operation``, ``seconds`` and ``times_ours``: the median of each other contender, divided
+        by the median of the first.
     """
     first, *others = seconds
     times = {name: seconds[name]["median"] / seconds[first]["median"] for name in others}
@@ -134,8 +135,8 @@ def conditions() -> dict[str, float]:
     """Load and free memory of the machine, to be recorded before a benchmark begins.
 
     Returns:
-        ``load``: number of running or waiting processes, averaged over the last minute; times
-        measured above a few tenths are not reliable. ``free_memory_gb``, in 10^9 bytes.
+        ``load``: number of running or waiting processes, averaged over the last minute. Above a
+        few tenths, measured times are not reliable. ``free_memory_gb``: free memory in 10^9 bytes.
     """
     return {
         "load": psutil.getloadavg()[0],
@@ -144,7 +145,7 @@ def conditions() -> dict[str, float]:
 
 
 def in_a_process(action: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a process of its own.
+    """Call a function in a new process.
 
     Args:
         action: function that another process can import.
@@ -170,10 +171,10 @@ def in_a_process(action: Callable[..., Any], *arguments: Any) -> Any:
 def peak_mb() -> float:
     """Peak memory of this process, in 10^6 bytes.
 
-    It is read from ``/proc``, because ``getrusage`` includes the peak of the parent process.
+    The number is read from ``/proc``, because ``getrusage`` includes the parent process's peak.
 
     Raises:
-        OSError: if the system does not report it.
+        OSError: if the system does not report the peak.
     """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

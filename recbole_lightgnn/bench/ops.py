@@ -40,13 +40,14 @@ FORWARD, TRANSPOSED, TO_DENSE, TO_BOTH, SAMPLED = (
 
 @dataclass(frozen=True)
 class Case:
-    """The matrices of all products.
+    """The matrices that all products of the benchmark use.
 
     Attributes:
         pattern: sparsity pattern of S.
         values: nonzeros of S. Shape: (nnz,)
         x: matrix X. Shape: (items, width)
-        y: matrix Y, and the gradient of the loss with respect to S X. Shape: (users, width)
+        y: matrix Y, also used as the gradient of the loss with respect to S X.
+            Shape: (users, width)
     """
 
     pattern: SparsePattern
@@ -74,10 +75,10 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
         interactions: number of interactions of the generated graph; ``None`` for Yelp's.
 
     Returns:
-        The result, of plain values: size of the graph; ``deviation`` from the truth (relative to
-        the largest entry); ``rows``, one per operation (see `measure.row`), with ours first; for
-        S X and S^T Y also ``bytes_per_second`` of ours; and ``copy_bytes_per_second`` of a plain
-        copy.
+        The result, of plain values. ``deviation``: largest error, relative to the largest entry.
+        ``rows``: one per operation (see `measure.row`), with ours first; those of S X and S^T Y
+        also have ``bytes_per_second`` of ours. ``copy_bytes_per_second``: the same for a plain
+        copy. The size of the graph is in ``users``, ``items`` and ``interactions``.
 
     Raises:
         InputError: if the dataset cannot be read, or if the graph would be too small.
@@ -123,8 +124,8 @@ def _row(operation: str, by_name: dict[str, Callable[[], Results]], case: Case) 
 def _bytes_moved(case: Case, operation: str) -> int:
     """Bytes that a product reads and writes.
 
-    For each nonzero it reads its value, its index and a row of the dense matrix. It writes the
-    result once.
+    For each nonzero, the product reads a value, an index and a row of the dense matrix. The result
+    is written once.
     """
     rows, cols = case.pattern.shape
     row_bytes = case.x.shape[1] * case.x.element_size()
@@ -132,7 +133,7 @@ def _bytes_moved(case: Case, operation: str) -> int:
 
 
 def _copy_rate() -> float:
-    """Bytes read and written per second by a copy that no cache can hold."""
+    """Bytes read and written per second when copying an array too large for any cache."""
     source = torch.ones(COPIED // 4)
     target = torch.empty_like(source)
     taken = measure({"copy": lambda: target.copy_(source)}, seconds=SECONDS / 4)
@@ -162,7 +163,7 @@ def _check(measured: Contenders, truth: dict[str, Results], where: str) -> float
 
 
 def _that_fit(every: Contenders, case: Case, free_gb: float) -> tuple[Contenders, list[str]]:
-    """The contenders that fit into the free memory, and a line on those left out."""
+    """The contenders that fit into the free memory, and lines of text on those left out."""
     rows, cols = case.pattern.shape
     # 1.4 dense matrices of float32 were measured; 2 are safe.
     needed_gb = 2 * 4 * rows * cols / 1e9
@@ -182,9 +183,9 @@ def _that_fit(every: Contenders, case: Case, free_gb: float) -> tuple[Contenders
 def contenders(case: Case) -> Contenders:
     """All ways to compute each operation, ours first.
 
-    Whatever stays the same between training steps, such as the order of the nonzeros, is prepared
-    before the call. If the values get a gradient, they change from step to step, so every call
-    builds its matrix.
+    Everything that stays the same between training steps, such as the order of the nonzeros, is
+    prepared before the call. If the values of S have a gradient, they change at every step, so
+    every call builds the sparse matrix.
 
     Args:
         case: matrices of the products.

@@ -31,12 +31,12 @@ def run(dataset: str, models: tuple[str, ...] = ACCELERATED) -> dict[str, Any]:
         models: names of RecBole's models to measure.
 
     Returns:
-        The result, of plain values: ``deviation`` of the losses (relative), and ``rows``, one per
-        model (see `measure.row`).
+        The result, of plain values. ``deviation``: largest relative difference of a loss.
+        ``rows``: one per model (see `measure.row`).
 
     Raises:
         InputError: if the dataset cannot be read.
-        WrongResult: if a loss differs from RecBole's by more than 1e-5 of it.
+        WrongResult: if a loss differs from RecBole's by more than 1e-5, relative.
     """
     before, deviations, rows = conditions(), [], []
     for name in models:

@@ -1,9 +1,9 @@
 """Growth of the time and the memory of a training step with the number of interactions.
 
 A step is forward, backward and Adam of LightGCN with BPR on a generated graph. Each size is
-measured in a process of its own, so that the peak memory of the process is that of the size. The
-time to fetch rows alone is measured too: the larger the graph, the less of its tables is in the
-processor's cache.
+measured in a separate process, because peak memory is known per process. The time to fetch table
+rows is also measured alone. It grows with the graph, because less of a table is in the processor's
+cache.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ SMALLEST, LARGEST = 10**5, 10**8  # interactions
 FITTED_FROM = 10**6  # interactions; smaller graphs fit into the processor's cache
 SECONDS = 10.0  # measuring time of each size
 BATCHES = 8  # batches that are drawn before the measurement, then repeated
-FETCHED, BAG = 1 << 20, 32  # rows fetched at most, and rows of one sum
+FETCHED, BAG = 1 << 20, 32  # largest number of rows to fetch, and rows that one sum adds
 
 Batch = dict[str, Tensor]  # name of the column -> numbers of users or items
 # Growing quantity -> key of the quantity per interaction; memory is without the libraries.
@@ -43,16 +43,16 @@ def run(largest: int | None = None) -> dict[str, Any]:
     """Check a step at the smallest size, then measure all sizes that fit into memory.
 
     Args:
-        largest: number of interactions of the largest graph; ``None`` for 10^8. Each of the others
-            has sqrt(10) times as many as the one before.
+        largest: number of interactions of the largest graph; ``None`` for 10^8. The other sizes
+            start from 10^5 and grow by factors of sqrt(10).
 
     Returns:
-        The result, of plain values: ``deviation`` of loss and gradients (relative);
-        ``libraries_mb``, the peak memory of a process with a tiny graph; ``sizes``, each with
-        ``seconds`` of a step, ``peak_mb`` of its process, the estimate ``estimate_mb``, time and
-        memory per interaction (without the libraries) and the time to fetch a row; ``fits``, the
-        growth of these three from `FITTED_FROM` on (empty for fewer than two sizes); and
-        ``left_out``, a line on each size that did not fit. MB are 10^6 bytes.
+        The result, of plain values. ``deviation``: relative error of loss and gradients.
+        ``libraries_mb``: peak memory of a process with a tiny graph. ``sizes``: for each size
+        ``seconds`` of a step, ``peak_mb`` of the process, its estimate ``estimate_mb``, time and
+        memory per interaction (without the libraries), and the time to fetch a row. ``fits``: the
+        growth of the last three from `FITTED_FROM` interactions on; empty for fewer than two sizes.
+        ``left_out``: a line on each size that did not fit. MB are 10^6 bytes.
 
     Raises:
         InputError: if ``largest`` is too small, or if no size fits into memory.
@@ -144,7 +144,7 @@ def _fits(sizes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def measured(interactions: int, width: int = WIDTH) -> dict[str, Any]:
-    """Measure a step and this process.
+    """Measure the time of a step and the peak memory of this process.
 
     Args:
         interactions: number of interactions of the graph.
@@ -165,7 +165,7 @@ def measured(interactions: int, width: int = WIDTH) -> dict[str, Any]:
 
 @torch.no_grad()
 def _fetching(model: LightGCN) -> float:
-    """Seconds per row to fetch items in the order of a product, and to add them up in bags."""
+    """Seconds per row to fetch item embeddings in the order of a product, and to add them up."""
     items = model.graph.interactions.pattern.col[:FETCHED]
     bags = torch.arange(0, len(items), BAG)
     seconds = measure(

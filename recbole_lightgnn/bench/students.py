@@ -27,7 +27,7 @@ Students = dict[int, LightGNN]  # number of pruning runs -> student; 0 for the u
 def students_of_run(folder: Path) -> tuple[str, Students]:
     """The students of a finished run: unpruned, and after the pruning runs in `RUNS`.
 
-    A number of pruning runs that the run did not reach is replaced by its last one.
+    If the run made fewer pruning runs than a number in `RUNS`, its last student is used instead.
 
     Args:
         folder: run folder.
@@ -36,7 +36,7 @@ def students_of_run(folder: Path) -> tuple[str, Students]:
         The name of the dataset, and the students.
 
     Raises:
-        InputError: if the folder has no pruned student of LightGNN, or if its data were others.
+        InputError: if the folder has no pruned student of LightGNN, or if its data have changed.
     """
     trained = TrainedRun(folder)
     keys = {row["run"]: row["key"] for row in trained.rows if row["stage"] == "student"}
@@ -52,8 +52,8 @@ def students_of_run(folder: Path) -> tuple[str, Students]:
 def untrained_students(name: str) -> Students:
     """Students with the settings of a dataset, pruned run by run without training.
 
-    Their initial embeddings are a truncated SVD of the normalized interactions, which is close to
-    learnt ones. The unpruned student is the teacher of Eq. 8.
+    Their initial embeddings come from a truncated SVD of the normalized interactions, and are
+    similar to learnt embeddings. The unpruned student is the teacher of Eq. 8.
 
     Args:
         name: name of the dataset.
@@ -79,7 +79,7 @@ def untrained_students(name: str) -> Students:
 
 
 def _measured(last: int) -> list[int]:
-    """Numbers of pruning runs to measure of a run that made ``last`` of them."""
+    """Choose the students to measure, by number of pruning runs, if there were ``last`` of them."""
     return sorted({0, *(min(run, last) for run in RUNS)})
 
 

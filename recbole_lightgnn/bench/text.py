@@ -70,5 +70,5 @@ def milliseconds(seconds: Mapping[str, float] | None) -> str:
 
 
 def short(number: float) -> str:
-    """A number with three digits, or with all digits before the point from 100 on."""
+    """Format a number with three significant digits; from 100 on, as a whole number."""
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

@@ -57,7 +57,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         settings: settings given as ``--key=value``.
 
     Returns:
-        The exit status: 1 if a variant failed.
+        The exit status: 1 if a variant failed, else 0.
 
     Raises:
         InputError: if a setting, a variant or the folder cannot be used; see `Ablation`.

@@ -19,8 +19,8 @@ class Benchmark(NamedTuple):
     Attributes:
         help: what is measured, in one line.
         add_flags: function that adds the flags to the part's parser.
-        call: function from the options to the module in `recbole_lightgnn.bench` and the arguments
-            of its function ``run``.
+        call: function that takes the options. It returns the name of a module in
+            `recbole_lightgnn.bench`, and the arguments of the module's function ``run``.
         aliases: other names of the part.
         has_times: whether the result has times, which ``--plot`` can draw.
     """

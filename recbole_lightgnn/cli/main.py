@@ -1,8 +1,8 @@
 """The command line: ``recbole-lightgnn run | tune | ablate | compare | export | ...``.
 
-Each command has a file of its own with a function ``add_parsers``. A parser names the function that
-runs the command (``handler``) and may accept settings as ``--key=value`` (``takes_settings``).
-No heavy library is imported before the arguments have been read.
+Each command has a separate file with a function ``add_parsers``. A parser's default ``handler`` is
+the function that runs the command. With the default ``takes_settings``, the command accepts
+settings as ``--key=value``. No heavy library is imported before the arguments have been read.
 """
 
 import argparse
@@ -55,22 +55,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the arguments; by default the process's own.
+        argv: the arguments; by default those of the process, ``sys.argv[1:]``.
 
     Returns:
-        The exit status. 0: success. 1: an error of ours (one line ``internal error: ...`` on
-        standard error), errors found by ``data check``, or failed runs of ``tune``, ``ablate`` or
-        ``compare``. 2: bad input (one line ``error: ...``). 130: interrupted. With ``--debug`` a
-        traceback is printed before the line.
+        The exit status. 0: success. 1: an error in this package (one line ``internal error: ...``
+        on standard error), errors found by ``data check``, or failed runs of ``tune``, ``ablate``
+        or ``compare``. 2: bad input (one line ``error: ...``). 130: interrupted. With ``--debug``,
+        a traceback is printed before the line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    # On RecBole's use of NumPy, pandas and torch: nothing a user of this command can change.
+    # Hide warnings about RecBole's use of NumPy, pandas and torch, which a user cannot change.
     for category in (FutureWarning, UserWarning, DeprecationWarning, PendingDeprecationWarning):
         warnings.filterwarnings("ignore", category=category, module=r"recbole\.")
     try:
         status = _dispatch([argument for argument in arguments if argument != "--debug"])
-        sys.stdout.flush()  # here, where a reader that has ended is expected
+        sys.stdout.flush()  # here, because a BrokenPipeError is caught below
         return status
     except InputError as error:
         return _fail(f"error: {error}", 2, debug)
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_of_importing_torch(error: Exception) -> bool:
-    """Whether an error ended ``import torch``, as a missing CUDA library does."""
+    """Whether ``import torch`` raised the error, for example because a CUDA library is missing."""
     frames = traceback.walk_tb(error.__traceback__)
     files = [frame.f_code.co_filename for frame, _ in frames]
     return "torch" not in sys.modules and any(file.endswith("torch/__init__.py") for file in files)

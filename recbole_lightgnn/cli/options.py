@@ -27,18 +27,18 @@ SHARE = 1 / 16  # default share of the items that approximate search scores
 def split_settings(
     parser: argparse.ArgumentParser, arguments: Sequence[str]
 ) -> tuple[list[str], list[str]]:
-    """Separate settings (``--key=value``) from a command's own flags and arguments.
+    """Separate settings (``--key=value``) from a command's flags and other arguments.
 
     Every argument ``--key=value`` is a setting unless the parser has a flag ``--key``. Settings are
-    removed before argparse reads the rest, because argparse would take a value that contains a
-    space for an argument.
+    removed before argparse reads the rest, because argparse would misread a setting with a space in
+    its value.
 
     Args:
         parser: parser of the command.
         arguments: arguments of the command line.
 
     Returns:
-        The settings and the rest.
+        The settings, and the other arguments.
     """
     flags = {flag for action in parser._actions for flag in action.option_strings}
     settings = [
@@ -77,14 +77,14 @@ def read_settings(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _quoted(key: str, text: str) -> str:
-    """How to type a value that YAML cannot read because of an interval, or anything else."""
+    """Explain in a message how to type a value that YAML cannot read."""
     if has_interval(text):
         return f': put an interval in quotes, --{key}="{quote_intervals(text)}"'
     return ": it has brackets, quotes or a sign that YAML reads otherwise; put text in quotes"
 
 
 def with_seed(options: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a command with the value of its flag ``--seed`` (see `add_seed_flag`)."""
+    """The settings, plus ``seed`` if the flag ``--seed`` was given (see `add_seed_flag`)."""
     return {**settings} if options.seed is None else {**settings, "seed": read_value(options.seed)}
 
 
@@ -139,11 +139,11 @@ def add_out_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def add_variants_flag(parser: argparse.ArgumentParser, line: str, default: str) -> None:
-    """Add ``--variants``, the yaml file of models with other settings.
+    """Add ``--variants``, a yaml file of variants (models with changed settings).
 
     Args:
         parser: parser of the command.
-        line: form of a line of the file.
+        line: form of a line in the file, for the help.
         default: name of the default file in ``properties/study``.
     """
     parser.add_argument(
@@ -155,7 +155,7 @@ def add_variants_flag(parser: argparse.ArgumentParser, line: str, default: str) 
 
 
 class _OldFlag(argparse.Action):
-    """Store the value of a flag given under its old name, and name the new one."""
+    """Store the value of a flag given by its old name; warn with the new one."""
 
     def __call__(
         self,
@@ -170,7 +170,9 @@ class _OldFlag(argparse.Action):
 
 
 def add_old_flag(parser: argparse.ArgumentParser, old: str, new: str) -> None:
-    """Accept the old name of a flag for a path, with a warning; ``--help`` does not show it.
+    """Accept the old name of a flag, with a warning; ``--help`` does not show the old name.
+
+    The flag's value must be a path.
 
     Args:
         parser: parser of the command, with the new flag.
@@ -209,7 +211,7 @@ def add_approximate_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def read_secret(path: Path | None) -> bytes | None:
-    """Read the file of a secret.
+    """Read a secret from its file.
 
     Args:
         path: path of the file, or ``None``.
@@ -232,7 +234,7 @@ def read_secret(path: Path | None) -> bytes | None:
 
 
 def count(text: str) -> int:
-    """Read a whole number from 1.
+    """Read a whole number above 0.
 
     Raises:
         argparse.ArgumentTypeError: if the text is not such a number.

@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _progress(n_users: int) -> Iterator[Any]:
-    """Progress bar on standard error; none if that is no terminal or tqdm is not installed."""
+    """Show a progress bar on standard error, if it is a terminal and tqdm is installed."""
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:

@@ -81,7 +81,7 @@ def results_table(rows: Sequence[dict[str, Any]]) -> str:
     """Format rows of a record as a table, one line for each stage and pruning run.
 
     Args:
-        rows: rows of the record, the final model's last.
+        rows: rows of the record; the last row is the final model's.
     """
     names = list(rows[-1]["test"])
     shown = [n for n in ("recall@20", "ndcg@20") if n in names] or names[:2]

@@ -94,7 +94,7 @@ def _recbole_properties() -> Path:
 def _comments(file: Path) -> dict[str, str]:
     """The comments in one of RecBole's yaml files, key -> comment.
 
-    A line there is ``key: value  # (type) meaning``.
+    A line of such a file is ``key: value  # (type) meaning``.
     """
     lines = file.read_text(encoding="utf-8").splitlines()
     found = (re.match(r"(\w+):.*?#\s*(.*)", line) for line in lines)

@@ -24,7 +24,7 @@ from recbole_lightgnn.config.files import nested, read_value
 from recbole_lightgnn.errors import InputError
 
 _TRIALS = 30  # default number of trials
-# A run prints every epoch; a trial prints one line.
+# A run prints a line for every epoch; a trial is to print only one line.
 _QUIET = {"state": "warning", "show_progress": False}
 
 
@@ -92,7 +92,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         settings: settings given as ``--key=value``; they are held fixed.
 
     Returns:
-        The exit status: 1 if every trial failed.
+        The exit status: 1 if every trial failed, else 0.
 
     Raises:
         InputError: if an option cannot be used (see `Search`), or if Optuna is not installed.
@@ -153,7 +153,7 @@ def _model(given: str | None, config_files: Iterable[str]) -> str:
 
 
 def _line(search: Any, trial: Any) -> str:
-    """One line on a trial that is over."""
+    """One line of text on a trial that has ended."""
     from recbole_lightgnn.tuning.search import reason_of
 
     known = trial.user_attrs

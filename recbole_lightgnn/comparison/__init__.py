@@ -1,1 +1,1 @@
-"""Comparisons: several models on one dataset, run, tabulated and drawn from their records."""
+"""Comparisons: run several models on one dataset; make tables and pictures from their records."""

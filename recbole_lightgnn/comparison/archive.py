@@ -1,4 +1,4 @@
-"""Archive a comparison: copy what is needed to make its tables and page again and to go on."""
+"""Archive a comparison: copy the files that its tables and page, and its continuation, need."""
 
 import shutil
 from pathlib import Path
@@ -24,19 +24,18 @@ from recbole_lightgnn.utils.files import check_folder, whole_file
 def save_archive(comparison: Comparison, target: Path) -> None:
     """Copy a comparison's records, settings and failures, without logs and checkpoints.
 
-    The copy has only those user metrics that the table needs, in single precision. A run that is
-    only in ``target`` is not removed.
+    Of the user metrics, the copy has only those that the table needs, in single precision.
 
     Args:
         comparison: comparison to copy.
         target: a new folder, or an earlier archive of the same comparison.
 
     Raises:
-        InputError: if ``target`` is something else.
+        InputError: if ``target`` is neither, or holds a record that ``comparison`` lacks.
     """
     _check(comparison, target)
     target.mkdir(parents=True, exist_ok=True)
-    # Written first: an interrupted archive can then be completed by the same command.
+    # This file is written first, so that the same command can complete an interrupted archive.
     write_comparison(target, comparison.content | {"rows": comparison.rows})
     for model in comparison.content["models"]:
         for seed in comparison.seeds:
@@ -89,7 +88,7 @@ def _copy_users(source: RunFolder, copy: RunFolder, metrics: list[str]) -> None:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Copy a file if there is one, and say whether there was; the folder is made if missing."""
+    """Copy a file if it exists, and return whether it does; create the folder if it is missing."""
     if not source.is_file():
         return False
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ _STYLE: Any = {  # matplotlib's names and values
     "svg.fonttype": "path",  # looks the same whatever fonts are installed
     "svg.hashsalt": "recbole-lightgnn",
 }
-# Choices of values for ticks, from many to few.
+# Lists of values that ticks may have, from long lists to short ones.
 _BYTES = [
     [n * 10.0**power for power in range(2, 12) for n in of] for of in ((1, 2, 5), (1, 3), (1,))
 ]
@@ -38,8 +38,8 @@ _SECONDS = [
     [*_UNDER_1, *(unit * n for unit in (1, 60, 3600) for n in of)]
     for of in ((1, 2, 5, 10, 30), (1, 3, 10, 30), (1, 10))
 ]
-# Offsets of a label from its point, near ones first, and its alignment. A later offset is preferred
-# only if the label then covers at least so many square pixels less.
+# Offsets of a label from its point, near offsets first, with the label's alignment. A later offset
+# is chosen only if the label then covers at least _MIN_GAIN square pixels less.
 _MIN_GAIN = 40
 _OFFSETS = [
     (dx * step, dy * step, ha, va)
@@ -60,7 +60,7 @@ _OFFSETS = [
 def svg_of(draw: Callable[[Any], None]) -> str:
     """Draw a picture and return its SVG element.
 
-    The XML prolog and the metadata are cut off, because they refer to other addresses.
+    The XML prolog and the metadata are cut off, because they contain addresses of other sites.
 
     Args:
         draw: function that draws into matplotlib's ``Axes``.
@@ -91,7 +91,7 @@ def time_ticks(axes: Any) -> None:
 
 
 def _log_ticks(axes: Any, choices: Sequence[Sequence[float]], text: Callable[[float], str]) -> None:
-    """Set ticks: of the choices, the first with at most six values in view, or the last."""
+    """Set ticks: the first choice with at most six values in view, else the last choice."""
     low, high = axes.get_xlim()
     if high < 4 * low:  # on a shorter axis there might be no tick in view
         low, high = axes.set_xlim(low / 2, high * 2)
@@ -109,7 +109,7 @@ def place_labels(
     line: Sequence[tuple[float, float]],
     notes: Sequence[Any] = (),
 ) -> None:
-    """Write a label beside each point, where it least covers points, the line or other texts.
+    """Write a label beside each point, where the label covers as little else as possible.
 
     A label that is not close to its point is connected to it by a thin line.
 

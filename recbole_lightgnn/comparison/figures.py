@@ -1,4 +1,4 @@
-"""The pictures of a comparison, drawn from its records, each with a caption and a text instead."""
+"""The pictures of a comparison, drawn from its records, with captions and alternative texts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from recbole_lightgnn.comparison.drawing import byte_ticks, place_labels, svg_of
 from recbole_lightgnn.comparison.results import Comparison, Entry
 from recbole_lightgnn.comparison.table import duration, short, size
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; without their yellow, which is
-# pale on white. LightGNN is blue, the best other models have the other colours, and the rest are
-# grey, because more colours could not be told apart.
+# Okabe and Ito's colours, which colour-blind readers can tell apart, except the yellow, which is
+# pale on white. LightGNN is blue, and the best other models have the other colours. All further
+# models are grey, because more colours could not be told apart.
 _OURS = "#0072B2"
 _COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("s", "^", "D", "v", "P", "X", "p")
@@ -28,8 +28,8 @@ class Picture(NamedTuple):
     Attributes:
         name: identifier of the picture on the page.
         svg: drawing as SVG.
-        caption: what it shows and how to read it.
-        alt: its content in words and numbers, for readers who do not see it.
+        caption: text that says what the picture shows and how to read it.
+        alt: the picture's content in words and numbers, for readers who cannot see it.
     """
 
     name: str
@@ -67,14 +67,14 @@ def _scatter(
     text: Callable[[float], str],
     ticks: Callable[[Any], None],
 ) -> Picture | None:
-    """Draw accuracy against a cost.
+    """Draw accuracy against a cost, such as the size; return ``None`` if no model is done.
 
     Args:
         comparison: comparison to draw.
         name: name of the picture.
-        value: cost of an entry.
-        what: the cost in words.
-        text: a cost as text.
+        value: function that returns the cost of an entry.
+        what: name of the cost, for the axis and the caption.
+        text: function that formats a cost.
         ticks: function that sets the ticks of the axis of costs.
     """
     metric, entries = comparison.tested_metrics[0], comparison.done()
@@ -142,7 +142,7 @@ def _draw_entry(axes: Any, entry: Entry, cost: float, metric: str, look: tuple[s
 
 
 def _note_below(axes: Any, names: Sequence[str], least: float) -> Any:
-    """Name the models below the picture in a note, and make space for it.
+    """Write a note that lists the models with scores too low to draw, and make space for the note.
 
     Args:
         axes: matplotlib's ``Axes``.
@@ -161,7 +161,7 @@ def _note_below(axes: Any, names: Sequence[str], least: float) -> Any:
 
 
 def _lowest(means: Sequence[float]) -> float:
-    """Start of an axis on which the better half of the models fills the upper half."""
+    """Lower end of an axis on which the better half of models fills the upper half."""
     best, middle = max(means), float(np.median(means))
     lowest = best - 2 * (best - middle)
     return min(means) if lowest <= min(means) or best == middle else lowest
@@ -224,9 +224,9 @@ def _curves(comparison: Comparison) -> Picture | None:
 
 
 def degree_groups(degree: np.ndarray, n_groups: int = _GROUPS) -> list[tuple[str, np.ndarray]]:
-    """Group users by their number of train interactions, into groups as equal as possible.
+    """Group users by their number of train interactions, into groups of about equal size.
 
-    Users with the same number are in the same group.
+    Users with the same number of interactions are in the same group.
 
     Args:
         degree: number of train interactions of each user. Shape: (users,)
@@ -260,7 +260,7 @@ def _groups(comparison: Comparison) -> Picture | None:
     base_recall = recall[base.label]
 
     def draw(axes: Any) -> None:
-        shown = [0.0]  # the base's difference from itself, in case that all others are grey
+        shown = [0.0]  # the base's difference from itself, in case all other lines are grey
         for entry in entries:
             colour, marker = _look(comparison, entry)
             difference = np.subtract(recall[entry.label], base_recall)

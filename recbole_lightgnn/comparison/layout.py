@@ -1,4 +1,4 @@
-"""The files of a comparison's folder: their names, their paths and what each must hold.
+"""The files in a comparison's folder: their names, their paths and their required content.
 
 ===================================  =============================================================
 ``comparison.json``                  what is compared; written before the first run
@@ -13,9 +13,9 @@
 ``runs/NAME-SEED/failed.json``       why the last attempt failed
 ===================================  =============================================================
 
-An archive has neither lock, logs nor checkpoints. Files that an earlier version wrote have old
-names of keys and settings; the functions that read a file translate them, so that no other module
-sees an old name.
+An archive has no lock, logs or checkpoints. Files of earlier versions have old names of keys and
+settings. The functions here translate them when they read a file, so no other module sees an old
+name.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ COMPARISON, LOCK = "comparison.json", "lock"
 MARKDOWN, CSV, LATEX, PAGE = "table.md", "table.csv", "table.tex", "index.html"
 _RUNS = "runs"
 
-# Keys of comparison.json: those that two comparisons in one folder have in common, and all.
+# Keys of comparison.json: those that must not change when a comparison is continued, and all keys.
 IDENTITY = ("dataset", "dataset_fingerprint", "protocol")
 COMPARISON_KEYS = {*IDENTITY, "models", "variants", "seeds", "rows", "given", "settings"}
-# Keys of a record: of each row for the run to count as finished, and what the table needs.
+# Keys of a record: those that each row of a finished run has, and those that the table needs.
 _FINISHED_ROW_KEYS = {"seconds", "test", "test_seconds"}
 _ROW_KEYS = {"key", "stage", "entries_kept", "interactions_kept", "parameters", "bytes", "valid"}
 _RECORD_KEYS = {"model", "seed", "dataset_fingerprint", "rows", "settings", "environment"}
@@ -51,10 +51,9 @@ _RECORD_KEYS = {"model", "seed", "dataset_fingerprint", "rows", "settings", "env
 
 
 def read_comparison(folder: Path) -> Any | None:
-    """Read ``comparison.json`` under today's names; what it holds is not checked.
+    """Read ``comparison.json``, with old names translated; the content is not checked.
 
-    The settings of variants are left as they were given: they are shown in the table, and
-    compared with nothing.
+    The settings of variants keep their old names, because they are only shown in the table.
 
     Returns:
         The content, or ``None`` if the file is missing or is not JSON.
@@ -70,7 +69,7 @@ def read_comparison(folder: Path) -> Any | None:
 
 
 def write_comparison(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write ``comparison.json``; the folder is made if it is missing."""
+    """Write ``comparison.json``; create the folder if it is missing."""
     write_json(folder / COMPARISON, content)
 
 
@@ -86,7 +85,7 @@ def is_other_folder(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run: paths of its files, and their content under today's names.
+    """The folder of one run: paths of its files, and their content with old names translated.
 
     Attributes:
         path: path of the folder.
@@ -101,7 +100,7 @@ class RunFolder:
 
     @property
     def log_file(self) -> Path:
-        """What the run printed."""
+        """The log: everything that the run printed."""
         return self.path / "log.txt"
 
     @property
@@ -169,7 +168,7 @@ def runs_with_record(comparison: Path) -> set[str]:
 
 
 def renamed_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with its settings, and those of its rows, under today's names."""
+    """A record with old names translated, in its settings and in the settings of its rows."""
     result = dict(record)
     if isinstance(record.get("settings"), dict):
         result["settings"] = renamed(record["settings"])
@@ -185,7 +184,7 @@ def _renamed_row(row: Any) -> Any:
 
 
 def is_finished(record: Any) -> TypeGuard[dict[str, Any]]:
-    """Whether a record is one of a finished run."""
+    """Whether a record belongs to a finished run."""
     return isinstance(record, dict) and _all_rows_have(record.get("rows"), _FINISHED_ROW_KEYS)
 
 
@@ -216,7 +215,7 @@ def is_record_of(
         fingerprint: counts and hashes of the data.
     """
     data = record.get("dataset_fingerprint") or {}
-    # The hash of the dataset's card: a text about the data, which may be reworded.
+    # Ignore the hash of the dataset's card, a text about the data that may be reworded.
     data = {key: value for key, value in data.items() if key != "card_sha256"}
     return (record.get("model"), record.get("seed"), data) == (model, seed, fingerprint)
 
@@ -226,13 +225,13 @@ class Run:
     """One run of a comparison: a model or variant with one seed.
 
     Attributes:
-        name: name in the comparison: the model's, or a variant's.
+        name: name in the comparison: that of the model or of the variant.
         model: name of the model.
         dataset: name of the dataset.
         seed: seed of the run.
         given: settings given for this run, as on the command line.
-        settings: all settings in force that decide what is computed.
-        folder: folder of its files.
+        settings: all settings in force that affect the result.
+        folder: folder of the run's files.
         fingerprint: counts and hashes of the data.
     """
 
@@ -267,14 +266,14 @@ class Run:
         ]
 
     def begin(self) -> None:
-        """Write into the folder which settings are run there."""
+        """Write the run's settings into its folder."""
         self.folder.write_settings(self.settings)
 
     def check_begun(self) -> None:
         """Check that the folder holds no run with other settings.
 
         Raises:
-            InputError: if it does.
+            InputError: if it holds one.
         """
         begun = self.folder.settings()
         if begun is not None and (other := other_settings(self.settings, begun)):

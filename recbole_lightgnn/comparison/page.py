@@ -41,7 +41,7 @@ td.rest { color: #a33; white-space: normal; }
 }
 @media print { body { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }
 """
-# Forbids a browser to load anything, also from markup that is added later.
+# Forbids the browser to load any other file, even if markup that does so is added later.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -50,8 +50,8 @@ def page(comparison: Comparison, content: Table, pictures: list[Picture]) -> str
 
     Args:
         comparison: comparison to show.
-        content: its table, made by `table`.
-        pictures: its pictures.
+        content: the comparison's table, made by `table`.
+        pictures: the comparison's pictures.
     """
     title = f"{' · '.join(comparison.content['models'])} on {comparison.dataset}"
     drawn = "\n".join(_figure(number, one) for number, one in enumerate(pictures, 1))
@@ -93,7 +93,7 @@ def _heading(comparison: Comparison) -> str:
 
 
 def _finding(comparison: Comparison) -> str:
-    """The lead: scores and sizes of the reference and of the best other model."""
+    """The page's first sentence: scores and sizes of the reference and of the best other model."""
     reference, metric = comparison.reference, comparison.tested_metrics[0]
     if reference is None:
         return "No run is done."

@@ -1,4 +1,4 @@
-"""Results reported in the paper (Tables 2 and 3); its authors chose their settings on test."""
+"""Results reported in the paper (Tables 2 and 3), with settings that were chosen on test."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ class Point(NamedTuple):
         model: name of the model in the paper.
         entries_kept: share of embedding entries kept; 1 without pruning.
         interactions_kept: share of interactions kept; 1 without pruning.
-        test: test scores by name of the metric, for those of `METRICS` that are reported.
+        test: test scores by name of the metric, for the reported ones among `METRICS`.
     """
 
     model: str
@@ -29,7 +29,7 @@ def _pruned(entries: float, interactions: float, *values: float) -> Point:
     return Point("LightGNN", entries, interactions, dict(zip(METRICS, values, strict=False)))
 
 
-# By the hash of the train pairs, so that another split with the same name has no points.
+# The key is the hash of the train pairs, so that another split with the same name has no points.
 POINTS = {
     "19619c3971ae1038859bbc1dae2aa253118fade5418f8b84820b8dba7bf05ef7": (  # yelp
         _pruned(0.33, 0.77, 0.0879, 0.0443, 0.1328, 0.0553),

@@ -29,7 +29,7 @@ from recbole_lightgnn.registry import model_names, our_models
 from recbole_lightgnn.utils.files import check_folder, plain
 from recbole_lightgnn.utils.text import did_you_mean
 
-# Settings that the comparison decides itself, and the flag that decides each.
+# Settings that a flag of the comparison determines, and that flag.
 _FLAG_OF = {
     "model": "--models",
     "dataset": "--dataset",
@@ -37,25 +37,26 @@ _FLAG_OF = {
     "config_files": "--KEY=VALUE",
     **dict.fromkeys(("checkpoint_dir", "result_file", "resume"), "--out"),
 }
-_SPLIT_SEED = 2020  # of the one split for all seeds, where RecBole splits the data
+_SPLIT_SEED = 2020  # if RecBole splits the data, all runs share the split of this seed
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a comparison, and what ``comparison.json`` says of them; see `make_plan`.
+    """The runs of a comparison, and the content of ``comparison.json``; see `make_plan`.
 
     Attributes:
         dataset: name of the dataset.
         models: names of models and variants, in the order of the table.
         seeds: seeds of the runs.
         out: folder of the comparison.
-        rows: keys of the rows to show of a record with several rows, or ``None``.
+        rows: if a record has several rows, keys of the rows that the table shows; ``None`` for the
+            default.
         variants: the variants among ``models``, by name.
-        given: settings given for every model, and as ``NAME.KEY`` for one.
+        given: settings given for every model, and as ``NAME.KEY`` for one model or variant.
         protocol: settings of data and evaluation, the same for all runs.
         settings_source: ``tuned``, ``default`` or ``by hand``, by name of model or variant.
         fingerprint: counts and hashes of the data.
-        runs: every model with the first seed, then every model with the next.
+        runs: every model with the first seed, then every model with the second, and so on.
     """
 
     dataset: str
@@ -71,7 +72,7 @@ class Plan:
     runs: list[Run]
 
     def begin(self) -> None:
-        """Write ``comparison.json``; the folder is made if it is missing.
+        """Write ``comparison.json``; create the folder if it is missing.
 
         Raises:
             InputError: if another comparison has begun in the folder since the plan was made.
@@ -97,10 +98,11 @@ class Plan:
         }
 
     def check_folder(self) -> None:
-        """Check that the folder is new, or that this comparison can go on in it.
+        """Check that the folder is new, or holds this comparison, which can then continue.
 
         Raises:
-            InputError: if it holds other files, another comparison or runs with other settings.
+            InputError: if the folder holds other files, another comparison, or runs with other
+                settings.
         """
         check_folder("--out", self.out, self.out)
         if is_other_folder(self.out):
@@ -155,12 +157,13 @@ def make_plan(
         seeds: seeds of the runs.
         out: folder of the comparison.
         given: settings for every model, and as ``NAME.KEY`` for one model or variant.
-        rows: keys of the rows to show of a record with several rows, or ``None``.
+        rows: if a record has several rows, keys of the rows that the table shows; ``None`` for the
+            default.
         variants: all variants that ``models`` may name.
 
     Raises:
-        InputError: if a run is impossible, if the runs have no common protocol, or if ``out``
-            holds another comparison.
+        InputError: if a name or setting is wrong, if the runs have no common protocol, or if
+            ``out`` holds another comparison.
     """
     _check_names(models, variants)
     given = {"accelerate": True, **given}
@@ -211,13 +214,14 @@ class _Request:
     variants: Mapping[str, Variant]
 
     def model_of(self, name: str) -> str:
-        """The model of a variant; a model's name is returned as it is."""
+        """Return the model of a variant; return the name of a model unchanged."""
         return self.variants[name].model if name in self.variants else name
 
     def given_to(self, name: str) -> dict[str, Any]:
         """The settings of one model or variant.
 
-        A setting given to the name overrides the variant's, which overrides one given to all.
+        Settings given for this name come before the variant's settings, and these before settings
+        given for all models.
         """
         settings = {key: value for key, value in self.given.items() if not self._owner(key)}
         if name in self.variants:
@@ -231,15 +235,15 @@ class _Request:
         return settings
 
     def _owner(self, key: str) -> str | None:
-        """The model or variant before the dot of ``NAME.KEY``, if there is one of that name."""
+        """NAME of a setting ``NAME.KEY``, if it names a model or variant; else ``None``."""
         head, dot, _ = key.partition(".")
         return head if dot and head in {*model_names(), *self.variants} else None
 
     def check(self) -> None:
-        """Check that each setting is for a model compared, and not decided by a flag.
+        """Check the settings that were given, and those of the variants.
 
         Raises:
-            InputError: if one is not.
+            InputError: if a setting is for a model not compared, or is determined by a flag.
         """
         for key in self.given:
             owner = self._owner(key)
@@ -296,13 +300,13 @@ def _check_class(model: str, model_class: type) -> None:
 def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
     """Where the settings of a model come from: ``by hand``, ``tuned`` or ``default``.
 
-    ``by hand``: a setting of the model was given or is the variant's, or the dataset's file has
-    settings for it that were found in few trials or none. ``tuned``: the dataset's file has
-    settings found by a search or in many trials. ``default``: it has none.
+    ``by hand``: the command or a variant gives a setting of the model, or the dataset's file has
+    settings for the model that were chosen after few trials or none. ``tuned``: the dataset's file
+    has settings found by a search or in many trials. ``default``: the file has none.
 
     Args:
         config: the model's ``Config``.
-        given: settings given for it, those of a variant included.
+        given: settings given for the model, those of a variant included.
     """
     keys = model_settings(config).keys() - {"accelerate"}
     if any(key.partition(".")[0] in keys for key in given):
@@ -330,8 +334,8 @@ def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
 def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
     """Counts and hashes of the data.
 
-    Read once for our models and once for RecBole's own: each kind reads the files by itself, and
-    reports what is wrong with them.
+    Our models and RecBole's use different readers. Each reader that is needed reads the files once,
+    so that it reports what is wrong with them.
     """
     kinds = {config["model"] in our_models(): config for config in configs.values()}
     *_, last = [fingerprint_of(config) for config in kinds.values()]

@@ -11,7 +11,7 @@ from recbole_lightgnn.comparison.layout import Run
 
 
 class Progress:
-    """Print a line for each start and end of a run; on a terminal also a line that is updated.
+    """Print a line at each start and end of a run; on a terminal, also keep a line up to date.
 
     Args:
         runs: all runs of the comparison.
@@ -23,7 +23,7 @@ class Progress:
         left: runs that are not finished.
         total: number of runs.
         failed: number of runs that failed.
-        begun: for each run at work, the time of its start.
+        begun: start of each run that is under way, by ``time.monotonic``.
     """
 
     def __init__(self, runs: Sequence[Run], jobs: int) -> None:
@@ -35,12 +35,12 @@ class Progress:
         self._last_update = 0.0
 
     def began(self, run: Run, resumed: bool) -> None:
-        """Note that a run has started or is resumed."""
+        """Record and print that a run has started, anew or resumed."""
         self.begun[run] = time.monotonic()
         self._print(f"{run}: {'goes on' if resumed else 'begins'}")
 
     def ended(self, run: Run, reason: str | None) -> None:
-        """Note that a run is finished, or the reason of its failure."""
+        """Record and print that a run has ended; ``reason`` says why it failed, or is ``None``."""
         self.left.remove(run)
         seconds = time.monotonic() - self.begun.pop(run)
         record = run.record()
@@ -56,7 +56,7 @@ class Progress:
         self._print(f"  {self._state()}")
 
     def tick(self, at_work: Sequence[Run]) -> None:
-        """Update the line on a terminal, at most once a second."""
+        """Update the terminal's line with the runs at work, at most once a second."""
         now = time.monotonic()
         if sys.stdout.isatty() and now > self._last_update + 1:
             self._last_update = now
@@ -67,9 +67,9 @@ class Progress:
         """Estimate the time left from the finished runs; ``None`` while there is none.
 
         A run is expected to take the mean time of its model's finished runs or, if there is none,
-        of all finished runs. The time since its start is subtracted. If it has already taken longer
-        than expected, or if the mean over all models says little of it, the time left is at least
-        the time since its start: it is taken to be half way.
+        of all finished runs. The time since its start is subtracted. If the run has already taken
+        longer than expected, or if its model has no finished run, it is assumed to be at most half
+        done.
         """
         if not self.seconds:
             return None
@@ -106,7 +106,7 @@ def rounded(seconds: float) -> str:
 
 
 def _seconds(run: Run) -> float:
-    """Seconds that a finished run took, over all processes in which it was resumed."""
+    """Seconds that a finished run took in total, earlier interrupted processes included."""
     record = run.record() or {"rows": [], "seconds": 0.0}
     rows: float = sum(row["seconds"] + row["test_seconds"] for row in record["rows"])
     return max(rows, float(record["seconds"]))

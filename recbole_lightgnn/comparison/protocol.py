@@ -9,9 +9,9 @@ from recbole_lightgnn.errors import InputError
 
 
 def seeds_split_the_data(configs: Mapping[str, Any]) -> bool:
-    """Whether each seed would get a split of its own.
+    """Whether the split of the data would differ between seeds.
 
-    It would if neither the dataset's files nor ``split_seed`` fix the split.
+    This is so if neither the dataset's files nor ``split_seed`` fix the split.
 
     Args:
         configs: ``Config`` of each model, by name.
@@ -51,7 +51,7 @@ def _protocol(config: Any) -> dict[str, Any]:
 
 
 def _check_metrics(protocol: Mapping[str, Any]) -> None:
-    """Raise InputError unless the tables can be made from these metrics."""
+    """Raise InputError if the protocol lacks a metric or a cutoff that the tables need."""
     selection, metrics = protocol["valid_metric"], protocol["metrics"]
     if not re.search(r"@\d+$", selection):
         raise InputError(

@@ -16,7 +16,7 @@ def report(folder: Path, rows: Sequence[str] | None = None) -> str:
 
     Args:
         folder: folder of the comparison.
-        rows: keys of the rows to show of a record with several rows, as for `Comparison`.
+        rows: keys of the rows to show, as for `Comparison`.
 
     Returns:
         The table, as Markdown.
@@ -33,7 +33,10 @@ def report(folder: Path, rows: Sequence[str] | None = None) -> str:
 
 
 def report_tables(folder: Path, rows: Sequence[str] | None = None) -> str:
-    """Write the three tables of `report` without the page, which takes longer to draw."""
+    """Write the three tables of `report` without the page, which takes longer.
+
+    Arguments, return value and errors as for `report`.
+    """
     comparison = Comparison(folder, rows)
     files = _tables(comparison, table(comparison))
     _write(folder, files)

@@ -1,4 +1,4 @@
-"""Results of a comparison, from its records alone: the lines of its table."""
+"""Results of a comparison, computed from its records: the entries (lines) of its table."""
 
 from __future__ import annotations
 
@@ -28,17 +28,19 @@ _THIRD = 0.33  # share of entries kept by the paper's main student
 
 @dataclass
 class Entry:
-    """A line of the table: a model, or one stage of a model with several; means over seeds.
+    """A line of the table: a model, or one stage of a model with several stages.
+
+    Numbers are means over the seeds that are done, unless said otherwise.
 
     Attributes:
         label: name in the table.
-        model: name in the comparison: the model's, or a variant's.
+        model: name in the comparison: that of the model or of the variant.
         key: key of the record's row; ``None`` if no seed is done.
         settings_source: where the settings come from: ``tuned``, ``default`` or ``by hand``.
         seeds: seeds that are done.
         problems: why the other seeds are missing.
         valid: validation score by which epochs are chosen.
-        test: one test score a seed, by name of the metric.
+        test: test scores by name of the metric, one score for each seed.
         epochs: largest number of epochs (for LightGNN's student: in each pruning run); ``None``
             for a model that is not trained in epochs.
         patience: validations without a new best score after which training stops.
@@ -49,7 +51,8 @@ class Entry:
         seconds: time of training and validation, earlier stages included.
         ranking_ms: milliseconds to rank all items for one test user.
         users: the metrics of each test user, by name of the metric. Shape of each: (users,)
-        paired_seeds: the reference's seeds that are done here too; both are compared over these.
+        paired_seeds: seeds that are done for this entry and for the reference; the two are compared
+            over these seeds.
         differences: differences from the reference, by name of the metric.
     """
 
@@ -87,15 +90,15 @@ class Comparison:
 
     Args:
         folder: folder that ``recbole-lightgnn compare`` wrote.
-        rows: keys of the rows to show of a record with several rows; by default those given to
-            ``compare`` (see `shown_rows`).
+        rows: if a record has several rows, keys of the rows to show (see `shown_rows`); by default
+            those given to ``compare``.
 
     Attributes:
         folder: folder of the comparison.
-        content: content of ``comparison.json``, under today's names.
+        content: content of ``comparison.json``, with old names translated.
         dataset: name of the dataset.
         seeds: seeds that were asked for.
-        given: settings given for all models, and as ``NAME.KEY`` for one.
+        given: settings given for all models, and as ``NAME.KEY`` for one model or variant.
         fingerprint: counts and hashes of the data.
         variants: ``model`` and settings of each variant, by name.
         rows: keys of the rows that were asked for, or ``None``.
@@ -103,15 +106,15 @@ class Comparison:
         records: records of the runs that are done, by name and seed.
         degree: number of train interactions of each test user; ``None`` if no run has user
             metrics. Shape: (users,)
-        metrics: the table's metrics: Recall and NDCG from the cutoff of ``selection`` on.
-        tested_metrics: those that are tested for significance: at the cutoff of ``selection``.
+        metrics: the table's metrics: Recall and NDCG at the cutoff of ``selection`` and above it.
+        tested_metrics: metrics tested for significance: Recall and NDCG at that cutoff.
         entries: lines of the table, in the order of the models.
-        reference: the entry that all others are compared with: the student that is best on
-            validation or, without a student, the model that is.
+        reference: the entry that all others are compared with: the student with the best validation
+            score; without a student, the model with the best one.
 
     Raises:
         InputError: if the folder is not a comparison's, if user metrics are damaged, or if no
-            record has one of ``rows``.
+            record has a row with a key in ``rows``.
     """
 
     def __init__(self, folder: Path, rows: Sequence[str] | None = None) -> None:
@@ -160,7 +163,7 @@ class Comparison:
         return [entry for entry in self.entries if entry.seeds]
 
     def curve(self, model: str, seed: int) -> list[tuple[list[float], list[float]]]:
-        """Seconds since the run's start and validation scores, for each training of one run."""
+        """Learning curves of one run: seconds since its start and scores, for each training."""
         parts, before = [], 0.0
         for row in self.records[model, seed]["rows"]:
             if curve := row.get("curve"):
@@ -230,7 +233,7 @@ class Comparison:
             yield self._entry(model, key)
 
     def _rows_of(self, model: str) -> list[dict[str, Any]]:
-        """The rows that the table can show; earlier stages of a variant are not shown."""
+        """The rows that the table can show; a variant's teachers and intermediate are hidden."""
         rows = next(iter(self._records_of(model).values()))["rows"]
         hidden = ("teacher", "intermediate") if model in self.variants else ()
         return [row for row in rows if row["stage"] not in hidden]
@@ -285,8 +288,8 @@ class Comparison:
     def _compare(self) -> None:
         """Set each entry's differences from the reference, corrected for all tests of the table.
 
-        Both sides are averaged over the seeds that both have, because one seed may be easier for
-        all models.
+        Entry and reference are averaged over the seeds that both have, because one seed may be
+        easier for all models.
         """
         reference = self.reference
         if reference is None or reference.users is None:
@@ -308,12 +311,13 @@ class Comparison:
 def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -> list[str]:
     """Choose the rows of a record that a table shows.
 
-    By default these are the teacher (the sum, if there are several), the student nearest to a
-    third of the entries, and the last row.
+    By default these are the teacher (the sum of the teachers if there are several), the student
+    with nearest to a third of the entries, and the last row.
 
     Args:
         rows: rows of the record.
-        asked: keys of the rows to show; of a record with none of them, the last row is shown.
+        asked: keys of the rows to show, or ``None`` for the default. If the record has none of
+            them, its last row is shown.
 
     Returns:
         Keys, in the record's order.
@@ -337,7 +341,10 @@ def _row(record: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _epochs_and_patience(
     record: Mapping[str, Any], row: Mapping[str, Any]
 ) -> tuple[int | None, int | None]:
-    """Largest number of epochs, and patience, of a row's training or of the first teacher's."""
+    """Largest number of epochs, and patience, of the first training in the row's stage.
+
+    Both are ``None`` for a model that is not trained in epochs.
+    """
     first = next(one for one in record["rows"] if one["stage"] == row["stage"])
     settings = first.get("settings") or record["settings"]
     if settings.get("MODEL_TYPE") == "TRADITIONAL":  # RecBole's models that count or solve
@@ -346,7 +353,7 @@ def _epochs_and_patience(
 
 
 def _seconds_to(record: Mapping[str, Any], key: str) -> float:
-    """Training time of a row and of the stages before it, in seconds."""
+    """Training time in seconds of a row and of all rows before it."""
     keys = [row["key"] for row in record["rows"]]
     seconds: float = sum(row["seconds"] for row in record["rows"][: keys.index(key) + 1])
     return seconds

@@ -21,12 +21,12 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.utils.files import read_json, write_json
 
-# How far a run had come: finished trainings, and epochs of the training that was interrupted.
+# Progress of a run: number of finished trainings, and of epochs in the interrupted training.
 Position = list[int]
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 20  # that runs have to end by themselves when the comparison is stopped
-_LOCK_SECONDS = 10  # to wait for the runs of a killed comparison, which are being killed as well
+_STOP_SECONDS = 20  # time for runs to end by themselves when the comparison is stopped
+_LOCK_SECONDS = 10  # time for the runs of a killed comparison to end and release the lock
 _LOG_TAIL_BYTES = 1 << 16
 _PR_SET_PDEATHSIG = 1
 
@@ -34,9 +34,9 @@ _PR_SET_PDEATHSIG = 1
 def run_all(runs: Sequence[Run], jobs: int, lock: int, progress: Progress) -> None:
     """Run the runs, ``jobs`` at a time.
 
-    Each leaves its record, or a file with the reason of its failure. A model with a run folder is
-    resumed after an interruption or a failure. If it fails again without a further epoch, the next
-    attempt starts anew.
+    Each run leaves its record, or a file with the reason of its failure. A run of a model that has
+    a run folder is resumed after an interruption or a failure. If the resumed run fails before its
+    next epoch ends, the following attempt starts anew.
 
     Args:
         runs: runs that are not done.
@@ -79,7 +79,7 @@ def lock_folder(folder: Path) -> Iterator[int]:
         The file descriptor of the lock.
 
     Raises:
-        InputError: if another comparison holds the lock, or runs that outlived their comparison.
+        InputError: if another comparison holds the lock, or runs of a killed comparison still do.
     """
     with (folder / LOCK).open("ab") as file:
         deadline = time.monotonic() + _LOCK_SECONDS
@@ -100,7 +100,7 @@ def _prepare(run: Run) -> Position | None:
     """Prepare the folder; return the position to resume from, ``None`` if the run starts anew."""
     failure, position = run.folder.failure(), _position(run)
     if failure is not None and failure.get("resumed_after") == position:
-        position = None  # no progress since it failed: its checkpoint may be the cause
+        position = None  # no progress since the last failure: the checkpoint may be the cause
     if position is None:
         shutil.rmtree(run.folder.checkpoints, ignore_errors=True)
     run.begin()
@@ -110,7 +110,7 @@ def _prepare(run: Run) -> Position | None:
 
 
 def _position(run: Run) -> Position | None:
-    """How far a run that can be resumed has come; ``None`` if there is nothing to resume."""
+    """Read the position of a run that can be resumed; ``None`` if there is nothing to resume."""
     positions = []
     for file in run.folder.checkpoints.glob("*/run.json"):
         if content := read_json(file):
@@ -143,10 +143,10 @@ def _environment(jobs: int) -> dict[str, str]:
 
 
 def _before_run() -> Callable[[], None]:
-    """A function that a new process calls first.
+    """Return a function for the new process to call first.
 
-    The process then reacts to Ctrl-C, even if a shell started the comparison with ``&`` and SIGINT
-    ignored. On Linux it is also killed when the comparison ends.
+    With it, the process reacts to Ctrl-C, even if a shell started the comparison with ``&`` and so
+    with SIGINT ignored. On Linux the process is also killed when the comparison ends.
     """
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
@@ -164,7 +164,7 @@ def _note_failure(run: Run, status: int, resumed_after: Position | None) -> str 
     Args:
         run: run that has ended.
         status: exit status of its process; below 0 the number of the signal that ended it.
-        resumed_after: position that it was resumed from, ``None`` if it started anew.
+        resumed_after: position that the run was resumed from, ``None`` if it started anew.
     """
     if status == 0 and run.record() is not None:
         return None

@@ -1,4 +1,4 @@
-"""One model on one split with several seeds: a table, and a picture of accuracy against size."""
+"""Report on one model and one split with several seeds: a table, and accuracy against size."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +71,7 @@ def _records_in(file: Path) -> Iterator[Record]:
 
 
 def _different(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
-    """Names of the settings that differ and decide what is computed."""
+    """Names of the settings that differ, except those that do not affect what is compared."""
     ignored = {"seed", "checkpoint_dir", "show_progress", "result_file"}
     keys = (one.keys() | other.keys()) - ignored
     return {key for key in keys if one.get(key) != other.get(key)}
@@ -107,12 +107,12 @@ def summary(records: Sequence[Record]) -> list[Row]:
 
 
 def paper_points(records: Sequence[Record]) -> tuple[Point, ...]:
-    """The paper's results on the split of the records; none if the paper does not use it."""
+    """The paper's results on the records' split; empty if the paper does not use this split."""
     return POINTS.get(records[0]["dataset_fingerprint"]["train"]["sha256"], ())
 
 
 def markdown(records: Sequence[Record], keys: Sequence[str] = ()) -> str:
-    """The table as Markdown, with the paper's results if it uses the split.
+    """The table as Markdown, with the paper's results if the paper uses the split.
 
     Args:
         records: records of one model, one per seed.

@@ -22,8 +22,8 @@ class Cell(NamedTuple):
 
     Attributes:
         text: text without markup.
-        best: whether it holds the best value of its column.
-        spans_rest: whether it takes the rest of the line, to say why there are no numbers.
+        best: whether the cell holds the best value of its column.
+        spans_rest: whether the cell fills the rest of the line, to say why there are no numbers.
     """
 
     text: str
@@ -37,8 +37,8 @@ class Table(NamedTuple):
     Attributes:
         title: sentence that says what is compared.
         head: names of the columns.
-        lines: cells of each line; if there are too few, the last one spans the remaining columns.
-        notes: sentences that explain the columns, and what is missing.
+        lines: cells of each line; if there are too few, the last cell spans the remaining columns.
+        notes: sentences that explain the columns, and say what is missing.
     """
 
     title: str
@@ -86,7 +86,7 @@ def _best(comparison: Comparison, metric: str) -> str:
 
 
 def _p(entry: Entry, comparison: Comparison, metric: str) -> str:
-    """Direction and corrected p of the difference from the reference, or why there is none."""
+    """Sign and corrected p of the difference from the reference, or why there is none."""
     reference = comparison.reference
     if entry is reference:
         return "reference"
@@ -216,7 +216,7 @@ def _machines(comparison: Comparison) -> list[str]:
 
 
 def _rarely_validated(comparison: Comparison) -> dict[int, list[str]]:
-    """The models that are not validated after every epoch, by the number of epochs between."""
+    """The models not validated after every epoch, by the number of epochs per validation."""
     names: dict[int, list[str]] = {}
     for model in comparison.content["models"]:
         settings = [r["settings"] for (name, _), r in comparison.records.items() if name == model]
@@ -226,7 +226,7 @@ def _rarely_validated(comparison: Comparison) -> dict[int, list[str]]:
 
 
 def _accelerated(comparison: Comparison) -> list[str]:
-    """Names of RecBole's graph models, also as teachers, that used our sparse kernels."""
+    """Names of RecBole's graph models, teachers included, that used our sparse kernels."""
     names = []
     for (name, _), record in comparison.records.items():
         for row in record["rows"]:
@@ -341,7 +341,7 @@ def size(n_bytes: float) -> str:
 def count(number: float) -> str:
     """A number as text with three digits: ``4.45 M`` or ``27 k``."""
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= 0.9995 * factor:  # three digits round it to 1 of the unit
+        if number >= 0.9995 * factor:  # from here on, three digits round up to 1 of the unit
             return f"{number / factor:.3g} {unit}"
     return f"{number:.0f}"
 

@@ -1,4 +1,4 @@
-"""Variants: models with other settings, compared under names of their own."""
+"""Variants: models with changed settings, which a comparison shows under other names."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from recbole_lightgnn.errors import InputError
 
 @dataclass(frozen=True)
 class Variant:
-    """A model with settings that set it apart.
+    """A model with changed settings.
 
     Attributes:
         model: name of the model.
-        settings: settings that the variant gives it.
+        settings: the changed settings.
     """
 
     model: str
@@ -30,10 +30,11 @@ def read_variants(file: Path, models: Container[str]) -> dict[str, Variant]:
 
     Args:
         file: yaml file with lines ``NAME: {model: MODEL, setting: value}``.
-        models: names of models, which a variant cannot have.
+        models: names of models; a variant must have another name.
 
     Raises:
-        InputError: if a line has another form, or a name is a model's or unfit for a folder.
+        InputError: if a line has another form, or if the name of a variant is that of a model or
+            cannot name a folder.
     """
     variants = {}
     for name, content in read_yaml(file).items():

@@ -214,10 +214,7 @@ def _chunks(logits: Tensor) -> Iterator[slice]:
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sum of the rows' cross-entropies, and its gradient: softmax minus one-hot target.
-
-    Shapes: (), (rows, columns)
-    """
+    """Return the sum of the rows' cross-entropies, and its gradient: softmax minus one-hot."""
     column = target[:, None]
     probability = logits.softmax(dim=-1)
     loss = (_logsumexp(logits, probability) - logits.gather(1, column).squeeze(1)).sum()

@@ -1,4 +1,4 @@
-"""A trained model as a teacher; it is not trained any more, so its scores never change."""
+"""A trained model as a teacher, which is not trained further: its scores never change."""
 
 from __future__ import annotations
 
@@ -195,10 +195,7 @@ class FrozenTeacher:
         return torch.cat([self._predict(*chunk) for chunk in chunks])
 
     def _pairs_from_rows(self, user: Tensor, item: Tensor) -> Tensor:
-        """Compute pairs' scores by rows of scores for all items. Shape: (pairs,)
-
-        The models that get here compute such a row even to predict one pair.
-        """
+        """Look up scores in rows for all items, which MultiVAE, for example, computes anyway."""
         distinct, row = user.unique(return_inverse=True)
         found = torch.empty(len(user), device=user.device)
         for start in range(0, len(distinct), _CHUNK):

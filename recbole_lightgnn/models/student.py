@@ -85,10 +85,7 @@ class LightGNN(LightGNNIntermediate):
 
     @torch.no_grad()
     def infer(self) -> tuple[Tensor, Tensor]:
-        """Compute the embeddings to rank by, without gradients, from the remaining entries alone.
-
-        Shapes: (users, width), (items, width)
-        """
+        """Compute the embeddings to rank by from the remaining entries alone, without gradients."""
         return weighted_lightgcn_inference(
             self.graph,
             None if self.binary_edges else self.edge_weight,

@@ -250,7 +250,7 @@ class _Code:
         return result
 
     def dense(self, data: Any, _index: Any, row: Any) -> tuple[list[Any], list[Any]]:
-        """Load a row of a dense table; return its blocks, and ``None`` as the mask of each."""
+        """Load a dense row; return its blocks, and ``None`` as the mask of each."""
         start = self.builder.mul(row, _I64(self.width))
         terms = []
         for block, lanes in enumerate(self.blocks):
