@@ -293,7 +293,7 @@ def test_scores_are_products_of_two_tables_of_the_expected_width(build, name):
     assert_close(rows, user[users] @ item.T)
     assert_close(pairs, rows[torch.arange(4), items])
     settings = {"embedding_size": 4, "n_layers": getattr(model, "n_layers", None)}
-    settings |= {"ranking_norm": 1.0, "ranking_prior": 0.0}
+    settings |= {"ranking_norm": 1.0, "ranking_prior": 0.0, "tower_hidden": 0}
     assert model.widths(settings)[1] == user.shape[1] == item.shape[1]
 
 
@@ -310,7 +310,8 @@ def test_the_padding_rows_learn_nothing(build, name):
 @EVERY
 def test_sizes_count_what_is_trained(build, name):
     sizes = build(name).sizes()
-    entries = {"BiasMF": 4 * 150 + 60, "AutoRec": 2 * 4 * 60 + 4 + 60}.get(name, 4 * 150)
+    entries = {"BiasMF": 4 * 150 + 60, "AutoRec": 2 * 4 * 60 + 4 + 60}
+    entries = (entries | {"HCCF": 4 * 150 + 2 * 4 * 128}).get(name, 4 * 150)
     padding = {"BiasMF": 4 * 2 + 1, "AutoRec": 2 * 4 + 1}.get(name, 4 * 2)
     assert sizes == {
         "interactions": 810,
@@ -328,6 +329,7 @@ OWN = {
     "SimGCL": {"contrast_weight": 0.005},
     "XSimGCL": {"contrast_weight": 0.05},
     "AutoRec": {"train_batch_size": 16, "epochs": 40},
+    "LightGCL": {"contrast_weight": 0.01},
 }
 
 
