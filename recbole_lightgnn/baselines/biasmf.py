@@ -18,8 +18,8 @@ class BiasMF(EmbeddingRecommender):
 
     .. math:: \hat y_{ui} = \mu + b_u + b_i + p_u\cdot q_i
 
-    The loss differs from the paper, which fits ratings by squared error. That is trivial if all
-    observed values are 1. BPR compares items of one user, so :math:`\mu + b_u` changes neither the
+    The paper fits ratings by squared error instead. Here all observed values are 1, and a constant
+    would fit them. BPR compares items of one user, so :math:`\mu + b_u` changes neither the
     loss nor a ranking, and is left out. The score is the inner product of :math:`[p_u, 1]` and
     :math:`[q_i, b_i]`. Weight decay applies to p, q and the item biases.
 

@@ -45,10 +45,7 @@ class XSimGCL(SimGCL):
         self.contrast_layer = settings.integer("contrast_layer")
 
     def views(self) -> tuple[Tables, Tables, Tables]:
-        """Compute the noisy mean of the layers, for BPR and again as the first view, and one layer.
-
-        The single noisy layer is the second view.
-        """
+        """Compute the final embeddings for BPR, and two views: the same, and one noisy layer."""
         layers = noisy_layers(
             self.observed, *self.initial(), n_layers=self.n_layers, noise=self.noise
         )

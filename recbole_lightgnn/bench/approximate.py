@@ -104,7 +104,7 @@ def _recall(name: str, got: Ranked, truth: Ranked, exact: Recommender, users: np
 
 
 def _next_user(recommender: Recommender, share: float | None, users: np.ndarray, k: int) -> Any:
-    """A function that recommends to the next user at each call, with a given share."""
+    """A function that recommends to the next user at each call, searching a share of the items."""
     number = 0
 
     def recommend() -> Ranked:

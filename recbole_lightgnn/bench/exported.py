@@ -1,4 +1,4 @@
-"""Exported models in use: cold start, one user, all users and memory.
+"""Time and memory of exported models: cold start, and recommendation for one and all users.
 
 Each model is measured in processes that import only what a service imports: neither torch nor
 RecBole.
@@ -96,7 +96,7 @@ def _measure(file: Path) -> dict[str, Any]:
 
 
 def _in_new_process(what: str, file: Path) -> Any:
-    """Measurements of a new process that runs `recbole_lightgnn.serving.measure`."""
+    """Run `recbole_lightgnn.serving.measure` in a new process; return its measurements."""
     command = [sys.executable, "-m", "recbole_lightgnn.serving.measure", what, str(file)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

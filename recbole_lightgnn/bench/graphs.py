@@ -15,7 +15,7 @@ _BLOCK = 1 << 20  # interactions drawn at once; they take about 60 MB
 
 
 class Density(NamedTuple):
-    """Size of a dataset, from which a generated graph takes its users and items per interaction.
+    """Size of a dataset; a generated graph has the same numbers of users and items per interaction.
 
     Attributes:
         interactions: number of interactions of the dataset.

@@ -317,7 +317,7 @@ def recommend(
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result as two tables: one line per model, and one per other propagation.
+    """The result as two tables: one line per model, then one line per alternative propagation.
 
     Args:
         result: result of `run`, with ``environment``.

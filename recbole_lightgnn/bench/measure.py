@@ -103,7 +103,7 @@ def measure(
 
 
 def row(operation: str, seconds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A row of a result: times of all contenders, and quotients of their medians.
+    """A row of a result: times of all contenders, and ratios of their medians.
 
     Args:
         operation: name of the measured operation.

@@ -95,12 +95,12 @@ class RunFolder:
 
     @property
     def settings_file(self) -> Path:
-        """The settings with which the run was started."""
+        """File of the settings with which the run was started."""
         return self.path / "asked.json"
 
     @property
     def log_file(self) -> Path:
-        """The log: everything that the run printed."""
+        """File of everything that the run printed."""
         return self.path / "log.txt"
 
     @property
@@ -110,17 +110,17 @@ class RunFolder:
 
     @property
     def record_file(self) -> Path:
-        """The record; there only once the run is finished."""
+        """File of the record; it exists only once the run is finished."""
         return self.path / "record.json"
 
     @property
     def users_file(self) -> Path:
-        """Test metrics of every user."""
+        """File of every user's test metrics."""
         return users_file(self.record_file)
 
     @property
     def failure_file(self) -> Path:
-        """Why the last attempt failed; removed when the run is tried again."""
+        """File that says why the last attempt failed; removed when the run is tried again."""
         return self.path / "failed.json"
 
     def settings(self) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The plan of a comparison: models by seeds under one protocol, checked before the first run."""
+"""Plan a comparison: each model with each seed under one protocol, checked before any run."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from recbole_lightgnn.comparison.layout import Run
 
 
 class Progress:
-    """Print a line at each start and end of a run; on a terminal, also keep a line up to date.
+    """Print a line at each start and end of a run; on a terminal, also show the time left.
 
     Args:
         runs: all runs of the comparison.

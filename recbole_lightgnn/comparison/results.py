@@ -159,11 +159,11 @@ class Comparison:
         return [self._entry("LightGNN", key) for key in keys if key.startswith("student")]
 
     def done(self) -> list[Entry]:
-        """The entries with at least one seed."""
+        """The entries with at least one finished seed."""
         return [entry for entry in self.entries if entry.seeds]
 
     def curve(self, model: str, seed: int) -> list[tuple[list[float], list[float]]]:
-        """Learning curves of one run: seconds since its start and scores, for each training."""
+        """One learning curve for each training: seconds since the run's start, and scores."""
         parts, before = [], 0.0
         for row in self.records[model, seed]["rows"]:
             if curve := row.get("curve"):
@@ -312,7 +312,7 @@ def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -
     """Choose the rows of a record that a table shows.
 
     By default these are the teacher (the sum of the teachers if there are several), the student
-    with nearest to a third of the entries, and the last row.
+    that keeps closest to a third of the entries, and the last row.
 
     Args:
         rows: rows of the record.

@@ -135,7 +135,7 @@ def _start(run: Run, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[by
 
 
 def _environment(jobs: int) -> dict[str, str]:
-    """Environment of a run: its share of the cores as threads, and this process's import path."""
+    """Environment variables of a run: its number of threads, and this process's import path."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = str(max(1, (cores or 1) // jobs))
     given = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

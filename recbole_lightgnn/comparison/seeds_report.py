@@ -1,4 +1,4 @@
-"""Report on one model and one split with several seeds: a table, and accuracy against size."""
+"""Report on one model and split with several seeds: a table, and a plot of accuracy and size."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

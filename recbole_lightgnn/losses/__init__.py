@@ -104,11 +104,10 @@ def full_softmax(
               \frac{\exp(z_{uk})}{\sum_{c \notin O_u} \exp(z_{uc})},
               \qquad z_{uc} = e_u\cdot e_c + b_c
 
-    Two uses: with a user's positive items as targets, this is the negative log-likelihood of a
-    multinomial (Liang et al., WWW'18). With a teacher's softmax, divided by the batch size, as q
-    and the positive items as O, it is :func:`listwise_alignment` over all other items, up to a
-    constant (the teacher's entropy).
-    Logits and their gradients are computed in chunks of rows, and never stored for all users.
+    With a user's positive items as targets, this is the negative log-likelihood of a multinomial
+    (Liang et al., WWW'18). If q is a teacher's softmax divided by the batch size, and O are the
+    positive items, it is :func:`listwise_alignment` over all other items, up to a constant (the
+    teacher's entropy). Logits and their gradients are never stored for all users at once.
 
     Args:
         user: user embeddings divided by the temperature; receive gradients. Shape: (batch, width)
@@ -253,10 +252,10 @@ def embedding_alignment(
     .. math:: -\frac{1}{|B|}\sum_{i\in B}\log
               \frac{\exp(\cos(s_i, t_i)/\tau)}{\sum_{i'}\exp(\cos(s_{i'}, t_i)/\tau)}
 
-    Call it once for users and once for items. An anchor i is a node of the batch; the candidates i'
-    are the nodes that it is compared with. Eq. 6 has no temperature (tau = 1); the published code
-    has one. This function aligns final embeddings; the published code aligns the sum of the
-    teacher's layers from the second on.
+    Call this function once for users and once for items. An anchor i is a node of the batch; the
+    candidates i' are the nodes to compare the anchors with. Eq. 6 has no temperature (tau = 1); the
+    published code has one. This function aligns final embeddings; the published code aligns the sum
+    of the teacher's layers from the second on.
 
     Args:
         student: s, the student's final embeddings of the candidates; receives gradients.

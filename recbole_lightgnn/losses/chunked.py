@@ -21,12 +21,11 @@ _FULL_CHUNK = 1 << 21  # the same for the full softmax; large enough for a fast 
 
 @dataclass(frozen=True)
 class RaggedIndices:
-    """Columns of some entries of a matrix, in CSR form; rows may have different numbers of entries.
+    """One list of column indices for each row of a matrix, such as each user's items, in CSR form.
 
     Attributes:
-        pointers: the columns of row r are ``col[pointers[r] : pointers[r + 1]]``.
-            Shape: (rows + 1,)
-        col: column of each entry, row by row. Shape: (entries,)
+        pointers: the list of row r is ``col[pointers[r] : pointers[r + 1]]``. Shape: (rows + 1,)
+        col: the lists of all rows, one after another. Shape: (entries,)
     """
 
     pointers: Tensor
@@ -214,7 +213,7 @@ def _chunks(logits: Tensor) -> Iterator[slice]:
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sum of the rows' cross-entropies, and its gradient: softmax minus one-hot."""
+    """Return the rows' summed cross-entropy, and its gradient: softmax minus one-hot target."""
     column = target[:, None]
     probability = logits.softmax(dim=-1)
     loss = (_logsumexp(logits, probability) - logits.gather(1, column).squeeze(1)).sum()

@@ -177,8 +177,8 @@ def augment_hops(
 def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np.ndarray:
     """Bound the number of entries of each row in the products ``observed @ back @ observed ...``.
 
-    An entry is nonzero only where a walk ends, so a row has at most as many entries as walks.
-    Counting walks takes only products with a vector.
+    Each entry needs a walk (a path that may go back and forth) from its row to its column. So a
+    row has at most as many entries as walks, which products with a vector count.
 
     Args:
         observed: user-item matrix. Shape: (rows, cols)

@@ -84,8 +84,8 @@ def edge_importance(
     .. math:: |\tilde w_{ij}| = |w^s_{ij} + \beta_1 w^t_{ij}
               + \beta_2\,\sigma(\tilde e^t_i\cdot\tilde e^t_j)|
 
-    The student's teacher t is usually the intermediate model. Terms of opposite sign can cancel:
-    an edge is unimportant if the weights of student and teacher add up to about zero.
+    Here s is the student, and t its teacher, usually the intermediate model. Terms of opposite sign
+    can cancel: an edge is unimportant if the weights of s and t add up to about zero.
 
     Args:
         student_weight: w^s, the student's weight of each remaining edge. Shape: (edges,)

@@ -51,8 +51,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         path: a file that :func:`save` wrote, in this version or an earlier one.
 
     Returns:
-        The tensors by name, and the metadata. Settings in it that were renamed have their present
-        names.
+        The tensors by name, and the metadata; settings of old names have their present names.
 
     Raises:
         InputError: if the file is missing, damaged, or not a checkpoint of ours.

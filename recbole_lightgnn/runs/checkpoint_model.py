@@ -51,8 +51,8 @@ class CheckpointModel:
             data: `pairs_fingerprint` of that run's training split.
 
         Raises:
-            InputError: if the file is missing or damaged, or its model is not fully trained or was
-                trained on other interactions.
+            InputError: if the file is missing or damaged, if its training is not finished, or if
+                its training used other interactions.
         """
         if Path(path).suffix != checkpoint.SUFFIX:
             return cls._of_recbole(path, config, data)

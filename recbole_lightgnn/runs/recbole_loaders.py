@@ -36,7 +36,7 @@ def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def resume_checkpoint(self: Any, resume_file: Any) -> None:
-    """Do as RecBole's ``Trainer.resume_checkpoint``, with a safe reader.
+    """Resume training as RecBole's ``Trainer.resume_checkpoint`` does, with a safe reader.
 
     Args:
         self: RecBole's trainer.

@@ -125,8 +125,8 @@ def git_state(checkout: Path) -> dict[str, Any] | None:
         checkout: top folder of the checkout.
 
     Returns:
-        ``commit``, the hash, and ``dirty``, true if something differs; or ``None`` if the folder is
-        not a git checkout or git fails.
+        ``commit``, the hash, and ``dirty``, true if they differ; or ``None`` if the folder is not a
+        git checkout or git fails.
     """
     if not (checkout / ".git").exists():
         return None

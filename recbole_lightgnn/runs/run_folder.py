@@ -116,7 +116,7 @@ class RunFolder:
         return next((row for row in self.rows if row["key"] == key), None)
 
     def finish(self, row: dict[str, Any]) -> None:
-        """Add the row of a finished training to ``run.json``, and remove its progress file.
+        """Add the row of a finished training to ``run.json``, and remove the progress file.
 
         Args:
             row: the row.

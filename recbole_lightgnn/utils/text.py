@@ -27,7 +27,7 @@ def must_be_one_of(key: str, value: Any, names: Iterable[str]) -> None:
 
     Args:
         key: the setting or option, for the message.
-        value: its value.
+        value: the value to check.
         names: the valid names.
 
     Raises:
