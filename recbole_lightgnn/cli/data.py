@@ -7,9 +7,11 @@ starts fast.
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_lightgnn.cli.options import add_config_files_flag, add_model_flag
 from recbole_lightgnn.cli.text import aligned
 
 # The keys of download.BLOB_IDS, repeated here because importing `download` is slow.
@@ -28,6 +30,14 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         "generate", help="generate a small dataset with known communities and noise"
     )
     parsers = [listing, show, check, download, generate]
+    for parser in (show, check):
+        parser.set_defaults(takes_settings=True)
+        parser.epilog = (
+            "Settings of a run that say how its files are read are given as --key=value, such as "
+            "--field_separator=, --USER_ID_FIELD=uid --encoding=latin-1."
+        )
+        add_model_flag(parser)
+        add_config_files_flag(parser)
     for parser in (show, check, generate):
         parser.add_argument("name", metavar="NAME", help="the dataset's name, as for --dataset")
     download.add_argument(
@@ -37,7 +47,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         parser.add_argument(
             "--data_path",
             type=Path,
-            default=Path("dataset"),
+            default=None if parser in (show, check) else Path("dataset"),
             help="folder of datasets (default: dataset)",
         )
     for parser in (listing, show, check):
@@ -99,8 +109,23 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _show(options: argparse.Namespace) -> int:
-    from recbole_lightgnn.data.dataset_files import find_dataset, read_dataset
+def _find(options: argparse.Namespace, settings: Mapping[str, Any]) -> Any:
+    """Find the dataset with the settings that a run of the same command line would have."""
+    from recbole_lightgnn.config.recbole_config import build_config
+    from recbole_lightgnn.data.dataset_files import find_dataset
+    from recbole_lightgnn.quick_start import names
+
+    given = {"load_col": None, **settings}  # every column is read, as some run may do
+    if options.data_path is not None:
+        given["data_path"] = str(options.data_path)
+    files = options.config_files.split()
+    model, _ = names(options.model, options.name, files)
+    config = build_config(model, options.name, files, given)
+    return find_dataset(options.name, Path(config["data_path"]).parent, config)
+
+
+def _show(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
+    from recbole_lightgnn.data.dataset_files import read_dataset
     from recbole_lightgnn.data.inspect import statistics
 
     if options.plot is not None:
@@ -108,7 +133,7 @@ def _show(options: argparse.Namespace) -> int:
         from recbole_lightgnn.utils.files import check_can_draw
 
         check_can_draw(options.plot)
-    dataset = find_dataset(options.name, options.data_path)
+    dataset = _find(options, settings)
     content = read_dataset(dataset)
     facts = statistics(dataset, content)
     if options.json:
@@ -121,12 +146,12 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(options: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     from recbole_lightgnn.data.check import check
-    from recbole_lightgnn.data.dataset_files import find_dataset, read_dataset
+    from recbole_lightgnn.data.dataset_files import read_dataset
     from recbole_lightgnn.data.inspect import count_text
 
-    dataset = find_dataset(options.name, options.data_path)
+    dataset = _find(options, settings)
     findings = check(dataset, read_dataset(dataset))
     errors = sum(finding.level == "error" for finding in findings)
     warnings = len(findings) - errors

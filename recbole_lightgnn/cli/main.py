@@ -114,7 +114,7 @@ def _fail(message: str, status: int, debug: bool) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     parser, commands = _parser()
-    command = commands.get(arguments[0]) if arguments else None
+    command = _command(commands, arguments)
     given: list[str] = []
     if command is not None and command.get_default("takes_settings"):
         given, arguments = split_settings(command, arguments)
@@ -127,6 +127,17 @@ def _dispatch(arguments: list[str]) -> int:
         else options.handler(options)
     )
     return status
+
+
+def _command(
+    commands: dict[str, argparse.ArgumentParser], arguments: Sequence[str]
+) -> argparse.ArgumentParser | None:
+    """The parser of a command, or of its action, as in ``data check``; None if there is none."""
+    command = commands.get(arguments[0]) if arguments else None
+    for action in command._actions if command is not None else ():
+        if isinstance(action, argparse._SubParsersAction) and action.choices:
+            return _command(dict(action.choices), arguments[1:]) or command
+    return command
 
 
 def _explain(argument: str) -> str:

@@ -112,6 +112,11 @@ def add_dataset_flag(parser: argparse._ActionsContainer, *, required: bool = Fal
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--dataset`` and ``--config_files``."""
     add_dataset_flag(parser)
+    add_config_files_flag(parser)
+
+
+def add_config_files_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config_files``."""
     parser.add_argument(
         "--config_files",
         default="",

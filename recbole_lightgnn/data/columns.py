@@ -16,6 +16,7 @@ from recbole_lightgnn.config.compatibility import needs_labels
 from recbole_lightgnn.config.notations import one_line_yaml
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.atomic_reader import open_atomic
+from recbole_lightgnn.data.file_kinds import feature_files, interaction_files
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.text import did_you_mean
 
@@ -71,11 +72,9 @@ def check_columns(config: RunConfig) -> None:
 
 def _files(config: RunConfig) -> dict[str, Path]:
     """The file of each suffix; of interactions the first, if there are three."""
-    name, folder = config["dataset"], Path(config["data_path"])
-    parts = config["benchmark_filename"]
-    inter = f"{name}.{parts[0]}.inter" if parts else f"{name}.inter"
-    others = ("user", "item", "kg", "link", *(config["additional_feat_suffix"] or ()))
-    return {"inter": folder / inter, **{s: folder / f"{name}.{s}" for s in others}}
+    folder, name = Path(config["data_path"]), config["dataset"]
+    inter = interaction_files(folder, name, config)[0]
+    return {"inter": inter, **feature_files(folder, name, config)}
 
 
 def _check_given(config: Any, files: dict[str, Path], columns: dict[str, Columns]) -> None:

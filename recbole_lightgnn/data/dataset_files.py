@@ -7,6 +7,7 @@ line. Reading line by line by the same rules is slower, but it finds every malfo
 number. `refused` tells what else a run would refuse.
 """
 
+import codecs
 import json
 from array import array
 from collections.abc import Sequence
@@ -18,33 +19,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.config.files import read_yaml
-from recbole_lightgnn.data.atomic import SPLITS
 from recbole_lightgnn.data.atomic_reader import (
     AtomicFile,
-    check_columns,
     check_ids,
     check_new_columns,
     open_atomic,
-    read_columns,
-    read_times,
     split_sequences,
 )
 from recbole_lightgnn.data.download import BLOB_IDS
+from recbole_lightgnn.data.features import check_header, read_features, with_times
+from recbole_lightgnn.data.file_kinds import (
+    DEFAULTS,
+    FileSettings,
+    feature_files,
+    needed_columns,
+    owned_ids,
+    split_files,
+)
+from recbole_lightgnn.data.table import split_line
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import properties_dir
 from recbole_lightgnn.utils.text import did_you_mean
 
 WHOLE = "all"  # key used instead of a split for a dataset in one file
 _IN_RECBOLE = "ml-100k"  # RecBole reads this dataset from its own package, whatever data_path is
-_FIELDS = ("user_id", "item_id")
-_TIME = "timestamp"
-_NEEDED = {  # columns that each kind of file must have; kinds are the suffixes that a run may read
-    "inter": _FIELDS,
-    "user": ("user_id",),
-    "item": ("item_id",),
-    "kg": ("head_id", "relation_id", "tail_id"),
-    "link": ("item_id", "entity_id"),
-}
 _MAX_EXAMPLES = 3  # malformed lines of a file that are described
 
 
@@ -56,12 +54,14 @@ class DatasetFiles(NamedTuple):
         folder: folder of its files.
         files: file of each split; of `WHOLE` for a dataset in one file.
         missing: benchmark files that should exist but do not.
+        settings: settings of a run that say how the files are read.
     """
 
     name: str
     folder: Path
     files: dict[str, Path]
     missing: tuple[Path, ...]
+    settings: FileSettings = DEFAULTS
 
     @property
     def card_file(self) -> Path:
@@ -99,22 +99,24 @@ class DatasetPairs(NamedTuple):
     splits: dict[str, Pairs]
 
 
-def find_dataset(name: str, data_path: Path) -> DatasetFiles:
+def find_dataset(name: str, data_path: Path, settings: FileSettings | None = None) -> DatasetFiles:
     """Find the dataset for ``--dataset=name``.
 
     Args:
         name: name of the dataset.
         data_path: folder of all datasets.
+        settings: settings of a run on the dataset; None for the defaults.
 
     Raises:
         InputError: if it does not exist.
     """
     folder = (_recbole_examples() if name == _IN_RECBOLE else data_path) / name
-    found = _find_files(name, folder)
+    found = _find_files(name, folder, settings)
     if found is None:
-        raise dataset_not_found(
-            name, data_path, [folder / f"{name}.inter", folder / f"{name}.train.inter"]
-        )
+        parts = settings["benchmark_filename"] if settings else None
+        looked = [*split_files(folder, name, parts).values()]
+        looked = looked if parts else [folder / f"{name}.inter", looked[0]]
+        raise dataset_not_found(name, data_path, looked)
     return found
 
 
@@ -156,20 +158,27 @@ def find_datasets(data_path: Path) -> list[DatasetFiles]:
             folders += [f for f in data_path.iterdir() if f.name != _IN_RECBOLE]
         except OSError as error:
             raise InputError(f"{data_path} cannot be read: {error.strerror or error}") from error
-    found = (_find_files(folder.name, folder) for folder in sorted(folders, key=lambda f: f.name))
+    found = (
+        _find_files(folder.name, folder, None) for folder in sorted(folders, key=lambda f: f.name)
+    )
     return [dataset for dataset in found if dataset is not None]
 
 
-def _find_files(name: str, folder: Path) -> DatasetFiles | None:
+def _find_files(name: str, folder: Path, settings: FileSettings | None) -> DatasetFiles | None:
+    used = DEFAULTS if settings is None else settings
     whole = folder / f"{name}.inter"
-    parts = {split: folder / f"{name}.{split}.inter" for split in SPLITS}
+    parts = split_files(folder, name, used["benchmark_filename"])
     present = {split: file for split, file in parts.items() if file.is_file()}
-    if whole.is_file() and not (present and _has_benchmark_settings(name)):
-        return DatasetFiles(name, folder, {WHOLE: whole}, ())
+    if settings is None:
+        is_split = bool(present) and _has_benchmark_settings(name)
+    else:
+        is_split = settings["benchmark_filename"] is not None
+    if whole.is_file() and not is_split:
+        return DatasetFiles(name, folder, {WHOLE: whole}, (), used)
     if not present:
         return None
     missing = tuple(file for split, file in parts.items() if split not in present)
-    return DatasetFiles(name, folder, present, missing)
+    return DatasetFiles(name, folder, present, missing, used)
 
 
 def _has_benchmark_settings(name: str) -> bool:
@@ -229,35 +238,42 @@ def read_dataset(dataset: DatasetFiles) -> DatasetPairs:
         InputError: if a file cannot be read, or its header has no user or item column.
     """
     users, items = dict[str, int](), dict[str, int]()
-    splits = {split: _read(file, users, items) for split, file in dataset.files.items()}
+    splits = {
+        split: _read(file, dataset.settings, users, items) for split, file in dataset.files.items()
+    }
     return DatasetPairs(list(users), list(items), splits)
 
 
-def _read(file: Path, users: dict[str, int], items: dict[str, int]) -> Pairs:
+def _read(
+    path: Path, settings: FileSettings, users: dict[str, int], items: dict[str, int]
+) -> Pairs:
     """Read one file; new tokens are added to ``users`` and ``items`` with the next index."""
     user_indices, item_indices = array("q"), array("q")
     malformed: list[str] = []
     n_malformed = 0
+    file = _open(path, settings)
+    columns, separator = list(file.types), file.separator
+    user, item = (columns.index(field) for field in needed_columns(settings, "inter"))
+    width = len(columns)
+    encoding = "utf-8-sig" if _is_utf8(file.encoding) else file.encoding
     try:
-        columns = list(_open(file).types)
-        user, item = (columns.index(field) for field in _FIELDS)
-        # surrogateescape: a byte that is not UTF-8 makes only its line malformed, not the file
-        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as lines:
+        # surrogateescape: a byte that is not text makes only its line malformed, not the file
+        with path.open(encoding=encoding, errors="surrogateescape", newline="\n") as lines:
             next(lines, None)
-            width = len(columns)
             for number, line in enumerate(lines, start=2):
-                cells = line.rstrip("\r\n").split("\t")
+                cells = split_line(line.rstrip("\r\n"), separator)
                 # A fast check accepts nearly every line; `_fault` examines only the others.
                 valid = len(cells) == width and cells[user] and cells[item] and line.isascii()
-                if valid or not (fault := _fault(cells, width, user, item)):
+                if valid or not (fault := _fault(cells, width, user, item, file.encoding)):
                     user_indices.append(users.setdefault(cells[user], len(users)))
                     item_indices.append(items.setdefault(cells[item], len(items)))
                 elif cells != [""]:  # RecBole skips empty lines
                     n_malformed += 1
                     if len(malformed) < _MAX_EXAMPLES:
                         malformed.append(f"line {number}: {fault}")
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read: {why}") from error
     return Pairs(
         np.frombuffer(user_indices, dtype=np.int64),
         np.frombuffer(item_indices, dtype=np.int64),
@@ -266,19 +282,25 @@ def _read(file: Path, users: dict[str, int], items: dict[str, int]) -> Pairs:
     )
 
 
-def _open(file: Path) -> AtomicFile:
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+
+
+def _open(path: Path, settings: FileSettings) -> AtomicFile:
     """Read the header of a file of interactions."""
-    found = open_atomic(file)
-    check_ids(found, _FIELDS)
-    if missing := [field for field in _FIELDS if field not in found.types]:
+    file = open_atomic(path, settings["field_separator"], settings["encoding"])
+    fields = needed_columns(settings, "inter")
+    check_ids(file, fields)
+    if missing := [field for field in fields if field not in file.types]:
         raise InputError(
-            f"{file}, line 1: no column {missing[0]!r}; expected columns user_id:token and "
-            f"item_id:token, separated by tabs, got {', '.join(map(repr, found.types))}"
+            f"{path}, line 1: no column {missing[0]!r}; expected columns {fields[0]}:token and "
+            f"{fields[1]}:token, separated by {file.separator!r}, got "
+            f"{', '.join(map(repr, file.types))}"
         )
-    return found
+    return file
 
 
-def _fault(cells: list[str], n_columns: int, user: int, item: int) -> str | None:
+def _fault(cells: list[str], n_columns: int, user: int, item: int, encoding: str) -> str | None:
     """Describe what is wrong with a line; None if it is valid."""
     if len(cells) != n_columns:
         return f"expected {n_columns} columns, got {len(cells)}"
@@ -287,7 +309,7 @@ def _fault(cells: list[str], n_columns: int, user: int, item: int) -> str | None
     if not (cells[user].isascii() and cells[item].isascii()) and not all(
         _is_text(cells[column]) for column in (user, item)
     ):
-        return "not UTF-8"
+        return f"not {encoding.upper()}"
     return None
 
 
@@ -304,42 +326,47 @@ def refused(dataset: DatasetFiles, content: DatasetPairs) -> list[str]:
 
     Files of interactions with malformed lines (`Pairs.malformed`) or without pairs are left out.
     """
-    others = [dataset.folder / f"{dataset.name}.{kind}" for kind in list(_NEEDED)[1:]]
+    features = feature_files(dataset.folder, dataset.name, dataset.settings)
     files = [(file, "inter", split) for split, file in dataset.files.items()]
-    files += [(file, file.suffix[1:], "") for file in others if file.is_file()]
+    files += [(file, kind, "") for kind, file in features.items() if file.is_file()]
     known: dict[str, tuple[str, str]] = {}
-    faults = []
+    dated: dict[str, bool] = {}
+    faults = [
+        f"{features[kind]} is missing; expected a file, because additional_feat_suffix names it: "
+        "leave it out of this setting, or add the file"
+        for kind in dataset.settings["additional_feat_suffix"] or ()
+        if not features[kind].is_file()
+    ]
     for file, kind, split in files:
+        whole = not split or _is_well_formed(content.splits[split])
         try:
-            _check_header(opened := open_atomic(file), kind, known)
-            if not split or _is_well_formed(content.splits[split]):
-                _read_all(opened, kind)
+            _read_as_a_run(file, kind, dataset.settings, known, dated if whole else None)
         except InputError as error:
             faults.append(str(error))
     return faults
 
 
+def _read_as_a_run(
+    path: Path,
+    kind: str,
+    settings: FileSettings,
+    known: dict[str, tuple[str, str]],
+    dated: dict[str, bool] | None,
+) -> None:
+    """Read a file, or only its header where ``dated`` is None, as a run does."""
+    file = open_atomic(path, settings["field_separator"], settings["encoding"])
+    check_header(file, file.types, kind, settings)
+    file, time = with_times(file, file.types, kind, settings)
+    if kind != "link":  # its columns are those of other files
+        check_new_columns(file, file.types, kind, known, owned_ids(settings))
+        known.update({name: (kind, type_) for name, type_ in file.types.items()})
+    if dated is None:
+        return
+    frame = read_features(file, file.types, settings, time, dated)
+    for name, type_ in file.types.items():
+        if type_.endswith("_seq"):
+            split_sequences(file, name, frame[name], settings["seq_separator"])
+
+
 def _is_well_formed(pairs: Pairs) -> bool:
     return len(pairs.users) > 0 and not pairs.n_malformed
-
-
-def _read_all(file: AtomicFile, kind: str) -> None:
-    time = _TIME if kind == "inter" and file.types.get(_TIME) == "float" else ""
-    frame = read_columns(file, file.types, _ids(file, kind), [time])
-    if time:
-        read_times(file, time, frame[time])
-    for name, kind in file.types.items():
-        if kind.endswith("_seq"):
-            split_sequences(file, name, frame[name])
-
-
-def _check_header(file: AtomicFile, kind: str, known: dict[str, tuple[str, str]]) -> None:
-    check_ids(file, _FIELDS)
-    check_columns(file, file.types, _NEEDED[kind])
-    if kind != "link":  # its columns are those of other files
-        check_new_columns(file, file.types, kind, known, {"user": "user_id", "item": "item_id"})
-        known.update({name: (kind, type_) for name, type_ in file.types.items()})
-
-
-def _ids(file: AtomicFile, kind: str) -> list[str]:
-    return [*_NEEDED[kind], *(field for field in _FIELDS if field in file.types)]

@@ -16,6 +16,7 @@ from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.atomic_reader import check_ids, open_atomic
 from recbole_lightgnn.data.columns import check_columns
 from recbole_lightgnn.data.dataset_files import dataset_not_found
+from recbole_lightgnn.data.file_kinds import interaction_files
 from recbole_lightgnn.data.fingerprint import dataset_fingerprint
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
@@ -33,12 +34,7 @@ def check_dataset_files(config: RunConfig) -> None:
         InputError: if a file is missing or cannot be read, or its header is invalid.
     """
     name, folder = config["dataset"], Path(config["data_path"])
-    parts = config["benchmark_filename"]
-    if parts is not None and (not isinstance(parts, list | tuple) or len(parts) != 3):
-        raise InputError(
-            f"benchmark_filename must name three files (train, valid, test), got {parts!r}"
-        )
-    files = [folder / f"{name}.{part}.inter" for part in parts or ()] or [folder / f"{name}.inter"]
+    files = interaction_files(folder, name, config)
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise dataset_not_found(name, folder.parent, missing)

@@ -108,7 +108,7 @@ def detect_layout(
     first, *others = block.data.decode().split("\n", _HEAD)[:-1]
     lines = [first, *filter(None, others)]
     delimiter = _detect_delimiter(path, lines) if delimiter is None else _parse_delimiter(delimiter)
-    rows = [_fields(line, delimiter) for line in lines]
+    rows = [split_line(line, delimiter) for line in lines]
     names = rows[0]
     if header is None:
         header = _has_header(rows, wanted)
@@ -132,7 +132,7 @@ def _parse_delimiter(delimiter: str) -> str:
 
 def _detect_delimiter(path: Path, lines: list[str]) -> str:
     for delimiter in DELIMITERS:
-        counts = {len(_fields(line, delimiter)) for line in lines}
+        counts = {len(split_line(line, delimiter)) for line in lines}
         if len(counts) == 1 and max(counts) > 1:
             return delimiter
     raise InputError(
@@ -142,7 +142,8 @@ def _detect_delimiter(path: Path, lines: list[str]) -> str:
     )
 
 
-def _fields(line: str, delimiter: str) -> list[str]:
+def split_line(line: str, delimiter: str) -> list[str]:
+    """Split a line at a delimiter; with a comma or semicolon, quotes hold a field together."""
     if delimiter in _QUOTING and '"' in line:
         with contextlib.suppress(csv.Error):  # the error is reported when the line is read
             return next(csv.reader([line], delimiter=delimiter))

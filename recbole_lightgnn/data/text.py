@@ -141,10 +141,11 @@ def _pieces(path: Path, file: BinaryIO, encoding: str) -> Iterator[bytes]:
             f"encoding {encoding!r} is not known; expected one that Python has, such as utf-8, "
             "gbk or latin-1: correct the setting `encoding`"
         ) from error
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
+        why = getattr(error, "reason", error)
         raise InputError(
-            f"{path} is not {encoding} text ({error.reason}); correct the setting `encoding`, or "
-            "convert the file to UTF-8"
+            f"{path} is not {encoding} text ({why}); correct the setting `encoding`, or convert "
+            "the file to UTF-8"
         ) from error
 
 

@@ -14,24 +14,13 @@ import pandas as pd
 
 from recbole_lightgnn.data.atomic_reader import (
     AtomicFile,
-    check_columns,
-    check_ids,
     check_new_columns,
     open_atomic,
-    read_columns,
     split_sequences,
 )
+from recbole_lightgnn.data.features import check_header, read_features, with_times
+from recbole_lightgnn.data.file_kinds import owned_ids
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.integration.time_order import TimeColumn
-
-_NEEDED = {
-    "inter": ("USER_ID", "ITEM_ID"),
-    "user": ("USER_ID",),
-    "item": ("ITEM_ID",),
-    "kg": ("HEAD_ENTITY_ID", "RELATION_ID", "TAIL_ENTITY_ID"),
-    "link": ("ITEM_ID", "ENTITY_ID"),
-}
-_IDS = ("USER_ID", "ITEM_ID", "HEAD_ENTITY_ID", "TAIL_ENTITY_ID", "RELATION_ID", "ENTITY_ID")
 
 
 def extend_recbole() -> None:
@@ -69,34 +58,18 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
     if not columns:
         dataset.logger.warning(f"No columns has been loaded from [{kind}]")
         return None
-    ids = {config[f"{name}_FIELD"] for name in _IDS}
-    check_ids(file, ids)
-    check_columns(file, columns, _needed(config, kind))
-    times = {time.field: time for time in _time_column(dataset, file, kind) if time.field in loaded}
-    file = file._replace(types={**file.types, **dict.fromkeys(times, "float")})
+    check_header(file, columns, kind, config)
+    file, time = with_times(file, columns, kind, config)
     if kind != "link":  # its two columns are those of other files
         _note_columns(dataset, file, columns, source)
-    frame = read_columns(file, columns, ids & set(columns), times)
-    for name, time in times.items():
-        frame[name] = time.parse(frame[name])
+    dated = vars(dataset).setdefault("dated_times", {})  # of the three files of a split
+    frame = read_features(file, columns, config, time, dated)
     _report_missing(dataset, file, frame)
     _report_repeated(dataset, file, frame, kind)
     for name in columns:
         if file.types[name].endswith("_seq"):
             _split(dataset, file, frame, name)
     return frame
-
-
-def _needed(config: Any, kind: str) -> list[str]:
-    """Return the columns without which RecBole cannot use a kind of file."""
-    names = [config[f"{name}_FIELD"] for name in _NEEDED.get(kind, ())]
-    return [name for name in names if name]
-
-
-def _time_column(dataset: Any, file: AtomicFile, kind: str) -> list[TimeColumn]:
-    """Return the column of times, if the file has one that is parsed."""
-    column = TimeColumn(dataset, file) if kind == "inter" else None
-    return [column] if column and column.parsed else []
 
 
 def _note_columns(dataset: Any, file: AtomicFile, columns: Collection[str], source: Any) -> None:
@@ -110,9 +83,8 @@ def _note_columns(dataset: Any, file: AtomicFile, columns: Collection[str], sour
         )
         for name, other in kinds.items()
     }
-    ids = {"user": dataset.uid_field, "item": dataset.iid_field}
     kind = getattr(source, "value", source)
-    check_new_columns(file, columns, kind, known, ids)
+    check_new_columns(file, columns, kind, known, owned_ids(dataset.config))
     for name in columns:
         dataset.field2source[name] = source
         dataset.field2type[name] = FeatureType(file.types[name])
@@ -143,7 +115,7 @@ def _report_missing(dataset: Any, file: AtomicFile, frame: pd.DataFrame) -> None
 
 def _report_repeated(dataset: Any, file: AtomicFile, frame: pd.DataFrame, kind: str) -> None:
     """Warn of users and items that have several lines of features."""
-    name = {"user": dataset.uid_field, "item": dataset.iid_field}.get(kind)
+    name = owned_ids(dataset.config).get(kind)
     if name in frame and (repeated := int(frame[name].duplicated().sum())):
         dataset.logger.warning(
             f"{file.path}: {repeated} of {len(frame)} lines repeat their {name}; the first is used"

@@ -2,7 +2,7 @@
 
 RecBole keeps the time column as float32, which has steps of 128 s for today's seconds and of 131 s
 for milliseconds. It sorts a column of type ``token`` by first appearance, and it does not read
-dates. Here the column is parsed as `recbole_lightgnn.data.times` does, and stays float64 (int64
+dates. Here the column is parsed as `recbole_lightgnn.data.features` does, and stays float64 (int64
 where float64 would round) in sorts and splits. The column is loaded wherever an order needs it.
 """
 
@@ -11,10 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recbole_lightgnn.data.atomic_reader import AtomicFile, read_times
-from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.data.features import why_ordered
 
 
 def extend_recbole() -> None:
@@ -37,83 +35,7 @@ def extend_recbole() -> None:
             setattr(module.Dataset, name, functools.wraps(original)(change(original)))
 
 
-def why_ordered(config: Any) -> str:
-    """Say which setting or model orders the interactions by time; empty if nothing does.
-
-    Args:
-        config: RecBole's ``Config``.
-    """
-    from recbole.utils import ModelType
-
-    if config["time-aware"]:
-        return f"time-aware {config['model']}"
-    if config["benchmark_filename"] is not None:  # already split, and sequences already made
-        return ""
-    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
-        return f"the sequential model {config['model']}"
-    eval_args = config["eval_args"]
-    if eval_args["order"] == "TO":
-        return "eval_args.order=TO"
-    return "eval_args.split=TS" if "TS" in (eval_args["split"] or ()) else ""
-
-
 # --- reading ----------------------------------------------------------------------------------
-
-
-class TimeColumn:
-    """The time column of a file of interactions that RecBole reads now.
-
-    Args:
-        dataset: RecBole's dataset, which is being loaded.
-        file: the file.
-
-    Raises:
-        InputError: if the column is needed and missing, or changed by a setting.
-    """
-
-    def __init__(self, dataset: Any, file: AtomicFile) -> None:
-        self.config, self.field, self.file = dataset.config, dataset.time_field, file
-        self.reason = why_ordered(self.config)
-        self.type = file.types.get(self.field, "")
-        if self.reason:
-            self._check(list(file.types))
-
-    def _check(self, fields: list[str]) -> None:
-        if self.field not in fields:
-            raise InputError(
-                f"{self.file.path}, line 1: no column {self.field!r} (setting TIME_FIELD), which "
-                f"{self.reason} needs; it has {', '.join(fields)}: name the column of times by "
-                "TIME_FIELD, or choose an order without times (eval_args order RO, split RS)"
-            )
-        if self.field in (self.config["discretization"] or ()):
-            raise InputError(
-                f"discretization must not name {self.field!r}, the column of times, which "
-                f"{self.reason} needs as they are: leave it out, or use a copy of the column"
-            )
-
-    @property
-    def parsed(self) -> bool:
-        """Whether the column is parsed: if it is a number, and a token that orders rows."""
-        ordered = self.reason or self.config["rm_dup_inter"]
-        return self.type == "float" or (self.type == "token" and bool(ordered))
-
-    def parse(self, texts: Any) -> NDArray[Any]:
-        """Parse the column; a missing time becomes NaN, which an order does not accept.
-
-        Args:
-            texts: pandas series of strings.
-
-        Raises:
-            InputError: if a time is malformed or missing where it is needed.
-        """
-        if self.reason and (missing := texts.isna()).any():
-            raise self.file.fault(
-                int(missing.to_numpy().argmax()),
-                f"{self.field} has no time",
-                f"expected a time ({self.reason} needs it): correct the line, or name another "
-                "column by TIME_FIELD",
-            )
-        return read_times(self.file, self.field, texts)
 
 
 def _get_load_and_unload_col(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,9 +7,10 @@ import re
 
 import pandas as pd
 import pytest
-from helpers.atomic_files import WAYS, by_import, write
+from helpers.atomic_files import WAYS, by_check, by_import, write
 from helpers.imports import parquet
 
+from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.data.pairs import Selection, import_pairs
 from recbole_lightgnn.errors import InputError
 
@@ -36,6 +37,168 @@ QUOTED = ['"', '"a', 'b"', 'c"d', '""', '"e"', '"f', "'g", '"h i"', '"""', 'a""b
 def test_an_id_is_what_stands_in_the_file(tmp_path, way, token):
     write(tmp_path, {"inter": [HEADER, f"{token}\ti0\t1", f"u\t{token}\t2", *MORE]})
     assert WAYS[way](tmp_path) == sorted([(token, "i0"), ("u", token), *PAIRS])
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+SETTINGS = {
+    "comma": {"field_separator": ","},
+    "semicolon": {"field_separator": ";"},
+    "pipe": {"field_separator": "|"},
+    "space": {"field_separator": " "},
+    "two characters": {"field_separator": "::"},
+    "latin-1": {"encoding": "latin-1"},
+    "cp1252": {"encoding": "cp1252"},
+    "utf-16": {"encoding": "utf-16"},
+    "utf-16-le": {"encoding": "utf-16-le"},
+    "utf-8-sig": {"encoding": "utf-8-sig"},
+    "gbk": {"encoding": "gbk"},
+    "names": {"USER_ID_FIELD": "uid", "ITEM_ID_FIELD": "iid", "RATING_FIELD": "stars"},
+    "name of the user": {"USER_ID_FIELD": "uid"},
+    "name of the item": {"ITEM_ID_FIELD": "iid"},
+    "all": {"field_separator": ",", "encoding": "latin-1", "USER_ID_FIELD": "x"},
+}
+
+
+def write_as(folder, settings):
+    header = [
+        f"{settings.get('USER_ID_FIELD', 'user_id')}:token",
+        f"{settings.get('ITEM_ID_FIELD', 'item_id')}:token",
+        f"{settings.get('RATING_FIELD', 'rating')}:float",
+    ]
+    token = "é" if settings.get("encoding") != "gbk" else "日"
+    rows = [header, [token, "i0", "1"], *(line.split("\t") for line in MORE)]
+    lines = [settings.get("field_separator", "\t").join(row) for row in rows]
+    write(folder, {"inter": lines}, encoding=settings.get("encoding", "utf-8"))
+    return sorted([(token, "i0"), *PAIRS])
+
+
+@every_way
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_settings_say_how_a_file_is_read(tmp_path, way, settings):
+    pairs = write_as(tmp_path, settings)
+    if way == "import" and settings.get("encoding", "utf-8-sig") != "utf-8-sig":
+        with pytest.raises(InputError, match=r"d\.inter(, line \d+: | is UTF-16)"):
+            by_import(tmp_path, **settings)
+    else:
+        assert WAYS[way](tmp_path, **settings) == pairs
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_without_its_settings_a_file_is_refused(tmp_path, way, settings):
+    write_as(tmp_path, settings)
+    if settings == {"encoding": "utf-8-sig"}:  # as UTF-8
+        assert WAYS[way](tmp_path)
+        return
+    with pytest.raises(InputError, match=r"d\.inter"):
+        WAYS[way](tmp_path)
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
+def test_settings_may_be_in_files(tmp_path, way, capsys):
+    pairs = write_as(tmp_path, SETTINGS["all"])
+    file = tmp_path / "s.yaml"
+    file.write_text("field_separator: ','\nencoding: latin-1\nUSER_ID_FIELD: x\nepochs: 3\n")
+    command = ["data", "check", "d", f"--data_path={tmp_path}", f"--config_files={file}"]
+    assert main(command) == 0
+    assert main(["data", "show", *command[2:], "--json"]) == 0
+    assert f'"pairs": {len(pairs)}' in capsys.readouterr().out
+
+
+SPLIT = {"a.inter": [HEADER, *MORE[:4]], "b.inter": [HEADER, *MORE[4:6]]}
+SPLIT |= {"c.inter": [HEADER, *MORE[6:]]}
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
+def test_the_files_of_a_split_are_those_of_benchmark_filename(tmp_path, way):
+    write(tmp_path, {**SPLIT, "inter": [HEADER, "u\ti\t1"]})
+    assert WAYS[way](tmp_path, benchmark_filename=["a", "b", "c"]) == PAIRS
+    with pytest.raises(InputError, match="must name three files"):
+        by_check(tmp_path, benchmark_filename=["a", "b"])
+    with pytest.raises(InputError, match=r"d\.x\.inter, .*d\.z\.inter"):
+        by_check(tmp_path, benchmark_filename=["x", "y", "z"])
+    with pytest.raises(InputError, match=r"d\.x\.inter is missing"):
+        by_check(tmp_path, benchmark_filename=["a", "b", "x"])
+
+
+@pytest.mark.parametrize("way", ["data check", "run of RecBole's model", "RecBole's API"])
+def test_additional_files_are_read_too(tmp_path, way):
+    settings = {"additional_feat_suffix": ["ent"]}
+    settings |= {"model": "BPR"} if way == "data check" else {}
+    write(tmp_path, {"inter": [HEADER, *MORE], "ent": ["x:token\ty:float", "a\t1"]})
+    assert WAYS[way](tmp_path, **settings) == PAIRS
+    write(tmp_path, {"ent": ["x:token\ty:float", "a\tb"]})
+    with pytest.raises(InputError, match=r"d\.ent, line 2: y 'b' is not a finite number"):
+        WAYS[way](tmp_path, **settings)
+
+
+def test_a_missing_additional_file_is_an_error_of_the_check(tmp_path):
+    write(tmp_path, {"inter": [HEADER, *MORE]})
+    with pytest.raises(InputError, match=r"d\.ent is missing; expected a file, because addit"):
+        by_check(tmp_path, model="BPR", additional_feat_suffix=["ent"])
+    with pytest.raises(
+        InputError, match=r"additional_feat_suffix .* would have no effect on Light"
+    ):
+        by_check(tmp_path, additional_feat_suffix=["ent"])
+
+
+# --- times of three files -----------------------------------------------------------------------
+
+TIMED = "user_id:token\titem_id:token\ttimestamp:float"
+FORMS_OF_TIMES = {  # of train, valid and test, with the line of the first that is not like train's
+    "dates in test": (["1"], ["2"], ["2020-01-03"], r"d\.test\.inter, line 2"),
+    "dates in valid": (["1"], ["2020-01-02"], ["3"], r"d\.valid\.inter, line 2"),
+    "dates in valid and test": (["1"], ["2020-01-02"], ["2020-01-03"], r"d\.valid\.inter, line 2"),
+    "dates in train": (["2020-01-01"], ["2"], ["3"], r"d\.valid\.inter, line 2"),
+    "numbers in test": (["2020-01-01"], ["2020-01-02"], ["3"], r"d\.test\.inter, line 2"),
+    "numbers in valid": (["2020-01-01"], ["2"], ["2020-01-03"], r"d\.valid\.inter, line 2"),
+    "seconds of a day": (["2020-01-01T10:00"], ["1577872800"], ["1"], r"d\.valid\.inter, line 2"),
+    "milliseconds": (
+        ["1577836800000"],
+        ["1577836800001"],
+        ["2020-01-01"],
+        r"d\.test\.inter, line 2",
+    ),
+    "fractions": (["1.5"], ["2.5"], ["2020-01-01T00:00:00.5"], r"d\.test\.inter, line 2"),
+    "Z": (["1"], ["2020-01-01T00:00:00Z"], ["2"], r"d\.valid\.inter, line 2"),
+    "after a missing one": (["1"], ["2"], ["", "2020-01-01"], r"d\.test\.inter, line 3"),
+    "after a missing one of train": (["", "1"], ["2"], ["2020-01-01"], r"d\.test\.inter, line 2"),
+}
+THREE = ["train", "valid", "test"]
+
+
+def write_timed(folder, times, kind="float"):
+    header = TIMED.replace("float", kind)
+    for split, column in zip(THREE, times, strict=True):
+        lines = [f"{split}{n}\ti{n}\t{time}" for n, time in enumerate(column)]
+        write(folder, {f"{split}.inter": [header, *lines]})
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
+@pytest.mark.parametrize("case", FORMS_OF_TIMES.values(), ids=FORMS_OF_TIMES)
+def test_three_files_have_times_of_one_form(tmp_path, way, case):
+    write_timed(tmp_path, case[:3])
+    with pytest.raises(InputError, match=case[3] + r": timestamp '.*' is a .*, but") as refused:
+        WAYS[way](tmp_path, benchmark_filename=THREE)
+    assert "expected the same in all files: write all times in one form" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
+@pytest.mark.parametrize(
+    "times", [["1", "2", "3"], ["2020-01-01", "2020-01-02T01:00", "2020-01-03Z"]]
+)
+def test_three_files_with_times_of_one_form_are_read(tmp_path, way, times):
+    write_timed(tmp_path, [[time] for time in times])
+    pairs = sorted((f"{split}0", "i0") for split in THREE)
+    assert WAYS[way](tmp_path, benchmark_filename=THREE) == pairs
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
+def test_times_that_no_order_needs_may_be_any_tokens(tmp_path, way):
+    write_timed(tmp_path, [["1"], ["noon"], ["2020-01-01"]], kind="token")
+    assert len(WAYS[way](tmp_path, benchmark_filename=THREE)) == 3
 
 
 # --- refused ----------------------------------------------------------------------------------

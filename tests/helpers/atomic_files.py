@@ -3,14 +3,23 @@
 Each way returns the pairs (user, item) that it sees in dataset ``d``, or raises InputError.
 """
 
+import contextlib
+import io
+import json
 from pathlib import Path
 
-import recbole_lightgnn  # noqa: F401  RecBole's Dataset then reads by our reader
+from recbole.config import Config
+from recbole.data import create_dataset
+from recbole.data.dataset import Dataset
+
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.atomic import SPLITS
 from recbole_lightgnn.data.check import check
 from recbole_lightgnn.data.dataset_files import find_dataset, read_dataset
 from recbole_lightgnn.data.pairs import Selection, import_pairs
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.quick_start import configure
 
 QUIET = {"show_progress": False, "state": "ERROR", "use_gpu": False, "topk": [1]}
 QUIET |= {"valid_metric": "NDCG@1", "metrics": ["NDCG"]}
@@ -29,9 +38,6 @@ def write(folder, files, name="d", encoding="utf-8"):
 
 def loaded(folder, **more):
     """RecBole's own dataset, by its own API."""
-    from recbole.config import Config
-    from recbole.data.dataset import Dataset
-
     config_dict = {"data_path": str(folder), "load_col": None, **more}
     return Dataset(Config("BPR", dataset="d", config_dict=config_dict))
 
@@ -44,10 +50,19 @@ def as_checked(folder):
     return content, [finding.message for finding in findings if finding.level == "error"]
 
 
-def by_import(folder):
+def by_import(folder, **settings):
     """The pairs that ``import pairs`` writes."""
-    source = Path(folder, "d", "d.inter")
-    out = import_pairs(source, "new", Path(folder, "out"), True, Selection())
+    out = import_pairs(
+        Path(folder, "d", "d.inter"),
+        "new",
+        Path(folder, "out"),
+        True,
+        Selection(
+            delimiter=settings.get("field_separator"),
+            user=settings.get("USER_ID_FIELD"),
+            item=settings.get("ITEM_ID_FIELD"),
+        ),
+    )
     lines = [
         line
         for split in SPLITS
@@ -56,43 +71,46 @@ def by_import(folder):
     return sorted(tuple(line.split("\t")) for line in lines)
 
 
-def by_check(folder):
+def by_check(folder, model="LightGNN", **settings):
     """The pairs that ``data check`` counts, if it finds no error."""
-    content, errors = as_checked(folder)
-    if errors:
-        raise InputError(errors[0])
-    (pairs,) = content.splits.values()
+    flags = [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
+    command = ["data", "check", "d", f"--data_path={folder}", "--json", "-m", model, *flags]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(command)
+    if status == 2:
+        raise InputError(err.getvalue().splitlines()[-1].removeprefix("error: "))
+    if errors := [x for x in json.loads(out.getvalue())["findings"] if x["level"] == "error"]:
+        raise InputError(errors[0]["message"])
+    config = build_config(model, "d", (), {"data_path": str(folder), "load_col": None, **settings})
+    content = read_dataset(find_dataset("d", Path(folder), config))
     return sorted(
         (content.users[user], content.items[item])
+        for pairs in content.splits.values()
         for user, item in zip(pairs.users, pairs.items, strict=True)
     )
 
 
 def _pairs_of(dataset):
     inter = dataset.inter_feat
-    columns = (inter[dataset.uid_field], inter[dataset.iid_field])
-    fields = (dataset.uid_field, dataset.iid_field)
-    tokens = [dataset.id2token(field, c).tolist() for field, c in zip(fields, columns, strict=True)]
-    return sorted(zip(*tokens, strict=True))
+    users = dataset.id2token(dataset.uid_field, inter[dataset.uid_field])
+    items = dataset.id2token(dataset.iid_field, inter[dataset.iid_field])
+    return sorted(zip(users.tolist(), items.tolist(), strict=True))
 
 
 def by_run(model):
     """Return the way of a run with a model, RecBole's or ours: the pairs that it loads."""
 
-    def read(folder):
-        from recbole.data import create_dataset
-
-        from recbole_lightgnn.quick_start import configure
-
-        settings = {**QUIET, "data_path": str(folder), "load_col": None}
-        return _pairs_of(create_dataset(configure(model, "d", settings=settings)))
+    def read(folder, **settings):
+        given = {**QUIET, "data_path": str(folder), "load_col": None, **settings}
+        return _pairs_of(create_dataset(configure(model, "d", settings=given)))
 
     return read
 
 
-def by_recbole(folder):
+def by_recbole(folder, **settings):
     """The pairs that RecBole's own API loads."""
-    return _pairs_of(loaded(folder))
+    return _pairs_of(loaded(folder, **settings))
 
 
 WAYS = {

@@ -1,0 +1,189 @@
+"""Read a file of a dataset by its kind, as its settings say; a run and ``data check`` do it here.
+
+The column of times is parsed where it is a number, or where an order needs it.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from recbole_lightgnn.data.atomic_reader import (
+    AtomicFile,
+    check_columns,
+    check_ids,
+    read_columns,
+    read_times,
+)
+from recbole_lightgnn.data.file_kinds import FileSettings, id_columns, needed_columns
+from recbole_lightgnn.data.times import is_date
+from recbole_lightgnn.errors import InputError
+
+
+def check_header(
+    file: AtomicFile, columns: Collection[str], kind: str, settings: FileSettings
+) -> None:
+    """Check that the ids of a file are tokens, and that the columns that it needs are loaded.
+
+    Args:
+        file: the file.
+        columns: its columns that are loaded.
+        kind: kind of the file (`file_kinds`).
+        settings: the run's settings.
+
+    Raises:
+        InputError: if they are not.
+    """
+    check_ids(file, id_columns(settings))
+    check_columns(file, columns, needed_columns(settings, kind))
+
+
+def with_times(
+    file: AtomicFile, columns: Collection[str], kind: str, settings: FileSettings
+) -> tuple[AtomicFile, "TimeColumn | None"]:
+    """Find the column of times that is parsed; returns the file with it as floats, and the column.
+
+    Args:
+        file: the file.
+        columns: its columns that are loaded.
+        kind: kind of the file.
+        settings: the run's settings.
+
+    Raises:
+        InputError: if an order needs the column and the file does not have it.
+    """
+    time = TimeColumn(settings, file) if kind == "inter" else None
+    if time is None or not time.parsed or time.field not in columns:
+        return file, None
+    return file._replace(types={**file.types, time.field: "float"}), time
+
+
+def read_features(
+    file: AtomicFile,
+    columns: Collection[str],
+    settings: FileSettings,
+    time: "TimeColumn | None",
+    dated: dict[str, bool],
+) -> pd.DataFrame:
+    """Read columns of a file (`atomic_reader.read_columns`), with parsed times.
+
+    Args:
+        file: the file.
+        columns: names of the columns.
+        settings: the run's settings.
+        time: the column of times (`with_times`).
+        dated: whether the times of the files read before are dates; the file's own is added.
+
+    Raises:
+        InputError: if the file cannot be used; it names file, line and remedy.
+    """
+    times = [time.field] if time else []
+    frame = read_columns(file, columns, id_columns(settings) & set(columns), times)
+    if time:
+        time.check_like(frame[time.field], dated)
+        frame[time.field] = time.parse(frame[time.field])
+    return frame
+
+
+# --- times ------------------------------------------------------------------------------------
+
+
+def why_ordered(settings: FileSettings) -> str:
+    """Say which setting or model orders the interactions by time; empty if nothing does.
+
+    Args:
+        settings: the run's settings.
+    """
+    from recbole.utils import ModelType
+
+    if settings["time-aware"]:
+        return f"time-aware {settings['model']}"
+    if settings["benchmark_filename"] is not None:  # already split, and sequences already made
+        return ""
+    if settings["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        return f"the sequential model {settings['model']}"
+    eval_args = settings["eval_args"]
+    if eval_args["order"] == "TO":
+        return "eval_args.order=TO"
+    return "eval_args.split=TS" if "TS" in (eval_args["split"] or ()) else ""
+
+
+class TimeColumn:
+    """The time column of a file of interactions.
+
+    Args:
+        settings: the run's settings.
+        file: the file.
+
+    Raises:
+        InputError: if the column is needed and missing, or changed by a setting.
+    """
+
+    def __init__(self, settings: FileSettings, file: AtomicFile) -> None:
+        self.settings, self.field, self.file = settings, settings["TIME_FIELD"], file
+        self.reason = why_ordered(settings)
+        self.type = file.types.get(self.field, "")
+        if self.reason:
+            self._check(list(file.types))
+
+    def _check(self, fields: list[str]) -> None:
+        if self.field not in fields:
+            raise InputError(
+                f"{self.file.path}, line 1: no column {self.field!r} (setting TIME_FIELD), which "
+                f"{self.reason} needs; it has {', '.join(fields)}: name the column of times by "
+                "TIME_FIELD, or choose an order without times (eval_args order RO, split RS)"
+            )
+        if self.field in (self.settings["discretization"] or ()):
+            raise InputError(
+                f"discretization must not name {self.field!r}, the column of times, which "
+                f"{self.reason} needs as they are: leave it out, or use a copy of the column"
+            )
+
+    @property
+    def parsed(self) -> bool:
+        """Whether the column is parsed: if it is a number, and a token that orders rows."""
+        ordered = self.reason or self.settings["rm_dup_inter"]
+        return self.type == "float" or (self.type == "token" and bool(ordered))
+
+    def parse(self, texts: Any) -> NDArray[Any]:
+        """Parse the column; a missing time becomes NaN, which an order does not accept.
+
+        Args:
+            texts: pandas series of strings.
+
+        Raises:
+            InputError: if a time is malformed or missing where it is needed.
+        """
+        if self.reason and (missing := texts.isna()).any():
+            raise self.file.fault(
+                int(missing.to_numpy().argmax()),
+                f"{self.field} has no time",
+                f"expected a time ({self.reason} needs it): correct the line, or name another "
+                "column by TIME_FIELD",
+            )
+        return read_times(self.file, self.field, texts)
+
+    def check_like(self, texts: pd.Series, before: dict[str, bool]) -> None:
+        """Check that a dataset's files of interactions have dates in all, or numbers in all.
+
+        Args:
+            texts: pandas series of strings.
+            before: whether the files read before have dates; the file's own is added.
+
+        Raises:
+            InputError: if the files differ.
+        """
+        there = texts.notna().to_numpy()
+        if not there.any():
+            return
+        row = int(there.argmax())
+        dated = is_date(texts.iloc[row].encode())
+        if before.setdefault(self.field, dated) != dated:
+            kinds = ("a number", "dates") if before[self.field] else ("a date", "numbers")
+            raise self.file.fault(
+                row,
+                f"{self.field} {texts.iloc[row][:40]!a} is {kinds[0]}, but the .inter file read "
+                f"before has {kinds[1]}",
+                "expected the same in all files: write all times in one form",
+            )
