@@ -128,3 +128,12 @@ def property_files(name: str) -> list[Path]:
     file = properties_dir() / f"{name}.yaml"
     included = [property_files(other) for other in read_yaml(file).get("include", ())]
     return [*(file for files in included for file in files), file]
+
+
+@cache
+def recbole_yaml(name: str) -> dict[str, Any]:
+    """One of RecBole's own yaml files, such as ``model/BPR``; empty where it has none."""
+    import recbole
+
+    file = Path(recbole.__file__).parent / "properties" / f"{name}.yaml"
+    return read_yaml(file) if file.is_file() else {}

@@ -24,11 +24,12 @@ from recbole_lightgnn.config.files import (
     merge,
     nested,
     read_yaml,
+    recbole_yaml,
     recipes,
 )
 from recbole_lightgnn.config.recbole_defaults import DEFAULTS
 from recbole_lightgnn.config.recbole_faults import explained
-from recbole_lightgnn.config.validation import check_run, check_settings, recbole_yaml
+from recbole_lightgnn.config.validation import check_run, check_settings
 from recbole_lightgnn.registry import INTERMEDIATE, STAGES, STUDENT, our_models, properties_dir
 from recbole_lightgnn.utils.text import must_be_one_of
 

@@ -18,8 +18,9 @@ from recbole_lightgnn.config.compatibility import (
     check_split_exists,
     recbole_source,
 )
-from recbole_lightgnn.config.files import defaults_of, nested, read_yaml, recipes
-from recbole_lightgnn.config.schema import Setting, check_value, describe, owners, unlisted
+from recbole_lightgnn.config.files import defaults_of, nested, recbole_yaml, recipes
+from recbole_lightgnn.config.recbole_models import check_own
+from recbole_lightgnn.config.schema import check_value, describe, owners, unlisted
 from recbole_lightgnn.config.unheeded import check_heeded, check_stage_heeded
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, our_models
@@ -144,7 +145,7 @@ def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> 
         if key in settings:
             check_value(setting, settings[key], prefix)
     if model not in our_models():
-        _check_types(settings, model, prefix)
+        check_own(settings, model, prefix)
         return
     for key, reason in _UNSUPPORTED.items():
         if settings.get(key):
@@ -152,19 +153,6 @@ def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> 
                 f"{prefix}{key} must be False for {model}, got {settings[key]!r}: LightGNN's "
                 f"trainer {reason}"
             )
-
-
-def _check_types(settings: Mapping[str, Any], model: str, prefix: str) -> None:
-    """Check settings of RecBole's models for values that its code takes for others.
-
-    It takes False for 0 and True for 1.
-    """
-    for key, default in recbole_yaml(f"model/{model}").items():
-        value = settings.get(key)
-        if isinstance(value, bool) and type(default) in (int, float):
-            raise InputError(f"{prefix}{key} must be a number, as {default}, got {value}")
-        if key == "embedding_size" and key in settings:
-            check_value(Setting(key, "int", ">= 1"), value, prefix)
 
 
 def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
@@ -189,15 +177,6 @@ def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
             f"batch_by=interaction: set {prefix}batch_by=user, or popularity_correction in its "
             "place"
         )
-
-
-@cache
-def recbole_yaml(name: str) -> dict[str, Any]:
-    """One of RecBole's own yaml files, such as ``model/BPR``; empty where it has none."""
-    import recbole
-
-    file = Path(recbole.__file__).parent / "properties" / f"{name}.yaml"
-    return read_yaml(file) if file.is_file() else {}
 
 
 @cache

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_lightgnn.config.files import STAGE_SETTINGS, read_yaml
+from recbole_lightgnn.config.files import STAGE_SETTINGS, read_yaml, recbole_yaml
 from recbole_lightgnn.config.schema import describe
 from recbole_lightgnn.config.settings_diff import shared_keys
-from recbole_lightgnn.config.validation import recbole_yaml
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, properties_dir

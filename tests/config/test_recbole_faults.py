@@ -5,9 +5,9 @@ from recbole.data.interaction import Interaction
 from recbole.utils import argument_list
 
 from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.config.files import recbole_yaml
 from recbole_lightgnn.config.recbole_faults import explained
 from recbole_lightgnn.config.schema import describe, unlisted
-from recbole_lightgnn.config.validation import recbole_yaml
 from recbole_lightgnn.errors import InputError
 
 
@@ -29,13 +29,13 @@ def command(settings, capsys):
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--model=FISM", "--split_to=-3", "--reg_weights=3"], "reg_weights=3"),
-        (["--model=NeuMF", "--mlp_hidden_size=3"], "mlp_hidden_size=3"),
-        (["--model=LightGCN", "--n_layers=two"], "n_layers='two'"),
-        (["--model=SLIMElastic", "--alpha=-1"], "alpha=-1"),
-        (["--model=RecVAE", "--hidden_dimension=0.5"], "hidden_dimension=0.5"),
-        (["--model=DMF", "--inter_matrix_type=x"], "inter_matrix_type='x'"),
-        (["--model=EASE", "--reg_weight=big"], "reg_weight='big'"),
+        (["--model=AsymKNN", "--q=0"], "topk=[5], q=0"),
+        (["--model=NeuMF", "--mlp_hidden_size=[]"], "mlp_hidden_size=[]"),
+        (["--model=DGCF", "--n_factors=3"], "n_factors=3"),
+        (["--model=DiffRec", "--steps=2", "--sampling_steps=9"], "steps=2, sampling_steps=9"),
+        (["--model=ConvNCF", "--cnn_kernels=[4, 4]"], "cnn_kernels=[4, 4]"),
+        (["--model=DMF", "--user_hidden_size_list=[64, 32]"], "user_hidden_size_list=[64, 32]"),
+        (["--model=ConvNCF", "--cnn_channels=[2, 4]"], "cnn_channels=[2, 4]"),
     ],
 )
 def test_a_setting_that_stops_recbole_is_named_in_one_line(command, flags, named):
@@ -46,7 +46,7 @@ def test_a_setting_that_stops_recbole_is_named_in_one_line(command, flags, named
 
 
 def test_debug_shows_recboles_traceback(command):
-    status, lines = command("--model=NeuMF", "--mlp_hidden_size=3", "--debug")
+    status, lines = command("--model=NeuMF", "--mlp_hidden_size=[]", "--debug")
     assert status == 2
     assert any("recbole/model/general_recommender/neumf.py" in line for line in lines)
 

@@ -7,10 +7,10 @@ import pytest
 from recbole.config import Config
 
 from recbole_lightgnn.config.ablations import ablations, apply_ablation
-from recbole_lightgnn.config.files import defaults_of, read_value, read_yaml, recipes
+from recbole_lightgnn.config.files import defaults_of, read_value, read_yaml, recbole_yaml, recipes
 from recbole_lightgnn.config.recbole_config import _of_model, build_config
 from recbole_lightgnn.config.schema import Setting, check_value, describe, owners, read_settings
-from recbole_lightgnn.config.validation import check_settings, recbole_yaml
+from recbole_lightgnn.config.validation import check_settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, TEACHER, our_models, properties_dir
 

@@ -37,9 +37,8 @@ from recbole.utils import argument_list
 from helpers.planted import QUICK, write_planted
 from helpers.recbole_world import recbole_models, write_world
 from recbole_lightgnn.cli.main import main as command
-from recbole_lightgnn.config.files import defaults_of
+from recbole_lightgnn.config.files import defaults_of, recbole_yaml
 from recbole_lightgnn.config.schema import describe, unlisted
-from recbole_lightgnn.config.validation import recbole_yaml
 from recbole_lightgnn.registry import our_models
 
 SECONDS_PER_RUN = 60
