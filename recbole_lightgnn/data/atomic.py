@@ -1,8 +1,8 @@
-"""Write a dataset: RecBole's atomic benchmark files and the dataset's card.
+"""Write a dataset: one RecBole atomic file per split, and a card that describes the source.
 
-Every importer ends here. ``dataset/NAME/`` receives ``NAME.train.inter``, ``NAME.valid.inter``,
-``NAME.test.inter`` (header ``user_id:token<TAB>item_id:token``) and ``NAME.card.json``. Either all
-four files are written or none.
+Every importer calls `write_benchmark`. ``dataset/NAME/`` receives ``NAME.train.inter``,
+``NAME.valid.inter``, ``NAME.test.inter`` (header ``user_id:token<TAB>item_id:token``) and
+``NAME.card.json``. Either all four files are written or none.
 
 In memory, users and items are numbers from 0. In the files they are tokens: the decimal digits of
 the number, or the name in a table of `Tokens` if the source has names.
@@ -79,14 +79,14 @@ def pairs_hash(users: ArrayLike, items: ArrayLike) -> str:
         items: token of each item; a number stands for its decimal digits. Shape: (n_pairs,)
 
     Returns:
-        64 hexadecimal digits. Two tables have equal hashes exactly if they contain the same pairs
-        with the same multiplicity.
+        64 hexadecimal digits. Two lists of pairs have equal hashes exactly if they contain the same
+        pairs, each equally often.
     """
     return _hash(*_numbered(np.asarray(users), np.asarray(items)))
 
 
 def dataset_folder(out: Path, name: str, *, overwrite: bool) -> Path:
-    """Return the folder of a dataset to be written, after checking that it may be written.
+    """Check that a dataset may be written, and return its folder.
 
     Args:
         out: folder of all datasets.
@@ -294,7 +294,7 @@ def _join(
     item_letters: NDArray[np.uint8],
     lines: NDArray[np.uint8],
 ) -> int:
-    """Write the lines into ``lines`` and return their size in bytes.
+    """Write ``user<TAB>item<LF>`` for each pair into ``lines``; return the number of bytes.
 
     Args:
         users: user number of each pair. Shape: (n_pairs,)
@@ -323,7 +323,7 @@ def _join(
 
 
 def _hash(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> str:
-    """Hash the pairs in the order of their tokens (`pairs_hash`)."""
+    """Hash pairs as `pairs_hash` does, sorted by their tokens."""
     by_name = [np.argsort(names) for names in tokens]  # number of the n-th token in sorted order
     users, items = (
         inverse_permutation(order)[column]
@@ -342,7 +342,7 @@ def _hash(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> str:
 
 
 class _Digest:
-    """SHA-256 of lines without the line feed after the last one."""
+    """SHA-256 of lines, without the line feed at the end of the last line."""
 
     def __init__(self) -> None:
         self._digest, self._end = hashlib.sha256(), b""

@@ -1,4 +1,4 @@
-"""Read atomic files, for a run and for ``data check``: every field is what stands in the file.
+"""Read atomic files for a run and for ``data check``, with every field as it is in the file.
 
 RecBole reads them with the defaults of ``pandas.read_csv``, which guess. A line with one field more
 than the header shifts all columns by one, a stray quote swallows the lines up to the next one, and
@@ -35,7 +35,7 @@ TYPES = ("float", "float_seq", "token", "token_seq")
 _SEPARATORS = ("\t", ",", ";", "|", " ", "::")
 PADDING = "[PAD]"  # RecBole's token for no user and no item
 _PARTS_OF_BOOLEANS = (b"rue", b"RUE", b"alse", b"ALSE")  # pandas reads True and False as 1 and 0
-_EXACT: dict[str, Any] = (  # pandas 3.1 reads floats exactly, and warns of the option
+_EXACT: dict[str, Any] = (  # to read floats exactly; pandas 3.1 does so anyway, and would warn
     {"float_precision": "round_trip"}
     if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
     else {}
@@ -59,7 +59,7 @@ class AtomicFile(NamedTuple):
     encoding: str = "utf-8"
 
     def fault(self, row: int, what: str, remedy: str) -> InputError:
-        """Return the error for a row, numbered from 0 without header and empty lines."""
+        """Return the error for a row; rows count from 0, without header and empty lines."""
         return InputError(f"{self.path}, line {_line_of(self, row)}: {what}; {remedy}")
 
 
@@ -103,7 +103,7 @@ def open_atomic(path: Path, separator: str = "\t", encoding: str | None = None) 
 
 
 def _other_separator(header: str) -> str:
-    """Suggest the separator by which the header would be columns; an empty string if none is."""
+    """Suggest another separator that splits the header into valid columns; empty if none does."""
     for separator in _SEPARATORS:
         kinds = [column.partition(":")[2] for column in header.split(separator)]
         if len(kinds) > 1 and all(kind in TYPES for kind in kinds):
@@ -115,10 +115,15 @@ def _other_separator(header: str) -> str:
 
 
 def check_columns(file: AtomicFile, columns: Collection[str], needed: Collection[str]) -> None:
-    """Check that the columns that a kind of file needs are loaded.
+    """Check that all needed columns of a file are loaded.
+
+    Args:
+        file: the file.
+        columns: names of the columns that are loaded.
+        needed: names of the columns that must be loaded.
 
     Raises:
-        InputError: if one is not.
+        InputError: if a needed column is not loaded.
     """
     for name in needed:
         if name not in columns:
@@ -131,10 +136,14 @@ def check_columns(file: AtomicFile, columns: Collection[str], needed: Collection
 
 
 def check_ids(file: AtomicFile, ids: Collection[str]) -> None:
-    """Check that the columns of ids which the file has are tokens.
+    """Check that the id columns of a file have the type ``token``.
+
+    Args:
+        file: the file.
+        ids: names of id columns; the file need not have them.
 
     Raises:
-        InputError: if one has another type.
+        InputError: if an id column has another type.
     """
     for name in ids:
         if file.types.get(name, "token") != "token":
@@ -151,20 +160,20 @@ def check_new_columns(
     known: Mapping[str, tuple[str, str]],
     ids: Mapping[str, str],
 ) -> None:
-    """Check that the columns agree with those of the dataset's other files.
+    """Check that a file's columns do not conflict with those of the dataset's other files.
 
-    RecBole has one column of a name: the second one would replace the first, without a message.
-    Files of interactions are put below each other: all must have the same columns.
+    RecBole keeps one column per name: a second one would silently replace the first. It
+    concatenates the files of interactions, so all of these must have the same columns.
 
     Args:
         file: the file.
-        columns: its columns that are loaded.
+        columns: names of the file's columns that are loaded.
         kind: kind of the file, such as ``inter`` or ``user``.
-        known: columns found before; each with the kind of its file, and its type.
-        ids: column that identifies a row of each kind; it may be in ``inter``, too.
+        known: for each column of the files read before, the kind of its file and its type.
+        ids: name of the id column of each kind of file; ``inter`` files may have it, too.
 
     Raises:
-        InputError: if they do not agree.
+        InputError: if a column conflicts, or interaction files have different columns.
     """
     for name in columns:
         here = file.types[name]
@@ -202,11 +211,12 @@ def read_columns(
     Args:
         file: the file (`open_atomic`).
         columns: names of the columns to read.
-        required: columns of tokens without missing values: the ids.
-        text: columns that are not parsed, whatever their type.
+        required: id columns, which must not have missing values.
+        text: columns to return as text, whatever their type.
 
     Returns:
-        One row for each line. Tokens and sequences are text, missing ones NaN; floats are float64.
+        One row for each line. Tokens and sequences are text, floats are float64, and missing values
+        are NaN.
 
     Raises:
         InputError: if the file cannot be read or has no rows, a line has more or fewer fields than
@@ -306,10 +316,16 @@ def _numbers(file: AtomicFile, name: str, texts: pd.Series, first_row: int) -> N
 
 
 def parse_number(file: AtomicFile, name: str, text: str, row: int) -> float:
-    """Parse one finite number.
+    """Parse one finite number of a column.
+
+    Args:
+        file: the file.
+        name: name of the column.
+        text: the number as text.
+        row: row of the number, from 0, for the error message.
 
     Raises:
-        InputError: if it is something else.
+        InputError: if the text is not a finite number.
     """
     try:
         number = math.nan if "_" in text else float(text)
@@ -326,7 +342,7 @@ def parse_number(file: AtomicFile, name: str, text: str, row: int) -> float:
 
 
 def read_times(file: AtomicFile, name: str, texts: pd.Series) -> NDArray[Any]:
-    """Parse a column of times (`times.parse_times`); missing ones become NaN.
+    """Parse a column of times (`times.parse_times`); missing times become NaN.
 
     Returns:
         float64, or int64 where float64 would round. Shape: (n_rows,)
@@ -355,7 +371,7 @@ def read_times(file: AtomicFile, name: str, texts: pd.Series) -> NDArray[Any]:
 
 
 def _numbers_below(limit: int, tokens: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Parse numbers as `parse_times` would, in a fifth of its time; None if it must do it."""
+    """Parse numbers as `parse_times` does, five times as fast; None if only that can parse them."""
     try:
         numbers = tokens.astype(np.float64)
     except ValueError:
@@ -367,7 +383,7 @@ def _numbers_below(limit: int, tokens: NDArray[Any]) -> NDArray[np.float64] | No
 def split_sequences(
     file: AtomicFile, name: str, texts: pd.Series, separator: str = " "
 ) -> list[NDArray[Any]]:
-    """Split each text of a column of sequences; a missing one is an empty sequence.
+    """Split a column of sequences into one array per row; a missing value is an empty sequence.
 
     Raises:
         InputError: if an element of a column of floats is not a finite number.
@@ -392,7 +408,7 @@ def _check_tokens(file: AtomicFile, name: str, tokens: pd.Series) -> None:
 
 
 def _line_of(file: AtomicFile, row: int) -> int:
-    """Return the number of a row's line; the file is read again."""
+    """Find the line number of a row by reading the file again."""
     for block in _body(file):
         for nth, line in enumerate(block.data.split(b"\n")[:-1]):
             if line:

@@ -111,7 +111,7 @@ def _nodes_without_train_pair(content: DatasetPairs) -> list[str]:
 
 
 def _misread_by_recbole(content: DatasetPairs) -> list[str]:
-    """Count the ids that are plain text here, but not for ``pandas.read_csv``."""
+    """Count the ids that ``pandas.read_csv``, and so RecBole without this package, misreads."""
     ids = [*content.users, *content.items]
     missing = {word.decode() for word in MISSING}
     kinds = {
@@ -134,7 +134,7 @@ def _misread_by_recbole(content: DatasetPairs) -> list[str]:
 def _changes(
     card: dict[str, Any] | None, dataset: DatasetFiles, content: DatasetPairs
 ) -> list[str]:
-    """Describe the splits that have other pairs than when they were imported."""
+    """Describe the splits with other pairs than at the import, which the card's hashes show."""
     if card is None:
         return []
     imported = card.get("splits")

@@ -1,7 +1,7 @@
 """Check the columns that settings name against the headers of a dataset's files.
 
-RecBole leaves out a column that a file does not have, and looks for labels in the middle of the
-training.
+RecBole silently ignores a column that a file does not have, and notices only during training that
+labels are missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recbole_lightgnn.utils.text import did_you_mean
 _ALIASES = ("user", "item", "entity", "relation")
 Columns = dict[str, str]  # name of a column -> its type, such as token
 
-# Settings that name columns -> beginning and end of the columns' types, and that in words.
+# Settings that name columns -> beginning and end of the columns' types, and these in words.
 _NAMED = {
     "numerical_features": (("float", ""), "columns of numbers"),
     "discretization": (("float", ""), "columns of numbers"),
@@ -35,13 +35,13 @@ _NAMED = {
 
 
 def check_columns(config: RunConfig) -> None:
-    """Check the columns of ``load_col``, ``val_interval``, ``threshold``, labels and sequences.
+    """Check that the files have the columns that the settings name and that the model needs.
 
     Args:
         config: the run's configuration. Its interaction files exist and have valid headers.
 
     Raises:
-        InputError: if a file lacks a column, the values that are asked for do not fit the column's
+        InputError: if a file lacks a column, the values in ``val_interval`` do not fit the column's
             type, or the run needs labels or sequences and has none.
     """
     files = _files(config)
@@ -71,14 +71,14 @@ def check_columns(config: RunConfig) -> None:
 
 
 def _files(config: RunConfig) -> dict[str, Path]:
-    """The file of each suffix; of interactions the first, if there are three."""
+    """The file of each suffix; the first one if there are three files of interactions."""
     folder, name = Path(config["data_path"]), config["dataset"]
     inter = interaction_files(folder, name, config)[0]
     return {"inter": inter, **feature_files(folder, name, config)}
 
 
 def _check_given(config: Any, files: dict[str, Path], columns: dict[str, Columns]) -> None:
-    """Check the columns that a user names; RecBole's own lists name columns that may be missing."""
+    """Check the columns that the user loads or leaves out; RecBole's defaults are not checked."""
     for key in ("load_col", "unload_col", "unused_col"):
         for suffix, names in (config.external_config_dict.get(key) or {}).items():
             if suffix not in columns:
@@ -89,7 +89,7 @@ def _check_given(config: Any, files: dict[str, Path], columns: dict[str, Columns
 
 
 def _check_named(config: Any, files: dict[str, Path], columns: dict[str, Columns]) -> None:
-    """Check that columns that a user names are in some file, of the right type, and loaded."""
+    """Check that the columns named by other settings exist, have the right type and are loaded."""
     known = {name: kind for one in columns.values() for name, kind in one.items()}
     for key, (kinds, wanted) in _NAMED.items():
         for name in _names(config[key]) if key in config.external_config_dict else ():
@@ -108,13 +108,13 @@ def _check_named(config: Any, files: dict[str, Path], columns: dict[str, Columns
 
 
 def _names(value: Any) -> list[str]:
-    """The columns in a list of columns, or in a mapping from columns to columns or others."""
+    """The columns in a list, or in a mapping from columns to columns or other values."""
     others = value.values() if isinstance(value, dict) else ()
     return [*(value or ()), *(name for name in others if isinstance(name, str))]
 
 
 def _check_is_loaded(config: RunConfig, key: str, name: str, suffix: str) -> None:
-    """Check that a column is loaded; times are where an order needs them."""
+    """Check that a column is loaded; a needed time column is always loaded."""
     load, ids = config["load_col"], {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD"}
     if load is None or name == config["TIME_FIELD"]:
         return
@@ -137,7 +137,7 @@ def _missing(key: str, name: str, file: Path, columns: Columns) -> InputError:
 
 
 def _check_values(name: str, kind: str, wanted: Any) -> None:
-    """Check that a column of numbers has an interval, and a column of tokens a list of them."""
+    """Check a column's ``val_interval``: an interval of numbers, or a list of tokens."""
     tokens = isinstance(wanted, list) and wanted and all(isinstance(one, str) for one in wanted)
     if kind.startswith("float") and tokens:
         raise InputError(
@@ -179,7 +179,7 @@ def _check_labels(config: Any, file: Path, columns: Columns) -> None:
 
 
 def _check_sequences(config: RunConfig, file: Path, columns: Columns) -> None:
-    """Check that three files for a sequential model hold sequences; RecBole makes none of them."""
+    """Check that the three files of a sequential model have sequences: RecBole makes none then."""
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or config["benchmark_filename"] is None:
         return
     name = f"{config['ITEM_ID_FIELD']}{config['LIST_SUFFIX']}"
@@ -198,6 +198,6 @@ def _load(columns: list[str]) -> str:
 
 
 def _ranked(settings: dict[str, Any]) -> str:
-    """Flags for a run without labels: items are sampled for training, and all are ranked."""
+    """Flags for a run without labels: train on sampled negative items, and rank all items."""
     sampled = "--train_neg_sample_args.distribution=uniform --eval_args.mode=full"
     return f'{sampled} --metrics="[Recall, NDCG]" --valid_metric=Recall@{settings["topk"][0]}'

@@ -3,8 +3,8 @@
 Reading needs 16 bytes of memory per pair, plus the token of each user and item once.
 
 A run reads the files with `recbole_lightgnn.data.atomic_reader`, which stops at the first malformed
-line. Reading line by line by the same rules is slower, but it finds every malformed line and its
-number. `refused` tells what else a run would refuse.
+line. Reading line by line is slower, but it finds all malformed lines and their numbers. Both
+follow the same rules. `refused` lists the other faults for which a run would refuse the files.
 """
 
 import codecs
@@ -52,8 +52,8 @@ class DatasetFiles(NamedTuple):
     Attributes:
         name: name of the dataset.
         folder: folder of its files.
-        files: file of each split; of `WHOLE` for a dataset in one file.
-        missing: benchmark files that should exist but do not.
+        files: file of each split; a dataset in one file has only the key `WHOLE`.
+        missing: files of splits that should exist but do not.
         settings: settings of a run that say how the files are read.
     """
 
@@ -108,7 +108,7 @@ def find_dataset(name: str, data_path: Path, settings: FileSettings | None = Non
         settings: settings of a run on the dataset; None for the defaults.
 
     Raises:
-        InputError: if it does not exist.
+        InputError: if the dataset does not exist.
     """
     folder = (_recbole_examples() if name == _IN_RECBOLE else data_path) / name
     found = _find_files(name, folder, settings)
@@ -322,9 +322,10 @@ def _is_text(token: str) -> bool:
 
 
 def refused(dataset: DatasetFiles, content: DatasetPairs) -> list[str]:
-    """Describe what a run that loads all columns of all files would refuse.
+    """Describe the faults for which a run that loads all columns would refuse the dataset.
 
-    Files of interactions with malformed lines (`Pairs.malformed`) or without pairs are left out.
+    If a file of interactions has no pairs or has malformed lines (`Pairs.malformed`), only its
+    header is checked.
     """
     features = feature_files(dataset.folder, dataset.name, dataset.settings)
     files = [(file, "inter", split) for split, file in dataset.files.items()]

@@ -56,7 +56,7 @@ BLOB_IDS = {
 
 
 def default_cache() -> Path:
-    """Return ``recbole-lightgnn`` in the user's cache, ``XDG_CACHE_HOME`` or ``~/.cache``."""
+    """Return the folder ``recbole-lightgnn`` in ``XDG_CACHE_HOME`` or, if unset, ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification says to ignore a relative path.
     folder = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
@@ -155,7 +155,7 @@ def _download_file(
         return
     partial = file.with_name(f"{file.name}.partial")
     start = partial.stat().st_size if partial.is_file() else 0
-    if not (start and blob_id(partial) == expected):  # else it only remains to be renamed
+    if not (start and blob_id(partial) == expected):  # a complete file needs only a new name
         say(f"downloading {url}")
         _fetch(url, partial, start, timeout)
     got = blob_id(partial)

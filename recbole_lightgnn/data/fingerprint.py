@@ -45,13 +45,13 @@ def dataset_fingerprint(
 
 
 def fingerprints(train_data: Any, valid_data: Any) -> dict[str, str]:
-    """Return `split_fingerprint` of the train and the validation loader's splits."""
+    """Return the hash of the training split and of the validation split (`split_fingerprint`)."""
     splits = {"train": train_data, "valid": valid_data}
     return {split: split_fingerprint(loader._dataset) for split, loader in splits.items()}
 
 
 def split_fingerprint(dataset: Any) -> str:
-    """Return `pairs_fingerprint` of a split, given as RecBole's dataset."""
+    """Hash the pairs of a split (`pairs_fingerprint`), given as a RecBole dataset."""
     users, items = (dataset.inter_feat[f].numpy() for f in (dataset.uid_field, dataset.iid_field))
     return pairs_fingerprint(dataset.user_num, dataset.item_num, users, items)
 

@@ -40,7 +40,7 @@ def import_lightgcn(
         out: folder of all datasets, RecBole's ``data_path``.
         overwrite: whether an existing dataset may be replaced.
         valid_share: share of each user's train items for validation if there is no ``valid.txt``.
-        seed: seed of that draw.
+        seed: seed of the random validation split.
         skip_empty: whether to skip users without items; amazon-book's test.txt has 4 such lines.
 
     Returns:
@@ -80,7 +80,7 @@ def import_lightgcn(
 def _cut_validation(
     train: Interactions, share: float, seed: int
 ) -> tuple[Interactions, Interactions]:
-    groups, _ = pd.factorize(train.users)  # small numbers: memory grows with the largest group
+    groups, _ = pd.factorize(train.users)  # without gaps: memory grows with the largest number
     part = cut_at_random(groups, np.random.default_rng(seed), (1 - share, share))
     rest, valid = (
         train._replace(users=train.users[part == p], items=train.items[part == p]) for p in (0, 1)
@@ -110,7 +110,7 @@ def read_lists(path: Path, skip_empty: bool = False) -> tuple[NDArray[Any], NDAr
 
 
 def _parsed(block: Block, skip_empty: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Yield the users and items of a block; nothing if it has no pairs."""
+    """Yield the user and the item of each pair of a block; nothing if it has no pairs."""
     data = np.frombuffer(block.data, np.uint8)
     is_gap = (data == _SPACE) | (data == _LINE_END) | (data == _TAB)
     edges = np.flatnonzero(is_gap[1:] != is_gap[:-1]) + 1

@@ -1,4 +1,4 @@
-"""Load a dataset's files into RecBole's loaders of its three splits, with checks and hashes."""
+"""Load a dataset's files into RecBole's three loaders, and check and hash the splits."""
 
 import hashlib
 from collections.abc import Mapping

@@ -76,7 +76,8 @@ def expand_indptr(indptr: NDArray[Any], n_major: int, n_indices: int) -> NDArray
     """Return the row (CSR) or column (CSC) of each entry.
 
     Args:
-        indptr: index of the first entry of each row or column, then the end. Shape: (n_major + 1,)
+        indptr: index of the first entry of each row or column, then the number of entries.
+            Shape: (n_major + 1,)
         n_major: number of rows (CSR) or columns (CSC).
         n_indices: number of entries.
 
@@ -107,8 +108,8 @@ def compressed_pairs(
     """Return the nonzero entries of a CSR or CSC matrix as sorted pairs (`coo_pairs`).
 
     Args:
-        indptr: index of the first entry of each row (CSR) or column (CSC), then the end.
-            Shape: (n_rows + 1,) or (n_columns + 1,)
+        indptr: index of the first entry of each row (CSR) or column (CSC), then the number of
+            entries. Shape: (n_rows + 1,) or (n_columns + 1,)
         indices: column (CSR) or row (CSC) of each entry. Shape: (n,)
         values: value of each entry. Shape: (n,)
         shape: number of rows (users) and of columns (items).

@@ -1,8 +1,8 @@
 """Number the tokens of users and items while a table is read, and turn numbers into tokens again.
 
-Terms: a token is the text of a user or item in the table. A token of decimal digits, as Python
-writes an integer below 10^18, is its own number. Any other token is called a name and gets a
-negative number.
+Terms: a token is the text of a user or item in the table. A token of decimal digits, written as
+Python writes an integer below 10^18, has its value as number. Any other token is called a name and
+gets a negative number.
 """
 
 import re
@@ -46,14 +46,14 @@ class BadName(ValueError):
 class Names:
     """Table that gives every user token or every item token a number.
 
-    A token of up to 18 decimal digits without leading zero is its own number. Any other token, a
-    name, gets the next of -1, -2, ... at its first occurrence.
+    A token of up to 18 decimal digits without leading zero has its value as number. Any other
+    token is a name. The names get the numbers -1, -2, ... in order of first occurrence.
 
     The names are in a hash table with open addressing. Their bytes are joined in one array.
 
     Args:
-        any_text: whether words for a missing value, such as ``NA``, and names that begin with a
-            quote are ids. RecBole alone misreads them; a run takes them as they are.
+        any_text: whether to accept words for a missing value, such as ``NA``, and names that begin
+            with a quote. RecBole without this package misreads both; our runs read them unchanged.
     """
 
     def __init__(self, any_text: bool = False) -> None:
@@ -167,7 +167,7 @@ def _look_up(
         text: bytes of all names; updated. Shape: (bytes_capacity,)
         n: number of names in the table.
         n_forbidden: number of forbidden names, which are the first in the table.
-        bad_start: byte that no name may begin with; 0 if any may.
+        bad_start: byte that no name may begin with; 0 for none.
 
     Returns:
         The index of the token at which it stopped (``n_tokens`` if it finished), the new number of

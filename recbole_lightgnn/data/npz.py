@@ -1,8 +1,8 @@
 """Import three SciPy sparse matrices that ``scipy.sparse.save_npz`` wrote.
 
-The archive is opened and its arrays are built from their bytes here, with checks. An array of
-Python objects would be a pickle, so it is rejected. No header can make the reader allocate more
-memory than the file has content.
+This reader does not call ``scipy.sparse.load_npz``. It builds the arrays from their bytes, with
+checks. An array of Python objects would be a pickle, so it is rejected. No header can make the
+reader allocate more memory than the file has content.
 """
 
 import io

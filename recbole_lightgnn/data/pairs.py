@@ -43,8 +43,8 @@ class Selection:
         delimiter: text between two fields of a text file; None to detect it.
         header: whether the first line has the names of the columns; None to detect it.
         min_rating: smallest rating of an interaction that is used; None to use all.
-        k_core: smallest number of interactions of a user or item; the others are removed
-            repeatedly until none is left.
+        k_core: smallest number of interactions of a user or item. Users and items with fewer are
+            removed repeatedly until none is left.
         split: ``random``; or ``time``, to put the latest interactions into test.
         per: ``user``, to split each user's interactions, or ``all``, to split the whole table.
         ratio: shares of train, valid and test; they sum to 1.
@@ -81,7 +81,7 @@ class Selection:
             raise InputError(f"--seed must be 0 or more, got {self.seed}")
 
     def columns(self) -> dict[str, str | None]:
-        """Return the columns to read, each with its name, its position, or None to detect it."""
+        """Return the name or position (from 1) of each column to read; None to detect it."""
         wanted = {"user": self.user, "item": self.item}
         if self.min_rating is not None:
             wanted["rating"] = self.rating
@@ -103,7 +103,8 @@ class _Table:
     Attributes:
         users: user number of each interaction, from 0. Shape: (n,)
         items: item number of each interaction, from 0. Shape: (n,)
-        rank: rank of each interaction in time; None if times are not used. Shape: (n,)
+        rank: position of each interaction in the order of time, from 0; None if times are not used.
+            Shape: (n,)
         tokens: tokens of users and items.
         dropped: number of interactions removed for each reason.
     """
@@ -173,7 +174,7 @@ def _listed(dropped: Mapping[str, int]) -> str:
 
 
 def _read(source: Path, selection: Selection) -> tuple[_Table, bool]:
-    """Read the table; returns it, and whether it has a header."""
+    """Read the table; return the table, and whether it has a header."""
     names: dict[str, Names] = {}
     parts: dict[str, list[NDArray[Any]]] = {what: [] for what in Rows._fields}
     below = 0
@@ -211,8 +212,8 @@ def _rows(
 
 
 def _without_duplicates(table: _Table) -> _Table:
-    """Return one interaction of each pair, sorted by user, then by item."""
-    if table.rank is None:  # then the interactions of a pair do not differ
+    """Keep one interaction of each user-item pair, and sort by user, then by item."""
+    if table.rank is None:  # without times, the interactions of a pair do not differ
         n_items = max(1, len(table.tokens.items))
         users, items, duplicates = distinct_pairs(table.users, table.items, n_items)
         rank = None

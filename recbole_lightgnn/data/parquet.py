@@ -24,8 +24,8 @@ def parquet_rows(
 
     Args:
         path: the Parquet file.
-        wanted: columns to read; each with its name, its position from 1, or None to detect it.
-        names: filled with the tables of user tokens (``user``) and item tokens (``item``).
+        wanted: for each column to read, its name or its position from 1; None to detect it.
+        names: filled with a table of the user tokens (``user``) and of the item tokens (``item``).
 
     Raises:
         InputError: if pyarrow is not installed, the file is damaged, or a column is missing, has an

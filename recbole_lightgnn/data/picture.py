@@ -13,7 +13,7 @@ from recbole_lightgnn.utils.files import check_can_draw
 
 
 def draw_degrees(name: str, content: DatasetPairs, file: Path) -> None:
-    """Plot the number of users, and of items, with at least d pairs, against d, for each split.
+    """Plot, for each split and degree d, how many users and how many items have at least d pairs.
 
     Both axes are logarithmic. The counts are cumulative because a plain histogram of a heavy-tailed
     distribution mostly consists of counts of 1.

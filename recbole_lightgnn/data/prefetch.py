@@ -1,4 +1,4 @@
-"""Compute the parts of a job in threads ahead of their use."""
+"""Compute results in threads before they are needed."""
 
 import os
 from collections import deque
@@ -18,7 +18,7 @@ def map_ahead(function: Callable[[Part], Result], parts: Iterable[Part]) -> Iter
 
     Args:
         function: work on one part; runs in up to 8 threads.
-        parts: inputs of the function, taken only a few ahead of their use.
+        parts: inputs of the function; only a few are taken before they are needed.
     """
     threads = min(8, os.cpu_count() or 1)
     waiting: deque[Future[Result]] = deque()

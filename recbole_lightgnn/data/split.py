@@ -65,9 +65,9 @@ def k_core(users: NDArray[Any], items: NDArray[Any], k: int) -> NDArray[np.bool_
 def cut_at_random(
     groups: NDArray[Any], generator: np.random.Generator, ratios: Sequence[float]
 ) -> NDArray[np.int8]:
-    """Cut every group of pairs into parts at random; all ways to cut it are equally likely.
+    """Assign the pairs of every group to parts at random.
 
-    `part_sizes` gives the size of each part.
+    `part_sizes` gives the size of each part. All assignments with these sizes are equally likely.
 
     Args:
         groups: group of each pair, from 0 without large gaps. Shape: (n,)
@@ -75,7 +75,7 @@ def cut_at_random(
         ratios: share of each part; they sum to 1.
 
     Returns:
-        Part of each pair, from 0. Shape: (n,)
+        Number of each pair's part, from 0. Shape: (n,)
     """
     part = np.empty(len(groups), np.int8)
     capacity = part_sizes(np.bincount(groups), ratios)
@@ -92,7 +92,7 @@ def _draw(
     capacity: NDArray[np.int64],
     part: NDArray[np.int8],
 ) -> None:
-    """Draw a part for each pair in turn, with a probability proportional to its free places.
+    """Draw a part for each pair in turn; a part's probability is proportional to its free places.
 
     Args:
         groups: group of each pair. Shape: (n,)
@@ -123,7 +123,7 @@ def cut_in_order(
         ratios: share of each part; they sum to 1.
 
     Returns:
-        Part of each pair, from 0. Shape: (n,)
+        Number of each pair's part, from 0. Shape: (n,)
     """
     part = np.empty(len(groups), np.int8)
     ends = part_sizes(np.bincount(groups), ratios).cumsum(axis=1)
@@ -135,7 +135,7 @@ def cut_in_order(
 def _assign(
     groups: NDArray[Any], order: NDArray[np.int64], ends: NDArray[np.int64], part: NDArray[np.int8]
 ) -> None:
-    """Fill ``part``; ``ends`` has the cumulative part sizes. Shape: (n_groups, n_parts)"""
+    """Fill ``part``; ``ends`` has each group's cumulative part sizes, (n_groups, n_parts)."""
     assigned = np.zeros(len(ends), np.int64)  # pairs of each group so far
     for pair in order:
         group = groups[pair]
@@ -149,8 +149,8 @@ def _assign(
 def part_sizes(totals: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np.int64]:
     """Return the sizes of the parts into which groups are cut, computed as RecBole does.
 
-    Each part except the first gets its ratio of the group, rounded down. It gets at least 1 pair
-    as long as the first part keeps 1. The first part gets the rest.
+    Each part except the first gets its share of the group, rounded down, but at least 1 pair as
+    long as the first part keeps 1. The first part gets the remaining pairs.
 
     Args:
         totals: number of pairs of each group. Shape: (n_groups,)
@@ -199,7 +199,7 @@ def first_of_each_pair(
     Args:
         users: user of each interaction, from 0, below 2^31. Shape: (n,)
         items: item of each interaction, from 0, below 2^31. Shape: (n,)
-        order: indices of the interactions, the first one first. Shape: (n,)
+        order: indices of the interactions, from the first to the last. Shape: (n,)
 
     Returns:
         Indices of the interactions, sorted by user, then by item. Shape: (n_distinct_pairs,)
@@ -214,7 +214,7 @@ def first_of_each_pair(
 
 
 def inverse_permutation(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the position of each index in an order of all indices. Shape: (n,) -> (n,)"""
+    """Return the position of each index in ``order``, a permutation. Shape: (n,) -> (n,)"""
     position = np.empty(len(order), np.int64)
     position[order] = np.arange(len(order))
     return position

@@ -55,8 +55,8 @@ class Layout(NamedTuple):
         columns: position from 0 of each column that is read (``user``, ``item``, ``rating``,
             ``time``).
         dated: whether times are dates, not numbers.
-        typed: whether the header has the type of each column, as in an atomic file. Then the file
-            is read as a run reads it: every token is an id, and empty lines are skipped.
+        typed: whether the header has the type of each column, as in an atomic file. Then any text
+            can be a user or item, and empty lines are skipped, as when a run reads the file.
     """
 
     delimiter: str
@@ -71,8 +71,8 @@ class Rows(NamedTuple):
     """Consecutive interactions of a table, as columns.
 
     Attributes:
-        user: number of each user (`Names`). Shape: (n,)
-        item: number of each item (`Names`). Shape: (n,)
+        user: user number of each interaction (`Names`). Shape: (n,)
+        item: item number of each interaction (`Names`). Shape: (n,)
         rating: ratings; None if they are not read. Shape: (n,)
         time: times that can be compared with each other; None if they are not read. Shape: (n,)
     """
@@ -93,7 +93,7 @@ def detect_layout(
 
     Args:
         path: the text file.
-        wanted: columns to read; each with its name, its position from 1, or None to detect it.
+        wanted: for each column to read, its name or its position from 1; None to detect it.
         delimiter: text between two fields; None to detect it.
         header: whether the first line has the names of the columns; None to detect it.
 
@@ -153,8 +153,8 @@ def split_line(line: str, delimiter: str) -> list[str]:
 def _has_header(rows: list[list[str]], wanted: Mapping[str, str | None]) -> bool:
     """Tell whether the first row has the names of the columns.
 
-    It does if it has types, or a usual or a requested name, or if a field that is not a number
-    stands above numbers only.
+    It has if all fields have a type, if a field is a usual or a requested name, or if a field that
+    is not a number stands above numbers only.
     """
     first = {_plain(field) for field in rows[0]}
     known = {name for names in KNOWN_COLUMNS.values() for name in names.split() if len(name) > 2}
@@ -192,7 +192,7 @@ def find_columns(
         where: file and line, for error messages.
         header: names of all columns; None if the table has no header.
         n_fields: number of columns.
-        wanted: columns to read; each with its name, its position from 1, or None to detect it.
+        wanted: for each column to read, its name or its position from 1; None to detect it.
 
     Returns:
         Position from 0 of each wanted column.
@@ -260,7 +260,7 @@ def text_rows(path: Path, layout: Layout, names: dict[str, Names]) -> Iterator[R
     Args:
         path: the text file.
         layout: its layout (`detect_layout`).
-        names: filled with the tables of user tokens (``user``) and item tokens (``item``).
+        names: filled with a table of the user tokens (``user``) and of the item tokens (``item``).
 
     Raises:
         InputError: if a line has more or fewer fields than the first, or a field is malformed.
@@ -311,7 +311,7 @@ class _Fields:
         n_lines = np.count_nonzero(self.data == _LINE_END)
         shape = (len(self._row), n_lines)
         self._starts, self._ends = np.empty((2, *shape), np.int64)
-        self._integers = np.empty(shape, np.int64)  # its own array: only it outlives the block
+        self._integers = np.empty(shape, np.int64)  # separate: only this array outlives the block
         self._only_integers = np.ones(len(self._row), bool)
         good = _parse(
             self.data, ord(delimiter), rows,
@@ -343,7 +343,7 @@ class _Fields:
         return [data[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def fault(self, line: int, what: str, remedy: str) -> InputError:
-        """Return the error for a line, numbered from 0 without the empty ones that are skipped."""
+        """Return the error for a line, numbered from 0 without skipped empty lines."""
         if self._lines is not self.block:
             texts = self._lines.data.split(b"\n")
             line = [nth for nth, text in enumerate(texts) if text][line]
@@ -365,7 +365,7 @@ def _parse(
     Args:
         data: bytes of whole lines. Shape: (n_bytes,)
         delimiter: byte between two fields.
-        rows: row of each field in the outputs; -1 if it is not wanted. Shape: (n_fields,)
+        rows: row of the outputs for each field; -1 for an unwanted field. Shape: (n_fields,)
         starts: filled with the start of each field in ``data``. Shape: (n_columns, n_lines)
         ends: filled with the end of each field in ``data``. Shape: (n_columns, n_lines)
         integers: filled with the value of each field of digits. Shape: (n_columns, n_lines)
@@ -400,7 +400,7 @@ def _parse(
 
 
 def with_plain_delimiter(block: Block, delimiter: str) -> tuple[Block, str]:
-    """Return the lines with a delimiter of one byte that occurs in no field, and this delimiter."""
+    """Rewrite lines with a one-byte delimiter that no field contains; return both."""
     quoted = delimiter in _QUOTING and b'"' in block.data
     if not quoted and len(delimiter) == 1:
         return block, delimiter

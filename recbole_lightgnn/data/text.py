@@ -1,6 +1,6 @@
-"""Read text files in blocks of whole lines, and parse and format numbers in them.
+"""Read text files in blocks of whole lines, and parse and format numbers.
 
-Memory does not grow with the file, and every error names its line.
+Memory does not grow with the size of the file, and every error names its line.
 
 Accepted files: UTF-8 with or without a byte order mark, or text in a named encoding; lines that end
 with LF or CRLF; a last line without an end; empty lines at the end of the file.

@@ -17,11 +17,11 @@ _INTEGER = re.compile(rb"-?(\d{1,18}|[1-8]\d{18})")  # between -2^63 and 2^63
 
 
 class BadValue(ValueError):
-    """A token that is not of the kind that its column has.
+    """A token that is not a number or date as its column requires.
 
     Attributes:
         nth: position of the token in the column, from 0.
-        what: what is wrong with it, such as ``'x' is not a date``.
+        what: what is wrong with the token, such as ``'x' is not a date``.
         expected: what was expected.
     """
 
@@ -39,7 +39,7 @@ def parse_times(tokens: Sequence[bytes]) -> NDArray[Any]:
     """Parse a column of times: dates if the first one is a date, else numbers.
 
     Raises:
-        BadValue: if a token is neither, or is not what the first one is.
+        BadValue: if a token is neither a date nor a number, or is of another kind than the first.
     """
     if len(tokens) and is_date(tokens[0]):
         return parse_dates(tokens)

@@ -1,6 +1,6 @@
 """One interface to train and test a model, with two adapters: for our models and for RecBole's.
 
-`adapter_of` chooses the adapter by the model's name, once for a run.
+`adapter_of` chooses the adapter by the model's name.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ AfterValidation = Callable[[int, float], None]  # called with epoch (from 1) and
 
 
 class ModelTraining(ABC):
-    """Training and test of the model of a run.
+    """Train and test the model of a run.
 
     Call :meth:`fit`, :meth:`test` and, once the record is written, :meth:`clear`, in this order.
 
@@ -54,13 +54,13 @@ class ModelTraining(ABC):
     @classmethod
     @abstractmethod
     def check_resumable(cls, config: RunConfig) -> None:
-        """Check that an interrupted run of the model can be resumed.
+        """Check that the run can be resumed after an interruption.
 
         Args:
             config: settings of the run.
 
         Raises:
-            InputError: if it cannot.
+            InputError: if the run cannot be resumed.
         """
 
     @abstractmethod
@@ -76,8 +76,9 @@ class ModelTraining(ABC):
 
         Args:
             valid_data: RecBole's validation loader.
-            saved: whether the run can be resumed and its best state stays on disk.
-            resume: folder of the run to resume, or True for the newest with the same settings.
+            saved: whether to keep on disk the best state and the state to resume from.
+            resume: folder of the run to resume; True for the newest run with the same settings;
+                False to begin anew.
             after_validation: function called after each validation.
 
         Returns:
@@ -90,13 +91,14 @@ class ModelTraining(ABC):
 
     @abstractmethod
     def test(self, test_data: Any) -> tuple[list[dict[str, Any]], dict[str, Ranked]]:
-        """Test the best states.
+        """Rank the test split with the best state of each trained model.
 
         Args:
             test_data: RecBole's test loader.
 
         Returns:
-            Rows of the record, the final model's last, and the result of ranking by key of the row.
+            The rows of the run's record, the final model's row last; and the ranking result of each
+            row, by the row's key.
         """
 
     @property
@@ -106,11 +108,11 @@ class ModelTraining(ABC):
 
     @abstractmethod
     def record_file(self) -> Path:
-        """Return the default path of the record."""
+        """Return the default path of the run's JSON record."""
 
     @abstractmethod
     def clear(self) -> None:
-        """Remove what was saved only to resume the run."""
+        """Remove the files that were saved only to resume the run."""
 
 
 class OurTraining(ModelTraining):
@@ -118,7 +120,7 @@ class OurTraining(ModelTraining):
 
     @classmethod
     def check_resumable(cls, config: RunConfig) -> None:
-        """Accept every run of our models."""
+        """Accept every run: all our models can be resumed."""
 
     def fit(
         self,
@@ -153,7 +155,7 @@ class OurTraining(ModelTraining):
 
     @property
     def run_dir(self) -> Path | None:
-        """The trainer's run folder; there is one after :meth:`fit` has started."""
+        """The trainer's run folder, which :meth:`fit` creates; ``None`` before."""
         folder: RunFolder | None = self.trainer.folder
         return folder.path if folder else None
 
@@ -168,7 +170,8 @@ class OurTraining(ModelTraining):
 class RecBoleTraining(ModelTraining):
     """Training of one of RecBole's own models by RecBole's trainer.
 
-    Building the model is timed, because EASE and ItemKNN are trained there.
+    The time to build the model is part of the training time, because EASE and ItemKNN are trained
+    when they are built.
     """
 
     def __init__(self, config: RunConfig, train_data: Any) -> None:
@@ -178,7 +181,7 @@ class RecBoleTraining(ModelTraining):
         super().__init__(last_stage, train_data)
         self._made = last_stage["pre_model_path"] if last_stage is not config else None
         trainer = self.trainer
-        # RecBole's file name has a resolution of one second, and two runs may start together.
+        # RecBole's file name has the time in seconds, so two runs could get the same name.
         file = Path(trainer.saved_model_file)
         trainer.saved_model_file = str(file.with_stem(f"{file.stem}-{os.getpid()}"))
         rank_by_tables(trainer)
@@ -228,14 +231,14 @@ class RecBoleTraining(ModelTraining):
     def _folder(
         self, valid_data: Any, resume: Path | bool
     ) -> tuple[RunFolder | None, Callable[[], RunFolder]]:
-        """Open the folder to resume from; return it with a function that creates a new one."""
+        """Return the folder to resume from, or ``None``; and a function that creates a new one."""
         config, data = self.config, fingerprints(self.train_data, valid_data)
         path = resume if isinstance(resume, Path) else None
         folder = RunFolder.reopen(config, data, path) if resume else None
         return folder, partial(RunFolder.create, Path(config["checkpoint_dir"]), config, data)
 
     def test(self, test_data: Any) -> tuple[list[dict[str, Any]], dict[str, Ranked]]:
-        """Test the best state, which is the only row; see `ModelTraining.test`."""
+        """Test the best state, and return one row; see `ModelTraining.test`."""
         name = self.config["model"]
         ranked = ranked_by(
             self.trainer,
@@ -255,12 +258,12 @@ class RecBoleTraining(ModelTraining):
 
     @property
     def run_dir(self) -> Path | None:
-        """Folder of the saved state, or ``None`` before the first state."""
+        """Folder of the saved state, or ``None`` before a state is saved."""
         folder = self._progress.folder if self._progress else None
         return folder.path if folder else None
 
     def record_file(self) -> Path:
-        """Return a file in ``checkpoint_dir`` named after model, dataset, time and process."""
+        """Return a path in ``checkpoint_dir``, named after model, dataset, time and process."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
         name = f"{self.config['model']}-{self.config['dataset']}-{stamp}-{os.getpid()}.json"
         return Path(self.config["checkpoint_dir"]) / name
@@ -272,7 +275,7 @@ class RecBoleTraining(ModelTraining):
 
 
 def adapter_of(model: str) -> type[ModelTraining]:
-    """Return the adapter for a model.
+    """Return the adapter class for a model.
 
     Args:
         model: name of the model, RecBole's or ours.
@@ -281,7 +284,7 @@ def adapter_of(model: str) -> type[ModelTraining]:
 
 
 def build_trainer(config: RunConfig, train_data: Any) -> Any:
-    """Build the model of a run, untrained, and its trainer.
+    """Build the untrained model of a run, and return its trainer.
 
     Args:
         config: settings of the run.

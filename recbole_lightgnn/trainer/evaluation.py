@@ -15,12 +15,12 @@ from torch import Tensor
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 
-_SCORES = 1 << 23  # scores in memory at once: 32 MB, about the last cache of a processor
-_SCORES_ON_GPU = 1 << 26  # 256 MB, as a GPU needs much work at once
-_LEAST_USERS = 32  # a product of fewer rows reads the items' embeddings too often
-_GROUP = 8  # scores in a group, which has one maximum
+_SCORES = 1 << 23  # scores in memory at once: 32 MB, about the size of a processor's last cache
+_SCORES_ON_GPU = 1 << 26  # 256 MB: a GPU is inefficient on small products
+_LEAST_USERS = 32  # with fewer users per product, the item embeddings are read too often
+_GROUP = 8  # scores per group; see `_maxima`
 
-# Metric by name: from hits and numbers of relevant items to values; see the end of the file.
+# Function of each metric, by the metric's name; filled at the end of the file.
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
 
 
@@ -34,12 +34,12 @@ def supports_metrics(metrics: list[str]) -> bool:
 
 
 def is_full_ranking(eval_data: Any) -> bool:
-    """Whether a loader of RecBole's asks for rankings of all items, by a model of no sequences."""
+    """Whether a RecBole loader ranks all items for each user, and its model is not sequential."""
     return isinstance(eval_data, FullSortEvalDataLoader) and not eval_data.is_sequential
 
 
 class Rankings:
-    """Cache of the `FullRanking` of each loader.
+    """Cache with one `FullRanking` per loader.
 
     Args:
         config: settings of the run, with ``metrics`` and ``topk``.
@@ -51,9 +51,10 @@ class Rankings:
         self._cache: WeakKeyDictionary[Any, FullRanking] = WeakKeyDictionary()
 
     def of(self, eval_data: Any) -> FullRanking | None:
-        """Return the ranking of a loader, or ``None`` if only RecBole's evaluator supports it.
+        """Return the loader's `FullRanking`, or ``None`` if RecBole's evaluator must be used.
 
-        RecBole's evaluator is needed for other metrics, sampled lists and sequences.
+        RecBole's evaluator is needed for metrics that are not in `METRICS`, for rankings of sampled
+        items, and for sequential models.
 
         Args:
             eval_data: RecBole's validation or test loader.
@@ -72,8 +73,8 @@ class Ranked(NamedTuple):
 
     Attributes:
         metrics: averages over users, named as RecBole does (``recall@20``).
-        hits: true where the item at a rank of a user is relevant; ``None`` if RecBole did not rank
-            all items. Shape: (users of the loader, largest cut-off), bool
+        hits: ``hits[u, r]`` is True if the item at rank r of user u is relevant; ``None`` if the
+            hits are not known. Shape: (users of the loader, largest cut-off), bool
         seconds: time for scores, masks, lists and metrics, and for propagation unless its result
             was cached.
     """
@@ -84,15 +85,16 @@ class Ranked(NamedTuple):
 
 
 def metrics_by_user(ranked: Ranked, eval_data: Any, topk: list[int]) -> dict[str, np.ndarray]:
-    """Compute recall and NDCG of each user; their averages are the metrics of the same names.
+    """Compute recall and NDCG for each user; `Ranked.metrics` has the averages over users.
 
     Args:
         ranked: result of ranking ``eval_data``, with hits.
-        eval_data: the loader.
+        eval_data: RecBole's validation or test loader.
         topk: cut-offs k.
 
     Returns:
-        ``recall@k`` and ``ndcg@k`` for each k, users in the loader's order. Shape of each: (users,)
+        ``recall@k`` and ``ndcg@k`` for each k: one value per user, in the loader's order.
+        Shape of each: (users,)
 
     Raises:
         ValueError: if ``ranked`` has no hits.
@@ -106,14 +108,17 @@ def metrics_by_user(ranked: Ranked, eval_data: Any, topk: list[int]) -> dict[str
 
 
 class _Chunk(NamedTuple):
-    """Users to rank at once. Positions are those in the flattened table of their scores.
+    """Users that are ranked at once.
+
+    Their scores form a table with one row per user. A position is an index into this table after
+    flattening.
 
     Attributes:
         start: number of users in earlier chunks.
-        users: users. Shape: (chunk,)
+        users: RecBole's number of each user. Shape: (chunk,)
         masked: positions left out of the ranking. Shape: (masked,)
         relevant: positions of the relevant items, ascending. Shape: (relevant,)
-        relevant_row: row of each relevant position in the table. Shape: (relevant,)
+        relevant_row: row of each position in ``relevant``. Shape: (relevant,)
     """
 
     start: int
@@ -124,10 +129,10 @@ class _Chunk(NamedTuple):
 
 
 class FullRanking:
-    """Full ranking of the users of a RecBole loader, with its relevant and masked items.
+    """Rank all items for every user of a RecBole loader, and compute metrics.
 
-    Besides the embeddings, memory holds the scores of some hundred users, not of all users. The
-    order of items with equal scores is always the same.
+    Users are ranked in chunks, so that the scores of all users are never in memory together. Items
+    with equal scores always come in the same order.
 
     Args:
         eval_data: a ``FullSortEvalDataLoader``; the items in its history are masked.
@@ -174,23 +179,24 @@ class FullRanking:
         """Rank all items for every user by inner product.
 
         Args:
-            user_table: final embeddings of all users. Shape: (users, width)
+            user_table: final embeddings of all users, RecBole's padding row first.
+                Shape: (users, width)
             item_table: final embeddings of all items, RecBole's padding row first.
                 Shape: (items, width)
 
         Returns:
-            Averages of the metrics over users, as RecBole computes and names them (``recall@20``),
-            and hits: true where the item at a rank is relevant.
+            The metrics, averaged over users and named as in RecBole (``recall@20``); and the hits.
+            ``hits[u, r]`` is True if the item at rank r of user u is relevant.
             Shape of the hits: (users of the loader, largest cut-off), bool
 
         Raises:
-            InputError: if the scores may not be finite.
+            InputError: if a score may overflow or be NaN.
         """
         _check_finite(user_table, item_table)
         user, hits = self._hits(user_table, item_table)
         result: OrderedDict[str, float] = OrderedDict()
         for metric in self.metrics:
-            # Users without a hit are not in `hits`: all their metrics are zero.
+            # `hits` may lack users without a hit: all their metrics are zero.
             total = METRICS[metric](hits, self.n_relevant[user]).sum(axis=0)  # (largest cut-off,)
             for k in self.topk:
                 result[f"{metric}@{k}"] = float(total[k - 1] / self.n_users)
@@ -199,7 +205,7 @@ class FullRanking:
         return result, all_hits
 
     def _hits(self, user_table: Tensor, item_table: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Find hits, for all users with a hit and possibly some more.
+        """Find the hits of all users that have any; some users without a hit may be included.
 
         Returns:
             Positions of these users in the loader, and their hits.
@@ -216,7 +222,7 @@ class FullRanking:
             levels = _maxima(rows, largest)
             best_relevant = flat.new_full((len(rows),), -torch.inf)
             best_relevant.scatter_reduce_(0, chunk.relevant_row, flat[chunk.relevant], "amax")
-            # If that many groups hold an item better than the best relevant one, there is no hit.
+            # If `largest` groups have an item better than the best relevant one, there is no hit.
             better = (levels[-1] > best_relevant[:, None]).sum(dim=1)
             row = (better < largest).nonzero().squeeze(1)
             position = row[:, None] * self.columns + _top(levels, row, largest)
@@ -230,14 +236,15 @@ class FullRanking:
 
 
 def _maxima(scores: Tensor, k: int) -> list[Tensor]:
-    """Compute the maxima of groups of 8 scores, of 8 groups, and so on while it saves time.
+    """Compute the maxima of groups of 8 scores, then of groups of 8 maxima, and so on.
 
-    With n groups, group g holds the columns g, g + n, g + 2n, ..., so that maxima are computed on
-    contiguous parts of rows. The k best items are always in the k groups with the largest maxima.
+    It stops when a further level would not save time. With n groups, group g holds the columns g,
+    g + n, g + 2n, ..., so that maxima are computed on contiguous parts of rows. The k best items
+    are always in the k groups with the largest maxima.
 
     Args:
-        scores: scores. Shape: (users, columns)
-        k: number of best items to find later.
+        scores: score of each column for each user. Shape: (users, columns)
+        k: number of best items that `_top` will find.
 
     Returns:
         The scores, then the maxima of each level.
@@ -254,11 +261,11 @@ def _top(levels: list[Tensor], row: Tensor, k: int) -> Tensor:
 
     Args:
         levels: result of `_maxima`.
-        row: rows. Shape: (rows,)
-        k: number of columns.
+        row: numbers of the rows. Shape: (rows,)
+        k: number of columns to find in each row.
 
     Returns:
-        Columns. Shape: (rows, k)
+        Numbers of the columns. Shape: (rows, k)
     """
     best = levels[-1][row].topk(k, dim=-1).indices
     member = torch.arange(_GROUP, device=row.device)
@@ -269,10 +276,11 @@ def _top(levels: list[Tensor], row: Tensor, k: int) -> Tensor:
 
 
 def _columns(n_items: int) -> int:
-    """Return the number of columns for the items: an odd multiple of 64.
+    """Round the number of items up to an odd multiple of 64: the columns of the score table.
 
-    Rows of a multiple of 64 columns start at a cache line, which halves the time of the product,
-    and divide into groups of 8 and groups of groups. An odd multiple spreads rows over the cache.
+    With a multiple of 64 columns, every row starts at a cache line, which halves the time of the
+    product. The columns also divide into groups of 8, twice. An odd multiple spreads the rows over
+    the cache.
     """
     return 64 * (-(-n_items // 64) | 1)
 
@@ -290,7 +298,7 @@ def _check_finite(user_table: Tensor, item_table: Tensor) -> None:
 
 
 def _flatten(lists: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Concatenate an array of index tensors; return row numbers, ascending, and contents."""
+    """Concatenate index tensors, one per row; return the row number and the index of each entry."""
     sizes = torch.tensor([len(part) for part in lists])
     return torch.repeat_interleave(torch.arange(len(lists)), sizes), torch.cat(list(lists))
 

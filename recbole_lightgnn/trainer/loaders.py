@@ -12,7 +12,9 @@ from recbole_lightgnn.config.view import RunConfig
 
 
 class TrainingLoaders:
-    """Make loaders of the same interactions with each stage's batches, sampling and seed.
+    """Make the training loader of each stage.
+
+    All loaders have the same interactions. Batches, negative sampling and seed are the stage's.
 
     Args:
         train_data: training loader of the run.
@@ -24,7 +26,7 @@ class TrainingLoaders:
         self._samplers: dict[tuple[str, float], Any] = {}
 
     def of(self, config: RunConfig, seed: int) -> Any:
-        """Make a loader of interactions, or of users with ``batch_by: user``.
+        """Make a loader with batches of interactions, or of users if ``batch_by`` is ``user``.
 
         Args:
             config: settings of the stage: ``batch_by``, ``train_batch_size``,
@@ -42,9 +44,9 @@ class TrainingLoaders:
         return loader
 
     def _sampler(self, arguments: dict[str, Any]) -> Any:
-        """Return the sampler of negative items that a stage's ``train_neg_sample_args`` describe.
+        """Return the sampler of negative items for a stage's ``train_neg_sample_args``.
 
-        Popularity is counted on the training interactions; RecBole also counts the other splits.
+        It counts popularity on training interactions; RecBole's own also counts the other splits.
         """
         distribution = arguments["distribution"]
         if self._repeatable or distribution not in ("uniform", "popularity"):

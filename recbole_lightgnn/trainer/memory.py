@@ -8,7 +8,7 @@ import psutil
 
 from recbole_lightgnn.errors import InputError
 
-if TYPE_CHECKING:  # keep RecBole out of processes that `bench scale` measures the memory of
+if TYPE_CHECKING:  # `bench scale` measures the memory of processes that must not load RecBole
     from recbole_lightgnn.config.view import RunConfig
     from recbole_lightgnn.models.base import GraphRecommender
 
@@ -20,8 +20,9 @@ def step_bytes(n_users: int, n_items: int, n_edges: int, *, width: int, n_layers
 
     There are 5 tables as large as the embeddings: the embeddings, Adam's two moments, the gradient
     of weight decay and the gradient of the loss. Propagation needs up to two more for any number of
-    layers. An edge takes 20 bytes: column and norm in the order of users; row, norm and edge number
-    in the order of items. Learned edge weights and losses over all nodes take more.
+    layers. An edge takes 20 bytes: its column and norm in the list sorted by user; its row, norm
+    and edge number in the list sorted by item. Learned edge weights and losses over all nodes take
+    more.
 
     Args:
         n_users: number of users.
@@ -45,9 +46,9 @@ def available_bytes() -> int:
 def check_training(config: RunConfig, model: GraphRecommender) -> None:
     """Refuse a training that will not fit into memory, before it starts.
 
-    The estimate is a step of LightGCN of the same width (`step_bytes`), the minimum of our models,
-    less the parameters, which are in memory already. Models on a GPU and models without the
-    setting ``n_layers`` are not checked.
+    The estimate is that of LightGCN with the same width and layers (`step_bytes`): no model of ours
+    needs less. The parameters are subtracted, because they are in memory already. Models on a GPU
+    and models without the setting ``n_layers`` are not checked.
 
     Args:
         config: settings of the run.

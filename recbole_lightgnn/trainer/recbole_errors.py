@@ -1,4 +1,4 @@
-"""Explain errors of RecBole's own models and trainers: their messages name no remedy."""
+"""Replace errors of RecBole's own models and trainers by messages that name a remedy."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from recbole_lightgnn.errors import InputError
 
 @contextmanager
 def explain_recbole_errors(config: RunConfig, prefix: str = "") -> Iterator[None]:
-    """Explain two errors of RecBole's trainers: a loss that is NaN, and NCL's number of clusters.
+    """Explain two errors of RecBole's trainers: a loss that is NaN, and too many clusters for NCL.
 
     Args:
         config: settings of the model that is trained.
         prefix: text before the name of a setting in messages, such as ``teacher_settings.``.
 
     Raises:
-        InputError: instead of these errors; other errors pass unchanged.
+        InputError: in place of these two errors; other errors pass unchanged.
     """
     try:
         yield
@@ -40,7 +40,7 @@ def explain_recbole_errors(config: RunConfig, prefix: str = "") -> Iterator[None
 
 @contextmanager
 def explain_missing_package(config: RunConfig) -> Iterator[None]:
-    """Name the optional package that a model of RecBole's imports.
+    """Explain a failed import in a RecBole model: name the package that is missing.
 
     Args:
         config: settings of the model.

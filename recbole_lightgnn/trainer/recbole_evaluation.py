@@ -1,6 +1,6 @@
-"""Faster evaluation for RecBole's own trainers: `FullRanking` for models that score by two tables.
+"""Faster evaluation in RecBole's own trainers, for models that score by a product of two tables.
 
-`rank_by_tables` prepares a trainer, `ranked_by` evaluates with it.
+`rank_by_tables` prepares a trainer, and `ranked_by` evaluates with it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from recbole_lightgnn.trainer.evaluation import Ranked, Rankings, is_full_rankin
 def rank_by_tables(trainer: Any, *, prefix: str = "") -> None:
     """Replace the ``evaluate`` of a RecBole trainer by a faster one with the same results.
 
-    RecBole's ``fit`` validates with it too. Metrics are rounded as RecBole rounds them. RecBole's
-    evaluator is still used for models that do not score by the inner product of two tables, for
-    other metrics, for sampled lists and for sequences. Trainers that share work with other
-    processes are left as they are.
+    RecBole's ``fit`` then validates with the faster one, too. Metrics are rounded as RecBole rounds
+    them. RecBole's evaluator is still used for models that do not score by the inner product of two
+    tables, for metrics that `FullRanking` lacks, for rankings of sampled items and for sequential
+    models. Distributed trainers and the trainers of RecBole's tree models are not changed.
 
     The new ``evaluate`` raises an InputError if the model has diverged. It leaves its result in
     ``trainer.ranked``, see `ranked_by`.
@@ -44,7 +44,7 @@ def rank_by_tables(trainer: Any, *, prefix: str = "") -> None:
 def ranked_by(
     trainer: Any, eval_data: Any, *, load_best_model: bool = False, show_progress: bool = False
 ) -> Ranked:
-    """Evaluate a split with a trainer of RecBole's own.
+    """Evaluate a split with one of RecBole's own trainers.
 
     Args:
         trainer: the trainer.
@@ -53,7 +53,8 @@ def ranked_by(
         show_progress: whether RecBole's evaluator draws a progress bar.
 
     Returns:
-        Metrics, and hits if `rank_by_tables` prepared the trainer and all items were ranked.
+        The metrics; also the hits if `rank_by_tables` prepared the trainer and all items were
+        ranked.
     """
     trainer.ranked, started = None, perf_counter()
     metrics = trainer.evaluate(
@@ -65,16 +66,18 @@ def ranked_by(
 def has_epochs(config: RunConfig) -> bool:
     """Whether a model is trained in epochs, so that its best state is loaded from a file.
 
-    Models of RecBole's type TRADITIONAL have one state, in memory; EASE's takes gigabytes.
+    A model of RecBole's type TRADITIONAL has only one state, which is still in memory. Loading it
+    would be slow: EASE's takes gigabytes.
     """
     return config["MODEL_TYPE"] is not ModelType.TRADITIONAL
 
 
 class TableEvaluation:
-    """Evaluation of one trainer of RecBole's, by `FullRanking` if possible.
+    """Evaluate with one of RecBole's trainers, by `FullRanking` if possible.
 
     Args:
-        trainer: the trainer; its evaluator and collector are watched from now on.
+        trainer: the trainer. Its evaluator and collector are changed in place, to see the hits and
+            scores.
         prefix: text before the name of a setting in messages.
     """
 
@@ -135,11 +138,11 @@ class TableEvaluation:
 
 
 class _EvaluatorHits:
-    """Hits of the last evaluation by a RecBole evaluator, which is changed in place.
+    """Keep the hits of a RecBole evaluator's last evaluation; the evaluator is changed in place.
 
     Attributes:
-        last: true where the item at a rank is relevant, or ``None`` if no list was evaluated.
-            Shape: (users, largest cut-off)
+        last: ``last[u, r]`` is True if the item at rank r of user u is relevant; ``None`` if the
+            evaluation had no ranked lists. Shape: (users, largest cut-off)
     """
 
     def __init__(self, evaluator: Any) -> None:
@@ -149,7 +152,7 @@ class _EvaluatorHits:
 
     def _evaluate(self, collected: Any) -> Any:
         self.last = None
-        if "rec.topk" in collected:  # hits by rank, and in the last column their possible number
+        if "rec.topk" in collected:  # hits by rank; last column: number of relevant items
             self.last = collected.get("rec.topk")[:, :-1].bool().numpy()
         return self._recbole_evaluate(collected)
 
@@ -157,8 +160,8 @@ class _EvaluatorHits:
 class _DivergenceCheck:
     """Check that a model evaluated by RecBole has finite scores and parameters.
 
-    It watches the trainer's collector, which is changed in place, for a user with finite scores.
-    One such user is enough: a model may have NaN for users without interactions.
+    It changes the trainer's collector in place, to look for a user with finite scores. One such
+    user is enough: a model may give NaN for users without interactions.
     """
 
     def __init__(self, trainer: Any, prefix: str) -> None:
@@ -173,7 +176,7 @@ class _DivergenceCheck:
         self._recbole_collect(scores, *rest)
 
     def check(self) -> None:
-        """Raise InputError if the last evaluation had no finite scores, or parameters are not."""
+        """Raise InputError unless a user had finite scores and all parameters are finite."""
         trainer, parameters = self._trainer, self._trainer.model.parameters()
         finite = self._found_finite and all(bool(torch.isfinite(p).all()) for p in parameters)
         self._found_finite = False

@@ -1,6 +1,6 @@
-"""Check what a model of RecBole's needs before it is trained: packages, files, columns, numbers.
+"""Check before the training that a RecBole model has the packages, files and columns it needs.
 
-RecBole finds out in the middle of a run, with an error that names no remedy.
+Without this check, RecBole fails in the middle of a run, with an error that names no remedy.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from recbole_lightgnn.data.atomic_reader import open_atomic
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
-# Models with item features that have a setting of their own.
+# Models that read item features, each with the setting that names the features.
 _FEATURES = dict.fromkeys(("GRU4RecF", "SASRecF", "FDSA"), "selected_features")
 _FEATURES |= {"S3Rec": "item_attribute"}
-# Sequential models that read a knowledge graph, and vectors of its entities or relations.
+# Sequential models that read a knowledge graph, each with the vectors that it reads: those of
+# entities (ent) or also of relations (rel).
 _VECTORS = {"GRU4RecKG": ("ent",), "KSR": ("ent", "rel")}
 # Models that import a package only with certain settings.
 _IMPORTS_IF: dict[str, Callable[[RunConfig], bool]] = {
     "NNCF": lambda config: config["neigh_info_method"] == "louvain",
     "LDiffRec": lambda config: config["n_cate"] > 1,
 }
-# Settings that count items, and may name no more than there are.
+# A setting of each model that must not exceed the number of items.
 _AT_MOST_ITEMS = {
     "RaCT": "metrics_k",
     "GRU4RecCPR": "reranker_CAN_NUM",
@@ -39,13 +40,13 @@ _AT_MOST_ITEMS = {
 
 
 def check_needs(config: RunConfig) -> None:
-    """Check that the packages, files and columns that a model of RecBole's needs are there.
+    """Check that the packages, files and columns that a RecBole model needs exist.
 
     Args:
         config: settings of the run.
 
     Raises:
-        InputError: naming what is missing, and the settings that name it.
+        InputError: if one is missing. The message names it and says what to do.
     """
     name = config["model"]
     if name in our_models():
@@ -60,14 +61,14 @@ def check_needs(config: RunConfig) -> None:
 
 
 def check_size(config: RunConfig, n_items: int) -> None:
-    """Check the settings of a model of RecBole's against the number of items.
+    """Check that no setting of a RecBole model exceeds the number of items.
 
     Args:
         config: settings of the run.
         n_items: number of items in the dataset.
 
     Raises:
-        InputError: naming the setting and its largest value.
+        InputError: if a setting is too large. The message names its largest possible value.
     """
     key = _AT_MOST_ITEMS.get(config["model"])
     if key is None:
@@ -81,7 +82,7 @@ def check_size(config: RunConfig, n_items: int) -> None:
 
 
 def _missing_package(model_class: type) -> str | None:
-    """A package that is not installed but imported anywhere in the model's module, or ``None``.
+    """Return a package that the model's module imports but that is not installed, or ``None``.
 
     Imports inside functions count: they would fail only when the model is trained.
     """
@@ -126,7 +127,7 @@ def _check_knowledge(config: RunConfig) -> None:
 
 
 def _check_features(config: RunConfig, key: str) -> None:
-    """Check that the item features that a setting names are columns that are loaded."""
+    """Check that the item features named by the setting ``key`` exist as columns and are loaded."""
     given = config[key]
     for feature in given if isinstance(given, list | tuple) else [given]:
         columns = _columns(config, "item")
@@ -151,7 +152,7 @@ def _file(config: RunConfig, suffix: str) -> Path:
 
 
 def _columns(config: RunConfig, suffix: str) -> list[str]:
-    """Names of the columns of an atomic file; empty if there is none."""
+    """Names of the columns of an atomic file; empty if the file does not exist."""
     file = _file(config, suffix)
     if not file.is_file():
         return []
@@ -159,12 +160,12 @@ def _columns(config: RunConfig, suffix: str) -> list[str]:
 
 
 def exlib_missing(name: Any) -> list[str]:
-    """Packages that RecBole's tree model of this name needs and that are not installed.
+    """Names of the packages that a tree model of RecBole's needs and that are not installed.
 
-    RecBole imports both packages for either model.
+    RecBole imports both ``lightgbm`` and ``xgboost`` for either of its two tree models.
 
     Args:
-        name: name of a model; for any other model nothing is missing.
+        name: name of a model. For a model that is not one of the two, the list is empty.
     """
     packages = ("lightgbm", "xgboost")
     if str(name).lower() not in packages:

@@ -19,11 +19,11 @@ from recbole_lightgnn.runs.run_folder import RUN_FILE, RunFolder
 from recbole_lightgnn.trainer.record_rows import add_point, epochs_of, new_curve
 from recbole_lightgnn.utils.files import whole_file
 
-# Models that resume to the same result, and the attributes that belong to their state besides
-# `checkpoint.capture`. Each is tested.
+# Models that resume to the same result, each with the attributes that must be saved besides what
+# `checkpoint.capture` returns. Each model is tested.
 RESUMABLE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("BPR", "NeuMF", "NGCF", "GCMC", "DGCF", "LightGCN", "SGL", "NCL"), ()),
-    "MultiVAE": ("update",),  # number of steps, which the weight of its KL term grows with
+    "MultiVAE": ("update",),  # number of steps; the weight of the KL term grows with it
 }
 SECONDS_APART = 20.0  # minimum time between two saved states
 
@@ -40,16 +40,16 @@ def can_resume(config: RunConfig) -> bool:
 
 
 class RecBoleProgress:
-    """Progress of the training of a RecBole model: its curve, and its state on disk.
+    """Record the validation curve of a RecBole model's training, and save its state on disk.
 
-    Construct it before the training; it restores the state that it finds in the folder. Without a
-    folder, or if the model cannot be resumed (`can_resume`), it only records the curve.
+    Construct it before the training: the constructor restores a state that is in the folder.
+    Without a folder, or if the model cannot be resumed (`can_resume`), only the curve is recorded.
 
     Args:
         trainer: RecBole's trainer, not yet fitted, with ``saved_model_file`` set.
         train_data: training loader.
-        folder: folder of the state, or ``None``.
-        key: key of the training in the folder.
+        folder: folder to restore a state from and to save states in, or ``None``.
+        key: key of the training, which names its files in the folder.
         make_folder: function that creates a folder for the first state if ``folder`` is ``None``.
         after_validation: function called with epoch (from 1) and score after each validation.
         build_seconds: seconds that building the model took; EASE and ItemKNN are trained there.
@@ -59,7 +59,7 @@ class RecBoleProgress:
         folder: folder of the state, or ``None`` if nothing was saved.
 
     Raises:
-        InputError: if there is a state that cannot be used.
+        InputError: if the folder has a state that cannot be restored.
     """
 
     def __init__(
@@ -90,7 +90,9 @@ class RecBoleProgress:
         return self._earlier_seconds + perf_counter() - self._started
 
     def validated(self, index: int, score: float) -> None:
-        """Record a validation, and save the state if it is time; RecBole's ``callback_fn``.
+        """Record a validation, and save the state if it is worth saving.
+
+        Pass this method to RecBole's ``fit`` as ``callback_fn``.
 
         Args:
             index: the epoch, counted from 0.
@@ -108,11 +110,11 @@ class RecBoleProgress:
             self._saved = perf_counter()
 
     def _worth_saving(self, epoch: int) -> bool:
-        """Whether training can be resumed from the state after an epoch.
+        """Whether to save the state after an epoch.
 
-        Not from the last state, after which RecBole would train on although it had stopped. Not
-        from a state of NCL that no E-step follows, because the prototypes of the E-step are not
-        saved. And not sooner than `SECONDS_APART` after the last saved state.
+        The last state is not saved: a resumed RecBole would go on training after it. A state of NCL
+        is saved only if an E-step follows, because the prototypes of the E-step are not saved. Two
+        saved states are at least `SECONDS_APART` seconds apart.
         """
         trainer = self.trainer
         ends = trainer.cur_step > trainer.stopping_step or epoch >= trainer.epochs
@@ -120,14 +122,17 @@ class RecBoleProgress:
         return before_e_step and not ends and perf_counter() - self._saved >= SECONDS_APART
 
     def clear(self) -> None:
-        """Remove the state after the result is recorded, and the folder if it was made for it."""
+        """Remove the saved state, and the folder if it was created only for the state.
+
+        Call it after the result is recorded.
+        """
         if self.folder is None:
             return
         self.folder.progress_file.unlink(missing_ok=True)
         self._remove_best()
         if self._make_folder is not None:
             (self.folder.path / RUN_FILE).unlink(missing_ok=True)
-            with suppress(OSError):  # other files are in it
+            with suppress(OSError):  # the folder has other files
                 self.folder.path.rmdir()
 
     def _save(self, folder: RunFolder) -> None:
@@ -156,7 +161,7 @@ class RecBoleProgress:
         self._remove_best(but=best)
 
     def _restore(self, folder: RunFolder) -> None:
-        """Restore the training from the folder, if the state there is of this training."""
+        """Restore the state in the folder if it belongs to this training."""
         trainer, file = self.trainer, folder.progress_file
         try:
             state, meta = checkpoint.load(file)

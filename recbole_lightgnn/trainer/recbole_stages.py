@@ -1,7 +1,7 @@
-"""Pre-train the models of RecBole's that are trained in several stages: S3Rec and RaCT.
+"""Pre-train the RecBole models that are trained in several stages: S3Rec and RaCT.
 
-RecBole runs one stage a call: the user reads the file of one stage from the log, and gives it to
-the next by ``pre_model_path``. Here one run goes through all stages.
+RecBole trains one stage per call. The user must find the stage's checkpoint in the log and pass it
+to the next stage as ``pre_model_path``. Here one run trains all stages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.text import must_be_one_of
 
-# Values of train_stage, first to last. The last one is validated and tested.
+# Values of the setting train_stage, in order. Only the last stage is validated and tested.
 STAGES: dict[str, tuple[str, ...]] = {
     "S3Rec": ("pretrain", "finetune"),
     "RaCT": ("actor_pretrain", "critic_pretrain", "finetune"),
@@ -38,11 +38,12 @@ def pretrained(
         build: function that builds model and trainer from settings and loader.
 
     Returns:
-        The settings of the last stage, with ``pre_model_path``; or ``config`` for a model of one
-        stage.
+        The settings of the last stage, with ``pre_model_path`` set; or ``config`` itself if the
+        model has only one stage.
 
     Raises:
-        InputError: if there is no such stage, or no file that it can begin with.
+        InputError: if the model has no such ``train_stage``, or if the checkpoint that the stage
+            begins with does not exist.
     """
     stages = STAGES.get(config["model"], ())
     if not stages:
@@ -54,7 +55,7 @@ def pretrained(
         earlier, config = config["pre_model_path"], _with(config, train_stage=stage)
         getLogger().info(set_color(f"stage {stage}", "yellow"))
         trainer = build(config, train_data)
-        trainer.save_step = trainer.pretrain_epochs + 1  # RecBole would save in between
+        trainer.save_step = trainer.pretrain_epochs + 1  # so that RecBole itself saves nothing
         trainer.pretrain(train_data, show_progress=config["show_progress"])
         file = Path(config["checkpoint_dir"]) / _file_name(config["model"], stage)
         trainer.save_pretrained_model(trainer.pretrain_epochs - 1, str(file))

@@ -1,4 +1,4 @@
-"""Parts of a row of the record: the size of a model, and the curve of a training."""
+"""Parts of a row in a run's record: the size of a model, and the curve of its training."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from torch import Tensor
 
 from recbole_lightgnn.models.base import GraphRecommender, entries_of
 
-# Caches derived from the rest: scores of all users (ItemKNN, AsymKNN), vectors of all items (DMF).
+# Caches computed from other values: scores of all users (ItemKNN, AsymKNN), item vectors (DMF).
 _CACHED = {"pred_mat", "i_embedding"}
 
 
 def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
     """Count the interactions, entries, parameters and bytes of a trained model.
 
-    For our models see `GraphRecommender.sizes`. For RecBole's own models every parameter is an
-    entry, and the bytes are those of the state, shared weights (GCMC's) once. Arrays and matrices
-    that a model keeps besides its parameters (EASE's) are counted in both, its caches in neither.
-    RecBole's padding rows are no entries.
+    For our models see `GraphRecommender.sizes`. For RecBole's own models, the entries are the
+    numbers in all parameters, and the bytes are those of the state dict. Shared weights (GCMC's)
+    count once. Arrays and matrices besides the parameters (EASE's) add to entries and bytes, but
+    caches do not. RecBole's padding rows are not counted as entries.
 
     Args:
         model: the trained model, ours or RecBole's.
         n_pairs: number of interactions in the training data.
 
     Returns:
-        ``interactions``, ``entries``, ``parameters``, ``bytes``; and ``interactions_kept`` and
-        ``entries_kept``, their shares of what there was before any pruning.
+        ``interactions``, ``entries``, ``parameters`` and ``bytes``; also ``interactions_kept`` and
+        ``entries_kept``, the fractions that remain after pruning.
     """
     if not isinstance(model, GraphRecommender):
         other = _other_values(model)
@@ -45,7 +45,7 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
     return sizes | {"interactions_kept": sizes["interactions"] / n_pairs}
 
 
-# Validation scores of a training: ``epoch`` (from 1), ``seconds`` since its start, ``score``.
+# Validation scores of a training: ``epoch`` (from 1), ``seconds`` since the start, ``score``.
 Curve = dict[str, list[float]]
 
 
@@ -68,7 +68,7 @@ def add_point(curve: Curve, epoch: int, seconds: float, score: float) -> None:
 
 
 def epochs_of(trainer: Any) -> dict[str, int]:
-    """Return ``epochs``, the number trained, and ``best_epoch`` of a RecBole trainer.
+    """Return a RecBole trainer's number of epochs so far (``epochs``) and its ``best_epoch``.
 
     Args:
         trainer: RecBole's own trainer, after or during a training.
@@ -83,9 +83,9 @@ def _state(model: Any) -> list[Tensor]:
 
 
 def _other_values(model: Any) -> list[Any]:
-    """Return the values that a model of RecBole's keeps besides its state, without its caches."""
+    """Return the values that a RecBole model keeps outside its state dict, without its caches."""
     other = model.other_parameter() or {}
-    if not other and hasattr(model, "dummy_param"):  # ADMMSLIM and NCEPLRec do not name theirs
+    if not other and hasattr(model, "dummy_param"):  # ADMMSLIM and NCEPLRec do not list theirs
         other = vars(model)
     return [v for k, v in other.items() if not k.startswith("restore_") and k not in _CACHED]
 

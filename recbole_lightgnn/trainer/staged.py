@@ -39,7 +39,7 @@ from recbole_lightgnn.trainer.record_rows import epochs_of, size_row
 from recbole_lightgnn.trainer.training import Label, Training
 
 _STAGE = {TEACHER: "teacher", INTERMEDIATE: "intermediate"}
-# Part of the seed of a training. A teacher and a model trained alone have the first seed.
+# Number of a stage in the seeds of its trainings; other stages have `_FIRST_SEED`.
 _SEED = {"intermediate": 2, "student": 3}
 _FIRST_SEED = 1
 
@@ -49,8 +49,8 @@ Row = dict[str, Any]  # row of the record
 class StagedTrainer(Trainer):
     """Train ``LightGNN`` or ``LightGNNIntermediate`` with their earlier stages, or a model alone.
 
-    Every choice of an epoch is made on validation data. Test data is used only by
-    :meth:`stage_rows` and :meth:`evaluate`, after all choices.
+    Each training's best epoch is chosen on validation data. Test data is used only by
+    :meth:`stage_rows` and :meth:`evaluate`, after all epochs are chosen.
 
     Args:
         config: settings of the run. Its method ``stage`` returns the settings of an earlier stage
@@ -58,9 +58,10 @@ class StagedTrainer(Trainer):
         model: model of the last stage.
 
     Attributes:
-        run_dir: the run folder; there is one after :meth:`fit` has started.
+        run_dir: path of the run folder, which :meth:`fit` creates.
         rows: one row for each finished training, in order.
-        ranked: result of ranking the test split by key of the row, after :meth:`stage_rows`.
+        ranked: result of ranking the test split, by key of the row; empty before
+            :meth:`stage_rows`.
     """
 
     config: RunConfig
@@ -72,7 +73,7 @@ class StagedTrainer(Trainer):
         self.folder: RunFolder | None = None
         self._temporary: TemporaryDirectory[str] | None = None
         self._rankings = Rankings(config, self.device)
-        # Rows of the finished trainings. The function ranks a split with the state of the row.
+        # Row of each finished training, with a function that ranks a split with its best state.
         self._trained: list[tuple[Row, Callable[[Any], Ranked]]] = []
         self.ranked: dict[str, Ranked] = {}
         self._resume: tuple[Path | None] | None = None
@@ -104,7 +105,7 @@ class StagedTrainer(Trainer):
         """Let :meth:`fit` resume an interrupted run.
 
         Args:
-            path: the run folder; by default the newest with the same settings.
+            path: the run folder; by default that of the newest run with the same settings.
         """
         self._resume = (path,)
 
@@ -128,7 +129,7 @@ class StagedTrainer(Trainer):
             callback_fn: function called with epoch (from 0) and score after each validation.
 
         Returns:
-            Best validation score and metrics of the last training.
+            Best validation score of the last training, and all validation metrics of that epoch.
 
         Raises:
             InputError: if there is no validation data, a checkpoint to start from does not fit, or
@@ -231,7 +232,7 @@ class StagedTrainer(Trainer):
         self._fit(label, self.config, model)
 
     def _distill(self, config: RunConfig, model: LightGNNIntermediate, source: Any) -> None:
-        """Set the model's teacher, and start from the teacher's embeddings if set."""
+        """Set the model's teacher, and initialize from its embeddings if the settings say so."""
         teacher = FrozenTeacher(source, scale=config["teacher_scale"])
         prefix = "" if config is self.config else "intermediate_settings."
         model.distill_from(teacher, prefix=prefix)
@@ -245,7 +246,7 @@ class StagedTrainer(Trainer):
                 model.start_from(*tables, target_std=teacher.score_std)
 
     def _intermediate(self) -> LightGNNIntermediate:
-        """Return the trained intermediate model, from a checkpoint or trained after its teacher."""
+        """Load the intermediate model from a checkpoint, or train it after its teacher."""
         label = Label("intermediate")
         if path := self.settings.optional_text("intermediate_checkpoint"):
             loaded: LightGNNIntermediate = self._from_checkpoint(label, path, INTERMEDIATE)
@@ -260,11 +261,11 @@ class StagedTrainer(Trainer):
         return model
 
     def _teacher(self) -> Any:
-        """Return the trained teacher, or several as an ensemble, from checkpoints or trained."""
+        """Load the teacher from a checkpoint, or train it; several teachers become an ensemble."""
         paths = self.settings.texts("teacher_checkpoint")
         last = (len(paths) or self.settings.integer("n_teachers")) - 1
         if last and not paths:
-            # An ensemble of one untrained teacher raises an error if its model cannot be added.
+            # Raises an error before the training if the scores of such teachers cannot be added.
             Ensemble([self._build(self._teacher_config())])
         # The first teacher has no number, so that its key is the same with one teacher or several.
         labels = [Label("teacher", number or None, last) for number in range(last + 1)]
@@ -280,7 +281,10 @@ class StagedTrainer(Trainer):
         return self.config.stage(teacher, self.settings.section("teacher_settings"))
 
     def _ensemble(self, members: list[Any]) -> Ensemble:
-        """Make several teachers one, with a row of its own: the student learns from their sum."""
+        """Combine several teachers into an ensemble, and add a row for it.
+
+        The student learns from the sum of the teachers' scores.
+        """
         ensemble = Ensemble(members)
         member_rows = self.rows[-len(members) :]
         rank = partial(self._rank, ensemble)
@@ -306,7 +310,7 @@ class StagedTrainer(Trainer):
     # --- one training ---------------------------------------------------------------------------
 
     def _fit(self, label: Label, config: RunConfig, model: GraphRecommender) -> None:
-        """Train one of our models, or load its best state if an earlier process finished it."""
+        """Train one of our models; if an earlier process did, only load the best state."""
         folder = self._run_folder
         path = folder.best_file(label.key)
         row = folder.row(label.key)
@@ -344,7 +348,7 @@ class StagedTrainer(Trainer):
     def _fit_recbole(
         self, label: Label, config: RunConfig, model: Any, *, build_seconds: float
     ) -> None:
-        """Train one of RecBole's own models with RecBole's trainer, or load its best state."""
+        """Train one of RecBole's models; if an earlier process did, only load the best state."""
         folder, best = self._run_folder, has_epochs(config)
         trainer = self._recbole_trainer(config, model)
         trainer.saved_model_file = str(self.run_dir / f"{label.key}.pth")
@@ -372,7 +376,7 @@ class StagedTrainer(Trainer):
         self._trained.append((row, partial(ranked_by, trainer)))
 
     def _from_checkpoint(self, label: Label, path: str, expected: str) -> Any:
-        """Rebuild the model of an earlier run's checkpoint, with the settings in the checkpoint."""
+        """Rebuild a model from an earlier run's checkpoint, with the settings in the checkpoint."""
         saved = CheckpointModel.read(path, self.config, self._data)
         saved.expect(expected, f"{label.stage}_checkpoint")
         config = self.config.stage(saved.model, {})
@@ -411,7 +415,7 @@ class StagedTrainer(Trainer):
         return row | size_row(model, self._train_data._dataset.inter_num) | dict(result)
 
     def _rank(self, model: Any, data: Any) -> Ranked:
-        """Rank a split with a model as it is, by `FullRanking` or else by RecBole's evaluator."""
+        """Rank a split with a model's current weights, by `FullRanking` or RecBole's evaluator."""
         ranking, started = self._rankings.of(data), perf_counter()
         if ranking is not None:
             metrics, hits = ranking.rank(*model.final_embeddings())
@@ -426,7 +430,7 @@ class StagedTrainer(Trainer):
     # --- small parts ----------------------------------------------------------------------------
 
     def _build(self, config: RunConfig) -> Any:
-        """Build an untrained model, accelerated if set, on the run's device."""
+        """Build an untrained model on the run's device; accelerate it if ``accelerate`` is set."""
         try:
             model = get_model(config["model"])(config, self._train_data._dataset)
         except ModuleNotFoundError as error:
@@ -487,7 +491,7 @@ class StagedTrainer(Trainer):
 
 
 def _floats(metrics: Mapping[str, Any]) -> OrderedDict[str, float]:
-    """Convert metrics to Python's floats; RecBole's GAUC is a NumPy number, unknown to JSON."""
+    """Convert metrics to Python's floats: JSON cannot hold RecBole's GAUC, a NumPy number."""
     return OrderedDict((name, float(value)) for name, value in metrics.items())
 
 

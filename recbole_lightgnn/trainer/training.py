@@ -21,7 +21,7 @@ from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer.record_rows import add_point, new_curve
 
-# Attributes that the saved state holds besides tensors.
+# Attributes of `Training` that are saved besides the tensors.
 _STATE = (
     "epoch",
     "best_epoch",
@@ -39,9 +39,9 @@ class Label:
 
     Attributes:
         stage: ``teacher``, ``intermediate``, ``student``, or the name of a model trained alone.
-        run: number of the pruning run for a student, 0 before the first pruning; number of the
-            teacher for the second teacher and later ones; ``None`` otherwise.
-        last_run: the last such number of the stage.
+        run: for a student, the number of pruning steps before the training, from 0; for the second
+            teacher and later ones, the number of the teacher, from 1; ``None`` otherwise.
+        last_run: largest ``run`` of the stage.
     """
 
     stage: str
@@ -50,7 +50,7 @@ class Label:
 
     @property
     def key(self) -> str:
-        """Key of the training: name of its files and of its row."""
+        """Key of the training, which names its files and its row in the record."""
         return self.stage if self.run is None else f"{self.stage}-{self.run:02d}"
 
     def __str__(self) -> str:
@@ -60,15 +60,15 @@ class Label:
 class Training:
     """Train one model until validation stops improving, and leave it in its best state.
 
-    Differs from RecBole's own loop: validation scores are compared at full precision, a tie is no
-    improvement, and a killed training resumes to the same result, because weights, optimizer and
-    every random generator are saved after each epoch.
+    Differs from RecBole's own loop: validation scores are compared at full precision, and a tie is
+    no improvement. Weights, optimizer and all random states are saved after each epoch, so a killed
+    training resumes to the same result.
 
     Args:
         config: settings of the stage.
         model: the model.
         label: name of the training.
-        folder: folder of its files.
+        folder: run folder, where the training's files are saved.
         optimizer: optimizer of the model's parameters.
         validate: function that computes the model's validation metrics.
         meta: metadata of the checkpoints.
@@ -79,10 +79,10 @@ class Training:
     Attributes:
         epoch: number of epochs done.
         best_epoch: epoch with the best validation score so far.
-        best_score: its validation score, negated if a smaller score is better.
-        best_valid: its validation metrics.
-        epochs_without_improvement: number of validations since then.
-        seconds: time spent so far, earlier processes included.
+        best_score: validation score of that epoch, negated if a smaller score is better.
+        best_valid: validation metrics of that epoch.
+        epochs_without_improvement: number of validations since that epoch.
+        seconds: seconds spent so far, earlier processes included.
         curve: validation scores so far.
     """
 

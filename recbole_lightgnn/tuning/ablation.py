@@ -1,7 +1,7 @@
-"""An ablation of LightGNN: a table of variants, each with some settings changed.
+"""An ablation of LightGNN: train variants of the recipe, each with some settings changed.
 
-Every variant is trained through all its pruning runs. Stages that a variant does not change are
-trained once, for the whole recipe, and shared.
+The whole recipe, without any change, is the first variant. Every variant is trained through all its
+pruning runs. It reuses the trained stages of the whole recipe that its changes do not affect.
 """
 
 import copy
@@ -45,11 +45,11 @@ class Variant:
         return "".join(c if c.isalnum() else "-" for c in self.name.lower())
 
     def touches(self, *keys: str) -> bool:
-        """Whether one of some settings is changed.
+        """Whether the variant changes any of these settings.
 
         Args:
-            keys: names of settings; those of a stage, such as ``teacher_settings``, stand for all
-                settings of the stage.
+            keys: names of settings. The name ``teacher_settings`` or ``intermediate_settings``
+                stands for every setting of that stage.
         """
         return any(key.partition(".")[0] in keys for key in self.changes)
 
@@ -59,7 +59,7 @@ def read_variants(file: Path, only: Sequence[str] = ()) -> list[Variant]:
 
     Args:
         file: yaml file with lines ``name: {setting: value}``.
-        only: names of the variants to take; empty for all.
+        only: names of the variants to return; empty for all.
 
     Returns:
         The whole recipe, then the variants of the file.
@@ -183,7 +183,7 @@ class Ablation:
         return failed
 
     def results(self) -> list[dict[str, Any]]:
-        """The finished variants in order: ``variant`` (its name), ``changes`` and ``record``."""
+        """One mapping per finished variant: ``variant`` (its name), ``changes`` and ``record``."""
         return [
             {"variant": variant.name, "changes": variant.changes, "record": record}
             for variant in self.variants
@@ -212,9 +212,10 @@ class Ablation:
         )
 
     def _shared(self, variant: Variant) -> dict[str, Any]:
-        """The trained stages that a variant shares with the whole recipe, as settings.
+        """Settings with the checkpoints of the trained stages that a variant can reuse.
 
-        If a stage of the whole recipe came from a given checkpoint, the variant uses it too.
+        They are empty if the variant changes the teacher. They are also empty if the user gave a
+        checkpoint, because the variant's settings name it already.
         """
         if variant.touches("teacher", "teacher_settings", "n_teachers", "recipe", "ablation"):
             return {}
@@ -234,11 +235,11 @@ class Ablation:
         if not files:
             return {}
         shared = {f"{stage}_checkpoint": list(map(str, files)) if files[1:] else str(files[0])}
-        # A run accepts one of the two checkpoints only: the later stage replaces the teacher.
+        # A run accepts only one of the two settings: the later stage's checkpoint is enough.
         return {"teacher_checkpoint": None} | shared
 
     def _record(self, variant: Variant) -> dict[str, Any] | None:
-        """The record of a variant, with settings under today's names; ``None`` if unfinished."""
+        """The record of a variant, with the current names of settings; ``None`` if unfinished."""
         record: dict[str, Any] | None = read_json(self._file(variant))
         return record and record | {"settings": renamed(record["settings"])}
 
@@ -306,7 +307,7 @@ class Ablation:
 
 
 def compact(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The results to write to ``ablation.json``: accuracy, sizes and times of every model.
+    """The content of ``ablation.json``: accuracy, sizes and times of every trained model.
 
     Args:
         results: results of `Ablation.results`.
@@ -374,7 +375,7 @@ def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = MET
 
 
 def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, float]:
-    """Accuracy of a variant's teacher (or all, summed), students and mean student, by column."""
+    """A variant's accuracy by column: teacher (or ensemble), each student, mean of the students."""
     found = {}
     for row in result["rows"]:
         column = "teacher" if row["key"].startswith("teacher") else row["key"]
@@ -385,7 +386,7 @@ def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, 
 
 
 def _in_force(config: RunConfig) -> dict[str, Any]:
-    """All settings that decide what a run computes, with those of the stages that it trains."""
+    """All settings that affect the results of a run, including those of the stages it trains."""
     stages = {}
     if not (config["teacher_checkpoint"] or config["intermediate_checkpoint"]):
         stages["teacher_settings"] = config["teacher"]

@@ -1,8 +1,8 @@
-"""The journal file of a study: Optuna's record of its trials, read under today's names.
+"""Read a study's journal: the file in which Optuna records the trials.
 
-Several processes may append to the file. Studies of earlier versions have settings under their old
-names. Each line is translated as it is read, so that no other module sees an old name, and the file
-stays as it is.
+Several processes may append to the file. Studies of earlier versions have old names of settings.
+Each line is translated when it is read, so that no other module sees an old name. The file itself
+is not changed.
 """
 
 import json
@@ -21,7 +21,7 @@ from recbole_lightgnn.errors import InputError
 def open_journal(file: Path) -> JournalStorage:
     """Open a journal, or create it.
 
-    The last line is removed if it is incomplete: its process was killed while it was written.
+    An incomplete last line is removed: a process was killed while it wrote the line.
 
     Args:
         file: path of the journal.
@@ -29,7 +29,7 @@ def open_journal(file: Path) -> JournalStorage:
     Raises:
         InputError: if the file is not a journal, or if a line cannot be read.
     """
-    # With a relative path, Optuna waits for ever for the lock of a process that was killed with it.
+    # With a relative path, Optuna would wait forever for a lock that a killed process has left.
     path = str(file.absolute())
     if file.exists():
         _drop_incomplete_line(file, JournalFileSymlinkLock(path))
@@ -49,7 +49,7 @@ class _Backend(JournalFileBackend):
 
 
 def _translated(entry: dict[str, Any]) -> dict[str, Any]:
-    """A line of the journal with all settings in it under today's names."""
+    """A line of the journal, with the current names of all settings in it."""
     result = dict(entry)
     if "param_name" in entry:  # a trial's value of one searched setting
         key, distribution = entry["param_name"], entry["distribution"]
@@ -67,7 +67,7 @@ def _translated(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _distributions(found: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Name and JSON of Optuna's distributions, one per searched setting."""
+    """Yield the current name and Optuna's distribution, as JSON, of each searched setting."""
     for key, text in found.items():
         content = json.loads(text)
         ((name, attributes),) = renamed({key: content["attributes"]}).items()
@@ -83,7 +83,7 @@ def _translated_attribute(name: str, value: Any) -> Any:
 
 
 def _drop_incomplete_line(file: Path, lock: JournalFileSymlinkLock) -> None:
-    """Remove the last line if it has no end, before another line is appended to it.
+    """Remove the last line if it lacks a line end, so that the next line is not appended to it.
 
     Raises:
         InputError: if the file is not a journal.

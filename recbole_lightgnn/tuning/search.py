@@ -51,12 +51,12 @@ class Search:
         environment: function from the name of the device to facts about the machine, which are
             recorded with each trial.
         median_stopping: whether to stop a trial when its best score so far is worse than the median
-            over finished trials of their scores after the same epoch (Golovin et al., KDD'17,
-            section 3.2.2, but with scores in place of their running means).
+            of the finished trials' scores after the same epoch. This is the rule of Golovin et al.,
+            KDD'17, section 3.2.2, but with scores in place of their running means.
 
     Attributes:
         space: the searched settings.
-        first: values of the first trial; a searched setting that is missing is drawn.
+        first: values of the first trial; for a searched setting without one, a value is drawn.
         model: name of the model.
         dataset: name of the dataset.
         seed: seed of every training and of the draws.
@@ -67,7 +67,7 @@ class Search:
         name: name of the study.
         storage: path of the journal.
         record_file: path of the results, ``NAME.json`` in the folder of the journal.
-        begun_with: model, dataset, space, settings and data; a study is continued only with these.
+        begun_with: model, dataset, space, settings and data; a study continues only with the same.
         locks: locks on the study and on its trials.
         study: Optuna's study.
 
@@ -134,7 +134,7 @@ class Search:
             trials: number of trials, finished, stopped and failed together; ``None`` for no limit.
             minutes: time in minutes after which this process begins no trial; ``None`` for no
                 limit.
-            report: called with each trial of this process when it is over.
+            report: called with each trial of this process when the trial has ended.
         """
         end = float("inf") if minutes is None else time.monotonic() + 60 * minutes
         gc.freeze()  # so that a collection does not search all objects of the imported libraries
@@ -166,7 +166,7 @@ class Search:
         return record
 
     def best(self) -> FrozenTrial | None:
-        """The finished trial with the best score, the earliest one on a tie; ``None`` if none."""
+        """The finished trial with the best score (on a tie, the earliest), or ``None``."""
         sign = 1 if self.bigger else -1
         finished = self.trials("finished")
         return max(finished, key=lambda trial: sign * cast(float, trial.value), default=None)
@@ -196,13 +196,13 @@ class Search:
                 for sample in samples(space)
             ]
         except InputError as error:
-            # If the settings are wrong without the space too, the space is not to blame.
+            # If the settings are wrong even without the space, this line raises their own error.
             configure(model, dataset, config_files=self.config_files, settings=self.settings)
             raise InputError(f"{file}: {error}") from error
         return configs[0]
 
     def _values_without_search(self, model: str | None, dataset: str | None) -> dict[str, Any]:
-        """Values of the searched settings in a run without a search, where the space has them."""
+        """The searched settings' values in a run without a search, if the space contains them."""
         files, given = self.config_files, self.settings
         try:
             config = configure(model, dataset, config_files=files, settings=given)
@@ -228,7 +228,8 @@ class Search:
         """Open the study, or begin it.
 
         Raises:
-            InputError: if the journal cannot be read, or if the study was begun otherwise.
+            InputError: if the journal cannot be read, or if the study was begun with other
+                settings or data.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
@@ -251,7 +252,7 @@ class Search:
         return study
 
     def _check_same(self, begun_with: Mapping[str, Any]) -> None:
-        """Raise InputError if the study was begun otherwise."""
+        """Raise InputError if the study was begun with another model, other settings or data."""
         where, remedy = f"study {self.name} in {self.storage}", "or name another with --study"
         for key in ("model", "dataset"):
             if begun_with[key] != self.begun_with[key]:
@@ -275,7 +276,7 @@ class Search:
     # --- one trial ------------------------------------------------------------------------------
 
     def _next_trial(self, wanted: int | None) -> Trial | None:
-        """Begin a trial and lock it; ``None`` if enough trials are over or running.
+        """Begin a trial and lock it; ``None`` if enough trials have ended or are running.
 
         Args:
             wanted: number of trials of the study; ``None`` for no limit.
@@ -294,7 +295,7 @@ class Search:
                 self.study.enqueue_trial(self.first)
             trial = self.study.ask()
             self.locks.acquire(trial.number)
-            # `ask` draws nothing yet: the values below are drawn by the study's sampler of now.
+            # `ask` draws no values yet: `suggest` draws them below, with the sampler set here.
             self.study.sampler = optuna.samplers.TPESampler(seed=self._seed_of(trial))
             settings = {key: values.suggest(trial, key) for key, values in self.space.items()}
             trial.set_user_attr("settings", settings)
@@ -302,7 +303,7 @@ class Search:
             return trial
 
     def _repeat(self, trial: FrozenTrial) -> None:
-        """End a trial that lost its process, and put its settings first in the queue."""
+        """End a trial that lost its process; queue its settings unless it was killed too often."""
         self.study.tell(trial.number, state=TrialState.FAIL)
         kills = trial.user_attrs.get("kills", 0) + 1
         settings = trial.system_attrs.get("fixed_params", {}) | trial.params
@@ -310,7 +311,7 @@ class Search:
             self.study.enqueue_trial(settings, user_attrs={"kills": kills})
 
     def _run_trial(self, trial: Trial) -> FrozenTrial:
-        """Train with the trial's settings, and write down its score or why it has none.
+        """Train with the trial's settings, and record its score or the reason why it has none.
 
         Raises:
             InputError: if the files of the dataset were changed during the search.
@@ -344,7 +345,7 @@ class Search:
         return self.study.get_trials(deepcopy=False)[trial.number]
 
     def _report(self, trial: Trial, epoch: int, score: float) -> None:
-        """Write down the validation score after an epoch.
+        """Tell Optuna the validation score after an epoch.
 
         Raises:
             optuna.TrialPruned: if the trial is worse than the median and median stopping is on.
@@ -387,7 +388,7 @@ def state_of(trial: FrozenTrial) -> str:
 
     Returns:
         ``finished``; ``stopped`` by the median; ``failed`` (see `reason_of`); ``running``;
-        ``waiting`` in the queue; or ``killed`` with its process, and repeated under another number.
+        ``waiting`` in the queue; or ``killed`` with its process, then repeated as another trial.
     """
     if trial.state == TrialState.FAIL:
         return "failed" if reason_of(trial) else "killed"

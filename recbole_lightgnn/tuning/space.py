@@ -27,7 +27,7 @@ class Range:
         low: smallest value; both ends are integers if only integers are drawn.
         high: largest value.
         log: whether the logarithm is drawn uniformly, in place of the value.
-        step: difference between neighbouring values; ``None`` for all numbers (all integers).
+        step: difference between neighbouring values; ``None`` for every number, or every integer.
     """
 
     low: float
@@ -37,7 +37,7 @@ class Range:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The two ends: values to check in place of all."""
+        """The two ends, which are checked in place of all values."""
         return self.low, self.high
 
     def suggest(self, trial: Any, key: str) -> float:
@@ -56,7 +56,7 @@ class Range:
         return value
 
     def parameter(self, value: Any) -> float:
-        """The value as a parameter of Optuna's. ValueError if it is not one of the choices."""
+        """The value as Optuna holds it; raises ValueError if the range does not contain it."""
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and self.low <= value <= self.high:
             kind, step = type(self.low), self.step or (1 if isinstance(self.low, int) else None)
@@ -72,7 +72,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    """One of several values.
+    """A list of values to choose from.
 
     Attributes:
         values: the choices; each is any value that yaml can hold.
@@ -82,7 +82,7 @@ class Choices:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """All choices: values to check."""
+        """All choices; each of them is checked."""
         return self.values
 
     def suggest(self, trial: Any, key: str) -> Any:
@@ -96,7 +96,7 @@ class Choices:
         return self.values[names.index(trial.suggest_categorical(key, names))]
 
     def parameter(self, value: Any) -> Any:
-        """The value as a parameter of Optuna's.
+        """The value as Optuna holds it.
 
         Args:
             value: value of the setting.
@@ -223,11 +223,11 @@ def _read_range(where: str, entry: Mapping[str, Any]) -> Range:
 
 
 def samples(space: Space) -> Iterator[dict[str, Any]]:
-    """Settings to check in place of the whole space.
+    """Sample the space, to check a few settings in place of all.
 
     Yields:
-        Values of all searched settings. Together they contain both ends of every range and every
-        choice.
+        A value for each searched setting. Together, the samples contain both ends of every range
+        and every choice.
     """
     for n in range(max(len(values.ends) for values in space.values())):
         yield {key: values.ends[min(n, len(values.ends) - 1)] for key, values in space.items()}
@@ -237,7 +237,7 @@ def settle(space: Space, file: Path, config: RunConfig) -> Space:
     """Give each range the type of its setting: integers or floating-point numbers.
 
     Args:
-        space: the space as read by `read_space`.
+        space: the space that `read_space` returned.
         file: file of the space, for messages.
         config: a checked ``Config`` with values of the space.
 
@@ -260,15 +260,15 @@ def settle(space: Space, file: Path, config: RunConfig) -> Space:
 
 
 def owner_of(key: str, config: RunConfig) -> tuple[str, str, str]:
-    """The stage, the model and the plain name of a searched setting.
+    """The stage, the model and the name within the stage of a searched setting.
 
     Args:
         key: flat name, such as ``teacher_settings.epochs``.
         config: the ``Config`` of the run.
 
     Returns:
-        ``teacher_settings``, ``intermediate_settings`` or the empty text for the run's own
-        settings; name of the model; name of the setting.
+        Stage (``teacher_settings`` or ``intermediate_settings``, empty for the run's own settings),
+        name of the stage's model, and name of the setting without the stage.
     """
     stage, _, name = key.rpartition(".")
     models = {"teacher_settings": config["teacher"], "intermediate_settings": INTERMEDIATE}
@@ -302,7 +302,7 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with flat names: ``{"teacher_settings.epochs": 3}``.
 
     Args:
-        settings: settings, those of a stage also as a mapping: ``{"teacher_settings": {...}}``.
+        settings: settings, in which a stage may be a mapping: ``{"teacher_settings": {...}}``.
     """
     found: dict[str, Any] = {}
     for key, value in settings.items():

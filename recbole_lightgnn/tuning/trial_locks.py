@@ -8,11 +8,11 @@ from typing import Any
 class TrialLocks:
     """Locks on the trials of a study, and one lock on the study itself.
 
-    They are locks on single bytes of one file: byte 0 stands for the study, byte n + 1 for trial n.
-    The operating system releases the locks of a process when it ends, also when it is killed. A
-    running trial without a lock has therefore lost its process.
+    Each lock is on one byte of one file: byte 0 stands for the study, byte n + 1 for trial n. When
+    a process ends or is killed, the operating system releases its locks. A running trial without a
+    lock has therefore lost its process.
 
-    As a context manager, it holds the lock on the study; other processes wait for it.
+    The object is a context manager that holds the lock on the study; other processes wait for it.
 
     Args:
         path: path of the lock file, which is created if it is missing. A process must not open the
