@@ -1,4 +1,7 @@
-"""Train, test and record any model, RecBole's or ours, in one call: `run`. `choose` only trains."""
+"""Train, test and record any model, RecBole's or ours, by one call of `run`.
+
+`choose` trains without a test.
+"""
 
 import math
 import time
@@ -189,7 +192,7 @@ def configure(
 def names(
     model: str | None, dataset: str | None, config_files: Iterable[Path | str]
 ) -> tuple[str, str]:
-    """Return the names of a run's model and dataset: as given, as in its files, or the defaults.
+    """Return a run's model and dataset: as given, else from the config files, else the defaults.
 
     Args:
         model: name of the model, or ``None``.

@@ -83,7 +83,7 @@ def install(ready: str) -> None:
 
 
 def during_import(module: str, context: Callable[[], AbstractContextManager[Any]]) -> None:
-    """Run the import of a module within ``context()``, whenever it happens."""
+    """Make a later import of a module run within ``context()``."""
     _CONTEXTS[module] = context
 
 
@@ -147,7 +147,7 @@ def _execute_within(spec: ModuleSpec, context: Callable[[], AbstractContextManag
 
 
 class _MovedModules(MetaPathFinder):
-    """The last finder, which is asked for modules that do not exist: refuses old names of ours."""
+    """Refuse old names of our modules; as the last finder, it is asked only for missing modules."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         package, _, module = fullname.partition(".")

@@ -9,19 +9,19 @@ from recbole_lightgnn.registry import STUDENT, properties_dir
 
 @cache
 def ablations() -> dict[str, dict[str, Any]]:
-    """Name of an ablation -> what it changes in the student's settings."""
+    """Return the settings of the student that each ablation changes, by the ablation's name."""
     return read_yaml(properties_dir() / "study" / "paper_ablations.yaml")
 
 
 def apply_ablation(settings: dict[str, Any], intermediate: dict[str, Any]) -> None:
-    """Change a student's settings in place to those of its ``ablation``.
+    """Apply the setting ``ablation`` to a student's settings, in place.
 
-    Without alignment (``-BiAln``) the interaction loss is all that is left to learn from. It is
-    then turned on in every run, with weight 1 if it had none.
+    The ablation ``-BiAln`` leaves only the interaction loss. This loss is then turned on in every
+    run, with weight 1 if its weight was 0.
 
     Args:
-        settings: the student's settings, ``ablation`` among them; an unknown one changes nothing.
-        intermediate: the intermediate's own defaults.
+        settings: the student's settings. An unknown ``ablation`` changes nothing.
+        intermediate: default settings of the intermediate model.
     """
     name = settings.get("ablation")
     changes = ablations().get(name, {}) if isinstance(name, str) else {}

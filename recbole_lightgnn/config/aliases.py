@@ -1,4 +1,4 @@
-"""Old names of settings, of their values and of keys in files, and how they are read.
+"""Translate old names of settings, of their values and of keys in files to the current names.
 
 `renamed` is applied wherever settings are read: yaml files, the command line, ``run.json``,
 checkpoints, studies and records. So a file of an earlier version still means what it meant.
@@ -27,7 +27,7 @@ KEYS = {
     "rivals": "variants",
     "fruitless": "epochs_without_improvement",
 }
-# Old module -> new module, in `recbole_lightgnn`. An import of an old one says where it is now.
+# Old module -> new module, in `recbole_lightgnn`. Importing an old one fails and names the new one.
 MODULES = {
     "allocator": "utils.allocator",
     "bench.command": "cli.bench",
@@ -94,13 +94,14 @@ _warned: set[str] = set()
 
 
 def renamed(settings: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
-    """Settings under their new names, nested mappings included.
+    """Return settings under their current names, also in nested mappings.
 
     Args:
-        settings: as they were given. A key may carry a prefix, as in ``teacher_settings.batches``
+        settings: settings as given. A key may have a prefix, as in ``teacher_settings.batches``
             and ``SGL.our_products``.
-        where: who gave them, such as ``the command line``; each old name is then reported once, in
-            one line on standard error. ``None`` for files that an earlier version wrote.
+        where: where the settings were given, such as ``the command line``. Each old name is then
+            reported once, in one line on standard error. ``None`` to report nothing, for files that
+            an earlier version wrote.
 
     Raises:
         InputError: if a setting is given under its old name and under its new one.
@@ -124,7 +125,7 @@ def renamed(settings: Mapping[str, Any], where: str | None = None) -> dict[str, 
 
 
 def renamed_keys(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a file of ours with its keys under their new names (not nested ones)."""
+    """Rename the old keys in the content of one of our files; nested keys are not renamed."""
     return {KEYS.get(key, key): value for key, value in content.items()}
 
 

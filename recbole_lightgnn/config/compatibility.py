@@ -1,7 +1,7 @@
 """Checks that metrics, ranking mode, sampling, columns and model of a run fit together.
 
-RecBole finds out in the middle of a training, or not at all. Each function raises InputError in one
-line, with flags that work.
+RecBole notices a conflict in the middle of a training, or never. Each function raises an InputError
+of one line, with flags that resolve the conflict.
 """
 
 import inspect
@@ -28,7 +28,7 @@ def check_metrics(settings: Mapping[str, Any], model_class: type[Any]) -> None:
         model_class: class of the model.
 
     Raises:
-        InputError: if a metric does not exist, or cannot be computed in this mode or of this model.
+        InputError: if a metric does not exist, or does not fit the ranking mode or the model.
     """
     from recbole.evaluator import metrics_dict
 
@@ -123,14 +123,14 @@ def _gives_probabilities(model_class: type[Any]) -> bool:
 
 
 def check_mask(settings: Mapping[str, Any]) -> None:
-    """Check that ``eval_mask: train`` masks something: the test ranks all items.
+    """Check that the test ranks all items if ``eval_mask`` is ``train``; else it masks nothing.
 
     Args:
         settings: all settings of a run.
     """
     ranking = settings["eval_args"]
     mode = ranking.get("mode", "full") if isinstance(ranking, dict) else "full"
-    if isinstance(mode, dict):  # RecBole takes the other split's where one is not given
+    if isinstance(mode, dict):  # a split without a mode has that of the other split
         mode = mode.get("test", mode.get("valid", "full"))
     if settings.get("eval_mask") == "train" and mode != "full":
         raise InputError(
@@ -151,7 +151,7 @@ def check_sampling(settings: Mapping[str, Any], model_class: type[Any], prefix: 
         prefix: put before the names of settings in messages.
 
     Raises:
-        InputError: if items are sampled although the loss samples none, or the other way round.
+        InputError: if negative items are sampled but the loss does not use them, or the reverse.
     """
     if "train_neg_sample_args" not in settings:
         return
@@ -190,30 +190,30 @@ def _check_dynamic(sampling: Any, model: str, key: str) -> None:
 
 
 def _distribution(settings: Mapping[str, Any]) -> str:
-    """The distribution of sampled items; empty if none are sampled."""
+    """The distribution of sampled negative items; empty if none are sampled."""
     sampling = settings.get("train_neg_sample_args")
     kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling
     return "" if str(kind).lower() == "none" else str(kind)
 
 
 def _learns_from_pairs(model_class: type[Any]) -> bool:
-    """Whether the loss compares an item with a sampled one.
+    """Whether the loss compares a positive item with a sampled negative one.
 
-    All of ours do. Of RecBole's, the input type does not tell: MultiVAE's is pairwise, and it
-    samples no items. So their source is searched.
+    All our models do. For RecBole's models the source is searched, because their input type may be
+    wrong: MultiVAE's is pairwise, but MultiVAE uses no negative items.
     """
     ours = model_class.__name__ in our_models()
     return ours or "interaction[self.NEG_ITEM_ID]" in recbole_source(model_class)
 
 
 def learns_from_labels(model_class: type[Any]) -> bool:
-    """Whether the loss compares scores with labels, given ones or those of sampled items."""
+    """Whether the loss compares scores with labels, of the files or of sampled negative items."""
     ours = model_class.__name__ in our_models()
     return not ours and "interaction[self.LABEL]" in recbole_source(model_class)
 
 
 def needs_labels(settings: Mapping[str, Any], model_class: type[Any]) -> bool:
-    """Whether a run needs labels in the files, as it samples no items of label 0.
+    """Whether a run needs labels in the files: to train, or to evaluate in the mode ``labeled``.
 
     Args:
         settings: all settings of a run.
@@ -224,7 +224,7 @@ def needs_labels(settings: Mapping[str, Any], model_class: type[Any]) -> bool:
 
 
 def recbole_source(model_class: type[Any]) -> str:
-    """The source of RecBole's classes among a model and its base classes."""
+    """Source code of RecBole's classes among a model's class and its base classes."""
     classes = [cls for cls in model_class.__mro__ if cls.__module__.startswith("recbole.model")]
     return "\n".join(inspect.getsource(cls) for cls in classes)
 
@@ -233,7 +233,7 @@ def recbole_source(model_class: type[Any]) -> str:
 
 
 def check_split_exists(settings: Mapping[str, Any]) -> None:
-    """Check that RecBole has the split; 1.2.0 has no split by shares of time.
+    """Check that this version of RecBole has the split: 1.2.0 lacks ``TS``, shares of time.
 
     Args:
         settings: all settings of a run.
@@ -257,7 +257,8 @@ def check_loaded(settings: Mapping[str, Any]) -> None:
 
     Raises:
         InputError: if a column of ``val_interval`` or ``threshold``, or of users or items, is not
-            loaded; if a suffix is of no file; or if columns are both loaded and not.
+            loaded; if a file suffix is unknown; or if ``load_col`` and ``unload_col`` have the same
+            suffix.
     """
     load = settings.get("load_col")
     for key in ("load_col", "unload_col", "unused_col"):
@@ -288,7 +289,7 @@ def check_loaded(settings: Mapping[str, Any]) -> None:
 def _needed(
     settings: Mapping[str, Any], load: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, set[str]]]:
-    """The columns that a run needs, why, and those that are loaded where they may be."""
+    """Yield each column that a run needs, the setting that names it, and columns loaded there."""
     inter = set(_list(load.get("inter") or []))
     everywhere = {column for columns in load.values() for column in _list(columns)}
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):

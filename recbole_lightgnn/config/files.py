@@ -64,7 +64,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """One line on what is not YAML; an interval needs quotes."""
+    """Describe a YAML error in one line, with a hint if an interval lacks quotes."""
     mark: Any = getattr(error, "problem_mark", None)
     around = mark.buffer[max(0, mark.index - 40) : mark.index + 1] if mark and mark.buffer else ""
     hint = "; put an interval in quotes, such as '[5,inf)'" if has_interval(around) else ""
@@ -72,7 +72,7 @@ def _reason(error: Exception) -> str:
 
 
 def nested(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as mappings: ``{"teacher_settings": {"epochs": 3}}``.
+    """Turn dotted keys into nested mappings such as ``{"teacher_settings": {"epochs": 3}}``.
 
     Args:
         layer: settings such as ``{"teacher_settings.epochs": 3}``.
@@ -132,7 +132,7 @@ def property_files(name: str) -> list[Path]:
 
 @cache
 def recbole_yaml(name: str) -> dict[str, Any]:
-    """One of RecBole's own yaml files, such as ``model/BPR``; empty where it has none."""
+    """Content of RecBole's own yaml file, such as ``model/BPR``; empty if there is no such file."""
     import recbole
 
     file = Path(recbole.__file__).parent / "properties" / f"{name}.yaml"

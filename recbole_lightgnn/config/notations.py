@@ -1,4 +1,4 @@
-"""Values with a notation of their own: intervals, splits, ranking modes, lists of columns.
+"""Check values with a special notation: intervals, splits, ranking modes, lists of columns.
 
 Each function checks one notation and raises InputError in one line: what was given, what was
 expected, and a flag that can be typed into a shell as it is.
@@ -27,7 +27,7 @@ _GPUS = re.compile(rf"(?:{_GPU}(?:,{_GPU})*)?|-1")
 
 
 def interval_problem(text: str) -> str:
-    """Say what is wrong with intervals such as ``[5,inf)`` or ``[0,1);(3,4]``; nothing if empty.
+    """Describe the fault in intervals such as ``[5,inf)`` or ``[0,1);(3,4]``; empty if none.
 
     Args:
         text: intervals, separated by semicolons. A square bracket includes the end, a round one
@@ -59,12 +59,12 @@ def interval_like(value: Any) -> str:
 
 
 def quote_intervals(text: str) -> str:
-    """Put the intervals in a YAML text in quotes: ``{rating: [3,inf)}`` is no YAML without."""
+    """Put the intervals in a text in quotes: ``{rating: [3,inf)}`` is not YAML without quotes."""
     return _INTERVAL.sub(lambda match: f"'{match[0]}'", text)
 
 
 def has_interval(text: str) -> bool:
-    """Whether a text has an interval that YAML does not read as one, such as ``[5,inf)``."""
+    """Whether a text has an interval that is not YAML without quotes, such as ``[5,inf)``."""
     return any(match[0][0] == "(" or match[0][-1] == ")" for match in _INTERVAL.finditer(text))
 
 
@@ -75,10 +75,10 @@ def check_interval(key: str, value: Any) -> None:
 
     Args:
         key: the setting, for the message.
-        value: a text; or a list of two numbers, which is what YAML makes of ``[5,20]``.
+        value: a text, or the list of two numbers that YAML reads from ``[5,20]``.
 
     Raises:
-        InputError: if it is none, or holds no number.
+        InputError: if the value is not an interval, or the interval contains no number.
     """
     problem = _interval_problem(value)
     if problem:
@@ -102,14 +102,14 @@ def _is_count(value: Any) -> bool:
 
 
 def check_values_by_column(key: str, value: Any) -> None:
-    """Check a mapping from columns to intervals, or to lists of tokens: ``val_interval``.
+    """Check ``val_interval``: a mapping from columns to intervals or to lists of tokens.
 
     Args:
         key: the setting, for the message.
         value: such as ``{rating: "[3,inf)", item_id: ["17", "20"]}``.
 
     Raises:
-        InputError: if it is no mapping, or a column has neither.
+        InputError: if the value is not such a mapping.
     """
     if not isinstance(value, Mapping):
         raise InputError(
@@ -133,14 +133,14 @@ def _values_like(wanted: Any) -> str:
 
 
 def check_threshold(key: str, value: Any) -> None:
-    """Check the column and the number from which on a label is 1: ``threshold``.
+    """Check ``threshold``: a column, and the smallest number for which the label is 1.
 
     Args:
         key: the setting, for the message.
         value: such as ``{rating: 4}``.
 
     Raises:
-        InputError: if it is no mapping from one column to a number.
+        InputError: if the value is not a mapping from one column to a number.
     """
     if not isinstance(value, Mapping) or len(value) != 1 or not _is_number(*value.values()):
         raise InputError(
@@ -160,7 +160,7 @@ def check_split(key: str, value: Any) -> None:
         value: a mapping with one of RS (shares), LS (leave one out) and TS (shares by time).
 
     Raises:
-        InputError: if it is none of these.
+        InputError: if the value is none of these.
     """
     ways = ("RS", "LS", "TS")
     if not isinstance(value, Mapping) or not value:
@@ -202,7 +202,7 @@ def check_mode(key: str, value: Any) -> None:
         value: a mode, or one for each of ``valid`` and ``test``.
 
     Raises:
-        InputError: if it is no mode; the message has the closest one.
+        InputError: if the value is not a mode; the message suggests the closest mode.
     """
     by_phase = value if isinstance(value, Mapping) and value else {"": value}
     for phase, mode in by_phase.items():
@@ -234,7 +234,7 @@ def check_columns(key: str, value: Any) -> None:
         value: such as ``{inter: [user_id, item_id], item: "*"}``; ``*`` is every column.
 
     Raises:
-        InputError: if it is no such mapping.
+        InputError: if the value is not such a mapping.
     """
     if not isinstance(value, Mapping):
         raise InputError(
@@ -254,14 +254,14 @@ def check_columns(key: str, value: Any) -> None:
 
 
 def check_column_list(key: str, value: Any) -> None:
-    """Check a list of columns, which may be empty, or the name of one.
+    """Check a list of columns, which may be empty, or the name of one column.
 
     Args:
         key: the setting, for the message.
         value: such as ``[age, year]``.
 
     Raises:
-        InputError: if it is neither.
+        InputError: if the value is neither a list of texts nor a text.
     """
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
@@ -269,14 +269,14 @@ def check_column_list(key: str, value: Any) -> None:
 
 
 def check_columns_by_column(key: str, value: Any) -> None:
-    """Check a mapping from columns to columns: ``preload_weight``.
+    """Check ``preload_weight``: a mapping from columns of tokens to columns of vectors.
 
     Args:
         key: the setting, for the message.
         value: such as ``{ent_id: ent_emb}``.
 
     Raises:
-        InputError: if it is no such mapping.
+        InputError: if the value is not such a mapping.
     """
     pairs = value.items() if isinstance(value, Mapping) else [("", None)]
     for column, vectors in pairs:
@@ -288,14 +288,14 @@ def check_columns_by_column(key: str, value: Any) -> None:
 
 
 def check_lengths(key: str, value: Any) -> None:
-    """Check a mapping from columns of sequences to numbers of values: ``seq_len``.
+    """Check ``seq_len``: a mapping from columns of sequences to their largest lengths.
 
     Args:
         key: the setting, for the message.
         value: such as ``{class: 3}``.
 
     Raises:
-        InputError: if it is no mapping, or a number is not an integer of 1 or more.
+        InputError: if the value is not a mapping, or a length is not an integer of 1 or more.
     """
     lengths = value if isinstance(value, Mapping) else {"class": value}
     for column, length in lengths.items():
@@ -307,7 +307,7 @@ def check_lengths(key: str, value: Any) -> None:
 
 
 def check_buckets(key: str, value: Any) -> None:
-    """Check how columns of numbers are put into buckets: ``discretization``.
+    """Check ``discretization``: how columns of numbers are put into buckets.
 
     Args:
         key: the setting, for the message.
@@ -315,7 +315,7 @@ def check_buckets(key: str, value: Any) -> None:
             ``{rating: {method: LD}}`` (logarithm).
 
     Raises:
-        InputError: if it is no such mapping.
+        InputError: if the value is not such a mapping.
     """
     if not isinstance(value, Mapping):
         raise InputError(
@@ -345,17 +345,17 @@ def check_buckets(key: str, value: Any) -> None:
 
 
 def check_gpus(key: str, value: Any) -> None:
-    """Check the GPUs that a run may use: ``gpu_id``.
+    """Check ``gpu_id``: the GPUs that a run may use.
 
-    RecBole writes it into ``CUDA_VISIBLE_DEVICES``; CUDA sees no GPU if it cannot read that.
+    RecBole copies the value to ``CUDA_VISIBLE_DEVICES``. CUDA sees no GPU if it cannot read it.
 
     Args:
         key: the setting, for the message.
-        value: a number, several such as ``0,1``, names that begin with GPU- or MIG-, or an empty
-            text or -1 for none. A tuple of numbers is read, a list is not.
+        value: a number, several such as ``0,1``, or names that begin with GPU- or MIG-; an empty
+            text or -1 for no GPU. A tuple of numbers is accepted, a list is not.
 
     Raises:
-        InputError: if it is none of these.
+        InputError: if the value is none of these.
     """
     text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
     if not isinstance(value, str | int | tuple) or not _GPUS.fullmatch(text):
@@ -367,7 +367,7 @@ def check_gpus(key: str, value: Any) -> None:
 
 
 def check_encoding(key: str, value: Any) -> None:
-    """Check the name of an encoding of text: ``encoding``.
+    """Check ``encoding``: the name of a text encoding.
 
     Args:
         key: the setting, for the message.
@@ -387,7 +387,7 @@ def check_encoding(key: str, value: Any) -> None:
         ) from None
 
 
-# Type in a comment of a yaml file -> check of a value that is not empty.
+# Type, as named in a comment of a yaml file -> function that checks a value that is not empty.
 NOTATIONS: dict[str, Callable[[str, Any], None]] = {
     "interval": check_interval,
     "values by column": check_values_by_column,

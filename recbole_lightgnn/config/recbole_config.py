@@ -3,9 +3,9 @@
 From low to high precedence: RecBole's ``overall.yaml`` < ours < the model's yaml < the recipe's <
 the dataset's < config files < config_dict < command line. A dataset's sections for LightGNN's
 stages belong to the default recipe and are not read with another one. RecBole's class is extended
-method by method, so that unmodified ``run_recbole`` sees our layers too. The line ``tuned`` of a
-dataset's file names the models with a section that was chosen on validation, by a search or by as
-many trials. ``config.tuned`` says whether the model is among them.
+method by method, so that unmodified ``run_recbole`` sees our layers too. The line ``tuned`` in a
+dataset's yaml file lists the models with settings that were chosen on validation, by a search or by
+as many trials. ``config.tuned`` says whether the run's model is one of them.
 """
 
 import copy
@@ -34,7 +34,7 @@ from recbole_lightgnn.registry import INTERMEDIATE, STAGES, STUDENT, our_models,
 from recbole_lightgnn.utils.text import must_be_one_of
 
 # Set while our own code (command line, quick_start, a stage) builds a Config. Then sys.argv is not
-# read, and our overall.yaml holds for RecBole's models too.
+# read, and our overall.yaml applies to RecBole's models too.
 _OUR_FRONT_DOOR: ContextVar[bool] = ContextVar("our_front_door", default=False)
 # Set while that Config is for a part of a run (a stage, a checkpoint). The run's own Config has the
 # settings of all stages and has been checked.
@@ -76,17 +76,17 @@ def extend_recbole() -> None:
 def build_config(
     model: str, dataset: str, config_files: Iterable[Path | str], settings: Mapping[str, Any]
 ) -> Any:
-    """RecBole's ``Config``, checked. ``sys.argv`` is not read.
+    """Build and check RecBole's ``Config``, without reading ``sys.argv``.
 
     Args:
         model: a model's name, RecBole's or ours.
         dataset: a dataset's name.
         config_files: yaml files; later ones take precedence.
-        settings: take precedence over the files. Values are taken as they are, never evaluated.
+        settings: settings that take precedence over the files. Texts are never evaluated as Python.
 
     Raises:
-        InputError: if a setting is unknown, of a wrong type or out of range, or if the settings
-            do not go together.
+        InputError: if a setting is unknown, of a wrong type or out of range, or if settings
+            contradict each other.
     """
     from recbole.config import Config
 
@@ -99,13 +99,13 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
     """The ``Config`` of an earlier stage of the same run.
 
     From low to high precedence: the stage's own defaults; the general, dataset and evaluation
-    settings of the run, so that both see the same data, split and metrics; ``overrides``. Training
-    settings of the run, such as its epochs, are not passed on. ``sys.argv`` is not read.
+    settings of the run; ``overrides``. So run and stage have the same data, split and metrics.
+    Training settings of the run, such as its epochs, are not passed on. ``sys.argv`` is not read.
 
     Args:
         config: the run's ``Config``.
         model: the stage's model, RecBole's or ours.
-        overrides: changes to that model's defaults, flat.
+        overrides: changes to the defaults of the stage's model, without the stage's prefix.
 
     Raises:
         InputError: as `build_config`.
@@ -224,8 +224,8 @@ def _load_internal_config_dict(original: Any) -> Any:
         ours = read_yaml(file) if file.is_file() else {}
         tuned = ours.pop("tuned", ())
         self.tuned, self.of_dataset = False, {}
-        # A dataset in one file where ours has three is another one of the same name, such as
-        # RecBole's gowalla.
+        # If our dataset of this name has three files and this one has one file, it is another
+        # dataset, such as RecBole's gowalla.
         if parts or not whole or "benchmark_filename" not in ours:
             recipe = self.external_config_dict.get("recipe", _RECIPE.get())
             self.of_dataset = ours
@@ -239,7 +239,7 @@ def _load_internal_config_dict(original: Any) -> Any:
 
 
 def _compares_with_all(config: Any, model_class: type[Any]) -> bool:
-    """Whether a model's loss is a softmax over all items, for which RecBole must sample none."""
+    """Whether a model's loss is a softmax over all items, so that RecBole must sample none."""
     settings = {**config.internal_config_dict, **config.external_config_dict}
     return not hasattr(model_class, "input_type") and settings.get("loss_type") == "CE"
 
@@ -255,7 +255,7 @@ def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str,
 
 
 def _stage_defaults(config: Any, model: str) -> dict[str, Any]:
-    """A stage's settings in the run ``config``, without those that the run gives it."""
+    """A stage's default settings in the run ``config``, before the run's own changes to them."""
     recipe = config.final_config_dict.get("recipe", "default")
     own = defaults_of(model) if model in our_models() else recbole_yaml(f"model/{model}")
     return {**recbole_yaml("overall"), **own, **_of_model(config.of_dataset, model, recipe)}
@@ -278,10 +278,10 @@ def _get_final_config_dict(self: Any) -> dict[str, Any]:
 
 
 def _make_plain(settings: dict[str, Any]) -> None:
-    """Write sampling as RecBole reads it, with ``None`` for none, and a typed ``\\t`` as a tab."""
+    """Convert separators, lists of names and negative sampling to the form that RecBole reads."""
     for key in ("field_separator", "seq_separator"):
         settings[key] = settings[key].replace("\\t", "\t")
-    for key in _LISTS & settings.keys():  # of one name, RecBole would take the letters
+    for key in _LISTS & settings.keys():  # RecBole would read a single name as a list of letters
         settings[key] = [settings[key]] if isinstance(settings[key], str) else settings[key]
     sampling = settings.get("train_neg_sample_args")
     kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling

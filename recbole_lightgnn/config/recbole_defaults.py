@@ -1,4 +1,4 @@
-"""Defaults for the models of RecBole that cannot run with their own."""
+"""Defaults for models of RecBole that cannot run with RecBole's own defaults."""
 
 from typing import Any
 

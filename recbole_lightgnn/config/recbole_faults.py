@@ -1,8 +1,8 @@
 """Translate errors that RecBole raises for settings or data into one line that names the settings.
 
-RecBole checks few of its settings. A wrong one ends somewhere in its code, or in a library below
-it, with an error that does not name it. The gates where our code calls RecBole's (settings, data,
-model, training, test) are contexts of `explained`.
+RecBole checks few of its settings. A wrong setting fails deep in RecBole's code, or in a library
+that RecBole calls, with an error that does not name the setting. So our code calls RecBole
+(settings, data, model, training, test) within the context manager `explained`.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from typing import Any
 
 from recbole_lightgnn.errors import InputError
 
-# Settings that explain no error: most of RecBole's code names them.
+# Settings that are not named as a possible cause: most of RecBole's code reads them.
 _USUAL = {"data_path", "checkpoint_dir", "show_progress", "state", "use_gpu", "gpu_id", "seed"}
 _USUAL |= {"epochs", "model", "dataset", "train_batch_size", "eval_batch_size"}
 _OURS = Path(__file__).resolve().parents[1]
@@ -36,10 +36,10 @@ def explained(what: str, given: Mapping[str, Any], *more: type[Exception]) -> It
     Args:
         what: beginning of the message, such as ``dataset 'x' cannot be used``.
         given: the settings that the user gave.
-        more: errors that are the user's wherever they come from.
+        more: types of errors that are explained wherever they come from.
 
     Raises:
-        InputError: with the error's message and those of the settings given that may explain it.
+        InputError: with the error's message, and the given settings that may be the cause.
     """
     try:
         yield
@@ -64,7 +64,7 @@ def given_to(config: Any) -> dict[str, Any]:
 def _recbole_codes(error: Exception) -> list[CodeType]:
     """RecBole's functions that the error went through; empty if it comes from our own code.
 
-    What `integration` puts in the place of RecBole's code counts as RecBole's.
+    Our package `integration` counts as RecBole's code, because it replaces parts of it.
     """
     codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     recbole = Path(str(sys.modules["recbole"].__file__)).parent
@@ -88,7 +88,7 @@ def _reason(error: Exception) -> str:
 
 
 def _suspects(codes: list[CodeType], given: Mapping[str, Any]) -> str:
-    """The settings given, those first that RecBole's innermost functions name."""
+    """Name the given settings; those that RecBole's innermost functions read come first."""
     keys: list[str] = []
     rest = [str(key) for key in given if key not in _USUAL]
     for source in map(_source, reversed(codes)):

@@ -1,9 +1,9 @@
-"""What the own settings of RecBole's models may be.
+"""Check the settings of single RecBole models, such as ``k`` of ItemKNN.
 
-RecBole checks few of them: ``n_layers=-1`` trains without layers, ``k=-1`` of ItemKNN finds no
-neighbour. A setting has the type of its default in RecBole's yaml file of the model. The tables
-below add what a name says: a range, or the texts that RecBole's code compares with. A line for one
-model is written ``MODEL.key``, and takes precedence.
+RecBole checks few of them: with ``n_layers=-1`` it trains without layers, and with ``k=-1`` ItemKNN
+finds no neighbour. The type of a setting is that of its default in RecBole's yaml file of the
+model. The tables below add, by the setting's name, a range or the texts that RecBole's code knows.
+An entry ``MODEL.key`` is for one model, and takes precedence.
 """
 
 from collections.abc import Mapping
@@ -107,17 +107,17 @@ _CHOICES = {
     "train_method": "after_pretrain | no_pretrain",
     "weight_mode": "dynamic | static | max_logits",
 }
-# A number or several with commas, which `trainer.recbole_needs` checks; a number or True.
+# Not checked here: numbers separated by commas (`trainer.recbole_needs` does it); a number or True.
 _UNCHECKED = {"reranker_CAN_NUM", "xgb_verbose_eval"}
-# Lists with a meaning for each place.
+# Lists in which each place has its own meaning.
 _OF_FIXED_LENGTH = {"reg_weight", "reg_weights", "mixture_weights", "dropout_probs"}
-# RecBole's default is 0 or 1.
+# Switches with the default 0 or 1 instead of False or True.
 _SWITCHES = {"use_proj_bias", "context_norm", "post_remove_context"}
 
 
 @cache
 def own_setting(model: str, key: str) -> Setting | None:
-    """What a setting of a model of RecBole's may be, or each value of it if its default is a list.
+    """Type and range of a RecBole model's setting, or of its elements if the default is a list.
 
     Args:
         model: name of the model.
@@ -144,7 +144,7 @@ def own_setting(model: str, key: str) -> Setting | None:
 
 
 def check_own(settings: Mapping[str, Any], model: str, prefix: str = "") -> None:
-    """Check the own settings of a model of RecBole's.
+    """Check the settings that RecBole's yaml file of a model defines.
 
     Args:
         settings: settings of a run or of a stage.
@@ -152,7 +152,7 @@ def check_own(settings: Mapping[str, Any], model: str, prefix: str = "") -> None
         prefix: put before the names of settings in messages.
 
     Raises:
-        InputError: if one is of another type than its default, or not in its range.
+        InputError: if a setting has another type than its default, or is not in its range.
     """
     for key, default in recbole_yaml(f"model/{model}").items():
         if key in settings and key not in _UNCHECKED:

@@ -1,10 +1,10 @@
-"""What each setting may be and what it means, read from the comments of the yaml files.
+"""Types, ranges and meanings of the settings, read from the comments of the yaml files.
 
-A line of a yaml file in ``properties/`` is all that is said of a setting::
+One line of a yaml file in ``properties/`` defines a setting::
 
     temperature: 0.2  # (float, > 0) Temperature of the softmax.
 
-that is ``key: default  # (TYPE[, RANGE][, or empty]) Meaning.``, where
+The form of the line is ``key: default  # (TYPE[, RANGE][, or empty]) Meaning.``, where
 
 - TYPE is ``int``, ``float``, ``bool``, ``str``, ``dict``, ``path`` (of a file, or empty), ``path or
   list of paths``, ``list of int``, ``list of str`` (one or several), ``model`` (a recommender's
@@ -50,18 +50,18 @@ _BOUND = re.compile(
 
 @dataclass(frozen=True)
 class Setting:
-    """What one setting may be and what it means.
+    """Type, range and meaning of one setting.
 
     Attributes:
-        key: its name in yaml and on the command line.
-        type: one of the types above.
-        range: a range as above without ``one of``, such as ``> 0``; or empty.
-        choices: the names it may have; empty if any.
-        optional: whether it may be empty (``None``).
-        meaning: what it does.
+        key: name of the setting in yaml and on the command line.
+        type: one of the types in this module's docstring.
+        range: range of numbers, such as ``> 0``; empty for any.
+        choices: allowed names; empty for any.
+        optional: whether the value may be empty (``None``).
+        meaning: what the setting does.
         any_case: whether upper and lower case are the same in a name.
         required: whether a mapping must have this key.
-        inner: the keys of a mapping; empty if it may have any.
+        inner: settings of a mapping's keys; empty if any key is allowed.
     """
 
     key: str
@@ -76,7 +76,7 @@ class Setting:
 
     @property
     def allowed(self) -> str:
-        """Type and range for reading, such as ``int >= 1`` and ``bpr | softmax``."""
+        """Type and range as a text for users, such as ``int >= 1`` or ``bpr | softmax``."""
         names = self.choices or tuple(_NAMES[self.type]() if self.type in _NAMES else ())
         if names:
             return " | ".join(names)
@@ -87,7 +87,7 @@ def read_settings(file: Path) -> dict[str, Setting]:
     """The settings that a yaml file describes in its comments, by key.
 
     Raises:
-        ValueError: if a comment is not as this module's docstring says.
+        ValueError: if a comment does not have the form in this module's docstring.
     """
     found: dict[str, Setting] = {}
     outer = ""
@@ -125,23 +125,23 @@ def _setting(key: str, specification: str, meaning: str, where: str) -> Setting:
 
 @cache
 def _general() -> dict[str, Setting]:
-    """The settings of every model: our ``overall.yaml`` and RecBole's that are checked."""
+    """The settings of every model: ours in ``overall.yaml``, and those of RecBole's we check."""
     files = (properties_dir() / "recbole.yaml", properties_dir() / "overall.yaml")
     return {key: one for file in files for key, one in read_settings(file).items()}
 
 
 @cache
 def unlisted() -> dict[str, Setting]:
-    """The settings that RecBole reads although none of its yaml files names them."""
+    """The settings that RecBole reads although none of its yaml files lists them."""
     return read_settings(properties_dir() / "recbole_unlisted.yaml")
 
 
 @cache
 def describe(model: str) -> dict[str, Setting]:
-    """The described settings of a model, by key: its own and those of every model.
+    """Type, range and meaning of each setting of a model, by key.
 
     Args:
-        model: a model's name. RecBole's own have the settings of every model.
+        model: a model's name. For RecBole's models, only the settings of every model are described.
     """
     settings = dict(_general())
     if model in our_models():
@@ -151,7 +151,7 @@ def describe(model: str) -> dict[str, Setting]:
 
 
 def read_given(key: str, text: str) -> Any:
-    """The value of ``--key=text``: YAML, but text as it is for a separator or an interval.
+    """Read the value of ``--key=text`` as YAML; keep the text of a separator or an interval.
 
     YAML would refuse ``,`` and ``[5,inf)``, and read a space as nothing.
 
@@ -169,12 +169,12 @@ def read_given(key: str, text: str) -> Any:
         return text
     if value is None and setting.optional:
         return None
-    # With quotes it is YAML's text. Of other values, such as a number, the text itself is kept.
+    # YAML has read a text in quotes. For any other value, such as a number, keep the given text.
     return value if isinstance(value, str) and value else text
 
 
 def owners(key: str) -> list[str]:
-    """Our models that have a setting of this name which not every model has."""
+    """Our models that have a setting of this name; none if every model has the setting."""
     return [model for model in our_models() if key in describe(model).keys() - _general().keys()]
 
 
@@ -182,8 +182,8 @@ def check_value(setting: Setting, value: Any, prefix: str = "") -> None:
     """Raise InputError if ``value`` is not of the setting's type or not in its range.
 
     Args:
-        setting: what it may be.
-        value: what it is.
+        setting: type and range of the setting.
+        value: the value to check.
         prefix: put before the key in messages, such as ``teacher_settings.``.
     """
     key, kind = prefix + setting.key, setting.type
@@ -271,7 +271,7 @@ def _check_number(key: str, setting: Setting, value: Any) -> None:
 
 
 def within(value: float, range: str) -> bool:
-    """Whether a number is in a range such as ``> 0`` or ``0 < x <= 1``; any is in an empty one."""
+    """Whether a number is in a range such as ``> 0`` or ``0 < x <= 1``; an empty range has all."""
     match = _BOUND.fullmatch(range)
     if match is None:
         return True

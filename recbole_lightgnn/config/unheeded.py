@@ -1,6 +1,6 @@
-"""Refuse settings that a user gives and that would have no effect on this run.
+"""Refuse settings that the user gives but that would have no effect on the run.
 
-A setting is refused only if its value is not what it would be anyway.
+A setting is refused only if its value differs from the default.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from recbole_lightgnn.config.notations import one_line_yaml
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
-# What RecBole does to a dataset in one file only.
+# Settings that RecBole applies only to a dataset in one file.
 _FILTERS = (
     *("rm_dup_inter", "val_interval", "user_inter_num_interval", "item_inter_num_interval"),
     *("filter_inter_by_user_or_item", "entity_kg_num_interval", "relation_kg_num_interval"),
 )
 _SPLITS = ("eval_args.split", "eval_args.order", "eval_args.group_by", "split_seed")
-# What no model of ours reads, and why.
+# Settings that no model of ours reads, and why.
 _FEATURES = "which learns from users and items alone"
 _UNREAD = {
     "metric_decimal_place": "which does not round metrics",
@@ -31,17 +31,17 @@ _UNREAD = {
     "seq_len": _FEATURES,
     "additional_feat_suffix": _FEATURES,
 }
-_FULL_PRECISION = 16  # decimals of a double below 1: rounding to as many changes nothing
+_FULL_PRECISION = 16  # rounding a number below 1 to 16 decimals changes nothing
 
 
 def check_heeded(config: Any) -> None:
-    """Check that no setting that was given would be ignored.
+    """Check that every setting that the user gave has an effect.
 
     Args:
-        config: the ``Config`` of a run, not of one of its stages, merged.
+        config: the merged ``Config`` of a run, not of one of its stages.
 
     Raises:
-        InputError: naming the setting, why it would be ignored, and what to do.
+        InputError: if a setting has no effect. The message says why, and what to do.
     """
     given, default = config.external_config_dict, config.internal_config_dict
     changed = dict(_changed("", given, default))
@@ -53,10 +53,10 @@ def check_heeded(config: Any) -> None:
 def check_stage_heeded(
     given: Mapping[str, Any], settings: Mapping[str, Any], model_class: type[Any], prefix: str
 ) -> None:
-    """Check that no setting that was given to an earlier stage would be ignored there.
+    """Check that every setting that the user gave to an earlier stage has an effect there.
 
     Args:
-        given: settings of the stage that are not as they would be anyway.
+        given: the user's settings of the stage that differ from its defaults.
         settings: all settings of the stage.
         model_class: class of the stage's model.
         prefix: put before the names of settings in messages, such as ``teacher_settings.``.
@@ -83,14 +83,14 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _changed(prefix: str, given: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that were given another value than they have anyway."""
+    """The given settings that differ from their defaults."""
     return {prefix + str(key): value for key, value in given.items() if value != default.get(key)}
 
 
 def _reason(
     key: str, value: Any, settings: Mapping[str, Any], model_class: type[Any], prefix: str
 ) -> str:
-    """Why a setting would have no effect, with a remedy; empty if it has one."""
+    """Why a setting would have no effect, with a remedy; empty if the setting has an effect."""
     model = model_class.__name__
     files = settings.get("benchmark_filename")
     if files is not None and key in (*_FILTERS, *_SPLITS):

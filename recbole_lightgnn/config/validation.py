@@ -1,7 +1,7 @@
-"""Check the settings of a run before anything else is done with them.
+"""Check the settings of a run before they are used.
 
-`check_settings` checks each setting by itself. `check_run` checks that the stages of a run can
-learn, and can learn from one another.
+`check_settings` checks each setting by itself. `check_run` checks that every stage has a loss and
+fits the stage that it learns from.
 """
 
 import re
@@ -34,7 +34,7 @@ _UNSUPPORTED = {
     "log_wandb": "writes TensorBoard logs and a JSON record",
 }
 
-# Names that are given beside the settings, or by RecBole to the processes of a run.
+# Names that are not settings: given beside them, or passed by RecBole to a run's processes.
 _NO_SETTINGS = {"model", "dataset", "config_files"}
 _NO_SETTINGS |= {"nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank"}
 
@@ -42,15 +42,16 @@ _NO_SETTINGS |= {"nproc", "world_size", "ip", "port", "offset", "group_offset", 
 def check_settings(config: Any) -> None:
     """Check each setting of a ``Config`` by itself.
 
-    Settings that the user gave must be known to RecBole or to us. Those that our yaml files
-    describe must be of their type and in their range, also in earlier stages. (RecBole reads the
-    command line of every process. Of what is given there, only the values are checked.)
+    Settings that the user gave must be known to RecBole or to us. Settings that our yaml files
+    describe must have the right type and range, also in earlier stages. RecBole reads the command
+    line of every process, perhaps of another program, so unknown names are accepted there.
 
     Args:
-        config: a ``Config``, merged.
+        config: a merged ``Config``.
 
     Raises:
-        InputError: naming the setting, what it must be and the nearest known name.
+        InputError: if a setting is wrong. The message says what is expected, or the nearest known
+            name.
     """
     settings = config.final_config_dict
     given = set(nested(config.file_config_dict)) | set(nested(config.variable_config_dict))
@@ -126,7 +127,7 @@ def _check_known(
     known |= _NO_SETTINGS
     for group in ("general", "training", "evaluation", "dataset"):
         known |= set(getattr(argument_list, f"{group}_arguments"))
-    known -= {"config_file"}  # RecBole lists it, and reads it nowhere
+    known -= {"config_file"}  # RecBole lists this name but never reads it
     for key in given:
         if key in known:
             continue
@@ -181,7 +182,7 @@ def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
 
 @cache
 def _keys_read_by(model_class: type) -> frozenset[str]:
-    """The keys that the source of one of RecBole's models reads; some are in no yaml."""
+    """The settings that the source of a RecBole model reads; some are in no yaml file."""
     return frozenset(re.findall(r"config\[[\"'](\w+)[\"']\]", recbole_source(model_class)))
 
 
@@ -189,11 +190,11 @@ def _keys_read_by(model_class: type) -> frozenset[str]:
 
 
 def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> None:
-    """Check that the stages of a run can learn, can learn from one another, and can be saved.
+    """Check that every stage has a loss, fits the stage that it learns from, and can be saved.
 
     Args:
         config: the ``Config`` of a run, not of one of its stages, after `check_settings`.
-        stage_defaults: returns the settings of a stage that the run does not give, for a model.
+        stage_defaults: function from the model of a stage to the stage's default settings.
 
     Raises:
         InputError: if a stage would have no loss; if the model that it learns from has another
@@ -267,9 +268,10 @@ def _check_ignored(settings: Mapping[str, Any]) -> None:
 def _teacher_widths(
     settings: Mapping[str, Any], stage_defaults: Callable[[str], dict[str, Any]]
 ) -> tuple[int | None, int | None]:
-    """Widths of the teacher's initial and final embeddings.
+    """Widths of the teacher's initial and of its final embeddings.
 
-    ``None`` if they are known only in a run; 0 for the final ones if there are none.
+    A width is ``None`` if it is known only during the run. The final width is 0 if the teacher has
+    no final embeddings.
     """
     model, own = settings["teacher"], settings["teacher_settings"] or {}
     if settings["teacher_checkpoint"]:
@@ -288,11 +290,11 @@ def _teacher_widths(
 def _check_learner(
     own: Mapping[str, Any], prefix: str, source: str, widths: tuple[int | None, int | None]
 ) -> None:
-    """Check a model that learns from another.
+    """Check the losses and the width of a model that learns from an earlier stage.
 
     Args:
         own: the settings of the model that learns.
-        prefix: put before their names in messages.
+        prefix: put before the names of settings in messages.
         source: the stage that it learns from.
         widths: widths of that stage's initial and final embeddings, ``None`` if unknown.
     """
@@ -318,7 +320,7 @@ def _check_learner(
 
 
 def _check_objective(own: Mapping[str, Any], prefix: str) -> None:
-    """Refuse a model without a loss, or with one that ends before its last pruning run."""
+    """Refuse a model without a loss, or with only a loss that ends before the last pruning run."""
     lasting = ["prediction_kd_weight", "embedding_kd_weight", "uniformity_weight"]
     lasting = [key for key in lasting if key in own]
     if any(own[key] for key in lasting):

@@ -18,7 +18,7 @@ class RunConfig(Protocol):
     parameters: dict[str, list[str]]
 
     def __getitem__(self, key: str) -> Any:
-        """A setting, or ``None`` where there is none of that name."""
+        """The setting of this name, or ``None`` if there is none."""
 
     def __setitem__(self, key: str, value: Any) -> None:
         """Change a setting."""
@@ -28,16 +28,16 @@ class RunConfig(Protocol):
 
 
 class Settings(Mapping[str, Any]):
-    """Settings by name and type; nothing can be changed through it.
+    """Read-only settings, with a method for each type of value.
 
-    Unlike RecBole's ``Config``, it has no value for a name that is no setting.
+    Unlike RecBole's ``Config``, it raises an error for an unknown name.
 
     Args:
         config: RecBole's ``Config``, or a mapping of settings.
 
     Raises:
-        KeyError: when a setting is read that does not exist.
-        TypeError: when a setting is read that is of another type than the one asked for.
+        KeyError: on reading a setting that does not exist.
+        TypeError: on reading a setting that does not have the type of the method.
     """
 
     def __init__(self, config: RunConfig | Mapping[str, Any]) -> None:
@@ -56,39 +56,39 @@ class Settings(Mapping[str, Any]):
         return len(self._values)
 
     def integer(self, key: str) -> int:
-        """A whole number."""
+        """The setting ``key``, which is an integer."""
         value = self[key]
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"the setting {key} is no integer but {value!r}")
         return value
 
     def number(self, key: str) -> float:
-        """A number; an integer stays one."""
+        """The setting ``key``, which is a float or an integer."""
         value = self[key]
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise TypeError(f"the setting {key} is no number but {value!r}")
         return value
 
     def text(self, key: str) -> str:
-        """A name or another text."""
+        """The setting ``key``, which is a text."""
         value = self[key]
         if not isinstance(value, str):
             raise TypeError(f"the setting {key} is no text but {value!r}")
         return value
 
     def flag(self, key: str) -> bool:
-        """True or False."""
+        """The setting ``key``, which is True or False."""
         value = self[key]
         if not isinstance(value, bool):
             raise TypeError(f"the setting {key} is neither True nor False but {value!r}")
         return value
 
     def optional_text(self, key: str) -> str | None:
-        """A name or another text, or ``None``."""
+        """The setting ``key``, which is a text or ``None``."""
         return None if self[key] is None else self.text(key)
 
     def texts(self, key: str) -> list[str]:
-        """A list of texts; one text is a list of one, and ``None`` an empty list."""
+        """The setting ``key`` as a list of texts: one text as a list of one, ``None`` as empty."""
         value = self[key]
         texts = [] if value is None else [value] if isinstance(value, str) else value
         if not isinstance(texts, list | tuple) or not all(isinstance(one, str) for one in texts):
@@ -96,7 +96,7 @@ class Settings(Mapping[str, Any]):
         return list(texts)
 
     def section(self, key: str) -> Mapping[str, Any]:
-        """Settings of an earlier stage, by name."""
+        """The setting ``key``, which is a mapping with the settings of an earlier stage."""
         value = self[key]
         if not isinstance(value, Mapping):
             raise TypeError(f"the setting {key} is no mapping but {value!r}")

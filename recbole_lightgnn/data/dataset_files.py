@@ -54,7 +54,7 @@ class DatasetFiles(NamedTuple):
         folder: folder of its files.
         files: file of each split; a dataset in one file has only the key `WHOLE`.
         missing: files of splits that should exist but do not.
-        settings: settings of a run that say how the files are read.
+        settings: settings of a run for reading the files.
     """
 
     name: str

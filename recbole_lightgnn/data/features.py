@@ -1,6 +1,6 @@
-"""Read a file of a dataset by its kind, as its settings say; a run and ``data check`` do it here.
+"""Read a file of a dataset, for a run and for ``data check``, as the run's settings say.
 
-The column of times is parsed where it is a number, or where an order needs it.
+The column of times is parsed if its type is ``float``, or if it orders the rows.
 """
 
 from collections.abc import Collection
@@ -24,16 +24,16 @@ from recbole_lightgnn.errors import InputError
 def check_header(
     file: AtomicFile, columns: Collection[str], kind: str, settings: FileSettings
 ) -> None:
-    """Check that the ids of a file are tokens, and that the columns that it needs are loaded.
+    """Check that a file's ids are tokens, and that the columns that its kind needs are loaded.
 
     Args:
         file: the file.
-        columns: its columns that are loaded.
+        columns: names of the file's columns that are loaded.
         kind: kind of the file (`file_kinds`).
         settings: the run's settings.
 
     Raises:
-        InputError: if they are not.
+        InputError: if an id is not a token, or a needed column is not loaded.
     """
     check_ids(file, id_columns(settings))
     check_columns(file, columns, needed_columns(settings, kind))
@@ -42,16 +42,19 @@ def check_header(
 def with_times(
     file: AtomicFile, columns: Collection[str], kind: str, settings: FileSettings
 ) -> tuple[AtomicFile, "TimeColumn | None"]:
-    """Find the column of times that is parsed; returns the file with it as floats, and the column.
+    """Find the column of times, if the file has one that must be parsed.
 
     Args:
         file: the file.
-        columns: its columns that are loaded.
+        columns: names of the file's columns that are loaded.
         kind: kind of the file.
         settings: the run's settings.
 
+    Returns:
+        The file, in which the column has the type ``float``; and the column, or ``None``.
+
     Raises:
-        InputError: if an order needs the column and the file does not have it.
+        InputError: if rows are ordered by time and the file does not have the column.
     """
     time = TimeColumn(settings, file) if kind == "inter" else None
     if time is None or not time.parsed or time.field not in columns:
@@ -72,11 +75,11 @@ def read_features(
         file: the file.
         columns: names of the columns.
         settings: the run's settings.
-        time: the column of times (`with_times`).
-        dated: whether the times of the files read before are dates; the file's own is added.
+        time: the column of times to parse (`with_times`), or ``None``.
+        dated: by column, whether the times in files read before are dates; this file is added.
 
     Raises:
-        InputError: if the file cannot be used; it names file, line and remedy.
+        InputError: if the file cannot be used; the message names file, line and remedy.
     """
     times = [time.field] if time else []
     frame = read_columns(file, columns, id_columns(settings) & set(columns), times)
@@ -142,12 +145,12 @@ class TimeColumn:
 
     @property
     def parsed(self) -> bool:
-        """Whether the column is parsed: if it is a number, and a token that orders rows."""
+        """Whether the column is parsed: a float column always, a token column if it orders rows."""
         ordered = self.reason or self.settings["rm_dup_inter"]
         return self.type == "float" or (self.type == "token" and bool(ordered))
 
     def parse(self, texts: Any) -> NDArray[Any]:
-        """Parse the column; a missing time becomes NaN, which an order does not accept.
+        """Parse the column; a missing time becomes NaN, or an error if times order the rows.
 
         Args:
             texts: pandas series of strings.
@@ -165,14 +168,14 @@ class TimeColumn:
         return read_times(self.file, self.field, texts)
 
     def check_like(self, texts: pd.Series, before: dict[str, bool]) -> None:
-        """Check that a dataset's files of interactions have dates in all, or numbers in all.
+        """Check that the times in all interaction files are dates, or that all are numbers.
 
         Args:
             texts: pandas series of strings.
-            before: whether the files read before have dates; the file's own is added.
+            before: by column, whether files read before have dates; this file is added.
 
         Raises:
-            InputError: if the files differ.
+            InputError: if one file has dates and another has numbers.
         """
         there = texts.notna().to_numpy()
         if not there.any():

@@ -1,6 +1,6 @@
-"""The files of a dataset: where they are, and the columns that each kind needs, by the settings.
+"""Paths of a dataset's files, and the columns that each kind of file needs.
 
-A kind is the suffix of a file's name, such as ``inter``.
+A kind is the suffix of a file's name, such as ``inter``. Settings of the run name the columns.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from recbole_lightgnn.data.atomic import SPLITS
 from recbole_lightgnn.errors import InputError
 
-_NEEDED = {  # columns without which RecBole cannot use a kind, as the settings that name them
+_NEEDED = {  # settings (without _FIELD) that name the columns that RecBole needs in each kind
     "inter": ("USER_ID", "ITEM_ID"),
     "user": ("USER_ID",),
     "item": ("ITEM_ID",),
@@ -21,7 +21,7 @@ FEATURE_KINDS = tuple(_NEEDED)[1:]  # besides those of additional_feat_suffix
 
 
 class FileSettings(Protocol):
-    """Settings of a run that say how its files are read: RecBole's ``Config`` or a dictionary."""
+    """Settings for reading the files of a run: RecBole's ``Config``, or a dictionary."""
 
     def __getitem__(self, key: str) -> Any:
         """A setting."""
@@ -53,12 +53,12 @@ def needed_columns(settings: FileSettings, kind: str) -> list[str]:
 
 
 def id_columns(settings: FileSettings) -> set[str]:
-    """Return the columns of ids of all kinds of files."""
+    """Return the names of the id columns in all kinds of files."""
     return {name for kind in _NEEDED for name in needed_columns(settings, kind)}
 
 
 def owned_ids(settings: FileSettings) -> dict[str, str]:
-    """Return the column that identifies a row of a kind; the ``inter`` file has it, too."""
+    """Return the id column of the kinds ``user`` and ``item``; ``inter`` has both columns, too."""
     return {"user": settings["USER_ID_FIELD"], "item": settings["ITEM_ID_FIELD"]}
 
 
@@ -90,6 +90,6 @@ def interaction_files(folder: Path, name: str, settings: FileSettings) -> list[P
 
 
 def feature_files(folder: Path, name: str, settings: FileSettings) -> dict[str, Path]:
-    """Return the file of each kind besides ``inter``; it need not exist."""
+    """Return the path of each kind of file besides ``inter``; the files need not exist."""
     kinds = (*FEATURE_KINDS, *(settings["additional_feat_suffix"] or ()))
     return {kind: folder / f"{name}.{kind}" for kind in kinds}

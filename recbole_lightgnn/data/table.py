@@ -143,7 +143,7 @@ def _detect_delimiter(path: Path, lines: list[str]) -> str:
 
 
 def split_line(line: str, delimiter: str) -> list[str]:
-    """Split a line at a delimiter; with a comma or semicolon, quotes hold a field together."""
+    """Split a line at a delimiter; a comma or semicolon in a quoted field does not split it."""
     if delimiter in _QUOTING and '"' in line:
         with contextlib.suppress(csv.Error):  # the error is reported when the line is read
             return next(csv.reader([line], delimiter=delimiter))

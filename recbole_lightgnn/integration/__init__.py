@@ -4,8 +4,8 @@
 def extend_recbole() -> None:
     """Make RecBole run on current libraries and find our models, trainers and settings.
 
-    Called within the first ``import recbole``, which may be at the top of any of our modules. So
-    the modules imported here must import RecBole only within their functions.
+    It is called during the first ``import recbole``, which may be at the top of any of our modules.
+    So the modules imported here must import RecBole only within their functions.
     """
     from recbole_lightgnn import registry
     from recbole_lightgnn.config import recbole_config

@@ -24,7 +24,8 @@ def accelerate_model(model: Any) -> bool:
     RecBole builds the matrices, so their normalization and their dropout stay RecBole's. In
     LightGCN the mean of the layers is computed by our :func:`power_sum`. In the other models each
     ``torch.sparse.mm`` is computed by our :func:`spmm`. In SGL and NCL the mean of the layers is a
-    running sum, and the contrast with all nodes, most of their time, is our :func:`full_softmax`.
+    running sum. Their contrastive loss over all nodes, which takes most of the time, is computed by
+    our :func:`full_softmax`.
 
     Args:
         model: model of a RecBole class; changed in place.
@@ -41,7 +42,7 @@ def accelerate_model(model: Any) -> bool:
 
 
 class _Matrix:
-    """Sparse matrix that supports ``torch.sparse.mm`` alone, in place of a sparse tensor."""
+    """Replacement of a sparse tensor that supports only ``torch.sparse.mm``."""
 
     def __init__(self, tensor: Tensor) -> None:
         tensor = tensor.coalesce()
@@ -101,7 +102,7 @@ def _sgl_contrast(
     item1: Tensor,
     item2: Tensor,
 ) -> Tensor:
-    """SGL's ``calc_ssl_loss``, of the batch's users and items and two views of all nodes."""
+    """SGL's ``calc_ssl_loss`` for the batch's users and items, given two views of all nodes."""
     users = _info_nce_all(user1, user2, user, model.ssl_tau)
     items = _info_nce_all(item1, item2, item, model.ssl_tau)
     loss: Tensor = (users + items) * model.ssl_weight
@@ -139,7 +140,7 @@ def _split(model: Any, table: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _info_nce_all(view: Tensor, other: Tensor, nodes: Tensor, temperature: float) -> Tensor:
-    """InfoNCE with all nodes as candidates, summed over a batch's nodes with repetition."""
+    """InfoNCE with all nodes as candidates, summed over a batch's nodes, repeated ones included."""
     nodes, count = torch.unique(nodes, return_counts=True)
     rows = F.normalize(view.index_select(0, nodes), dim=1) / temperature
     target = RaggedIndices(torch.arange(len(nodes) + 1, device=nodes.device), nodes)
@@ -154,12 +155,12 @@ def _layers(matrices: list[Any], embeddings: Tensor) -> list[Tensor]:
 
 
 def _mean(layers: list[Tensor]) -> Tensor:
-    """Average layers by a running sum; RecBole stacks them, which copies all at every step."""
+    """Average layers by a running sum; RecBole stacks the layers, which copies all of them."""
     return sum(layers[1:], layers[0]) / len(layers)
 
 
 def _gcmc(model: Any) -> None:
-    """Replace the encoder's graph; GCMC multiplies its dropped-out features as before."""
+    """Replace the encoder's graph; the products with dropped-out features stay GCMC's own."""
     model.GcEncoder.support = [_Matrix(matrix) for matrix in model.support]
 
 

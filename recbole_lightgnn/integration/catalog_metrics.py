@@ -1,5 +1,5 @@
-r"""Metrics of all users' lists: ItemCoverage, GiniIndex, ShannonEntropy, AveragePopularity and
-TailPercentage.
+r"""Metrics of all users' recommendation lists: ItemCoverage, GiniIndex, ShannonEntropy,
+AveragePopularity and TailPercentage.
 
 :math:`R_u` is the list of user u, at most k items, and P(i) the number of lists with item i. I is
 the set of items, without RecBole's padding item 0. RecBole 1.2.1 differs in four ways:
@@ -7,7 +7,7 @@ the set of items, without RecBole's padding item 0. RecBole 1.2.1 differs in fou
 - It counts the padding item as an item of I.
 - Where a user has fewer than k items that may be recommended, it fills the list with others.
 - It divides ShannonEntropy by the number of items recommended.
-- Its AveragePopularity and TailPercentage divide by k, also where a list is shorter.
+- Its AveragePopularity and TailPercentage divide by k, even if a list is shorter.
 
 The setting ``catalog_metrics`` chooses between ``exact`` and ``recbole``.
 """
@@ -59,7 +59,7 @@ def shannon_entropy(lists: Lists) -> float:
 
 
 def mean_over_lists(lists: Lists, values: NDArray[np.float64]) -> float:
-    r"""Mean over users of the mean value of their items,
+    r"""Mean over users of the mean value of the items in the user's list,
     :math:`\frac1{|U|} \sum_u \frac1{|R_u|} \sum_{i \in R_u} v(i)`. Users with an empty list are
     left out.
 
@@ -78,8 +78,8 @@ def tail_items(counts: Mapping[int, int], tail: float) -> list[int]:
 
     Args:
         counts: number of training interactions by item.
-        tail: above 1, the largest number of interactions of a tail item; otherwise the share of
-            the items that are the tail, the least popular ones.
+        tail: if above 1, the largest number of interactions of a tail item; otherwise the fraction
+            of all items that form the tail, beginning with the least popular.
     """
     if tail > 1:
         return [item for item, count in counts.items() if count <= tail]
@@ -95,7 +95,7 @@ def _list_counts(lists: Lists, n_items: int) -> NDArray[np.int64]:
 
 
 def extend_recbole() -> None:
-    """Make RecBole compute these metrics as ``catalog_metrics`` says."""
+    """Make RecBole compute these metrics as the setting ``catalog_metrics`` says."""
     from recbole.evaluator import metrics
     from recbole.evaluator.collector import Collector
 
@@ -147,7 +147,7 @@ def _exact(original: Any, name: str, value: Metric) -> Any:
 
 
 def _ending_lists(original: Any) -> Any:
-    """Extend ``eval_batch_collect``: items with a score of minus infinity end a list, as 0."""
+    """Extend ``eval_batch_collect``: replace items with a score of minus infinity by 0."""
 
     @functools.wraps(original)
     def eval_batch_collect(self: Any, scores_tensor: Any, *args: Any) -> None:
@@ -177,7 +177,7 @@ def _tail_percentage(metric: Any, data: Any, lists: Lists) -> float:
 
 
 def _mean_of(lists: Lists, value_of: Mapping[int, int]) -> float:
-    """`mean_over_lists` of values by item; an item without one has 0."""
+    """`mean_over_lists` with values by item; an item without a value has 0."""
     values = np.zeros(1 + max(int(lists.max(initial=0)), *value_of))
     values[list(value_of)] = list(value_of.values())
     return mean_over_lists(lists, values)

@@ -2,8 +2,8 @@
 
 Each docstring names the library, the function at fault and the symptom. A patch does nothing where
 the fault is absent, and returns whether it changed anything. A replaced method stays available as
-``__wrapped__``. `apply` applies all patches; importing `recbole_lightgnn` has it called as soon as
-RecBole is imported.
+``__wrapped__``. `apply` applies all patches. Once `recbole_lightgnn` is imported, `apply` is called
+as soon as RecBole is imported.
 """
 
 import sys
@@ -193,7 +193,7 @@ def _fills_on_copies() -> Iterator[None]:
 
 
 def patch_sequence_lengths() -> bool:
-    """pandas >= 3: ``feat[field].agg(len)`` is the length of the column, not of each row.
+    """pandas >= 3: ``feat[field].agg(len)`` returns the length of the column, not of each row.
 
     Symptom: ``ValueError: Length of values (1) does not match length of index`` in
     ``Dataset._remap`` when a column of sequences is loaded, such as the item classes of ml-100k.

@@ -61,8 +61,8 @@ def patch_dgcf_samples() -> bool:
 def patch_ease_memory() -> bool:
     """numpy: EASE's ``np.linalg.inv`` copies a float32 matrix to float64, 27 GB for Yelp.
 
-    Symptom: ``MemoryError``, or the operating system kills the process. `integration.ease.learn`
-    computes the same matrix in a run of 12 GB.
+    Symptom: ``MemoryError``, or the operating system kills the process. With
+    `integration.ease.learn`, which computes the same matrix, the run needs 12 GB.
     """
 
     def learn(model: Any, config: RunConfig, dataset: Any) -> None:
@@ -96,10 +96,9 @@ def patch_pretrained_loading() -> bool:
     """torch >= 2.6: models that begin with a pre-trained file read it by a bare ``torch.load``.
 
     Symptom: ``UnpicklingError: Weights only load failed`` in S3Rec, RaCT, ConvNCF, NeuMF, NAIS and
-    KD_DAGFM,
-    as RecBole's checkpoints hold its ``Config``. They now read through `load_recbole_checkpoint`.
-    RaCT also logs the file's name as an argument that its message has no place for. Symptom:
-    ``--- Logging error ---`` and a traceback on standard error.
+    KD_DAGFM, because RecBole's checkpoints hold its ``Config``. These models now read through
+    `load_recbole_checkpoint`. RaCT also logs the file's name as an argument of a message without a
+    placeholder. Symptom: ``--- Logging error ---`` and a traceback on standard error.
     """
     import torch
 
@@ -128,7 +127,7 @@ _PRETRAINED = (
 
 
 def _init_with_whole_messages(original: Callable[..., None]) -> Callable[..., None]:
-    """Return a constructor with log messages that keep the arguments they have no place for."""
+    """Return a constructor that appends arguments to log messages without a placeholder."""
 
     def whole(record: logging.LogRecord) -> bool:
         if record.args and "%" not in str(record.msg):

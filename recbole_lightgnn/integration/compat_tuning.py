@@ -43,7 +43,7 @@ def _report_without_ray(**metrics: float) -> None:
 
 
 def patch_exhaustive_search() -> bool:
-    """hyperopt >= 0.2.6: ``exhaustive_search`` passes a ``RandomState`` where a generator is due.
+    """hyperopt >= 0.2.6: ``exhaustive_search`` passes a ``RandomState``, not a ``Generator``.
 
     Symptom: ``AttributeError: 'RandomState' object has no attribute 'integers'`` in ``HyperTuning``
     with ``algo="exhaustive"``. The function gets a numpy of its own, in which ``RandomState`` is

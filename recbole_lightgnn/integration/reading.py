@@ -1,7 +1,7 @@
 """RecBole's ``Dataset`` reads atomic files by our reader (`recbole_lightgnn.data.atomic_reader`).
 
-This is for every model and for RecBole's own API, from the import of `recbole_lightgnn` on. For
-clean files the columns, their types and their values are as RecBole reads them.
+Once `recbole_lightgnn` is imported, this holds for every model and for RecBole's own API. From a
+file without faults, the same columns, types and values are read as by RecBole's own reader.
 """
 
 import functools
@@ -41,7 +41,7 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
         The columns; None if none is to be loaded.
 
     Raises:
-        InputError: if the file cannot be used; it names file, line and remedy.
+        InputError: if the file cannot be used; the message names file, line and remedy.
     """
     wanted, unwanted = dataset._get_load_and_unload_col(source)
     if wanted == set():
@@ -95,7 +95,7 @@ def _note_columns(dataset: Any, file: AtomicFile, columns: Collection[str], sour
 
 
 def _report_missing(dataset: Any, file: AtomicFile, frame: pd.DataFrame) -> None:
-    """Warn of missing floats, for which RecBole takes the mean of the column.
+    """Warn of missing floats, which RecBole replaces by the mean of the column.
 
     Raises:
         InputError: if a column has no number, and so no mean.
@@ -123,7 +123,7 @@ def _report_repeated(dataset: Any, file: AtomicFile, frame: pd.DataFrame, kind: 
 
 
 def _split(dataset: Any, file: AtomicFile, frame: pd.DataFrame, name: str) -> None:
-    """Turn a column of text into one of arrays, and note its longest length."""
+    """Turn a column of text into a column of arrays, and note the length of the longest one."""
     limit = (dataset.config["seq_len"] or {}).get(name)
     rows = split_sequences(file, name, frame[name], dataset.config["seq_separator"])
     longest = max(map(len, rows), default=0)

@@ -1,14 +1,14 @@
-"""Use a dataset or loaders that RecBole saved only where they are what would be made now.
+"""Reuse a dataset or loaders that an earlier run saved, but only if this run would make the same.
 
-RecBole compares some settings, and neither the files nor ``split_seed``. So ``save_dataset`` and
-``save_dataloaders`` may give a later run the rows and the split of an earlier one, without a word.
-Here the content is compared: the files' hashes and folder, the versions, and every setting that
-shapes the data. What does not fit is made anew, and the log says why. The states of the random
-generators are saved too, so that a run gives the same result with saved data as without.
+RecBole compares only some settings, not the files and not ``split_seed``. So ``save_dataset`` and
+``save_dataloaders`` may silently give a later run the rows and the split of an earlier one. Here
+everything that shapes the data is compared: the files' hashes and folder, versions and settings. If
+anything differs, the data are made anew, and the log says why. The states of the random generators
+are saved too, so that a run gives the same result with saved data as without.
 
-A file has RecBole's own pickle, then the states as a second pickle, then one line of JSON with the
-hash of both pickles and what they were made of. So nothing is unpickled that does not fit. Who can
-write to the folder can forge a file, as with every pickle.
+A file has RecBole's own pickle, then the random states as a second pickle, then one line of JSON.
+This line has the hash of both pickles and says what the data were made of. It is checked before
+anything is unpickled. Anyone who can write to the folder can still forge a file.
 """
 
 import functools
@@ -61,7 +61,7 @@ def _replace_in(module: Any, new: dict[str, Callable[..., Any]]) -> None:
 
 
 def create_dataset(config: Any) -> Any:
-    """Load the dataset that RecBole saved, or make it; save it with ``save_dataset``.
+    """Load the saved dataset if it fits, else make it; save it if ``save_dataset`` is set.
 
     Args:
         config: RecBole's ``Config``.
@@ -82,7 +82,7 @@ def create_dataset(config: Any) -> Any:
 
 
 def load_split_dataloaders(config: Any) -> tuple[Any, ...] | None:
-    """Load the loaders that RecBole saved; None if there are none that fit.
+    """Load the saved loaders; None if there are none, or if they do not fit.
 
     Args:
         config: RecBole's ``Config``.
@@ -98,7 +98,7 @@ def load_split_dataloaders(config: Any) -> tuple[Any, ...] | None:
 
 
 def save_split_dataloaders(config: Any, dataloaders: tuple[Any, ...]) -> None:
-    """Save loaders. They can be used afterwards; RecBole takes their random generators away.
+    """Save loaders, and keep them usable: RecBole's own function removes their generators.
 
     Args:
         config: RecBole's ``Config``.
@@ -117,7 +117,7 @@ def save_split_dataloaders(config: Any, dataloaders: tuple[Any, ...]) -> None:
 
 
 def _revived(loader: Any, states: list[Any], config: Any) -> Any:
-    """A saved loader, as it would be if it had been made now."""
+    """Give a loaded loader its random generators, and the settings of this run."""
     from recbole.data.transform import construct_transform
 
     generators = [torch.Generator() for _ in states]
@@ -131,7 +131,7 @@ def _revived(loader: Any, states: list[Any], config: Any) -> Any:
 
 
 def _parts(loader: Any) -> list[Any]:
-    """The loaders with a random generator: of a knowledge model, interactions and triples."""
+    """The parts with a random generator: a knowledge model's loader has two, others are one."""
     if hasattr(loader, "kg_dataloader"):
         return [loader.general_dataloader, loader.kg_dataloader]
     return [loader]
@@ -152,7 +152,7 @@ def _loaders_file(config: Any) -> Path:
 
 
 def _dataset_class(config: Any) -> Any:
-    """The dataset class of a model: one of the model's name, or the one of its type."""
+    """The dataset class of a model: the one named after the model, else the one for its type."""
     from recbole.utils import ModelType
 
     of_type = {
@@ -169,7 +169,7 @@ def _dataset_class(config: Any) -> Any:
 
 
 def _content(config: Any, kind: str, read: frozenset[str]) -> dict[str, Any]:
-    """Say what the data of a run are made of, in groups, as JSON values.
+    """Describe everything that shapes the data of a run, in groups, as JSON values.
 
     Args:
         config: RecBole's ``Config``.
@@ -220,7 +220,7 @@ def _difference(content: dict[str, Any], other: Any) -> str:
 
 
 def _load(file: Path, content: dict[str, Any], config: Any, setting: str) -> Any:
-    """Load an object, and set the random state after its making; None, and a log line, if unfit."""
+    """Load an object and the random state from after it was made; None if the file does not fit."""
     from recbole.utils import set_color
 
     log = logging.getLogger()

@@ -59,7 +59,7 @@ def _get_load_and_unload_col(original: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _remove_duplication(original: Callable[..., Any]) -> Callable[..., Any]:
-    """RecBole's sort by time is not stable: of equal times, any may come first."""
+    """Sort stably by time before duplicates are removed; RecBole's own sort is not stable."""
 
     def remove_duplication(self: Any) -> None:
         keep = self.config["rm_dup_inter"]
@@ -91,9 +91,9 @@ def _dataframe_to_interaction(original: Callable[..., Any]) -> Callable[..., Any
 
 
 def _time_based_split(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Split by the ranks of times, of rows in the order of time, which RecBole takes for granted.
+    """Sort the rows by time, which RecBole assumes they are, and split by the ranks of times.
 
-    The boundary that RecBole interpolates between two times splits their ranks in the same way.
+    RecBole interpolates a boundary between two times. It splits their ranks in the same way.
     """
 
     def split(self: Any, ratios: list[float], group_by: str) -> list[Any]:
@@ -113,7 +113,7 @@ def _time_based_split(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _build(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Give models float32 where they embed times, as RecBole does; orders are made by then."""
+    """Convert times that a model embeds to float32, as RecBole does, after rows are ordered."""
 
     def build(self: Any) -> list[Any]:
         parts: list[Any] = original(self)

@@ -20,7 +20,7 @@ def explain_scores(
         k: number of items without ``item``.
 
     Returns:
-        One entry per item: ``item``; ``score``; ``own``, the part of the user's own embedding; and
+        One entry per item: ``item``; ``score``; ``own``, what the user's own embedding adds; and
         ``carried``, the ``item``, ``weight`` and ``contribution`` of each kept interaction of the
         user, largest contribution first (`Recommender.explain`).
 

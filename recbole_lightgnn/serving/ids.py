@@ -202,8 +202,8 @@ class Tokens(Ids):
 class Hashes(Ids):
     """Users or items named by keyed hashes of the dataset's tokens.
 
-    Names are the hashes, as 16 hexadecimal digits. With the key, tokens of the dataset can be
-    looked up too; answers still contain hashes only.
+    A name is a hash, written as 16 hexadecimal digits. With the key, tokens of the dataset can be
+    looked up too; answers still contain only hashes.
 
     Args:
         what: ``user`` or ``item``.

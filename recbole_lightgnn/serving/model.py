@@ -77,10 +77,10 @@ class Model:
 
     @property
     def form(self) -> str:
-        """What the file holds.
+        """Which embeddings the file has.
 
-        ``graph``: the first embeddings and the edges that they are propagated over. ``final``: the
-        final embeddings.
+        ``graph``: initial embeddings, and the edges to propagate them over. ``final``: final
+        embeddings.
         """
         return "final" if self.graph is None else "graph"
 

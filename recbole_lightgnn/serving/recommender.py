@@ -42,10 +42,10 @@ class Explanation:
 
     Attributes:
         score: score of the user for the item; the sum of ``own`` and ``contributions``.
-        own: part of the user's own embedding.
+        own: contribution of the user's own embedding.
         items: items of the user's kept interactions, largest contribution first. Shape: (kept,)
         weights: learned weight of each interaction. Shape: (kept,)
-        contributions: part of each interaction. Shape: (kept,)
+        contributions: contribution of each interaction. Shape: (kept,)
     """
 
     score: float
