@@ -8,8 +8,8 @@ The form of the line is ``key: default  # (TYPE[, RANGE][, or empty]) Meaning.``
 
 - TYPE is ``int``, ``float``, ``bool``, ``str``, ``dict``, ``path`` (of a file, or empty), ``path or
   list of paths``, ``list of int``, ``list of str`` (one or several), ``model`` (a recommender's
-  name), ``recipe`` or ``ablation`` (a name of one), ``text`` (taken as it is typed, such as a
-  comma), or a notation of `recbole_lightgnn.config.notations`, such as ``interval``;
+  name), ``recipe`` or ``ablation`` (the name of one), ``text`` (not read as YAML, such as a comma),
+  or a notation of `recbole_lightgnn.config.notations`, such as ``interval``;
 - RANGE is ``> 0``, ``>= 1``, ``0 < x <= 1``, ``0 <= x <= 1``, or ``one of a | b`` (``one of any
   case a | b`` if upper and lower case are not distinguished);
 - a line without such a comment changes the default of a setting that an included file describes;
@@ -125,7 +125,7 @@ def _setting(key: str, specification: str, meaning: str, where: str) -> Setting:
 
 @cache
 def _general() -> dict[str, Setting]:
-    """The settings of every model: ours in ``overall.yaml``, and those of RecBole's we check."""
+    """The settings of every model: our ``overall.yaml``, and RecBole's settings that we check."""
     files = (properties_dir() / "recbole.yaml", properties_dir() / "overall.yaml")
     return {key: one for file in files for key, one in read_settings(file).items()}
 

@@ -157,7 +157,7 @@ def part_sizes(totals: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np
         ratios: share of each part; they sum to 1.
 
     Returns:
-        Number of pairs. Shape: (n_groups, n_parts)
+        Number of pairs in each part of each group. Shape: (n_groups, n_parts)
     """
     shares = np.asarray(ratios)
     counts: NDArray[np.int64] = (totals[:, None] * shares).astype(np.int64)  # (n_groups, n_parts)

@@ -67,8 +67,9 @@ def patch_config_numpy_names() -> bool:
     """numpy >= 2: ``Config.compatibility_settings`` reads ``np.float_``, which is gone.
 
     Symptom: ``AttributeError: `np.float_` was removed in the NumPy 2.0 release`` at every
-    ``Config()``. The same holds for ``np.complex_`` and ``np.unicode_``. `patch_metric_numpy_names`
-    defines the names that the method defines, so the method is replaced by one that does nothing.
+    ``Config()``. The same holds for ``np.complex_`` and ``np.unicode_``. The method only adds names
+    to numpy. `patch_metric_numpy_names` adds them too, so the method can be replaced by an empty
+    one.
     """
     import numpy as np
 

@@ -15,10 +15,10 @@ def patch_ray_import() -> bool:
 
     RecBole requires ray <= 2.6.3. That version has no wheel for Python >= 3.12. On older Pythons it
     installs, but its ``tune`` does not import, because ``pkg_resources`` is gone from setuptools
-    and ``np.bool8`` from numpy. Symptom: ``ModuleNotFoundError: No module named 'ray'``. A ray that
-    imports is left alone. Otherwise a stand-in module takes the place of ``ray.tune``. Its
-    ``report`` does nothing, because ``recbole.quick_start.objective_function`` calls it in every
-    search, also in those of ``recbole.trainer.HyperTuning``, which need no ray.
+    and ``np.bool8`` from numpy. Symptom: ``ModuleNotFoundError: No module named 'ray'``. If
+    ``ray.tune`` can be imported, nothing is changed. Otherwise a stand-in module replaces it. The
+    stand-in has a ``report`` that does nothing: ``recbole.quick_start.objective_function`` calls it
+    in every search, also in those of ``recbole.trainer.HyperTuning``, which need no ray.
     """
     try:
         import_module("ray.tune")
@@ -39,7 +39,7 @@ _NO_RAY = "Stand-in for ray, which recbole.quick_start imports and only hyper-tu
 
 
 def _report_without_ray(**metrics: float) -> None:
-    """Do nothing: only a search by ray, which cannot have started, listens to reports."""
+    """Do nothing: only a search by ray reads reports, and without ray there is none."""
 
 
 def patch_exhaustive_search() -> bool:

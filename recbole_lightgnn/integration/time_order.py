@@ -3,7 +3,7 @@
 RecBole keeps the time column as float32, which has steps of 128 s for today's seconds and of 131 s
 for milliseconds. It sorts a column of type ``token`` by first appearance, and it does not read
 dates. Here the column is parsed as `recbole_lightgnn.data.features` does, and stays float64 (int64
-where float64 would round) in sorts and splits. The column is loaded wherever an order needs it.
+where float64 would round) in sorts and splits. It is always loaded if rows are ordered by time.
 """
 
 import functools

@@ -90,7 +90,7 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def _refused(error: dict[str, Any]) -> Refused:
-    """Convert an error of pydantic or FastAPI."""
+    """Convert an error of pydantic or FastAPI to a `Refused`."""
     kind, where = error["type"], _where(error["loc"])
     if kind == "json_invalid":
         return Refused(400, "the body is not JSON", str(error["ctx"]["error"]), "JSON")

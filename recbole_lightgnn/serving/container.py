@@ -110,7 +110,7 @@ def _deflate(raw: bytes, itemsize: int) -> bytes:
     """Raw DEFLATE of byte planes: the first bytes of all numbers, then the second, and so on.
 
     Quantized values and distances rarely repeat but are unevenly distributed. Then Huffman coding
-    alone is smaller, so both strategies are tried.
+    alone is smaller, so the array is compressed in both ways, and the smaller result is used.
     """
     planes = np.frombuffer(raw, np.uint8).reshape(-1, itemsize).T.tobytes()
     results = []

@@ -95,7 +95,7 @@ class Ids:
             Their numbers, int64. Shape: (names,)
 
         Raises:
-            UnknownName: if no user or item has one of the names.
+            UnknownName: if a name is unknown.
             InputError: if ``names`` is a single name or not a list.
         """
         if isinstance(names, str | bytes):
@@ -189,7 +189,7 @@ class Tokens(Ids):
         return f" (did you mean {similar[0]!r}?)" if similar else ""
 
     def arrays(self) -> Arrays:
-        """Encode the tokens: integers by their distances, other tokens as lengths and one text."""
+        """Encode the tokens: integers as their differences, others as lengths and a joined text."""
         if self._are_numbers:
             numbers = np.array([int(token) for token in self.tokens], np.int64)
             distance = to_smallest_unsigned(np.diff(numbers, prepend=-1) - 1)

@@ -36,7 +36,7 @@ def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bound(scores: np.ndarray, k: int) -> np.ndarray:
-    """Lower bound that at least k finite scores of each row reach, if it has k. Shape: (rows,)"""
+    """A bound per row that at least k scores reach, if the row has k finite ones. Shape: (rows,)"""
     n_rows, n_columns = scores.shape
     if k >= n_columns:
         return np.full(n_rows, _LOWEST)

@@ -120,7 +120,7 @@ class Recommender:
 
         Raises:
             InputError: if the file is missing, is another kind of file, has a newer version or is
-                damaged, if the key is wrong, or as the class.
+                damaged, if the key is wrong, or as `Recommender`.
         """
         model = read(Path(path), key, mapped)
         with reading(str(path)):

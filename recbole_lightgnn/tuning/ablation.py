@@ -341,8 +341,8 @@ def _compact_row(row: Mapping[str, Any]) -> dict[str, Any]:
 def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = METRICS[0]) -> str:
     """A Markdown table of the accuracy of each variant's teacher and students.
 
-    The first row, the whole recipe, has the accuracy; other rows have differences from it, times
-    10^4.
+    The first row has the accuracy of the whole recipe. Each other row has a variant's differences
+    from the first row, times 10^4.
 
     Args:
         results: results of `compact`, with the whole recipe first.
