@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,8 @@ def property_files(name: str) -> list[Path]:
 @cache
 def recbole_yaml(name: str) -> dict[str, Any]:
     """Content of RecBole's own yaml file, such as ``model/BPR``; empty if there is no such file."""
-    import recbole
-
-    file = Path(recbole.__file__).parent / "properties" / f"{name}.yaml"
+    spec = find_spec("recbole")  # not an import: files of settings are read without RecBole
+    if spec is None or spec.origin is None:
+        return {}
+    file = Path(spec.origin).parent / "properties" / f"{name}.yaml"
     return read_yaml(file) if file.is_file() else {}
