@@ -176,7 +176,7 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
 
 def _add_lines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--interactions", type=int, metavar="N", help="lines of the table (default: 1000000)"
+        "--interactions", type=int, metavar="N", help="number of lines (default: 1000000)"
     )
 
 
@@ -240,6 +240,12 @@ _BENCHMARKS = {
         "import of a table, compared with pandas.read_csv",
         _add_lines,
         lambda options: ("imports", (options.interactions,)),
+        has_times=False,
+    ),
+    "read": Benchmark(
+        "reading an atomic file, compared with RecBole's reader",
+        _add_lines,
+        lambda options: ("read", (options.interactions,)),
     ),
     "scale": Benchmark(
         "time and memory of a training step as graphs grow",

@@ -1,0 +1,135 @@
+"""Time and memory of reading an atomic file, compared with RecBole's own reader.
+
+Each reader runs in its own process, on the same file, and must give the same table.
+"""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole_lightgnn.bench.imports import INTERACTIONS, LEAST, write_table
+from recbole_lightgnn.bench.measure import (
+    WrongResult,
+    conditions,
+    in_a_process,
+    peak_mb,
+    row,
+    summary,
+)
+from recbole_lightgnn.bench.text import conditions_text, milliseconds, short
+from recbole_lightgnn.errors import InputError
+
+OURS, THEIRS = "ours", "RecBole's"
+READS = 5  # measured reads, after one to warm up
+_HEADER = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+
+
+def run(interactions: int | None = None) -> dict[str, Any]:
+    """Read a file with both readers, check that their tables are equal, and compare.
+
+    Args:
+        interactions: number of lines of the file; ``None`` for a million.
+
+    Returns:
+        The result, of plain values: ``rows`` with the seconds of both readers; ``memory`` with the
+        peak of each process and of one that only loads the libraries, in 10^6 bytes, and
+        ``times_ours``, the difference of RecBole's to the latter divided by that of ours.
+
+    Raises:
+        InputError: if the file would be too short.
+        WrongResult: if the tables differ.
+    """
+    n = INTERACTIONS if interactions is None else interactions
+    if n < LEAST:
+        raise InputError(f"--interactions: needs {LEAST} interactions or more, got {n}")
+    before = conditions()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "bench", "bench.inter")
+        file.parent.mkdir()
+        write_table(file, n, names=True)
+        lines = file.read_bytes().partition(b"\n")[2].replace(b",", b"\t")
+        file.write_bytes(_HEADER + lines)
+        loaded = in_a_process(_measured, "", file)["peak_mb"]
+        measured = {name: in_a_process(_measured, name, file) for name in (OURS, THEIRS)}
+    if measured[OURS]["table"] != measured[THEIRS]["table"]:
+        raise WrongResult("our reader and RecBole's gave different tables")
+    peaks = {name: one["peak_mb"] for name, one in measured.items()}
+    added = {name: max(peak - loaded, 1.0) for name, peak in peaks.items()}
+    seconds = {name: summary(one["seconds"]) for name, one in measured.items()}
+    return {
+        "bench": "read",
+        "graph": file.name,
+        "interactions": n,
+        "file_mb": (len(_HEADER) + len(lines)) / 1e6,
+        "conditions": before,
+        "rows": [row("read an atomic file", seconds)],
+        "memory": {
+            "loaded_mb": loaded,
+            "peak_mb": peaks,
+            "times_ours": added[THEIRS] / added[OURS],
+        },
+    }
+
+
+def _measured(reader: str, file: Path) -> dict[str, Any]:
+    """Read a file in this process with a reader; with none if its name is empty.
+
+    Returns:
+        ``seconds`` of each read, ``peak_mb`` of the process, and ``table``, a hash of what was read
+        with the types of its columns.
+    """
+    from pandas.util import hash_pandas_object
+    from recbole.data.dataset import Dataset
+    from recbole.utils import FeatureSource
+
+    from recbole_lightgnn.config.recbole_config import build_config
+
+    settings = {"data_path": str(file.parent.parent), "load_col": None}
+    dataset = Dataset.__new__(Dataset)  # with __init__ it would read the file
+    dataset.config, dataset.logger = build_config("BPR", "bench", (), settings), getLogger()
+    read = {OURS: Dataset._load_feat, THEIRS: Dataset._load_feat.__wrapped__}.get(reader)
+    seconds, table = [], None
+    for _ in range(READS + 1 if read else 0):
+        table = None  # so that two tables are never in memory
+        dataset._get_preset()
+        start = time.perf_counter()
+        table = read(dataset, str(file), FeatureSource.INTERACTION)
+        seconds.append(time.perf_counter() - start)
+    peak = peak_mb()  # before the hash
+    if table is None:
+        return {"peak_mb": peak}
+    kinds = {name: str(kind) for name, kind in table.dtypes.items()}
+    hashes = hash_pandas_object(table, index=False)
+    return {"seconds": seconds[1:], "peak_mb": peak, "table": (kinds, hashes.to_list())}
+
+
+def text(result: Mapping[str, Any]) -> str:
+    """The result as lines of text.
+
+    Args:
+        result: result of `run`, with ``environment``.
+    """
+    ((one,), memory) = (result["rows"], result["memory"])
+    times = {"milliseconds": one["times_ours"][THEIRS], "memory": memory["times_ours"]}
+    lines = [
+        f"an atomic file of {result['interactions']} interactions, {result['file_mb']:.0f} MB; both "
+        "readers give the same table, each in its own process",
+        "",
+    ]
+    for name, seconds in one["seconds"].items():
+        lines.append(
+            f"{name:10} {milliseconds(seconds)} ms, {memory['peak_mb'][name]:.0f} MB at its peak"
+        )
+    return "\n".join(
+        [
+            *lines,
+            f"RecBole's / ours: {short(times['milliseconds'])} in time, {short(times['memory'])} in "
+            f"memory above that of the libraries ({memory['loaded_mb']:.0f} MB)",
+            "",
+            "median (quartiles) in milliseconds",
+            conditions_text(result),
+        ]
+    )
