@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from recbole.utils import get_model, init_logger, init_seed, set_color
 
+from recbole_lightgnn.config.compatibility import short_list_warning
 from recbole_lightgnn.config.files import read_yaml
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.config.recbole_faults import explained, given_to
@@ -240,6 +241,8 @@ def _start_log(config: RunConfig) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
     init_logger(config)
     getLogger().info(config)
+    if warning := short_list_warning(config.final_config_dict):
+        getLogger().warning(warning)
 
 
 @contextmanager

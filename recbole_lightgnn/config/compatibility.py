@@ -109,6 +109,31 @@ def _modes(settings: Mapping[str, Any]) -> set[str]:
     return set(mode.values()) if isinstance(mode, dict) else {mode}
 
 
+def short_list_warning(settings: Mapping[str, Any]) -> str:
+    """Say that a cut-off is longer than the list of a user with one test item.
+
+    Such a list has the item and the N sampled ones of ``uniN`` or ``popN``.
+
+    Args:
+        settings: all settings of a run.
+
+    Returns:
+        One line with what to do; empty if every cut-off is shorter.
+    """
+    most, ranked = max(_list(settings["topk"])), _list(settings["metrics"])
+    ranked = [metric for metric in ranked if metric.lower() in ("recall", "hit")]
+    sampled = [mode for mode in sorted(_modes(settings)) if mode[:3] in ("uni", "pop")]
+    for mode in sampled if ranked else ():
+        if most > int(mode[3:]):
+            return (
+                f"with eval_args.mode {mode} a list has {int(mode[3:]) + 1} items for each test "
+                f"item, so {' and '.join(f'{metric}@{most}' for metric in ranked)} of users with "
+                f"one test item are 1 by construction: write --eval_args.mode={mode[:3]}"
+                f"{max(100, 10 * most)} or smaller values of topk"
+            )
+    return ""
+
+
 def _gives_probabilities(model_class: type[Any]) -> bool:
     """Whether a model's scores are probabilities.
 

@@ -3,8 +3,10 @@
 import pytest
 from helpers.advice import followed, remedies
 
+from recbole_lightgnn.config.compatibility import short_list_warning
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.registry import STUDENT, TEACHER
 
 RATING = {"load_col": {"inter": ["user_id", "item_id", "rating"]}}
@@ -75,6 +77,42 @@ def test_metrics_that_a_mode_or_model_cannot_give_are_refused(model, settings, m
 )
 def test_metrics_that_they_can_give_are_not(model, settings):
     build_config(model, "toy", (), settings)
+
+
+ONE_OF_SIX = {"topk": [5, 20], "valid_metric": "Recall@20", "metrics": ["Recall", "NDCG"]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({**ONE_OF_SIX, **UNI5}, "uni5 a list has 6 items for each test item, so Recall@20 of"),
+        ({**ONE_OF_SIX, "eval_args.mode": "pop19"}, "a list has 20 items for each test item"),
+        ({**ONE_OF_SIX, "eval_args.mode": {"valid": "uni5", "test": "full"}}, "with eval_args.mo"),
+        ({**ONE_OF_SIX, **UNI5, "metrics": ["Hit", "Recall"]}, "so Hit@20 and Recall@20 of users"),
+        ({**ONE_OF_SIX, **UNI5, "topk": [6], "valid_metric": "Recall@6"}, "so Recall@6 of users"),
+        ({**ONE_OF_SIX, **UNI5, "topk": [5], "valid_metric": "Recall@5"}, ""),
+        ({**ONE_OF_SIX, "eval_args.mode": "uni20"}, ""),
+        ({**ONE_OF_SIX, **UNI5, "metrics": ["NDCG"], "valid_metric": "NDCG@20"}, ""),
+        ({**AUC, **UNI5}, ""),
+        (ONE_OF_SIX, ""),
+    ],
+)
+@pytest.mark.parametrize("model", ["BPR", TEACHER])
+def test_a_cut_off_beyond_a_sampled_list_is_warned_of(model, settings, said):
+    line = short_list_warning(build_config(model, "toy", (), settings).final_config_dict)
+    assert said in line
+    assert bool(line) == bool(said)
+    for remedy in remedies(line):
+        config = build_config(model, "toy", (), followed(settings, remedy))
+        assert short_list_warning(config.final_config_dict) == ""
+
+
+def test_the_warning_is_in_the_log_and_recall_is_1(settings, caplog):
+    one_left_out = {"split": {"LS": "valid_and_test"}, "mode": "uni5"}
+    given = {**ONE_OF_SIX, "eval_args": one_left_out, "state": "WARNING", "epochs": 1}
+    record = run("BPR", "small", settings={**settings, **given})
+    assert record["test"]["recall@20"] == 1
+    assert "Recall@20 of users with one test item are 1 by construction" in caplog.text
 
 
 SAMPLING = [
