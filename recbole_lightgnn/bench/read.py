@@ -90,17 +90,18 @@ def _measured(reader: str, file: Path) -> dict[str, Any]:
     settings = {"data_path": str(file.parent.parent), "load_col": None}
     dataset = Dataset.__new__(Dataset)  # with __init__ it would read the file
     dataset.config, dataset.logger = build_config("BPR", "bench", (), settings), getLogger()
-    read = {OURS: Dataset._load_feat, THEIRS: Dataset._load_feat.__wrapped__}.get(reader)
-    seconds, table = [], None
-    for _ in range(READS + 1 if read else 0):
+    if not reader:
+        return {"peak_mb": peak_mb()}
+    read = Dataset._load_feat if reader == OURS else Dataset._load_feat.__wrapped__
+    seconds: list[float] = []
+    table: Any = None
+    for _ in range(READS + 1):
         table = None  # so that two tables are never in memory
         dataset._get_preset()
         start = time.perf_counter()
         table = read(dataset, str(file), FeatureSource.INTERACTION)
         seconds.append(time.perf_counter() - start)
     peak = peak_mb()  # before the hash
-    if table is None:
-        return {"peak_mb": peak}
     kinds = {name: str(kind) for name, kind in table.dtypes.items()}
     hashes = hash_pandas_object(table, index=False)
     return {"seconds": seconds[1:], "peak_mb": peak, "table": (kinds, hashes.to_list())}
@@ -113,21 +114,19 @@ def text(result: Mapping[str, Any]) -> str:
         result: result of `run`, with ``environment``.
     """
     ((one,), memory) = (result["rows"], result["memory"])
-    times = {"milliseconds": one["times_ours"][THEIRS], "memory": memory["times_ours"]}
-    lines = [
-        f"an atomic file of {result['interactions']} interactions, {result['file_mb']:.0f} MB; both "
-        "readers give the same table, each in its own process",
-        "",
+    time_ratio, memory_ratio = short(one["times_ours"][THEIRS]), short(memory["times_ours"])
+    readers = [
+        f"{name:10} {milliseconds(seconds)} ms, {memory['peak_mb'][name]:.0f} MB at its peak"
+        for name, seconds in one["seconds"].items()
     ]
-    for name, seconds in one["seconds"].items():
-        lines.append(
-            f"{name:10} {milliseconds(seconds)} ms, {memory['peak_mb'][name]:.0f} MB at its peak"
-        )
     return "\n".join(
         [
-            *lines,
-            f"RecBole's / ours: {short(times['milliseconds'])} in time, {short(times['memory'])} in "
-            f"memory above that of the libraries ({memory['loaded_mb']:.0f} MB)",
+            f"an atomic file of {result['interactions']} interactions, {result['file_mb']:.0f} MB; "
+            "both readers give the same table, each in its own process",
+            "",
+            *readers,
+            f"RecBole's / ours: {time_ratio} in time, {memory_ratio} in memory above that of the "
+            f"libraries ({memory['loaded_mb']:.0f} MB)",
             "",
             "median (quartiles) in milliseconds",
             conditions_text(result),
