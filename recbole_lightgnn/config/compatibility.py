@@ -274,6 +274,66 @@ def check_split_exists(settings: Mapping[str, Any]) -> None:
         )
 
 
+def check_sequences(settings: Mapping[str, Any], model_class: type[Any]) -> None:
+    """Check the settings of sequences against the model.
+
+    Args:
+        settings: all settings of a run.
+        model_class: class of a model, RecBole's or ours.
+
+    Raises:
+        InputError: if a sequential model has no order by time, or another one changes sequences.
+    """
+    from recbole.utils import ModelType
+
+    name, transform = model_class.__name__, settings.get("transform")
+    sequential = model_class.type == ModelType.SEQUENTIAL
+    if sequential and settings["eval_args"].get("order", "TO") != "TO":
+        raise InputError(
+            f"eval_args.order must be TO for {name}, a sequential model, got "
+            f"{settings['eval_args']['order']!r}: write --eval_args.order=TO"
+        )
+    if sequential and not settings["repeatable"]:
+        raise InputError(
+            f"repeatable must be True for {name}, a sequential model: write --repeatable=True"
+        )
+    if name in our_models() or transform in (None, "user_defined"):
+        return
+    if not sequential or (transform == "mask_itemseq" and "mask_ratio" not in settings):
+        needed = "mask_ratio" if sequential else "sequences"
+        raise InputError(
+            f"transform {transform} needs {needed}, and {name} has none: write --transform=None"
+        )
+
+
+def check_columns_agree(settings: Mapping[str, Any]) -> None:
+    """Check that no setting of columns excludes another.
+
+    Args:
+        settings: all settings of a run.
+
+    Raises:
+        InputError: if columns are normalized twice, or one holds both users and items.
+    """
+    if settings["normalize_field"] and settings["normalize_all"]:
+        raise InputError(
+            f"normalize_all and normalize_field ({settings['normalize_field']}) exclude one "
+            "another: write --normalize_all=False or --normalize_field=None"
+        )
+    users, items = (
+        {settings[field]: field} | dict.fromkeys(_list(settings[alias] or []), alias)
+        for field, alias in (
+            ("USER_ID_FIELD", "alias_of_user_id"),
+            ("ITEM_ID_FIELD", "alias_of_item_id"),
+        )
+    )
+    for column in sorted(users.keys() & items.keys()):
+        raise InputError(
+            f"the column {column} cannot hold both users ({users[column]}) and items "
+            f"({items[column]}): leave it out of one of them"
+        )
+
+
 def check_loaded(settings: Mapping[str, Any]) -> None:
     """Check that the columns that a run needs are among those that it loads.
 

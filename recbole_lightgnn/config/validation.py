@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.config.compatibility import (
+    check_columns_agree,
     check_loaded,
     check_mask,
     check_metrics,
     check_sampling,
+    check_sequences,
     check_split_exists,
     recbole_source,
 )
@@ -64,6 +66,8 @@ def check_settings(config: Any) -> None:
     check_metrics(settings, config.model_class)
     check_mask(settings)
     check_split_exists(settings)
+    check_sequences(settings, config.model_class)
+    check_columns_agree(settings)
     check_loaded(settings)
     if config.model == STUDENT:
         must_be_one_of("recipe", settings["recipe"], recipes())

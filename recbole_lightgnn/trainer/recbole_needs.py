@@ -14,6 +14,7 @@ from typing import Any
 
 from recbole.utils import ModelType, get_model
 
+from recbole_lightgnn.config.compatibility import needs_labels
 from recbole_lightgnn.config.notations import one_line_yaml
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.atomic_reader import open_atomic
@@ -78,6 +79,28 @@ def check_size(config: RunConfig, n_items: int) -> None:
         raise InputError(
             f"{key} ({config[key]}) must be at most the number of items, {n_items}: write "
             f"--{key}={','.join(str(min(number, n_items)) for number in numbers)}"
+        )
+
+
+def check_labels(config: RunConfig, dataset: Any) -> None:
+    """Check that both labels occur in the training data, if the run needs labels in the files.
+
+    Args:
+        config: settings of the run.
+        dataset: RecBole's training dataset.
+
+    Raises:
+        InputError: if every label is the same.
+    """
+    if not needs_labels(config.final_config_dict, get_model(config["model"])):
+        return
+    labels = dataset.inter_feat[config["LABEL_FIELD"]]
+    if labels.min() == labels.max():
+        column = next(iter(config["threshold"] or {}), config["LABEL_FIELD"])
+        raise InputError(
+            f"every label of the training data is {labels.min():g}, so {config['model']} has "
+            f"nothing to learn: set threshold (now {config['threshold']}) to a number between the "
+            f"smallest and the largest value of the column {column}"
         )
 
 

@@ -1,7 +1,10 @@
 """Metric x mode x model, sampling and columns: refused before training, with what would work."""
 
+from pathlib import Path
+
 import pytest
 from helpers.advice import followed, remedies
+from helpers.recbole_world import write_world
 
 from recbole_lightgnn.config.compatibility import short_list_warning
 from recbole_lightgnn.config.recbole_config import build_config
@@ -270,3 +273,74 @@ def test_columns_that_are_needed_are_loaded(settings, message):
             (remedy,) = remedies(str(error))
             given = followed(given, remedy)
     build_config("FM", "toy", (), given)
+
+
+# --- what RecBole finds out at the end of the loading ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "message"),
+    [
+        (
+            "SASRec",
+            {"eval_args.order": "RO"},
+            "eval_args.order must be TO for SASRec, a sequential",
+        ),
+        ("DIN", {"eval_args": {"order": "RO"}}, "eval_args.order must be TO for DIN, a sequential"),
+        ("GRU4Rec", {"repeatable": False}, "repeatable must be True for GRU4Rec, a sequential mod"),
+        ("BPR", {"transform": "mask_itemseq"}, "transform mask_itemseq needs sequences, and BPR"),
+        ("FM", {"transform": "crop_itemseq"}, "transform crop_itemseq needs sequences, and FM has"),
+        ("SASRec", {"transform": "mask_itemseq"}, "mask_itemseq needs mask_ratio, and SASRec has"),
+        (
+            "BPR",
+            {"normalize_field": ["rating"], "normalize_all": True},
+            "normalize_all and normalize_field (['rating']) exclude one another",
+        ),
+        (
+            "BPR",
+            {"alias_of_user_id": ["item_id"]},
+            "column item_id cannot hold both users (alias_of_user_id) and items (ITEM_ID_FIELD)",
+        ),
+        ("BPR", {"alias_of_user_id": "x", "alias_of_item_id": ["x"]}, "column x cannot hold both"),
+        (
+            "BPR",
+            {"USER_ID_FIELD": "item_id"},
+            "cannot hold both users (USER_ID_FIELD) and items (ITEM_ID_FIELD): leave it out of",
+        ),
+    ],
+)
+def test_what_recbole_finds_at_the_end_of_the_loading_is_refused_before_it(
+    model, settings, message
+):
+    line = refused(model, settings)
+    assert message in line
+    for remedy in remedies(line):
+        build_config(model, "toy", (), followed(settings, remedy))
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("BERT4Rec", {}),
+        ("BERT4Rec", {"mask_ratio": 0.5}),
+        ("SHAN", {}),
+        ("SASRec", {"transform": "reorder_itemseq"}),
+        ("BPR", {"transform": "user_defined"}),
+        ("BPR", {"normalize_all": True}),
+        ("BPR", {"alias_of_user_id": ["x"], "alias_of_item_id": ["y"]}),
+    ],
+)
+def test_what_a_model_can_use_is_not(model, settings):
+    build_config(model, "toy", (), settings)
+
+
+def test_labels_of_one_kind_are_refused_before_the_training(settings):
+    write_world(Path(settings["data_path"]))
+    given = {**settings, "load_col": {"inter": ["user_id", "item_id", "rating"]}, "epochs": 1}
+    del given["topk"], given["valid_metric"]
+    for least, label in ((9, 0), (0, 1)):
+        with pytest.raises(
+            InputError, match=rf"^every label of the training data is {label}, so FM"
+        ):
+            run("FM", "world", settings={**given, "threshold": {"rating": least}})
+    run("FM", "world", settings={**given, "threshold": {"rating": 4}})
