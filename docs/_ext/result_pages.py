@@ -18,6 +18,8 @@ from recbole_lightgnn.config.aliases import SETTINGS
 _SPLITS = ("gowalla", "yelp")
 # Names that older records use, and today's.
 _TODAY = {
+    "RecBole's, 40960000 scores a batch": "RecBole's, 40,960,000 scores in a batch",
+    "RecBole's, 4096": "RecBole's, 4096 scores in a batch",
     "by our products": "accelerated",
     "RecBole's, by our products": "RecBole's, accelerated",
     "pairwise distillation": "pairwise distillation (Eq. 5), nothing beside it",
@@ -75,7 +77,8 @@ def _conditions(records: Sequence[Mapping[str, Any]], *files: Path) -> str:
         parts.append(f"Seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}.")
     where = [record["environment"] for record in records]
     commits = dict.fromkeys(
-        f"`{one['git']['commit'][:7]}`" + (" with changes" if one["git"]["dirty"] else "")
+        f"`{one['git']['commit'][:7]}`"
+        + (" with uncommitted changes" if one["git"]["dirty"] else "")
         for one in where
         if one["git"]
     )
@@ -311,7 +314,7 @@ def _export(file: Path) -> bytes:
         "file",
         "of dense",
         f"{result['split']} R@20",
-        "of the run's",
+        "change",
     ]
     return _encoded(*_markdown(head, lines), "", _conditions([result], file))
 
@@ -357,7 +360,7 @@ def _bench(file: Path) -> bytes:
             cells.append(_time(taken) + ("" if times is None else f", x {times:.3g}"))
         lines.append(cells)
     head = ["", *(_TODAY.get(name, name) for name in names)]
-    load = f" Load of the machine before: {result['conditions']['load']:.1f}."
+    load = f" Load average before the benchmark: {result['conditions']['load']:.1f}."
     return _encoded(*_markdown(head, lines), "", _conditions([result], file) + load)
 
 
@@ -380,6 +383,6 @@ def _scale(file: Path) -> bytes:
         ]
         for one in result["sizes"]
     ]
-    head = ["interactions", "users", "items", "a step", "ns an interaction", "peak MB"]
-    head += ["estimated MB", "bytes an interaction"]
+    head = ["interactions", "users", "items", "a step", "ns per interaction", "peak MB"]
+    head += ["estimated MB", "bytes per interaction"]
     return _encoded(*_markdown(head, lines), "", _conditions([result], file))

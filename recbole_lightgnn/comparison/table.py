@@ -101,38 +101,39 @@ def _p(entry: Entry, comparison: Comparison, metric: str) -> str:
 
 def _title(comparison: Comparison) -> str:
     masking = sorted({record["masking"] for record in comparison.records.values()})
-    masked = f"left out of a ranking are the items of {', '.join(masking).replace('+', ' and ')}"
+    masked = f"a user's ranking leaves out the items of {', '.join(masking).replace('+', ' and ')}"
     seeds = ", ".join(map(str, comparison.seeds))
     plural = "s" if len(comparison.seeds) > 1 else ""
     return (
         f"{comparison.dataset}: test, seed{plural} {seeds}"
         + (f"; {masked}" if masking else "")
-        + f"; epochs chosen by validation {comparison.selection}"
+        + f"; validation {comparison.selection} chooses the epochs"
     )
 
 
 # --- notes ------------------------------------------------------------------------------------
 
 _COLUMNS = (
-    "parameters: number of trained values left after pruning, edge weights included; size: bytes "
-    "of the model's arrays, indices included; epochs / patience: largest number of epochs "
-    "(LightGNN's student: in each pruning run), and number of validations without a new best "
-    "score before training stops; training: time with validation, all earlier stages and, for "
-    "RecBole's models, what they compute before the first epoch; ranking: time for one test user, "
-    "with scores, masks, top lists and metrics."
+    "parameters: number of trained values left after pruning, edge weights included.",
+    "size: bytes of the model's arrays, indices included.",
+    "epochs / patience: largest number of epochs (of LightGNN's student, in each pruning run); "
+    "number of validations without a new best score before training stops.",
+    "training: time of training, including validation and all earlier stages. For RecBole's "
+    "models, it includes what they compute before the first epoch.",
+    "ranking: time for one test user, including scores, masks, top lists and metrics.",
 )
 _SETTINGS = (
-    "settings: tuned = found on this dataset's validation split, by a search or by at least as "
-    "many trials by hand; default = those of RecBole or of this package for every dataset; "
-    "by hand = some are given by the command or the variant, or are set for this dataset after "
-    "few trials or none."
+    "settings tuned: found on this dataset's validation split, by a search or by at least as many "
+    "manual trials. default: from RecBole or this package, the same for every dataset. by hand: "
+    "some are set in the command or the variant, or for this dataset after few manual trials or "
+    "none."
 )
 
 
 def _notes(comparison: Comparison) -> list[str]:
     return [
         *_notes_on_numbers(comparison),
-        _COLUMNS,
+        *_COLUMNS,
         *_notes_on_training(comparison),
         _SETTINGS,
         *_notes_on_settings(comparison),
@@ -145,9 +146,10 @@ def _notes_on_numbers(comparison: Comparison) -> list[str]:
     notes = [f"{deviation}the best {'mean ' if deviation else ''}of a column is bold."]
     if comparison.reference and any(entry.differences for entry in comparison.done()):
         notes.append(
-            f"p: paired t-test over the test users against {comparison.reference.label}, each "
-            "user's metric averaged over the seeds that both have; two-sided, corrected by Holm "
-            "for all tests of the table. − is worse than it, + better."
+            f"p: two-sided paired t-test over the test users. It compares a model with "
+            f"{comparison.reference.label}, after averaging each user's metric over the seeds of "
+            "both models. Holm's method corrects for all tests of the table. − means worse than "
+            f"{comparison.reference.label}, + better."
         )
         notes += [
             f"p of {entry.label}: over seeds {', '.join(map(str, entry.paired_seeds))} alone."
