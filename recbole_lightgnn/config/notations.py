@@ -14,7 +14,8 @@ from recbole_lightgnn.utils.text import did_you_mean, must_be_one_of
 
 MODES = "full, labeled, uniN or popN with N the number of sampled items, such as uni100"
 _INTERVAL = re.compile(r"[\[(]\s*([^\s,;\[\]()]+)\s*,\s*([^\s,;\[\]()]+)\s*[\])]")
-_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
+# A sign stands before a number, not between two: 5-20 is 5 to 20.
+_NUMBER = re.compile(r"(?:(?<![\d.])[-+])?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
 _MODE = re.compile(r"full|labeled|(?:uni|pop)0*[1-9]\d*")
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
 _SHARES = "[0.8, 0.1, 0.1]"

@@ -112,6 +112,19 @@ def why_ordered(settings: FileSettings) -> str:
     return "eval_args.split=TS" if "TS" in (eval_args["split"] or ()) else ""
 
 
+def _without_times(settings: FileSettings) -> str:
+    """What to do in place of an order by time, for the reason of `why_ordered`."""
+    from recbole.utils import ModelType
+
+    if settings["time-aware"]:
+        return "write --time-aware=False"
+    if settings["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        return "choose a model that is not sequential"
+    by_time = "TS" in (settings["eval_args"]["split"] or ())
+    split = ' --eval_args.split="{RS: [0.8, 0.1, 0.1]}"' if by_time else ""
+    return f"write --eval_args.order=RO{split}"
+
+
 class TimeColumn:
     """The time column of a file of interactions.
 
@@ -135,7 +148,7 @@ class TimeColumn:
             raise InputError(
                 f"{self.file.path}, line 1: no column {self.field!r} (setting TIME_FIELD), which "
                 f"{self.reason} needs; it has {', '.join(fields)}: name the column of times by "
-                "TIME_FIELD, or choose an order without times (eval_args order RO, split RS)"
+                f"TIME_FIELD, or {_without_times(self.settings)}"
             )
         if self.field in (self.settings["discretization"] or ()):
             raise InputError(
