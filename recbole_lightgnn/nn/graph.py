@@ -126,6 +126,27 @@ class InteractionGraph:
         return torch.where(edge_keys[number] == keys, number, -1)
 
 
+def norm_without(graph: InteractionGraph, left_out: Tensor) -> Tensor:
+    r"""Compute the norms of a graph that lacks some of its edges, such as those to predict.
+
+    .. math:: \frac{1}{\sqrt{d'_i d'_j}},\qquad d' \text{: degree without the edges left out}
+
+    Args:
+        graph: the interaction graph.
+        left_out: true where an edge is left out. Shape: (edges,)
+
+    Returns:
+        The norm of each edge; 0 for an edge that is left out. Shape: (edges,)
+    """
+    pattern = graph.interactions.pattern
+    kept = (~left_out).to(graph.interactions.norm.dtype)
+    norm = kept
+    for index, size in zip((pattern.row, pattern.col), pattern.shape, strict=True):
+        degree = kept.new_zeros(size).index_add_(0, index, kept)
+        norm = norm * degree.clamp(min=1).rsqrt()[index]
+    return norm
+
+
 def augment_hops(
     graph: InteractionGraph, *, hops: int, cap: int, memory_mb: int = 256
 ) -> InteractionGraph:
@@ -172,6 +193,57 @@ def augment_hops(
     user = np.concatenate([pattern.row.cpu().numpy(), added.row])
     item = np.concatenate([pattern.col.cpu().numpy(), added.col])
     return InteractionGraph.from_pairs(user, item, graph.n_users, graph.n_items)
+
+
+def walk_neighbors(
+    graph: InteractionGraph, *, length: int, cap: int, memory_mb: int = 256
+) -> tuple[SparsePattern, Tensor]:
+    r"""Find the nodes where a random walk from each node ends most often (PinSage).
+
+    .. math:: \alpha_{ab}\propto\big[(D^{-1}A)^{k}\big]_{ab},\quad b\ne a,\qquad
+              \sum_b\alpha_{ab} = 1
+
+    A is the symmetric adjacency matrix of all nodes, users above items. A walk of even length ends
+    at a node of the same kind: a user at a user, an item at an item. The probabilities are exact;
+    no walk is drawn. Of equal probabilities the smaller node number comes first.
+
+    Args:
+        graph: the interaction graph.
+        length: k, the number of steps of a walk.
+        cap: maximum number of nodes kept for each node. The others are left out of the sum.
+        memory_mb: bound on temporary arrays, as for :func:`augment_hops`.
+
+    Returns:
+        Positions of the kept pairs (a, b), shape (nodes, nodes), and :math:`\alpha` of each pair,
+        shape (pairs,), on the graph's device. The row of a node that reaches no other is empty.
+
+    Raises:
+        ValueError: if ``length``, ``cap`` or ``memory_mb`` is below 1.
+    """
+    if length < 1 or cap < 1:
+        raise ValueError(f"length and cap must be at least 1 (got length={length}, cap={cap})")
+    observed = _to_scipy(graph.interactions)
+    observed.data[:] = 1
+    nodes = sp.bmat([[None, observed], [observed.T, None]], format="csr")
+    degree = np.diff(nodes.indptr)
+    step = sp.diags(1 / np.maximum(degree, 1)).dot(nodes).tocsr()
+    kept = []
+    for block in _blocks(_most_pairs(step, step, length), memory_mb):
+        ends = step[block]
+        for _ in range(length - 1):
+            ends = ends @ step
+        start = np.arange(block.start, block.stop)
+        ends.data[ends.indices == start.repeat(np.diff(ends.indptr))] = 0
+        ends.eliminate_zeros()
+        kept.append(_strongest(ends, cap))
+    shares = sp.vstack(kept, format="csr")
+    row = np.repeat(np.arange(len(degree)), np.diff(shares.indptr))
+    total = np.bincount(row, weights=shares.data, minlength=len(degree))
+    values = (shares.data / total[row]).astype(np.float32)
+    col = shares.indices.astype(np.int64)
+    pattern = SparsePattern(torch.from_numpy(row), torch.from_numpy(col), nodes.shape)
+    device = graph.interactions.norm.device
+    return pattern.to(device), torch.from_numpy(values).to(device)
 
 
 def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np.ndarray:

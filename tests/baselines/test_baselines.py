@@ -311,7 +311,10 @@ def test_the_padding_rows_learn_nothing(build, name):
 def test_sizes_count_what_is_trained(build, name):
     sizes = build(name).sizes()
     entries = {"BiasMF": 4 * 150 + 60, "AutoRec": 2 * 4 * 60 + 4 + 60}
-    entries = (entries | {"HCCF": 4 * 150 + 2 * 4 * 128}).get(name, 4 * 150)
+    entries |= {"HCCF": 4 * 150 + 2 * 4 * 128}
+    entries |= {"PinSage": 4 * 150 + 2 * (4 * 5 + 8 * 4 + 4) + 4 * 5 + 4 * 4}
+    entries |= {"STARGCN": 4 * 150 + 2 * 2 * (2 * 4 * 64 + 3 * 4 * 4)}
+    entries = entries.get(name, 4 * 150)
     padding = {"BiasMF": 4 * 2 + 1, "AutoRec": 2 * 4 + 1}.get(name, 4 * 2)
     assert sizes == {
         "interactions": 810,

@@ -1,0 +1,113 @@
+"""PinSage: convolutions over the nodes that random walks visit most often."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_lightgnn.config.view import RunConfig, Settings
+from recbole_lightgnn.models.base import EmbeddingRecommender
+from recbole_lightgnn.models.objective import Tables, interaction_objective
+from recbole_lightgnn.nn.graph import walk_neighbors
+from recbole_lightgnn.ops import SparsePattern, spmm
+
+
+class PinSage(EmbeddingRecommender):
+    r"""Convolutions with weights over important neighbors, trained by BPR or a softmax.
+
+    .. math:: n_a = \sum_b\alpha_{ab}\,\mathrm{ReLU}(Q_l h_b + q_l),\qquad
+              h_a \leftarrow \frac{z_a}{\|z_a\|},\quad
+              z_a = \mathrm{ReLU}(W_l\,[h_a\,\|\,n_a] + w_l),\qquad l = 1\dots L
+
+    .. math:: \bar e_a = G_2\,\mathrm{ReLU}(G_1 h_a + g)
+
+    h starts as the trained embedding of a user or an item. :math:`\alpha` are the shares of the
+    ``n_neighbors`` nodes where a random walk of ``walk_length`` steps ends most often
+    (`walk_neighbors`). The score is the inner product of the :math:`\bar e`. Weight decay is on the
+    batch's final embeddings: the length of an initial one hardly matters, as each layer is
+    normalized.
+
+    Differs from the paper, as there are users and no features of items:
+
+    - Users and items are both nodes, and share the weights of a layer.
+    - Embeddings are trained in place of the features.
+    - The shares are exact probabilities. The paper counts the visits of sampled walks.
+    - The loss is BPR or a softmax on user-item pairs. The paper has a margin loss on pairs of
+      items. Its negatives are shared by a batch, as those of the softmax, and some are hard.
+
+    Source: Ying et al., "Graph Convolutional Neural Networks for Web-Scale Recommender Systems",
+    KDD'18.
+    """
+
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        settings = Settings(config)
+        self.reg_weight = settings.number("reg_weight")
+        self.objective = interaction_objective(settings, self.observed, self.positive_items)
+        self._neighbors, self._shares = walk_neighbors(
+            self.observed,
+            length=settings.integer("walk_length"),
+            cap=settings.integer("n_neighbors"),
+        )
+        width = settings.integer("embedding_size")
+        self.convolutions = nn.ModuleList(
+            Convolution(width) for _ in range(settings.integer("n_layers"))
+        )
+        self.head = nn.Sequential(
+            nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width, bias=False)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:  # torch's own would be larger than the embeddings
+                    nn.init.zeros_(module.bias)
+
+    def propagate(self, user: Tensor, item: Tensor) -> Tables:
+        """Apply the convolutions and the head; see `GraphRecommender.propagate`."""
+        hidden = torch.cat([user, item])
+        for convolution in self.convolutions:
+            hidden = convolution(self._neighbors, self._shares, hidden)
+        final = self.head(hidden)
+        return final[: self.n_users], final[self.n_users :]
+
+    def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
+        """Compute the interaction loss, and weight decay on the batch's final embeddings."""
+        batch, final = self.batch_of(interaction), self.encode()
+        return {
+            "interaction": self.objective(final, batch),
+            "decay": self.reg_weight * self.decay(*final, batch),
+        }
+
+
+class Convolution(nn.Module):
+    """One layer of `PinSage`.
+
+    Args:
+        width: number of columns of h, before and after.
+
+    Attributes:
+        message: Q and q.
+        update: W and w.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.message = nn.Linear(width, width)
+        self.update = nn.Linear(2 * width, width)
+
+    def forward(self, neighbors: SparsePattern, shares: Tensor, hidden: Tensor) -> Tensor:
+        """Compute the next h.
+
+        Args:
+            neighbors: positions of the pairs (a, b). Shape: (nodes, nodes)
+            shares: alpha of each pair. Shape: (pairs,)
+            hidden: h. Shape: (nodes, width)
+
+        Returns:
+            The next h; each row has length 1 or is zero. Shape: (nodes, width)
+        """
+        gathered = spmm(neighbors, shares, F.relu(self.message(hidden)))  # n
+        return F.normalize(F.relu(self.update(torch.cat([hidden, gathered], dim=1))), dim=-1)
