@@ -131,6 +131,10 @@ def _parse_delimiter(delimiter: str) -> str:
 
 
 def _detect_delimiter(path: Path, lines: list[str]) -> str:
+    for delimiter in DELIMITERS:  # a header with types tells, whatever is below it
+        names = split_line(lines[0], delimiter)
+        if len(names) > 1 and has_types(names):
+            return delimiter
     for delimiter in DELIMITERS:
         counts = {len(split_line(line, delimiter)) for line in lines}
         if len(counts) == 1 and max(counts) > 1:

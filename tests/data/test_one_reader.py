@@ -7,7 +7,7 @@ import re
 
 import pandas as pd
 import pytest
-from helpers.atomic_files import WAYS, by_check, by_import, write
+from helpers.atomic_files import WAYS, but_import, by_check, by_import, every_way, write
 from helpers.imports import parquet
 
 from recbole_lightgnn.cli.main import main
@@ -17,8 +17,6 @@ from recbole_lightgnn.errors import InputError
 HEADER = "user_id:token\titem_id:token\trating:float"
 MORE = [f"more\ti{n}\t{n}" for n in range(10)]  # enough to split
 PAIRS = [("more", f"i{n}") for n in range(10)]
-
-every_way = pytest.mark.parametrize("way", WAYS)
 
 
 def ids_of(kind):
@@ -84,7 +82,7 @@ def test_settings_say_how_a_file_is_read(tmp_path, way, settings):
         assert WAYS[way](tmp_path, **settings) == pairs
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
+@but_import
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_without_its_settings_a_file_is_refused(tmp_path, way, settings):
     write_as(tmp_path, settings)
@@ -95,8 +93,7 @@ def test_without_its_settings_a_file_is_refused(tmp_path, way, settings):
         WAYS[way](tmp_path)
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
-def test_settings_may_be_in_files(tmp_path, way, capsys):
+def test_settings_may_be_in_files(tmp_path, capsys):
     pairs = write_as(tmp_path, SETTINGS["all"])
     file = tmp_path / "s.yaml"
     file.write_text("field_separator: ','\nencoding: latin-1\nUSER_ID_FIELD: x\nepochs: 3\n")
@@ -110,7 +107,7 @@ SPLIT = {"a.inter": [HEADER, *MORE[:4]], "b.inter": [HEADER, *MORE[4:6]]}
 SPLIT |= {"c.inter": [HEADER, *MORE[6:]]}
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
+@but_import
 def test_the_files_of_a_split_are_those_of_benchmark_filename(tmp_path, way):
     write(tmp_path, {**SPLIT, "inter": [HEADER, "u\ti\t1"]})
     assert WAYS[way](tmp_path, benchmark_filename=["a", "b", "c"]) == PAIRS
@@ -175,7 +172,7 @@ def write_timed(folder, times, kind="float"):
         write(folder, {f"{split}.inter": [header, *lines]})
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
+@but_import
 @pytest.mark.parametrize("case", FORMS_OF_TIMES.values(), ids=FORMS_OF_TIMES)
 def test_three_files_have_times_of_one_form(tmp_path, way, case):
     write_timed(tmp_path, case[:3])
@@ -185,7 +182,7 @@ def test_three_files_have_times_of_one_form(tmp_path, way, case):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
+@but_import
 @pytest.mark.parametrize(
     "times", [["1", "2", "3"], ["2020-01-01", "2020-01-02T01:00", "2020-01-03Z"]]
 )
@@ -195,7 +192,7 @@ def test_three_files_with_times_of_one_form_are_read(tmp_path, way, times):
     assert WAYS[way](tmp_path, benchmark_filename=THREE) == pairs
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "import"])
+@but_import
 def test_times_that_no_order_needs_may_be_any_tokens(tmp_path, way):
     write_timed(tmp_path, [["1"], ["noon"], ["2020-01-01"]], kind="token")
     assert len(WAYS[way](tmp_path, benchmark_filename=THREE)) == 3

@@ -8,6 +8,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.data.dataset import Dataset
@@ -50,8 +51,8 @@ def as_checked(folder):
     return content, [finding.message for finding in findings if finding.level == "error"]
 
 
-def by_import(folder, **settings):
-    """The pairs that ``import pairs`` writes."""
+def by_import(folder, min_rating=None, **settings):
+    """The pairs that ``import pairs`` writes; it reads the ratings if ``min_rating`` is given."""
     out = import_pairs(
         Path(folder, "d", "d.inter"),
         "new",
@@ -61,6 +62,7 @@ def by_import(folder, **settings):
             delimiter=settings.get("field_separator"),
             user=settings.get("USER_ID_FIELD"),
             item=settings.get("ITEM_ID_FIELD"),
+            min_rating=min_rating,
         ),
     )
     lines = [
@@ -120,3 +122,7 @@ WAYS = {
     "run of RecBole's model": by_run("BPR"),
     "RecBole's API": by_recbole,
 }
+_SLOW = "run of RecBole's model"  # it differs from the API in the check of settings alone
+_MARKED = [pytest.param(way, marks=pytest.mark.slow) if way == _SLOW else way for way in WAYS]
+every_way = pytest.mark.parametrize("way", _MARKED)
+but_import = pytest.mark.parametrize("way", _MARKED[1:])

@@ -6,8 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import run_recbole
+from recbole.utils import init_seed
 
+from recbole_lightgnn.data.loaders import fingerprint
 from recbole_lightgnn.quick_start import configure, fingerprint_of, run
 
 SAVE = {"dataset": {"save_dataset": True}, "loaders": {"save_dataloaders": True}}
@@ -120,6 +124,41 @@ def test_other_data_are_made_anew_and_the_log_says_so(saved, change, tmp_path, c
     caplog.clear()
     assert data_of(saved, **changes) == now, "what was made anew was saved"
     assert said(caplog, "Saved data are used")
+
+
+def stock_data_of(settings, **changes):
+    """The data of RecBole's own API, without our settings."""
+    given = {key: value for key, value in settings.items() if key not in ("first", "split_seed")}
+    config = Config("BPR", "small", config_dict=given | changes)
+    init_seed(config["seed"], True)
+    return fingerprint(*data_preparation(config, create_dataset(config)))
+
+
+@pytest.mark.parametrize("change", [name for name in CHANGES if "split_seed" not in name])
+def test_recboles_own_api_makes_other_data_anew_too(saved, change, tmp_path, caplog):
+    assert (first := stock_data_of(saved)) == stock_data_of(saved)
+    assert said(caplog, "Saved data are used")
+    caplog.clear()
+    changes = CHANGES[change](saved, tmp_path)
+    now = stock_data_of(saved, **changes)
+    assert said(caplog, "is not used, the data are made anew: it was made of other ")
+    never = {key: False for one in SAVE.values() for key in one}
+    folder = str(tmp_path / "none")
+    assert now == stock_data_of(saved, **changes, **never, checkpoint_dir=folder)
+    if change in ("another data_path", "an edited file", "seed", "eval_args"):
+        assert now != first
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_model_of_ours_makes_other_data_anew_too(saved, change, tmp_path, caplog):
+    first = data_of(saved, "LightGNNTeacher")
+    caplog.clear()
+    changes = CHANGES[change](saved, tmp_path)
+    now = data_of(saved, "LightGNNTeacher", **changes)
+    assert said(caplog, "is not used, the data are made anew: it was made of other ")
+    assert now == without_saving(saved, tmp_path, model="LightGNNTeacher", **changes)
+    if change in ("another data_path", "an edited file", "split_seed", "eval_args"):
+        assert now != first
 
 
 def test_the_count_in_the_log_is_that_of_the_split(saved, tmp_path, caplog):

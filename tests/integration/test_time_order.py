@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.times import WRITTEN
 from hypothesis import given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
@@ -59,27 +60,6 @@ def close_times(start, step, n_users=6, n_items=5):
     pairs = draw.permutation(n_users * n_items)
     rows = [(f"u{p % n_users}", f"i{p // n_users}", start + step * n) for n, p in enumerate(pairs)]
     return [rows[n] for n in draw.permutation(len(rows))]
-
-
-def as_date(seconds):
-    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime(
-        "%Y-%m-%dT%H:%M:%S.%f"
-    )
-
-
-WRITTEN = {
-    "seconds": lambda n: 1_600_000_000 + 7 * n,
-    "seconds, one apart": lambda n: 1_600_000_000 + n,
-    "fractions of a second": lambda n: f"{1_600_000_000 + n / 1000:.3f}",
-    "milliseconds": lambda n: 1_600_000_000_000 + n,
-    "microseconds": lambda n: 1_600_000_000_000_000 + n,
-    "nanoseconds": lambda n: 1_600_000_000_000_000_000 + n,
-    "dates": lambda n: (datetime.date(2020, 9, 13) + datetime.timedelta(n)).isoformat(),
-    "dates and times": lambda n: as_date(1_600_000_000 + n),
-    "before 1970": lambda n: -1_600_000_000 + n,
-    "scientific": lambda n: f"1.6{n:09d}e9",
-    "digits that sort otherwise as text": lambda n: 99_990 + n,
-}
 
 
 @pytest.mark.parametrize("kind", ["float", "token"])
