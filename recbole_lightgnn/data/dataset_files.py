@@ -36,7 +36,7 @@ from recbole_lightgnn.data.file_kinds import (
     owned_ids,
     split_files,
 )
-from recbole_lightgnn.data.table import split_line
+from recbole_lightgnn.data.table_layout import split_line
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import properties_dir
 from recbole_lightgnn.utils.text import did_you_mean

@@ -25,7 +25,8 @@ from recbole_lightgnn.data.split import (
     k_core,
     time_order,
 )
-from recbole_lightgnn.data.table import Rows, detect_layout, text_rows
+from recbole_lightgnn.data.table import Rows, text_rows
+from recbole_lightgnn.data.table_layout import detect_layout
 from recbole_lightgnn.errors import InputError
 
 

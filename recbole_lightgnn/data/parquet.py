@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from recbole_lightgnn.data.atomic import progress_bar
 from recbole_lightgnn.data.matrix import one_line
 from recbole_lightgnn.data.names import BadName, Names
-from recbole_lightgnn.data.table import Rows, find_columns, has_types
+from recbole_lightgnn.data.table import Rows
+from recbole_lightgnn.data.table_layout import find_columns, has_types
 from recbole_lightgnn.data.text import quote_token
 from recbole_lightgnn.errors import InputError
 

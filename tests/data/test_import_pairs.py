@@ -14,7 +14,7 @@ from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.data import text
 from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
 from recbole_lightgnn.data.names import BadName, Names, joined
-from recbole_lightgnn.data.table import KNOWN_COLUMNS
+from recbole_lightgnn.data.table_layout import KNOWN_COLUMNS
 from recbole_lightgnn.errors import InputError
 
 # --- layouts --------------------------------------------------------------------------------
