@@ -73,9 +73,12 @@ class GraphRecommender(GeneralRecommender):
         observed: the graph of the training interactions.
         positive_items: look-up of each user's training items.
         by_user: whether a batch holds users and all their interactions (``batch_by: user``).
+        ranks_by_tables: class attribute, false if the model has no final embeddings and computes
+            scores otherwise.
     """
 
     input_type = InputType.PAIRWISE
+    ranks_by_tables = True
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> None:

@@ -34,9 +34,8 @@ def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
         Tables of users and items, without gradients, or ``None`` if the model has no such tables.
         Shapes: (users, width), (items, width)
     """
-    if hasattr(model, "final_embeddings"):  # one of our models
-        tables: tuple[Tensor, Tensor] = model.final_embeddings()
-        return tables
+    if hasattr(model, "ranks_by_tables"):  # one of our models
+        return model.final_embeddings() if model.ranks_by_tables else None
     if not isinstance(model, GeneralRecommender) or not (
         hasattr(model, _FINAL[1]) or hasattr(model, _TRAINED[1])
     ):

@@ -24,6 +24,8 @@ from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.ensemble import Ensemble
 from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
+from recbole_lightgnn.models.scoring_tables import final_tables
+from recbole_lightgnn.models.solved import SolvedRecommender
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.registry import INTERMEDIATE, TEACHER
 from recbole_lightgnn.runs import checkpoint
@@ -417,8 +419,8 @@ class StagedTrainer(Trainer):
     def _rank(self, model: Any, data: Any) -> Ranked:
         """Rank a split with a model's current weights, by `FullRanking` or RecBole's evaluator."""
         ranking, started = self._rankings.of(data), perf_counter()
-        if ranking is not None:
-            metrics, hits = ranking.rank(*model.final_embeddings())
+        if ranking is not None and (tables := final_tables(model)) is not None:
+            metrics, hits = ranking.rank(*tables)
             return Ranked(metrics, hits, perf_counter() - started)
         last_model, self.model = self.model, model
         try:
@@ -439,6 +441,11 @@ class StagedTrainer(Trainer):
             accelerate_model(model)
         return model.to(self.device)
 
+    def _build_optimizer(self, **kwargs: Any) -> Any:
+        """Build RecBole's optimizer, also for a solved model, which has no parameters."""
+        params = list(kwargs.pop("params", self.model.parameters()))
+        return super()._build_optimizer(params=params or [torch.zeros(1)], **kwargs)
+
     def _optimizer(self, config: RunConfig, model: GraphRecommender) -> Any:
         optimizer = self._build_optimizer(
             params=model.parameters(),
@@ -446,7 +453,7 @@ class StagedTrainer(Trainer):
             learning_rate=config["learning_rate"],
             weight_decay=config["weight_decay"],
         )
-        if type(optimizer) is not torch.optim.Adam:
+        if type(optimizer) is not torch.optim.Adam or isinstance(model, SolvedRecommender):
             return optimizer
         # The same steps in one pass over each table; torch's default takes several passes.
         return torch.optim.Adam(

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.models.solved import SolvedRecommender
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer.record_rows import add_point, new_curve
@@ -104,7 +105,8 @@ class Training:
         self.epochs, self.eval_step = settings.integer("epochs"), settings.integer("eval_step")
         self.patience = settings.integer("stopping_step")
         self.learning_rate = settings.number("learning_rate")
-        self.learning_rate_end = settings.number("learning_rate_end")
+        # Solved models have no such setting.
+        self.learning_rate_end = settings.get("learning_rate_end", 1.0)
         self.clip_grad_norm = settings["clip_grad_norm"]
         self.metric = settings.text("valid_metric").lower()
         self.sign = 1.0 if settings.flag("valid_metric_bigger") else -1.0
@@ -169,6 +171,9 @@ class Training:
     def _train_epoch(self, train_data: Any) -> dict[str, float]:
         """Train one epoch; return the mean of each loss term over the batches."""
         self.model.train()
+        if isinstance(self.model, SolvedRecommender):
+            self.model.solve()
+            return {}
         batches: Iterable[Any] = train_data
         if self.show_progress:
             text = f"{self.label} epoch {self.epoch + 1:>3}"
@@ -228,7 +233,7 @@ class Training:
         for name, value in losses.items():
             self.tensorboard.add_scalar(f"{self.label.key}/loss/{name}", value, self.epoch)
         parts = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
-        text = f" [{seconds:.1f}s, loss: {parts}"
+        text = f" [{seconds:.1f}s" + (f", loss: {parts}" if losses else "")
         if result:
             mark = " *" if self.best_epoch == self.epoch else ""
             text += f", {set_color(self.metric, 'blue')}: {result[self.metric]:.4f}{mark}"

@@ -1,0 +1,249 @@
+"""Base classes of models that are computed from the interactions, without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from recbole.utils import InputType, ModelType
+from torch import Tensor
+
+from recbole_lightgnn.config.view import RunConfig, Settings
+from recbole_lightgnn.models.base import GraphRecommender
+
+_ROWS = 1024  # rows of a sparse product in memory at once
+
+
+class SolvedRecommender(GraphRecommender):
+    """Recommender that is computed by :meth:`solve`, without batches and gradients.
+
+    What :meth:`solve` computes is kept in buffers, so that checkpoints hold it. One call is one
+    epoch. The class attribute ``type`` says whether there are more: RecBole's TRADITIONAL has one.
+
+    Attributes:
+        settings: settings of the run.
+        interactions: 1 where a user has interacted with an item, RecBole's padding row and column
+            included. SciPy's CSR format, float64. Shape: (users, items)
+    """
+
+    input_type = InputType.POINTWISE  # so that RecBole's loader samples no item for a pair
+    type = ModelType.TRADITIONAL
+
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.settings = Settings(config)
+        pattern = self.observed.interactions.pattern
+        ones = np.ones(pattern.nnz)
+        place = pattern.row.cpu().numpy(), pattern.col.cpu().numpy()
+        self.interactions = sp.csr_matrix((ones, place), shape=pattern.shape)
+
+    def solve(self) -> None:
+        """Compute the model, or with epochs one step of it, from the interactions."""
+        raise NotImplementedError
+
+    def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
+        """Return nothing: there is no loss on batches."""
+        return {}
+
+    def calculate_loss(self, interaction: Any) -> Tensor:
+        """Return 0: there is no loss on batches. Shape: ()"""
+        return torch.zeros((), device=self.device)
+
+    def scores(self, user: Tensor) -> Tensor:
+        """Compute the scores for all items, if the model does not rank by two tables.
+
+        Args:
+            user: users. Shape: (users,)
+
+        Returns:
+            The scores. Shape: (users, items)
+        """
+        raise NotImplementedError
+
+    def predict(self, interaction: Any) -> Tensor:
+        """Compute the scores of user-item pairs. Shape: (batch,)"""
+        if self.ranks_by_tables:
+            return super().predict(interaction)
+        rows = self.scores(interaction[self.USER_ID])
+        return rows.gather(1, interaction[self.ITEM_ID][:, None])[:, 0]
+
+    def full_sort_predict(self, interaction: Any) -> Tensor:
+        """Compute the scores of the given users for all items. Shape: (batch * items,)"""
+        if self.ranks_by_tables:
+            return super().full_sort_predict(interaction)
+        user = interaction[self.USER_ID]
+        return torch.cat([self.scores(part) for part in user.split(_ROWS)]).flatten()
+
+    @staticmethod
+    def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
+        """Return ``None``, as nothing is learned from a start, and the width of the tables."""
+        return None, settings["embedding_size"]
+
+    def sizes(self) -> dict[str, float]:
+        """Count the numbers in the buffers; see `GraphRecommender.sizes`.
+
+        Padding rows of the tables are zero and not counted as entries.
+        """
+        entries = sum(self._entries(buffer) for buffer in self.buffers())
+        return super().sizes() | {"entries": entries, "parameters": entries}
+
+    def _entries(self, buffer: Tensor) -> int:
+        if not buffer.is_floating_point():
+            return 0
+        padded = buffer.ndim == 2 and len(buffer) in (self.n_users, self.n_items)
+        return buffer.numel() - (buffer.shape[1] if padded else 0)
+
+
+class SolvedTables(SolvedRecommender):
+    """Recommender that ranks by the inner product of two tables that :meth:`solve` fills.
+
+    Attributes:
+        user_table: buffer, zero before :meth:`solve`. Shape: (users, ``embedding_size``)
+        item_table: buffer, zero before :meth:`solve`. Shape: (items, ``embedding_size``)
+    """
+
+    user_table: Tensor
+    item_table: Tensor
+
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        width = config["embedding_size"]
+        self.register_buffer("user_table", torch.zeros(self.n_users, width))
+        self.register_buffer("item_table", torch.zeros(self.n_items, width))
+
+    def encode(self) -> tuple[Tensor, Tensor]:
+        """Return the two tables."""
+        return self.user_table, self.item_table
+
+    def fill(self, user: np.ndarray, item: np.ndarray) -> None:
+        """Set the tables, in float32.
+
+        Args:
+            user: table of users. Shape: (users, width)
+            item: table of items. Shape: (items, width)
+        """
+        self.user_table.copy_(torch.from_numpy(np.ascontiguousarray(user)))
+        self.item_table.copy_(torch.from_numpy(np.ascontiguousarray(item)))
+
+
+class ItemItemRecommender(SolvedRecommender):
+    r"""Recommender that sums the similarities of an item to the items of a user's history.
+
+    .. math:: \hat y_{ui} = \sum_{j \in N_u} W_{ji}
+
+    :meth:`solve` gives W to :meth:`keep`. It is sparse and has no final embeddings.
+
+    Attributes:
+        weight_start: position of each row's first weight, and the end of the last row. Shape:
+            (items + 1,), int64
+        weight_item: column of each weight. Shape: (weights,), int32
+        weight: the weights by row. Shape: (weights,)
+    """
+
+    ranks_by_tables = False
+    weight_start: Tensor
+    weight_item: Tensor
+    weight: Tensor
+
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.keep(sp.csr_matrix((self.n_items, self.n_items)))
+
+    def keep(self, weights: sp.csr_matrix) -> None:
+        """Set W.
+
+        Args:
+            weights: W without stored zeros. Shape: (items, items)
+        """
+        self._set(
+            weight_start=torch.from_numpy(weights.indptr.astype(np.int64)),
+            weight_item=torch.from_numpy(weights.indices.astype(np.int32)),
+            weight=torch.from_numpy(weights.data.astype(np.float32)),
+        )
+
+    def _set(self, **buffers: Tensor) -> None:
+        for name, value in buffers.items():
+            self.register_buffer(name, value)
+        arrays = (self.weight, self.weight_item, self.weight_start)
+        self._weights = sp.csr_matrix(
+            tuple(array.cpu().numpy() for array in arrays), shape=(self.n_items, self.n_items)
+        )
+        self._history = self.interactions.astype(np.float32)
+
+    def load_state_dict(self, state: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        """Load a state of any number of weights."""
+        self._set(**{name: state[name] for name in ("weight_start", "weight_item", "weight")})
+        return super().load_state_dict(state, *args, **kwargs)
+
+    def scores(self, user: Tensor) -> Tensor:
+        """Multiply the histories of users by W; see `SolvedRecommender.scores`."""
+        rows = self._history[user.cpu().numpy()] @ self._weights
+        return torch.from_numpy(rows.toarray()).to(self.device)
+
+
+def largest_in_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
+    """Keep the largest values of each row; among equal ones, those of the first columns.
+
+    Args:
+        matrix: a sparse matrix with values above 0. Shape: (rows, columns)
+        count: number of values to keep in a row; a row with fewer keeps all.
+    """
+    matrix.sort_indices()
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    order = np.lexsort((-matrix.data, row))  # stable: equal values stay in the order of columns
+    rank = np.empty(matrix.nnz, dtype=np.int64)
+    rank[order] = np.arange(matrix.nnz) - matrix.indptr[row]
+    kept = rank < count
+    place = (row[kept], matrix.indices[kept])
+    return sp.csr_matrix((matrix.data[kept], place), shape=matrix.shape)
+
+
+def largest_products(left: sp.csr_matrix, right: sp.csr_matrix, count: int) -> sp.csr_matrix:
+    """Multiply two sparse matrices, and keep the largest values off the diagonal of each row.
+
+    The product is computed for 1024 rows at a time, so that it is never in memory as a whole.
+
+    Args:
+        left: first factor, with values above 0. Shape: (n, m)
+        right: second factor, with values above 0. Shape: (m, n)
+        count: number of values to keep in a row.
+
+    Returns:
+        The kept values. Shape: (n, n)
+    """
+    blocks = []
+    for start in range(0, left.shape[0], _ROWS):
+        block = (left[start : start + _ROWS] @ right).tocoo()
+        off = block.col != block.row + start
+        place = (block.row[off], block.col[off])
+        blocks.append(
+            largest_in_rows(sp.csr_matrix((block.data[off], place), shape=block.shape), count)
+        )
+    return sp.csr_matrix(sp.vstack(blocks))
+
+
+def power(degree: np.ndarray, exponent: float) -> np.ndarray:
+    """Raise degrees to a power; a degree of 0 gives 0, also for a negative power.
+
+    Args:
+        degree: degrees, 0 or larger. Shape: (nodes,)
+        exponent: the power.
+    """
+    result = np.zeros(len(degree))
+    np.power(degree, exponent, out=result, where=degree > 0)
+    return result
+
+
+def scaled(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> sp.csr_matrix:
+    """Multiply each value of a sparse matrix by the factor of its row and that of its column.
+
+    Args:
+        matrix: the matrix. Shape: (n, m)
+        rows: factors of the rows. Shape: (n,)
+        columns: factors of the columns. Shape: (m,)
+    """
+    data = np.repeat(rows, np.diff(matrix.indptr)) * matrix.data * columns[matrix.indices]
+    return sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)

@@ -1,0 +1,47 @@
+"""The largest singular values of a sparse matrix, exact and the same at every call."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sp
+from scipy.sparse.linalg import svds
+
+from recbole_lightgnn.errors import InputError
+
+_DENSE = 4_000_000  # numbers of a matrix that LAPACK decomposes as a whole in seconds
+
+
+def truncated_svd(
+    matrix: sp.csr_matrix, rank: int, *, setting: str = "embedding_size"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute the largest singular values and their vectors.
+
+    Lanczos iterations run until they are exact, from a fixed start. Randomized methods with few
+    iterations are another filter: spectra of interactions fall slowly.
+
+    Args:
+        matrix: the matrix, float64. Shape: (rows, columns)
+        rank: number of singular values.
+        setting: name of the setting that gave ``rank``, for the message.
+
+    Returns:
+        Left vectors, values in falling order, and right vectors. Shapes: (rows, rank), (rank,),
+        (columns, rank)
+
+    Raises:
+        InputError: if ``rank`` is above the smaller side of the matrix.
+    """
+    smaller = min(matrix.shape)
+    if rank > smaller:
+        raise InputError(
+            f"{setting} is {rank}, but this data has only {smaller} singular values "
+            f"({matrix.shape[0]} users, {matrix.shape[1]} items): give at most {smaller}"
+        )
+    if matrix.shape[0] * matrix.shape[1] <= _DENSE or rank == smaller:
+        left, values, right = scipy.linalg.svd(matrix.toarray(), full_matrices=False)
+        return left[:, :rank], values[:rank], right[:rank].T
+    start = np.random.default_rng(0).uniform(0.5, 1.5, smaller)
+    left, values, right = svds(matrix, k=rank, v0=start)
+    order = np.argsort(-values, kind="stable")
+    return left[:, order], values[order], right[order].T
