@@ -28,11 +28,13 @@ def build(tmp_path):
     from recbole.utils import get_model
 
     from recbole_lightgnn.config.recbole_config import build_config
+    from recbole_lightgnn.config.schema import describe
     from recbole_lightgnn.data.loaders import load_data
     from recbole_lightgnn.registry import our_models
 
     def make(name="LightGNN", **settings):
-        width = {"embedding_size": WIDTH} if name in our_models() else {}
+        ours = name in our_models() and "embedding_size" in describe(name)
+        width = {"embedding_size": WIDTH} if ours else {}
         config = build_config(name, "planted", (), {**shared, **width, **settings})
         train_data = load_data(config)[0]
         torch.manual_seed(5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,11 @@ class Spectral(SolvedTables):
         self.user_degree = np.asarray(a.sum(axis=1))[:, 0]
         self.item_degree = np.asarray(a.sum(axis=0))[0]
         self._operator: Callable[[Tensor], Tensor] | None = None
+
+    @staticmethod
+    def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
+        """Return ``None``, and the width of the tables, 0 if the filter does not rank by them."""
+        return None, settings["embedding_size"] if settings["filter"] in _SINGLE_TABLES else 0
 
     def solve(self) -> None:
         """Compute the tables that the filter needs."""

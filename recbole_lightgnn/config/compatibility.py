@@ -224,11 +224,13 @@ def _distribution(settings: Mapping[str, Any]) -> str:
 def _learns_from_pairs(model_class: type[Any]) -> bool:
     """Whether the loss compares a positive item with a sampled negative one.
 
-    All our models do. For RecBole's models the source is searched, because their input type may be
+    Our models say so. For RecBole's models the source is searched, because their input type may be
     wrong: MultiVAE's is pairwise, but MultiVAE uses no negative items.
     """
-    ours = model_class.__name__ in our_models()
-    return ours or "interaction[self.NEG_ITEM_ID]" in recbole_source(model_class)
+    if model_class.__name__ in our_models():
+        samples: bool = model_class.samples_items
+        return samples
+    return "interaction[self.NEG_ITEM_ID]" in recbole_source(model_class)
 
 
 def learns_from_labels(model_class: type[Any]) -> bool:

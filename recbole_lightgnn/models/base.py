@@ -73,11 +73,13 @@ class GraphRecommender(GeneralRecommender):
         observed: the graph of the training interactions.
         positive_items: look-up of each user's training items.
         by_user: whether a batch holds users and all their interactions (``batch_by: user``).
+        samples_items: class attribute, whether the loader samples an item for each interaction.
         ranks_by_tables: class attribute, false if the model has no final embeddings and computes
             scores otherwise.
     """
 
     input_type = InputType.PAIRWISE
+    samples_items = True
     ranks_by_tables = True
 
     @staticmethod

@@ -29,7 +29,8 @@ class SolvedRecommender(GraphRecommender):
             included. SciPy's CSR format, float64. Shape: (users, items)
     """
 
-    input_type = InputType.POINTWISE  # so that RecBole's loader samples no item for a pair
+    input_type = InputType.POINTWISE
+    samples_items = False
     type = ModelType.TRADITIONAL
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -98,7 +99,7 @@ class SolvedRecommender(GraphRecommender):
 
 
 class SolvedTables(SolvedRecommender):
-    """Recommender that ranks by the inner product of two tables that :meth:`solve` fills.
+    """Recommender that ranks by the inner product of two tables, filled by :meth:`solve`.
 
     Attributes:
         user_table: buffer, zero before :meth:`solve`. Shape: (users, ``embedding_size``)
@@ -151,6 +152,11 @@ class ItemItemRecommender(SolvedRecommender):
     def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.keep(sp.csr_matrix((self.n_items, self.n_items)))
+
+    @staticmethod
+    def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
+        """Return ``None`` and 0, as there are no embeddings."""
+        return None, 0
 
     def keep(self, weights: sp.csr_matrix) -> None:
         """Set W.
