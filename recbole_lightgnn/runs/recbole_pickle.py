@@ -16,6 +16,10 @@ What is trusted, and why:
   ``recbole_lightgnn.models.`` or ``recbole_lightgnn.baselines.``: **as names only**. Nothing in the
   file can call them. This matters because ``Config(...)`` evaluates strings as Python. The
   ``Config`` object is assembled after reading.
+- Layers of torch and of RecBole, its datasets, samplers and loggers: **not read**. DIN, DIEN,
+  GRU4RecF, FDSA and SASRecF put a whole layer into ``other_parameter``, and the layer holds its
+  dataset. An empty object takes the place of each, and the layer is left out of the result. Its
+  weights are in ``state_dict`` too.
 
 Every other name is refused. The *settings* in a checkpoint are not checked: `load_data_and_model`
 builds the dataset that they name. It also unpickles the files ``dataset_save_path`` and
@@ -56,6 +60,14 @@ _ENUMS = (
     "FeatureType",
     "FeatureSource",
 )
+_NOT_READ = (
+    *("torch.nn.modules.", "recbole.model.layers.", "recbole.data.dataset."),
+    *("recbole.data.interaction.Interaction", "recbole.sampler.", "logging.getLogger"),
+)
+_TREES = (
+    "recbole.model.exlib_recommender.lightgbm.LightGBM",
+    "recbole.model.exlib_recommender.xgboost.XGBoost",
+)
 _MODEL_PACKAGES = ("recbole.model.", "recbole_lightgnn.models.", "recbole_lightgnn.baselines.")
 
 
@@ -67,8 +79,8 @@ def load_recbole_checkpoint(path: str | Path, map_location: Any = None) -> dict[
         map_location: device of the tensors, as for ``torch.load``.
 
     Returns:
-        RecBole's dictionary, with ``config``, ``state_dict``, ``other_parameter``, ``optimizer``,
-        ``epoch`` and others. Settings have their present names.
+        RecBole's dictionary, with ``config``, ``state_dict``, ``other_parameter`` without its
+        layers, ``optimizer``, ``epoch`` and others. Settings have their present names.
 
     Raises:
         InputError: if the file is missing, is not such a checkpoint, or holds anything that the
@@ -93,6 +105,9 @@ def load_recbole_checkpoint(path: str | Path, map_location: Any = None) -> dict[
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("config"), _ConfigState):
         raise InputError(f"{path} is not a checkpoint as RecBole writes it: it holds no settings")
     checkpoint["config"] = checkpoint["config"].restore()
+    if isinstance(parts := checkpoint.get("other_parameter"), dict):
+        read = {name: part for name, part in parts.items() if not isinstance(part, _NotRead)}
+        checkpoint["other_parameter"] = read
     return checkpoint
 
 
@@ -127,6 +142,16 @@ class _Name:
     named: Any
 
 
+class _NotRead:
+    """Empty object in place of an object that is not read; it ignores what a file gives it."""
+
+    def __init__(self, *arguments: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 def _trusted(name: str, path: str | Path) -> Any:
     """Return the object that a global name in a checkpoint stands for.
 
@@ -143,7 +168,11 @@ def _trusted(name: str, path: str | Path) -> Any:
         return _Name(list)
     if name == _DEFAULTDICT:
         return _dict_of_lists
+    if name.startswith(_NOT_READ):
+        return _NotRead
     module, _, attribute = name.rpartition(".")
+    if name in _TREES:
+        return _Name(getattr(import_module(module), attribute))
     if name == _YAML_LOADER:
         return _Name(yaml.FullLoader)
     if module == _ENUM_MODULE and attribute in _ENUMS:
@@ -193,7 +222,7 @@ def _data_names() -> dict[str, Any]:
 _DATA = _data_names()
 _DTYPES: list[Any] = [
     (type(np.dtype(code)), f"numpy.dtypes.{type(np.dtype(code)).__name__}")
-    for code in "?bhilqBHILQefdO"  # O: the rows of a lil matrix are lists
+    for code in "?bhilqBHILQefdUO"  # U: tokens; O: the rows of a lil matrix are lists
 ]
 
 

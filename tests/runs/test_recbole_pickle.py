@@ -1,6 +1,7 @@
 """RecBole's pickled checkpoints: read exactly, and anything but data refused."""
 
 import collections
+import logging
 import pickle
 from pathlib import Path
 
@@ -166,3 +167,20 @@ def test_a_defaultdict_of_lists_is_read_as_a_dictionary_and_any_other_is_refused
     torch.save({**free, "epoch": Evil(list, ("abc",))}, "evil.pth", pickle_protocol=protocol)
     with pytest.raises(InputError, match="not a checkpoint as RecBole writes it"):
         load_recbole_checkpoint("evil.pth")
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_layers_are_not_read_and_nothing_that_builds_them_runs(trained, protocol):
+    free = torch.load(trained[2], weights_only=False)
+    layer = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout())
+    logger = Evil(logging.getLogger, ("made by a checkpoint",))
+    parts = {"layer": layer, "logger": logger, "weights": torch.ones(2), "number": 3}
+    torch.save({**free, "other_parameter": parts}, "layers.pth", pickle_protocol=protocol)
+    read = load_recbole_checkpoint("layers.pth")
+    assert list(read["other_parameter"]) == ["weights", "number"]
+    assert "made by a checkpoint" not in logging.root.manager.loggerDict
+    layer.evil = Evil(exec, ("open('ran', 'w')",))
+    torch.save({**free, "other_parameter": parts}, "evil.pth", pickle_protocol=protocol)
+    with pytest.raises(InputError, match=r"builtins.exec"):
+        load_recbole_checkpoint("evil.pth")
+    assert not Path("ran").exists()
