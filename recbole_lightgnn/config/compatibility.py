@@ -137,12 +137,12 @@ def short_list_warning(settings: Mapping[str, Any]) -> str:
 def _gives_probabilities(model_class: type[Any]) -> bool:
     """Whether a model's scores are probabilities.
 
-    The scores of every context-aware model of RecBole are. The scores of any other model are
-    probabilities if ``predict`` applies a sigmoid.
+    The scores of every context-aware model and tree model of RecBole are. The scores of any other
+    model are probabilities if ``predict`` applies a sigmoid.
     """
     from recbole.utils import ModelType
 
-    if model_class.type == ModelType.CONTEXT:
+    if model_class.type in (ModelType.CONTEXT, ModelType.DECISIONTREE):
         return True
     return "sigmoid" in inspect.getsource(model_class.predict).lower()
 

@@ -137,5 +137,7 @@ def recbole_yaml(name: str) -> dict[str, Any]:
     spec = find_spec("recbole")  # not an import: files of settings are read without RecBole
     if spec is None or spec.origin is None:
         return {}
-    file = Path(spec.origin).parent / "properties" / f"{name}.yaml"
-    return read_yaml(file) if file.is_file() else {}
+    folder = Path(spec.origin).parent / "properties"
+    # The names of its files for XGBoost and LightGBM are in lower case.
+    files = [folder / f"{spelling}.yaml" for spelling in (name, name.lower())]
+    return next((read_yaml(file) for file in files if file.is_file()), {})

@@ -27,7 +27,7 @@ from recbole_lightgnn.config.files import (
     recbole_yaml,
     recipes,
 )
-from recbole_lightgnn.config.recbole_defaults import DEFAULTS
+from recbole_lightgnn.config.recbole_defaults import own_defaults
 from recbole_lightgnn.config.recbole_faults import explained
 from recbole_lightgnn.config.validation import check_run, check_settings
 from recbole_lightgnn.registry import INTERMEDIATE, STAGES, STUDENT, our_models, properties_dir
@@ -215,7 +215,7 @@ def _load_internal_config_dict(original: Any) -> Any:
     def load(self: Any, model: str, model_class: type, dataset: str) -> None:
         original(self, model, model_class, dataset)
         if _OUR_FRONT_DOOR.get():
-            self.internal_config_dict.update(copy.deepcopy(DEFAULTS.get(model, {})))
+            self.internal_config_dict.update(copy.deepcopy(own_defaults(model)))
             if _compares_with_all(self, model_class):
                 self.internal_config_dict["train_neg_sample_args"] = None
         given = {**self.internal_config_dict, **self.external_config_dict}
@@ -305,8 +305,9 @@ def _scores_whole_lists(model_class: type[Any]) -> bool:
     from recbole.model.abstract_recommender import AbstractRecommender
     from recbole.utils import ModelType
 
-    own = model_class.full_sort_predict is not AbstractRecommender.full_sort_predict
-    return own and model_class.type in (ModelType.GENERAL, ModelType.TRADITIONAL)
+    if model_class.type not in (ModelType.GENERAL, ModelType.TRADITIONAL):
+        return False
+    return bool(model_class.full_sort_predict is not AbstractRecommender.full_sort_predict)
 
 
 def _recipe(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from recbole_lightgnn.config.files import recbole_yaml
+
 # RecBole 1.2.1 gives these sequential models neither an order nor the knowledge graph that they
 # read, and KSR no vectors of relations.
 _SEQUENTIAL: dict[str, Any] = {
@@ -16,7 +18,7 @@ _SEQUENTIAL: dict[str, Any] = {
     "alias_of_entity_id": ["ent_id"],
     "preload_weight": {"ent_id": "ent_emb"},
 }
-DEFAULTS: dict[str, dict[str, Any]] = {
+_DEFAULTS: dict[str, dict[str, Any]] = {
     "GRU4RecKG": _SEQUENTIAL,
     "KSR": {
         **_SEQUENTIAL,
@@ -26,3 +28,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "preload_weight": {"ent_id": "ent_emb", "rel_id": "rel_emb"},
     },
 }
+
+
+def own_defaults(model: str) -> dict[str, Any]:
+    """Defaults of a RecBole model besides those that RecBole gives it.
+
+    RecBole looks for ``XGBoost.yaml`` and ``LightGBM.yaml``. Its files are called ``xgboost.yaml``
+    and ``lightgbm.yaml``, and misspell ``token_num_threshold``.
+
+    Args:
+        model: name of the model.
+    """
+    if model in ("XGBoost", "LightGBM"):
+        own = recbole_yaml(f"model/{model}")
+        return {**own, "token_num_threshold": own["token_num_threhold"]}
+    return _DEFAULTS.get(model, {})

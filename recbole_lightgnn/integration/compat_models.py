@@ -184,6 +184,44 @@ def patch_ksr_precision() -> bool:
     return True
 
 
+def patch_lightgbm_loading() -> bool:
+    """RecBole 1.2.1: ``LightGBM.load_state_dict`` reads the file and keeps nothing of it.
+
+    Symptom: ``load_data_and_model`` returns a model without trees.
+    """
+
+    def change(module: ModuleType) -> None:
+        def load_state_dict(self: Any, model_file: str) -> None:
+            module.lgb.Booster.__init__(self, model_file=model_file)
+
+        replace(module.LightGBM, "load_state_dict", load_state_dict)
+
+    once_imported("exlib_recommender.lightgbm", change)
+    return True
+
+
+def patch_tree_sequences() -> bool:
+    """RecBole 1.2.1: tree models take a column of sequences for one number a row, of other rows.
+
+    ``np.resize`` cuts the table of the sequences to as many numbers as there are rows. With this
+    patch such columns are left out, as RecBole itself does with ``convert_token_to_onehot``.
+    """
+    module = import_module("recbole.data.dataset.decisiontree_dataset")
+    types = module.FeatureType
+    original = module.DecisionTreeDataset._convert_token_to_hash
+
+    def convert(self: Any) -> None:
+        for name in self.feat_name_list:
+            table = getattr(self, name)
+            kinds = {column: self.field2type[column] for column in table}
+            sequences = [c for c in kinds if kinds[c] in (types.TOKEN_SEQ, types.FLOAT_SEQ)]
+            setattr(self, name, table.drop(columns=sequences))
+        original(self)
+
+    replace(module.DecisionTreeDataset, "_convert_token_to_hash", convert)
+    return True
+
+
 def replace(owner: Any, name: str, new: Callable[..., Any]) -> None:
     """Replace ``owner.name`` by ``new``; the original stays available as ``__wrapped__``."""
     setattr(owner, name, functools.wraps(getattr(owner, name))(new))
@@ -216,4 +254,6 @@ PATCHES: tuple[Callable[[], bool], ...] = (
     patch_pretrained_loading,
     patch_dssm_features,
     patch_ksr_precision,
+    patch_lightgbm_loading,
+    patch_tree_sequences,
 )

@@ -29,6 +29,7 @@ from recbole_lightgnn.trainer.recbole_evaluation import has_epochs, rank_by_tabl
 from recbole_lightgnn.trainer.recbole_needs import check_labels, check_size
 from recbole_lightgnn.trainer.recbole_resume import RESUMABLE, RecBoleProgress, can_resume
 from recbole_lightgnn.trainer.recbole_stages import pretrained
+from recbole_lightgnn.trainer.recbole_trees import clear, prepare
 from recbole_lightgnn.trainer.record_rows import epochs_of, size_row
 
 AfterValidation = Callable[[int, float], None]  # called with epoch (from 1) and validation score
@@ -185,6 +186,7 @@ class RecBoleTraining(ModelTraining):
         # RecBole's file name has the time in seconds, so two runs could get the same name.
         file = Path(trainer.saved_model_file)
         trainer.saved_model_file = str(file.with_stem(f"{file.stem}-{os.getpid()}"))
+        prepare(trainer)
         rank_by_tables(trainer)
         self._build_seconds = time.perf_counter() - started
         self._progress: RecBoleProgress | None = None
@@ -223,6 +225,7 @@ class RecBoleTraining(ModelTraining):
             options["callback_fn"] = progress.validated
         with explain_recbole_errors(self.config):
             _, valid = self.trainer.fit(self.train_data, valid_data, **options)
+        clear(self.trainer)
         if self._made and not saved:
             Path(self._made).unlink()
         metrics: dict[str, float] = valid

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_lightgnn.models.base import GraphRecommender, entries_of
+from recbole_lightgnn.trainer.recbole_trees import leaves_and_bytes
 
 # Caches computed from other values: scores of all users (ItemKNN, AsymKNN), item vectors (DMF).
 _CACHED = {"pred_mat", "i_embedding"}
@@ -20,7 +21,8 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
     For our models see `GraphRecommender.sizes`. For RecBole's own models, the entries are the
     numbers in all parameters, and the bytes are those of the state dict. Shared weights (GCMC's)
     count once. Arrays and matrices besides the parameters (EASE's) add to entries and bytes, but
-    caches do not. RecBole's padding rows are not counted as entries.
+    caches do not. RecBole's padding rows are not counted as entries. The entries of tree models are
+    their leaves.
 
     Args:
         model: the trained model, ours or RecBole's.
@@ -31,15 +33,14 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
         ``entries_kept``, the fractions that remain after pruning.
     """
     if not isinstance(model, GraphRecommender):
-        other = _other_values(model)
-        entries = entries_of(model) + sum(map(_numbers, other))
+        entries, n_bytes = _sizes(model)
         return {
             "interactions": n_pairs,
             "interactions_kept": 1.0,
             "entries": entries,
             "entries_kept": 1.0,
             "parameters": entries,
-            "bytes": sum(map(_bytes, [*_state(model), *other])),
+            "bytes": n_bytes,
         }
     sizes = model.sizes()
     return sizes | {"interactions_kept": sizes["interactions"] / n_pairs}
@@ -75,6 +76,15 @@ def epochs_of(trainer: Any) -> dict[str, int]:
     """
     epochs = len(trainer.train_loss_dict)
     return {"epochs": epochs, "best_epoch": epochs - trainer.cur_step * trainer.eval_step}
+
+
+def _sizes(model: Any) -> tuple[int, int]:
+    """Entries and bytes of a model of RecBole's own."""
+    if not isinstance(model, nn.Module):
+        return leaves_and_bytes(model)
+    other = _other_values(model)
+    entries = entries_of(model) + sum(map(_numbers, other))
+    return entries, sum(map(_bytes, [*_state(model), *other]))
 
 
 def _state(model: Any) -> list[Tensor]:

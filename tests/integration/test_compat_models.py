@@ -5,8 +5,10 @@ import logging
 import pytest
 import torch
 from helpers.recbole_world import write_world
+from recbole.data.dataset import DecisionTreeDataset
 from recbole.model.abstract_recommender import AbstractRecommender
 
+from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.quick_start import run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -54,3 +56,14 @@ def test_ract_goes_through_three_stages_and_leaves_the_file_of_the_last(tmp_path
     assert file.name.startswith("RaCT-critic_pretrain-")
     assert any(str(file.name) in line for line in caplog.messages)
     assert "Logging error" not in capfd.readouterr().err
+
+
+def test_tree_models_get_no_columns_of_sequences(tmp_path, monkeypatch):
+    write_world(tmp_path / "dataset")
+    columns = {"inter": ["user_id", "item_id", "rating"], "item": ["item_id", "year", "class"]}
+    settings = {**QUICK, "load_col": columns, "threshold": {"rating": 4}}
+    config = build_config("FM", "world", (), settings)
+    assert list(DecisionTreeDataset(config).item_feat) == ["item_id", "year"]
+    original = DecisionTreeDataset._convert_token_to_hash.__wrapped__
+    monkeypatch.setattr(DecisionTreeDataset, "_convert_token_to_hash", original)
+    assert list(DecisionTreeDataset(config).item_feat) == ["item_id", "year", "class"]

@@ -1,0 +1,52 @@
+"""RecBole's tree models, XGBoost and LightGBM: what their trainers and models lack."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from recbole.trainer.trainer import DecisionTreeTrainer
+
+
+def prepare(trainer: Any) -> None:
+    """Give a trainer of tree models a record of its epochs, and file names of its own.
+
+    Args:
+        trainer: any trainer of RecBole's; only one of tree models is changed, in place.
+    """
+    if not isinstance(trainer, DecisionTreeTrainer):
+        return
+    for key in ("temp_file", "temp_best_file"):
+        file = Path(getattr(trainer, key))
+        setattr(trainer, key, str(file.with_stem(f"{file.stem}-{os.getpid()}")))
+    trainer.train_loss_dict = {}
+    train = trainer._train_at_once
+
+    def counted(*data: Any) -> None:
+        train(*data)
+        trainer.train_loss_dict[len(trainer.train_loss_dict)] = None
+
+    trainer._train_at_once = counted
+
+
+def clear(trainer: Any) -> None:
+    """Remove the file that a trainer of tree models needs only between epochs.
+
+    Args:
+        trainer: any trainer of RecBole's.
+    """
+    if isinstance(trainer, DecisionTreeTrainer):
+        Path(trainer.temp_file).unlink(missing_ok=True)
+
+
+def leaves_and_bytes(model: Any) -> tuple[int, int]:
+    """Count the leaves of all trees, each of which has one learned value, and the model's bytes.
+
+    Args:
+        model: a trained ``Booster`` of xgboost or lightgbm.
+    """
+    if hasattr(model, "get_dump"):  # xgboost
+        return sum(tree.count("leaf=") for tree in model.get_dump()), len(model.save_raw())
+    trees = model.dump_model()["tree_info"]
+    return sum(tree["num_leaves"] for tree in trees), len(model.model_to_string())
