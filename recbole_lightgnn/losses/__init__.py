@@ -29,6 +29,7 @@ __all__ = [
     "gaussian_potential",
     "info_nce",
     "listwise_alignment",
+    "node_contrast",
     "pairwise_alignment",
     "sampled_softmax",
     "similar_masks",
@@ -146,6 +147,35 @@ def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
     _positive(temperature=temperature)
     logits = (F.normalize(view, dim=-1) / temperature) @ F.normalize(other, dim=-1).T
     return sampled_softmax(logits, torch.arange(len(view), device=view.device))
+
+
+def node_contrast(
+    anchor: Tensor, candidate: Tensor, target: Tensor, *, temperature: float
+) -> Tensor:
+    r"""Contrast of nodes with many candidates, by inner product.
+
+    .. math:: -\frac1B\sum_i\log\frac{\exp(a_i\cdot c_{t_i}/\tau)}{\sum_j\exp(a_i\cdot c_j/\tau)}
+
+    With normalized rows this is :func:`info_nce`. Logits are computed in chunks and never stored
+    for all anchors, so the candidates may be all nodes.
+
+    Args:
+        anchor: a, one view of the nodes; receives gradients. Shape: (nodes, width)
+        candidate: c, the other view of all candidates; receives gradients.
+            Shape: (candidates, width)
+        target: row t of each node among the candidates. Shape: (nodes,)
+        temperature: tau > 0; smaller is sharper.
+
+    Returns:
+        The mean over the nodes; 0 without nodes. Shape: ()
+
+    Raises:
+        ValueError: if ``temperature`` is not positive.
+    """
+    _positive(temperature=temperature)
+    one_each = RaggedIndices(torch.arange(len(target) + 1, device=target.device), target)
+    weight = anchor.new_full((len(target),), 1 / max(1, len(target)))
+    return full_softmax(anchor / temperature, candidate, one_each, weight)
 
 
 def alignment(user: Tensor, item: Tensor) -> Tensor:

@@ -211,3 +211,20 @@ def batch_items(item: Tensor) -> tuple[Tensor, Tensor]:
     """
     candidates, target = torch.unique(item, return_inverse=True)
     return candidates, target
+
+
+def contrast_candidates(table: Tensor, nodes: Tensor, *, with_all: bool) -> tuple[Tensor, Tensor]:
+    """Select the rows that a contrast compares nodes with.
+
+    Args:
+        table: embeddings of all users or items, RecBole's padding row first. Shape: (rows, width)
+        nodes: distinct nodes, without padding. Shape: (nodes,)
+        with_all: whether the candidates are all nodes but padding, or ``nodes`` alone.
+
+    Returns:
+        The candidates, and the position of each node among them. Shapes: (candidates, width),
+        (nodes,)
+    """
+    if with_all:
+        return table[1:], nodes - 1
+    return table.index_select(0, nodes), torch.arange(len(nodes), device=nodes.device)

@@ -103,6 +103,29 @@ def _direction(table: Tensor) -> Tensor:
     return F.normalize(magnitude, dim=-1).mul_(table.sign())
 
 
+def dropped_layer(
+    graph: InteractionGraph, user: Tensor, item: Tensor, *, keep_rate: float
+) -> tuple[Tensor, Tensor]:
+    r"""Compute one layer of LightGCN on a random part of the edges: :math:`\hat A' E`.
+
+    Each direction of an edge is kept with the probability ``keep_rate``, and then divided by it.
+
+    Args:
+        graph: the interaction graph.
+        user: E of the users. Shape: (users, width)
+        item: E of the items. Shape: (items, width)
+        keep_rate: probability of an edge to be kept, above 0; 1 keeps all and draws nothing.
+
+    Returns:
+        The next layer of users, shape (users, width), and of items, shape (items, width).
+    """
+    pattern, norm = graph.interactions.pattern, graph.interactions.norm
+    to_user = to_item = norm
+    if keep_rate < 1:
+        to_user, to_item = F.dropout(norm, 1 - keep_rate), F.dropout(norm, 1 - keep_rate)
+    return spmm(pattern, to_user, item), spmm(pattern, to_item, user, transpose=True)
+
+
 def weighted_lightgcn(
     graph: InteractionGraph,
     edge_weight: Tensor | None,

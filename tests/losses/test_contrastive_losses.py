@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers.tiny import (
     N_USERS,
     REFERENCE,
@@ -24,6 +25,7 @@ from recbole_lightgnn.losses import (
     embedding_alignment,
     gaussian_potential,
     info_nce,
+    node_contrast,
     sampled_softmax,
     similar_masks,
     uniformity,
@@ -361,3 +363,52 @@ def test_alignment_and_potential_gradients():
     one = double(1, 3, seed=3, grad=True)
     gaussian_potential(one).backward()
     assert one.grad.abs().max() == 0
+
+
+# --- contrast of nodes with many candidates (HCCF, LightGCL) --------------------------------------
+
+
+def test_node_contrast_by_hand():
+    """Each node has an inner product of 2 with itself and of 0 with the other candidates."""
+    anchor, candidate = numbers(1, 0, 0, 1).view(2, 2), numbers(0, 2, 0, 0, 2, 0).view(3, 2)
+    loss = node_contrast(anchor, candidate, torch.tensor([2, 0]), temperature=0.5)
+    assert loss.item() == pytest.approx(math.log(1 + 2 * math.exp(-4)), rel=1e-12)
+
+
+@SEEDS
+def test_node_contrast_equals_the_plain_loop(seed):
+    anchor, candidate = double(4, 3, seed=seed), double(7, 3, seed=seed + 10)
+    target = torch.tensor([6, 0, 3, 6])
+    losses = []
+    for vector, own in zip(anchor, target.tolist(), strict=True):
+        logits = [float(vector @ other) / 0.2 for other in candidate]
+        losses.append(logsumexp(logits) - logits[own])
+    loss = node_contrast(anchor, candidate, target, temperature=0.2)
+    assert loss.item() == pytest.approx(mean(losses), rel=1e-12)
+
+
+def test_node_contrast_of_normalized_rows_is_info_nce():
+    view, other = double(5, 3, seed=1), double(5, 3, seed=2)
+    rows = [F.normalize(part, dim=-1) for part in (view, other)]
+    loss = node_contrast(*rows, torch.arange(5), temperature=0.3)
+    assert loss.item() == pytest.approx(info_nce(view, other, temperature=0.3).item(), rel=1e-12)
+
+
+def test_node_contrast_has_gradients_to_both_views():
+    anchor, candidate = double(3, 2, seed=1, grad=True), double(5, 2, seed=2, grad=True)
+    target = torch.tensor([4, 0, 4])
+    assert torch.autograd.gradcheck(
+        lambda *z: node_contrast(*z, target, temperature=0.5), (anchor, candidate)
+    )
+
+
+def test_node_contrast_of_one_candidate_and_of_no_node_is_zero():
+    one = double(1, 3, seed=1)
+    assert node_contrast(one, -one, torch.tensor([0]), temperature=0.2).item() == 0
+    nobody = torch.zeros(0, dtype=torch.int64)
+    assert node_contrast(one[:0], one, nobody, temperature=0.2).item() == 0
+
+
+def test_node_contrast_refuses_a_temperature_that_is_not_positive():
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        node_contrast(double(1, 3, seed=1), double(1, 3, seed=1), torch.tensor([0]), temperature=0)

@@ -7,6 +7,7 @@ from torch.testing import assert_close
 
 from recbole_lightgnn.nn.graph import InteractionGraph
 from recbole_lightgnn.nn.propagation import (
+    dropped_layer,
     lightgcn,
     mean_of_layers,
     noisy_layers,
@@ -73,6 +74,30 @@ def test_lightgcn_equals_the_dense_formula(n_layers, tables):
     expected = sum(powers) @ torch.cat(tables)
     out = torch.cat(lightgcn(graph, *tables, n_layers=n_layers))
     assert_close(out, expected, rtol=1e-12, atol=1e-12)
+
+
+# --- a layer with edges dropped (HCCF, LightGCL) ---------------------------------------------
+
+
+def test_a_layer_drops_each_direction_of_an_edge_by_itself():
+    """1000 pairs of users and items with a value of 1: each direction of an edge has 0 or 4."""
+    graph = graph_of(*((k, k) for k in range(1000)), n_users=1000, n_items=1000)
+    ones = torch.ones(1000, 1, dtype=torch.float64)
+    torch.manual_seed(1)
+    user, item = dropped_layer(graph, ones, ones, keep_rate=0.25)
+    for table in (user, item):
+        assert set(table.flatten().tolist()) == {0.0, 4.0}
+        assert table.mean().item() == pytest.approx(1, abs=0.2)
+    both = ((user > 0) & (item > 0)).double().mean().item()
+    assert both == pytest.approx(1 / 16, abs=0.03)
+
+
+def test_a_layer_that_keeps_all_edges_is_the_dense_product_and_draws_nothing(tables):
+    graph = in_double(random_graph(4, N_USERS, N_ITEMS, 14))
+    state = torch.get_rng_state()
+    out = torch.cat(dropped_layer(graph, *tables, keep_rate=1.0))
+    assert_close(out, square(graph, torch.ones(graph.n_edges)) @ torch.cat(tables))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 # --- SimGCL's layers -------------------------------------------------------------------------
