@@ -14,7 +14,7 @@ from recbole_lightgnn.losses import node_contrast
 from recbole_lightgnn.models.base import Batch, EmbeddingRecommender
 from recbole_lightgnn.models.objective import Tables, batch_bpr, contrast_candidates
 from recbole_lightgnn.nn.propagation import dropped_layer, lightgcn
-from recbole_lightgnn.nn.spectral import LowRank, truncated_svd
+from recbole_lightgnn.nn.spectral import LowRank, low_rank_graph
 
 
 class LightGCL(EmbeddingRecommender):
@@ -27,7 +27,7 @@ class LightGCL(EmbeddingRecommender):
               \log\sum_b\exp(\bar g_a\cdot\bar e_b/\tau)
               - \mathrm{clamp}(\bar g_a\cdot\bar e_a/\tau, \pm5)\Big] + \lambda_2\|\Theta\|^2
 
-    The bars are sums over the layers 0 to L. :math:`U S V^\top` is `truncated_svd` of the graph.
+    The bars are sums over the layers 0 to L. :math:`U S V^\top` is `low_rank_graph` of the graph.
     The contrast is a mean over the batch's distinct users, plus a mean over its distinct items, the
     sampled ones included. In training each layer drops edges of :math:`\hat A`. The ranking uses
     :math:`\bar E` with all edges. Weight decay is on all parameters.
@@ -62,7 +62,7 @@ class LightGCL(EmbeddingRecommender):
     @cached_property
     def low_rank(self) -> LowRank:
         """The decomposition of the graph, computed in the first training step."""
-        return truncated_svd(self.observed, rank=self.rank, degree_offset=self.degree_offset)
+        return low_rank_graph(self.observed, rank=self.rank, degree_offset=self.degree_offset)
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
         """Sum LightGCN's layers 0 to L; see `GraphRecommender.propagate`."""

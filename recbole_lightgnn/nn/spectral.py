@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy.sparse.linalg import svds
 from torch import Tensor
 
 from recbole_lightgnn.nn.graph import InteractionGraph
+from recbole_lightgnn.nn.truncated_svd import truncated_svd
 
 
 class LowRank(NamedTuple):
@@ -27,15 +27,14 @@ class LowRank(NamedTuple):
     item: Tensor
 
 
-def truncated_svd(graph: InteractionGraph, *, rank: int, degree_offset: float) -> LowRank:
+def low_rank_graph(graph: InteractionGraph, *, rank: int, degree_offset: float) -> LowRank:
     r"""Compute the ``rank`` largest singular values of the normalized graph, with their vectors.
 
     .. math:: (D_U + c)^{-1/2} A\,(D_I + c)^{-1/2} \approx U S V^\top
 
     Without an offset c, each small component of the graph has a singular value of 1. On a sparse
-    graph such components take the whole rank. The result is exact to rounding, by Lanczos
-    iterations from a fixed vector, so that the same graph always has the same result. Rows of nodes
-    without interactions are 0.
+    graph such components take the whole rank. The result is exact to rounding and the same
+    at every call. Rows of nodes without interactions are 0.
 
     Args:
         graph: the interaction graph.
@@ -58,10 +57,7 @@ def truncated_svd(graph: InteractionGraph, *, rank: int, degree_offset: float) -
     item_degree = np.bincount(col, minlength=pattern.shape[1])
     values = 1 / np.sqrt((user_degree[row] + degree_offset) * (item_degree[col] + degree_offset))
     matrix = sp.csr_matrix((values, (row, col)), shape=pattern.shape)
-    start = np.random.default_rng(0).standard_normal(min(pattern.shape))
-    user, value, item = svds(matrix, k=rank, v0=start)  # ascending
-    order = np.argsort(value)[::-1]
-    user, value, item = user[:, order], value[order], item[order].T
+    user, value, item = truncated_svd(matrix, rank, setting="rank")
     user[user_degree == 0] = 0  # rounding leaves numbers of about 1e-17, and padding would learn
     item[item_degree == 0] = 0
     return LowRank(

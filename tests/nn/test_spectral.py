@@ -8,7 +8,7 @@ from helpers.tiny_world import TRAIN
 from torch.testing import assert_close
 
 from recbole_lightgnn.nn.graph import InteractionGraph
-from recbole_lightgnn.nn.spectral import truncated_svd
+from recbole_lightgnn.nn.spectral import low_rank_graph
 
 SINGULAR_VALUES = {0.0: [1, 0.80902], 1.0: [0.63341, 0.48203]}  # the third: .30902 and .18196
 
@@ -25,12 +25,12 @@ def product(parts):
 
 @pytest.mark.parametrize("offset", SINGULAR_VALUES)
 def test_singular_values_by_hand(offset):
-    parts = truncated_svd(tiny(), rank=2, degree_offset=offset)
+    parts = low_rank_graph(tiny(), rank=2, degree_offset=offset)
     assert parts.value.tolist() == pytest.approx(SINGULAR_VALUES[offset], abs=1e-5)
 
 
 def test_the_view_of_rank_one_by_hand():
-    view = product(truncated_svd(tiny(), rank=1, degree_offset=0))
+    view = product(low_rank_graph(tiny(), rank=1, degree_offset=0))
     row = [0.4, 0.28284, 0.4]
     expected = torch.tensor([row, row, [0.28284, 0.2, 0.28284]])
     assert_close(view, expected, atol=1e-5, rtol=0)
@@ -48,9 +48,9 @@ def test_it_equals_the_dense_decomposition(seed, shape, rank, offset):
     scaled = matrix / np.sqrt(np.outer(np.maximum(user, 1e-9), np.maximum(item, 1e-9)))
     left, value, right = np.linalg.svd(scaled)
     expected = (left[:, :rank] * value[:rank]) @ right[:rank]
-    parts = truncated_svd(graph, rank=rank, degree_offset=offset)
+    parts = low_rank_graph(graph, rank=rank, degree_offset=offset)
     assert_close(product(parts), torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-5)
-    again = truncated_svd(graph, rank=rank, degree_offset=offset)
+    again = low_rank_graph(graph, rank=rank, degree_offset=offset)
     assert all(torch.equal(a, b) for a, b in zip(parts, again, strict=True))
 
 
@@ -58,8 +58,8 @@ def test_the_offset_takes_the_rank_from_tiny_components():
     """Ten components of one edge have the value 1, as the block has; with an offset it leads."""
     pairs = [(u, i) for u in range(5) for i in range(6)] + [(5 + k, 6 + k) for k in range(10)]
     graph = InteractionGraph.from_pairs(*np.array(pairs).T, 15, 16)
-    assert truncated_svd(graph, rank=3, degree_offset=0).value.tolist() == pytest.approx([1] * 3)
-    parts = truncated_svd(graph, rank=1, degree_offset=1)
+    assert low_rank_graph(graph, rank=3, degree_offset=0).value.tolist() == pytest.approx([1] * 3)
+    parts = low_rank_graph(graph, rank=1, degree_offset=1)
     assert parts.value.item() == pytest.approx((30 / 42) ** 0.5, rel=1e-6)
     assert parts.user[5:].abs().max() < 1e-6
 
@@ -67,7 +67,7 @@ def test_the_offset_takes_the_rank_from_tiny_components():
 def test_nodes_without_interactions_have_no_part_in_the_view():
     pairs = np.array(TRAIN) + 1  # node 0 is isolated, as RecBole's padding is
     graph = InteractionGraph.from_pairs(*pairs.T, 5, 6)
-    parts = truncated_svd(graph, rank=4, degree_offset=0)
+    parts = low_rank_graph(graph, rank=4, degree_offset=0)
     assert parts.user[[0, 4]].abs().max() == 0
     assert parts.item[[0, 4, 5]].abs().max() == 0
     assert_close(product(parts)[1:4, 1:4], torch.tensor(TINY_GRAPH), atol=1e-4, rtol=0)
@@ -83,4 +83,4 @@ def test_nodes_without_interactions_have_no_part_in_the_view():
 )
 def test_bad_arguments_are_refused(rank, offset, message):
     with pytest.raises(ValueError, match=message):
-        truncated_svd(tiny(), rank=rank, degree_offset=offset)
+        low_rank_graph(tiny(), rank=rank, degree_offset=offset)
