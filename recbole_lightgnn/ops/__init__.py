@@ -1,7 +1,7 @@
 """Sparse matrix products: the pattern of nonzeros is fixed, their values are learned."""
 
 from recbole_lightgnn.ops.pattern import SparsePattern
-from recbole_lightgnn.ops.products import power_sum, product, sddmm, spmm
+from recbole_lightgnn.ops.products import edge_products, power_sum, product, sddmm, spmm
 from recbole_lightgnn.ops.row_kernel import expands_in_hardware
 from recbole_lightgnn.ops.rows import (
     PackedRows,
@@ -15,6 +15,7 @@ __all__ = [
     "PackedRows",
     "Rows",
     "SparsePattern",
+    "edge_products",
     "expands_in_hardware",
     "multiply_adds",
     "polynomial",

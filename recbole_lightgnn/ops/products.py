@@ -122,6 +122,25 @@ def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
         return _sampled(pattern, left, right, None)
 
 
+def edge_products(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
+    r"""Dense times dense, at the nonzeros only, with gradients: :math:`\langle L_i, R_j \rangle`.
+
+    The logits of attention over a graph. With the upstream gradient G, a value for each nonzero,
+    the gradients are :math:`\partial_L = G R` and :math:`\partial_R = G^\top L`. No tensor has a
+    row for each nonzero.
+
+    Args:
+        pattern: positions (i, j). Shape: (rows, cols)
+        left: L. Shape: (rows, width)
+        right: R. Shape: (cols, width)
+
+    Returns:
+        One inner product for each nonzero. Shape: (nnz,)
+    """
+    result: Tensor = _EdgeProducts.apply(left, right, pattern)  # type: ignore[no-untyped-call]
+    return result
+
+
 def product(matrix: Tensor, dense: Tensor, add: Tensor | None = None) -> Tensor:
     r"""Multiply an assembled CSR matrix by a dense matrix, and add: :math:`S X + Y`.
 
@@ -139,6 +158,25 @@ def product(matrix: Tensor, dense: Tensor, add: Tensor | None = None) -> Tensor:
     with product_backend(*parts) as multiply:
         (result,) = multiply((matrix, dense, add, 1.0))
     return result
+
+
+class _EdgeProducts(torch.autograd.Function):
+    """Autograd function behind :func:`edge_products`."""
+
+    @staticmethod
+    def forward(ctx: Any, left: Tensor, right: Tensor, pattern: SparsePattern) -> Tensor:
+        """Compute the products; keep both factors."""
+        ctx.save_for_backward(left, right)
+        ctx.pattern = pattern
+        return _sampled(pattern, left, right, None)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Multiply the matrix of gradients, and its transpose, by the factors."""
+        left, right = ctx.saved_tensors
+        back = product(ctx.pattern.matrix(grad, transpose=True), left)
+        return product(ctx.pattern.matrix(grad), right), back, None
 
 
 class _SparseDense(torch.autograd.Function):

@@ -1,0 +1,275 @@
+"""AutoCF: a masked graph autoencoder that chooses where to mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_lightgnn.config.view import RunConfig, Settings
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.losses import RaggedIndices, full_softmax
+from recbole_lightgnn.models.base import EmbeddingRecommender
+from recbole_lightgnn.models.objective import Tables
+from recbole_lightgnn.nn.graph import InteractionGraph, norm_without
+from recbole_lightgnn.ops import SparsePattern, edge_products, spmm
+
+_LARGEST_LOGIT = 10.0  # of attention; larger ones, and those below its negative, are cut off
+
+
+class AutoCF(EmbeddingRecommender):
+    r"""LightGCN's layers on a masked graph, and attention on a graph with random edges.
+
+    .. math:: \bar E = \sum_{l=0}^{L}\hat A_e^l E + \mathrm{attention}(\hat A_e^L E)
+
+    .. math:: \mathcal L = \frac1B\sum_{(u,i)}\Big[\log\sum_c e^{\bar e_u\cdot\bar e_c}
+              - \bar e_u\cdot\bar e_i\Big] + \lambda\,(\mathcal S^U + \mathcal S^I)
+              - \frac1N\sum_a\log s_a + \lambda_4\|\Theta\|^2
+
+    The first term is a softmax over all items. :math:`\mathcal S` is `spread` of the batch's
+    distinct users, and of its distinct items.
+
+    Every ``mask_steps`` steps, and at the first step of an epoch, the graphs are chosen anew:
+
+    - Seeds are a share of ``seed_share`` of the nodes. They are drawn without replacement, with
+      probabilities proportional to :math:`s_a` (`seed_scores`).
+    - A masked edge has a seed, or a neighbor of a seed, at an end. The graph of :math:`\hat A_e`
+      lacks the masked edges.
+    - The graph of the attention has the same edges and a loop at every node. As many random pairs
+      as there are interactions are added. Both nodes of a pair are seeds, neighbors of seeds, or in
+      a random share ``pair_share`` of all nodes.
+
+    The term with :math:`s_a` is added in these steps only. The ranking uses the whole graph for
+    both parts, and a loop at every node for the attention.
+
+    Differs from the authors' code:
+
+    - ``contrast_with: all`` is theirs: :math:`\mathcal S` over all users, and over all items.
+    - ``seed_share`` is a number of seeds there.
+    - The code subtracts a node's own embedding from the sum over its walks. It assumes loops that
+      the matrix may not have. Here nothing is subtracted.
+    - The code draws twice as many random pairs.
+
+    Source: Xia et al., "Automated Self-Supervised Learning for Recommendation", WWW'23.
+    """
+
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        settings = Settings(config)
+        self.n_layers = settings.integer("n_layers")
+        self.seed_share, self.pair_share = (
+            settings.number(key) for key in ("seed_share", "pair_share")
+        )
+        self.mask_steps = settings.integer("mask_steps")
+        self.contrast_weight = settings.number("contrast_weight")
+        self.with_all = settings.text("contrast_with") == "all"
+        self.reg_weight = settings.number("reg_weight")
+        width, heads = settings.integer("embedding_size"), settings.integer("n_heads")
+        n_attentions = settings.integer("n_attention_layers")
+        self.attentions = nn.ModuleList(Attention(width, heads) for _ in range(n_attentions))
+        pattern = self.observed.interactions.pattern
+        self._user, self._item = pattern.row, pattern.col + self.n_users  # the ends of the edges
+        self._n_nodes = self.n_users + self.n_items
+        self._whole = self.with_loops(self._user, self._item)
+        self._step = 0
+        self._graphs = self.observed.interactions.norm, self._whole
+
+    @staticmethod
+    def check_settings(settings: Mapping[str, Any]) -> None:
+        """Refuse an embedding that the heads of attention cannot share equally."""
+        width, heads = settings["embedding_size"], settings["n_heads"]
+        if width % heads:
+            raise InputError(
+                f"embedding_size must be a multiple of n_heads, got {width} and {heads}"
+            )
+
+    def train(self, mode: bool = True) -> AutoCF:
+        """Switch the mode as `GraphRecommender.train`; a new epoch chooses the graphs anew."""
+        if mode:
+            self._step = 0
+        super().train(mode)
+        return self
+
+    def propagate(self, user: Tensor, item: Tensor) -> Tables:
+        """Encode and decode on the whole graph; see `GraphRecommender.propagate`."""
+        return self.autoencode(user, item, self.observed.interactions.norm, self._whole)
+
+    def autoencode(self, user: Tensor, item: Tensor, norm: Tensor, pairs: SparsePattern) -> Tables:
+        """Sum the layers of the encoder and of the attention.
+
+        Args:
+            user: initial embeddings. Shape: (users, width)
+            item: initial embeddings. Shape: (items, width)
+            norm: norms of the encoder's edges, 0 where an edge is masked. Shape: (edges,)
+            pairs: the edges of the attention. Shape: (users + items, users + items)
+        """
+        pattern = self.observed.interactions.pattern
+        layers = [torch.cat([user, item])]
+        for _ in range(self.n_layers):
+            user, item = spmm(pattern, norm, item), spmm(pattern, norm, user, transpose=True)
+            layers.append(torch.cat([user, item]))
+        for attention in self.attentions:
+            layers.append(attention(pairs, layers[-1]))
+        final = torch.stack(layers).sum(dim=0)
+        return final[: self.n_users], final[self.n_users :]
+
+    def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
+        """Compute the softmax, both spreads, the term of the seeds, and weight decay."""
+        batch, tables = self.batch_of(interaction), self.initial()
+        seed_term = tables[0].new_zeros(())
+        if self._step % self.mask_steps == 0:
+            scores, connected = seed_scores(self.observed, *tables), self.connected()
+            self._graphs = self.choose_graphs(scores.detach(), connected)
+            seed_term = -scores[connected].mean()
+        self._step += 1
+        user, item = self.autoencode(*tables, *self._graphs)
+        rows = torch.arange(len(batch.user) + 1, device=self.device)
+        share = user.new_full((len(batch.user),), 1 / len(batch.user))
+        positive = RaggedIndices(rows, batch.item - 1)
+        spreads = [
+            spread(side[1:], nodes.unique() - 1, with_all=self.with_all)
+            for side, nodes in ((user, batch.user), (item, batch.item))
+        ]
+        squares = [tables[0][1:], tables[1][1:], *self.attentions.parameters()]
+        return {
+            "interaction": full_softmax(user[batch.user], item[1:], positive, share),
+            "contrast": self.contrast_weight * torch.stack(spreads).sum(),
+            "seeds": seed_term,
+            "decay": self.reg_weight * torch.stack([x.square().sum() for x in squares]).sum(),
+        }
+
+    def connected(self) -> Tensor:
+        """Return the nodes that have an interaction, ascending. Shape: (connected,)"""
+        return torch.cat([self._user, self._item]).unique()
+
+    def choose_graphs(self, scores: Tensor, connected: Tensor) -> tuple[Tensor, SparsePattern]:
+        """Draw the seeds, mask the edges about them, and draw the random pairs.
+
+        Args:
+            scores: log s. Shape: (users + items,)
+            connected: the nodes that have an interaction. Shape: (connected,)
+
+        Returns:
+            Norms of the encoder's edges and edges of the attention; see `autoencode`.
+        """
+        n_seeds = max(1, round(self.seed_share * len(connected)))
+        gumbel = -torch.empty_like(scores).exponential_().log()
+        seeds = connected[(scores + gumbel)[connected].topk(n_seeds).indices]
+        near = self.with_neighbors(seeds)
+        masked = near[self._user] | near[self._item]
+        norm = norm_without(self.observed, masked)
+        share = torch.rand(self._n_nodes, device=self.device) < self.pair_share
+        share[0] = share[self.n_users] = False  # RecBole's padding nodes
+        nodes = (near | share).nonzero()[:, 0]
+        ends = nodes[torch.randint(len(nodes), (2, len(masked)), device=self.device)]
+        first = torch.cat([self._user[~masked], ends[0]])
+        return norm, self.with_loops(first, torch.cat([self._item[~masked], ends[1]]))
+
+    def with_neighbors(self, nodes: Tensor) -> Tensor:
+        """Return true for the given nodes and their neighbors. Shape: (users + items,)"""
+        given = torch.zeros(self._n_nodes, dtype=torch.bool, device=self.device)
+        given[nodes] = True
+        near = given.clone()
+        near[self._item[given[self._user]]] = True
+        near[self._user[given[self._item]]] = True
+        return near
+
+    def with_loops(self, first: Tensor, second: Tensor) -> SparsePattern:
+        """Return pairs of nodes in both directions, each once, and a loop at every node."""
+        loops = torch.arange(self._n_nodes, device=first.device)
+        row, col = torch.cat([first, second, loops]), torch.cat([second, first, loops])
+        keys = (row * self._n_nodes + col).unique()
+        return SparsePattern(keys // self._n_nodes, keys % self._n_nodes, (self._n_nodes,) * 2)
+
+
+class Attention(nn.Module):
+    r"""Multi-head attention of each node over its neighbors in a graph.
+
+    .. math:: o_a = \Big\Vert_h\sum_b\frac{e^{z_{ab}^h}}{\sum_{b'}e^{z_{ab'}^h}}\,v_b^h,\qquad
+              z_{ab}^h = q_a^h\cdot k_b^h,\quad |z| \le 10
+
+    q, k and v are linear maps of the embeddings; head h has its own part of their columns.
+
+    Args:
+        width: number of columns, a multiple of ``n_heads``.
+        n_heads: number of heads.
+    """
+
+    def __init__(self, width: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
+        for parameter in self.parameters():
+            nn.init.xavier_uniform_(parameter)
+
+    def forward(self, pairs: SparsePattern, table: Tensor) -> Tensor:
+        """Compute o of every node.
+
+        Args:
+            pairs: pairs (a, b); every a has one. Shape: (nodes, nodes)
+            table: embeddings. Shape: (nodes, width)
+
+        Returns:
+            One row for each node. Shape: (nodes, width)
+        """
+        row, heads = pairs.row, []
+        maps = (linear(table).chunk(self.n_heads, dim=1) for linear in self.children())
+        for query, key, value in zip(*maps, strict=True):
+            logits = edge_products(pairs, query.contiguous(), key.contiguous())
+            weight = logits.clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT).exp()
+            total = weight.new_zeros(pairs.shape[0]).index_add(0, row, weight)
+            heads.append(spmm(pairs, weight / total[row], value.contiguous()))
+        return torch.cat(heads, dim=1)
+
+
+def seed_scores(graph: InteractionGraph, user: Tensor, item: Tensor) -> Tensor:
+    r"""Compute how alike a node and the nodes about it are.
+
+    .. math:: \log s_a = \log\sigma\Big(\cos\Big(e_a,\
+              \big[(A + A^2)E\big]_a\Big)\Big)
+
+    The sum is over all walks of one or two steps from a node, those back to itself included. A
+    node without interactions has the cosine 0.
+
+    Args:
+        graph: the interaction graph.
+        user: embeddings of users. Shape: (users, width)
+        item: embeddings of items. Shape: (items, width)
+
+    Returns:
+        log s, users above items. Shape: (users + items,)
+    """
+    pattern = graph.interactions.pattern
+    ones = torch.ones_like(graph.interactions.norm)
+    one = spmm(pattern, ones, item), spmm(pattern, ones, user, transpose=True)
+    two = (
+        spmm(pattern, ones, one[1], add=one[0]),
+        spmm(pattern, ones, one[0], add=one[1], transpose=True),
+    )
+    return F.logsigmoid(
+        torch.cat([F.cosine_similarity(a, b) for a, b in zip((user, item), two, strict=True)])
+    )
+
+
+def spread(table: Tensor, nodes: Tensor, *, with_all: bool) -> Tensor:
+    r"""Compute the mean log-sum of a node's exponential products with others, itself included.
+
+    .. math:: \frac1{|B|}\sum_{a\in B}\log\sum_{c\in C}e^{\bar e_a\cdot\bar e_c}
+
+    Args:
+        table: embeddings of all users, or of all items. Shape: (nodes, width)
+        nodes: B, distinct. Shape: (batch,)
+        with_all: whether C are all nodes, or B.
+
+    Returns:
+        The mean. Shape: ()
+    """
+    rows, n = table[nodes], len(nodes)
+    own = nodes if with_all else torch.arange(n, device=nodes.device)
+    # The loss of the full softmax with a node itself as target, and the node's own product back.
+    target = RaggedIndices(torch.arange(n + 1, device=nodes.device), own)
+    loss = full_softmax(rows, table if with_all else rows, target, rows.new_full((n,), 1 / n))
+    return loss + rows.square().sum() / n
