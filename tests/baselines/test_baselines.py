@@ -319,6 +319,7 @@ def test_sizes_count_what_is_trained(build, name):
     entries |= {"HCCF": 4 * 150 + 2 * 4 * 128}
     entries |= {"PinSage": 4 * 150 + 2 * (4 * 5 + 8 * 4 + 4) + 4 * 5 + 4 * 4}
     entries |= {"STARGCN": 4 * 150 + 2 * 2 * (2 * 4 * 64 + 3 * 4 * 4)}
+    entries |= {"AutoCF": 4 * 150 + 3 * 4 * 4}
     entries = entries.get(name, 4 * 150)
     padding = {"BiasMF": 4 * 2 + 1, "AutoRec": 2 * 4 + 1}.get(name, 4 * 2)
     assert sizes == {

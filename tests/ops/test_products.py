@@ -14,7 +14,7 @@ from helpers.tiny import (
 )
 from torch.testing import assert_close
 
-from recbole_lightgnn.ops import SparsePattern, power_sum, sddmm, spmm
+from recbole_lightgnn.ops import SparsePattern, edge_products, power_sum, sddmm, spmm
 from recbole_lightgnn.ops.reference import power_sum_reference, sddmm_reference, spmm_reference
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -49,6 +49,16 @@ def test_sddmm_by_hand():
     right = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     products = sddmm(pattern(*PLACES), torch.tensor(DENSE), right)
     assert products.tolist() == [10.0, 10.0, 33.0, 3.0]
+
+
+def test_edge_products_are_sddmm_with_gradients():
+    places = pattern(*PLACES)
+    left, right = double(3, 2, seed=1, grad=True), double(3, 2, seed=2, grad=True)
+    assert_close(edge_products(places, left, right), sddmm(places, left, right))
+    assert torch.autograd.gradcheck(lambda a, b: edge_products(places, a, b), (left, right))
+    wide = pattern([0, 0, 1], [3, 1, 0], (2, 4))
+    tall = double(4, 2, seed=3, grad=True)
+    assert torch.autograd.gradcheck(lambda a, b: edge_products(wide, a, b), (left[:2], tall))
 
 
 def test_rectangular_by_hand():
