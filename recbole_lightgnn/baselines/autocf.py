@@ -143,7 +143,8 @@ class AutoCF(EmbeddingRecommender):
 
     def connected(self) -> Tensor:
         """Return the nodes that have an interaction, ascending. Shape: (connected,)"""
-        return torch.cat([self._user, self._item]).unique()
+        nodes: Tensor = torch.cat([self._user, self._item]).unique()
+        return nodes
 
     def choose_graphs(self, scores: Tensor, connected: Tensor) -> tuple[Tensor, SparsePattern]:
         """Draw the seeds, mask the edges about them, and draw the random pairs.
@@ -249,9 +250,9 @@ def seed_scores(graph: InteractionGraph, user: Tensor, item: Tensor) -> Tensor:
         spmm(pattern, ones, one[1], add=one[0]),
         spmm(pattern, ones, one[0], add=one[1], transpose=True),
     )
-    return F.logsigmoid(
-        torch.cat([F.cosine_similarity(a, b) for a, b in zip((user, item), two, strict=True)])
-    )
+    cosines = [F.cosine_similarity(a, b) for a, b in zip((user, item), two, strict=True)]
+    scores: Tensor = F.logsigmoid(torch.cat(cosines))
+    return scores
 
 
 def spread(table: Tensor, nodes: Tensor, *, with_all: bool) -> Tensor:
