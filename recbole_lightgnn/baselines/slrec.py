@@ -1,4 +1,4 @@
-"""SLRec: two towers trained by an in-batch softmax and a contrast of masked items."""
+"""SLRec: two towers, trained by a softmax and a contrast of two masked views of an item."""
 
 from __future__ import annotations
 

@@ -70,10 +70,11 @@ class STARGCN(EmbeddingRecommender):
         return self.run_blocks((user, item), self.observed.interactions.norm)[-1].projected
 
     def run_blocks(self, tables: Tables, norm: Tensor) -> list[BlockOutput]:
-        """Run all blocks, one on the restored embeddings of the other.
+        """Run all blocks in order; each gets the embeddings that the block before it restored.
 
         Args:
-            tables: x of the first block, users and items. Shapes: (users, width), (items, width)
+            tables: input of the first block, for users and for items.
+                Shapes: (users, width), (items, width)
             norm: norm of each edge. Shape: (edges,)
         """
         outputs = []

@@ -170,7 +170,7 @@ def _indices(lists: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def _compare(metrics: Mapping[str, Metrics], tolerance: float) -> float:
-    """Largest difference of a metric from RecBole's, divided by RecBole's largest metric.
+    """Largest error of a metric, as a fraction of the largest value that RecBole computes.
 
     Raises:
         WrongResult: if a metric is missing, or differs by more than the tolerance.

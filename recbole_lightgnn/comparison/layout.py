@@ -225,7 +225,7 @@ class Run:
     """One run of a comparison: a model or variant with one seed.
 
     Attributes:
-        name: name in the comparison: that of the model or of the variant.
+        name: name in the comparison, of the model or the variant.
         model: name of the model.
         dataset: name of the dataset.
         seed: seed of the run.

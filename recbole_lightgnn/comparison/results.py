@@ -34,7 +34,7 @@ class Entry:
 
     Attributes:
         label: name in the table.
-        model: name in the comparison: that of the model or of the variant.
+        model: name in the comparison, of the model or the variant.
         key: key of the record's row; ``None`` if no seed is done.
         settings_source: where the settings come from: ``tuned``, ``default`` or ``by hand``.
         seeds: seeds that are done.

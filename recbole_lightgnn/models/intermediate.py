@@ -52,7 +52,7 @@ class LightGNNIntermediate(GraphRecommender):
         self.teacher: FrozenTeacher | None = None
 
     def build_graph(self, settings: Settings) -> InteractionGraph:
-        """Build the graph to propagate over: augmented, or observed with ``augmentation: none``.
+        """Build the graph to propagate over: with ``augmentation: none`` the observed one.
 
         Args:
             settings: ``augmentation``, ``augmentation_hops``, ``augmentation_cap`` and

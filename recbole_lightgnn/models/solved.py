@@ -135,7 +135,8 @@ class ItemItemRecommender(SolvedRecommender):
 
     .. math:: \hat y_{ui} = \sum_{j \in N_u} W_{ji}
 
-    :meth:`solve` gives W to :meth:`keep`. It is sparse and has no final embeddings.
+    :meth:`solve` computes W, which is sparse, and sets it by :meth:`keep`. There are no final
+    embeddings.
 
     Attributes:
         weight_start: position of each row's first weight, and the end of the last row. Shape:

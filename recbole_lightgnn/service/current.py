@@ -44,7 +44,8 @@ class CurrentModel:
     Args:
         path: the file.
         secret: secret that the names were hashed with, or ``None``.
-        share: share of the items to search approximately; ``None`` ranks all (`Recommender`).
+        share: with a number, the search is approximate and ranks this share of the items; with
+            ``None`` it ranks all.
 
     Attributes:
         path: the file.

@@ -116,7 +116,8 @@ class Recommender:
                 understood in addition to the hashes.
             mapped: whether to memory-map the file. Use ``False`` if the file may be overwritten
                 while it is in use.
-            share: share of the items to search approximately; by default all, exactly.
+            share: with a number, the search is approximate and ranks this share of the items; by
+                default it ranks all.
 
         Raises:
             InputError: if the file is missing, is another kind of file, has a newer version or is

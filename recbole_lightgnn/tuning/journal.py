@@ -67,7 +67,7 @@ def _translated(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _distributions(found: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the current name and Optuna's distribution, as JSON, of each searched setting."""
+    """Yield for each searched setting its present name and its distribution, as Optuna's JSON."""
     for key, text in found.items():
         content = json.loads(text)
         ((name, attributes),) = renamed({key: content["attributes"]}).items()
