@@ -149,6 +149,19 @@ class GraphRecommender(GeneralRecommender):
         """
         raise NotImplementedError
 
+    def begin_epoch(self, epoch: int, epochs: int) -> bool:
+        """Prepare a training epoch; a model that changes between epochs overrides this.
+
+        Args:
+            epoch: number of the epoch, from 0.
+            epochs: maximum number of epochs.
+
+        Returns:
+            Whether the model may be validated after the epoch, and chosen as the best. It must be
+            true for the last epoch.
+        """
+        return True
+
     def batch_of(self, interaction: Any) -> Batch:
         """Convert RecBole's batch to a `Batch`.
 

@@ -138,10 +138,11 @@ class Training:
         while self.epoch < self.epochs and self.epochs_without_improvement <= self.patience:
             started = perf_counter()
             self._set_learning_rate()
+            candidate = self.model.begin_epoch(self.epoch, self.epochs)
             losses = self._train_epoch(train_data)
             self.epoch += 1
             due = self.epoch % self.eval_step == 0 or self.epoch == self.epochs
-            result = self._validate() if due else None
+            result = self._validate() if due and candidate else None
             self.seconds += perf_counter() - started
             if result:
                 add_point(self.curve, self.epoch, self.seconds, result[self.metric])

@@ -304,7 +304,8 @@ def test_scores_are_products_of_two_tables_of_the_expected_width(build, name):
 
 @EVERY
 def test_the_padding_rows_learn_nothing(build, name):
-    model = build(name, reg_weight=0.0) if name != "DirectAU" else build(name)
+    without = ("DirectAU", "ELSA", "CompressedELSA")
+    model = build(name) if name in without else build(name, reg_weight=0.0)
     model.calculate_loss(model.batch).backward()
     for parameter in model.parameters():
         if len(parameter) in (model.n_users, model.n_items):
@@ -320,14 +321,17 @@ def test_sizes_count_what_is_trained(build, name):
     entries |= {"PinSage": 4 * 150 + 2 * (4 * 5 + 8 * 4 + 4) + 4 * 5 + 4 * 4}
     entries |= {"STARGCN": 4 * 150 + 2 * 2 * (2 * 4 * 64 + 3 * 4 * 4)}
     entries |= {"AutoCF": 4 * 150 + 3 * 4 * 4}
+    entries |= {"ELSA": 4 * 60, "CompressedELSA": 4 * 60}
     entries = entries.get(name, 4 * 150)
-    padding = {"BiasMF": 4 * 2 + 1, "AutoRec": 2 * 4 + 1}.get(name, 4 * 2)
+    padding = {"BiasMF": 4 * 2 + 1, "AutoRec": 2 * 4 + 1, "ELSA": 4, "CompressedELSA": 4}
+    padding = padding.get(name, 4 * 2)
+    width = {"CompressedELSA": 4 + 2}.get(name, 4)  # bytes of an entry, with its column
     assert sizes == {
         "interactions": 810,
         "entries": entries,
         "entries_kept": 1.0,
         "parameters": entries,
-        "bytes": 4 * (entries + padding),
+        "bytes": width * (entries + padding),
     }
 
 
@@ -338,6 +342,7 @@ OWN = {
     "SimGCL": {"contrast_weight": 0.005},
     "XSimGCL": {"contrast_weight": 0.05},
     "AutoRec": {"train_batch_size": 16, "epochs": 40},
+    "CompressedELSA": {"kept_share": 1.0},
     "LightGCL": {"contrast_weight": 0.01},
 }
 

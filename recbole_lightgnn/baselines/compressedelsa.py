@@ -1,0 +1,88 @@
+"""Compressed ELSA: ELSA with sparse item embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from recbole_lightgnn.baselines.elsa import ELSA
+from recbole_lightgnn.config.view import RunConfig, Settings
+from recbole_lightgnn.nn.sparse_rows import SparseRows
+
+
+class CompressedELSA(ELSA):
+    r"""ELSA with only the k largest entries of each row of F.
+
+    .. math:: F_i = \frac{m_i\odot w_i}{\|m_i\odot w_i\|},\qquad \|m_i\|_0 = k
+
+    w are the trained entries and m the mask. k begins with the whole row and is halved level by
+    level until it is ``kept_share`` of the row (:func:`kept_entries`). The levels have
+    ``compression_share`` of the epochs; in the others k does not change. Only epochs with the last
+    k are validated. At a new level the entries with the largest :math:`|w|` of those left are kept.
+    With ``rewind``, they then start again from their initial values (Frankle and Carbin, ICLR'19).
+
+    Only items have a table. Each of its entries takes 4 bytes, and 2 bytes for its column.
+
+    Source: Vančura et al., "Efficient Learning of Sparse Representations from Interactions",
+    WWW'26.
+
+    Differs from the authors' code as follows. The differences of ELSA apply. The optimizer is not
+    started again at a new level. The mask is fixed within a level. The loss is over all items, not
+    over those of the batch and a random sample.
+
+    Attributes:
+        item_embedding: w and m.
+    """
+
+    item_embedding: SparseRows
+
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
+        settings = Settings(config)
+        self.rewind = settings.flag("rewind")
+        super().__init__(config, dataset)
+        self.kept_share = settings.number("kept_share")
+        self.compression_share = settings.number("compression_share")
+
+    def _new_table(self, width: int) -> SparseRows:
+        return SparseRows(self.n_items, width, restart=self.rewind)
+
+    def weights(self) -> Tensor:
+        """Return the trained entries, 0 where one was dropped. Shape: (items, width)"""
+        weights: Tensor = self.item_embedding()
+        return weights
+
+    def begin_epoch(self, epoch: int, epochs: int) -> bool:
+        """Drop entries if a new level begins; see `GraphRecommender.begin_epoch`."""
+        table = self.item_embedding
+        last = max(1, round(self.kept_share * table.width))
+        # From epoch `length` on, k is the last one. It is so in the last epoch.
+        length = self.compression_share * (epochs - 1)
+        done = 1.0 if epoch >= length else epoch / length
+        count = kept_entries(table.width, last, done)
+        if count < table.kept:
+            table.keep(count)
+            if self.rewind:
+                table.restart()
+        return count == last
+
+    def sizes(self) -> dict[str, float]:
+        """Count what is kept; see `GraphRecommender.sizes`. ``bytes`` has values and columns."""
+        entries = (self.n_items - 1) * self.item_embedding.kept
+        share = self.item_embedding.kept / self.item_embedding.width
+        counts = {"entries": entries, "entries_kept": share, "parameters": entries}
+        return super().sizes() | counts
+
+
+def kept_entries(width: int, last: int, done: float) -> int:
+    """Compute how many entries of a row are kept: first all, then half at each level.
+
+    Args:
+        width: number of entries of a row.
+        last: number of entries to keep in the end, from 1 to ``width``.
+        done: share of the levels that has passed; with 1, ``last`` entries are kept.
+    """
+    levels = 0
+    while width >> levels > last:
+        levels += 1
+    return max(last, width >> int(done * levels))

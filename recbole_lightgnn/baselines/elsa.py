@@ -1,0 +1,106 @@
+"""ELSA: a linear autoencoder of items by items, of low rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_lightgnn.config.view import RunConfig, Settings
+from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.ops import spmm
+
+
+class ELSA(GraphRecommender):
+    r"""Linear autoencoder with an item-item matrix of low rank and a zero diagonal.
+
+    .. math:: \hat y_u = r_u(FF^\top - I),\qquad
+              \mathcal L = \frac1{|B|}\sum_{u\in B}
+              \Big\|\frac{r_u}{\|r_u\|} - \frac{\hat y_u}{\|\hat y_u\|}\Big\|^2
+
+    :math:`r_u` is the user's row of interactions. The rows of F have length 1, so the diagonal of
+    :math:`FF^\top - I` is zero. Only items have parameters.
+
+    The final embeddings are :math:`A F` for users and F for items. Without the term :math:`-I`
+    their inner product differs from :math:`\hat y` only at the user's train items, which a ranking
+    leaves out. So the term acts in the loss alone.
+
+    No matrix of users by items is computed: the loss needs only the sums :math:`z_u = r_u F` and
+    the matrix :math:`F^\top F` (:func:`reconstruction_error`).
+
+    Source: Vančura et al., "Scalable Linear Shallow Autoencoder for Collaborative Filtering",
+    RecSys'22.
+
+    Differs from the authors' code as follows. The optimizer is Adam, because RecBole has no NAdam.
+    The error is summed over items, not averaged. Their newer code passes :math:`\hat y` through a
+    ReLU; here it is linear, as in the paper.
+
+    Attributes:
+        item_embedding: F before its rows are scaled to length 1. Shape: (items, width)
+    """
+
+    item_embedding: Any  # CompressedELSA has another kind of table
+
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.item_embedding = self._new_table(Settings(config).integer("embedding_size"))
+
+    def _new_table(self, width: int) -> Any:
+        table = nn.Parameter(torch.empty(self.n_items, width))
+        nn.init.xavier_uniform_(table)
+        return table
+
+    @staticmethod
+    def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
+        """Return ``None``, as users have no initial embeddings, and ``embedding_size``."""
+        return None, settings["embedding_size"]
+
+    def weights(self) -> Tensor:
+        """Return F before its rows are scaled. Shape: (items, width)"""
+        weights: Tensor = self.item_embedding
+        return weights
+
+    def directions(self) -> Tensor:
+        """Compute F, with rows of length 1. Shape: (items, width)"""
+        return F.normalize(self.weights(), dim=-1)
+
+    def encode(self) -> tuple[Tensor, Tensor]:
+        """Compute A F and F. Shapes: (users, width), (items, width)"""
+        items, pattern = self.directions(), self.observed.interactions.pattern
+        return spmm(pattern, items.new_ones(pattern.nnz), items), items
+
+    def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
+        """Compute the error of the batch's users over all items."""
+        positive = self.positive_items(self.batch_of(interaction).user)
+        items = self.directions()[1:]  # without RecBole's padding row
+        sums = F.embedding_bag(positive.col - 1, items, positive.pointers[:-1], mode="sum")
+        return {"reconstruction": reconstruction_error(sums, items, positive.pointers.diff())}
+
+
+def reconstruction_error(sums: Tensor, items: Tensor, degree: Tensor) -> Tensor:
+    r"""Compute ELSA's loss from the sums of users' items.
+
+    With :math:`z = r F` and d interactions, :math:`\|r\|^2 = d` and
+
+    .. math:: r\cdot\hat y = \|z\|^2 - d,\qquad
+              \|\hat y\|^2 = z F^\top F z^\top - 2\|z\|^2 + d
+
+    The loss of a user is 2 minus twice the cosine of r and :math:`\hat y`.
+
+    Args:
+        sums: z, one row for each user; receives gradients. Shape: (users, width)
+        items: F, with rows of length 1; receives gradients. Shape: (items, width)
+        degree: d, at least 1. Shape: (users,)
+
+    Returns:
+        The mean over the users; 0 without users. Shape: ()
+    """
+    squares = sums.square().sum(dim=-1)
+    length = ((sums @ (items.T @ items)) * sums).sum(dim=-1) - 2 * squares + degree
+    # Items that resemble no other give the output 0 up to rounding. Its cosine is 0.
+    smallest = 1e-6 * degree.square()
+    cosine = (squares - degree) / (degree * length.clamp_min(smallest)).sqrt()
+    return (2 - 2 * cosine.where(length > smallest, 0.0)).sum() / max(1, len(degree))
