@@ -178,7 +178,7 @@ def _tail_percentage(metric: Any, data: Any, lists: Lists) -> float:
 
 def _mean_of(lists: Lists, value_of: Mapping[int, int]) -> float:
     """`mean_over_lists` with values by item; an item without a value has 0."""
-    values = np.zeros(1 + max(int(lists.max(initial=0)), *value_of))
+    values = np.zeros(1 + max([int(lists.max(initial=0)), *value_of]))
     values[list(value_of)] = list(value_of.values())
     return mean_over_lists(lists, values)
 

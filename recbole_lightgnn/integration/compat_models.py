@@ -222,6 +222,41 @@ def patch_tree_sequences() -> bool:
     return True
 
 
+def patch_kgat_graph() -> bool:
+    """dgl >= 1: ``edge_subgraph`` and ``adjacency_matrix`` have no such arguments as KGAT gives.
+
+    Symptom: ``TypeError: edge_subgraph() got an unexpected keyword argument 'preserve_nodes'``
+    when KGAT is built. With this patch dgl only holds the edges.
+    """
+
+    def change(module: ModuleType) -> None:
+        replace(module.KGAT, "init_graph", _attention_by_degree)
+
+    once_imported("knowledge_aware_recommender.kgat", change)
+    return True
+
+
+def _attention_by_degree(self: Any) -> Any:
+    """KGAT's first attention: the sum over relations of D^-1 A, with A a relation's edges."""
+    import numpy as np
+    import torch
+    from scipy import sparse
+
+    sources, targets = (ends.numpy() for ends in self.ckg.edges())
+    relations, shape = self.ckg.edata["relation_id"].numpy(), self.matrix_size
+    attention = sparse.csr_matrix(shape)
+    for relation in range(1, self.n_relations):
+        edges = sources[relations == relation], targets[relations == relation]
+        degree = np.bincount(edges[0], minlength=shape[0])
+        weights = 1.0 / degree[edges[0]]
+        attention = attention + sparse.csr_matrix((weights, edges), shape)
+    entries = attention.tocoo()
+    places = torch.from_numpy(np.stack([entries.row, entries.col])).long()
+    values = torch.from_numpy(entries.data).float()
+    matrix = torch.sparse_coo_tensor(places, values, shape, check_invariants=True)
+    return matrix.to(self.device)
+
+
 def replace(owner: Any, name: str, new: Callable[..., Any]) -> None:
     """Replace ``owner.name`` by ``new``; the original stays available as ``__wrapped__``."""
     setattr(owner, name, functools.wraps(getattr(owner, name))(new))
@@ -256,4 +291,5 @@ PATCHES: tuple[Callable[[], bool], ...] = (
     patch_ksr_precision,
     patch_lightgbm_loading,
     patch_tree_sequences,
+    patch_kgat_graph,
 )

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from helpers.planted import write_planted
 
 from recbole_lightgnn.config.recbole_config import build_config
@@ -18,6 +19,8 @@ from recbole_lightgnn.integration.catalog_metrics import (
     tail_items,
 )
 from recbole_lightgnn.quick_start import run
+from recbole_lightgnn.registry import our_models
+from recbole_lightgnn.trainer.adapters import adapter_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 LISTS = np.array([[1, 2], [1, 0], [0, 0]])  # the second user has one item left, the third none
@@ -61,6 +64,45 @@ def test_no_list_at_all():
 )
 def test_the_tail_is_recboles(tail, expected):
     assert set(tail_items({1: 1, 2: 3, 3: 9, 4: 2}, tail)) == expected
+
+
+def in_a_loop(lists, n_items, popularity, tail):
+    """Every metric of lists without padding, item by item."""
+    counts = collections.Counter(item for one in lists for item in one)
+    total = sum(counts.values())
+    ordered = sorted(counts[item] for item in range(1, n_items + 1))
+    gini = sum((2 * i - n_items - 1) * count for i, count in enumerate(ordered, 1))
+    means = [
+        [sum(v[item] for item in one) / len(one) for one in lists if one]
+        for v in (popularity, tail)
+    ]
+    return {
+        "itemcoverage": len(counts) / n_items,
+        "giniindex": gini / (n_items * total),
+        "shannonentropy": -sum(n / total * math.log(n / total) for n in counts.values()),
+        "averagepopularity": sum(means[0]) / len(means[0]),
+        "tailpercentage": sum(means[1]) / len(means[1]),
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_values_are_those_of_a_plain_loop_over_lists_of_any_length(seed):
+    draw = np.random.default_rng(seed)
+    n_users, n_items, k = draw.integers(1, 30), draw.integers(1, 40), draw.integers(1, 25)
+    lists = []
+    for _ in range(n_users):
+        length = draw.integers(0, min(k, n_items) + 1)
+        lists.append(draw.choice(np.arange(1, n_items + 1), length, replace=False).tolist())
+    lists[0] = lists[0] or [1]
+    padded = np.array([one + [0] * (k - len(one)) for one in lists])
+    popularity, tail = draw.integers(0, 9, n_items + 1), draw.integers(0, 2, n_items + 1)
+    expected = in_a_loop(lists, n_items, popularity, tail)
+    assert item_coverage(padded, n_items) == pytest.approx(expected["itemcoverage"])
+    assert gini_index(padded, n_items) == pytest.approx(expected["giniindex"])
+    assert shannon_entropy(padded) == pytest.approx(expected["shannonentropy"])
+    popular = mean_over_lists(padded, popularity.astype(float))
+    assert popular == pytest.approx(expected["averagepopularity"])
+    assert mean_over_lists(padded, tail.astype(float)) == pytest.approx(expected["tailpercentage"])
 
 
 # --- in a run -----------------------------------------------------------------------------------
@@ -118,3 +160,49 @@ def columns(loader):
 def test_another_value_is_refused():
     with pytest.raises(InputError, match="catalog_metrics"):
         metrics_of(catalog_metrics="right")
+
+
+@pytest.mark.usefixtures("_world")
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("BPR", {"topk": [1]}),
+        ("BPR", {"topk": [5, 20]}),
+        ("BPR", {"topk": [3, 60]}),
+        ("BPR", {"topk": [10], "eval_batch_size": 61}),
+        ("BPR", {"topk": [10], "eval_mask": "train"}),
+        ("BPR", {"topk": [10], "tail_ratio": 0.5}),
+        ("BPR", {"topk": [10], "tail_ratio": 5}),
+        ("BPR", {"topk": [45], "seed": 7}),
+        ("LightGCN", {"topk": [10, 60]}),
+        ("NeuMF", {"topk": [10]}),
+        ("DirectAU", {"topk": [10, 50]}),
+        ("LightGNNTeacher", {"topk": [10, 50]}),
+    ],
+)
+def test_metrics_of_a_run_are_those_of_a_plain_loop(model, settings):
+    given = {**SETTINGS, "valid_metric": f"ItemCoverage@{settings['topk'][0]}", "epochs": 1}
+    given |= {} if model in our_models() else {"metric_decimal_place": 12}
+    config = build_config(model, "planted", (), {**given, **settings})
+    train, valid, test = load_data(config)
+    training = adapter_of(model)(config, train)
+    training.fit(valid, saved=True)
+    result = training.test(test)[0][-1]["test"]
+    pairs = [[*zip(*columns(one), strict=True)] for one in (train, valid, test)]
+    popularity = collections.Counter(item for _, item in pairs[0])
+    tail = dict.fromkeys(tail_items(popularity, config["tail_ratio"] or 0.1), 1)
+    masked = pairs[0] if settings.get("eval_mask") == "train" else pairs[0] + pairs[1]
+    seen = collections.defaultdict(set)
+    for user, item in masked:
+        seen[user].add(item)
+    ranked = []
+    for user in sorted({user for user, _ in pairs[2]}):
+        batch = {"user_id": torch.full((61,), user), "item_id": torch.arange(61)}
+        scores = training.trainer.model.predict(batch)
+        unseen = [item for item in range(1, 61) if item not in seen[user]]
+        ranked.append(sorted(unseen, key=lambda item: -scores[item]))
+    for k in settings["topk"]:
+        lists = [one[:k] for one in ranked]
+        expected = in_a_loop(lists, 60, popularity, collections.Counter(tail))
+        for name, value in expected.items():
+            assert result[f"{name}@{k}"] == pytest.approx(value, abs=1e-9), (name, k)

@@ -1,6 +1,8 @@
 """Patches of single models of RecBole's; `test_recbole_models` trains every one of them."""
 
 import logging
+from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -67,3 +69,21 @@ def test_tree_models_get_no_columns_of_sequences(tmp_path, monkeypatch):
     original = DecisionTreeDataset._convert_token_to_hash.__wrapped__
     monkeypatch.setattr(DecisionTreeDataset, "_convert_token_to_hash", original)
     assert list(DecisionTreeDataset(config).item_feat) == ["item_id", "year", "class"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_kgat_begins_with_the_sum_of_each_relations_edges_by_degree(seed):
+    draw = torch.Generator().manual_seed(seed)
+    n_nodes, n_relations, n_edges = 9, 4, 30
+    ends = torch.randint(n_nodes, (2, n_edges), generator=draw)
+    relations = torch.randint(1, n_relations, (n_edges,), generator=draw)
+    graph = SimpleNamespace(edges=lambda: tuple(ends), edata={"relation_id": relations})
+    expected = torch.zeros(n_nodes, n_nodes)
+    for source, target, relation in zip(*ends.tolist(), relations.tolist(), strict=True):
+        degree = sum((ends[0] == source) & (relations == relation))
+        expected[source, target] += 1 / degree
+    model = SimpleNamespace(
+        ckg=graph, n_relations=n_relations, matrix_size=(n_nodes, n_nodes), device="cpu"
+    )
+    matrix = import_module("recbole.model.knowledge_aware_recommender.kgat").KGAT.init_graph(model)
+    torch.testing.assert_close(matrix.to_dense(), expected)
