@@ -30,27 +30,27 @@ class AutoCF(EmbeddingRecommender):
               - \frac1N\sum_a\log s_a + \lambda_4\|\Theta\|^2
 
     The first term is a softmax over all items. :math:`\mathcal S` is `spread` of the batch's
-    distinct users, and of its distinct items.
+    distinct users, and of its distinct items. N is the number of nodes with an interaction.
 
     Every ``mask_steps`` steps, and at the first step of an epoch, the graphs are chosen anew:
 
-    - Seeds are a share of ``seed_share`` of the nodes. They are drawn without replacement, with
+    - A share ``seed_share`` of the N nodes are seeds. Seeds are drawn without replacement, with
       probabilities proportional to :math:`s_a` (`seed_scores`).
-    - A masked edge has a seed, or a neighbor of a seed, at an end. The graph of :math:`\hat A_e`
-      lacks the masked edges.
-    - The graph of the attention has the same edges and a loop at every node. As many random pairs
-      as there are interactions are added. Both nodes of a pair are seeds, neighbors of seeds, or in
-      a random share ``pair_share`` of all nodes.
+    - An edge is masked if one of its nodes is a seed or a neighbor of a seed. The graph of
+      :math:`\hat A_e` lacks the masked edges.
+    - The graph of the attention has the unmasked edges and a loop at every node. As many random
+      pairs as there are interactions are added. Both nodes of a pair are seeds, neighbors of seeds,
+      or in a random share ``pair_share`` of all nodes.
 
-    The term with :math:`s_a` is added in these steps only. The ranking uses the whole graph for
-    both parts, and a loop at every node for the attention.
+    The term with :math:`s_a` is added only in steps that choose the graphs. The ranking masks no
+    edge and adds no random pair.
 
     Differs from the authors' code:
 
-    - ``contrast_with: all`` is theirs: :math:`\mathcal S` over all users, and over all items.
-    - ``seed_share`` is a number of seeds there.
-    - The code subtracts a node's own embedding from the sum over its walks. It assumes loops that
-      the matrix may not have. Here nothing is subtracted.
+    - The code always has ``contrast_with: all``: :math:`\mathcal S` over all users and all items.
+    - The code takes a number of seeds instead of ``seed_share``.
+    - The code subtracts a node's own embedding from the sum over its walks, as if every node had a
+      loop. Here nothing is subtracted.
     - The code draws twice as many random pairs.
 
     Source: Xia et al., "Automated Self-Supervised Learning for Recommendation", WWW'23.
@@ -79,7 +79,7 @@ class AutoCF(EmbeddingRecommender):
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> None:
-        """Refuse an embedding that the heads of attention cannot share equally."""
+        """Raise InputError unless ``embedding_size`` is a multiple of ``n_heads``."""
         width, heads = settings["embedding_size"], settings["n_heads"]
         if width % heads:
             raise InputError(
@@ -117,7 +117,7 @@ class AutoCF(EmbeddingRecommender):
         return final[: self.n_users], final[self.n_users :]
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the softmax, both spreads, the term of the seeds, and weight decay."""
+        """Compute the terms of the loss by name; see `AutoCF`."""
         batch, tables = self.batch_of(interaction), self.initial()
         seed_term = tables[0].new_zeros(())
         if self._step % self.mask_steps == 0:
@@ -147,7 +147,7 @@ class AutoCF(EmbeddingRecommender):
         return nodes
 
     def choose_graphs(self, scores: Tensor, connected: Tensor) -> tuple[Tensor, SparsePattern]:
-        """Draw the seeds, mask the edges about them, and draw the random pairs.
+        """Draw the seeds, mask the edges near them, and draw the random pairs.
 
         Args:
             scores: log s. Shape: (users + items,)
@@ -179,7 +179,7 @@ class AutoCF(EmbeddingRecommender):
         return near
 
     def with_loops(self, first: Tensor, second: Tensor) -> SparsePattern:
-        """Return pairs of nodes in both directions, each once, and a loop at every node."""
+        """Add the reverse of each pair and a loop at every node, without duplicates."""
         loops = torch.arange(self._n_nodes, device=first.device)
         row, col = torch.cat([first, second, loops]), torch.cat([second, first, loops])
         keys = (row * self._n_nodes + col).unique()
@@ -210,7 +210,7 @@ class Attention(nn.Module):
         """Compute o of every node.
 
         Args:
-            pairs: pairs (a, b); every a has one. Shape: (nodes, nodes)
+            pairs: pairs (a, b), at least one for every node a. Shape: (nodes, nodes)
             table: embeddings. Shape: (nodes, width)
 
         Returns:
@@ -227,13 +227,13 @@ class Attention(nn.Module):
 
 
 def seed_scores(graph: InteractionGraph, user: Tensor, item: Tensor) -> Tensor:
-    r"""Compute how alike a node and the nodes about it are.
+    r"""Compute how similar each node is to the nodes near it.
 
     .. math:: \log s_a = \log\sigma\Big(\cos\Big(e_a,\
               \big[(A + A^2)E\big]_a\Big)\Big)
 
-    The sum is over all walks of one or two steps from a node, those back to itself included. A
-    node without interactions has the cosine 0.
+    :math:`(A + A^2)E` sums over all walks of one or two steps from a node, including walks back to
+    the node. The cosine of a node without interactions is 0.
 
     Args:
         graph: the interaction graph.
@@ -241,7 +241,7 @@ def seed_scores(graph: InteractionGraph, user: Tensor, item: Tensor) -> Tensor:
         item: embeddings of items. Shape: (items, width)
 
     Returns:
-        log s, users above items. Shape: (users + items,)
+        log s, users first. Shape: (users + items,)
     """
     pattern = graph.interactions.pattern
     ones = torch.ones_like(graph.interactions.norm)
@@ -256,14 +256,14 @@ def seed_scores(graph: InteractionGraph, user: Tensor, item: Tensor) -> Tensor:
 
 
 def spread(table: Tensor, nodes: Tensor, *, with_all: bool) -> Tensor:
-    r"""Compute the mean log-sum of a node's exponential products with others, itself included.
+    r"""Compute the mean log-sum-exp of the inner products of each node with a set of nodes.
 
     .. math:: \frac1{|B|}\sum_{a\in B}\log\sum_{c\in C}e^{\bar e_a\cdot\bar e_c}
 
     Args:
         table: embeddings of all users, or of all items. Shape: (nodes, width)
         nodes: B, distinct. Shape: (batch,)
-        with_all: whether C are all nodes, or B.
+        with_all: if true, C is all nodes of the table; if false, C is B.
 
     Returns:
         The mean. Shape: ()

@@ -24,7 +24,7 @@ class AutoRec(GraphRecommender):
 
     The paper sums the error over observed ratings only. Here all observed values are 1, so a
     constant output would have no error. The sum is therefore over all items, with
-    :math:`r_{ui} = 0` for items without an interaction. It does not need each score, because
+    :math:`r_{ui} = 0` for items without an interaction. Single scores are not needed, because
     :math:`\sum_i\hat r_{ui}^2` is a quadratic form of :math:`[h_u, 1]`. The error is averaged over
     the batch's users, and the weight decay is divided by the number of all users.
 
@@ -51,7 +51,7 @@ class AutoRec(GraphRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``None`` (no initial embeddings) and ``embedding_size + 1``."""
+        """Return ``None``, as there are no initial embeddings, and the width of the final ones."""
         return None, settings["embedding_size"] + 1
 
     def hidden(self, user: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class AutoRec(GraphRecommender):
         return torch.cat([self.decoder, self.output_bias], dim=1)
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        """Compute the hidden layer of every user, and return the output layer.
+        """Return h of every user with a column of ones, and W and b side by side.
 
         Shapes: (users, width + 1), (items, width + 1)
         """

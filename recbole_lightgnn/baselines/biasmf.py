@@ -38,7 +38,7 @@ class BiasMF(EmbeddingRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``embedding_size`` and, with the column of the bias, ``embedding_size + 1``."""
+        """Return the widths of initial and final embeddings; a final one has a column more."""
         width = settings["embedding_size"]
         return width, width + 1
 

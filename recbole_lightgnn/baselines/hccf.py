@@ -1,4 +1,4 @@
-"""HCCF: LightGCN with learned hyperedges, and a contrast of both views of a node."""
+"""HCCF: LightGCN with learned hyperedges, and a contrast of local and global layers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class HCCF(EmbeddingRecommender):
     Differs from the authors' code (PyTorch; akaxlh/HCCF) in three points. A node is compared with
     the nodes of the batch, unless ``contrast_with: all``. The code has :math:`\phi` commented out,
     which is ``slope: 1``. RecBole's padding nodes have no hyperedges. The authors' TensorFlow code
-    also has mixing layers between hyperedges, the previous layer added to each, and a hinge loss.
+    also mixes the hyperedges in additional layers, adds the previous layer to each layer, and has a
+    hinge loss.
 
     Attributes:
         user_hyper: W of the users. Shape: (width, hyperedges)
@@ -71,8 +72,8 @@ class HCCF(EmbeddingRecommender):
             keep_rate: share of edges, and of entries of H, that each layer keeps.
 
         Returns:
-            The sum of the layers 0 to L; and (Z_l, Gamma_l) of the layers 1 to L. Each is a pair
-            of tables of users and of items.
+            The sum of the layers 0 to L, and a list of (Z_l, Gamma_l) for the layers 1 to L. The
+            sum, Z_l and Gamma_l each have a table of users and a table of items.
         """
         hyper = [
             self.hyper_scale * _without_padding(table) @ weight

@@ -33,8 +33,8 @@ class IALS(SolvedTables):
     interactions get a row of zeros.
 
     Source: Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets",
-    ICDM'08; weights by frequency and settings: Rendle et al., "Revisiting the Performance of iALS
-    on Item Recommendation Benchmarks", RecSys'22.
+    ICDM'08. The power nu and the settings: Rendle et al., "Revisiting the Performance of iALS on
+    Item Recommendation Benchmarks", RecSys'22.
     """
 
     type = ModelType.GENERAL
@@ -51,7 +51,7 @@ class IALS(SolvedTables):
         self.item_table.copy_(self._solved(self._columns, self.user_table))
 
     def _solved(self, rows: sp.csr_matrix, fixed: Tensor) -> Tensor:
-        """Solve for one side; rows with about as many interactions are solved together.
+        """Solve for one side; rows with similar numbers of interactions are solved together.
 
         Args:
             rows: interactions of the side to solve for. Shape: (side, other side)
@@ -69,7 +69,7 @@ class IALS(SolvedTables):
         order = order[frequency[order] > 0]
         item = torch.from_numpy(rows.indices.astype(np.int64)).to(fixed.device)
         while len(order):
-            # The last of the batch has most interactions; all are padded to as many.
+            # The last row of the batch has most interactions; all rows are padded to its length.
             sizes = np.arange(1, len(order) + 1) * (frequency[order] + width) * width
             count = max(1, int(np.searchsorted(sizes, _NUMBERS, side="right")))
             batch, order = order[:count], order[count:]

@@ -18,7 +18,7 @@ from recbole_lightgnn.nn.spectral import LowRank, low_rank_graph
 
 
 class LightGCL(EmbeddingRecommender):
-    r"""LightGCN trained by BPR and by a contrast to the view of a low-rank graph.
+    r"""LightGCN trained by BPR and by a contrast to embeddings from a low-rank graph.
 
     .. math:: E_l = \hat A E_{l-1},\qquad G_{U,l} = U S V^\top E_{I,l-1},\qquad
               G_{I,l} = V S U^\top E_{U,l-1},\qquad G_0 = E_0
@@ -28,17 +28,17 @@ class LightGCL(EmbeddingRecommender):
               - \mathrm{clamp}(\bar g_a\cdot\bar e_a/\tau, \pm5)\Big] + \lambda_2\|\Theta\|^2
 
     The bars are sums over the layers 0 to L. :math:`U S V^\top` is `low_rank_graph` of the graph.
-    The contrast is a mean over the batch's distinct users, plus a mean over its distinct items, the
-    sampled ones included. In training each layer drops edges of :math:`\hat A`. The ranking uses
+    The contrast is a mean over the batch's distinct users, plus a mean over its distinct positive
+    and negative items. In training each layer drops edges of :math:`\hat A`. The ranking uses
     :math:`\bar E` with all edges. Weight decay is on all parameters.
 
     Source: Cai et al., "LightGCL: Simple Yet Effective Graph Contrastive Learning for
     Recommendation", ICLR'23.
 
     Differs from the authors' code (HKUDS/LightGCL) in four points. The singular vectors are exact,
-    where the code draws a random approximation. They have a degree offset; the code has none. A
-    node is compared with the nodes of the batch, unless ``contrast_with: all``. The ranking
-    propagates again, where the code ranks by the embeddings of the last training step.
+    where the code draws a random approximation. The low-rank graph has a degree offset; the code
+    has none. A node is compared with the nodes of the batch, unless ``contrast_with: all``. The
+    ranking propagates again, where the code ranks by the embeddings of the last training step.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -69,7 +69,7 @@ class LightGCL(EmbeddingRecommender):
         return lightgcn(self.observed, user, item, n_layers=self.n_layers)
 
     def views(self) -> tuple[Tables, Tables]:
-        """Compute the final embeddings with edges dropped, and those over the low-rank graph."""
+        """Compute the final embeddings with edges dropped, and the view of the low-rank graph."""
         left, value, right = self.low_rank
         layer = self.initial()
         final, view = list(layer), list(layer)
@@ -93,7 +93,7 @@ class LightGCL(EmbeddingRecommender):
         }
 
     def contrast(self, final: Tables, view: Tables, batch: Batch) -> Tensor:
-        """Compute the contrast on the batch's users, and on its items, added.
+        """Add the contrast of the batch's users and the contrast of its items.
 
         Args:
             final: embeddings of users and items. Shapes: (users, width), (items, width)

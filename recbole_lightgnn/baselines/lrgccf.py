@@ -43,7 +43,7 @@ class LRGCCF(EmbeddingRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``embedding_size`` and ``embedding_size * (n_layers + 1)``."""
+        """Return the width of the initial embeddings, and ``n_layers + 1`` times this width."""
         width = settings["embedding_size"]
         return width, width * (1 + settings["n_layers"])
 

@@ -24,19 +24,19 @@ class PinSage(EmbeddingRecommender):
 
     .. math:: \bar e_a = G_2\,\mathrm{ReLU}(G_1 h_a + g)
 
-    h starts as the trained embedding of a user or an item. :math:`\alpha` are the shares of the
-    ``n_neighbors`` nodes where a random walk of ``walk_length`` steps ends most often
-    (`walk_neighbors`). The score is the inner product of the :math:`\bar e`. Weight decay is on the
-    batch's final embeddings: the length of an initial one hardly matters, as each layer is
-    normalized.
+    h starts as the trained embedding of a user or an item. The nodes b are the ``n_neighbors``
+    nodes where a random walk of ``walk_length`` steps from a ends most often. Their probabilities,
+    scaled to the sum 1, are the :math:`\alpha_{ab}` (`walk_neighbors`). The score is the inner
+    product of the :math:`\bar e`. Weight decay is on the batch's final embeddings: the length of an
+    initial embedding hardly matters, as each layer is normalized.
 
     Differs from the paper, as there are users and no features of items:
 
     - Users and items are both nodes, and share the weights of a layer.
     - Embeddings are trained in place of the features.
-    - The shares are exact probabilities. The paper counts the visits of sampled walks.
+    - The probabilities are exact. The paper counts the visits of sampled walks.
     - The loss is BPR or a softmax on user-item pairs. The paper has a margin loss on pairs of
-      items. Its negatives are shared by a batch, as those of the softmax, and some are hard.
+      items. The paper's negatives are shared by a batch, as in the softmax, and some are hard.
 
     Source: Ying et al., "Graph Convolutional Neural Networks for Web-Scale Recommender Systems",
     KDD'18.

@@ -17,8 +17,8 @@ class RP3beta(ItemItemRecommender):
     beta takes weight from popular items. Of each row, the ``n_neighbors`` largest values off the
     diagonal are kept. With ``normalize``, the kept values of a row then sum to 1.
 
-    Differs from the authors' in two options that are off by default here: the offset c of the
-    degrees, which helps on very sparse graphs, and ``normalize``, which later studies searched.
+    The authors' method lacks two options, which are off by default here: the offset c of the
+    degrees, which helps on very sparse graphs, and ``normalize``, which later studies tuned.
 
     Source: Paudel et al., "Updatable, Accurate, Diverse, and Scalable Recommendations for
     Interactive Applications", ACM TiiS 2017.

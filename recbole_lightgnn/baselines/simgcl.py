@@ -58,7 +58,7 @@ class SimGCL(EmbeddingRecommender):
         return final, self._view(final), self._view(final)
 
     def contrast(self, first: Tables, second: Tables, batch: Batch) -> Tensor:
-        """Compute InfoNCE between two views: for the batch's users plus for its items. Shape: ()
+        """Add InfoNCE between two views of the batch's users and of its items. Shape: ()
 
         Args:
             first: embeddings of all users and items in one view.

@@ -27,7 +27,7 @@ class SLRec(EmbeddingRecommender):
 
     :math:`\mathcal L_{softmax}` is `BatchSoftmax`, over the items of the batch.
     :math:`\mathcal L_{nce}` is `info_nce` on the batch's distinct items; m and m' are dropout
-    masks. The final embeddings are z at length 1. With ``tower_hidden: 0`` there is no tower:
+    masks. The final embeddings are z, normalized. With ``tower_hidden: 0`` there is no tower:
     :math:`z = e`, which is matrix factorization by a softmax with the contrast added.
 
     Source: Yao et al., "Self-supervised Learning for Large-scale Item Recommendations", CIKM'21.
@@ -56,12 +56,12 @@ class SLRec(EmbeddingRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``embedding_size``, and ``tower_width`` if there is a tower."""
+        """Return the width of the initial embeddings, and the width of the towers' outputs."""
         width = settings["embedding_size"]
         return width, settings["tower_width"] if settings["tower_hidden"] else width
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
-        """Return the towers' outputs at length 1. Shapes: (users, width), (items, width)"""
+        """Return the towers' outputs, normalized. Shapes: (users, width), (items, width)"""
         return F.normalize(self.user_tower(user), dim=-1), F.normalize(
             self.item_tower(item), dim=-1
         )
@@ -83,7 +83,7 @@ class SLRec(EmbeddingRecommender):
         }
 
     def view(self, rows: Tensor) -> Tensor:
-        """Compute the item tower's output on embeddings with a new mask.
+        """Compute the item tower's output on embeddings with a new dropout mask.
 
         Args:
             rows: embeddings of items. Shape: (rows, width)

@@ -46,8 +46,8 @@ class Spectral(SolvedTables):
     ``ideal`` and ``svdae`` rank by two tables. The table of ``ideal`` for users is a sum over their
     items, so that a new user needs no training. The other filters have full rank.
 
-    Differs from the authors' in the offset c, which is 0 in theirs, and in p and gamma. No dense
-    matrix of items by items is held. Users and items without interactions have scores of 0.
+    The authors' filters have no offset c, and no settings p and gamma of ``ideal``. No dense matrix
+    of items by items is held. Users and items without interactions have scores of 0.
 
     Source: Shen et al., "How Powerful is Graph Convolution for Recommendation?", CIKM'21 (ideal,
     linear, gfcf); Hong et al., "SVD-AE", IJCAI'24; Park et al., "Turbo-CF", SIGIR'24; Kim et al.,
@@ -72,7 +72,7 @@ class Spectral(SolvedTables):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``None``, and the width of the tables, 0 if the filter does not rank by them."""
+        """Return ``None``, and the width of the tables (0 if the filter ranks without them)."""
         return None, settings["embedding_size"] if settings["filter"] in _SINGLE_TABLES else 0
 
     def solve(self) -> None:

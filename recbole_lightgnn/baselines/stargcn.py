@@ -36,14 +36,16 @@ class STARGCN(EmbeddingRecommender):
     enters the first block as zero with ``mask_probability``.
 
     The graph of a step lacks the interactions of the batch (`norm_without`). Otherwise a score
-    would be computed from the interaction that it predicts. So that edges are left, a step predicts
-    at most half of all interactions: the first rows of a larger batch, which are a random sample.
+    would be computed from the interaction that it predicts. A step predicts at most half of all
+    interactions, so that edges are left. Of a larger batch it takes the first rows, which are a
+    random sample.
 
     Differs from the paper, which predicts ratings, and from the authors' code:
 
     - There is one kind of edge, not one for each rating.
     - The loss is BPR or a softmax, not the squared error of ratings.
-    - h and the score have the width of the embeddings. The code has 75 and 64 for 64.
+    - h and :math:`\bar e` have the width of the embeddings. In the code, the widths of e, h and
+      :math:`\bar e` are 64, 75 and 64.
     - No gradient passes through the restored e. Otherwise embeddings of length 0 would be best.
     - Dropout is on the input of a block only.
 

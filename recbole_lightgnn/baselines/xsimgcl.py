@@ -45,7 +45,7 @@ class XSimGCL(SimGCL):
         self.contrast_layer = settings.integer("contrast_layer")
 
     def views(self) -> tuple[Tables, Tables, Tables]:
-        """Compute the final embeddings for BPR, and two views: the same, and one noisy layer."""
+        """Compute the final embeddings twice (for BPR, and as a view), and one layer as a view."""
         layers = noisy_layers(
             self.observed, *self.initial(), n_layers=self.n_layers, noise=self.noise
         )
