@@ -41,7 +41,8 @@ def run(file: Path | None, n_items: int) -> dict[str, Any]:
     Raises:
         InputError: if the file is not a model, if there are no users or items, or if faiss is not
             installed.
-        WrongResult: if a score is wrong, or above the best score of the exact search.
+        WrongResult: if a score is wrong, or if a score is above the exact search's score at the
+            same rank.
     """
     before = conditions()
     model = _random(n_items) if file is None else read(file)
@@ -87,7 +88,8 @@ def _recall(name: str, got: Ranked, truth: Ranked, exact: Recommender, users: np
     """Fraction of the exact search's items that the approximate search found.
 
     Raises:
-        WrongResult: if a score is not that of the exact search, or above its best score.
+        WrongResult: if an item's score is wrong, or if a score is above the exact search's score at
+            the same rank.
     """
     found = got.scores > -np.inf
     users_found = np.broadcast_to(users[:, None], found.shape)[found]

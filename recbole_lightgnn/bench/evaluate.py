@@ -1,7 +1,7 @@
-"""Full ranking of a test split compared with RecBole's: from final embeddings to metrics.
+"""Our full ranking of a test split, from final embeddings to metrics, compared with RecBole's.
 
-RecBole's trainer evaluates RecBole's LightGCN (64 columns) with our ranking and with RecBole's. The
-embeddings are random. Each user's embedding is moved towards the user's test items, so that there
+RecBole's trainer evaluates RecBole's LightGCN (64 columns) with both rankings. The embeddings are
+random. Each user's embedding is moved towards the user's test items, so that there
 are about as many hits as after training. Propagation is not timed.
 """
 
@@ -116,7 +116,7 @@ def _drawn_tables(model: LightGCN, loader: FullSortEvalDataLoader) -> tuple[Tens
 
 
 def _ours(config: Any, model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metrics]:
-    """Evaluation by RecBole's trainer with our ranking; each call looks for scoring tables."""
+    """Evaluation by RecBole's trainer with our ranking; each call also finds the scoring tables."""
     trainer = Trainer(config, model)
     rank_by_tables(trainer)
     return partial(trainer.evaluate, loader, load_best_model=False)
@@ -170,7 +170,7 @@ def _indices(lists: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def _compare(metrics: Mapping[str, Metrics], tolerance: float) -> float:
-    """Largest error of a metric, as a fraction of the largest value that RecBole computes.
+    """Largest error of a metric, divided by the largest of RecBole's metrics.
 
     Raises:
         WrongResult: if a metric is missing, or differs by more than the tolerance.

@@ -27,19 +27,19 @@ def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
 
     Args:
         folder: run folder of LightGNN.
-        rows: keys of the students; empty for the last student.
+        rows: keys of the students, such as ``student-03``; empty for the last student.
         split: split to evaluate on, ``valid`` or ``test``.
 
     Returns:
         The result, of plain values. ``rows`` has for each file its ``row``, ``form``, ``values``,
         ``bytes``, ``of_dense`` (bytes divided by those of float32 tables with 64 columns),
-        ``parts`` (bytes by part), ``metrics`` and ``run_metrics`` (the same model's metrics in the
-        run). The rows ``dense, N`` are final embeddings of the unpruned student, reduced to the N
-        columns that approximate its scores best.
+        ``parts`` (bytes by part), ``metrics`` and ``run_metrics`` (the metrics of the run's model,
+        which the file was made from). The rows ``dense, N`` are final embeddings of the unpruned
+        student, reduced to the N columns that approximate its scores best.
 
     Raises:
-        InputError: if the run lacks one of the rows, or has a metric that only RecBole computes.
-        WrongResult: if a float32 file has other metrics than the run.
+        InputError: if the run lacks a student, or has a metric that only RecBole computes.
+        WrongResult: if the metrics of a float32 file differ from the metrics of the run's model.
     """
     trained = TrainedRun(folder)
     rows = [trained.row(key)["key"] for key in rows or (None,)]
@@ -71,7 +71,7 @@ def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
 
 
 def _expected(trained: TrainedRun, key: str, split: str) -> Mapping[str, float]:
-    """Metrics of a row in the run.
+    """Metrics of a student of the run.
 
     Raises:
         InputError: if a metric is one that only RecBole computes.
@@ -96,7 +96,7 @@ def _measured(
     """The row of the result for one file.
 
     Raises:
-        WrongResult: if a float32 file has other metrics than ``expected``.
+        WrongResult: if the metrics of a float32 file differ from ``expected``.
     """
     metrics = metrics_of(Recommender.load(file), trained, key, split)
     if row["values"] == "float32" and any(abs(metrics[k] - expected[k]) > _EXACT for k in metrics):

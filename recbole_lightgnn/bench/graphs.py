@@ -87,8 +87,9 @@ def _blocks_of_pairs(
     """Draw distinct pairs, as ``user * n_items + item``, in blocks of users.
 
     Nodes are ranked by degree. Of n nodes, rank r is drawn with a probability proportional to
-    r^(-1/2). The probability of a rank up to r is then about sqrt(r / n), so ``n * u ** 2`` is such
-    a rank if u is uniform in [0, 1). Each user is in one block only, so no pair is in two blocks.
+    r^(-1/2). The probability of a rank up to r is then about sqrt(r / n), so the rank is drawn as
+    ``n * u ** 2`` with u uniform in [0, 1). Each user is in one block only, so no pair is in two
+    blocks.
 
     Yields:
         The pairs of one block, ascending.

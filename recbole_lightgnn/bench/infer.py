@@ -86,8 +86,8 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
 
     Raises:
         InputError: if the dataset or the run cannot be read.
-        WrongResult: if an embedding differs by more than 1e-5 of the largest, or if recommended
-            items are not the best ones.
+        WrongResult: if the largest error of embeddings is above 1e-5 of their largest number, or if
+            recommended items are not the best ones.
     """
     before = conditions()
     if folder is not None:

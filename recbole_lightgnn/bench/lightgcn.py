@@ -23,7 +23,7 @@ class LightGCN(nn.Module):
         user: initial embeddings of users, which become the parameter. Shape: (users, width)
         item: initial embeddings of items, which become the parameter. Shape: (items, width)
         n_layers: number of layers.
-        decay: weight of the decay of the batch's initial embeddings.
+        decay: weight of the squared norm of the batch's initial embeddings in the loss.
 
     Attributes:
         graph: as given.

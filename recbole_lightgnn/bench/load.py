@@ -42,7 +42,8 @@ def run(file: Path, rate: float, seconds: float) -> dict[str, Any]:
     Args:
         file: model exported by ``recbole-lightgnn export``.
         rate: requests per second, each for one user.
-        seconds: duration of the measurement in seconds; a warm-up of a tenth of that comes first.
+        seconds: duration of the measurement in seconds. A warm-up comes first, which takes a tenth
+            of this duration.
 
     Returns:
         The result, of plain values. ``requests``: number of requests, all answered. ``late``:
@@ -197,8 +198,8 @@ class _Connection:
 def _deviation(recommender: Recommender, answers: Mapping[str, set[bytes]]) -> float:
     """Largest error of the answered scores, divided by the largest score.
 
-    They are compared with the scores of the best items, and with the true scores of the answered
-    items.
+    The answered scores are compared with the scores of the best items, and with the true scores of
+    the answered items.
 
     Raises:
         WrongResult: if the error is above 1e-5, or if items are missing or repeated.

@@ -135,8 +135,9 @@ def conditions() -> dict[str, float]:
     """Load and free memory of the machine, to be recorded before a benchmark begins.
 
     Returns:
-        ``load``: number of running or waiting processes, averaged over the last minute. Above a
-        few tenths, measured times are not reliable. ``free_memory_gb``: free memory in 10^9 bytes.
+        ``load``: number of running or waiting processes, averaged over the last minute. If it is
+        above a few tenths, measured times are not reliable. ``free_memory_gb``: free memory in
+        10^9 bytes.
     """
     return {
         "load": psutil.getloadavg()[0],

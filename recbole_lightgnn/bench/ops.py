@@ -72,13 +72,15 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
 
     Args:
         dataset: name of an imported dataset; ``None`` for a generated graph.
-        interactions: number of interactions of the generated graph; ``None`` for Yelp's.
+        interactions: number of interactions of the generated graph; ``None`` for as many as Yelp
+            has.
 
     Returns:
         The result, of plain values. ``deviation``: largest error, relative to the largest entry.
-        ``rows``: one per operation (see `measure.row`), with ours first; those of S X and S^T Y
-        also have ``bytes_per_second`` of ours. ``copy_bytes_per_second``: the same for a plain
-        copy. The size of the graph is in ``users``, ``items`` and ``interactions``.
+        ``rows``: one per operation (see `measure.row`), with our product first. The rows of S X and
+        S^T Y also have ``bytes_per_second``, the bytes that our product reads and writes per
+        second. ``copy_bytes_per_second``: bytes that a plain copy reads and writes per second. The
+        size of the graph is in ``users``, ``items`` and ``interactions``.
 
     Raises:
         InputError: if the dataset cannot be read, or if the graph would be too small.
@@ -112,7 +114,7 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
 
 
 def _row(operation: str, by_name: dict[str, Callable[[], Results]], case: Case) -> dict[str, Any]:
-    """Times of one operation; for plain products also the rate of ours in bytes per second."""
+    """Times of one operation; for S X and S^T Y also the bytes per second of our product."""
     seconds = measure(by_name, seconds=SECONDS)
     measured = row(operation, seconds)
     if operation in (FORWARD, TRANSPOSED):
@@ -163,7 +165,7 @@ def _check(measured: Contenders, truth: dict[str, Results], where: str) -> float
 
 
 def _that_fit(every: Contenders, case: Case, free_gb: float) -> tuple[Contenders, list[str]]:
-    """The contenders that fit into the free memory, and lines of text on those left out."""
+    """The contenders that fit into the free memory, and a line on the contenders left out."""
     rows, cols = case.pattern.shape
     # 1.4 dense matrices of float32 were measured; 2 are safe.
     needed_gb = 2 * 4 * rows * cols / 1e9
@@ -282,8 +284,8 @@ def by_reference(case: Case) -> dict[str, Results]:
 def by_coo(case: Case) -> dict[str, Results]:
     """The truth on any graph, by torch's COO product and closed forms of the gradients.
 
-    For a gradient Y with respect to S X, the gradient with respect to X is S^T Y, and the one with
-    respect to the nonzero (i, j) of S is <Y_i, X_j>.
+    If the gradient with respect to S X is Y, then the gradient with respect to X is S^T Y, and the
+    gradient with respect to the nonzero (i, j) of S is <Y_i, X_j>.
 
     Args:
         case: matrices of the products.

@@ -34,9 +34,10 @@ def run(interactions: int | None = None) -> dict[str, Any]:
         interactions: number of lines of the file; ``None`` for a million.
 
     Returns:
-        The result, of plain values: ``rows`` with the seconds of both readers; ``memory`` with the
-        peak of each process and of one that only loads the libraries, in 10^6 bytes, and
-        ``times_ours``, the difference of RecBole's to the latter divided by that of ours.
+        The result, of plain values. ``rows``: seconds of both readers. ``memory``: ``peak_mb``,
+        peak memory of each reader's process; ``loaded_mb``, peak memory of a process that only
+        loads the libraries; both in 10^6 bytes. After ``loaded_mb`` is subtracted from both peaks,
+        ``times_ours`` is RecBole's peak divided by ours.
 
     Raises:
         InputError: if the file would be too short.
@@ -75,11 +76,11 @@ def run(interactions: int | None = None) -> dict[str, Any]:
 
 
 def _measured(reader: str, file: Path) -> dict[str, Any]:
-    """Read a file in this process with a reader; with none if its name is empty.
+    """Read a file with the named reader, in this process; with an empty name, read nothing.
 
     Returns:
-        ``seconds`` of each read, ``peak_mb`` of the process, and ``table``, a hash of what was read
-        with the types of its columns.
+        ``seconds`` of each read, ``peak_mb`` of the process, and ``table``: the types of the
+        columns and a hash of each line. If nothing is read, ``peak_mb`` alone.
     """
     from pandas.util import hash_pandas_object
     from recbole.data.dataset import Dataset

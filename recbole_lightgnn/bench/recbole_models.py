@@ -36,7 +36,7 @@ def run(dataset: str, models: tuple[str, ...] = ACCELERATED) -> dict[str, Any]:
 
     Raises:
         InputError: if the dataset cannot be read.
-        WrongResult: if a loss differs from RecBole's by more than 1e-5, relative.
+        WrongResult: if the relative difference of a loss is above 1e-5.
     """
     before, deviations, rows = conditions(), [], []
     for name in models:

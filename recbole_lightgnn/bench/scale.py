@@ -1,9 +1,9 @@
 """Growth of the time and the memory of a training step with the number of interactions.
 
 A step is forward, backward and Adam of LightGCN with BPR on a generated graph. Each size is
-measured in a separate process, because peak memory is known per process. The time to fetch table
-rows is also measured alone. It grows with the graph, because less of a table is in the processor's
-cache.
+measured in a separate process, because peak memory is known per process. The time to fetch rows of
+an embedding table is also measured separately. It grows with the graph, because a smaller part of
+the table fits into the processor's cache.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,9 +50,10 @@ def run(largest: int | None = None) -> dict[str, Any]:
         The result, of plain values. ``deviation``: relative error of loss and gradients.
         ``libraries_mb``: peak memory of a process with a tiny graph. ``sizes``: for each size
         ``seconds`` of a step, ``peak_mb`` of the process, its estimate ``estimate_mb``, time and
-        memory per interaction (without the libraries), and the time to fetch a row. ``fits``: the
-        growth of the last three from `FITTED_FROM` interactions on; empty for fewer than two sizes.
-        ``left_out``: a line on each size that did not fit. MB are 10^6 bytes.
+        memory per interaction (without the libraries), and the time to fetch a row. ``fits``: how
+        time, memory, and the time to fetch one row per interaction grow, from `FITTED_FROM`
+        interactions on; empty for fewer than two such sizes. ``left_out``: a line on each size that
+        did not fit into memory. MB are 10^6 bytes.
 
     Raises:
         InputError: if ``largest`` is too small, or if no size fits into memory.
@@ -123,9 +124,10 @@ def _sizes(largest: int) -> list[int]:
 
 
 def _fits(sizes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Fit ``factor * interactions ** exponent`` to each quantity, from `FITTED_FROM` on.
+    """Fit ``factor * interactions ** exponent`` to each quantity in `EACH`, summed over a graph.
 
-    The fit is a least-squares line of the logarithms.
+    The fit is a least-squares line of the logarithms, for graphs of `FITTED_FROM` interactions or
+    more.
     """
     fitted = [size for size in sizes if size["interactions"] >= FITTED_FROM]
     if len(fitted) < 2:
@@ -186,7 +188,7 @@ def _model(graph: InteractionGraph, width: int = WIDTH) -> LightGCN:
 
 
 def _batches(graph: InteractionGraph) -> list[Batch]:
-    """Batches of random interactions, with a random item for each."""
+    """Batches of random interactions, with a random negative item for each interaction."""
     draw = torch.Generator().manual_seed(0)
     drawn = torch.randint(graph.n_edges, (BATCHES, BATCH), generator=draw)
     negative = torch.randint(graph.n_items, (BATCHES, BATCH), generator=draw)

@@ -1,8 +1,9 @@
 """A training step of LightGCN compared with RecBole's, and a student's step with all of Eq. 11.
 
-LightGCN is trained with BPR, 64 columns, 3 layers and batches of 2048 interactions. Ours, RecBole's
-and RecBole's with our sparse kernels start with the same embeddings and train on the same batches.
-Their losses are checked to be equal before anything is measured.
+LightGCN is trained with BPR, 64 columns, 3 layers and batches of 2048 interactions, in three forms:
+our model, RecBole's model, and RecBole's model with our sparse kernels. All three start with the
+same embeddings and train on the same batches. Their losses are checked to be equal before anything
+is measured.
 """
 
 from itertools import cycle
@@ -43,7 +44,7 @@ def run(dataset: str) -> dict[str, Any]:
 
     Raises:
         InputError: if the dataset cannot be read.
-        WrongResult: if a loss differs from RecBole's by more than 1e-5, relative.
+        WrongResult: if the relative difference of a loss is above 1e-5.
     """
     before = conditions()
     config = build_config(

@@ -79,7 +79,7 @@ def untrained_students(name: str) -> Students:
 
 
 def _measured(last: int) -> list[int]:
-    """Choose the students to measure, by number of pruning runs, if there were ``last`` of them."""
+    """The pruning runs after which to measure the student, of ``last`` pruning runs in total."""
     return sorted({0, *(min(run, last) for run in RUNS)})
 
 
