@@ -76,7 +76,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    """Run what is not finished yet, then write tables and page.
+    """Make the runs that are not finished yet, then write tables and page.
 
     Args:
         options: parsed flags.

@@ -193,7 +193,7 @@ def add_old_flag(parser: argparse.ArgumentParser, old: str, new: str) -> None:
 
 
 def add_key_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--key``."""
+    """Add ``--key``, the file of a secret; see `read_secret`."""
     parser.add_argument(
         "--key",
         type=Path,
@@ -203,7 +203,7 @@ def add_key_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def add_approximate_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--approximate``."""
+    """Add ``--approximate``, the share of items to search."""
     parser.add_argument(
         "--approximate",
         nargs="?",
@@ -216,7 +216,7 @@ def add_approximate_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def read_secret(path: Path | None) -> bytes | None:
-    """Read a secret from its file.
+    """Read the secret that names of users and items are hashed with.
 
     Args:
         path: path of the file, or ``None``.

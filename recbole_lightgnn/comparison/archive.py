@@ -1,4 +1,4 @@
-"""Archive a comparison: copy the files that its tables and page, and its continuation, need."""
+"""Archive a comparison: copy the files needed to make its tables and page and to continue it."""
 
 import shutil
 from pathlib import Path
@@ -31,7 +31,7 @@ def save_archive(comparison: Comparison, target: Path) -> None:
         target: a new folder, or an earlier archive of the same comparison.
 
     Raises:
-        InputError: if ``target`` is neither, or holds a record that ``comparison`` lacks.
+        InputError: if ``target`` is any other folder, or has a record that ``comparison`` lacks.
     """
     _check(comparison, target)
     target.mkdir(parents=True, exist_ok=True)

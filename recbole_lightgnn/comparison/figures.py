@@ -161,7 +161,7 @@ def _note_below(axes: Any, names: Sequence[str], least: float) -> Any:
 
 
 def _lowest(means: Sequence[float]) -> float:
-    """Lower end of an axis on which the better half of models fills the upper half."""
+    """Lower end of the axis of scores, chosen so that the median score is in the middle."""
     best, middle = max(means), float(np.median(means))
     lowest = best - 2 * (best - middle)
     return min(means) if lowest <= min(means) or best == middle else lowest

@@ -273,7 +273,7 @@ class Run:
         """Check that the folder holds no run with other settings.
 
         Raises:
-            InputError: if it holds one.
+            InputError: if the folder holds such a run.
         """
         begun = self.folder.settings()
         if begun is not None and (other := other_settings(self.settings, begun)):

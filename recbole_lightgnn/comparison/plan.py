@@ -220,8 +220,8 @@ class _Request:
     def given_to(self, name: str) -> dict[str, Any]:
         """The settings of one model or variant.
 
-        Settings given for this name come before the variant's settings, and these before settings
-        given for all models.
+        Settings given for this name override the variant's settings. The variant's settings
+        override settings given for all models.
         """
         settings = {key: value for key, value in self.given.items() if not self._owner(key)}
         if name in self.variants:

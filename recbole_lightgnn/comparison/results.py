@@ -107,10 +107,11 @@ class Comparison:
         degree: number of train interactions of each test user; ``None`` if no run has user
             metrics. Shape: (users,)
         metrics: the table's metrics: Recall and NDCG at the cutoff of ``selection`` and above it.
-        tested_metrics: metrics tested for significance: Recall and NDCG at that cutoff.
+        tested_metrics: metrics tested for significance: Recall and NDCG at the cutoff of
+            ``selection``.
         entries: lines of the table, in the order of the models.
         reference: the entry that all others are compared with: the student with the best validation
-            score; without a student, the model with the best one.
+            score; without a student, the model with the best validation score.
 
     Raises:
         InputError: if the folder is not a comparison's, if user metrics are damaged, or if no
@@ -317,7 +318,7 @@ def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -
     Args:
         rows: rows of the record.
         asked: keys of the rows to show, or ``None`` for the default. If the record has none of
-            them, its last row is shown.
+            these keys, its last row is shown.
 
     Returns:
         Keys, in the record's order.

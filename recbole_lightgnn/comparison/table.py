@@ -1,7 +1,7 @@
 """The table of a comparison, as cells and as text.
 
-Markdown, LaTeX and the page are made from the same rounded cells. The CSV has every number at full
-precision.
+Markdown, LaTeX and the page are made from the same rounded cells. The numbers of the CSV are not
+rounded.
 """
 
 import csv
@@ -280,7 +280,7 @@ def latex(content: Table) -> str:
 
 
 def full_csv(comparison: Comparison) -> str:
-    """The table as CSV, every number at full precision, with the reasons why runs are missing."""
+    """The table as CSV, with numbers that are not rounded, and the reasons why runs are missing."""
     heads = ["label", "model", "row", "settings", "seeds_done", "epochs_at_most", "patience"]
     heads += ["parameters", "bytes"]
     heads += ["entries_kept", "interactions_kept", "training_seconds", "ranking_ms_per_user"]

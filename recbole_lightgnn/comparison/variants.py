@@ -33,8 +33,8 @@ def read_variants(file: Path, models: Container[str]) -> dict[str, Variant]:
         models: names of models; a variant must have another name.
 
     Raises:
-        InputError: if a line has another form, or if the name of a variant is that of a model or
-            cannot name a folder.
+        InputError: if a line has another form, or if a variant has the name of a model or a name
+            that a folder cannot have.
     """
     variants = {}
     for name, content in read_yaml(file).items():
