@@ -112,7 +112,7 @@ def _modes(settings: Mapping[str, Any]) -> set[str]:
 def short_list_warning(settings: Mapping[str, Any]) -> str:
     """Say that a cut-off is longer than the list of a user with one test item.
 
-    Such a list has the item and the N sampled ones of ``uniN`` or ``popN``.
+    Such a list has the test item and the N items that ``uniN`` or ``popN`` samples.
 
     Args:
         settings: all settings of a run.
@@ -137,8 +137,8 @@ def short_list_warning(settings: Mapping[str, Any]) -> str:
 def _gives_probabilities(model_class: type[Any]) -> bool:
     """Whether a model's scores are probabilities.
 
-    The scores of every context-aware model and tree model of RecBole are. The scores of any other
-    model are probabilities if ``predict`` applies a sigmoid.
+    The scores of RecBole's context-aware models and tree models always are probabilities. The
+    scores of any other model are probabilities if ``predict`` applies a sigmoid.
     """
     from recbole.utils import ModelType
 
@@ -148,7 +148,9 @@ def _gives_probabilities(model_class: type[Any]) -> bool:
 
 
 def check_mask(settings: Mapping[str, Any]) -> None:
-    """Check that the test ranks all items if ``eval_mask`` is ``train``; else it masks nothing.
+    """Check that the test ranks all items if ``eval_mask`` is ``train``.
+
+    If the test ranks sampled items, no item is masked.
 
     Args:
         settings: all settings of a run.
@@ -224,8 +226,8 @@ def _distribution(settings: Mapping[str, Any]) -> str:
 def _learns_from_pairs(model_class: type[Any]) -> bool:
     """Whether the loss compares a positive item with a sampled negative one.
 
-    Our models say so. For RecBole's models the source is searched, because their input type may be
-    wrong: MultiVAE's is pairwise, but MultiVAE uses no negative items.
+    Our models have an attribute for this. For RecBole's models the source is searched, because
+    their ``input_type`` may be wrong: MultiVAE has ``PAIRWISE``, but uses no negative items.
     """
     if model_class.__name__ in our_models():
         samples: bool = model_class.samples_items
@@ -234,7 +236,7 @@ def _learns_from_pairs(model_class: type[Any]) -> bool:
 
 
 def learns_from_labels(model_class: type[Any]) -> bool:
-    """Whether the loss compares scores with labels, of the files or of sampled negative items."""
+    """Whether the loss compares scores with labels: from the files, or 0 for sampled items."""
     ours = model_class.__name__ in our_models()
     return not ours and "interaction[self.LABEL]" in recbole_source(model_class)
 
@@ -260,7 +262,7 @@ def recbole_source(model_class: type[Any]) -> str:
 
 
 def check_split_exists(settings: Mapping[str, Any]) -> None:
-    """Check that this version of RecBole has the split: 1.2.0 lacks ``TS``, shares of time.
+    """Check that this version of RecBole has the kind of split: 1.2.0 lacks ``TS`` (by time).
 
     Args:
         settings: all settings of a run.
@@ -277,14 +279,15 @@ def check_split_exists(settings: Mapping[str, Any]) -> None:
 
 
 def check_sequences(settings: Mapping[str, Any], model_class: type[Any]) -> None:
-    """Check the settings of sequences against the model.
+    """Check the settings for sequential models, in a run of any model.
 
     Args:
         settings: all settings of a run.
         model_class: class of a model, RecBole's or ours.
 
     Raises:
-        InputError: if a sequential model has no order by time, or another one changes sequences.
+        InputError: if a sequential model is not given interactions in order of time, repeated ones
+            included, or if ``transform`` does not fit the model.
     """
     from recbole.utils import ModelType
 
@@ -309,13 +312,14 @@ def check_sequences(settings: Mapping[str, Any], model_class: type[Any]) -> None
 
 
 def check_columns_agree(settings: Mapping[str, Any]) -> None:
-    """Check that no setting of columns excludes another.
+    """Check that no two settings of columns contradict each other.
 
     Args:
         settings: all settings of a run.
 
     Raises:
-        InputError: if columns are normalized twice, or one holds both users and items.
+        InputError: if both ``normalize_all`` and ``normalize_field`` are set, or if a column holds
+            both users and items.
     """
     if settings["normalize_field"] and settings["normalize_all"]:
         raise InputError(
@@ -376,7 +380,7 @@ def check_loaded(settings: Mapping[str, Any]) -> None:
 def _needed(
     settings: Mapping[str, Any], load: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, set[str]]]:
-    """Yield each column that a run needs, the setting that names it, and columns loaded there."""
+    """Yield each column that a run needs, its setting, and the loaded columns of its files."""
     inter = set(_list(load.get("inter") or []))
     everywhere = {column for columns in load.values() for column in _list(columns)}
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):

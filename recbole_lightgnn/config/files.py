@@ -38,7 +38,7 @@ def read_value(text: str) -> Any:
     """The value of ``--key=text``, read as YAML. ``None`` is read as no value, as in RecBole.
 
     Raises:
-        yaml.YAMLError: if it is not YAML.
+        yaml.YAMLError: if the text is not YAML.
     """
     import yaml
 

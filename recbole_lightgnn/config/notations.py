@@ -348,7 +348,8 @@ def check_buckets(key: str, value: Any) -> None:
 def check_gpus(key: str, value: Any) -> None:
     """Check ``gpu_id``: the GPUs that a run may use.
 
-    RecBole copies the value to ``CUDA_VISIBLE_DEVICES``. CUDA sees no GPU if it cannot read it.
+    RecBole copies the value to ``CUDA_VISIBLE_DEVICES``. If CUDA cannot read the value, no GPU is
+    found.
 
     Args:
         key: the setting, for the message.

@@ -1,11 +1,12 @@
 """Add our layers of settings to RecBole's ``Config``.
 
-From low to high precedence: RecBole's ``overall.yaml`` < ours < the model's yaml < the recipe's <
-the dataset's < config files < config_dict < command line. A dataset's sections for LightGNN's
-stages belong to the default recipe and are not read with another one. RecBole's class is extended
-method by method, so that unmodified ``run_recbole`` sees our layers too. The line ``tuned`` in a
-dataset's yaml file lists the models with settings that were chosen on validation, by a search or by
-as many trials. ``config.tuned`` says whether the run's model is one of them.
+From low to high precedence: RecBole's ``overall.yaml`` < our ``overall.yaml`` < the model's yaml
+file < the recipe's yaml file < the dataset's yaml file < config files < config_dict < command line.
+A dataset's sections for LightGNN's stages belong to the default recipe; other recipes ignore them.
+RecBole's class is extended method by method, so that unmodified ``run_recbole`` sees our layers
+too. The line ``tuned`` in a dataset's yaml file lists models. Their settings in this file were
+chosen on validation, by a search or by at least as many manual trials as a search has.
+``config.tuned`` says whether the run's model is in the list.
 """
 
 import copy
@@ -53,7 +54,7 @@ _RECIPE: ContextVar[str] = ContextVar("recipe", default="default")
 
 
 def extend_recbole() -> None:
-    """Add our layers and the method ``stage(model, overrides)`` to RecBole's ``Config``.
+    """Extend RecBole's ``Config`` by our layers of settings and ``stage(model, overrides)``.
 
     A second call does nothing.
     """
@@ -239,13 +240,13 @@ def _load_internal_config_dict(original: Any) -> Any:
 
 
 def _compares_with_all(config: Any, model_class: type[Any]) -> bool:
-    """Whether a model's loss is a softmax over all items, so that RecBole must sample none."""
+    """Whether a model's loss is a softmax over all items, without sampled negative items."""
     settings = {**config.internal_config_dict, **config.external_config_dict}
     return not hasattr(model_class, "input_type") and settings.get("loss_type") == "CE"
 
 
 def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str, Any]:
-    """A dataset's settings for a model: those for every model, then the section of that name."""
+    """A dataset's settings for a model: settings for every model, then the model's section."""
     from recbole_lightgnn.registry import model_names
 
     common = {key: value for key, value in settings.items() if key not in model_names()}
@@ -323,7 +324,7 @@ def _recipe(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dataset_files(data_path: Path, dataset: str) -> tuple[bool, bool]:
-    """Whether the dataset exists as one file, and whether as three files."""
+    """Whether the dataset has one file of interactions; whether it has one file per split."""
     folder = data_path / dataset
     parts = [folder / f"{dataset}.{part}.inter" for part in ("train", "valid", "test")]
     return (folder / f"{dataset}.inter").is_file(), all(part.is_file() for part in parts)

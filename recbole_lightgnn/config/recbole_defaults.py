@@ -31,10 +31,10 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def own_defaults(model: str) -> dict[str, Any]:
-    """Defaults of a RecBole model besides those that RecBole gives it.
+    """Our defaults for a RecBole model, where RecBole's own defaults are not enough.
 
-    RecBole looks for ``XGBoost.yaml`` and ``LightGBM.yaml``. Its files are called ``xgboost.yaml``
-    and ``lightgbm.yaml``, and misspell ``token_num_threshold``.
+    RecBole looks for ``XGBoost.yaml`` and ``LightGBM.yaml``, but its files are called
+    ``xgboost.yaml`` and ``lightgbm.yaml``. Both files misspell ``token_num_threshold``.
 
     Args:
         model: name of the model.

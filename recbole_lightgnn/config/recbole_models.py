@@ -1,9 +1,9 @@
 """Check the settings of single RecBole models, such as ``k`` of ItemKNN.
 
-RecBole checks few of them: with ``n_layers=-1`` it trains without layers, and with ``k=-1`` ItemKNN
-finds no neighbour. The type of a setting is that of its default in RecBole's yaml file of the
-model. The tables below add, by the setting's name, a range or the texts that RecBole's code knows.
-An entry ``MODEL.key`` is for one model, and takes precedence.
+RecBole checks few of these settings: with ``n_layers=-1`` it trains without layers, and with
+``k=-1`` ItemKNN finds no neighbour. A setting must have the type of its default in RecBole's yaml
+file of the model. The tables below add, by the setting's name, a range or the texts that RecBole's
+code knows. An entry ``MODEL.key`` is for one model, and takes precedence.
 """
 
 from collections.abc import Mapping

@@ -13,8 +13,8 @@ The form of the line is ``key: default  # (TYPE[, RANGE][, or empty]) Meaning.``
 - RANGE is ``> 0``, ``>= 1``, ``0 < x <= 1``, ``0 <= x <= 1``, or ``one of a | b`` (``one of any
   case a | b`` if upper and lower case are not distinguished);
 - a line without such a comment changes the default of a setting that an included file describes;
-- indented lines describe the keys of the ``dict`` above them. It then has no other keys, and must
-  have those that are ``required``.
+- indented lines describe the keys of the ``dict`` above them. No other key is allowed in this
+  ``dict``. A key is optional unless its line says ``required``.
 
 `describe` finds the settings of a model; `check_value` checks a value. `recbole-lightgnn settings`,
 the ranges of ``tune`` and the reference in the documentation are made from the same lines.
@@ -156,7 +156,7 @@ def read_given(key: str, text: str) -> Any:
     YAML would refuse ``,`` and ``[5,inf)``, and read a space as nothing.
 
     Raises:
-        yaml.YAMLError: if it is not YAML.
+        yaml.YAMLError: if the text is not YAML.
     """
     import yaml
 
@@ -174,7 +174,7 @@ def read_given(key: str, text: str) -> Any:
 
 
 def owners(key: str) -> list[str]:
-    """Our models that have a setting of this name; none if every model has the setting."""
+    """Our models that have a setting of this name; empty for a setting that every model has."""
     return [model for model in our_models() if key in describe(model).keys() - _general().keys()]
 
 
@@ -235,7 +235,7 @@ def _check_dict(key: str, setting: Setting, value: Any) -> None:
 
 
 def _example(setting: Setting) -> tuple[str, str]:
-    """A key of a mapping, and a value for it, to show how it is written."""
+    """A key of a mapping and a value for the key, as an example in a message."""
     if not setting.inner:
         return "epochs", "3"
     first = setting.inner[0]
@@ -271,7 +271,7 @@ def _check_number(key: str, setting: Setting, value: Any) -> None:
 
 
 def within(value: float, range: str) -> bool:
-    """Whether a number is in a range such as ``> 0`` or ``0 < x <= 1``; an empty range has all."""
+    """Whether a number is in a range such as ``> 0``; true for every number if it is empty."""
     match = _BOUND.fullmatch(range)
     if match is None:
         return True

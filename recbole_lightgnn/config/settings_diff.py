@@ -61,7 +61,7 @@ def shared_keys(config: RunConfig) -> set[str]:
 
 
 def _set_settings(config: RunConfig) -> dict[str, Any]:
-    """`settings_of` without the settings that RecBole derives from others."""
+    """`settings_of` without the settings that RecBole derives from other settings."""
     derived = {"model", "dataset", "eval_type", "valid_neg_sample_args", "test_neg_sample_args"}
     derived |= {"MODEL_TYPE", "MODEL_INPUT_TYPE"}
     return {key: value for key, value in settings_of(config).items() if key not in derived}
