@@ -51,25 +51,27 @@ def export(
     form: str | None = None,
     seen: str = "kept",
 ) -> dict[str, Any]:
-    """Write the model of a record row to a file, and evaluate the file on the validation split.
+    """Write one model of a run to a file, and evaluate the file on the validation split.
 
     Args:
         run: the finished run.
         out: the file to write.
-        row: key of the row; by default the last student's.
+        row: key of the model's row in the run's record, such as ``student-01``; by default the row
+            of the last student.
         values: number type of entries and edge weights: ``float32``, ``float16`` or ``int8``.
         ids: names of users and items: ``tokens`` of the dataset; ``hashed``, their hashes with a
             secret; or ``none``, only numbers in the order of the tokens.
         secret: secret for ``hashed``.
         form: ``graph``, pruned embeddings and edges, propagated when the file is loaded; or
             ``final``, final embeddings. By default the one with the smaller file.
-        seen: interactions in the file: ``kept``, those that pruning kept; ``all``; or ``none``,
-            with the form ``final`` only.
+        seen: interactions in the file, which are not recommended again: ``kept``, those that
+            pruning kept; ``all``; or ``none``, with the form ``final`` only.
 
     Returns:
         ``row``; ``form``; ``values``; ``bytes`` of the file; ``arrays``, the bytes of each array;
-        ``of_dense``, the bytes divided by those of float32 embeddings of 64 columns; ``valid``,
-        validation metrics from the file, or ``None``; and ``run_valid``, those of the run.
+        ``of_dense``, the file's size divided by the size of float32 embeddings with 64 columns;
+        ``valid``, validation metrics of the file, or ``None``; and ``run_valid``, the run's own
+        validation metrics.
 
     Raises:
         InputError: if the row has no model, the options do not fit each other or the model, or
@@ -127,7 +129,7 @@ def metrics_of(
     """Evaluate an exported model with the run's own evaluation.
 
     Args:
-        recommender: the exported model; with the key, if its names are hashed.
+        recommender: the exported model; if its names are hashed, loaded with the secret.
         run: the run that the model was exported from.
         row: key of the model's row.
         split: ``valid`` or ``test``.
@@ -177,7 +179,7 @@ class _Names(NamedTuple):
     order: np.ndarray
 
     def numbers(self, index: Tensor) -> np.ndarray:
-        """Convert RecBole's numbers to the file's. Shape: as ``index``"""
+        """Convert RecBole's user or item numbers to the file's numbers. Shape: as ``index``"""
         number = np.empty(len(self.order), np.int64)
         number[self.order] = np.arange(len(self.order))
         result: np.ndarray = number[index.numpy() - 1]
@@ -215,7 +217,7 @@ def _names_of(what: str, tokens: list[str], kind: str, secret: bytes | None) -> 
 
 
 def _forms(model: Any, form: str | None, seen: str) -> list[str]:
-    """Forms that are possible; raises InputError if the requested one is not."""
+    """Return the forms that the file can have; raises InputError if ``form`` is impossible."""
     forms = [form] if form else ["graph", "final"]
     excludes_graph = {
         f"a {type(model).__name__}": not isinstance(model, LightGNN),

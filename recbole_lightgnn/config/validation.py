@@ -42,11 +42,12 @@ _NO_SETTINGS |= {"nproc", "world_size", "ip", "port", "offset", "group_offset", 
 
 
 def check_settings(config: Any) -> None:
-    """Check each setting of a ``Config`` by itself.
+    """Check the settings of a ``Config``; `check_run` checks that the stages fit together.
 
-    Settings that the user gave must be known to RecBole or to us. Settings that our yaml files
-    describe must have the right type and range, also in earlier stages. RecBole reads the command
-    line of every process, perhaps of another program, so unknown names are accepted there.
+    Settings in config files and ``config_dict`` must be known to RecBole or to us. Unknown names on
+    the command line are accepted, because RecBole reads the command line of any program that makes
+    a ``Config``. Settings that our yaml files describe must have the right type and range, also in
+    earlier stages.
 
     Args:
         config: a merged ``Config``.
@@ -186,7 +187,7 @@ def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
 
 @cache
 def _keys_read_by(model_class: type) -> frozenset[str]:
-    """The settings that the source of a RecBole model reads; some are in no yaml file."""
+    """The settings that a RecBole model's source code reads; some are in no yaml file."""
     return frozenset(re.findall(r"config\[[\"'](\w+)[\"']\]", recbole_source(model_class)))
 
 
@@ -197,12 +198,12 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
     """Check that every stage has a loss, fits the stage that it learns from, and can be saved.
 
     Args:
-        config: the ``Config`` of a run, not of one of its stages, after `check_settings`.
-        stage_defaults: function from the model of a stage to the stage's default settings.
+        config: the ``Config`` of the whole run; `check_settings` has accepted it.
+        stage_defaults: function from a stage's model name to the stage's default settings.
 
     Raises:
-        InputError: if a stage would have no loss; if the model that it learns from has another
-            width; if a setting would be ignored; or if ``checkpoint_dir`` cannot be written to.
+        InputError: if a stage would have no loss; if the embedding sizes of two stages do not fit;
+            if a setting would be ignored; or if ``checkpoint_dir`` cannot be written to.
     """
     settings = config.final_config_dict
     check_heeded(config)
@@ -254,7 +255,7 @@ def _check_stage_run(
 
 
 def _check_ignored(settings: Mapping[str, Any]) -> None:
-    """Refuse checkpoints of stages that the run does not use."""
+    """Refuse a setting ``..._checkpoint`` that the run would ignore."""
     if not settings["intermediate_checkpoint"]:
         return
     if not settings["use_intermediate"]:
@@ -294,13 +295,13 @@ def _teacher_widths(
 def _check_learner(
     own: Mapping[str, Any], prefix: str, source: str, widths: tuple[int | None, int | None]
 ) -> None:
-    """Check the losses and the width of a model that learns from an earlier stage.
+    """Check the losses and the embedding size of a model that learns from an earlier stage.
 
     Args:
         own: the settings of the model that learns.
         prefix: put before the names of settings in messages.
-        source: the stage that it learns from.
-        widths: widths of that stage's initial and final embeddings, ``None`` if unknown.
+        source: name of the earlier stage.
+        widths: widths of the earlier stage's initial and final embeddings, ``None`` if unknown.
     """
     _check_objective(own, prefix)
     (initial, final), width = widths, own["embedding_size"]
@@ -324,7 +325,10 @@ def _check_learner(
 
 
 def _check_objective(own: Mapping[str, Any], prefix: str) -> None:
-    """Refuse a model without a loss, or with only a loss that ends before the last pruning run."""
+    """Refuse a model without a loss, or with only an interaction loss that stops too early.
+
+    Without another loss, the interaction loss must last until the end of the last pruning run.
+    """
     lasting = ["prediction_kd_weight", "embedding_kd_weight", "uniformity_weight"]
     lasting = [key for key in lasting if key in own]
     if any(own[key] for key in lasting):

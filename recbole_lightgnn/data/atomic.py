@@ -7,8 +7,8 @@ Every importer calls `write_benchmark`. ``dataset/NAME/`` receives ``NAME.train.
 In memory, users and items are numbers from 0. In the files they are tokens: the decimal digits of
 the number, or the name in a table of `Tokens` if the source has names.
 
-RecBole loads only users and items that occur in a file. A user that occurs only in valid or test
-stays in the dataset.
+RecBole loads the users and items that occur in at least one of the three files. So a user that
+occurs only in valid or test stays in the dataset.
 """
 
 import hashlib
@@ -75,8 +75,8 @@ def pairs_hash(users: ArrayLike, items: ArrayLike) -> str:
     hash (`fingerprint.dataset_fingerprint`).
 
     Args:
-        users: token of each user; a number stands for its decimal digits. Shape: (n_pairs,)
-        items: token of each item; a number stands for its decimal digits. Shape: (n_pairs,)
+        users: token of each pair's user; a number stands for its decimal digits. Shape: (n_pairs,)
+        items: token of each pair's item; a number stands for its decimal digits. Shape: (n_pairs,)
 
     Returns:
         64 hexadecimal digits. Two lists of pairs have equal hashes exactly if they contain the same
@@ -148,7 +148,7 @@ def write_benchmark(
     Args:
         out: folder of all datasets.
         name: name of the dataset.
-        splits: non-empty pairs of each split in ``SPLITS``, all with the same ``shape``.
+        splits: pairs of each split in ``SPLITS``, all with the same ``shape``; no split is empty.
         origin: description of the source for the card; must have ``format``, ``source`` and
             ``how_split``.
         tokens: tokens of users and items; None to use the decimal digits of the numbers.
@@ -215,8 +215,8 @@ def _check_pair_of_splits(
 ) -> None:
     """Raise InputError if a pair is in both splits.
 
-    Our models reject such a dataset. Ranking also masks the pairs of the first split, so it could
-    never find the same pairs in the second.
+    Our models reject such a dataset. Evaluation of the second split masks the pairs of the first,
+    so a model could never rank the common pairs.
     """
     n_items = splits[first].shape[1]
     keys = [splits[s].users.astype(np.int64) * n_items + splits[s].items for s in (first, second)]
@@ -359,7 +359,7 @@ class _Digest:
 
 
 def progress_bar(total: int, title: str, unit: str = "lines") -> Any:
-    """Return a progress bar for standard error; it is invisible if that is not a terminal.
+    """Return a progress bar for standard error; the bar is hidden if standard error is no terminal.
 
     Args:
         total: number of units of the whole work.
@@ -398,7 +398,7 @@ def _card(
 
 
 def _distinct(parts: Sequence[NDArray[Any]], size: int) -> int:
-    """Count distinct numbers below ``size``; with a hash table only if they are sparse."""
+    """Count distinct numbers below ``size``; uses a hash table only if the numbers are sparse."""
     if size > 4 * sum(map(len, parts)):
         return len(pd.unique(np.concatenate(parts)))
     present = np.zeros(size, bool)
@@ -408,7 +408,7 @@ def _distinct(parts: Sequence[NDArray[Any]], size: int) -> int:
 
 
 def _replace(staging: Path, folder: Path) -> None:
-    """Rename ``staging`` to ``folder``, replacing it; a failure leaves ``folder`` unchanged."""
+    """Replace ``folder`` with ``staging`` by renaming; a failure leaves ``folder`` unchanged."""
     if not folder.exists():
         staging.rename(folder)
         return

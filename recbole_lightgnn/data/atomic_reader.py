@@ -6,12 +6,13 @@ the ids ``NA``, ``null``, ``None`` and ``nan`` become missing values. Here:
 
 - A line is split at every separator. It must have as many fields as the header. Empty lines are
   skipped.
-- A quote is a plain character, except if the separator is a comma or semicolon (as in an import).
+- Quotes enclose a field if the separator is a comma or semicolon, as in an import. With any other
+  separator, a quote is a plain character.
 - Only an empty field is a missing value. An id cannot be missing.
 - A field of a column of floats is a finite number, or empty.
 
-Everything else is refused with file, line and remedy. `recbole_lightgnn.data.text` says which line
-ends and byte order marks are accepted.
+Everything else is refused with file, line and remedy. `recbole_lightgnn.data.text` lists the
+accepted line endings and byte order marks.
 """
 
 import io
@@ -76,7 +77,7 @@ def open_atomic(path: Path, separator: str = "\t", encoding: str | None = None) 
 
     Raises:
         InputError: if the file cannot be read, a column is not ``NAME:TYPE``, or two columns have
-            one name.
+            the same name.
     """
     encoding = encoding or "utf-8"
     if not separator:
@@ -170,7 +171,8 @@ def check_new_columns(
         columns: names of the file's columns that are loaded.
         kind: kind of the file, such as ``inter`` or ``user``.
         known: for each column of the files read before, the kind of its file and its type.
-        ids: name of the id column of each kind of file; ``inter`` files may have it, too.
+        ids: name of the id column of each kind of file; ``inter`` files may have these
+            columns, too.
 
     Raises:
         InputError: if a column conflicts, or interaction files have different columns.
@@ -220,7 +222,7 @@ def read_columns(
 
     Raises:
         InputError: if the file cannot be read or has no rows, a line has more or fewer fields than
-            the header, a float is not a finite number, or an id is empty or RecBole's padding.
+            the header, a float is not a finite number, or an id is empty or `PADDING`.
     """
     names = [name for name in file.types if name in columns]
     floats = [name for name in names if file.types[name] == "float" and name not in text]
@@ -253,7 +255,7 @@ def _body(file: AtomicFile) -> Iterator[Block]:
 def _frame(
     file: AtomicFile, names: list[str], floats: list[str], block: Block, first_row: int
 ) -> pd.DataFrame:
-    """Parse the lines of a block; its first line that is not empty is row ``first_row``."""
+    """Parse the lines of a block; ``first_row`` is the row of its first non-empty line."""
     block, separator = with_plain_delimiter(block, file.separator)
     lines = _without_empty_lines(file, block, separator)
     try:
@@ -371,7 +373,7 @@ def read_times(file: AtomicFile, name: str, texts: pd.Series) -> NDArray[Any]:
 
 
 def _numbers_below(limit: int, tokens: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Parse numbers as `parse_times` does, five times as fast; None if only that can parse them."""
+    """Parse plain numbers five times as fast as `parse_times`; None if a token is not plain."""
     try:
         numbers = tokens.astype(np.float64)
     except ValueError:

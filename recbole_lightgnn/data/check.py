@@ -36,7 +36,7 @@ def check(dataset: DatasetFiles, content: DatasetPairs) -> list[Finding]:
     """Find all problems of a dataset.
 
     Errors are a missing or empty split, malformed lines, repeated pairs in one split, pairs in two
-    splits, pairs that differ from the dataset's card, and whatever else a run would refuse in the
+    splits, pairs that do not match the card's hashes, and whatever else a run would refuse in the
     dataset's files. Warnings are users and items without a train pair, ids that RecBole without
     this package misreads, and a missing card.
 
@@ -134,7 +134,7 @@ def _misread_by_recbole(content: DatasetPairs) -> list[str]:
 def _changes(
     card: dict[str, Any] | None, dataset: DatasetFiles, content: DatasetPairs
 ) -> list[str]:
-    """Describe the splits with other pairs than at the import, which the card's hashes show."""
+    """Describe the splits that changed since the import, found by the hashes in the card."""
     if card is None:
         return []
     imported = card.get("splits")

@@ -71,7 +71,7 @@ def check_columns(config: RunConfig) -> None:
 
 
 def _files(config: RunConfig) -> dict[str, Path]:
-    """The file of each suffix; the first one if there are three files of interactions."""
+    """The file of each suffix, such as ``inter``; the first of three interaction files."""
     folder, name = Path(config["data_path"]), config["dataset"]
     inter = interaction_files(folder, name, config)[0]
     return {"inter": inter, **feature_files(folder, name, config)}
@@ -108,7 +108,7 @@ def _check_named(config: Any, files: dict[str, Path], columns: dict[str, Columns
 
 
 def _names(value: Any) -> list[str]:
-    """The columns in a list, or in a mapping from columns to columns or other values."""
+    """The columns in a setting: elements of a list, or keys and text values of a mapping."""
     others = value.values() if isinstance(value, dict) else ()
     return [*(value or ()), *(name for name in others if isinstance(name, str))]
 
@@ -179,7 +179,7 @@ def _check_labels(config: Any, file: Path, columns: Columns) -> None:
 
 
 def _check_sequences(config: RunConfig, file: Path, columns: Columns) -> None:
-    """Check that the three files of a sequential model have sequences: RecBole makes none then."""
+    """Check that the three split files of a sequential model have sequences; RecBole makes none."""
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or config["benchmark_filename"] is None:
         return
     name = f"{config['ITEM_ID_FIELD']}{config['LIST_SUFFIX']}"
@@ -198,6 +198,6 @@ def _load(columns: list[str]) -> str:
 
 
 def _ranked(settings: dict[str, Any]) -> str:
-    """Flags for a run without labels: train on sampled negative items, and rank all items."""
+    """Flags for a run without labels, which samples negative items and ranks all items."""
     sampled = "--train_neg_sample_args.distribution=uniform --eval_args.mode=full"
     return f'{sampled} --metrics="[Recall, NDCG]" --valid_metric=Recall@{settings["topk"][0]}'

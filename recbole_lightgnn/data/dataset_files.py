@@ -54,7 +54,7 @@ class DatasetFiles(NamedTuple):
         folder: folder of its files.
         files: file of each split; a dataset in one file has only the key `WHOLE`.
         missing: files of splits that should exist but do not.
-        settings: settings of a run for reading the files.
+        settings: settings that tell a run how to read the files.
     """
 
     name: str
@@ -147,7 +147,7 @@ def dataset_not_found(name: str, data_path: Path, files: Sequence[Path]) -> Inpu
 
 
 def find_datasets(data_path: Path) -> list[DatasetFiles]:
-    """Find every dataset under ``data_path`` and the one inside RecBole, sorted by name.
+    """Find every dataset under ``data_path`` and RecBole's example dataset, sorted by name.
 
     Raises:
         InputError: if ``data_path`` cannot be read.
@@ -182,7 +182,7 @@ def _find_files(name: str, folder: Path, settings: FileSettings | None) -> Datas
 
 
 def _has_benchmark_settings(name: str) -> bool:
-    """Tell whether a run reads the dataset's splits even if there is also one whole file."""
+    """Tell whether a run by default reads the files of the splits rather than one whole file."""
     file = properties_dir() / "dataset" / f"{name}.yaml"
     return file.is_file() and "benchmark_filename" in read_yaml(file)
 
@@ -216,7 +216,7 @@ def read_card(dataset: DatasetFiles) -> dict[str, Any] | None:
 
 
 def count_lines(file: Path) -> int:
-    """Count the lines below the header, which are the pairs if no line is malformed or empty.
+    """Count the lines below the header: one for each pair if no line is malformed or empty.
 
     Raises:
         InputError: if the file cannot be read.
@@ -314,7 +314,7 @@ def _fault(cells: list[str], n_columns: int, user: int, item: int, encoding: str
 
 
 def _is_text(token: str) -> bool:
-    """Tell whether a token has no byte that surrogateescape replaced."""
+    """Tell whether a token was decoded without error (without surrogates for invalid bytes)."""
     return not any("\ud800" <= character <= "\udfff" for character in token)
 
 
@@ -354,7 +354,7 @@ def _read_as_a_run(
     known: dict[str, tuple[str, str]],
     dated: dict[str, bool] | None,
 ) -> None:
-    """Read a file, or only its header where ``dated`` is None, as a run does."""
+    """Read a file as a run does; if ``dated`` is None, read only the header."""
     file = open_atomic(path, settings["field_separator"], settings["encoding"])
     check_header(file, file.types, kind, settings)
     file, time = with_times(file, file.types, kind, settings)

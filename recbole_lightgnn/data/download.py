@@ -71,7 +71,7 @@ def download(
     timeout: float = TIMEOUT,
     say: Callable[[str], object] = print,
 ) -> Path:
-    """Download the three files of a split into the cache; files that it already has are skipped.
+    """Download a dataset's three files into the cache; files already in the cache are skipped.
 
     Args:
         name: name of the dataset, a key of `BLOB_IDS`.
@@ -106,7 +106,7 @@ def download(
 def download_and_import(
     name: str, out: Path = Path("dataset"), *, overwrite: bool = False, **options: Any
 ) -> Path:
-    """Download a split of the paper and import it (`paper.import_paper`).
+    """Download a dataset of the paper, with its splits, and import it (`paper.import_paper`).
 
     Args:
         name: name of the dataset, a key of `BLOB_IDS`.
@@ -193,7 +193,7 @@ def _continues(answer: Any, start: int) -> bool:
 
 
 def _write(answer: Any, partial: Path, start: int, url: str) -> None:
-    """Write the answer's body to byte ``start`` and later; after an error, earlier bytes remain."""
+    """Write the answer's body from byte ``start`` on; an error keeps the bytes before it."""
     with partial.open("r+b" if start else "wb") as file:
         file.seek(start)
         size = start

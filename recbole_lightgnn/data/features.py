@@ -1,6 +1,6 @@
 """Read a file of a dataset, for a run and for ``data check``, as the run's settings say.
 
-The column of times is parsed if its type is ``float``, or if it orders the rows.
+The column of times is parsed if its type is ``float``, or if the run orders the rows by time.
 """
 
 from collections.abc import Collection
@@ -51,7 +51,8 @@ def with_times(
         settings: the run's settings.
 
     Returns:
-        The file, in which the column has the type ``float``; and the column, or ``None``.
+        A copy of ``file`` where the column has the type ``float``, and the column. If nothing must
+        be parsed, ``file`` itself and ``None``.
 
     Raises:
         InputError: if rows are ordered by time and the file does not have the column.
@@ -76,7 +77,7 @@ def read_features(
         columns: names of the columns.
         settings: the run's settings.
         time: the column of times to parse (`with_times`), or ``None``.
-        dated: by column, whether the times in files read before are dates; this file is added.
+        dated: maps a time column to whether it has dates in the files read so far; updated.
 
     Raises:
         InputError: if the file cannot be used; the message names file, line and remedy.
@@ -113,7 +114,7 @@ def why_ordered(settings: FileSettings) -> str:
 
 
 def _without_times(settings: FileSettings) -> str:
-    """What to do in place of an order by time, for the reason of `why_ordered`."""
+    """How to change the settings so that nothing orders interactions by time (`why_ordered`)."""
     from recbole.utils import ModelType
 
     if settings["time-aware"]:
@@ -133,7 +134,7 @@ class TimeColumn:
         file: the file.
 
     Raises:
-        InputError: if the column is needed and missing, or changed by a setting.
+        InputError: if the run needs times, and the column is missing or is to be discretized.
     """
 
     def __init__(self, settings: FileSettings, file: AtomicFile) -> None:
@@ -158,7 +159,7 @@ class TimeColumn:
 
     @property
     def parsed(self) -> bool:
-        """Whether the column is parsed: a float column always, a token column if it orders rows."""
+        """Whether the column is parsed: a float column always, a token column only for sorting."""
         ordered = self.reason or self.settings["rm_dup_inter"]
         return self.type == "float" or (self.type == "token" and bool(ordered))
 
@@ -185,7 +186,7 @@ class TimeColumn:
 
         Args:
             texts: pandas series of strings.
-            before: by column, whether files read before have dates; this file is added.
+            before: maps a time column to whether it has dates in the files read so far; updated.
 
         Raises:
             InputError: if one file has dates and another has numbers.

@@ -63,7 +63,7 @@ def owned_ids(settings: FileSettings) -> dict[str, str]:
 
 
 def split_files(folder: Path, name: str, parts: Sequence[str] | None = None) -> dict[str, Path]:
-    """Return the file of each split of a dataset in three files.
+    """Return the file of each split, for a dataset that is stored as three files.
 
     Args:
         folder: folder of the dataset.
@@ -83,7 +83,7 @@ def split_files(folder: Path, name: str, parts: Sequence[str] | None = None) -> 
 
 
 def interaction_files(folder: Path, name: str, settings: FileSettings) -> list[Path]:
-    """Return the files of interactions that a run reads: one, or those of `split_files`."""
+    """Return the files of interactions that a run reads: one, or the three of `split_files`."""
     if (parts := settings["benchmark_filename"]) is None:
         return [folder / f"{name}.inter"]
     return list(split_files(folder, name, parts).values())

@@ -69,7 +69,7 @@ def generate(
 ) -> Path:
     """Generate a dataset and write it as RecBole benchmark files to ``out/name``.
 
-    The same parameters always give the same bytes. Besides the three splits and the card, it writes
+    The same parameters always give the same bytes. The dataset has three splits, a card and
     ``NAME.noise.inter``, which no run reads.
 
     Args:

@@ -68,8 +68,8 @@ def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
         The loaders of train, validation and test.
 
     Raises:
-        InputError: if the files cannot be parsed, a split is empty, or ``topk`` exceeds the number
-            of items for one of RecBole's models; for our models, which have one weight per
+        InputError: if the files cannot be parsed or a split is empty. For RecBole's models, also if
+            ``topk`` exceeds the number of items. For our models, which have one weight per
             interaction, also if a user-item pair occurs more than once.
     """
     name = config["dataset"]

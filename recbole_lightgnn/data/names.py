@@ -1,8 +1,7 @@
 """Number the tokens of users and items while a table is read, and turn numbers into tokens again.
 
-Terms: a token is the text of a user or item in the table. A token of decimal digits, written as
-Python writes an integer below 10^18, has its value as number. Any other token is called a name and
-gets a negative number.
+A token is the text of a user or item in the table. A token of up to 18 decimal digits without
+leading zero has its value as number. Any other token is called a name and gets a negative number.
 """
 
 import re

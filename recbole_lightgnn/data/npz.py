@@ -1,8 +1,8 @@
 """Import three SciPy sparse matrices that ``scipy.sparse.save_npz`` wrote.
 
 This reader does not call ``scipy.sparse.load_npz``. It builds the arrays from their bytes, with
-checks. An array of Python objects would be a pickle, so it is rejected. No header can make the
-reader allocate more memory than the file has content.
+checks. An array of Python objects would be a pickle, so it is rejected. A forged header cannot make
+the reader allocate more memory than the file's content needs.
 """
 
 import io

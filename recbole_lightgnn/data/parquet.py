@@ -26,7 +26,8 @@ def parquet_rows(
     Args:
         path: the Parquet file.
         wanted: for each column to read, its name or its position from 1; None to detect it.
-        names: filled with a table of the user tokens (``user``) and of the item tokens (``item``).
+        names: filled with two tables, of the user tokens (key ``user``) and of the item tokens
+            (key ``item``).
 
     Raises:
         InputError: if pyarrow is not installed, the file is damaged, or a column is missing, has an

@@ -119,7 +119,7 @@ def cut_in_order(
 
     Args:
         groups: group of each pair, from 0 without large gaps. Shape: (n,)
-        order: indices of the pairs; within each group, the first pair comes first. Shape: (n,)
+        order: indices of all pairs; each group is cut in this order. Shape: (n,)
         ratios: share of each part; they sum to 1.
 
     Returns:

@@ -45,7 +45,8 @@ def text_rows(path: Path, layout: Layout, names: dict[str, Names]) -> Iterator[R
     Args:
         path: the text file.
         layout: its layout (`detect_layout`).
-        names: filled with a table of the user tokens (``user``) and of the item tokens (``item``).
+        names: filled with two tables, of the user tokens (key ``user``) and of the item tokens
+            (key ``item``).
 
     Raises:
         InputError: if a line has more or fewer fields than the first, or a field is malformed.
@@ -150,7 +151,7 @@ def _parse(
     Args:
         data: bytes of whole lines. Shape: (n_bytes,)
         delimiter: byte between two fields.
-        rows: row of the outputs for each field; -1 for an unwanted field. Shape: (n_fields,)
+        rows: for each field of a line, its row in the outputs; -1 if unwanted. Shape: (n_fields,)
         starts: filled with the start of each field in ``data``. Shape: (n_columns, n_lines)
         ends: filled with the end of each field in ``data``. Shape: (n_columns, n_lines)
         integers: filled with the value of each field of digits. Shape: (n_columns, n_lines)
@@ -185,7 +186,7 @@ def _parse(
 
 
 def with_plain_delimiter(block: Block, delimiter: str) -> tuple[Block, str]:
-    """Rewrite lines with a one-byte delimiter that no field contains; return both."""
+    """Rewrite lines with a one-byte delimiter that no field has; return lines and delimiter."""
     quoted = delimiter in QUOTING and b'"' in block.data
     if not quoted and len(delimiter) == 1:
         return block, delimiter
@@ -239,7 +240,7 @@ def _dates(fields: _Fields, what: str) -> NDArray[np.int64]:
 
 @contextlib.contextmanager
 def _faults_of(fields: _Fields, what: str) -> Iterator[None]:
-    """Raise a `BadValue` as InputError with file and line."""
+    """Context that turns a `BadValue` into an InputError with file and line."""
     try:
         yield
     except BadValue as error:

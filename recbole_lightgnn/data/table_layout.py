@@ -128,8 +128,8 @@ def split_line(line: str, delimiter: str) -> list[str]:
 def _has_header(rows: list[list[str]], wanted: Mapping[str, str | None]) -> bool:
     """Tell whether the first row has the names of the columns.
 
-    It has if all fields have a type, if a field is a usual or a requested name, or if a field that
-    is not a number stands above numbers only.
+    The first row is a header if all its fields have a type, if a field is a usual or a requested
+    name, or if a field is not a number but all fields below it are.
     """
     first = {_plain(field) for field in rows[0]}
     known = {name for names in KNOWN_COLUMNS.values() for name in names.split() if len(name) > 2}

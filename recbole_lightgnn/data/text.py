@@ -3,7 +3,7 @@
 Memory does not grow with the size of the file, and every error names its line.
 
 Accepted files: UTF-8 with or without a byte order mark, or text in a named encoding; lines that end
-with LF or CRLF; a last line without an end; empty lines at the end of the file.
+with LF or CRLF; a last line without line ending; empty lines at the end of the file.
 """
 
 import codecs
@@ -65,7 +65,7 @@ class Block(NamedTuple):
 
 
 def first_line(path: Path, encoding: str = "utf-8") -> str:
-    """Return the first line of a text file, without its end.
+    """Return the first line of a text file, without its line ending.
 
     Raises:
         InputError: if the file cannot be read or its first bytes are not text.
@@ -158,7 +158,7 @@ def _checked_start(path: Path, piece: bytes) -> bytes:
 
 
 def _last_line_end(rest: bytes) -> int:
-    """Return the end of the last complete line that is not empty; 0 if there is none."""
+    """Return the position after the last complete line that is not empty; 0 if there is none."""
     end = rest.rfind(b"\n") + 1
     if rest[max(0, end - 2) : end].strip(b"\r\n"):  # the last complete line is not empty
         return end
@@ -167,7 +167,7 @@ def _last_line_end(rest: bytes) -> int:
 
 
 def _checked(path: Path, data: bytes, line: int) -> Block:
-    """Normalize line ends; raises InputError at the first byte that is not UTF-8 text."""
+    """Normalize line endings; raises InputError at the first byte that is not UTF-8 text."""
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
     if not data.endswith(b"\n"):

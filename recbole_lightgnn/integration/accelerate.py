@@ -19,7 +19,7 @@ from recbole_lightgnn.ops import SparsePattern, power_sum, spmm
 
 
 def accelerate_model(model: Any) -> bool:
-    """Replace the sparse products of a RecBole model by ours, where the model is supported.
+    """Let a RecBole model compute its sparse products by our kernels, if the model is supported.
 
     RecBole builds the matrices, so their normalization and their dropout stay RecBole's. In
     LightGCN the mean of the layers is computed by our :func:`power_sum`. In the other models each
@@ -116,7 +116,7 @@ def _ncl(model: Any) -> None:
 
 
 def _ncl_forward(model: Any) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """NCL's ``forward``: the mean of the layers, for users and items, and all layers."""
+    """NCL's ``forward``: return the mean of the layers for users and for items, and all layers."""
     depth = max(model.n_layers, 2 * model.hyper_layers)
     layers = _layers([model.norm_adj_mat] * depth, model.get_ego_embeddings())
     user, item = _split(model, _mean(layers[: model.n_layers + 1]))
@@ -140,7 +140,7 @@ def _split(model: Any, table: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _info_nce_all(view: Tensor, other: Tensor, nodes: Tensor, temperature: float) -> Tensor:
-    """InfoNCE with all nodes as candidates, summed over a batch's nodes, repeated ones included."""
+    """InfoNCE with all nodes as candidates, summed over a batch's nodes, including repetitions."""
     nodes, count = torch.unique(nodes, return_counts=True)
     rows = F.normalize(view.index_select(0, nodes), dim=1) / temperature
     target = RaggedIndices(torch.arange(len(nodes) + 1, device=nodes.device), nodes)

@@ -5,7 +5,7 @@ AveragePopularity and TailPercentage.
 the set of items, without RecBole's padding item 0. RecBole 1.2.1 differs in four ways:
 
 - It counts the padding item as an item of I.
-- Where a user has fewer than k items that may be recommended, it fills the list with others.
+- Where a user has fewer than k unmasked items, it fills the list with masked items.
 - It divides ShannonEntropy by the number of items recommended.
 - Its AveragePopularity and TailPercentage divide by k, even if a list is shorter.
 
@@ -34,7 +34,7 @@ def item_coverage(lists: Lists, n_items: int) -> float:
 
 
 def gini_index(lists: Lists, n_items: int) -> float:
-    r"""Inequality of P(i) in ascending order,
+    r"""Gini index of the numbers P(i), where i is an item's rank in ascending order of P,
     :math:`\sum_i (2i - |I| - 1) P(i) / (|I| \sum_i P(i))`; 0 if all items are recommended equally.
 
     Args:
@@ -177,7 +177,7 @@ def _tail_percentage(metric: Any, data: Any, lists: Lists) -> float:
 
 
 def _mean_of(lists: Lists, value_of: Mapping[int, int]) -> float:
-    """`mean_over_lists` with values by item; an item without a value has 0."""
+    """Compute `mean_over_lists` with a mapping from item to value; an item not in it has 0."""
     values = np.zeros(1 + max([int(lists.max(initial=0)), *value_of]))
     values[list(value_of)] = list(value_of.values())
     return mean_over_lists(lists, values)

@@ -41,7 +41,7 @@ def patch_unknown_model_name() -> bool:
 
     Symptom: ``ModuleNotFoundError: No module named 'lightgbm'`` instead of a message that the model
     does not exist. ``get_model`` searches ``recbole.model.exlib_recommender`` last, which imports
-    lightgbm and xgboost. A module that imported ``get_model`` before this patch keeps the old one.
+    lightgbm and xgboost. A module that imported ``get_model`` before this patch is not patched.
     """
     if find_spec("lightgbm") and find_spec("xgboost"):
         return False
@@ -127,9 +127,9 @@ def patch_checkpoint_loading() -> bool:
     """torch >= 2.6: ``torch.load`` reads weights only; RecBole's checkpoints hold its ``Config``.
 
     Symptom: ``UnpicklingError: Weights only load failed`` when the best checkpoint is loaded for
-    the test, on resuming, and in ``load_data_and_model``. These three now read through
+    the test, on resuming, and in ``load_data_and_model``. The functions that do so now read through
     `runs.recbole_loaders`, which trusts a fixed list of classes; arbitrary unpickling stays
-    switched off. RecBole trainers that override these methods call them, or do not use
+    switched off. RecBole's trainers that override such a function call it, or do not use
     ``torch.load``.
     """
     import torch
@@ -185,7 +185,7 @@ def _fill_nan(original: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def _fills_on_copies() -> Iterator[None]:
-    """Silence pandas' warning at fills of copies, which the patch has made unnecessary."""
+    """Silence pandas' warning that a fill has no effect; the patch has filled the column."""
     import pandas as pd
 
     with warnings.catch_warnings():

@@ -21,8 +21,8 @@ def patch_ngcf_dropout() -> bool:
     """RecBole 1.2.0: NGCF drops messages in evaluation as in training.
 
     ``forward`` makes a new ``nn.Dropout`` at every call, and a new module is in training mode.
-    Symptom: two calls of ``full_sort_predict`` differ, and so do metrics. A ``message_dropout`` of
-    0 in evaluation changes nothing else.
+    Symptom: two calls of ``full_sort_predict`` differ, and so do metrics. This patch sets
+    ``message_dropout`` to 0 during evaluation; training is unchanged.
     """
     if import_module("recbole").__version__ != "1.2.0":
         return False
@@ -42,7 +42,7 @@ def patch_ngcf_dropout() -> bool:
 
 
 def patch_dgcf_samples() -> bool:
-    """RecBole 1.2.1: DGCF samples as many users as items, which may be more than there are.
+    """RecBole 1.2.1: DGCF samples as many users as items, even if fewer users or items exist.
 
     Symptom: ``ValueError: Sample larger than population or is negative`` in the first training
     step, on datasets of few batches with many more users than items, or the reverse. With this
@@ -77,7 +77,7 @@ def patch_layers_in_checkpoints() -> bool:
 
     The layers' tensors are in the ``state_dict`` too, and the pickle also has the dataset's
     features. Symptom: the checkpoint of DIN, DIEN, GRU4RecF, FDSA and SASRecF is refused as soon as
-    it is read, because it names classes. With this patch layers are neither saved nor loaded there.
+    it is read, because it names classes. With this patch, ``other_parameter`` leaves layers out.
     """
     from torch import nn
 
@@ -146,7 +146,7 @@ def _init_with_whole_messages(original: Callable[..., None]) -> Callable[..., No
 
 
 def patch_dssm_features() -> bool:
-    """RecBole 1.2.1: DSSM makes space for columns of numbers that it does not embed.
+    """RecBole 1.2.1: DSSM's first layers expect float columns that DSSM does not embed.
 
     Symptom: ``RuntimeError: mat1 and mat2 shapes cannot be multiplied`` in the first step, if a
     ``float`` column of ``.user`` or ``.item`` is loaded that ``numerical_features`` does not name.
@@ -201,10 +201,11 @@ def patch_lightgbm_loading() -> bool:
 
 
 def patch_tree_sequences() -> bool:
-    """RecBole 1.2.1: tree models take a column of sequences for one number a row, of other rows.
+    """RecBole 1.2.1: tree models read a column of sequences wrongly, as one number for each row.
 
-    ``np.resize`` cuts the table of the sequences to as many numbers as there are rows. With this
-    patch such columns are left out, as RecBole itself does with ``convert_token_to_onehot``.
+    ``np.resize`` flattens the sequences and cuts them to as many numbers as there are rows, so a
+    row gets a number of another row. With this patch such columns are left out, as RecBole itself
+    does with ``convert_token_to_onehot``.
     """
     module = import_module("recbole.data.dataset.decisiontree_dataset")
     types = module.FeatureType

@@ -38,7 +38,7 @@ def mask_in_force(config: RunConfig) -> str:
 
     Returns:
         ``train+valid`` or ``train``; or ``none`` where RecBole masks nothing: rankings of sampled
-        or labelled items, sequential models, and ``repeatable``.
+        or labelled items, sequential models, and runs with the setting ``repeatable``.
 
     Raises:
         InputError: if ``eval_mask`` has no valid value, or is ``train`` where RecBole masks

@@ -131,7 +131,7 @@ def _revived(loader: Any, states: list[Any], config: Any) -> Any:
 
 
 def _parts(loader: Any) -> list[Any]:
-    """The parts with a random generator: a knowledge model's loader has two, others are one."""
+    """The parts of a loader with a random generator: two for a knowledge model, else the loader."""
     if hasattr(loader, "kg_dataloader"):
         return [loader.general_dataloader, loader.kg_dataloader]
     return [loader]
@@ -174,7 +174,7 @@ def _content(config: Any, kind: str, read: frozenset[str]) -> dict[str, Any]:
     Args:
         config: RecBole's ``Config``.
         kind: class of the dataset, or model of the loaders.
-        read: settings that the code reads.
+        read: names of the settings that RecBole's code reads to make the dataset or the loaders.
     """
     folder = Path(config["data_path"])
     files = sorted(file for file in folder.glob("*") if file.is_file())
@@ -220,7 +220,7 @@ def _difference(content: dict[str, Any], other: Any) -> str:
 
 
 def _load(file: Path, content: dict[str, Any], config: Any, setting: str) -> Any:
-    """Load an object and the random state from after it was made; None if the file does not fit."""
+    """Load an object and the random states saved with it; None if the file does not fit."""
     from recbole.utils import set_color
 
     log = logging.getLogger()

@@ -1,9 +1,10 @@
 """Make RecBole order interactions by their exact times.
 
-RecBole keeps the time column as float32, which has steps of 128 s for today's seconds and of 131 s
-for milliseconds. It sorts a column of type ``token`` by first appearance, and it does not read
-dates. Here the column is parsed as `recbole_lightgnn.data.features` does, and stays float64 (int64
-where float64 would round) in sorts and splits. It is always loaded if rows are ordered by time.
+RecBole keeps the time column as float32, which rounds a present-day time in seconds to steps of
+128 s, and a time in milliseconds to steps of 131 s. RecBole sorts a column of type ``token`` by
+first appearance, and it does not read dates. Here `recbole_lightgnn.data.features` parses the
+column, which stays float64 (int64 where float64 would round) in sorts and splits. The column is
+always loaded if rows are ordered by time.
 """
 
 import functools
@@ -91,9 +92,10 @@ def _dataframe_to_interaction(original: Callable[..., Any]) -> Callable[..., Any
 
 
 def _time_based_split(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Sort the rows by time, which RecBole assumes they are, and split by the ranks of times.
+    """Sort the rows by time, as RecBole expects, and split by the ranks of the times.
 
-    RecBole interpolates a boundary between two times. It splits their ranks in the same way.
+    RecBole's boundary is an interpolated percentile. The percentile of the ranks splits the rows as
+    the percentile of the times does.
     """
 
     def split(self: Any, ratios: list[float], group_by: str) -> list[Any]:

@@ -107,8 +107,8 @@ def full_softmax(
 
     With a user's positive items as targets, this is the negative log-likelihood of a multinomial
     (Liang et al., WWW'18). If q is a teacher's softmax divided by the batch size, and O are the
-    positive items, it is :func:`listwise_alignment` over all other items, up to a constant (the
-    teacher's entropy). Logits and their gradients are never stored for all users at once.
+    positive items, the loss is :func:`listwise_alignment` over all other items, up to a constant
+    (the teacher's entropy). Logits and their gradients are never stored for all users at once.
 
     Args:
         user: user embeddings divided by the temperature; receive gradients. Shape: (batch, width)

@@ -16,7 +16,7 @@ from recbole_lightgnn.nn.graph import InteractionGraph
 
 
 class Batch(NamedTuple):
-    """One training batch: interactions, or with ``batch_by: user`` users with all interactions.
+    """One training batch: interactions, or users and all their interactions (``batch_by: user``).
 
     Attributes:
         user: users; distinct with ``batch_by: user``. Shape: (batch,)
@@ -75,7 +75,7 @@ class GraphRecommender(GeneralRecommender):
         by_user: whether a batch holds users and all their interactions (``batch_by: user``).
         samples_items: class attribute, whether the loader samples an item for each interaction.
         ranks_by_tables: class attribute, false if the model has no final embeddings and computes
-            scores otherwise.
+            scores in another way.
     """
 
     input_type = InputType.PAIRWISE

@@ -190,8 +190,8 @@ class ContrastSampler:
 
     Args:
         settings: ``contrast_nodes``, the maximum number of anchors, and ``contrast_candidates``,
-            the number of candidates to draw. If there are no more nodes than that, all are
-            candidates.
+            the number of candidates to draw. All nodes are candidates if there are at most
+            ``contrast_candidates`` nodes.
     """
 
     def __init__(self, settings: Settings) -> None:

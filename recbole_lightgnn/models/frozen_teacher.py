@@ -195,7 +195,7 @@ class FrozenTeacher:
         return torch.cat([self._predict(*chunk) for chunk in chunks])
 
     def _pairs_from_rows(self, user: Tensor, item: Tensor) -> Tensor:
-        """Look up scores in rows for all items, which MultiVAE, for example, computes anyway."""
+        """Look up pairs in each user's scores for all items, which some models compute anyway."""
         distinct, row = user.unique(return_inverse=True)
         found = torch.empty(len(user), device=user.device)
         for start in range(0, len(distinct), _CHUNK):
@@ -205,7 +205,7 @@ class FrozenTeacher:
         return found
 
     def _rows(self, user: Tensor, item: Tensor | None = None) -> Tensor:
-        """Compute the model's scores of users for items, by default for all; not divided.
+        """Compute the model's scores of users for items, by default for all items; not divided.
 
         Shape: (users, items)
         """

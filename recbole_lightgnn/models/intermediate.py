@@ -52,7 +52,7 @@ class LightGNNIntermediate(GraphRecommender):
         self.teacher: FrozenTeacher | None = None
 
     def build_graph(self, settings: Settings) -> InteractionGraph:
-        """Build the graph to propagate over: with ``augmentation: none`` the observed one.
+        """Build the graph to propagate over; with ``augmentation: none`` it is the observed graph.
 
         Args:
             settings: ``augmentation``, ``augmentation_hops``, ``augmentation_cap`` and
@@ -88,12 +88,13 @@ class LightGNNIntermediate(GraphRecommender):
         """Initialize the embeddings from a trained model's initial embeddings.
 
         Embeddings wider than this model's are rotated to their principal axes, and the first
-        columns are kept. A common factor then scales this model's scores to ``target_std``.
+        columns are kept. Then one factor scales all embeddings, so that this model's scores have
+        the standard deviation ``target_std``.
 
         Args:
             user: initial embeddings of the trained model. Shape: (users, given width)
             item: initial embeddings of the trained model. Shape: (items, given width)
-            target_std: standard deviation that the scores are to have (`score_std`).
+            target_std: wanted standard deviation of the scores (`score_std`).
 
         Raises:
             InputError: if the given embeddings are narrower than this model's.

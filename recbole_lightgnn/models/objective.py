@@ -219,7 +219,7 @@ def contrast_candidates(table: Tensor, nodes: Tensor, *, with_all: bool) -> tupl
     Args:
         table: embeddings of all users or items, RecBole's padding row first. Shape: (rows, width)
         nodes: distinct nodes, without padding. Shape: (nodes,)
-        with_all: whether the candidates are all nodes but padding, or ``nodes`` alone.
+        with_all: true to take all nodes except padding as candidates, false to take ``nodes``.
 
     Returns:
         The candidates, and the position of each node among them. Shapes: (candidates, width),

@@ -23,9 +23,9 @@ def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
     """Return the two tables that give a model's scores as inner products, or ``None``.
 
     For RecBole's models, the product of the tables is compared with the model's scores for 8 users.
-    The two must agree to 1e-5 of the largest score. They differ if the model has a bias, a cosine
-    or layers between the tables and the scores. The tables belong to the model's present state:
-    call this function again after training.
+    Product and scores must agree to 1e-5 of the largest score. They differ if the model has a bias,
+    a cosine or layers between the tables and the scores. The tables belong to the model's present
+    state: call this function again after training.
 
     Args:
         model: a model in evaluation mode.

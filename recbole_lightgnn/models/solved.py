@@ -21,7 +21,8 @@ class SolvedRecommender(GraphRecommender):
     """Recommender that is computed by :meth:`solve`, without batches and gradients.
 
     What :meth:`solve` computes is kept in buffers, so that checkpoints hold it. One call is one
-    epoch. The class attribute ``type`` says whether there are more: RecBole's TRADITIONAL has one.
+    epoch. A model of RecBole's type TRADITIONAL, the default of the class attribute ``type``, has
+    one epoch; a model of another type may have several.
 
     Attributes:
         settings: settings of the run.
@@ -42,7 +43,7 @@ class SolvedRecommender(GraphRecommender):
         self.interactions = sp.csr_matrix((ones, place), shape=pattern.shape)
 
     def solve(self) -> None:
-        """Compute the model, or with epochs one step of it, from the interactions."""
+        """Compute the model from the interactions; with several epochs, compute one epoch of it."""
         raise NotImplementedError
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
@@ -80,7 +81,7 @@ class SolvedRecommender(GraphRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``None``, as nothing is learned from a start, and the width of the tables."""
+        """Return ``None``, as there are no initial embeddings, and the width of the tables."""
         return None, settings["embedding_size"]
 
     def sizes(self) -> dict[str, float]:
@@ -181,7 +182,7 @@ class ItemItemRecommender(SolvedRecommender):
         self._history = self.interactions.astype(np.float32)
 
     def load_state_dict(self, state: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Load a state of any number of weights."""
+        """Load a state with any number of weights."""
         self._set(**{name: state[name] for name in ("weight_start", "weight_item", "weight")})
         return super().load_state_dict(state, *args, **kwargs)
 
@@ -192,7 +193,7 @@ class ItemItemRecommender(SolvedRecommender):
 
 
 def largest_in_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
-    """Keep the largest values of each row; among equal ones, those of the first columns.
+    """Keep the largest values of each row; among equal values, those of the first columns.
 
     Args:
         matrix: a sparse matrix with values above 0. Shape: (rows, columns)

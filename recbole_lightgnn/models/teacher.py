@@ -63,7 +63,7 @@ class LightGNNTeacher(EmbeddingRecommender):
         return lightgcn(self.observed, user, item, n_layers=self.n_layers)
 
     def infer(self) -> tuple[Tensor, Tensor]:
-        """Compute the embeddings to rank by, with the three settings of the ranking applied.
+        """Compute the embeddings to rank by, with the three settings ``ranking_...`` applied.
 
         Shapes: (users, width), (items, width). The width is ``embedding_size``, plus 1 if
         ``ranking_norm`` or ``ranking_prior`` is not the default.

@@ -127,7 +127,7 @@ class InteractionGraph:
 
 
 def norm_without(graph: InteractionGraph, left_out: Tensor) -> Tensor:
-    r"""Compute the norms of a graph that lacks some of its edges, such as those to predict.
+    r"""Compute the norms of the edges that remain if some are left out, such as edges to predict.
 
     .. math:: \frac{1}{\sqrt{d'_i d'_j}},\qquad d' \text{: degree without the edges left out}
 
@@ -203,9 +203,9 @@ def walk_neighbors(
     .. math:: \alpha_{ab}\propto\big[(D^{-1}A)^{k}\big]_{ab},\quad b\ne a,\qquad
               \sum_b\alpha_{ab} = 1
 
-    A is the symmetric adjacency matrix of all nodes, users above items. A walk of even length ends
-    at a node of the same kind: a user at a user, an item at an item. The probabilities are exact;
-    no walk is drawn. Of equal probabilities the smaller node number comes first.
+    A is the symmetric adjacency matrix of all nodes, users first. A walk of even length ends at a
+    node of the same kind: a user at a user, an item at an item. The probabilities are exact; no
+    walk is drawn. Of nodes with equal probabilities, the smaller node number comes first.
 
     Args:
         graph: the interaction graph.
@@ -215,7 +215,7 @@ def walk_neighbors(
 
     Returns:
         Positions of the kept pairs (a, b), shape (nodes, nodes), and :math:`\alpha` of each pair,
-        shape (pairs,), on the graph's device. The row of a node that reaches no other is empty.
+        shape (pairs,), on the graph's device. If a node reaches no other node, its row is empty.
 
     Raises:
         ValueError: if ``length``, ``cap`` or ``memory_mb`` is below 1.

@@ -108,7 +108,8 @@ def dropped_layer(
 ) -> tuple[Tensor, Tensor]:
     r"""Compute one layer of LightGCN on a random part of the edges: :math:`\hat A' E`.
 
-    Each direction of an edge is kept with the probability ``keep_rate``, and then divided by it.
+    Each direction of an edge is kept with the probability ``keep_rate``. The values of the kept
+    edges are divided by ``keep_rate``.
 
     Args:
         graph: the interaction graph.
@@ -159,10 +160,11 @@ def weighted_lightgcn(
 def weighted_lightgcn_inference(
     graph: InteractionGraph, edge_weight: Tensor | None, user: Rows, item: Rows, *, n_layers: int
 ) -> tuple[Tensor, Tensor]:
-    r"""Compute :func:`weighted_lightgcn` without gradients, on dense or packed embeddings.
+    r"""Compute :func:`weighted_lightgcn` without gradients, on dense embeddings or `PackedRows`.
 
-    With two layers it is :math:`3E + \hat A(3E + \hat A E)`, where :math:`\hat A` holds the
-    weighted edges: two sparse products for users and two for items, which include the additions.
+    With two layers the result is :math:`3E + \hat A(3E + \hat A E)`, where :math:`\hat A` holds the
+    weighted edges. This takes two sparse products for users and two for items. Each product also
+    does the addition.
 
     Args:
         graph: the interaction graph.
