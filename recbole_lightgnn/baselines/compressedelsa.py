@@ -17,19 +17,20 @@ class CompressedELSA(ELSA):
     .. math:: F_i = \frac{m_i\odot w_i}{\|m_i\odot w_i\|},\qquad \|m_i\|_0 = k
 
     w are the trained entries and m the mask. k begins with the whole row and is halved level by
-    level until it is ``kept_share`` of the row (:func:`kept_entries`). The levels have
-    ``compression_share`` of the epochs; in the others k does not change. Only epochs with the last
-    k are validated. At a new level the entries with the largest :math:`|w|` of those left are kept.
-    With ``rewind``, they then start again from their initial values (Frankle and Carbin, ICLR'19).
+    level until it is ``kept_share`` of the row (:func:`kept_entries`). k shrinks during the first
+    epochs, a share ``compression_share`` of all epochs, and then stays the same. Only epochs with
+    the last k are validated. At a new level, the k remaining entries with the largest :math:`|w|`
+    are kept. With ``rewind``, the kept entries are reset to their initial values (Frankle and
+    Carbin, ICLR'19).
 
     Only items have a table. Each of its entries takes 4 bytes, and 2 bytes for its column.
 
     Source: Vančura et al., "Efficient Learning of Sparse Representations from Interactions",
     WWW'26.
 
-    Differs from the authors' code as follows. The differences of ELSA apply. The optimizer is not
-    started again at a new level. The mask is fixed within a level. The loss is over all items, not
-    over those of the batch and a random sample.
+    Differs from the authors' code in the points listed at `ELSA`, and as follows. The optimizer is
+    not reset at a new level. The mask is fixed within a level. The loss is over all items, not only
+    over the batch's items and a random sample.
 
     Attributes:
         item_embedding: w and m.
@@ -67,7 +68,7 @@ class CompressedELSA(ELSA):
         return count == last
 
     def sizes(self) -> dict[str, float]:
-        """Count what is kept; see `GraphRecommender.sizes`. ``bytes`` has values and columns."""
+        """Count kept entries, and bytes with column numbers; see `GraphRecommender.sizes`."""
         entries = (self.n_items - 1) * self.item_embedding.kept
         share = self.item_embedding.kept / self.item_embedding.width
         counts = {"entries": entries, "entries_kept": share, "parameters": entries}

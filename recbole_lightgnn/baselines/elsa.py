@@ -35,8 +35,8 @@ class ELSA(GraphRecommender):
     RecSys'22.
 
     Differs from the authors' code as follows. The optimizer is Adam, because RecBole has no NAdam.
-    The error is summed over items, not averaged. Their newer code passes :math:`\hat y` through a
-    ReLU; here it is linear, as in the paper.
+    The error is summed over items, not averaged. The authors' newer code passes :math:`\hat y`
+    through a ReLU; here the output is linear, as in the paper.
 
     Attributes:
         item_embedding: F before its rows are scaled to length 1. Shape: (items, width)

@@ -18,7 +18,7 @@ _NUMBERS = 1 << 24  # numbers of the gathered rows and of the systems in memory 
 
 
 class IALS(SolvedTables):
-    r"""Squared error on all pairs, with less weight on those without an interaction.
+    r"""Squared error on all pairs, with less weight on pairs without an interaction.
 
     .. math:: \sum_{(u,i)\in A}(1 - x_u\cdot y_i)^2 + \alpha_0\sum_{u,i}(x_u\cdot y_i)^2
               + \lambda\Bigl[\sum_u (d_u + \alpha_0|I|)^\nu\|x_u\|^2

@@ -8,7 +8,7 @@ from recbole_lightgnn.models.solved import ItemItemRecommender, largest_products
 
 
 class RP3beta(ItemItemRecommender):
-    r"""Similarity of items by the probability of a walk from one to the other through a user.
+    r"""Similarity of items by the probability of a walk from item to item through a user.
 
     .. math:: W = (P^{IU})^{\circ\alpha}\,(P^{UI})^{\circ\alpha}\,D_I^{-\beta},\qquad
               P^{IU} = (D_I + c)^{-1}A^\top,\quad P^{UI} = (D_U + c)^{-1}A

@@ -21,4 +21,4 @@ class SoftmaxLightGCN(LightGNNTeacher):
 
 
 class SoftmaxMF(SoftmaxLightGCN):
-    """Matrix factorization trained by the same softmax: `SoftmaxLightGCN` with ``n_layers: 0``."""
+    """Matrix factorization trained by a softmax: `SoftmaxLightGCN` with ``n_layers: 0``."""
