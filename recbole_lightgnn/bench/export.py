@@ -32,7 +32,7 @@ def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
 
     Returns:
         The result, of plain values. ``rows`` has for each file its ``row``, ``form``, ``values``,
-        ``bytes``, ``of_dense`` (bytes divided by those of float32 tables with 64 columns),
+        ``bytes``, ``of_dense`` (bytes divided by the bytes of float32 tables with 64 columns),
         ``parts`` (bytes by part), ``metrics`` and ``run_metrics`` (the metrics of the run's model,
         which the file was made from). The rows ``dense, N`` are final embeddings of the unpruned
         student, reduced to the N columns that approximate its scores best.

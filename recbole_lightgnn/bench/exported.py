@@ -30,7 +30,7 @@ def run(files: Sequence[Path]) -> dict[str, Any]:
         The result, of plain values. ``models``: ``bytes`` and ``peak_mb`` (10^6 bytes) of each
         model. ``rows``: seconds of each model for four operations: ``cold start``, from the start
         of a process to its first answer; ``load``, the part of the cold start after the imports;
-        ``top 20 for one user``; and the same ``for all users``.
+        ``top 20 for one user``; ``for all users``, the top 20 of every user.
 
     Raises:
         InputError: if a file is not a model, if two files have the same name, or if they are models

@@ -1,4 +1,4 @@
-"""Graphs for benchmarks: generated ones, and those of imported datasets."""
+"""Generated graphs, and graphs of imported datasets, for benchmarks."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -76,13 +76,13 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
 
     Args:
         dataset: name of the dataset of untrained students; ignored if a run is given.
-        folder: run folder of trained students; ``None`` for untrained ones.
+        folder: run folder of trained students; ``None`` for untrained students.
 
     Returns:
         The result, of plain values. ``models``: for each model ``multiply_adds``, ``of_teacher``
         (its multiply-adds divided by the teacher's) and ``resident_bytes``. ``rows``: seconds of
         propagation and of recommendation, and ``times_ours``, the time of each model divided by
-        that of the first model (the pruned student with the fewest pruning runs).
+        the time of the first model (the pruned student with the fewest pruning runs).
 
     Raises:
         InputError: if the dataset or the run cannot be read.
@@ -132,7 +132,7 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
 
 
 def _contenders(students: Mapping[int, LightGNN]) -> dict[str, Contender]:
-    """The pruned students, the unpruned one, and a teacher with the same initial embeddings."""
+    """The students, and a teacher with the initial embeddings of the unpruned student."""
     unpruned = students[0]
     n_rows = unpruned.n_users + unpruned.n_items - 2  # without RecBole's padding
     contenders = {}

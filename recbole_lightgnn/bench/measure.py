@@ -110,8 +110,8 @@ def row(operation: str, seconds: Mapping[str, Mapping[str, Any]]) -> dict[str, A
         seconds: times of each contender (see `summary`), by name.
 
     Returns:
-        ``operation``, ``seconds`` and ``times_ours``: the median of each other contender, divided
-        by the median of the first.
+        ``operation``, ``seconds`` and ``times_ours``: the median of each contender after the first,
+        divided by the median of the first contender.
     """
     first, *others = seconds
     times = {name: seconds[name]["median"] / seconds[first]["median"] for name in others}

@@ -84,7 +84,7 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
 
     Raises:
         InputError: if the dataset cannot be read, or if the graph would be too small.
-        WrongResult: if a product is wrong, ours or an alternative.
+        WrongResult: if one of our products or of the alternatives is wrong.
     """
     before = conditions()
     if dataset is not None:

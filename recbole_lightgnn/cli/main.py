@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: the arguments; by default those of the process, ``sys.argv[1:]``.
+        argv: the arguments; by default the arguments of the process, ``sys.argv[1:]``.
 
     Returns:
         The exit status. 0: success. 1: an error in this package (one line ``internal error: ...``

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def cell(value: Any, float_format: str) -> str:
-    """Format a value of a table: ``-`` for None, a float by ``float_format``, others by ``str``."""
+    """Format a value of a table: ``-`` for None; a float by ``float_format``; else by ``str``."""
     if value is None:
         return "-"
     return format(value, float_format) if isinstance(value, float) else str(value)

@@ -24,7 +24,7 @@ from recbole_lightgnn.utils.files import check_folder, whole_file
 def save_archive(comparison: Comparison, target: Path) -> None:
     """Copy a comparison's records, settings and failures, without logs and checkpoints.
 
-    Of the user metrics, the copy has only those that the table needs, in single precision.
+    The copy has only the user metrics that the table needs, in float32.
 
     Args:
         comparison: comparison to copy.

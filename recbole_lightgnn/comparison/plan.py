@@ -240,10 +240,10 @@ class _Request:
         return head if dot and head in {*model_names(), *self.variants} else None
 
     def check(self) -> None:
-        """Check the settings that were given, and those of the variants.
+        """Check the settings that were given, and the settings of the variants.
 
         Raises:
-            InputError: if a setting is for a model not compared, or is determined by a flag.
+            InputError: if a setting is for a model that is not compared, or if a flag sets it.
         """
         for key in self.given:
             owner = self._owner(key)
@@ -306,7 +306,7 @@ def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
 
     Args:
         config: the model's ``Config``.
-        given: settings given for the model, those of a variant included.
+        given: settings given for the model, including the settings of a variant.
     """
     keys = model_settings(config).keys() - {"accelerate"}
     if any(key.partition(".")[0] in keys for key in given):

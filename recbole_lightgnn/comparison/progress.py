@@ -64,12 +64,12 @@ class Progress:
             print(f"\r\033[K{self._state()} | {names}"[:200], end="", flush=True)
 
     def seconds_left(self) -> float | None:
-        """Estimate the time left from the finished runs; ``None`` while there is none.
+        """Estimate the time left from the finished runs; ``None`` while no run is finished.
 
-        A run is expected to take the mean time of its model's finished runs or, if there is none,
-        of all finished runs. The time since its start is subtracted. If the run has already taken
-        longer than expected, or if its model has no finished run, it is assumed to be at most half
-        done.
+        A run is expected to take the mean time of its model's finished runs. If its model has no
+        finished run, the mean is over all finished runs. The time since the run's start is
+        subtracted. If the run has already taken longer than expected, or if its model has no
+        finished run, the run is assumed to be at most half done.
         """
         if not self.seconds:
             return None

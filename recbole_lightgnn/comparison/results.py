@@ -91,7 +91,7 @@ class Comparison:
     Args:
         folder: folder that ``recbole-lightgnn compare`` wrote.
         rows: if a record has several rows, keys of the rows to show (see `shown_rows`); by default
-            those given to ``compare``.
+            the rows given to ``compare``.
 
     Attributes:
         folder: folder of the comparison.
@@ -287,7 +287,7 @@ class Comparison:
         return max(students or done, key=lambda entry: sign * entry.valid, default=None)
 
     def _compare(self) -> None:
-        """Set each entry's differences from the reference, corrected for all tests of the table.
+        """Set each entry's differences from the reference; p is corrected for all tests of the table.
 
         Entry and reference are averaged over the seeds that both have, because one seed may be
         easier for all models.
@@ -312,7 +312,7 @@ class Comparison:
 def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -> list[str]:
     """Choose the rows of a record that a table shows.
 
-    By default these are the teacher (the sum of the teachers if there are several), the student
+    By default these are the teacher (all teachers together if there are several), the student
     that keeps closest to a third of the entries, and the last row.
 
     Args:

@@ -145,8 +145,8 @@ def _environment(jobs: int) -> dict[str, str]:
 def _before_run() -> Callable[[], None]:
     """Return a function for the new process to call first.
 
-    With it, the process reacts to Ctrl-C, even if a shell started the comparison with ``&`` and so
-    with SIGINT ignored. On Linux the process is also killed when the comparison ends.
+    After this call the process reacts to Ctrl-C, even if a shell started the comparison with ``&``,
+    which makes it ignore SIGINT. On Linux the process is also killed when the comparison ends.
     """
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
@@ -190,7 +190,7 @@ def _reason(log: Path, status: int) -> str:
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Stop processes as Ctrl-C would, and kill those that take too long."""
+    """Stop processes as Ctrl-C would, and kill processes that take too long to stop."""
     for process in processes:
         _signal(process, signal.SIGINT)
     deadline = time.monotonic() + _STOP_SECONDS

@@ -31,7 +31,7 @@ def read_records(files: Sequence[Path]) -> list[Record]:
 
     Raises:
         InputError: if a file cannot be read or holds no record, if two records differ in model,
-            split or settings, or if two have the same seed.
+            split or settings, or if two records have the same seed.
     """
     found = [(file, record) for file in files for record in _records_in(file)]
     seeds: dict[int, Path] = {}

@@ -96,7 +96,7 @@ def merge(
     Args:
         under: settings of lower precedence.
         over: settings of higher precedence.
-        by_key: mappings that are merged key by key; others are replaced whole.
+        by_key: mappings that are merged key by key; any other value is replaced as a whole.
     """
     for key, value in over.items():
         if key in by_key and isinstance(value, Mapping):

@@ -200,7 +200,7 @@ def check_mode(key: str, value: Any) -> None:
 
     Args:
         key: the setting, for the message.
-        value: a mode, or one for each of ``valid`` and ``test``.
+        value: a mode, or a mapping from ``valid`` and ``test`` to modes.
 
     Raises:
         InputError: if the value is not a mode; the message suggests the closest mode.

@@ -88,7 +88,7 @@ def _reason(error: Exception) -> str:
 
 
 def _suspects(codes: list[CodeType], given: Mapping[str, Any]) -> str:
-    """Name the given settings; those that RecBole's innermost functions read come first."""
+    """Name the given settings; settings that RecBole's innermost functions read come first."""
     keys: list[str] = []
     rest = [str(key) for key in given if key not in _USUAL]
     for source in map(_source, reversed(codes)):

@@ -43,7 +43,7 @@ def other_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
 
 
 def model_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings of model and training, without those of data and evaluation."""
+    """The settings of model and training, without the settings of data and evaluation."""
     shared = shared_keys(config)
     return {key: value for key, value in _set_settings(config).items() if key not in shared}
 
