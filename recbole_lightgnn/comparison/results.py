@@ -287,7 +287,7 @@ class Comparison:
         return max(students or done, key=lambda entry: sign * entry.valid, default=None)
 
     def _compare(self) -> None:
-        """Set each entry's differences from the reference; p is corrected for all tests of the table.
+        """Set each entry's differences from the reference, with p corrected for all tests.
 
         Entry and reference are averaged over the seeds that both have, because one seed may be
         easier for all models.
