@@ -362,7 +362,7 @@ def _seconds_to(record: Mapping[str, Any], key: str) -> float:
 
 def _label(model: str, row: Mapping[str, Any], n_rows: int) -> str:
     """``LightGNN``, ``LightGNN's teacher`` or, with the shares kept, ``LightGNN .33 / .77``."""
-    if n_rows == 1:
+    if n_rows == 1 or row["stage"] == row["model"]:  # the stage of a model trained alone
         return model
     if row["stage"] != "student":
         return f"{model}'s {row['key'].replace('-', ' ')}"

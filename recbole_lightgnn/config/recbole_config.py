@@ -232,11 +232,19 @@ def _load_internal_config_dict(original: Any) -> Any:
             self.of_dataset = ours
             self.internal_config_dict.update(_of_model(ours, model, recipe))
             self.tuned = model in tuned and recipe == "default"
+        _forget_other_teacher(self.internal_config_dict, self.external_config_dict)
         settings = {**self.internal_config_dict, **self.external_config_dict}
         if settings.get("benchmark_filename") is None and parts and not whole:
             self.internal_config_dict["benchmark_filename"] = ["train", "valid", "test"]
 
     return load
+
+
+def _forget_other_teacher(default: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Drop the default ``teacher_settings`` if another than the default teacher is given."""
+    teacher = default.get("teacher")
+    if default.get("teacher_settings") and given.get("teacher", teacher) != teacher:
+        default["teacher_settings"] = {}
 
 
 def _compares_with_all(config: Any, model_class: type[Any]) -> bool:
@@ -316,11 +324,7 @@ def _recipe(given: Mapping[str, Any]) -> dict[str, Any]:
     must_be_one_of("recipe", name, recipes())
     if name == "default":
         return {}
-    recipe = read_yaml(properties_dir() / "recipe" / f"{name}.yaml")
-    teacher = {**defaults_of(STUDENT), **recipe}["teacher"]
-    if given.get("teacher", teacher) != teacher:
-        recipe.pop("teacher_settings", None)  # they are for the recipe's teacher
-    return recipe
+    return read_yaml(properties_dir() / "recipe" / f"{name}.yaml")
 
 
 def _dataset_files(data_path: Path, dataset: str) -> tuple[bool, bool]:

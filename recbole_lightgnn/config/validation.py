@@ -72,7 +72,7 @@ def check_settings(config: Any) -> None:
     check_loaded(settings)
     if config.model == STUDENT:
         must_be_one_of("recipe", settings["recipe"], recipes())
-    if settings.get("teacher") is not None and config.model in (STUDENT, INTERMEDIATE):
+    if _learns_from_teacher(config.model_class):
         _check_stage(config, "teacher", settings["teacher"])
     if config.model == STUDENT:
         _check_stage(config, "intermediate", INTERMEDIATE)
@@ -110,12 +110,16 @@ def _recommender(key: str, model: str) -> type[Any]:
     if model not in (names := model_names()):
         raise InputError(f"{key}: no model is named {model!r}{did_you_mean(model, names)}")
     model_class: type[Any] = get_model(model)
-    later_stage = model == STUDENT or (key == "teacher" and model == INTERMEDIATE)
+    later_stage = key == "teacher" and _learns_from_teacher(model_class)
     if later_stage or not issubclass(model_class, GeneralRecommender):
         raise InputError(
             f"{key} must be a general recommender that needs no teacher itself, got {model!r}"
         )
     return model_class
+
+
+def _learns_from_teacher(model_class: type[Any]) -> bool:
+    return getattr(model_class, "learns_from_teacher", False)
 
 
 def _check_known(
@@ -207,18 +211,17 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
     """
     settings = config.final_config_dict
     check_heeded(config)
-    if settings.get("teacher") is not None and config.model in (STUDENT, INTERMEDIATE):
+    if _learns_from_teacher(config.model_class):
         _check_stage_run(config, "teacher", settings["teacher"], stage_defaults)
     if config.model == STUDENT:
         _check_stage_run(config, "intermediate", INTERMEDIATE, stage_defaults)
     folder = Path(settings["checkpoint_dir"])
     check_folder("checkpoint_dir", folder, folder)
-    if config.model not in (STUDENT, INTERMEDIATE):
+    if not _learns_from_teacher(config.model_class):
         return
     teacher = _teacher_widths(settings, stage_defaults)
-    if config.model == INTERMEDIATE:
-        _check_learner(settings, "", "teacher", teacher)
     if config.model != STUDENT:
+        _check_learner(settings, "", "teacher", teacher)
         return
     _check_ignored(settings)
     if not settings["use_intermediate"]:
@@ -305,18 +308,19 @@ def _check_learner(
     """
     _check_objective(own, prefix)
     (initial, final), width = widths, own["embedding_size"]
-    if own["initial_embedding"] == "teacher" and initial is not None and initial < width:
+    if own.get("initial_embedding") == "teacher" and initial is not None and initial < width:
         raise InputError(
             f"{prefix}initial_embedding=teacher needs embeddings at least as wide as the model's "
             f"own (got embedding_size {initial} of the {source}, own {width}): set "
             f"{prefix}initial_embedding=xavier or {source}_settings.embedding_size={width}"
         )
-    if own["embedding_kd_weight"] and final == 0:
+    compares_embeddings = own.get("embedding_kd_weight")
+    if compares_embeddings and final == 0:
         raise InputError(
             f"{prefix}embedding_kd_weight needs final embeddings, and the {source} gives only "
             f"scores: set {prefix}embedding_kd_weight=0 or choose a graph model as {source}"
         )
-    if own["embedding_kd_weight"] and final is not None and final != width:
+    if compares_embeddings and final is not None and final != width:
         raise InputError(
             f"{prefix}embedding_kd_weight compares embeddings of one width (got embedding_size "
             f"{final} of the {source}, own {width}): set {prefix}embedding_kd_weight=0 or "
@@ -334,7 +338,7 @@ def _check_objective(own: Mapping[str, Any], prefix: str) -> None:
     if any(own[key] for key in lasting):
         return
     names = ", ".join(prefix + key for key in lasting)
-    if not own["interaction_weight"]:
+    if own.get("interaction_weight") == 0:
         raise InputError(
             f"there is no loss to learn from, as {prefix}interaction_weight, {names} are all 0: "
             "give one of them a positive weight"

@@ -146,21 +146,39 @@ class FrozenTeacher:
             Items, best first, and their divided scores. Shapes: (users, k), (users, k)
         """
         if self._best is None or self._best[0].shape[1] != min(k, self.model.n_items - 1):
-            self._best = self._rank(k, positive_items)
+            self._best = self.rank(k, positive_items)
         items, scores = self._best
         return items[user].long(), scores[user]
 
-    def _rank(self, k: int, positive_items: PositiveItems) -> tuple[Tensor, Tensor]:
-        items = torch.arange(self.model.n_items, device=self.model.device)
-        k = min(k, len(items) - 1)
-        found = []
-        for user in torch.arange(self.model.n_users, device=items.device).split(_CHUNK):
-            scores = self.scores(user, items)
-            positive = positive_items(user)
-            scores[positive.row, positive.col] = -torch.inf
-            scores[:, 0] = -torch.inf  # RecBole's padding row
+    @torch.no_grad()
+    def rank(
+        self, k: int, positive_items: PositiveItems, items: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Find the k best items of every user, without the user's positive items.
+
+        Args:
+            k: number of items in a list; all items if there are fewer.
+            positive_items: look-up of each user's positive items.
+            items: the items to rank; by default all. RecBole's padding row is never ranked.
+
+        Returns:
+            Items, best first, and their divided scores. If few items are left to rank, positive
+            items with score -inf fill up the list. Shapes: (users, k), (users, k)
+        """
+        n_items, device = self.model.n_items, self.model.device
+        if items is None:
+            items = torch.arange(n_items, device=device)
+        column = torch.full((n_items,), -1, device=device)
+        column[items] = torch.arange(len(items), device=device)
+        padding = items == 0
+        k, found = min(k, int((~padding).sum())), []
+        for user in torch.arange(self.model.n_users, device=device).split(_CHUNK):
+            scores, positive = self.scores(user, items), positive_items(user)
+            ranked = column[positive.col] >= 0
+            scores[positive.row[ranked], column[positive.col[ranked]]] = -torch.inf
+            scores[:, padding] = -torch.inf
             best = scores.topk(k, dim=-1)
-            found.append((best.indices.int(), best.values))
+            found.append((items[best.indices].int(), best.values))
         return torch.cat([item for item, _ in found]), torch.cat([score for _, score in found])
 
     @torch.no_grad()

@@ -9,17 +9,18 @@ from torch import Tensor, nn
 
 from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.base import Batch, GraphRecommender
+from recbole_lightgnn.models.base import Batch
 from recbole_lightgnn.models.distillation import AlignmentObjective
 from recbole_lightgnn.models.frozen_teacher import FrozenTeacher, sample_users, score_std
 from recbole_lightgnn.models.objective import Tables, interaction_objective
+from recbole_lightgnn.models.taught import TaughtRecommender
 from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops
 from recbole_lightgnn.nn.propagation import weighted_lightgcn
 from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding
 from recbole_lightgnn.nn.pruning import principal_axes
 
 
-class LightGNNIntermediate(GraphRecommender):
+class LightGNNIntermediate(TaughtRecommender):
     r"""Propagation by Eq. 4 on the augmented graph (Eq. 7), aligned to a teacher (Eq. 5, 6).
 
     .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
@@ -33,12 +34,12 @@ class LightGNNIntermediate(GraphRecommender):
         user_embedding: initial embeddings. Shape: (users, width)
         item_embedding: initial embeddings. Shape: (items, width)
         edge_weight: W of Eq. 4, one weight for each edge. Shape: (edges,)
-        teacher: the teacher, or ``None`` before :meth:`distill_from`.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
         settings = Settings(config)
+        self.initial_embedding = settings.text("initial_embedding")
         self.n_layers = settings.integer("n_layers")
         self.interaction_weight = settings.number("interaction_weight")
         self.reg_weight = settings.number("reg_weight")
@@ -49,7 +50,6 @@ class LightGNNIntermediate(GraphRecommender):
         self.user_embedding = PrunableEmbedding(self.n_users, width)
         self.item_embedding = PrunableEmbedding(self.n_items, width)
         self.edge_weight = nn.Parameter(torch.ones(self.graph.n_edges))
-        self.teacher: FrozenTeacher | None = None
 
     def build_graph(self, settings: Settings) -> InteractionGraph:
         """Build the graph to propagate over; with ``augmentation: none`` it is the observed graph.
@@ -81,7 +81,24 @@ class LightGNNIntermediate(GraphRecommender):
         if self.alignment.embedding_weight:
             width = self.user_embedding.shape[1]
             teacher.require_embeddings(f"{prefix}embedding_kd_weight", width)
-        self.teacher = teacher
+        super().distill_from(teacher, prefix=prefix)
+
+    def begin_from(self, teacher: FrozenTeacher) -> None:
+        """Start from the teacher's initial embeddings, if ``initial_embedding`` is ``teacher``.
+
+        Args:
+            teacher: the teacher.
+
+        Raises:
+            InputError: as :meth:`start_from`.
+        """
+        if self.initial_embedding != "teacher":
+            return
+        if (tables := teacher.initial_embeddings()) is None:
+            name = type(teacher.model).__name__
+            self.logger.warning(f"{name} has no embeddings to begin with: using Xavier's")
+        else:
+            self.start_from(*tables, target_std=teacher.score_std)
 
     @torch.no_grad()
     def start_from(self, user: Tensor, item: Tensor, *, target_std: float = 1.0) -> None:

@@ -41,8 +41,7 @@ Row = dict[str, Any]  # row of the record
 class StageTrainer(Trainer):
     """Train one stage at a time: our models by `Training`, RecBole's by RecBole's own trainers.
 
-    Each training adds a row and a function that ranks a split
-    with the model's best state.
+    Each training adds a row, and a function that ranks a split with the model's best state.
 
     Args:
         config: settings of the run.

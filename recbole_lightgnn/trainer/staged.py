@@ -17,6 +17,7 @@ from recbole_lightgnn.models.ensemble import Ensemble
 from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
 from recbole_lightgnn.models.student import LightGNN
+from recbole_lightgnn.models.taught import TaughtRecommender
 from recbole_lightgnn.registry import INTERMEDIATE, TEACHER
 from recbole_lightgnn.runs.checkpoint_model import CheckpointModel
 from recbole_lightgnn.runs.run_folder import RunFolder
@@ -29,7 +30,7 @@ _STAGE = {TEACHER: "teacher", INTERMEDIATE: "intermediate"}
 
 
 class StagedTrainer(StageTrainer):
-    """Train ``LightGNN`` or ``LightGNNIntermediate`` with their earlier stages, or a model alone.
+    """Train LightGNN's stages, a model after its teacher (`TaughtRecommender`), or a model alone.
 
     Each training's best epoch is chosen on validation data. Test data is used only by
     :meth:`stage_rows` and :meth:`evaluate`, after all epochs are chosen.
@@ -186,10 +187,10 @@ class StagedTrainer(StageTrainer):
             self._fit(label, self.config, model)
 
     def _fit_alone(self, model: GraphRecommender) -> None:
-        """Train a model other than the student; the intermediate model needs a teacher first."""
+        """Train a model other than the student, after its teacher if it learns from one."""
         name = self.settings.text("model")
         label = Label(_STAGE.get(name, name))
-        if isinstance(model, LightGNNIntermediate):
+        if isinstance(model, TaughtRecommender):
             teacher = self._teacher()
             self._seed(label)
             self._distill(self.config, model, teacher)
@@ -197,19 +198,12 @@ class StagedTrainer(StageTrainer):
             self._seed(label)
         self._fit(label, self.config, model)
 
-    def _distill(self, config: RunConfig, model: LightGNNIntermediate, source: Any) -> None:
-        """Set the model's teacher, and initialize from its embeddings if the settings say so."""
+    def _distill(self, config: RunConfig, model: TaughtRecommender, source: Any) -> None:
+        """Set the model's teacher, and initialize from it if the settings say so."""
         teacher = FrozenTeacher(source, scale=config["teacher_scale"])
         prefix = "" if config is self.config else "intermediate_settings."
         model.distill_from(teacher, prefix=prefix)
-        if config["initial_embedding"] == "teacher":
-            tables = teacher.initial_embeddings()
-            if tables is None:
-                self.logger.warning(
-                    f"{type(source).__name__} has no embeddings to begin with: using Xavier's"
-                )
-            else:
-                model.start_from(*tables, target_std=teacher.score_std)
+        model.begin_from(teacher)
 
     def _intermediate(self) -> LightGNNIntermediate:
         """Load the intermediate model from a checkpoint, or train it after its teacher."""

@@ -18,12 +18,12 @@ from typing import Any, cast
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
+from recbole.utils import get_model
 
 from recbole_lightgnn.config.settings_diff import other_settings, settings_of
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.quick_start import choose, configure, fingerprint_of
-from recbole_lightgnn.registry import INTERMEDIATE, STUDENT
 from recbole_lightgnn.tuning.journal import open_journal
 from recbole_lightgnn.tuning.space import Space, owner_of, read_space, samples, settle
 from recbole_lightgnn.tuning.trial_locks import TrialLocks
@@ -34,7 +34,6 @@ SCHEMA_VERSION = 1
 MOST_KILLS = 3
 # Median stopping begins with this many finished trials, and after this many epochs of a trial.
 _FIRST_TRIALS, _FIRST_EPOCHS = 4, 5
-_STAGED = (INTERMEDIATE, STUDENT)  # models that train several stages
 
 
 class Search:
@@ -95,7 +94,9 @@ class Search:
         self.space = settle(read, space, config)
         self.first = self._values_without_search(model, dataset)
         self.model, self.dataset, self.seed = config["model"], config["dataset"], config["seed"]
-        if median_stopping and self.model in _STAGED:
+        # Such a model trains several stages.
+        self._staged = getattr(get_model(self.model), "learns_from_teacher", False)
+        if median_stopping and self._staged:
             raise InputError(
                 f"--median-stopping compares trials epoch by epoch, and {self.model} trains "
                 "several stages: leave it out, or search LightGNNTeacher"
@@ -317,7 +318,7 @@ class Search:
             InputError: if the files of the dataset were changed during the search.
         """
         began, outcome, reason, state = time.monotonic(), None, "", TrialState.FAIL
-        after_validation = None if self.model in _STAGED else partial(self._report, trial)
+        after_validation = None if self._staged else partial(self._report, trial)
         try:
             outcome = choose(
                 self.model,

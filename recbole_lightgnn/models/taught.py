@@ -1,0 +1,47 @@
+"""Base class of models that learn from a teacher."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_lightgnn.config.view import RunConfig
+from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
+
+
+class TaughtRecommender(GraphRecommender):
+    """Recommender that learns from a trained model, its teacher.
+
+    The trainer trains or loads the teacher first, by the settings in
+    ``properties/shared/teacher.yaml``. Then it calls :meth:`distill_from` and :meth:`begin_from`.
+    Without a teacher, the terms that need one are left out of the loss.
+
+    Attributes:
+        learns_from_teacher: class attribute, by which the settings of the teacher are checked.
+        teacher: the teacher, or ``None`` before :meth:`distill_from`.
+    """
+
+    learns_from_teacher = True
+
+    def __init__(self, config: RunConfig, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.teacher: FrozenTeacher | None = None
+
+    def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:
+        """Set the teacher to learn from.
+
+        Args:
+            teacher: the teacher.
+            prefix: prefix of this model's settings, for messages.
+
+        Raises:
+            InputError: if this model cannot learn from that teacher.
+        """
+        self.teacher = teacher
+
+    def begin_from(self, teacher: FrozenTeacher) -> None:
+        """Initialize from the teacher; by default, nothing is taken from it.
+
+        Args:
+            teacher: the teacher.
+        """
