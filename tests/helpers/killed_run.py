@@ -52,6 +52,7 @@ SETTINGS["LightGNN batch_by user"] = {
 }
 SETTINGS["LightGCN teaches"] = SETTINGS["LightGNN"] | OF_RECBOLE
 SETTINGS["SimGCL"] = SHARED | {"epochs": 4, "embedding_size": 16}  # draws noise
+SETTINGS["UnKD"] = SETTINGS["SimGCL"] | OF_RECBOLE  # draws pairs, after its teacher
 SETTINGS["AutoRec"] = SETTINGS["SimGCL"] | {"train_batch_size": 32}  # batch_by: user
 
 

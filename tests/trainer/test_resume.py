@@ -25,6 +25,7 @@ FINAL = {
     "LightGCN teaches": "student-02",
     "SimGCL": "SimGCL",
     "AutoRec": "AutoRec",
+    "UnKD": "UnKD",
 }
 
 
@@ -91,6 +92,7 @@ def undisturbed(tmp_path_factory):
         ("SimGCL", ("step:7", "write:progress.safetensors:1:half")),
         ("AutoRec", ("write:progress.safetensors:2:after",)),
         ("LightGNNIntermediate", ("write:run.json:2:after",)),  # between teacher and intermediate
+        ("UnKD", ("write:progress.safetensors:1:after", "step:7")),  # in the teacher, then in UnKD
     ],
     ids=str,
 )
