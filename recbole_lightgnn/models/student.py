@@ -26,7 +26,9 @@ class LightGNN(LightGNNIntermediate):
 
     Between training runs, :meth:`prune` removes interactions by Eq. 8 and embedding entries by
     magnitude. Pruned weights are not stored. The remaining weights are kept from run to run, as in
-    Algorithm 1 and unlike in the published code.
+    Algorithm 1 and unlike in the published code. With ``rewind``, they go back to their values
+    before the first run, as lottery tickets do (Chen et al., "A Unified Lottery Ticket Hypothesis
+    for Graph Neural Networks", ICML'21).
 
     Attributes:
         edge_bits: mask of the remaining interactions, packed by `pack_mask`; empty before the first
@@ -44,6 +46,8 @@ class LightGNN(LightGNNIntermediate):
         self.uniformity_temperature = settings.number("uniformity_temperature")
         self.binary_edges = settings.text("edge_weights") == "binary"
         self.rotation = settings.text("rotation")
+        self.rewind = settings.flag("rewind")
+        self._first_tables: tuple[Tensor, Tensor] | None = None  # before the first run
         self.ratios = {
             "entry": settings.number("entry_ratio"),
             "edge": settings.number("edge_ratio"),
@@ -72,6 +76,11 @@ class LightGNN(LightGNNIntermediate):
         Args:
             run: number of the run; run 0 is the training before the first pruning.
         """
+        if self.rewind and run == 0:
+            self._first_tables = (
+                self.user_embedding().detach().clone(),
+                self.item_embedding().detach().clone(),
+            )
         if run >= self.interaction_runs:
             self.interaction_weight = 0.0
 
@@ -131,7 +140,18 @@ class LightGNN(LightGNNIntermediate):
         """
         self._prune_entries()
         self._prune_edges()
+        if self.rewind:
+            self._go_back()
         self._final = None
+
+    def _go_back(self) -> None:
+        """Set the remaining entries and edge weights to their values before the first run."""
+        if self._first_tables is None:
+            raise RuntimeError("there is nothing to rewind to before begin_run(0)")
+        tables = (self.user_embedding, self.item_embedding)
+        for table, first in zip(tables, self._first_tables, strict=True):
+            table.values.copy_(first.flatten()[table.positions] if table.pruned else first)
+        self.edge_weight.fill_(1.0)
 
     def _prune_entries(self) -> None:
         if self.pruning["entry"] == "none":
@@ -142,6 +162,9 @@ class LightGNN(LightGNNIntermediate):
             rotation = axes(torch.cat([table()[1:] for table in tables]))
             for table in tables:
                 table.values.copy_(table.values @ rotation)
+            if self._first_tables is not None:
+                user, item = self._first_tables
+                self._first_tables = user @ rotation, item @ rotation
         values = torch.cat([table() for table in tables])
         alive = torch.cat([table.entry_mask for table in tables])
         alive[[0, self.n_users]] = False  # RecBole's padding rows

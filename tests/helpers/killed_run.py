@@ -3,8 +3,8 @@
 Usage: killed_run.py CASE MOMENT RECORD [resume], in a folder with the dataset.
 
 CASE is one of our models; ``LightGNN batch_by user``, with two teachers and ``batch_by: user`` in
-every stage; or ``LightGCN teaches``, LightGNN with RecBole's LightGCN as teacher. Random parts of
-training are switched on, so that a lost random state changes the result.
+every stage; ``LightGCN teaches``, LightGNN with RecBole's LightGCN as teacher; or ``LightGNN
+rewinds``. Random parts of training are switched on, so that a lost random state changes the result.
 
 MOMENT is ``never``; ``step:N``, in the N-th training step of the process; or
 ``write:FILE:N:WHEN``, at the N-th write of FILE. WHEN is ``half``, with half of the new file on
@@ -51,6 +51,7 @@ SETTINGS["LightGNN batch_by user"] = {
     "intermediate_settings": QUICK["intermediate_settings"] | BY_USERS,
 }
 SETTINGS["LightGCN teaches"] = SETTINGS["LightGNN"] | OF_RECBOLE
+SETTINGS["LightGNN rewinds"] = QUICK | {"rewind": True, "n_pruning_runs": 2}
 SETTINGS["SimGCL"] = SHARED | {"epochs": 4, "embedding_size": 16}  # draws noise
 SETTINGS["UnKD"] = SETTINGS["SimGCL"] | OF_RECBOLE  # draws pairs, after its teacher
 SETTINGS["AutoRec"] = SETTINGS["SimGCL"] | {"train_batch_size": 32}  # batch_by: user

@@ -318,6 +318,42 @@ def test_rotating_the_axes_changes_no_score(build, rotation):
     assert moved == (rotation != "none")
 
 
+@pytest.mark.parametrize("rotation", ["none", "varimax"])
+def test_rewinding_gives_the_remaining_weights_of_before_the_first_run(build, rotation):
+    model = build(rotation=rotation, rewind=True, entry_ratio=0.6, edge_ratio=0.7)
+    model.begin_run(0)
+    first = model.encode()
+    scores = first[0][1:] @ first[1][1:].T
+    for run in (1, 2):
+        with torch.no_grad():  # a training run
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        model.prune()
+        model.begin_run(run)
+        assert model.edge_weight.unique().tolist() == [1.0]
+    masks = torch.cat([model.user_embedding.entry_mask, model.item_embedding.entry_mask])
+    entries = (model.n_users + model.n_items - 2) * model.user_embedding.shape[1]
+    assert masks.sum() == round(0.6 * round(0.6 * entries))
+    start = torch.cat(model._first_tables)
+    tables = torch.cat(model.initial())
+    assert torch.equal(tables, torch.where(masks, start, 0.0))
+    # The rotated start has the scores of the start, on the whole graph.
+    whole = build(rotation="none")
+    whole.user_embedding.values.data.copy_(model._first_tables[0])
+    whole.item_embedding.values.data.copy_(model._first_tables[1])
+    again = whole.encode()
+    torch.testing.assert_close(again[0][1:] @ again[1][1:].T, scores, atol=1e-5, rtol=1e-4)
+
+
+def test_without_rewinding_the_remaining_weights_stay(build):
+    model = build(rotation="none", entry_ratio=0.6)
+    model.begin_run(0)
+    before = model.user_embedding().detach().clone()
+    model.prune()
+    mask = model.user_embedding.entry_mask
+    assert torch.equal(model.user_embedding()[mask], before[mask])
+
+
 def test_the_smallest_entries_go_and_padding_is_no_entry(build):
     model = build(rotation="none", entry_ratio=0.6, entry_floor=0)
     before = torch.cat([model.user_embedding()[1:], model.item_embedding()[1:]]).abs()

@@ -23,6 +23,7 @@ FINAL = {
     "LightGNN": "student-02",
     "LightGNN batch_by user": "student-02",
     "LightGCN teaches": "student-02",
+    "LightGNN rewinds": "student-02",
     "SimGCL": "SimGCL",
     "AutoRec": "AutoRec",
     "UnKD": "UnKD",
@@ -88,6 +89,8 @@ def undisturbed(tmp_path_factory):
         ("LightGNN batch_by user", ("write:progress.safetensors:20:after",)),
         ("LightGCN teaches", ("write:progress.safetensors:1:after",)),  # between its two epochs
         ("LightGCN teaches", ("write:student-00.safetensors:1:after",)),
+        ("LightGNN rewinds", ("write:student-00.safetensors:1:after",)),
+        ("LightGNN rewinds", ("write:student-01.safetensors:1:after",)),
         ("LightGNNTeacher", ("step:7",)),
         ("SimGCL", ("step:7", "write:progress.safetensors:1:half")),
         ("AutoRec", ("write:progress.safetensors:2:after",)),
