@@ -17,7 +17,7 @@ from recbole_lightgnn.ops import (
 
 
 def pack_mask(mask: Tensor) -> Tensor:
-    """Pack a bool mask of n entries into uint8, as checkpoints store it. Shape: (ceil(n / 8),)"""
+    """Pack a bool mask of n entries into uint8, eight entries per byte. Shape: (ceil(n / 8),)"""
     return torch.from_numpy(np.packbits(mask.flatten().cpu().numpy())).to(mask.device)
 
 

@@ -27,10 +27,10 @@ def keep_largest(
         scores: importance of each candidate. Shape: (candidates,)
         alive: true where earlier steps kept the candidate. Shape: (candidates,)
         fraction: share of the remaining candidates to keep, in (0, 1].
-        groups: numbers of the nodes that each candidate belongs to: the row of an entry, or the
+        groups: indices of the nodes that each candidate belongs to: the row of an entry, or the
             user and the item of an edge. Shape of each: (candidates,)
         floor: number of highest-scoring candidates that every node keeps in any case. They count
-            towards ``round(fraction * n)``. If they exceed that number, exactly they are kept.
+            towards ``round(fraction * n)``. If they are more than that, only they are kept.
 
     Returns:
         True where a candidate remains after the step. Shape: (candidates,)
@@ -84,13 +84,14 @@ def edge_importance(
     .. math:: |\tilde w_{ij}| = |w^s_{ij} + \beta_1 w^t_{ij}
               + \beta_2\,\sigma(\tilde e^t_i\cdot\tilde e^t_j)|
 
-    Here s is the student, and t its teacher, usually the intermediate model. Terms of opposite sign
-    can cancel: an edge is unimportant if the weights of s and t add up to about zero.
+    Here s is the student, and t the student's teacher: the intermediate model, or a model without
+    edge weights. Terms of opposite sign can cancel: an edge is unimportant if the weights of s and
+    t add up to about zero.
 
     Args:
         student_weight: w^s, the student's weight of each remaining edge. Shape: (edges,)
-        teacher_weight: w^t, the intermediate model's weight of the same edges, or ``None`` without
-            an intermediate model. Shape: (edges,)
+        teacher_weight: w^t, the teacher's weight of the same edges, or ``None`` if the teacher is
+            not an intermediate model. Shape: (edges,)
         teacher_score: the teacher's inner product for each of these edges, before sigma, or
             ``None`` without a teacher. Shape: (edges,)
         weight_importance: beta_1.
@@ -114,7 +115,7 @@ def principal_axes(embedding: Tensor) -> Tensor:
     rotating a model's embeddings before pruning does not change its scores.
 
     Args:
-        embedding: E, the rows of users and then those of items. Shape: (nodes, width)
+        embedding: E, the rows of users, then the rows of items. Shape: (nodes, width)
 
     Returns:
         Q, orthogonal, its columns in descending order of singular values. Shape: (width, width)
@@ -135,7 +136,7 @@ def varimax_axes(embedding: Tensor, *, iterations: int = 60) -> Tensor:
     rows and :math:`B^{\circ 3}` the elementwise cube.
 
     Args:
-        embedding: E, the rows of users and then those of items. Shape: (nodes, width)
+        embedding: E, the rows of users, then the rows of items. Shape: (nodes, width)
         iterations: number of iterations.
 
     Returns:

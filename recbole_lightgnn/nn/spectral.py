@@ -1,4 +1,4 @@
-"""The largest singular vectors of the interaction graph, with an offset on the degrees."""
+"""Truncated SVD of the normalized interaction graph, with an offset added to the degrees."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def low_rank_graph(graph: InteractionGraph, *, rank: int, degree_offset: float) 
 
     .. math:: (D_U + c)^{-1/2} A\,(D_I + c)^{-1/2} \approx U S V^\top
 
-    Without an offset c, each small component of the graph has a singular value of 1. On a sparse
-    graph such components take the whole rank. The result is exact to rounding and the same
-    at every call. Rows of nodes without interactions are 0.
+    Without an offset c, the largest singular value of each connected component is 1. In a sparse
+    graph, small components can then fill all ``rank`` places. The result is exact to rounding and
+    the same at every call. Rows of nodes without interactions are 0.
 
     Args:
         graph: the interaction graph.

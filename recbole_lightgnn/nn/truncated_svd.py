@@ -17,8 +17,9 @@ def truncated_svd(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute the largest singular values and their vectors.
 
-    Lanczos iterations run until they are exact, from a fixed start. Randomized methods with few
-    iterations are another filter: spectra of interactions fall slowly.
+    A small matrix is decomposed whole. For a large one, Lanczos iterations from a fixed start run
+    until the values are exact. A randomized method with few iterations would give other vectors,
+    because the singular values of interaction matrices fall slowly.
 
     Args:
         matrix: the matrix, float64. Shape: (rows, columns)
@@ -30,7 +31,7 @@ def truncated_svd(
         (columns, rank)
 
     Raises:
-        InputError: if ``rank`` is above the smaller side of the matrix.
+        InputError: if ``rank`` exceeds the number of rows or of columns.
     """
     smaller = min(matrix.shape)
     if rank > smaller:

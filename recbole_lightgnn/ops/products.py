@@ -125,9 +125,9 @@ def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
 def edge_products(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
     r"""Dense times dense, at the nonzeros only, with gradients: :math:`\langle L_i, R_j \rangle`.
 
-    The logits of attention over a graph. With the upstream gradient G, a value for each nonzero,
-    the gradients are :math:`\partial_L = G R` and :math:`\partial_R = G^\top L`. No tensor has a
-    row for each nonzero.
+    Attention over a graph uses these products as logits. With the upstream gradient G, a sparse
+    matrix, the gradients are :math:`\partial_L = G R` and :math:`\partial_R = G^\top L`. No tensor
+    of shape (nnz, width) is built.
 
     Args:
         pattern: positions (i, j). Shape: (rows, cols)

@@ -296,13 +296,13 @@ class _Code:
         return result
 
     def ahead(self, edge: Any, distance: int, final_edge: Any) -> Any:
-        """Return the edge ``distance`` terms later, or the final edge if that is nearer."""
+        """Return the position ``distance`` nonzeros after ``edge``, at most ``final_edge``."""
         later = self.builder.add(edge, _I64(distance))
         within = self.builder.icmp_signed("<", later, final_edge)
         return self.builder.select(within, later, final_edge)
 
     def prefetch(self, packed: bool, data: Any, index: Any, row: Any) -> None:
-        """Prefetch a dense row completely, or a packed row up to about half its full width."""
+        """Prefetch a dense row, or the start of a packed row: about half of a dense row's bytes."""
         b = self.builder
         start = self.start(index, row) if packed else b.mul(row, _I64(self.width))
         n_lines = -(-4 * self.width // 64)
@@ -314,7 +314,7 @@ class _Code:
         self.prefetch_line(self.at(index, row, _I8, 8 * self.index_width))
 
     def prefetch_line(self, pointer: Any) -> None:
-        """Prefetch the cache line (64 bytes) that holds an address."""
+        """Prefetch the cache line (64 bytes) that ``pointer`` points into."""
         self.call("llvm.prefetch.p0", ir.VoidType(), [pointer, _I32(0), _I32(3), _I32(1)])
 
     def store(self, sums: list[Any], out: Any, row: Any) -> None:

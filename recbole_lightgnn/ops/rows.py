@@ -143,7 +143,8 @@ def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products:
     r"""Count the multiply-add operations of :func:`polynomial`.
 
     Each nonzero of S costs one operation for every entry of the row that it multiplies. Adding
-    :math:`c_k X` costs one operation for every entry of X. A packed table has stored entries only.
+    :math:`c_k X` costs one operation for every entry of X. In a packed table, only stored entries
+    count.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
@@ -254,7 +255,7 @@ def _compute(parts: Iterator[Part]) -> None:
 
 
 def _parts(product: Product, result: Tensor, n_parts: int) -> Iterator[Part]:
-    """Cut a product into ranges of rows with about equal work; yield one function for each."""
+    """Cut a product into ranges of rows with about equal work; yield one function per range."""
     matrix, source, added, beta = product
     kind: AddedKind = "dense"
     if added is None:
