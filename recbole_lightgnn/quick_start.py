@@ -1,6 +1,6 @@
 """Train, test and record any model, RecBole's or ours, by one call of `run`.
 
-`choose` trains without a test.
+`choose` trains and validates a model, but does not test it.
 """
 
 import math
@@ -58,8 +58,8 @@ def run(
 ) -> dict[str, Any]:
     """Train a model, choose its best epoch by validation, test it, and write the record.
 
-    If all items were ranked, the metrics of every test user are written beside the record
-    (`recbole_lightgnn.runs.user_metrics`).
+    If all items are ranked (no sample of items) and ``metrics`` has recall and NDCG, these two are
+    written for every test user, beside the record (`recbole_lightgnn.runs.user_metrics`).
 
     Args:
         model: name of the model; by default as in the config files, or ``LightGNN``.
@@ -73,7 +73,7 @@ def run(
             ``checkpoint_dir`` (RecBole's).
 
     Returns:
-        The record (`make_record`), and under ``result_file`` its path.
+        The record (`make_record`), with one more key: ``result_file``, the path of the record.
 
     Raises:
         InputError: if a setting, the dataset or the run to resume cannot be used.
@@ -267,12 +267,12 @@ def _resumed(resume: Path | str | bool | None) -> Path | bool:
 def _write_users(
     file: Path, config: RunConfig, ranked: Mapping[str, Ranked], dataset: Any, test_data: Any
 ) -> None:
-    """Write the users' metrics of all rows, or remove the file of an earlier run if there are none.
+    """Write each user's test metrics; if they are unknown, remove the file of an earlier run.
 
     Args:
         file: path of the users' metrics.
         config: settings of the run.
-        ranked: result of ranking the test split by key of the row.
+        ranked: for each row of the record, by the row's key, the ranking of the test split.
         dataset: RecBole's training dataset.
         test_data: RecBole's test loader.
     """

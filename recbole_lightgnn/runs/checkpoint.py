@@ -35,7 +35,7 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
 
 
 def _without_sharing(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copy tensors that share memory with others, as GCMC's do; safetensors refuses these."""
+    """Copy tensors that share memory (GCMC has some), because safetensors refuses them."""
     result, seen = {}, set()
     for name, tensor in tensors.items():
         value = tensor.detach().cpu().contiguous()
@@ -51,7 +51,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         path: a file that :func:`save` wrote, in this version or an earlier one.
 
     Returns:
-        The tensors by name, and the metadata; settings of old names have their present names.
+        The tensors by name, and the metadata, in which old names of settings are replaced.
 
     Raises:
         InputError: if the file is missing, damaged, or not a checkpoint of ours.

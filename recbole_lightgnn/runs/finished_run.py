@@ -107,7 +107,7 @@ class TrainedRun:
         return split_fingerprint(self.dataset)
 
     def config(self, key: str) -> RunConfig:
-        """Return the settings that the model of the row ``key`` was trained with, for the CPU."""
+        """Return the training settings of the model of the row ``key``, changed to use the CPU."""
         meta = checkpoint.load(self.folder.best_file(key))[1]
         meta["shared_settings"]["use_gpu"] = False
         config: RunConfig = rebuild_config(meta)

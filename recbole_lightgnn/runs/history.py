@@ -12,18 +12,18 @@ from recbole_lightgnn.runs.finished_run import TrainedRun
 
 
 def history(run: TrainedRun, key: str, user: str) -> list[dict[str, Any]]:
-    """List a user's interactions, and say which of them were pruned up to a given student.
+    """List a user's interactions, and the pruning run that removed each pruned interaction.
 
     Args:
         run: a run of LightGNN.
-        key: key of the student's row.
+        key: key of a student's row; later pruning runs are ignored.
         user: token of a user in the dataset.
 
     Returns:
         For each interaction: ``item``, the item's token; ``weight``, the learned weight in the last
-        student that has the interaction; ``pruned_in``, the number of the run that pruned it, or
-        ``None``. Remaining interactions come first, then pruned ones, the latest run first. Within
-        a run, larger weights come first.
+        student that has the interaction; ``pruned_in``, the number of the pruning run that removed
+        the interaction, or ``None``. Remaining interactions come first. Pruned interactions follow,
+        the latest pruning run first. Within a pruning run, larger weights come first.
     """
     dataset = run.dataset
     users, items = (dataset.field2id_token[f] for f in (dataset.uid_field, dataset.iid_field))

@@ -22,8 +22,8 @@ What is trusted, and why:
   weights are in ``state_dict`` too.
 
 Every other name is refused. The *settings* in a checkpoint are not checked: `load_data_and_model`
-builds the dataset that they name. It also unpickles the files ``dataset_save_path`` and
-``dataloaders_save_path`` if they exist and their last line says that they fit
+builds the dataset that the settings name. It also unpickles the files ``dataset_save_path`` and
+``dataloaders_save_path`` if the last line of each file says that the file fits the run
 (`integration.saved_data`).
 """
 
@@ -80,11 +80,11 @@ def load_recbole_checkpoint(path: str | Path, map_location: Any = None) -> dict[
 
     Returns:
         RecBole's dictionary, with ``config``, ``state_dict``, ``other_parameter`` without its
-        layers, ``optimizer``, ``epoch`` and others. Settings have their present names.
+        layers, ``optimizer``, ``epoch`` and others. Old names of settings are replaced.
 
     Raises:
-        InputError: if the file is missing, is not such a checkpoint, or holds anything that the
-            module's docstring does not list.
+        InputError: if the file is missing, is not a checkpoint of RecBole's trainer, or holds
+            anything that the module's docstring does not list.
     """
     try:
         file = _at_protocol_2(Path(path))
@@ -112,7 +112,7 @@ def load_recbole_checkpoint(path: str | Path, map_location: Any = None) -> dict[
 
 
 def load_weights(model: Any, checkpoint: dict[str, Any]) -> None:
-    """Load the weights of a checkpoint into a model of RecBole's.
+    """Load the weights of a checkpoint into a RecBole model.
 
     Args:
         model: the model; changed in place.
@@ -190,7 +190,7 @@ def _trusted(name: str, path: str | Path) -> Any:
 
 
 def _member(owner: Any, member: Any) -> Any:
-    """Return a member of one of RecBole's enums. A checkpoint may get no other attribute."""
+    """Return a member of a RecBole enum; refuse every other attribute that a checkpoint names."""
     if not (isinstance(owner, type) and issubclass(owner, Enum) and owner.__name__ in _ENUMS):
         raise pickle.UnpicklingError(f"an attribute of {owner!r} is asked for")
     return owner[member]

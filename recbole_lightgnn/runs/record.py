@@ -43,9 +43,9 @@ def make_record(
         fingerprint: fingerprint of the splits (`dataset_fingerprint`).
         masking: items left out of a user's test ranking: ``train`` or ``train+valid``.
         valid_metric: metric that the best epoch was chosen by.
-        valid: validation metrics of the final model at full precision, by RecBole's name
-            (``recall@20``).
-        test: test metrics of the final model, likewise.
+        valid: validation metrics of the final model, not rounded. Keys are RecBole's names, such as
+            ``recall@20``.
+        test: test metrics of the final model, in the same form.
         rows: for LightGNN, one row for each stage and pruning run; for other models, one row.
         environment: the result of :func:`environment` at the start of the run.
         resumed: whether an earlier process did a part of the run. If so, ``seconds`` and the peak
@@ -119,14 +119,14 @@ def library_versions() -> dict[str, str | None]:
 
 
 def git_state(checkout: Path) -> dict[str, Any] | None:
-    """Return the commit of a checkout, and whether code or default settings differ from it.
+    """Return the commit of a checkout, and whether files differ from this commit.
 
     Args:
         checkout: top folder of the checkout.
 
     Returns:
-        ``commit``, the hash, and ``dirty``, true if they differ; or ``None`` if the folder is not a
-        git checkout or git fails.
+        ``commit``, the hash, and ``dirty``, true if code or default settings differ from the
+        commit; or ``None`` if the folder is not a git checkout or git fails.
     """
     if not (checkout / ".git").exists():
         return None

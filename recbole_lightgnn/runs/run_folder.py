@@ -78,7 +78,8 @@ class RunFolder:
             path: the folder; by default the newest under ``checkpoint_dir`` with these settings.
 
         Raises:
-            InputError: if there is no such folder, or its settings or data differ from the run's.
+            InputError: if there is no such folder, or its settings or data differ from ``config``
+                or ``data``.
         """
         folder = cls(path) if path is not None else cls._newest(config)
         if differing := other_settings(settings_of(config), folder.content["settings"]):
