@@ -153,7 +153,7 @@ def _require_graph(served: LoadedModel) -> None:
 
 
 def _rows(ranked: Ranked) -> list[dict[str, Any]]:
-    """Items and scores of each row as lists, without the places that have no item."""
+    """Items and scores of each query as lists; places without an item are left out."""
     counts = (ranked.items != None).sum(axis=1)  # noqa: E711  compares element by element
     return [
         {"items": items[:count].tolist(), "scores": scores[:count].tolist()}

@@ -38,14 +38,13 @@ class LoadedModel:
 class CurrentModel:
     """The model of a file, replaced when the file changes.
 
-    A request reads `served` once and answers from it, so a reload does not affect it. The old model
-    is freed after the last request that uses it.
+    Each request reads `served` once and keeps that model until the request ends, even if a reload
+    replaces the model meanwhile. The old model is freed after the last request that uses it.
 
     Args:
         path: the file.
         secret: secret that the names were hashed with, or ``None``.
-        share: with a number, the search is approximate and ranks this share of the items; with
-            ``None`` it ranks all.
+        share: share of the items that an approximate search ranks; ``None`` ranks all items.
 
     Attributes:
         path: the file.

@@ -1,4 +1,4 @@
-"""Limits that every request passes first: concurrent requests, size and time. Also counts them."""
+"""Limits on every request: concurrent requests, size and time; and a count of all requests."""
 
 from __future__ import annotations
 

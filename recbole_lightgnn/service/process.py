@@ -27,7 +27,7 @@ _BACKLOG = 1024  # connections that wait to be accepted
 
 
 def max_connections(open_files: int) -> int:
-    """Number of connections for a limit of open files; half of the files remain for other uses.
+    """Number of connections to allow: half of the limit of open files, at most 2 `MAX_REQUESTS`.
 
     Args:
         open_files: the process's limit (``RLIMIT_NOFILE``).
@@ -49,7 +49,7 @@ class _Protocol(H11Protocol):
 
     # uvicorn narrows the type of `transport`, too.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock of a new connection; close the most idle one if there are too many."""
+        """Start the clock of a new connection; beyond the limit, close the one idle longest."""
         super().connection_made(transport)
         self.idle_since = self.loop.time()
         self.timeout_keep_alive_task = self.loop.call_later(
@@ -98,7 +98,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """A server with a longer queue of waiting connections than it accepts at a time."""
+    """uvicorn's server with a longer queue of connections that wait to be accepted."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections."""

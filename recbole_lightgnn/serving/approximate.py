@@ -71,10 +71,10 @@ class ApproximateIndex:
         excluded: ItemLists,
         excluded_from_all: np.ndarray = NO_ITEMS,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Find the top-k items of each query among the items of the lists it searches.
+        """Find the top-k items of each query among the items of the lists that the query searches.
 
-        More than k items are fetched, so that k remain without the excluded ones, where the lists
-        hold so many.
+        The index returns more than k items per query, so that k remain after the excluded items
+        are removed. There are fewer than k if the lists have too few items.
 
         Args:
             queries: embeddings to recommend for. Shape: (queries, width)

@@ -109,8 +109,8 @@ def _padding(position: int, deflated: bool) -> int:
 def _deflate(raw: bytes, itemsize: int) -> bytes:
     """Raw DEFLATE of byte planes: the first bytes of all numbers, then the second, and so on.
 
-    Quantized values and distances rarely repeat but are unevenly distributed. Then Huffman coding
-    alone is smaller, so the array is compressed in both ways, and the smaller result is used.
+    Quantized values and distances rarely repeat but are unevenly distributed. For such arrays,
+    Huffman coding alone can be smaller than full DEFLATE. Both are tried, and the smaller is used.
     """
     planes = np.frombuffer(raw, np.uint8).reshape(-1, itemsize).T.tobytes()
     results = []
@@ -128,8 +128,8 @@ def read(path: Path, mapped: bool = True) -> tuple[dict[str, Any], Arrays]:
 
     Args:
         path: the file.
-        mapped: whether to memory-map the file. A mapped file must be replaced by renaming, never
-            overwritten, while it is in use. Otherwise the file is copied to memory first.
+        mapped: whether to memory-map the file; if not, the file is copied to memory. While a mapped
+            file is in use, replace it by renaming; never overwrite it.
 
     Raises:
         InputError: if the file is missing or cannot be read, or if `unpack` raises it.
@@ -184,7 +184,7 @@ def unpack(data: np.ndarray, name: str) -> tuple[dict[str, Any], Arrays]:
 
 
 def _arrays(data: np.ndarray, entries: list[_Entry], position: int) -> Arrays:
-    """All arrays of a file that has the header's entries; the header ends at ``position``."""
+    """Read the arrays that the header's ``entries`` list; the header ends at ``position``."""
     arrays = {}
     for name, kind, count, deflated, size in entries:
         position += _padding(position, deflated)
@@ -223,7 +223,7 @@ def _check_size(name: str, size: int, least: int) -> None:
 
 
 def _file_size(entries: list[_Entry], position: int) -> int:
-    """Number of bytes of a file, from the position where its header ends and its entries."""
+    """Compute a file's number of bytes from its header's ``entries`` and end, ``position``."""
     for *_, deflated, size in entries:
         position += _padding(position, deflated) + size
     return position

@@ -17,7 +17,7 @@ def explain_scores(
         recommender: the model, of form ``graph``.
         user: name of the user.
         item: name of the item; ``None`` explains the top-k items.
-        k: number of items without ``item``.
+        k: number of items to explain if ``item`` is ``None``.
 
     Returns:
         One entry per item: ``item``; ``score``; ``own``, what the user's own embedding adds; and
@@ -55,7 +55,7 @@ def explanation_lines(explained: Mapping[str, Any], shown: int = 3) -> Iterator[
     Args:
         explained: ``scores``, the entries of `explain_scores`; and optionally ``interactions``,
             the entries of `runs.history.history`.
-        shown: number of contributions to show per score; a single score shows all.
+        shown: number of contributions to show per score. If there is only one score, all are shown.
     """
     if "interactions" in explained:
         yield "interaction\tweight\t"

@@ -218,7 +218,7 @@ class Hashes(Ids):
         self._hashes, self._key = hashes, key
 
     def name_of(self, token: str) -> str:
-        """Convert a token to its hash: keyed BLAKE2b of 8 bytes, in hexadecimal.
+        """Convert a token to its hash: a keyed BLAKE2b digest of 8 bytes, in hexadecimal.
 
         Without a key, the token is returned as it is.
         """
@@ -251,7 +251,7 @@ class Hashes(Ids):
 
 
 def derive_key(secret: bytes) -> bytes:
-    """Derive the hash key from a secret of any length: BLAKE2b of 64 bytes.
+    """Derive the hash key from a secret: a BLAKE2b digest of 64 bytes.
 
     Args:
         secret: at least 16 bytes.
@@ -269,7 +269,7 @@ def derive_key(secret: bytes) -> bytes:
 
 
 def key_check(key: bytes) -> str:
-    """Checksum that tells whether a key is the right one without revealing it.
+    """Checksum to recognize the right key; it does not reveal the key.
 
     Returns:
         16 hexadecimal digits.

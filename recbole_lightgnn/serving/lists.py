@@ -57,7 +57,7 @@ class ItemLists(NamedTuple):
         """Return all entries as pairs of list number and item.
 
         Returns:
-            The number of the list, and the item, of each entry.
+            The list numbers, and the items.
             Shapes: (items of all lists,), (items of all lists,)
         """
         row = np.repeat(np.arange(len(self.pointers) - 1), np.diff(self.pointers))

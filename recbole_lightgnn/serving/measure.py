@@ -26,8 +26,8 @@ def first_answer(path: str) -> dict[str, float]:
         path: the exported model.
 
     Returns:
-        ``load``, seconds from the import to the answer; ``ready``, the time of the answer by
-        ``time.monotonic``, which the process that started this one can compare with its own.
+        ``load``, seconds from the import to the answer; ``ready``, the time of the answer on the
+        clock ``time.monotonic``, which all processes of a machine share.
     """
     from recbole_lightgnn.serving.recommender import Recommender
 
@@ -46,8 +46,8 @@ def answers(path: str) -> dict[str, Any]:
     Returns:
         ``one_user``, seconds of each call for one user; ``all_users``, seconds of each round over
         all users; ``peak_mb``, peak memory in 10^6 bytes; ``dataset``, ``users`` and ``items``;
-        and ``deviation``, the largest difference from the best scores over some users, relative to
-        the largest score.
+        and ``deviation``, a check of the scores. It is the largest difference between the returned
+        scores and the k best scores of a full sort, for some users, over the largest score.
     """
     import numpy as np
 

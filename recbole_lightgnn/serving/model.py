@@ -198,7 +198,7 @@ def _decode(meta: Mapping[str, Any], reader: ArrayReader, key: bytes | None) -> 
 def _check_memory(entries: int) -> None:
     """Raise MemoryError if initial and final tables of so many entries exceed the machine's memory.
 
-    Pruned entries take almost no space in a file, so the size of the file is no bound.
+    Pruned entries take almost no space in a file, so a small file can need much memory.
     """
     with suppress(ValueError, AttributeError, OSError):  # some systems do not report their memory
         if 2 * 4 * entries > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):

@@ -36,7 +36,7 @@ def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bound(scores: np.ndarray, k: int) -> np.ndarray:
-    """A bound per row that at least k scores reach, if the row has k finite ones. Shape: (rows,)"""
+    """A bound per row that k scores reach, if k scores of the row are finite. Shape: (rows,)"""
     n_rows, n_columns = scores.shape
     if k >= n_columns:
         return np.full(n_rows, _LOWEST)

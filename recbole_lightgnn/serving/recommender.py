@@ -56,16 +56,17 @@ class Explanation:
 
 
 class Recommender:
-    """Recommend from a model in memory. It never changes, so threads can share it.
+    """Recommend from a model in memory. A recommender never changes, so threads can share it.
 
     Users and items are named by the dataset's tokens. If the file has no names, they are named by
     number; if it has hashes and the key is not given, by hash in hexadecimal.
 
     Args:
         model: the model, from a file or from `export.served_model`.
-        share: share of the items that `recommend` and `fold_in` search approximately, above 0 and
-            up to 1 (`approximate.ApproximateIndex`, needs faiss). All items are ranked exactly by
-            default, with ``filter_items``, and where the search finds fewer than k items.
+        share: with a number above 0 and up to 1, `recommend` and `fold_in` use an approximate
+            search, which ranks about this share of the items (`approximate.ApproximateIndex`, needs
+            faiss). The search is exact by default, with ``filter_items``, and for a user where the
+            approximate search finds fewer than k items.
 
     Attributes:
         users: names of the users.
@@ -116,8 +117,8 @@ class Recommender:
                 understood in addition to the hashes.
             mapped: whether to memory-map the file. Use ``False`` if the file may be overwritten
                 while it is in use.
-            share: with a number, the search is approximate and ranks this share of the items; by
-                default it ranks all.
+            share: share of the items that an approximate search ranks, as for `Recommender`; by
+                default, all items are ranked.
 
         Raises:
             InputError: if the file is missing, is another kind of file, has a newer version or is
@@ -223,7 +224,7 @@ class Recommender:
             k: number of items to recommend.
 
         Returns:
-            One row.
+            The items and their scores, in one row.
 
         Raises:
             InputError: if there are no items, one is unknown, k is not from 1 to the number of

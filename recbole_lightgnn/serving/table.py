@@ -56,7 +56,7 @@ def table_writer(path: Path) -> Iterator[WriteRows]:
 
 
 def _columns(users: Sequence[str], ranked: Ranked) -> list[np.ndarray]:
-    """The columns of the table, without entries that have no item."""
+    """The columns `COLUMNS` of some users' recommendations; places without an item are left out."""
     row, rank = np.nonzero(ranked.scores > -np.inf)
     names = np.array(users, object)
     items, scores = ranked.items[row, rank], ranked.scores[row, rank]
