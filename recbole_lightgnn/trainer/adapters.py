@@ -235,7 +235,7 @@ class RecBoleTraining(ModelTraining):
     def _folder(
         self, valid_data: Any, resume: Path | bool
     ) -> tuple[RunFolder | None, Callable[[], RunFolder]]:
-        """Return the folder to resume from, or ``None``; and a function that creates a new one."""
+        """Return the folder to resume from, or ``None``; and a function that creates a folder."""
         config, data = self.config, fingerprints(self.train_data, valid_data)
         path = resume if isinstance(resume, Path) else None
         folder = RunFolder.reopen(config, data, path) if resume else None

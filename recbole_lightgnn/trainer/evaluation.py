@@ -1,4 +1,4 @@
-"""Full ranking by inner product: scores in chunks, masking, top-k, metrics at full precision."""
+"""Full ranking by inner product: scores in chunks, masking, top-k, metrics without rounding."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def supports_metrics(metrics: list[str]) -> bool:
 
 
 def is_full_ranking(eval_data: Any) -> bool:
-    """Whether a RecBole loader ranks all items for each user, and its model is not sequential."""
+    """Whether a RecBole loader is not sequential, and ranks all items for each user."""
     return isinstance(eval_data, FullSortEvalDataLoader) and not eval_data.is_sequential
 
 
@@ -75,8 +75,8 @@ class Ranked(NamedTuple):
         metrics: averages over users, named as RecBole does (``recall@20``).
         hits: ``hits[u, r]`` is True if the item at rank r of user u is relevant; ``None`` if the
             hits are not known. Shape: (users of the loader, largest cut-off), bool
-        seconds: time for scores, masks, lists and metrics, and for propagation unless its result
-            was cached.
+        seconds: time for scores, masks, top-k lists and metrics, and for propagation unless the
+            final embeddings were cached.
     """
 
     metrics: dict[str, float]
@@ -205,7 +205,7 @@ class FullRanking:
         return result, all_hits
 
     def _hits(self, user_table: Tensor, item_table: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Find the hits of all users that have any; some users without a hit may be included.
+        """Find all users with a hit, and their hits; some users without a hit may be included.
 
         Returns:
             Positions of these users in the loader, and their hits.
@@ -238,9 +238,9 @@ class FullRanking:
 def _maxima(scores: Tensor, k: int) -> list[Tensor]:
     """Compute the maxima of groups of 8 scores, then of groups of 8 maxima, and so on.
 
-    It stops when a further level would not save time. With n groups, group g holds the columns g,
-    g + n, g + 2n, ..., so that maxima are computed on contiguous parts of rows. The k best items
-    are always in the k groups with the largest maxima.
+    The last level is the one after which a further level would not save time. With n groups, group
+    g holds the columns g, g + n, g + 2n, ..., so that maxima are computed on contiguous parts of
+    rows. The k best items are always in the k groups with the largest maxima.
 
     Args:
         scores: score of each column for each user. Shape: (users, columns)
@@ -276,7 +276,7 @@ def _top(levels: list[Tensor], row: Tensor, k: int) -> Tensor:
 
 
 def _columns(n_items: int) -> int:
-    """Round the number of items up to an odd multiple of 64: the columns of the score table.
+    """Compute the columns of the score table: the items, rounded up to an odd multiple of 64.
 
     With a multiple of 64 columns, every row starts at a cache line, which halves the time of the
     product. The columns also divide into groups of 8, twice. An odd multiple spreads the rows over

@@ -14,7 +14,8 @@ from recbole_lightgnn.config.view import RunConfig
 class TrainingLoaders:
     """Make the training loader of each stage.
 
-    All loaders have the same interactions. Batches, negative sampling and seed are the stage's.
+    All loaders have the same interactions. Each stage sets its own batches, negative sampling and
+    seed.
 
     Args:
         train_data: training loader of the run.
@@ -46,7 +47,8 @@ class TrainingLoaders:
     def _sampler(self, arguments: dict[str, Any]) -> Any:
         """Return the sampler of negative items for a stage's ``train_neg_sample_args``.
 
-        It counts popularity on training interactions; RecBole's own also counts the other splits.
+        For sampling by popularity, this sampler counts training interactions only. RecBole's
+        sampler also counts the interactions of validation and test.
         """
         distribution = arguments["distribution"]
         if self._repeatable or distribution not in ("uniform", "popularity"):

@@ -14,15 +14,15 @@ if TYPE_CHECKING:  # `bench scale` measures the memory of processes that must no
 
 
 def step_bytes(n_users: int, n_items: int, n_edges: int, *, width: int, n_layers: int) -> int:
-    r"""Estimate the peak memory of a training step of LightGCN with Adam, without the libraries.
+    r"""Estimate the peak memory of a training step of LightGCN with Adam; libraries not included.
 
     .. math:: 4\,(5 + \min(L, 2))\,(|U| + |V|)\,d + 20\,|E|
 
     There are 5 tables as large as the embeddings: the embeddings, Adam's two moments, the gradient
-    of weight decay and the gradient of the loss. Propagation needs up to two more for any number of
-    layers. An edge takes 20 bytes: its column and norm in the list sorted by user; its row, norm
-    and edge number in the list sorted by item. Learned edge weights and losses over all nodes take
-    more.
+    of weight decay and the gradient of the loss. Propagation needs one more table with one layer,
+    and two with more layers. An edge takes 20 bytes: its column and norm in the list sorted by
+    user; its row, norm and edge number in the list sorted by item. Learned edge weights and losses
+    over all nodes need memory that is not in this estimate.
 
     Args:
         n_users: number of users.

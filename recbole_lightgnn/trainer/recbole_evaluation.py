@@ -25,7 +25,7 @@ from recbole_lightgnn.trainer.evaluation import Ranked, Rankings, is_full_rankin
 def rank_by_tables(trainer: Any, *, prefix: str = "") -> None:
     """Replace the ``evaluate`` of a RecBole trainer by a faster one with the same results.
 
-    RecBole's ``fit`` then validates with the faster one, too. Metrics are rounded as RecBole rounds
+    RecBole's ``fit`` then uses the new ``evaluate``. Metrics are rounded as RecBole rounds
     them. RecBole's evaluator is still used for models that do not score by the inner product of two
     tables, for metrics that `FullRanking` lacks, for rankings of sampled items and for sequential
     models. Distributed trainers and the trainers of RecBole's tree models are not changed.

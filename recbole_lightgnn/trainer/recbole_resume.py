@@ -52,7 +52,7 @@ class RecBoleProgress:
         key: key of the training, which names its files in the folder.
         make_folder: function that creates a folder for the first state if ``folder`` is ``None``.
         after_validation: function called with epoch (from 1) and score after each validation.
-        build_seconds: seconds that building the model took; EASE and ItemKNN are trained there.
+        build_seconds: seconds that building the model took; this trains EASE and ItemKNN.
 
     Attributes:
         curve: validation scores so far.
@@ -112,9 +112,9 @@ class RecBoleProgress:
     def _worth_saving(self, epoch: int) -> bool:
         """Whether to save the state after an epoch.
 
-        The last state is not saved: a resumed RecBole would go on training after it. A state of NCL
-        is saved only if an E-step follows, because the prototypes of the E-step are not saved. Two
-        saved states are at least `SECONDS_APART` seconds apart.
+        The state after the last epoch is not saved: RecBole would resume from it with another
+        epoch. A state of NCL is saved only if an E-step follows, because the prototypes of the
+        E-step are not saved. Two saved states are at least `SECONDS_APART` seconds apart.
         """
         trainer = self.trainer
         ends = trainer.cur_step > trainer.stopping_step or epoch >= trainer.epochs

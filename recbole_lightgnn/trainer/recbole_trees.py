@@ -1,4 +1,4 @@
-"""RecBole's tree models, XGBoost and LightGBM: what their trainers and models lack."""
+"""Additions to RecBole's trainer of tree models (XGBoost, LightGBM), and the size of a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def prepare(trainer: Any) -> None:
     """Give a trainer of tree models a record of its epochs, and file names of its own.
 
     Args:
-        trainer: any trainer of RecBole's; only one of tree models is changed, in place.
+        trainer: any trainer of RecBole; changed in place if it trains tree models.
     """
     if not isinstance(trainer, DecisionTreeTrainer):
         return
@@ -34,14 +34,14 @@ def clear(trainer: Any) -> None:
     """Remove the file that a trainer of tree models needs only between epochs.
 
     Args:
-        trainer: any trainer of RecBole's.
+        trainer: any trainer of RecBole.
     """
     if isinstance(trainer, DecisionTreeTrainer):
         Path(trainer.temp_file).unlink(missing_ok=True)
 
 
 def leaves_and_bytes(model: Any) -> tuple[int, int]:
-    """Count the leaves of all trees, each of which has one learned value, and the model's bytes.
+    """Count the leaves of all trees, and the model's bytes. Each leaf has one learned value.
 
     Args:
         model: a trained ``Booster`` of xgboost or lightgbm.

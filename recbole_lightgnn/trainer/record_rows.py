@@ -19,10 +19,10 @@ def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
     """Count the interactions, entries, parameters and bytes of a trained model.
 
     For our models see `GraphRecommender.sizes`. For RecBole's own models, the entries are the
-    numbers in all parameters, and the bytes are those of the state dict. Shared weights (GCMC's)
-    count once. Arrays and matrices besides the parameters (EASE's) add to entries and bytes, but
-    caches do not. RecBole's padding rows are not counted as entries. The entries of tree models are
-    their leaves.
+    numbers in all parameters, and the bytes are those of the state dict. Shared weights, as in
+    GCMC, count once. Arrays and matrices besides the parameters, as in EASE, add to entries and
+    bytes, but caches do not. RecBole's padding rows are not counted as entries. The entries of tree
+    models are their leaves.
 
     Args:
         model: the trained model, ours or RecBole's.
@@ -79,7 +79,7 @@ def epochs_of(trainer: Any) -> dict[str, int]:
 
 
 def _sizes(model: Any) -> tuple[int, int]:
-    """Entries and bytes of a model of RecBole's own."""
+    """Count the entries and bytes of one of RecBole's own models."""
     if not isinstance(model, nn.Module):
         return leaves_and_bytes(model)
     other = _other_values(model)
@@ -88,7 +88,7 @@ def _sizes(model: Any) -> tuple[int, int]:
 
 
 def _state(model: Any) -> list[Tensor]:
-    """Return the tensors of a model's state, shared ones once."""
+    """Return the tensors of a model's state; a shared tensor is returned once."""
     return list({tensor.data_ptr(): tensor for tensor in model.state_dict().values()}.values())
 
 

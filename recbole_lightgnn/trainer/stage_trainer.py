@@ -41,7 +41,8 @@ Row = dict[str, Any]  # row of the record
 class StageTrainer(Trainer):
     """Train one stage at a time: our models by `Training`, RecBole's by RecBole's own trainers.
 
-    Each training adds a row, and a function that ranks a split with the model's best state.
+    The trainer keeps, for each training, the row of the record and a function that ranks a split
+    with the model's best state.
 
     Args:
         config: settings of the run.
@@ -224,7 +225,7 @@ class StageTrainer(Trainer):
         return model.to(self.device)
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
-        """Build RecBole's optimizer, also for a solved model, which has no parameters."""
+        """Build RecBole's optimizer, also for a `SolvedRecommender`, which has no parameters."""
         params = list(kwargs.pop("params", self.model.parameters()))
         return super()._build_optimizer(params=params or [torch.zeros(1)], **kwargs)
 

@@ -1,4 +1,4 @@
-"""Train the stages of LightGNN as one RecBole trainer: teacher, intermediate, student runs."""
+"""Train all stages of LightGNN in one RecBole trainer: teacher, intermediate model, student."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class StagedTrainer(StageTrainer):
         """Let :meth:`fit` resume an interrupted run.
 
         Args:
-            path: the run folder; by default that of the newest run with the same settings.
+            path: the run folder; by default the folder of the newest run with the same settings.
         """
         self._resume = (path,)
 
@@ -124,7 +124,7 @@ class StagedTrainer(StageTrainer):
         model_file: str | None = None,
         show_progress: bool = False,
     ) -> dict[str, float] | None:
-        """Evaluate the model on a split, at full precision.
+        """Evaluate the model on a split.
 
         Args:
             eval_data: RecBole's loader of the split.
@@ -133,7 +133,7 @@ class StagedTrainer(StageTrainer):
             show_progress: has no effect; an argument of RecBole's.
 
         Returns:
-            Metrics by name, or ``None`` if there is no data.
+            Metrics by name, not rounded; ``None`` if there is no data.
 
         Raises:
             InputError: if the checkpoint does not fit the model.
@@ -163,7 +163,7 @@ class StagedTrainer(StageTrainer):
         return [row | {"test": r.metrics, "test_seconds": r.seconds} for row, r in rows]
 
     def _run_folder_of(self, train_data: Any, valid_data: Any, saved: bool) -> RunFolder:
-        """Open the folder to resume, or create a new one: a temporary one unless ``saved``."""
+        """Open the folder to resume, or create one; without ``saved``, the new one is temporary."""
         data = fingerprints(train_data, valid_data)
         if self._resume is not None:
             return RunFolder.reopen(self.config, data, *self._resume)
@@ -199,7 +199,7 @@ class StagedTrainer(StageTrainer):
         self._fit(label, self.config, model)
 
     def _distill(self, config: RunConfig, model: TaughtRecommender, source: Any) -> None:
-        """Set the model's teacher, and initialize from it if the settings say so."""
+        """Set the model's teacher; initialize the model from the teacher if so configured."""
         teacher = FrozenTeacher(source, scale=config["teacher_scale"])
         prefix = "" if config is self.config else "intermediate_settings."
         model.distill_from(teacher, prefix=prefix)

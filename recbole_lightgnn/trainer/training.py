@@ -61,7 +61,7 @@ class Label:
 class Training:
     """Train one model until validation stops improving, and leave it in its best state.
 
-    Differs from RecBole's own loop: validation scores are compared at full precision, and a tie is
+    Differs from RecBole's own loop: validation scores are compared without rounding, and a tie is
     no improvement. Weights, optimizer and all random states are saved after each epoch, so a killed
     training resumes to the same result.
 
