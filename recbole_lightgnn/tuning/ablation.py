@@ -1,7 +1,8 @@
 """An ablation of LightGNN: train variants of the recipe, each with some settings changed.
 
 The whole recipe, without any change, is the first variant. Every variant is trained through all its
-pruning runs. It reuses the trained stages of the whole recipe that its changes do not affect.
+pruning runs. A stage that the variant's changes do not affect is not trained again: the variant
+uses the stage trained for the whole recipe.
 """
 
 import copy
@@ -244,7 +245,7 @@ class Ablation:
         return record and record | {"settings": renamed(record["settings"])}
 
     def _check_record(self, variant: Variant, settings: Mapping[str, Any]) -> None:
-        """Raise InputError if a variant's record has other settings than these, or other data."""
+        """Raise InputError if a variant's record was made with other settings or other data."""
         if (record := self._record(variant)) is None:
             return
         recorded = record["settings"]
@@ -386,7 +387,7 @@ def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, 
 
 
 def _in_force(config: RunConfig) -> dict[str, Any]:
-    """All settings that affect the results of a run, including those of the stages it trains."""
+    """All settings that affect a run's results, with the settings of the stages that it trains."""
     stages = {}
     if not (config["teacher_checkpoint"] or config["intermediate_checkpoint"]):
         stages["teacher_settings"] = config["teacher"]

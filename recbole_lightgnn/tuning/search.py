@@ -55,7 +55,7 @@ class Search:
 
     Attributes:
         space: the searched settings.
-        first: values of the first trial; for a searched setting without one, a value is drawn.
+        first: values of the first trial. A searched setting without a value here gets a drawn one.
         model: name of the model.
         dataset: name of the dataset.
         seed: seed of every training and of the draws.
@@ -362,11 +362,11 @@ class Search:
         return self.begun_with["dataset_fingerprint"]
 
     def _seed_of(self, trial: Trial) -> int:
-        """The sampler's seed for one trial; processes with the same seed must draw differently."""
+        """Derive the sampler's seed for a trial; every trial has a seed of its own."""
         return int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
 
     def _row(self, trial: FrozenTrial) -> dict[str, Any]:
-        """One trial in the record."""
+        """Describe a trial for the record."""
         known = trial.user_attrs
         return {
             "number": trial.number,
@@ -388,7 +388,7 @@ def state_of(trial: FrozenTrial) -> str:
     """The state of a trial.
 
     Returns:
-        ``finished``; ``stopped`` by the median; ``failed`` (see `reason_of`); ``running``;
+        ``finished``; ``stopped`` by median stopping; ``failed`` (see `reason_of`); ``running``;
         ``waiting`` in the queue; or ``killed`` with its process, then repeated as another trial.
     """
     if trial.state == TrialState.FAIL:

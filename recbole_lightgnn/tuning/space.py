@@ -260,7 +260,7 @@ def settle(space: Space, file: Path, config: RunConfig) -> Space:
 
 
 def owner_of(key: str, config: RunConfig) -> tuple[str, str, str]:
-    """The stage, the model and the name within the stage of a searched setting.
+    """Return the stage and the model that a searched setting belongs to, and its name there.
 
     Args:
         key: flat name, such as ``teacher_settings.epochs``.

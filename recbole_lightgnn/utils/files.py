@@ -111,8 +111,8 @@ def check_can_draw(file: Path) -> None:
         file: the picture to write.
 
     Raises:
-        InputError: if the name has no picture's ending, the folder is missing, or matplotlib is not
-            installed.
+        InputError: if the name does not end like a supported picture file, the folder is missing,
+            or matplotlib is not installed.
     """
     if file.suffix.lower() not in _PICTURES:
         raise InputError(f"--plot {file}: expected a name that ends in {', '.join(_PICTURES)}")
