@@ -343,6 +343,7 @@ OWN = {
     "XSimGCL": {"contrast_weight": 0.05},
     "AutoRec": {"train_batch_size": 16, "epochs": 40},
     "CompressedELSA": {"kept_share": 1.0},
+    "UltraGCN": {"negative_weight": 5.0},
     "LightGCL": {"contrast_weight": 0.01},
 }
 
