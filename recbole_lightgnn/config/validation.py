@@ -36,6 +36,9 @@ _UNSUPPORTED = {
     "log_wandb": "writes TensorBoard logs and a JSON record",
 }
 
+# Models of RecBole with final embeddings as wide as the initial ones: means of layers.
+_KEEP_WIDTH = ("LightGCN", "SGL", "NCL")
+
 # Names that are not settings: given beside them, or passed by RecBole to a run's processes.
 _NO_SETTINGS = {"model", "dataset", "config_files"}
 _NO_SETTINGS |= {"nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank"}
@@ -291,8 +294,12 @@ def _teacher_widths(
     source = recbole_source(_recommender("teacher", model))
     tables = re.findall(r"self\.user_embedding = (?:torch\.)?(nn\.Embedding\()?", source)
     known = isinstance(width, int) and tables and all(tables)
-    # RecBole's models may concatenate layers. Those that keep final embeddings call them so.
-    return (width if known else None), (None if "restore_user_e" in source else 0)
+    initial = width if known else None
+    if "restore_user_e" not in source:  # RecBole's models with final embeddings call them so
+        return initial, 0
+    # Other models may concatenate layers.
+    known = initial is not None and model in _KEEP_WIDTH
+    return initial, (width * settings["n_teachers"] if known else None)
 
 
 def _check_learner(

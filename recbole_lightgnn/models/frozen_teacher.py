@@ -85,18 +85,21 @@ class FrozenTeacher:
         item = table_named(self.model, "item_embedding")
         return None if user is None or item is None else (user, item)
 
-    def require_embeddings(self, setting: str, width: int) -> None:
-        """Check that the teacher has the final embeddings that the embedding term (Eq. 6) needs.
+    def require_embeddings(self, setting: str, width: int) -> tuple[Tensor, Tensor]:
+        """Return the final embeddings that the embedding term (Eq. 6) needs.
 
         Args:
             setting: name of the setting that switches the term on, for the message.
             width: width of the student's embeddings.
 
+        Returns:
+            Final embeddings of users and items. Shapes: (users, width), (items, width)
+
         Raises:
             InputError: if the model gives only scores, or embeddings of another width.
         """
         name = type(self.model).__name__
-        if self.user is None:
+        if self.user is None or self.item is None:
             raise InputError(
                 f"{setting} needs final embeddings, and the teacher {name} gives only scores: "
                 f"set {setting}=0 or choose a graph model as teacher"
@@ -107,6 +110,7 @@ class FrozenTeacher:
                 f"{self.user.shape[1]} where the model taught has {width}: set {setting}=0 or give "
                 f"the teacher embedding_size {width}"
             )
+        return self.user, self.item
 
     @torch.no_grad()
     def scores(self, user: Tensor, item: Tensor) -> Tensor:

@@ -217,6 +217,7 @@ def test_a_search_reaches_into_a_stage():
 
 # NCL has more prototypes by default than the planted dataset has users.
 NOT_ON_PLANTED = {"NCL": ["--num_clusters=4", "--warm_up_step=1"]}
+NOT_ON_PLANTED |= {model: ["--teacher_settings.epochs=1"] for model in ("UnKD", "SimRec")}
 
 
 @pytest.mark.parametrize("model", SHIPPED)
