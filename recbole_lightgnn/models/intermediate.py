@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.errors import InputError
@@ -14,13 +14,12 @@ from recbole_lightgnn.models.distillation import AlignmentObjective
 from recbole_lightgnn.models.frozen_teacher import FrozenTeacher, sample_users, score_std
 from recbole_lightgnn.models.objective import Tables, interaction_objective
 from recbole_lightgnn.models.taught import TaughtRecommender
+from recbole_lightgnn.models.weighted import WeightedGraphRecommender
 from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops
-from recbole_lightgnn.nn.propagation import weighted_lightgcn
-from recbole_lightgnn.nn.prunable_embedding import PrunableEmbedding
 from recbole_lightgnn.nn.pruning import principal_axes
 
 
-class LightGNNIntermediate(TaughtRecommender):
+class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
     r"""Propagation by Eq. 4 on the augmented graph (Eq. 7), aligned to a teacher (Eq. 5, 6).
 
     .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
@@ -28,28 +27,15 @@ class LightGNNIntermediate(TaughtRecommender):
 
     Call :meth:`distill_from` before training. Without a teacher, the terms of Eq. 5 and 6 are left
     out.
-
-    Attributes:
-        graph: the graph to propagate over.
-        user_embedding: initial embeddings. Shape: (users, width)
-        item_embedding: initial embeddings. Shape: (items, width)
-        edge_weight: W of Eq. 4, one weight for each edge. Shape: (edges,)
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
         settings = Settings(config)
         self.initial_embedding = settings.text("initial_embedding")
-        self.n_layers = settings.integer("n_layers")
         self.interaction_weight = settings.number("interaction_weight")
-        self.reg_weight = settings.number("reg_weight")
         self.objective = interaction_objective(settings, self.observed, self.positive_items)
         self.alignment = AlignmentObjective(settings, self.positive_items)
-        self.graph = self.build_graph(settings)
-        width = settings.integer("embedding_size")
-        self.user_embedding = PrunableEmbedding(self.n_users, width)
-        self.item_embedding = PrunableEmbedding(self.n_items, width)
-        self.edge_weight = nn.Parameter(torch.ones(self.graph.n_edges))
 
     def build_graph(self, settings: Settings) -> InteractionGraph:
         """Build the graph to propagate over; with ``augmentation: none`` it is the observed graph.
@@ -135,14 +121,6 @@ class LightGNNIntermediate(TaughtRecommender):
         self.item_embedding.values.mul_(scale)
         self._final = None
 
-    def initial(self) -> tuple[Tensor, Tensor]:
-        """Return the initial embeddings as tables. Shapes: (users, width), (items, width)"""
-        return self.user_embedding(), self.item_embedding()
-
-    def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Propagate by Eq. 4 and sum the layers by Eq. 2; see `GraphRecommender.propagate`."""
-        return weighted_lightgcn(self.graph, self.edge_weight, user, item, n_layers=self.n_layers)
-
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
         """Compute the weighted terms of Eq. 11 that are switched on, as a dict by name."""
         batch, initial = self.batch_of(interaction), self.initial()
@@ -159,17 +137,3 @@ class LightGNNIntermediate(TaughtRecommender):
         if self.teacher is not None:
             terms |= self.alignment(self.teacher, tables, batch)
         return terms
-
-    def sizes(self) -> dict[str, float]:
-        """Count edges, parameters and bytes; see `GraphRecommender.sizes`.
-
-        ``interactions`` counts the edges of ``graph``, and ``entries`` the entries not pruned.
-        """
-        masks = [table.entry_mask[1:] for table in (self.user_embedding, self.item_embedding)]
-        entries = sum(int(mask.sum()) for mask in masks)
-        return super().sizes() | {
-            "interactions": self.graph.n_edges,
-            "entries": entries,
-            "entries_kept": entries / sum(mask.numel() for mask in masks),
-            "parameters": entries + len(self.edge_weight),
-        }

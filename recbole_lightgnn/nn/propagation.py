@@ -18,7 +18,12 @@ from recbole_lightgnn.ops import (
 
 
 def lightgcn(
-    graph: InteractionGraph, user: Tensor, item: Tensor, *, n_layers: int
+    graph: InteractionGraph,
+    user: Tensor,
+    item: Tensor,
+    *,
+    n_layers: int,
+    edge_weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Propagate embeddings as LightGCN does (Eq. 1, 2).
 
@@ -32,13 +37,13 @@ def lightgcn(
         user: E_0 of the users. Shape: (users, width)
         item: E_0 of the items. Shape: (items, width)
         n_layers: L, the number of layers; 0 returns the initial embeddings.
+        edge_weight: factor of each edge, or ``None`` for all ones. Shape: (edges,)
 
     Returns:
         Final embeddings of users, shape (users, width), and items, shape (items, width).
     """
-    interactions = graph.interactions
-    ones = [1.0] * (n_layers + 1)
-    return power_sum(interactions.pattern, interactions.norm, user, item, coefficients=ones)
+    values, ones = _edge_values(graph, edge_weight), [1.0] * (n_layers + 1)
+    return power_sum(graph.interactions.pattern, values, user, item, coefficients=ones)
 
 
 def mean_of_layers(

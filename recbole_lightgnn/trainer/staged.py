@@ -16,6 +16,7 @@ from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.ensemble import Ensemble
 from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.intermediate import LightGNNIntermediate
+from recbole_lightgnn.models.pruned import PrunedRecommender
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.models.taught import TaughtRecommender
 from recbole_lightgnn.registry import INTERMEDIATE, TEACHER
@@ -109,6 +110,8 @@ class StagedTrainer(StageTrainer):
         self._open(folder, train_data, valid_data, show_progress, callback_fn)
         if isinstance(self.model, LightGNN):
             self._fit_student(self.model)
+        elif isinstance(self.model, PrunedRecommender):
+            self._fit_in_runs(self.model)
         else:
             self._fit_alone(self.model)
         row = self.rows[-1]
@@ -177,6 +180,10 @@ class StagedTrainer(StageTrainer):
         """Train the earlier stages, then the student: once unpruned, and after each pruning."""
         source = self._intermediate() if self.settings.flag("use_intermediate") else self._teacher()
         self._distill(self.config, model, source)
+        self._fit_in_runs(model)
+
+    def _fit_in_runs(self, model: PrunedRecommender) -> None:
+        """Train a model once unpruned, and again after each pruning."""
         last_run = self.settings.integer("n_pruning_runs")
         for run in range(last_run + 1):
             label = Label("student", run, last_run)

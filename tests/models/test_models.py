@@ -282,7 +282,7 @@ def test_importances_find_the_same_interaction_in_the_augmented_graph(build):
             model.edge_weight.tolist(), pattern.row.tolist(), pattern.col.tolist(), strict=True
         )
     ]
-    assert model._importance().tolist() == pytest.approx(expected, rel=1e-4)
+    assert model.edge_scores().tolist() == pytest.approx(expected, rel=1e-4)
 
 
 def test_binary_edges_propagate_ones_and_still_learn(build):

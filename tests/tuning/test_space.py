@@ -35,7 +35,10 @@ def bad(capsys, *arguments):
     ("text", "facts"),
     [
         ("temperatur: {low: 1, high: 2}", ["unknown setting temperatur", "'temperature'"]),
-        ("entry_ratio: {low: 0.1, high: 1}", ["entry_ratio is a setting of LightGNN, not of"]),
+        (
+            "entry_ratio: {low: 0.1, high: 1}",
+            ["entry_ratio is a setting of GLT and LightGNN, not of"],
+        ),
         ("teacher_settings.epochs: {low: 1, high: 2}", ["teacher_settings is a setting of"]),
         ("temperature: {low: 2, high: 1}", ["temperature: low must be at most high", "2", "1"]),
         ("temperature: {low: 0, high: 1, log: true}", ["low must be more than 0", "got 0"]),
