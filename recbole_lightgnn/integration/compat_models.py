@@ -27,17 +27,7 @@ def patch_ngcf_dropout() -> bool:
     if import_module("recbole").__version__ != "1.2.0":
         return False
     model = import_module("recbole.model.general_recommender.ngcf").NGCF
-    original = model.forward
-
-    def forward(self: Any) -> Any:
-        given = self.message_dropout
-        self.message_dropout = given if self.training else 0.0
-        try:
-            return original(self)
-        finally:
-            self.message_dropout = given
-
-    replace(model, "forward", forward)
+    replace(model, "forward", training_only(model.forward, "message_dropout"))
     return True
 
 
@@ -223,6 +213,21 @@ def patch_tree_sequences() -> bool:
     return True
 
 
+def patch_edge_sampling() -> bool:
+    """RecBole 1.2.1: KGIN and MCCLK leave out random edges of knowledge in evaluation, too.
+
+    Symptom: two tests of the same weights differ.
+    """
+
+    def change(module: ModuleType) -> None:
+        graph = module.GraphConv
+        replace(graph, "forward", training_only(graph.forward, "node_dropout_rate"))
+
+    for model in ("kgin", "mcclk"):
+        once_imported(f"knowledge_aware_recommender.{model}", change)
+    return True
+
+
 def patch_kgat_graph() -> bool:
     """dgl >= 1: ``edge_subgraph`` and ``adjacency_matrix`` have no such arguments as KGAT gives.
 
@@ -256,6 +261,25 @@ def _attention_by_degree(self: Any) -> Any:
     values = torch.from_numpy(entries.data).float()
     matrix = torch.sparse_coo_tensor(places, values, shape, check_invariants=True)
     return matrix.to(self.device)
+
+
+def training_only(forward: Callable[..., Any], rate: str) -> Callable[..., Any]:
+    """Return a ``forward`` with a dropout rate of 0 in evaluation.
+
+    Args:
+        forward: method of a module.
+        rate: name of the module's attribute with the rate.
+    """
+
+    def changed(self: Any, *inputs: Any) -> Any:
+        given = getattr(self, rate)
+        setattr(self, rate, given if self.training else 0.0)
+        try:
+            return forward(self, *inputs)
+        finally:
+            setattr(self, rate, given)
+
+    return changed
 
 
 def replace(owner: Any, name: str, new: Callable[..., Any]) -> None:
@@ -292,5 +316,6 @@ PATCHES: tuple[Callable[[], bool], ...] = (
     patch_ksr_precision,
     patch_lightgbm_loading,
     patch_tree_sequences,
+    patch_edge_sampling,
     patch_kgat_graph,
 )

@@ -11,6 +11,7 @@ from recbole.data.dataset import DecisionTreeDataset
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.integration.compat_models import training_only
 from recbole_lightgnn.quick_start import run
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -87,3 +88,17 @@ def test_kgat_begins_with_the_sum_of_each_relations_edges_by_degree(seed):
     )
     matrix = import_module("recbole.model.knowledge_aware_recommender.kgat").KGAT.init_graph(model)
     torch.testing.assert_close(matrix.to_dense(), expected)
+
+
+def test_a_dropout_rate_is_zero_in_evaluation():
+    class Dropping(torch.nn.Module):
+        rate = 0.5
+
+        def forward(self, factor):
+            return factor * self.rate
+
+    forward = training_only(Dropping.forward, "rate")
+    module = Dropping()
+    assert forward(module, 2) == 1
+    assert forward(module.eval(), 2) == 0
+    assert module.rate == 0.5
