@@ -1,8 +1,9 @@
 """A search of settings with Optuna: trials are judged by their validation score alone.
 
 The study is a journal file, to which several processes may append. Optuna's sampler gets a new seed
-for each trial, made of the search's seed and the trial's number. One process therefore draws the
-same settings from the same seed, also when it is stopped and continued.
+for each trial, made of the search's seed and the number of trials before it. A killed trial and its
+repetition count once. One process therefore draws the same settings from the same seed, also when
+it is killed and continued.
 The first trial has the settings that a run has without a search, as far as the space contains them.
 """
 
@@ -304,10 +305,15 @@ class Search:
             return trial
 
     def _repeat(self, trial: FrozenTrial) -> None:
-        """End a trial that lost its process; queue its settings unless it was killed too often."""
+        """End a trial that lost its process; queue its settings unless it was killed too often.
+
+        If it was killed before all settings were drawn, the next trial draws them anew, with the
+        same seed.
+        """
         self.study.tell(trial.number, state=TrialState.FAIL)
         kills = trial.user_attrs.get("kills", 0) + 1
-        settings = trial.system_attrs.get("fixed_params", {}) | trial.params
+        drawn = trial.params if "settings" in trial.user_attrs else {}
+        settings = trial.system_attrs.get("fixed_params", {}) | drawn
         if settings and kills < MOST_KILLS:
             self.study.enqueue_trial(settings, user_attrs={"kills": kills})
 
@@ -362,8 +368,10 @@ class Search:
         return self.begun_with["dataset_fingerprint"]
 
     def _seed_of(self, trial: Trial) -> int:
-        """Derive the sampler's seed for a trial; every trial has a seed of its own."""
-        return int(np.random.SeedSequence([self.seed, trial.number]).generate_state(1)[0])
+        """Derive the sampler's seed for a trial; only a repeated trial has the seed of another."""
+        earlier = self.study.get_trials(deepcopy=False)[: trial.number]
+        place = sum(state_of(one) != "killed" for one in earlier)
+        return int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])
 
     def _row(self, trial: FrozenTrial) -> dict[str, Any]:
         """Describe a trial for the record."""

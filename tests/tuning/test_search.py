@@ -120,6 +120,37 @@ def test_one_seed_gives_the_same_suggestions_also_where_the_search_was_stopped()
     assert len(set(whole)) == 15
 
 
+@pytest.mark.parametrize("drawn", [0, 1, 2])
+def test_kills_do_not_change_the_suggestions(drawn):
+    """Kill a trial before it has drawn a value, after the first value, and in its training."""
+    two = "temperature: {low: 0.1, high: 1}\nlearning_rate: {low: 0.001, high: 0.1}\n"
+
+    def begin_and_die(search):
+        if drawn == 2:
+            search._next_trial(None)
+            return
+        if not search.study.trials:
+            search.study.enqueue_trial(search.first)
+        trial = search.study.ask()
+        search.study.sampler = optuna.samplers.TPESampler(seed=search._seed_of(trial))
+        for key in list(search.space)[:drawn]:
+            search.space[key].suggest(trial, key)
+
+    def values(name, kills):
+        for number in range(13):  # Optuna draws 10 at random
+            if number in kills:
+                search = teacher(two, name=name)
+                begin_and_die(search)
+                search.close()  # the operating system releases the locks of a killed process
+            search = teacher(two, name=name)
+            trial = search._next_trial(None)
+            search.study.tell(trial, trial.params["temperature"])
+            search.close()
+        return [trial.params for trial in search.trials("finished")]
+
+    assert values("killed", (0, 3, 11)) == values("undisturbed", ())
+
+
 def test_a_search_by_a_score_that_is_better_when_lower():
     space("reg_weight: {choices: [0.1, 1000]}\n")
     gini = ["--metrics=[GiniIndex]", "--valid_metric=GiniIndex@5"]
