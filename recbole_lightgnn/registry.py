@@ -43,6 +43,11 @@ def properties_dir() -> Path:
     raise FileNotFoundError(f"no properties folder in {package} or beside it: install again")
 
 
+def space_of(model: str) -> Path:
+    """The yaml file of a model's default search space; it exists only for some models."""
+    return properties_dir() / "space" / f"{model}.yaml"
+
+
 @cache
 def our_models() -> dict[str, str]:
     """Our models, name -> ``module:class``, from the line ``class:`` of each model's yaml.

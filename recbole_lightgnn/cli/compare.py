@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from recbole_lightgnn.cli.options import (
@@ -16,11 +17,15 @@ from recbole_lightgnn.cli.options import (
     add_out_flag,
     add_variants_flag,
     count,
+    minutes,
 )
+from recbole_lightgnn.cli.tune import check_optuna
 from recbole_lightgnn.registry import properties_dir
 
 if TYPE_CHECKING:
     from recbole_lightgnn.comparison.plan import Plan
+    from recbole_lightgnn.comparison.progress import Progress
+    from recbole_lightgnn.comparison.study import Budget, Task
 
 _VARIANTS = "variants.yaml"  # in properties/study
 
@@ -64,6 +69,19 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         "--jobs", type=count, default=1, metavar="N", help="number of runs at a time (default: 1)"
     )
     compare.add_argument(
+        "--tune-trials",
+        type=count,
+        metavar="N",
+        help="first search the settings of each model with a search space, with N trials",
+    )
+    compare.add_argument(
+        "--tune-minutes",
+        type=minutes,
+        metavar="M",
+        help="first search the settings of each model with a search space; after M minutes of a "
+        "model's search, no trial begins",
+    )
+    compare.add_argument(
         "--rows",
         type=_names,
         metavar="KEY,...",
@@ -89,6 +107,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         InputError: if the comparison cannot be planned, see `make_plan`.
     """
     from recbole_lightgnn.comparison.plan import make_plan
+    from recbole_lightgnn.comparison.popularity_score import with_popularity
     from recbole_lightgnn.comparison.report import report
     from recbole_lightgnn.comparison.runner import lock_folder
     from recbole_lightgnn.comparison.variants import read_variants
@@ -97,7 +116,8 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
 
     check_matplotlib("compare")
     file = options.variants or properties_dir() / "study" / _VARIANTS
-    plan = make_plan(
+    planned = partial(
+        make_plan,
         options.dataset,
         options.models,
         options.seeds,
@@ -105,28 +125,67 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         given=settings,
         rows=options.rows,
         variants=read_variants(file, model_names()),
+        budget=_budget(options),
     )
+    plan = planned()
     plan.out.mkdir(parents=True, exist_ok=True)
     with lock_folder(plan.out) as lock:
+        plan = with_popularity(plan)
         plan.begin()
+        if _search(plan, options.jobs, lock):
+            plan = with_popularity(planned())  # with the settings that the searches chose
+            plan.begin()
         _run_unfinished(plan, options.jobs, lock)
         print(f"\n{report(plan.out)}")
     print(f"\npage: {plan.out / 'index.html'}")
     return _exit_status(plan)
 
 
-def _run_unfinished(plan: Plan, jobs: int, lock: int) -> None:
-    from recbole_lightgnn.comparison.progress import Progress
-    from recbole_lightgnn.comparison.runner import run_all
+def _budget(options: argparse.Namespace) -> Budget | None:
+    """The limits of each model's search; ``None`` if no search is asked for."""
+    from recbole_lightgnn.comparison.study import Budget
 
-    progress = Progress(plan.runs, jobs)
+    if options.tune_trials is None and options.tune_minutes is None:
+        return None
+    budget = Budget(options.tune_trials, options.tune_minutes)
+    check_optuna(str(budget))
+    return budget
+
+
+def _search(plan: Plan, jobs: int, lock: int) -> bool:
+    """Run the searches that are not finished; return whether there were any."""
+    from recbole_lightgnn.comparison.progress import Progress
+
+    progress = Progress(plan.searches, jobs, what="searches")
+    unfinished = list(progress.left)
+    if unfinished:
+        print(
+            f"{len(plan.searches)} searches with {plan.budget} on {plan.dataset} in {plan.out}: "
+            f"{len(progress.seconds)} done before, {len(unfinished)} to do, {jobs} at a time"
+        )
+        _run_all(unfinished, progress, lock)
+    return bool(unfinished)
+
+
+def _run_unfinished(plan: Plan, jobs: int, lock: int) -> None:
+    """Run the runs that are not finished, except those that lack the settings of a search."""
+    from recbole_lightgnn.comparison.popularity import popularity_of
+    from recbole_lightgnn.comparison.progress import Progress
+
+    progress = Progress(plan.ready, jobs, popularity=popularity_of(plan.content()))
     unfinished = list(progress.left)
     print(
         f"{len(plan.models)} models x {len(plan.seeds)} seeds on {plan.dataset} in {plan.out}: "
         f"{len(progress.seconds)} runs done before, {len(unfinished)} to do, {jobs} at a time"
     )
+    _run_all(unfinished, progress, lock)
+
+
+def _run_all(tasks: Sequence[Task], progress: Progress, lock: int) -> None:
+    from recbole_lightgnn.comparison.runner import run_all
+
     try:
-        run_all(unfinished, jobs, lock, progress)
+        run_all(tasks, progress.jobs, lock, progress)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("continue with the same command") from stop
 
@@ -136,7 +195,14 @@ def _exit_status(plan: Plan) -> int:
     failed = [run for run in plan.runs if run.record() is None]
     if not failed:
         return 0
-    reasons = "; ".join(f"{run} ({run.folder.failure_reason()})" for run in failed)
+    searches = {
+        study.name: f"its search failed: {study.folder.failure_reason()}"
+        for study in plan.searches
+        if study.record() is None
+    }
+    reasons = "; ".join(
+        f"{run} ({searches.get(run.name) or run.folder.failure_reason()})" for run in failed
+    )
     print(
         f"error: {len(failed)} of {len(plan.runs)} runs failed: {reasons}; the same command tries "
         "them again",

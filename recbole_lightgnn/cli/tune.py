@@ -102,7 +102,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
             f"--study={options.study}: expected letters, digits, `-`, `_` and `.`, as it names "
             "files"
         )
-    _check_optuna()
+    check_optuna("tune")
     import torch
 
     from recbole_lightgnn.runs.record import environment
@@ -133,15 +133,19 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     return _print_best(search, given, config_files)
 
 
-def _check_optuna() -> None:
-    """Raise InputError if Optuna is not installed."""
+def check_optuna(what: str) -> None:
+    """Raise InputError if Optuna is not installed.
+
+    Args:
+        what: the command or flag that needs it, for the message.
+    """
     try:
         import optuna  # noqa: F401
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != "optuna":
             raise
         raise InputError(
-            "tune needs Optuna, which is not installed: pip install 'recbole-lightgnn[tune]'"
+            f"{what} needs Optuna, which is not installed: pip install 'recbole-lightgnn[tune]'"
         ) from error
 
 

@@ -13,6 +13,7 @@ from recbole_lightgnn.comparison.layout import (
     read_comparison,
     run_folder,
     runs_with_record,
+    study_folder,
     write_comparison,
 )
 from recbole_lightgnn.comparison.results import Comparison
@@ -38,6 +39,7 @@ def save_archive(comparison: Comparison, target: Path) -> None:
     # This file is written first, so that the same command can complete an interrupted archive.
     write_comparison(target, comparison.content | {"rows": comparison.rows})
     for model in comparison.content["models"]:
+        _copy_study(comparison.folder, target, model)
         for seed in comparison.seeds:
             source, copy = comparison.run_folder(model, seed), run_folder(target, model, seed)
             if (model, seed) in comparison.records:
@@ -74,6 +76,14 @@ def _check(comparison: Comparison, target: Path) -> None:
             f"--archive {target} has runs that {comparison.folder} has not "
             f"({', '.join(surplus)}): name another folder"
         )
+
+
+def _copy_study(folder: Path, target: Path, model: str) -> None:
+    """Copy the settings, trials and failure of a model's search, if there is one."""
+    source, copy = study_folder(folder, model), study_folder(target, model)
+    for name in ("settings_file", "trials_file", "record_file", "failure_file"):
+        if not _copy(getattr(source, name), getattr(copy, name)):
+            getattr(copy, name).unlink(missing_ok=True)
 
 
 def _copy_users(source: RunFolder, copy: RunFolder, metrics: list[str]) -> None:

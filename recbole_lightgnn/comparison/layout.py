@@ -11,8 +11,13 @@
 ``runs/NAME-SEED/record.json``       its record; there only once the run is finished
 ``runs/NAME-SEED/record.users.npz``  test metrics of every user
 ``runs/NAME-SEED/failed.json``       why the last attempt failed
+``studies/NAME/``                    the search of a model's settings, if there is one
+``studies/NAME/saved/NAME.log``      its study, as of ``recbole-lightgnn tune``
+``studies/NAME/saved/NAME.json``     all trials of the study
+``studies/NAME/chosen.json``         the best settings; there only once the search is finished
 ===================================  =============================================================
 
+The folder of a search also has ``asked.json``, ``log.txt`` and ``failed.json``, as that of a run.
 An archive has no lock, logs or checkpoints. Files of earlier versions have old names of keys and
 settings. The functions here translate them when they read a file, so no other module sees an old
 name.
@@ -36,7 +41,7 @@ SCHEMA_VERSION = 1
 
 COMPARISON, LOCK = "comparison.json", "lock"
 MARKDOWN, CSV, LATEX, PAGE = "table.md", "table.csv", "table.tex", "index.html"
-_RUNS = "runs"
+_RUNS, _STUDIES = "runs", "studies"
 
 # Keys of comparison.json: those that must not change when a comparison is continued, and all keys.
 IDENTITY = ("dataset", "dataset_fingerprint", "protocol")
@@ -133,6 +138,22 @@ class RunFolder:
         """Write the settings with which the run is started."""
         write_json(self.settings_file, {"settings": settings})
 
+    def check_begun(self, settings: Mapping[str, Any]) -> None:
+        """Check that the folder holds nothing that was begun with other settings.
+
+        Args:
+            settings: the settings to continue with.
+
+        Raises:
+            InputError: if it does.
+        """
+        begun = self.settings()
+        if begun is not None and (other := other_settings(settings, begun)):
+            raise InputError(
+                f"{self.path} was begun with other settings ({', '.join(other)}): go on with "
+                "those, remove that folder to run it anew, or name another --out"
+            )
+
     def record(self) -> Any | None:
         """The content of the record, unchecked; ``None`` if the file is missing or is not JSON."""
         content = read_json(self.record_file)
@@ -158,6 +179,41 @@ def run_folder(comparison: Path, name: str, seed: int) -> RunFolder:
         seed: seed of the run.
     """
     return RunFolder(comparison / _RUNS / f"{name}-{seed}")
+
+
+@dataclass(frozen=True)
+class StudyFolder(RunFolder):
+    """The folder of one search of settings: paths of its files, and their content."""
+
+    @property
+    def record_file(self) -> Path:
+        """File of the best settings; it exists only once the search is finished."""
+        return self.path / "chosen.json"
+
+    @property
+    def journal(self) -> Path:
+        """File of the study, to which ``recbole-lightgnn tune`` appends."""
+        return self.checkpoints / f"{self.path.name}.log"
+
+    @property
+    def trials_file(self) -> Path:
+        """File of all trials of the study."""
+        return self.journal.with_suffix(".json")
+
+    def trials(self) -> dict[str, Any]:
+        """Content of the file of all trials; empty before the first trial has ended."""
+        content = read_json(self.trials_file)
+        return content if isinstance(content, dict) else {}
+
+
+def study_folder(comparison: Path, name: str) -> StudyFolder:
+    """The folder of the search of one model or variant.
+
+    Args:
+        comparison: folder of the comparison.
+        name: name of the model or variant.
+    """
+    return StudyFolder(comparison / _STUDIES / name)
 
 
 def runs_with_record(comparison: Path) -> set[str]:
@@ -265,19 +321,21 @@ class Run:
             *(f"--{key}={json.dumps(value)}" for key, value in settings.items()),
         ]
 
+    def command(self, resumed: bool) -> list[str]:
+        """Command and arguments of the run.
+
+        Args:
+            resumed: whether it continues an interrupted run.
+        """
+        return ["run", *self.arguments(), *["--resume"] * resumed]
+
     def begin(self) -> None:
         """Write the run's settings into its folder."""
         self.folder.write_settings(self.settings)
 
     def check_begun(self) -> None:
-        """Check that the folder holds no run with other settings.
+        """Raise InputError if the folder holds a run with other settings."""
+        self.folder.check_begun(self.settings)
 
-        Raises:
-            InputError: if the folder holds such a run.
-        """
-        begun = self.folder.settings()
-        if begun is not None and (other := other_settings(self.settings, begun)):
-            raise InputError(
-                f"{self.folder.path} was begun with other settings ({', '.join(other)}): go on "
-                "with those, remove that folder to run it anew, or name another --out"
-            )
+    def conclude(self) -> None:
+        """Do nothing: the run itself has written its record."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,26 @@ from recbole_lightgnn.comparison.layout import (
     is_other_folder,
     read_comparison,
     run_folder,
+    study_folder,
     write_comparison,
 )
 from recbole_lightgnn.comparison.protocol import seeds_split_the_data, shared_protocol
+from recbole_lightgnn.comparison.request import Request
+from recbole_lightgnn.comparison.study import Budget, Study, Task
 from recbole_lightgnn.comparison.variants import Variant
-from recbole_lightgnn.config.settings_diff import model_settings, other_settings, settings_of
+from recbole_lightgnn.config.files import read_yaml
+from recbole_lightgnn.config.settings_diff import (
+    model_settings,
+    other_settings,
+    settings_of,
+    shared_keys,
+)
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import configure, fingerprint_of, names
-from recbole_lightgnn.registry import model_names, our_models
+from recbole_lightgnn.registry import model_names, our_models, space_of
 from recbole_lightgnn.utils.files import check_folder, plain
 from recbole_lightgnn.utils.text import did_you_mean
 
-# Settings that a flag of the comparison determines, and that flag.
-_FLAG_OF = {
-    "model": "--models",
-    "dataset": "--dataset",
-    "seed": "--seeds",
-    "config_files": "--KEY=VALUE",
-    **dict.fromkeys(("checkpoint_dir", "result_file", "resume"), "--out"),
-}
 _SPLIT_SEED = 2020  # if RecBole splits the data, all runs share the split of this seed
 
 
@@ -54,9 +55,15 @@ class Plan:
         variants: the variants among ``models``, by name.
         given: settings given for every model, and as ``NAME.KEY`` for one model or variant.
         protocol: settings of data and evaluation, the same for all runs.
-        settings_source: ``tuned``, ``default`` or ``by hand``, by name of model or variant.
+        settings_source: by name of model or variant, ``tuned``, ``default`` or ``by hand``; with a
+            search, ``tuned, N trials`` or ``not tuned``.
+        given_of_data: settings of data and evaluation among ``given``.
         fingerprint: counts and hashes of the data.
-        runs: every model with the first seed, then every model with the second, and so on.
+        budget: limits of each model's search; ``None`` without a search.
+        searches: the searches of the models that have a search space.
+        runs: every model with the first seed, then every model with the second, and so on. Runs
+            with a finished search have its best settings.
+        popularity: validation score of a ranking by popularity; ``None`` if it is not known.
     """
 
     dataset: str
@@ -68,8 +75,18 @@ class Plan:
     given: dict[str, Any]
     protocol: dict[str, Any]
     settings_source: dict[str, str]
+    given_of_data: dict[str, Any]
     fingerprint: dict[str, Any]
+    budget: Budget | None
+    searches: list[Study]
     runs: list[Run]
+    popularity: float | None = None
+
+    @property
+    def ready(self) -> list[Run]:
+        """The runs that wait for no search."""
+        waiting = {study.name for study in self.searches if study.record() is None}
+        return [run for run in self.runs if run.name not in waiting]
 
     def begin(self) -> None:
         """Write ``comparison.json``; create the folder if it is missing.
@@ -78,9 +95,10 @@ class Plan:
             InputError: if another comparison has begun in the folder since the plan was made.
         """
         self.check_folder()
-        write_comparison(self.out, plain(self._content()))
+        write_comparison(self.out, plain(self.content()))
 
-    def _content(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
+        """The content of ``comparison.json``."""
         return {
             "schema_version": SCHEMA_VERSION,
             "dataset": self.dataset,
@@ -95,6 +113,8 @@ class Plan:
             "rows": self.rows,
             "given": self.given,
             "settings": self.settings_source,
+            "search": None if self.budget is None else asdict(self.budget),
+            "popularity": self.popularity,
         }
 
     def check_folder(self) -> None:
@@ -113,8 +133,9 @@ class Plan:
         begun = read_comparison(self.out)
         if begun is not None:
             self._check_same_comparison(begun)
-            for run in self.runs:
-                run.check_begun()
+            tasks: list[Task] = [*self.searches, *self.ready]
+            for task in tasks:
+                task.check_begun()
         elif (file := self.out / COMPARISON).is_file():
             raise InputError(f"{file} is no JSON: restore it, or name another --out")
 
@@ -137,6 +158,15 @@ class Plan:
                 f"{where} with other settings of data or evaluation ({', '.join(other)}): go on "
                 f"with those, or {remedy}"
             )
+        search = Budget(**begun["search"]) if begun.get("search") else None
+        if search != self.budget:
+            old, new = (
+                f"with {one}" if one else "without a search" for one in (search, self.budget)
+            )
+            raise InputError(
+                f"{where} that was begun {old}, not {new}: give the command as it was begun, or "
+                f"{remedy}"
+            )
 
 
 def make_plan(
@@ -148,6 +178,7 @@ def make_plan(
     given: Mapping[str, Any],
     rows: Sequence[str] | None,
     variants: Mapping[str, Variant],
+    budget: Budget | None = None,
 ) -> Plan:
     """Check a comparison and plan its runs.
 
@@ -160,6 +191,7 @@ def make_plan(
         rows: if a record has several rows, keys of the rows that the table shows; ``None`` for the
             default.
         variants: all variants that ``models`` may name.
+        budget: limits of a search of each model's settings; ``None`` for no search.
 
     Raises:
         InputError: if a name or setting is wrong, if the runs have no common protocol, or if
@@ -167,7 +199,7 @@ def make_plan(
     """
     _check_names(models, variants)
     given = {"accelerate": True, **given}
-    request = _Request(dataset, list(models), list(seeds), given, variants)
+    request = Request(dataset, list(models), list(seeds), given, variants)
     request.check()
     configs = _configure(request)
     if seeds_split_the_data(configs) and "split_seed" not in given:
@@ -176,6 +208,16 @@ def make_plan(
     protocol = shared_protocol(configs)
     _check_rows(rows, configs)
     fingerprint = plain(_fingerprint(configs))
+    source = {
+        name: _settings_source(config, request.given_to(name)) for name, config in configs.items()
+    }
+    searches = _searches(request, configs, out, budget)
+    if budget is not None:
+        source = dict.fromkeys(models, "not tuned")
+        source |= {study.name: study.settings_source() for study in searches}
+        chosen = {one.name: record["settings"] for one in searches if (record := one.record())}
+        request = replace(request, chosen=chosen)
+        configs = _configure(request)
     plan = Plan(
         dataset=dataset,
         models=request.models,
@@ -185,80 +227,15 @@ def make_plan(
         variants={name: variants[name] for name in models if name in variants},
         given=request.given,
         protocol=protocol,
-        settings_source={
-            name: _settings_source(config, request.given_to(name))
-            for name, config in configs.items()
-        },
+        settings_source=source,
+        given_of_data=_given_of_data(request, configs),
         fingerprint=fingerprint,
+        budget=budget,
+        searches=searches,
         runs=_runs(request, configs, fingerprint, out),
     )
     plan.check_folder()
     return plan
-
-
-# --- what is asked for ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Request:
-    """Models, seeds and settings as they were asked for.
-
-    Attributes:
-        dataset, models, seeds, given, variants: as for `make_plan`.
-    """
-
-    dataset: str
-    models: list[str]
-    seeds: list[int]
-    given: dict[str, Any]
-    variants: Mapping[str, Variant]
-
-    def model_of(self, name: str) -> str:
-        """Return the model of a variant; return the name of a model unchanged."""
-        return self.variants[name].model if name in self.variants else name
-
-    def given_to(self, name: str) -> dict[str, Any]:
-        """The settings of one model or variant.
-
-        Settings given for this name override the variant's settings. The variant's settings
-        override settings given for all models.
-        """
-        settings = {key: value for key, value in self.given.items() if not self._owner(key)}
-        if name in self.variants:
-            settings |= self.variants[name].settings
-        prefix = f"{name}."
-        settings |= {
-            key.removeprefix(prefix): value
-            for key, value in self.given.items()
-            if key.startswith(prefix)
-        }
-        return settings
-
-    def _owner(self, key: str) -> str | None:
-        """NAME of a setting ``NAME.KEY``, if it names a model or variant; else ``None``."""
-        head, dot, _ = key.partition(".")
-        return head if dot and head in {*model_names(), *self.variants} else None
-
-    def check(self) -> None:
-        """Check the settings that were given, and the settings of the variants.
-
-        Raises:
-            InputError: if a setting is for a model that is not compared, or if a flag sets it.
-        """
-        for key in self.given:
-            owner = self._owner(key)
-            if owner is not None and owner not in self.models:
-                raise InputError(f"--{key}: {owner} is not one of --models {','.join(self.models)}")
-            name = key.partition(".")[2] if owner else key
-            if name in _FLAG_OF:
-                raise InputError(f"--{key} is no setting for a comparison: see {_FLAG_OF[name]}")
-        for name in self.models:
-            settings = self.variants[name].settings if name in self.variants else {}
-            if decided := sorted(settings.keys() & _FLAG_OF):
-                raise InputError(
-                    f"the variant {name} cannot have {decided[0]}, which the comparison decides: "
-                    f"see {_FLAG_OF[decided[0]]}"
-                )
 
 
 def _check_names(models: Sequence[str], variants: Mapping[str, Variant]) -> None:
@@ -274,12 +251,12 @@ def _check_names(models: Sequence[str], variants: Mapping[str, Variant]) -> None
 # --- settings ---------------------------------------------------------------------------------
 
 
-def _configure(request: _Request) -> dict[str, Any]:
+def _configure(request: Request) -> dict[str, Any]:
     """The checked ``Config`` of each model and variant, with the first seed."""
     return {name: _config(request, name) for name in request.models}
 
 
-def _config(request: _Request, name: str) -> Any:
+def _config(request: Request, name: str) -> Any:
     model, _ = names(request.model_of(name), request.dataset, ())
     _check_class(model, get_model(model))
     settings = {"show_progress": False, **request.given_to(name), "seed": request.seeds[0]}
@@ -316,6 +293,13 @@ def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
     return "by hand" if config.of_dataset.get(config["model"]) else "default"
 
 
+def _given_of_data(request: Request, configs: Mapping[str, Any]) -> dict[str, Any]:
+    """The given settings of data and evaluation, which all models share."""
+    name, config = next(iter(configs.items()))
+    shared = shared_keys(config)
+    return {key: value for key, value in request.given_to(name).items() if key in shared}
+
+
 def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
     """Raise InputError for a row that no record of these models will have."""
     runs = [one["n_pruning_runs"] for one in configs.values() if one["model"] == "LightGNN"]
@@ -342,11 +326,38 @@ def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
     return last
 
 
-# --- runs -------------------------------------------------------------------------------------
+# --- searches and runs ------------------------------------------------------------------------
+
+
+def _searches(
+    request: Request, configs: Mapping[str, Any], out: Path, budget: Budget | None
+) -> list[Study]:
+    """The searches of the models that have a search space, unless all of it is given."""
+    if budget is None:
+        return []
+    return [
+        Study(
+            name=name,
+            model=request.model_of(name),
+            dataset=request.dataset,
+            given=request.given_to(name),
+            settings=settings_of(configs[name]) | {"seed": None},
+            folder=study_folder(out, name),
+            budget=budget,
+        )
+        for name in request.models
+        if _space(request.model_of(name)) - request.given_to(name).keys()
+    ]
+
+
+def _space(model: str) -> set[str]:
+    """Names of the settings in a model's search space; empty if it has none."""
+    file = space_of(model)
+    return set(read_yaml(file)) if file.is_file() else set()
 
 
 def _runs(
-    request: _Request, configs: Mapping[str, Any], fingerprint: dict[str, Any], out: Path
+    request: Request, configs: Mapping[str, Any], fingerprint: dict[str, Any], out: Path
 ) -> list[Run]:
     return [
         Run(

@@ -1,4 +1,4 @@
-"""Progress of a comparison while it runs: finished runs, and the time left."""
+"""Progress of a comparison while it runs: finished runs or searches, and the time left."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import time
 from collections.abc import Sequence
 from statistics import mean
 
-from recbole_lightgnn.comparison.layout import Run
+from recbole_lightgnn.comparison.popularity import Popularity
+from recbole_lightgnn.comparison.study import Task
 
 
 class Progress:
     """Print a line at each start and end of a run; on a terminal, also show the time left.
 
     Args:
-        runs: all runs of the comparison.
+        runs: all runs of the comparison, or all searches.
         jobs: number of runs at a time.
+        what: ``runs`` or ``searches``.
+        popularity: if given, a run that is not above popularity is reported.
 
     Attributes:
         jobs: number of runs at a time.
@@ -26,20 +29,27 @@ class Progress:
         begun: start of each run that is under way, by ``time.monotonic``.
     """
 
-    def __init__(self, runs: Sequence[Run], jobs: int) -> None:
-        self.jobs = jobs
+    def __init__(
+        self,
+        runs: Sequence[Task],
+        jobs: int,
+        *,
+        what: str = "runs",
+        popularity: Popularity | None = None,
+    ) -> None:
+        self.jobs, self._what, self._popularity = jobs, what, popularity
         self.seconds = {run: _seconds(run) for run in runs if run.record() is not None}
         self.left = [run for run in runs if run not in self.seconds]
         self.total, self.failed = len(runs), 0
-        self.begun: dict[Run, float] = {}
+        self.begun: dict[Task, float] = {}
         self._last_update = 0.0
 
-    def began(self, run: Run, resumed: bool) -> None:
+    def began(self, run: Task, resumed: bool) -> None:
         """Record and print that a run has started, anew or resumed."""
         self.begun[run] = time.monotonic()
         self._print(f"{run}: {'goes on' if resumed else 'begins'}")
 
-    def ended(self, run: Run, reason: str | None) -> None:
+    def ended(self, run: Task, reason: str | None) -> None:
         """Record and print that a run has ended; ``reason`` says why it failed, or is ``None``."""
         self.left.remove(run)
         seconds = time.monotonic() - self.begun.pop(run)
@@ -53,9 +63,11 @@ class Progress:
             score = record["best_valid"][metric]
             total = rounded(self.seconds[run])  # the time before a resume included
             self._print(f"{run}: validation {metric} {score:.4f} in {total}")
+            if self._popularity and (warning := self._popularity.warning(run.model, {0: score})):
+                self._print(f"{run}: {warning}")
         self._print(f"  {self._state()}")
 
-    def tick(self, at_work: Sequence[Run]) -> None:
+    def tick(self, at_work: Sequence[Task]) -> None:
         """Update the terminal's line with the runs at work, at most once a second."""
         now = time.monotonic()
         if sys.stdout.isatty() and now > self._last_update + 1:
@@ -86,7 +98,7 @@ class Progress:
 
     def _state(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
-        done = f"{len(self.seconds)} of {self.total} runs done{failed}"
+        done = f"{len(self.seconds)} of {self.total} {self._what} done{failed}"
         if not self.left:
             return done
         left = self.seconds_left()
@@ -105,8 +117,8 @@ def rounded(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def _seconds(run: Run) -> float:
+def _seconds(run: Task) -> float:
     """Seconds that a finished run took in total, earlier interrupted processes included."""
-    record = run.record() or {"rows": [], "seconds": 0.0}
-    rows: float = sum(row["seconds"] + row["test_seconds"] for row in record["rows"])
+    record = run.record() or {"seconds": 0.0}
+    rows: float = sum(row["seconds"] + row["test_seconds"] for row in record.get("rows", ()))
     return max(rows, float(record["seconds"]))

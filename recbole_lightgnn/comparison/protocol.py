@@ -32,7 +32,7 @@ def shared_protocol(configs: Mapping[str, Any]) -> dict[str, Any]:
         InputError: if the settings differ, if ``valid_metric`` has no cutoff, or if ``metrics``
             lacks Recall or NDCG.
     """
-    protocols = {name: _protocol(config) for name, config in configs.items()}
+    protocols = {name: protocol_of(config) for name, config in configs.items()}
     first, *others = protocols
     protocol = protocols[first]
     for name in others:
@@ -45,7 +45,8 @@ def shared_protocol(configs: Mapping[str, Any]) -> dict[str, Any]:
     return protocol
 
 
-def _protocol(config: Any) -> dict[str, Any]:
+def protocol_of(config: Any) -> dict[str, Any]:
+    """The settings of data and evaluation that affect the result, of one model's ``Config``."""
     ignored = WITHOUT_EFFECT | {"seed"}
     return {key: value for key, value in shared_settings(config).items() if key not in ignored}
 

@@ -17,7 +17,9 @@ from recbole_lightgnn.comparison.layout import (
     is_record_of,
     read_comparison,
     run_folder,
+    study_folder,
 )
+from recbole_lightgnn.comparison.popularity import popularity_of
 from recbole_lightgnn.comparison.significance import Difference, holm, paired_t
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs.user_metrics import Users, read_users
@@ -36,10 +38,12 @@ class Entry:
         label: name in the table.
         model: name in the comparison, of the model or the variant.
         key: key of the record's row; ``None`` if no seed is done.
-        settings_source: where the settings come from: ``tuned``, ``default`` or ``by hand``.
+        settings_source: where the settings come from: ``tuned``, ``default`` or ``by hand``; with a
+            search, ``tuned, N trials`` or ``not tuned``.
         seeds: seeds that are done.
         problems: why the other seeds are missing.
         valid: validation score by which epochs are chosen.
+        warning: what to try if the validation score is not above popularity, else ``None``.
         test: test scores by name of the metric, one score for each seed.
         epochs: largest number of epochs (for LightGNN's student: in each pruning run); ``None``
             for a model that is not trained in epochs.
@@ -63,6 +67,7 @@ class Entry:
     seeds: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     valid: float = 0.0
+    warning: str | None = None
     test: dict[str, list[float]] = field(default_factory=dict)
     epochs: int | None = None
     patience: int | None = None
@@ -103,6 +108,7 @@ class Comparison:
         variants: ``model`` and settings of each variant, by name.
         rows: keys of the rows that were asked for, or ``None``.
         selection: validation metric by which epochs are chosen.
+        popularity: validation score of a ranking by popularity; ``None`` in an older comparison.
         records: records of the runs that are done, by name and seed.
         degree: number of train interactions of each test user; ``None`` if no run has user
             metrics. Shape: (users,)
@@ -132,6 +138,7 @@ class Comparison:
         self.given, self.fingerprint = content["given"], content["dataset_fingerprint"]
         self.variants: dict[str, dict[str, Any]] = content["variants"]
         self.selection: str = content["protocol"]["valid_metric"].lower()
+        self.popularity = popularity_of(content)
         cutoff = int(self.selection.rpartition("@")[2])
         cutoffs = sorted(k for k in content["protocol"]["topk"] if k >= cutoff)
         self.tested_metrics = [f"recall@{cutoff}", f"ndcg@{cutoff}"]
@@ -216,8 +223,11 @@ class Comparison:
                 "left out: its record is damaged, or of another model, seed or split; "
                 "remove it, and give the command again"
             )
-        failure = self.run_folder(model, seed).failure()
-        return "not done yet" if failure is None else f"failed: {failure.get('reason')}"
+        if (failure := self.run_folder(model, seed).failure()) is not None:
+            return f"failed: {failure.get('reason')}"
+        if (failure := study_folder(self.folder, model).failure()) is not None:
+            return f"not done, its search failed: {failure.get('reason')}"
+        return "not done yet"
 
     def _records_of(self, model: str) -> dict[int, dict[str, Any]]:
         """The records of one model or variant, by seed."""
@@ -253,6 +263,7 @@ class Comparison:
             seeds=list(records),
             problems=self._problems(model),
             valid=_mean(row["valid"][self.selection] for row in rows),
+            warning=self._warning(dict(zip(records, rows, strict=True))),
             test={metric: [row["test"][metric] for row in rows] for metric in self.metrics},
             epochs=epochs,
             patience=patience,
@@ -264,6 +275,14 @@ class Comparison:
             ranking_ms=1e3 * _mean(row["test_seconds"] for row in rows) / n_users,
             users=self._mean_users(model, key, list(records)),
         )
+
+    def _warning(self, rows: Mapping[int, Mapping[str, Any]]) -> str | None:
+        """What to try for a row, given by seed, if it is not above popularity."""
+        if self.popularity is None:
+            return None
+        scores = {seed: row["valid"][self.selection] for seed, row in rows.items()}
+        model = next(iter(rows.values())).get("model", "")
+        return self.popularity.warning(model, scores)
 
     def _mean_users(
         self, model: str, key: str | None, seeds: Sequence[int]

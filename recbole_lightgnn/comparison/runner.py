@@ -1,4 +1,4 @@
-"""Run the runs of a comparison as separate processes, so that one failure stops no other run."""
+"""Run searches and runs of a comparison as processes, so that one failure stops no other."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from recbole_lightgnn.comparison.layout import LOCK, Run
+from recbole_lightgnn.comparison.layout import LOCK
 from recbole_lightgnn.comparison.progress import Progress
+from recbole_lightgnn.comparison.study import Study, Task
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.utils.files import read_json, write_json
 
 # Progress of a run: number of finished trainings, and of epochs in the interrupted training.
+# Progress of a search: number of ended trials.
 Position = list[int]
 
 _POLL_SECONDS = 0.2
@@ -31,15 +33,15 @@ _LOG_TAIL_BYTES = 1 << 16
 _PR_SET_PDEATHSIG = 1
 
 
-def run_all(runs: Sequence[Run], jobs: int, lock: int, progress: Progress) -> None:
-    """Run the runs, ``jobs`` at a time.
+def run_all(runs: Sequence[Task], jobs: int, lock: int, progress: Progress) -> None:
+    """Run the runs or searches, ``jobs`` at a time.
 
     Each run leaves its record, or a file with the reason of its failure. A run of a model that has
     a run folder is resumed after an interruption or a failure. If the resumed run fails before its
-    next epoch ends, the following attempt starts anew.
+    next epoch ends, the following attempt starts anew. A search continues likewise, by trials.
 
     Args:
-        runs: runs that are not done.
+        runs: runs or searches that are not done.
         jobs: number of runs at a time; they share the cores.
         lock: file descriptor from `lock_folder`, inherited by the runs.
         progress: receives each start and end.
@@ -48,8 +50,8 @@ def run_all(runs: Sequence[Run], jobs: int, lock: int, progress: Progress) -> No
         KeyboardInterrupt: when stopped by hand, after all runs have stopped.
     """
     waiting = list(runs)
-    processes: dict[Run, subprocess.Popen[bytes]] = {}
-    positions: dict[Run, Position | None] = {}
+    processes: dict[Task, subprocess.Popen[bytes]] = {}
+    positions: dict[Task, Position | None] = {}
     try:
         while waiting or processes:
             while waiting and len(processes) < jobs:
@@ -96,7 +98,7 @@ def lock_folder(folder: Path) -> Iterator[int]:
 # --- one run ----------------------------------------------------------------------------------
 
 
-def _prepare(run: Run) -> Position | None:
+def _prepare(run: Task) -> Position | None:
     """Prepare the folder; return the position to resume from, ``None`` if the run starts anew."""
     failure, position = run.folder.failure(), _position(run)
     if failure is not None and failure.get("resumed_after") == position:
@@ -109,8 +111,10 @@ def _prepare(run: Run) -> Position | None:
     return position
 
 
-def _position(run: Run) -> Position | None:
+def _position(run: Task) -> Position | None:
     """Read the position of a run that can be resumed; ``None`` if there is nothing to resume."""
+    if isinstance(run, Study):
+        return run.position()
     positions = []
     for file in run.folder.checkpoints.glob("*/run.json"):
         if content := read_json(file):
@@ -119,11 +123,11 @@ def _position(run: Run) -> Position | None:
     return max(positions, default=None)
 
 
-def _start(run: Run, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "recbole_lightgnn.cli.main", "run", *run.arguments()]
+def _start(run: Task, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "recbole_lightgnn.cli.main", *run.command(resumed)]
     with run.folder.log_file.open("wb") as log:
         return subprocess.Popen(
-            command + ["--resume"] * resumed,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -158,7 +162,7 @@ def _before_run() -> Callable[[], None]:
     return prepare
 
 
-def _note_failure(run: Run, status: int, resumed_after: Position | None) -> str | None:
+def _note_failure(run: Task, status: int, resumed_after: Position | None) -> str | None:
     """Write why a run failed; return the reason, or ``None`` if it has not failed.
 
     Args:
@@ -166,8 +170,10 @@ def _note_failure(run: Run, status: int, resumed_after: Position | None) -> str 
         status: exit status of its process; below 0 the number of the signal that ended it.
         resumed_after: position that the run was resumed from, ``None`` if it started anew.
     """
-    if status == 0 and run.record() is not None:
-        return None
+    if status == 0:
+        run.conclude()
+        if run.record() is not None:
+            return None
     reason = _reason(run.folder.log_file, status)
     failure = {"reason": reason, "status": status}
     if status >= 0:  # a signal does not mean that the checkpoint is at fault

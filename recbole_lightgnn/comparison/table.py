@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from recbole_lightgnn.comparison.results import Comparison, Entry
+from recbole_lightgnn.comparison.study import Budget
 from recbole_lightgnn.config.settings_diff import WITHOUT_EFFECT
 from recbole_lightgnn.registry import ACCELERATED
 
@@ -122,6 +123,11 @@ _COLUMNS = (
     "models, it includes what they compute before the first epoch.",
     "ranking: time for one test user, including scores, masks, top lists and metrics.",
 )
+_SEARCHED = (
+    "settings tuned, N trials: the best on this dataset's validation split of N trainings, which "
+    "a search proposed ({}). The search is the same for every model. not tuned: the model has no "
+    "search space, or its search is not finished."
+)
 _SETTINGS = (
     "settings tuned: found on this dataset's validation split, by a search or by at least as many "
     "manual trials. default: from RecBole or this package, the same for every dataset. by hand: "
@@ -132,10 +138,11 @@ _SETTINGS = (
 
 def _notes(comparison: Comparison) -> list[str]:
     return [
+        *(f"{e.label}: {e.warning}." for e in comparison.entries if e.warning),
         *_notes_on_numbers(comparison),
         *_COLUMNS,
         *_notes_on_training(comparison),
-        _SETTINGS,
+        _settings_note(comparison),
         *_notes_on_settings(comparison),
         *_notes_on_missing_seeds(comparison),
     ]
@@ -172,6 +179,11 @@ def _notes_on_training(comparison: Comparison) -> list[str]:
     if machines := _machines(comparison):
         notes.append(f"Times are of {'; '.join(machines)}.")
     return notes
+
+
+def _settings_note(comparison: Comparison) -> str:
+    search = comparison.content.get("search")
+    return _SETTINGS if search is None else _SEARCHED.format(Budget(**search))
 
 
 def _notes_on_settings(comparison: Comparison) -> list[str]:
@@ -288,6 +300,8 @@ def full_csv(comparison: Comparison) -> str:
         heads += [f"{metric}_mean", f"{metric}_std"]
     for metric in comparison.tested_metrics:
         heads += [f"{metric}_difference", f"{metric}_p", f"{metric}_p_holm"]
+    if comparison.popularity is not None:  # an older comparison keeps its columns
+        heads.append("warning")
     text = io.StringIO()
     rows = csv.DictWriter(text, [*heads, "problems"], lineterminator="\n")
     rows.writeheader()
@@ -300,6 +314,8 @@ def full_csv(comparison: Comparison) -> str:
             "seeds_done": " ".join(map(str, entry.seeds)),
             "problems": "; ".join(entry.problems),
         }
+        if comparison.popularity is not None:
+            row["warning"] = entry.warning
         if entry.seeds:
             row |= {"epochs_at_most": entry.epochs, "patience": entry.patience}
             row |= {"parameters": entry.parameters, "bytes": entry.bytes}

@@ -12,7 +12,7 @@ from recbole_lightgnn.config.schema import describe
 from recbole_lightgnn.config.settings_diff import shared_keys
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.registry import INTERMEDIATE, properties_dir
+from recbole_lightgnn.registry import INTERMEDIATE, space_of
 from recbole_lightgnn.utils.text import did_you_mean
 
 _WORDS = ("low", "high", "log", "step", "choices")
@@ -131,10 +131,9 @@ def space_file(model: str, given: Path | None) -> Path:
     """
     if given is not None:
         return given
-    folder = properties_dir() / "space"
-    file = folder / f"{model}.yaml"
+    file = space_of(model)
     if not file.is_file():
-        shipped = ", ".join(sorted(f.stem for f in folder.glob("*.yaml")))
+        shipped = ", ".join(sorted(f.stem for f in file.parent.glob("*.yaml")))
         raise InputError(
             f"no search space comes with {model} (only with {shipped}): write one and give it as "
             "--space=FILE.yaml"

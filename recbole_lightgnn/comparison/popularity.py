@@ -1,0 +1,88 @@
+"""Compare validation scores with a ranking by popularity.
+
+A model that is not above popularity has learned nothing about single users. Its settings do not
+suit the dataset.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from recbole_lightgnn.config.files import read_yaml
+from recbole_lightgnn.registry import space_of
+
+_WITHOUT_SETTINGS = ("Pop", "Random")  # models that no advice can help
+_MOST_NAMED = 4  # settings that the advice names
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """The validation score of RecBole's ``Pop`` on the data of a comparison.
+
+    Attributes:
+        score: the score.
+        metric: name of the metric.
+        bigger: whether a larger score is better.
+        searched: whether the comparison searches settings.
+    """
+
+    score: float
+    metric: str
+    bigger: bool
+    searched: bool
+
+    def is_below(self, score: float) -> bool:
+        """Whether popularity has a worse validation score than ``score``."""
+        return score > self.score if self.bigger else score < self.score
+
+    def warning(self, model: str, scores: Mapping[int, float]) -> str | None:
+        """What to try for a model; ``None`` if popularity is below all of its scores.
+
+        Args:
+            model: name of the model, not of a variant.
+            scores: validation score of each seed.
+        """
+        low = {seed: score for seed, score in scores.items() if not self.is_below(score)}
+        if not low or model in _WITHOUT_SETTINGS:
+            return None
+        seeds = f" with seed {', '.join(map(str, low))}" if len(low) < len(scores) else ""
+        return (
+            f"not above popularity{seeds} (validation {self.metric} {mean(low.values()):.4f}, "
+            f"popularity {self.score:.4f}): try {self._advice(model)}"
+        )
+
+    def _advice(self, model: str) -> str:
+        file = space_of(model)
+        if not file.is_file():
+            return "other settings, such as learning_rate if the model has one"
+        names = sorted(read_yaml(file), key=_importance)[:_MOST_NAMED]
+        search = "more trials" if self.searched else "a search"
+        return f"{search} (--tune-trials), or other values of {', '.join(names)}"
+
+
+def popularity_of(comparison: Mapping[str, Any]) -> Popularity | None:
+    """The popularity score in ``comparison.json``; ``None`` if the file is older and has none.
+
+    Args:
+        comparison: content of the file.
+    """
+    score = comparison.get("popularity")
+    if score is None:
+        return None
+    protocol = comparison["protocol"]
+    return Popularity(
+        score=score,
+        metric=protocol["valid_metric"].lower(),
+        bigger=protocol["valid_metric_bigger"],
+        searched=comparison.get("search") is not None,
+    )
+
+
+def _importance(setting: str) -> tuple[bool, bool]:
+    """Sort key: first the learning rate, then temperatures and weights of a contrastive loss."""
+    contrastive = re.search("temperature|contrast|ssl_", setting)
+    return setting != "learning_rate", contrastive is None

@@ -1,0 +1,125 @@
+"""The search of a model's settings before its runs: a study of ``recbole-lightgnn tune``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_lightgnn.comparison.layout import Run, StudyFolder
+from recbole_lightgnn.utils.files import write_json
+
+SEED = 2020  # of every trial and of the proposals; the runs have the seeds of the comparison
+_ENDED = ("finished", "stopped", "failed")  # states of the trials that count
+_CHOSEN_KEYS = {"settings", "trials", "valid_metric", "best_valid", "seconds"}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of each model's search; at least one is given.
+
+    Attributes:
+        trials: number of trials, or ``None``.
+        minutes: time in minutes after which no trial begins, or ``None``.
+    """
+
+    trials: int | None
+    minutes: float | None
+
+    def __str__(self) -> str:
+        flags = {"--tune-trials": self.trials, "--tune-minutes": self.minutes}
+        return " ".join(f"{name}={value}" for name, value in flags.items() if value is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The search of one model or variant, which is run and continued like a `Run`.
+
+    Attributes:
+        name: name in the comparison: that of the model or of the variant.
+        model: name of the model.
+        dataset: name of the dataset.
+        given: settings given for the model; they are held fixed.
+        settings: all settings in force without a search.
+        folder: folder of the search's files.
+        budget: limits of the search.
+    """
+
+    name: str
+    model: str
+    dataset: str
+    given: dict[str, Any]
+    settings: dict[str, Any]
+    folder: StudyFolder
+    budget: Budget
+
+    def __str__(self) -> str:
+        return f"{self.name} search"
+
+    def record(self) -> dict[str, Any] | None:
+        """The best settings and their score if the search is finished, else ``None``."""
+        record = self.folder.record()
+        finished = isinstance(record, dict) and record.keys() >= _CHOSEN_KEYS
+        return record if finished else None
+
+    def settings_source(self) -> str:
+        """Where the table says that the settings of the model come from."""
+        record = self.record()
+        if record is None:
+            return "not tuned"
+        return f"tuned, {record['trials']} trial{'s' * (record['trials'] != 1)}"
+
+    def position(self) -> list[int] | None:
+        """Number of ended trials to continue after; ``None`` if the search has not begun."""
+        return [len(self._ended())] if self.folder.journal.is_file() else None
+
+    def command(self, resumed: bool) -> list[str]:
+        """Command and arguments of the search; it continues by itself.
+
+        Args:
+            resumed: without effect.
+        """
+        command = ["tune", f"--model={self.model}", f"--dataset={self.dataset}", f"--seed={SEED}"]
+        command += [f"--study={self.name}", f"--storage={self.folder.journal}"]
+        if self.budget.trials is not None:
+            command.append(f"--trials={self.budget.trials}")
+        if self.budget.minutes is not None:
+            left = self.budget.minutes - self._seconds() / 60
+            command.append(f"--minutes={max(left, 1e-9)}")  # no trial begins after 1e-9 minutes
+        settings = {**self.given, "checkpoint_dir": str(self.folder.checkpoints)}
+        return command + [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
+
+    def begin(self) -> None:
+        """Write the settings without a search into the folder."""
+        self.folder.write_settings(self.settings)
+
+    def check_begun(self) -> None:
+        """Raise InputError if the folder holds a search with other settings."""
+        self.folder.check_begun(self.settings)
+
+    def conclude(self) -> None:
+        """Write the best settings, once the process of the search has ended without an error."""
+        study = self.folder.trials()
+        if study.get("best") is None:
+            return
+        best = study["trials"][study["best"]]
+        content = {
+            "settings": best["settings"],
+            "trials": len(self._ended()),
+            "seed": SEED,
+            "valid_metric": study["valid_metric"],
+            "best_valid": best["valid"],
+            "seconds": self._seconds(),
+        }
+        write_json(self.folder.record_file, content)
+
+    def _ended(self) -> list[dict[str, Any]]:
+        trials = self.folder.trials().get("trials", [])
+        return [trial for trial in trials if trial["state"] in _ENDED]
+
+    def _seconds(self) -> float:
+        """Time in seconds of the trials that have ended."""
+        return sum(trial["seconds"] or 0.0 for trial in self._ended())
+
+
+Task = Run | Study  # what a comparison runs as a process
