@@ -68,6 +68,20 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     compare.add_argument(
         "--jobs", type=count, default=1, metavar="N", help="number of runs at a time (default: 1)"
     )
+    _add_search_flags(compare)
+    compare.add_argument(
+        "--rows",
+        type=_names,
+        metavar="KEY,...",
+        help="rows of LightGNN's record to show (default: the teacher, the student nearest to a "
+        "third of the entries, and the last)",
+    )
+    add_variants_flag(compare, "NAME: {model: MODEL, setting: value}", _VARIANTS)
+    add_old_flag(compare, "--rivals", "--variants")
+    return [compare]
+
+
+def _add_search_flags(compare: argparse.ArgumentParser) -> None:
     compare.add_argument(
         "--tune-trials",
         type=count,
@@ -81,16 +95,6 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         help="first search the settings of each model with a search space; after M minutes of a "
         "model's search, no trial begins",
     )
-    compare.add_argument(
-        "--rows",
-        type=_names,
-        metavar="KEY,...",
-        help="rows of LightGNN's record to show (default: the teacher, the student nearest to a "
-        "third of the entries, and the last)",
-    )
-    add_variants_flag(compare, "NAME: {model: MODEL, setting: value}", _VARIANTS)
-    add_old_flag(compare, "--rivals", "--variants")
-    return [compare]
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:

@@ -23,7 +23,7 @@ from recbole_lightgnn.comparison.layout import (
 )
 from recbole_lightgnn.comparison.protocol import seeds_split_the_data, shared_protocol
 from recbole_lightgnn.comparison.request import Request
-from recbole_lightgnn.comparison.study import Budget, Study, Task
+from recbole_lightgnn.comparison.study import Budget, Study, Task, budget_of
 from recbole_lightgnn.comparison.variants import Variant
 from recbole_lightgnn.config.files import read_yaml
 from recbole_lightgnn.config.settings_diff import (
@@ -158,8 +158,7 @@ class Plan:
                 f"{where} with other settings of data or evaluation ({', '.join(other)}): go on "
                 f"with those, or {remedy}"
             )
-        search = Budget(**begun["search"]) if begun.get("search") else None
-        if search != self.budget:
+        if (search := budget_of(begun)) != self.budget:
             old, new = (
                 f"with {one}" if one else "without a search" for one in (search, self.budget)
             )
@@ -201,20 +200,13 @@ def make_plan(
     given = {"accelerate": True, **given}
     request = Request(dataset, list(models), list(seeds), given, variants)
     request.check()
-    configs = _configure(request)
-    if seeds_split_the_data(configs) and "split_seed" not in given:
-        request = replace(request, given=given | {"split_seed": _SPLIT_SEED})
-        configs = _configure(request)
+    request, configs = _with_one_split(request)
     protocol = shared_protocol(configs)
     _check_rows(rows, configs)
     fingerprint = plain(_fingerprint(configs))
-    source = {
-        name: _settings_source(config, request.given_to(name)) for name, config in configs.items()
-    }
     searches = _searches(request, configs, out, budget)
-    if budget is not None:
-        source = dict.fromkeys(models, "not tuned")
-        source |= {study.name: study.settings_source() for study in searches}
+    source = _sources(request, configs) if budget is None else _sources_after(searches, models)
+    if searches:
         chosen = {one.name: record["settings"] for one in searches if (record := one.record())}
         request = replace(request, chosen=chosen)
         configs = _configure(request)
@@ -251,6 +243,15 @@ def _check_names(models: Sequence[str], variants: Mapping[str, Variant]) -> None
 # --- settings ---------------------------------------------------------------------------------
 
 
+def _with_one_split(request: Request) -> tuple[Request, dict[str, Any]]:
+    """Return the request, with ``split_seed`` if seeds would split the data, and all ``Config``."""
+    configs = _configure(request)
+    if seeds_split_the_data(configs) and "split_seed" not in request.given:
+        request = replace(request, given=request.given | {"split_seed": _SPLIT_SEED})
+        configs = _configure(request)
+    return request, configs
+
+
 def _configure(request: Request) -> dict[str, Any]:
     """The checked ``Config`` of each model and variant, with the first seed."""
     return {name: _config(request, name) for name in request.models}
@@ -272,6 +273,19 @@ def _check_class(model: str, model_class: type) -> None:
             f"{model} is no general recommender (it needs sequences, features or knowledge), and "
             f"cannot be ranked beside the others{did_you_mean(model, model_names())}"
         )
+
+
+def _sources_after(searches: Sequence[Study], models: Sequence[str]) -> dict[str, str]:
+    """Where the settings of each model come from in a comparison with a search."""
+    found = {study.name: study.settings_source() for study in searches}
+    return {name: found.get(name, "not tuned") for name in models}
+
+
+def _sources(request: Request, configs: Mapping[str, Any]) -> dict[str, str]:
+    """Where the settings of each model come from in a comparison without a search."""
+    return {
+        name: _settings_source(config, request.given_to(name)) for name, config in configs.items()
+    }
 
 
 def _settings_source(config: Any, given: Mapping[str, Any]) -> str:

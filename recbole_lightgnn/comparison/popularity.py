@@ -1,7 +1,7 @@
 """Compare validation scores with a ranking by popularity.
 
-A model that is not above popularity has learned nothing about single users. Its settings do not
-suit the dataset.
+A ranking by popularity is the same for all users. If a model is not above it, the settings of the
+model do not suit the dataset.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def popularity_of(comparison: Mapping[str, Any]) -> Popularity | None:
         comparison: content of the file.
     """
     score = comparison.get("popularity")
-    if score is None:
+    if not isinstance(score, int | float):
         return None
     protocol = comparison["protocol"]
     return Popularity(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_lightgnn.comparison.layout import Run, StudyFolder
+from recbole_lightgnn.comparison.layout import COMPARISON, Run, StudyFolder
+from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.files import write_json
 
 SEED = 2020  # of every trial and of the proposals; the runs have the seeds of the comparison
@@ -29,6 +31,26 @@ class Budget:
     def __str__(self) -> str:
         flags = {"--tune-trials": self.trials, "--tune-minutes": self.minutes}
         return " ".join(f"{name}={value}" for name, value in flags.items() if value is not None)
+
+
+def budget_of(comparison: Mapping[str, Any]) -> Budget | None:
+    """The limits in ``comparison.json``; ``None`` if the comparison has no search.
+
+    Args:
+        comparison: content of the file.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    search = comparison.get("search")
+    if search is None:
+        return None
+    if not isinstance(search, dict) or search.keys() != {"trials", "minutes"}:
+        raise InputError(
+            f"{COMPARISON} is damaged (search must have trials and minutes, got {search!r}): "
+            "restore it, or name another --out"
+        )
+    return Budget(**search)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from recbole_lightgnn.comparison.results import Comparison, Entry
-from recbole_lightgnn.comparison.study import Budget
+from recbole_lightgnn.comparison.study import budget_of
 from recbole_lightgnn.config.settings_diff import WITHOUT_EFFECT
 from recbole_lightgnn.registry import ACCELERATED
 
@@ -182,8 +182,8 @@ def _notes_on_training(comparison: Comparison) -> list[str]:
 
 
 def _settings_note(comparison: Comparison) -> str:
-    search = comparison.content.get("search")
-    return _SETTINGS if search is None else _SEARCHED.format(Budget(**search))
+    budget = budget_of(comparison.content)
+    return _SETTINGS if budget is None else _SEARCHED.format(budget)
 
 
 def _notes_on_settings(comparison: Comparison) -> list[str]:

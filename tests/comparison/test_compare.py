@@ -1,18 +1,24 @@
 """`recbole-lightgnn compare` on the planted dataset: real runs, and runs that are killed."""
 
-import csv
 import json
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
-from helpers.comparing import LIGHTGNN, OUT, arguments, compare
+from helpers.comparing import (
+    LIGHTGNN,
+    OUT,
+    begun,
+    command_of,
+    compare,
+    process,
+    runs_of,
+    table,
+    timeless,
+    wait_for,
+)
 from helpers.planted import write_planted
 
 from recbole_lightgnn.comparison.layout import Run, RunFolder
@@ -28,65 +34,6 @@ from recbole_lightgnn.runs import checkpoint
 @pytest.fixture(autouse=True)
 def _world(tmp_path):
     write_planted(tmp_path / "dataset")
-
-
-def process(models, *rest, out="out", seeds="1"):
-    """Start the command as a separate process."""
-    command = [sys.executable, "-W", "ignore", "-m", "recbole_lightgnn.cli.main"]
-    return subprocess.Popen(
-        [*command, *arguments(models, *rest, seeds=seeds), f"--out={out}"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Tests started with `&` ignore Ctrl-C, and their processes would too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def begun(text):
-    """Each run that a command started, with ``begins`` or ``goes on``."""
-    return re.findall(r"^(\S+ seed \d+): (begins|goes on)$", text, re.MULTILINE)
-
-
-def table(out="out"):
-    with Path(out, "table.csv").open(encoding="utf-8") as file:
-        return {line["label"]: line for line in csv.DictReader(file)}
-
-
-def timeless(out="out"):
-    """The lines of the table, without times."""
-    clock = ("training_seconds", "ranking_ms_per_user")
-    return [{k: v for k, v in line.items() if k not in clock} for line in table(out).values()]
-
-
-def wait_for(condition):
-    end = time.monotonic() + 600  # only so that a broken test ends
-    while not (found := condition()):
-        assert time.monotonic() < end, "the condition was not met in time"
-        time.sleep(0.01)
-    return found
-
-
-def children_of(pid):
-    try:
-        return [
-            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        ]
-    except FileNotFoundError:
-        return []
-
-
-def runs_of(pid):
-    """Processes of runs, once they execute their program."""
-    return [child for child in children_of(pid) if b"--result_file" in command_of(child)]
-
-
-def command_of(pid):
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 # --- what is run --------------------------------------------------------------------------------
