@@ -49,7 +49,9 @@ class Popularity:
         low = {seed: score for seed, score in scores.items() if not self.is_below(score)}
         if not low or model in _WITHOUT_SETTINGS:
             return None
-        seeds = f" with seed {', '.join(map(str, low))}" if len(low) < len(scores) else ""
+        seeds = ""
+        if len(low) < len(scores):
+            seeds = f" with seed{'s' * (len(low) > 1)} {', '.join(map(str, low))}"
         return (
             f"not above popularity{seeds} (validation {self.metric} {mean(low.values()):.4f}, "
             f"popularity {self.score:.4f}): try {self._advice(model)}"

@@ -24,7 +24,7 @@ def test_where_a_lower_score_is_better():
 def test_seeds_are_named_if_only_some_are_low():
     scores = {1: 0.4, 2: 0.6, 3: 0.2}
     low = AT_HALF.warning("BPR", scores)
-    assert low.startswith("not above popularity with seed 1, 3 (validation recall@20 0.3000, ")
+    assert low.startswith("not above popularity with seeds 1, 3 (validation recall@20 0.3000, ")
     low = AT_HALF.warning("BPR", {1: 0.4, 3: 0.2})
     assert low.startswith("not above popularity (validation recall@20 0.3000, popularity 0.5000):")
 
