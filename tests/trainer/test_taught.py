@@ -13,7 +13,7 @@ from recbole_lightgnn.quick_start import run
 SHARED = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric", "train_batch_size")}
 SHARED |= {"embedding_size": 16, "epochs": 2}
 TEACHER = {"embedding_size": 16, "epochs": 2}
-MODELS = ["SimRec", "UnKD"]
+MODELS = ["RRD", "SimRec", "UnKD"]
 
 
 @pytest.fixture(autouse=True)

@@ -249,7 +249,7 @@ def test_a_search_reaches_into_a_stage():
 # NCL has more prototypes by default than the planted dataset has users. Three of the four widths of
 # Spectral are above the planted dataset's 60 items; their trials fail.
 NOT_ON_PLANTED = {"NCL": ["--num_clusters=4", "--warm_up_step=1"], "Spectral": ["--trials=8"]}
-NOT_ON_PLANTED |= {model: ["--teacher_settings.epochs=1"] for model in ("UnKD", "SimRec")}
+NOT_ON_PLANTED |= {model: ["--teacher_settings.epochs=1"] for model in ("UnKD", "SimRec", "RRD")}
 
 
 @pytest.mark.parametrize("model", SHIPPED)
