@@ -147,14 +147,15 @@ class AutoCF(EmbeddingRecommender):
         return nodes
 
     def choose_graphs(self, scores: Tensor, connected: Tensor) -> tuple[Tensor, SparsePattern]:
-        """Draw the seeds, mask the edges near them, and draw the random pairs.
+        """Draw seed nodes, mask the edges near them, and draw random pairs for the attention.
 
         Args:
-            scores: log s. Shape: (users + items,)
+            scores: logarithm of s, by which seed nodes are drawn. Shape: (users + items,)
             connected: the nodes that have an interaction. Shape: (connected,)
 
         Returns:
-            Norms of the encoder's edges and edges of the attention; see `autoencode`.
+            First, the norms of the encoder's edges. Second, the edges of the attention. Both are
+            arguments of `autoencode`.
         """
         n_seeds = max(1, round(self.seed_share * len(connected)))
         gumbel = -torch.empty_like(scores).exponential_().log()

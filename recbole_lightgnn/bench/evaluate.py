@@ -52,7 +52,7 @@ Metrics = Mapping[str, float]
 
 
 def run(dataset: str) -> dict[str, Any]:
-    """Check that the metrics are equal, then measure the evaluations.
+    """Check that all evaluations give RecBole's metrics, then measure time and memory of each.
 
     Args:
         dataset: name of a dataset in ``dataset/``, or ``ml-100k``.

@@ -88,7 +88,10 @@ def _reason(error: Exception) -> str:
 
 
 def _suspects(codes: list[CodeType], given: Mapping[str, Any]) -> str:
-    """Name the given settings; settings that RecBole's innermost functions read come first."""
+    """List the settings that the user gave, for a message.
+
+    First come the settings that RecBole's functions read in which the error was raised.
+    """
     keys: list[str] = []
     rest = [str(key) for key in given if key not in _USUAL]
     for source in map(_source, reversed(codes)):

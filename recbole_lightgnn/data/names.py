@@ -149,7 +149,7 @@ def _look_up(
     n_forbidden: int,
     bad_start: int,
 ) -> tuple[int, int, bool]:
-    """Fill ``numbers`` from token ``first`` on, adding new names to the table (`Names`).
+    """Write the number of each token, from token ``first`` on, and add new names (`Names`).
 
     Stops early at a bad name, or at a new name if the table is full.
 

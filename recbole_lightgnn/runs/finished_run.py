@@ -107,7 +107,11 @@ class TrainedRun:
         return split_fingerprint(self.dataset)
 
     def config(self, key: str) -> RunConfig:
-        """Return the training settings of the model of the row ``key``, changed to use the CPU."""
+        """Return the settings that a stage was trained with, but for ``use_gpu``, which is False.
+
+        Args:
+            key: key of the stage's row in the record.
+        """
         meta = checkpoint.load(self.folder.best_file(key))[1]
         meta["shared_settings"]["use_gpu"] = False
         config: RunConfig = rebuild_config(meta)

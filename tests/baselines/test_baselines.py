@@ -356,6 +356,7 @@ OWN = {
 }
 
 
+@pytest.mark.slow
 @UNTAUGHT
 def test_it_learns_the_planted_world_from_the_command_line(name, tmp_path, capsys):
     write_planted(tmp_path / "dataset")
@@ -372,6 +373,7 @@ def test_it_learns_the_planted_world_from_the_command_line(name, tmp_path, capsy
     assert name in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @UNTAUGHT
 def test_it_may_be_the_teacher(name, tmp_path):
     write_planted(tmp_path / "dataset")
@@ -386,6 +388,7 @@ def test_it_may_be_the_teacher(name, tmp_path):
     assert record["test"]["recall@20"] > 0.8
 
 
+@pytest.mark.slow
 @UNTAUGHT
 def test_unmodified_recbole_trains_and_loads_it(name, tmp_path):
     write_planted(tmp_path / "dataset")

@@ -227,8 +227,9 @@ def test_scores_are_finite_for_users_and_items_without_interactions(tiny, name, 
     assert np.abs(found[:, 3]).max() == 0
 
 
+@pytest.mark.slow
 @EVERY
-def test_it_learns_the_planted_world_and_its_checkpoint_is_its_state(name, settings, tmp_path):
+def test_it_learns_the_planted_world(name, settings, tmp_path):
     write_planted(tmp_path / "dataset")
     flags = [f"--{key}={value}" for key, value in settings.items()]
     flags += [] if name == "RP3beta" else ["--embedding_size=8"]
@@ -241,6 +242,7 @@ def test_it_learns_the_planted_world_and_its_checkpoint_is_its_state(name, setti
     assert row["entries"] > 0 or settings.get("filter") in ("linear", "turbo")
 
 
+@pytest.mark.slow
 @EVERY
 def test_unmodified_recbole_trains_and_loads_it(name, settings, tmp_path):
     write_planted(tmp_path / "dataset")
@@ -254,6 +256,7 @@ def test_unmodified_recbole_trains_and_loads_it(name, settings, tmp_path):
     assert trainer.evaluate(test, load_best_model=False) == result["test_result"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "own"), [("Spectral", {}), ("Spectral", {"filter": "linear"}), ("RP3beta", {})]
 )

@@ -15,6 +15,8 @@ from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.quick_start import configure
 
+pytestmark = pytest.mark.slow  # many variants; each kind has fast tests elsewhere
+
 SPLIT = '--eval_args.split="{RS: [0.8, 0.1, 0.1]}"'
 LEFT = '--eval_args.split="{LS: valid_and_test}"'
 UNKNOWN_INNER_KEYS = [

@@ -16,6 +16,8 @@ from recbole_lightgnn.data.atomic import SPLITS
 from recbole_lightgnn.data.pairs import Selection, import_pairs
 from recbole_lightgnn.errors import InputError
 
+pytestmark = pytest.mark.slow  # many variants; each kind has fast tests elsewhere
+
 HEADER = "user_id:token\titem_id:token\trating:float"
 MORE = [f"more\ti{n}\t{n}" for n in range(10)]  # enough to split
 PAIRS = [("more", f"i{n}") for n in range(10)]
