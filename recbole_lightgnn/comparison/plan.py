@@ -317,6 +317,7 @@ def _given_of_data(request: Request, configs: Mapping[str, Any]) -> dict[str, An
 def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
     """Raise InputError for a row that no record of these models will have."""
     runs = [one["n_pruning_runs"] for one in configs.values() if one["model"] == "LightGNN"]
+    taught = any(one["teacher"] is not None for one in configs.values())
     for key in rows or ():
         match = re.fullmatch(r"teachers?|teacher-\d\d|intermediate|student-(\d\d)", key)
         if match is None:
@@ -324,6 +325,8 @@ def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
                 f"--rows: {key!r} is no row of a record; expected teacher, teachers, intermediate "
                 "or student-NN, separated by commas"
             )
+        if taught and key.startswith("teacher"):
+            continue
         if not runs or (match[1] and int(match[1]) > max(runs)):
             reason = f"has {max(runs)} pruning runs" if runs else "is not among --models"
             raise InputError(f"--rows: there is no {key}, as LightGNN {reason}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from helpers.comparing import compare, table
 from helpers.planted import QUICK, write_planted
 
 from recbole_lightgnn.cli.main import main
@@ -72,3 +73,11 @@ def test_a_checkpoint_of_another_model_is_refused():
     file = str(Path(other["result_file"]).parent / "teacher.safetensors")
     with pytest.raises(InputError, match=r"teacher_checkpoint .* LightGNNTeacher"):
         run("UnKD", "planted", settings={**SHARED, "teacher_checkpoint": file})
+
+
+def test_a_comparison_shows_the_model_by_its_name_and_its_teacher():
+    settings = ["--UnKD.teacher_settings.epochs=1", "--UnKD.epochs=1"]
+    assert compare("UnKD", *settings) == 0
+    assert list(table()) == ["UnKD's teacher", "UnKD"]
+    assert compare("UnKD", *settings, "--rows=teacher") == 0
+    assert list(table()) == ["UnKD's teacher"]
