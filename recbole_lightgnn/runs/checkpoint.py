@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and JSON metadata in one safetensors file, written atomically."""
+"""Save and load checkpoints: tensors and JSON metadata in one safetensors file."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _FORMAT = "recbole_lightgnn checkpoint 1"
 
 
 def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write a checkpoint atomically: readers see the old file or the new one, never a part.
+    """Write a checkpoint atomically: readers see the old file or the whole new file.
 
     Args:
         path: the file to write or replace.
-        tensors: tensors by name.
+        tensors: the tensors to save, by name.
         meta: metadata, of values that JSON can express.
     """
     header = {"format": _FORMAT, "meta": json.dumps(meta)}
@@ -35,7 +35,7 @@ def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
 
 
 def _without_sharing(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copy tensors that share memory (GCMC has some), because safetensors refuses them."""
+    """Copy tensors that share memory, as in GCMC: safetensors does not save shared memory."""
     result, seen = {}, set()
     for name, tensor in tensors.items():
         value = tensor.detach().cpu().contiguous()
@@ -48,13 +48,14 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint. Nothing in the file is executed.
 
     Args:
-        path: a file that :func:`save` wrote, in this version or an earlier one.
+        path: a file that :func:`save` of this or an earlier version wrote.
 
     Returns:
-        The tensors by name, and the metadata, in which old names of settings are replaced.
+        The tensors by name, and the metadata. Old names of settings in the metadata are replaced by
+        the present names.
 
     Raises:
-        InputError: if the file is missing, damaged, or not a checkpoint of ours.
+        InputError: if the file is missing, damaged, or not written by :func:`save`.
     """
     if not path.is_file():
         raise InputError(f"no checkpoint at {path}: check the path")
@@ -76,7 +77,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def epoch_of(path: Path) -> int | None:
-    """Read a checkpoint's epoch; return ``None`` if the file has none or cannot be read."""
+    """Read the epoch in a checkpoint; return ``None`` if the file has no epoch or is unreadable."""
     try:
         with safe_open(path, framework="pt") as file:
             epoch: int | None = json.loads((file.metadata() or {})["meta"]).get("epoch")
@@ -88,7 +89,7 @@ def epoch_of(path: Path) -> int | None:
 def capture(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Collect the state of a training between two epochs, as tensors by name.
+    """Collect everything needed to resume a training after an epoch, as tensors by name.
 
     Args:
         model: the model.
@@ -110,10 +111,10 @@ def restore(
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> None:
-    """Restore the state of a training that :func:`capture` collected.
+    """Set a training back to the state that :func:`capture` collected.
 
     Args:
-        state: tensors by name.
+        state: the tensors that :func:`capture` returned.
         model: the model; changed in place.
         optimizer: the optimizer of the model's parameters; changed in place.
         generator: the random generator of the training loader; changed in place.

@@ -1,4 +1,4 @@
-"""Read a trained model from a checkpoint, ours or RecBole's, and check that it fits a run."""
+"""Read a trained model from our or RecBole's checkpoint, and check that the model fits a run."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _ENCODING = ("n_layers", "edge_weights", "augmentation", "augmentation_hops", "a
 
 @dataclass(frozen=True)
 class CheckpointModel:
-    """Everything needed to rebuild a trained model.
+    """Content of a checkpoint: everything needed to rebuild its trained model.
 
     Attributes:
         path: the checkpoint file.
         model: name of the model's class.
         settings: settings of the model and of its training.
-        tensors: the model's state.
+        tensors: the model's ``state_dict``.
         other: RecBole's ``other_parameter`` (for example EASE's matrix), or ``None``.
-        epoch: epoch of the state, or ``None`` if the file does not say.
+        epoch: epoch after which the tensors were saved, or ``None`` if the file has no epoch.
     """
 
     path: str
@@ -43,16 +43,16 @@ class CheckpointModel:
 
     @classmethod
     def read(cls, path: str, config: RunConfig, data: str) -> CheckpointModel:
-        """Read a checkpoint of ours, or one that RecBole's trainer wrote (``.pth``).
+        """Read a checkpoint that this package or RecBole's trainer (``.pth``) wrote.
 
         Args:
             path: the checkpoint file.
             config: settings of the run that uses the model.
-            data: `pairs_fingerprint` of that run's training split.
+            data: hash of the training interactions of that run (`pairs_fingerprint`).
 
         Raises:
-            InputError: if the file is missing or damaged, if its training is not finished, or if
-                its training used other interactions.
+            InputError: if the file is missing or damaged, or if the training that wrote the file is
+                not finished or used other interactions than ``data``.
         """
         if Path(path).suffix != checkpoint.SUFFIX:
             return cls._of_recbole(path, config, data)
@@ -99,14 +99,14 @@ class CheckpointModel:
         return cls(path, saved["model"], settings, state, other, content["epoch"] + 1)
 
     def expect(self, model: str, setting: str) -> None:
-        """Check that the checkpoint holds a given model.
+        """Check that the checkpoint's model is of the expected class.
 
         Args:
-            model: the expected class.
-            setting: name of the setting that gave the file, for the message.
+            model: name of the expected class.
+            setting: name of the setting with the checkpoint's path, for the error message.
 
         Raises:
-            InputError: if the checkpoint holds another model.
+            InputError: if the checkpoint's model is of another class.
         """
         if self.model != model:
             raise InputError(
@@ -115,13 +115,13 @@ class CheckpointModel:
             )
 
     def expect_encoding(self, config: RunConfig) -> None:
-        """Check that the settings that shape the model's scores equal those of a run.
+        """Check that the propagation has the same settings in the checkpoint and in a run.
 
         Args:
             config: settings of the run.
 
         Raises:
-            InputError: if one of these settings differs.
+            InputError: if one of the compared settings differs.
         """
         for key in _ENCODING:
             if self.settings.get(key) != config[key]:
@@ -131,13 +131,13 @@ class CheckpointModel:
                 )
 
     def load_into(self, model: Any) -> None:
-        """Load the state into a model that was built with the same settings.
+        """Load the checkpoint's tensors into a model that was built with the checkpoint's settings.
 
         Args:
             model: the model; changed in place.
 
         Raises:
-            InputError: if the state does not fit the model.
+            InputError: if the tensors do not fit the model.
         """
         try:
             model.load_state_dict(self.tensors)

@@ -24,14 +24,14 @@ from recbole_lightgnn.utils.text import must_be_one_of
 
 
 class TrainedRun:
-    """A run with at least one finished training: its rows, models and data.
+    """A run with at least one finished training: results, trained models and data.
 
     Args:
         path: the run folder.
 
     Attributes:
         folder: the run folder.
-        rows: one row for each finished training, in order.
+        rows: one row (name, sizes and metrics) for each finished training, in order.
 
     Raises:
         InputError: if ``path`` is not a run folder, or no training in it is finished.
@@ -44,13 +44,14 @@ class TrainedRun:
             raise InputError(f"{path}: no training of this run is finished yet")
 
     def row(self, key: str | None = None) -> dict[str, Any]:
-        """Return a row, with its test metrics if the run has been tested.
+        """Return the row of a training, with test metrics if the run has been tested.
 
         Args:
-            key: key of the row; by default the last row, which is the final model's.
+            key: name of the training, ``row["key"]``; by default the last training, which gave the
+                final model.
 
         Raises:
-            InputError: if there is no such row.
+            InputError: if no finished training has this name.
         """
         rows = {row["key"]: row for row in self.rows}
         if key is None:
@@ -65,14 +66,14 @@ class TrainedRun:
         return rows[key]
 
     def model(self, key: str) -> Any:
-        """Load the trained model of a row, in evaluation mode, on the CPU.
+        """Load the model of a training, in evaluation mode, on the CPU.
 
         Args:
-            key: key of the row.
+            key: name of the training, ``row["key"]``.
 
         Raises:
-            InputError: if the folder has no checkpoint of ours for the row, or the dataset's files
-                have changed since the run.
+            InputError: if the folder has no checkpoint of the training in our format, or the
+                dataset's files have changed since the run.
         """
         file = self.folder.best_file(key)
         if not self._has_checkpoint(key):
@@ -87,7 +88,7 @@ class TrainedRun:
 
     @cached_property
     def loaders(self) -> tuple[Any, Any, Any]:
-        """RecBole's loaders of the train, validation and test split."""
+        """RecBole's data loaders: training, validation, test."""
         keys = [row["key"] for row in self.rows]
         config = self.config(next(filter(self._has_checkpoint, keys), keys[0]))
         check_dataset_files(config)
@@ -99,7 +100,7 @@ class TrainedRun:
 
     @property
     def dataset(self) -> Any:
-        """RecBole's training dataset."""
+        """RecBole's ``Dataset`` with the training interactions."""
         return self.loaders[0].dataset
 
     @cached_property
@@ -107,10 +108,10 @@ class TrainedRun:
         return split_fingerprint(self.dataset)
 
     def config(self, key: str) -> RunConfig:
-        """Return the settings that a stage was trained with, but for ``use_gpu``, which is False.
+        """Return the settings of a training, but with ``use_gpu`` False.
 
         Args:
-            key: key of the stage's row in the record.
+            key: name of the training, ``row["key"]``.
         """
         meta = checkpoint.load(self.folder.best_file(key))[1]
         meta["shared_settings"]["use_gpu"] = False

@@ -1,4 +1,4 @@
-"""History of a user's interactions: their weights, and the pruning runs that removed them."""
+"""Learned weight of each of a user's interactions, and the pruning run that removed it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from recbole_lightgnn.runs.finished_run import TrainedRun
 
 
 def history(run: TrainedRun, key: str, user: str) -> list[dict[str, Any]]:
-    """List a user's interactions, and the pruning run that removed each pruned interaction.
+    """List a user's training interactions, each with its weight and, if pruned, the pruning run.
 
     Args:
         run: a run of LightGNN.
-        key: key of a student's row; later pruning runs are ignored.
+        key: name of a student's training, such as ``student-02``; later pruning runs are ignored.
         user: token of a user in the dataset.
 
     Returns:

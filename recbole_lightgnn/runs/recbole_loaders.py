@@ -1,7 +1,8 @@
-"""Replacements of RecBole's three checkpoint loaders, which fail with current versions of torch.
+"""Replacements for RecBole's three functions that load a checkpoint: they fail on current torch.
 
-The replacements read RecBole's checkpoints (see `recbole_pickle` for what is trusted) and ours.
-`integration.compat` installs them in RecBole.
+The replacements read checkpoints that RecBole or this package wrote. `recbole_pickle` lists the
+content of a RecBole checkpoint that is trusted. `integration.compat` puts the replacements into
+RecBole.
 """
 
 from collections.abc import Callable
@@ -13,10 +14,10 @@ from recbole_lightgnn.runs.recbole_pickle import load_recbole_checkpoint, load_w
 
 
 def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a ``Trainer.evaluate`` that loads the best model from RecBole's or our checkpoint.
+    """Make a ``Trainer.evaluate`` that can load the best model from RecBole's or our checkpoint.
 
     Args:
-        original: RecBole's ``Trainer.evaluate``.
+        original: RecBole's ``Trainer.evaluate``, which then evaluates the loaded model.
     """
 
     def evaluate(
@@ -36,11 +37,11 @@ def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def resume_checkpoint(self: Any, resume_file: Any) -> None:
-    """Resume training as RecBole's ``Trainer.resume_checkpoint`` does, with a safe reader.
+    """Do what RecBole's ``Trainer.resume_checkpoint`` does, but read the checkpoint safely.
 
     Args:
         self: RecBole's trainer.
-        resume_file: the checkpoint.
+        resume_file: the checkpoint to resume from.
     """
     self.saved_model_file = str(resume_file)
     checkpoint = _read(resume_file, self.device)
@@ -58,13 +59,13 @@ def resume_checkpoint(self: Any, resume_file: Any) -> None:
 
 
 def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
-    """Load data and model as RecBole's ``load_data_and_model``, from RecBole's or our checkpoint.
+    """Do what RecBole's ``load_data_and_model`` does, for RecBole's and our checkpoints.
 
     Args:
         model_file: the checkpoint.
 
     Returns:
-        Config, model, dataset, and the loaders of the train, validation and test split.
+        Config, model, dataset, training loader, validation loader, test loader.
     """
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, init_logger, init_seed

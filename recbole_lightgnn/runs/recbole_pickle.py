@@ -1,30 +1,31 @@
 """Read the checkpoints that RecBole pickles, without running code that a file may contain.
 
 RecBole saves its ``Config`` object beside the weights, with pickle protocol 4. Since torch 2.6,
-``torch.load`` cannot read such a file by default: its weights-only reader knows only protocol 2,
-and none of RecBole's classes. Here the pickle is rewritten to protocol 2 without being run. Every
-global name in it is checked against a list. Then torch's weights-only reader reads the result.
+``torch.load`` cannot read RecBole's checkpoints by default: torch's weights-only reader knows only
+protocol 2, and none of RecBole's classes. Here the pickle is rewritten to protocol 2 without being
+run. Every global name in the pickle is checked against a list. Then torch's weights-only reader
+reads the rewritten pickle.
 
 What is trusted, and why:
 
 - Tensors and plain containers, as torch itself reads them.
-- NumPy arrays, scalars and dtypes, SciPy's sparse matrices, and RecBole's enums. They are data, and
-  constructing them runs no other code. EASE and ItemKNN save arrays; the best score is a NumPy
-  scalar.
-- ``defaultdict(list)``, which RippleNet saves: only with ``list``, and read as a plain dictionary.
+- NumPy arrays, scalars and dtypes, SciPy's sparse matrices, and RecBole's enums. Constructing these
+  objects runs no other code. EASE and ItemKNN save arrays; the best score is a NumPy scalar.
+- ``defaultdict(list)``, which RippleNet saves: only with the argument ``list``. A plain dictionary
+  is read in its place.
 - RecBole's ``Config``, yaml's ``FullLoader``, and model classes under ``recbole.model.``,
   ``recbole_lightgnn.models.`` or ``recbole_lightgnn.baselines.``: **as names only**. Nothing in the
-  file can call them. This matters because ``Config(...)`` evaluates strings as Python. The
+  file can call these classes. This matters because ``Config(...)`` evaluates strings as Python. The
   ``Config`` object is assembled after reading.
-- Layers of torch and of RecBole, its datasets, samplers and loggers: **not read**. DIN, DIEN,
-  GRU4RecF, FDSA and SASRecF put a whole layer into ``other_parameter``, and the layer holds its
-  dataset. An empty object takes the place of each, and the layer is left out of the result. Its
-  weights are in ``state_dict`` too.
+- Layers of torch and of RecBole, and RecBole's datasets, samplers and loggers: **not read**. DIN,
+  DIEN, GRU4RecF, FDSA and SASRecF put a whole layer into ``other_parameter``, and the layer holds
+  its dataset. An empty object takes the place of each layer, and is left out of the result. The
+  layer's weights are in ``state_dict`` anyway.
 
 Every other name is refused. The *settings* in a checkpoint are not checked: `load_data_and_model`
-builds the dataset that the settings name. It also unpickles the files ``dataset_save_path`` and
-``dataloaders_save_path`` if the last line of each file says that the file fits the run
-(`integration.saved_data`).
+builds the dataset that the settings describe. `load_data_and_model` also unpickles the files
+``dataset_save_path`` and ``dataloaders_save_path`` if the last line of each file says that the file
+fits the run (`integration.saved_data`).
 """
 
 import io
@@ -79,8 +80,9 @@ def load_recbole_checkpoint(path: str | Path, map_location: Any = None) -> dict[
         map_location: device of the tensors, as for ``torch.load``.
 
     Returns:
-        RecBole's dictionary, with ``config``, ``state_dict``, ``other_parameter`` without its
-        layers, ``optimizer``, ``epoch`` and others. Old names of settings are replaced.
+        RecBole's dictionary, with ``config``, ``state_dict``, ``optimizer``, ``epoch``,
+        ``other_parameter`` (without layers) and more. Old names of settings are replaced by the
+        present names.
 
     Raises:
         InputError: if the file is missing, is not a checkpoint of RecBole's trainer, or holds
@@ -123,7 +125,7 @@ def load_weights(model: Any, checkpoint: dict[str, Any]) -> None:
 
 
 class _ConfigState:
-    """Stand-in for RecBole's ``Config`` while its attributes are read."""
+    """Object in place of RecBole's ``Config`` while the attributes of the ``Config`` are read."""
 
     def restore(self) -> Any:
         """Build the ``Config`` from the attributes, without running its constructor."""
@@ -137,13 +139,13 @@ class _ConfigState:
 
 @dataclass(frozen=True, eq=False)
 class _Name:
-    """Stand-in, not callable, for a class that a checkpoint may name but must not call."""
+    """Object in place of a class that a checkpoint may mention but must not call."""
 
     named: Any
 
 
 class _NotRead:
-    """Empty object in place of an object that is not read; it ignores what a file gives it."""
+    """Empty object in place of an object that is not read; ignores all arguments and state."""
 
     def __init__(self, *arguments: Any) -> None:
         pass
@@ -153,10 +155,10 @@ class _NotRead:
 
 
 def _trusted(name: str, path: str | Path) -> Any:
-    """Return the object that a global name in a checkpoint stands for.
+    """Return the class or function to use for a global name in a checkpoint's pickle.
 
     Raises:
-        InputError: if the name is not trusted.
+        InputError: if the name is not in the list of trusted names.
     """
     if name == _CONFIG:
         return _ConfigState
@@ -190,21 +192,21 @@ def _trusted(name: str, path: str | Path) -> Any:
 
 
 def _member(owner: Any, member: Any) -> Any:
-    """Return a member of a RecBole enum; refuse every other attribute that a checkpoint names."""
+    """Return a member of a RecBole enum; refuse attributes of any other object."""
     if not (isinstance(owner, type) and issubclass(owner, Enum) and owner.__name__ in _ENUMS):
         raise pickle.UnpicklingError(f"an attribute of {owner!r} is asked for")
     return owner[member]
 
 
 def _dict_of_lists(factory: Any) -> dict[Any, Any]:
-    """Return an empty dictionary in place of ``defaultdict(list)``."""
+    """Return an empty dictionary where the pickle has ``defaultdict(list)``."""
     if not (isinstance(factory, _Name) and factory.named is list):
         raise pickle.UnpicklingError(f"a defaultdict of {factory!r} is asked for")
     return {}
 
 
 def _data_names() -> dict[str, Any]:
-    """Map names of NumPy's and SciPy's containers, in old and new versions, to their classes."""
+    """Return NumPy's and SciPy's containers by global name, in old and new versions."""
     scalar = np.float64(0).__reduce__()[0]
     reconstruct = np.zeros(1).__reduce__()[0]
     names: dict[str, Any] = {f"numpy.{cls.__name__}": cls for cls in (np.dtype, np.ndarray)}
@@ -227,7 +229,7 @@ _DTYPES: list[Any] = [
 
 
 def _at_protocol_2(path: Path) -> io.BytesIO:
-    """Copy the checkpoint's zip archive with its pickle rewritten to protocol 2."""
+    """Copy the checkpoint's zip archive, and rewrite the pickle in the copy to protocol 2."""
     copy = io.BytesIO()
     with zipfile.ZipFile(path) as archive, zipfile.ZipFile(copy, "w") as target:
         for name in archive.namelist():
@@ -238,13 +240,13 @@ def _at_protocol_2(path: Path) -> io.BytesIO:
 
 
 def _rewrite(stream: bytes) -> bytes:
-    """Rewrite a pickle with the operations of protocol 2. Nothing is executed.
+    """Rewrite a pickle so that only operations of protocol 2 remain. Nothing is executed.
 
-    Only operations that RecBole's checkpoints use are rewritten. torch's reader refuses any other
-    operation that it does not know.
+    Only operations that RecBole's checkpoints use are rewritten. torch's reader refuses all
+    operations that it does not know.
 
     Raises:
-        pickle.UnpicklingError: if the name of a global is not pushed right before it is used.
+        pickle.UnpicklingError: if the pickle uses a global without pushing the name right before.
     """
     pieces: list[tuple[bytes, str | None]] = []  # operation, and the text that it pushes or None
     texts: dict[int, str] = {}  # memoized texts; a text is pushed again instead of recalled

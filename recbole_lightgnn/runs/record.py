@@ -1,4 +1,4 @@
-"""The JSON record of a run: tables, figures and pages are made from it."""
+"""The JSON record of a run: settings, versions, metrics and sizes, for tables and figures."""
 
 import contextlib
 import os
@@ -38,18 +38,22 @@ def make_record(
     Args:
         model: name of the model.
         dataset: name of the dataset.
-        seed: seed of the run.
+        seed: the setting ``seed`` of the run.
         settings: all settings in force.
-        fingerprint: fingerprint of the splits (`dataset_fingerprint`).
-        masking: items left out of a user's test ranking: ``train`` or ``train+valid``.
+        fingerprint: counts and hashes of the train, validation and test split
+            (`dataset_fingerprint`).
+        masking: splits whose items are left out of a user's test ranking: ``train`` or
+            ``train+valid``.
         valid_metric: metric that the best epoch was chosen by.
-        valid: validation metrics of the final model, not rounded. Keys are RecBole's names, such as
-            ``recall@20``.
+        valid: validation metrics of the final model, not rounded. Keys are names of metrics, such
+            as ``recall@20``.
         test: test metrics of the final model, in the same form.
-        rows: for LightGNN, one row for each stage and pruning run; for other models, one row.
+        rows: results of each training. LightGNN has one row for each stage and pruning run; other
+            models have one row.
         environment: the result of :func:`environment` at the start of the run.
         resumed: whether an earlier process did a part of the run. If so, ``seconds`` and the peak
-            memory are those of the last process, but the seconds of ``rows`` count all processes.
+            memory are of the last process only, but the seconds in ``rows`` are of all processes
+            together.
         seconds: wall time of the run in seconds.
 
     Returns:
@@ -79,7 +83,7 @@ def make_record(
 
 
 def environment(*, threads: int, device: str) -> dict[str, Any]:
-    """Describe the machine and software, on which times and last digits of results may depend.
+    """Describe machine and software: times and the last digits of metrics may depend on them.
 
     Args:
         threads: torch's number of threads.
@@ -97,7 +101,7 @@ def environment(*, threads: int, device: str) -> dict[str, Any]:
 
 
 def _portable(text: str) -> str:
-    """Shorten an absolute path, to keep the machine's folders private; keep other text."""
+    """Shorten an absolute path, so that no folder of the machine is published; keep other text."""
     if not os.path.isabs(text):
         return text
     return os.path.relpath(text) if Path(text).is_relative_to(Path.cwd()) else Path(text).name
@@ -106,7 +110,8 @@ def _portable(text: str) -> str:
 def library_versions() -> dict[str, str | None]:
     """Return the version of each library in `LIBRARIES`, or ``None`` if it is not installed.
 
-    For an imported library this is its ``__version__``, which names torch's build (2.13.0+cu130).
+    The version of an imported library is its ``__version__``, which includes torch's build
+    (2.13.0+cu130).
     """
     versions: dict[str, str | None] = {}
     for name in LIBRARIES:
@@ -119,14 +124,14 @@ def library_versions() -> dict[str, str | None]:
 
 
 def git_state(checkout: Path) -> dict[str, Any] | None:
-    """Return the commit of a checkout, and whether files differ from this commit.
+    """Return the git commit of a checkout, and whether files differ from this commit.
 
     Args:
         checkout: top folder of the checkout.
 
     Returns:
-        ``commit``, the hash, and ``dirty``, true if code or default settings differ from the
-        commit; or ``None`` if the folder is not a git checkout or git fails.
+        A mapping: ``commit``, the hash; ``dirty``, true if code or default settings differ from the
+        commit. ``None`` if the folder is not a git checkout or git fails.
     """
     if not (checkout / ".git").exists():
         return None

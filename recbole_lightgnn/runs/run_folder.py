@@ -1,4 +1,4 @@
-"""Run folder: settings, finished trainings, and the state of the training under way."""
+"""The folder of a run: settings, results so far, checkpoints, and the state to resume from."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ RUN_FILE = "run.json"
 
 
 class RunFolder:
-    """Progress of one run on disk.
+    """The folder in which a run saves its settings, results and checkpoints.
 
-    A run has one or more trainings, each with a key (for example ``teacher``). ``run.json`` holds
-    the settings and the rows of the finished trainings. ``progress.safetensors`` holds the state of
-    the current training after its last epoch. ``KEY.safetensors`` holds the best state so far of
-    the training KEY. Every file is written atomically, so a run can be resumed after it was killed.
+    A run has one or more trainings. Each training has a key, its name (for example ``teacher``).
+    ``run.json`` holds the settings, and for each finished training a row with sizes and metrics.
+    ``progress.safetensors`` holds the state of the current training after its last epoch.
+    ``KEY.safetensors`` holds the best checkpoint so far of the training with the name KEY. Every
+    file is written atomically, so a killed run can be resumed.
 
     Args:
-        path: an existing folder with a ``run.json``, of this version or an earlier one.
+        path: an existing folder with a ``run.json`` that this or an earlier version wrote.
 
     Attributes:
         path: the folder.
         content: content of ``run.json``: ``settings``, ``data`` and ``rows``.
-        rows: rows of the finished trainings, in order.
+        rows: one row for each finished training, in order.
 
     Raises:
         InputError: if the folder has no ``run.json``, or the file is damaged.
@@ -55,12 +56,12 @@ class RunFolder:
 
     @classmethod
     def create(cls, base: Path, config: RunConfig, data: dict[str, str]) -> RunFolder:
-        """Create a folder, named after model, dataset and time.
+        """Create the folder of a new run, named after model, dataset and time.
 
         Args:
             base: parent folder.
             config: settings of the run.
-            data: `fingerprints` of the run's splits.
+            data: hashes of the run's training and validation split (`fingerprints`).
         """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         path = base / f"{config['model']}-{config['dataset']}-{stamp}"
@@ -74,12 +75,13 @@ class RunFolder:
 
         Args:
             config: settings of the run.
-            data: `fingerprints` of the run's splits.
-            path: the folder; by default the newest under ``checkpoint_dir`` with these settings.
+            data: hashes of the run's training and validation split (`fingerprints`).
+            path: the folder; by default the newest folder in ``checkpoint_dir`` with these
+                settings.
 
         Raises:
-            InputError: if there is no such folder, or its settings or data differ from ``config``
-                or ``data``.
+            InputError: if there is no such folder, or if the settings or data in the folder differ
+                from ``config`` or ``data``.
         """
         folder = cls(path) if path is not None else cls._newest(config)
         if differing := other_settings(settings_of(config), folder.content["settings"]):
@@ -109,10 +111,10 @@ class RunFolder:
         )
 
     def row(self, key: str) -> dict[str, Any] | None:
-        """Return the row of a finished training, or ``None`` if it is not finished.
+        """Return the row of a training, or ``None`` if the training is not finished.
 
         Args:
-            key: key of the training.
+            key: name of the training.
         """
         return next((row for row in self.rows if row["key"] == key), None)
 
@@ -120,21 +122,21 @@ class RunFolder:
         """Add the row of a finished training to ``run.json``, and remove the progress file.
 
         Args:
-            row: the row.
+            row: name (``key``), sizes and metrics of the training.
         """
         self.rows.append(row)
         write_json(self.path / RUN_FILE, self.content)
         self.progress_file.unlink(missing_ok=True)
 
     def best_file(self, key: str) -> Path:
-        """Return the path of the best state of a training.
+        """Return the path of a training's best checkpoint.
 
         Args:
-            key: key of the training.
+            key: name of the training.
         """
         return self.path / f"{key}{checkpoint.SUFFIX}"
 
     @property
     def progress_file(self) -> Path:
-        """Path of the state of the training under way."""
+        """Path of the saved state of the training that is not finished yet."""
         return self.path / f"progress{checkpoint.SUFFIX}"

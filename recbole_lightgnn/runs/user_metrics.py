@@ -1,4 +1,4 @@
-"""Test metrics of every user, in a file beside the record; significance tests compare them."""
+"""Test metrics of each single user, in a file beside the record, for significance tests."""
 
 import zipfile
 import zlib
@@ -20,13 +20,13 @@ _DAMAGES = (
 
 
 class Users(NamedTuple):
-    """Test metrics of each user, for every row of a record.
+    """Test metrics of each user, for each trained model of a run.
 
     Attributes:
         user: tokens of the users, in the order of the test loader. Shape: (users,)
-        degree: number of the user's interactions in the train split. Shape: (users,)
-        rows: ``rows[key][metric]`` holds the values of a metric (``recall@20``) in the row ``key``.
-            Shape of each: (users,)
+        degree: number of training interactions of each user. Shape: (users,)
+        rows: ``rows[key][metric]`` holds one metric (``recall@20``) of the model that has this
+            ``key`` in the record. Shape of each: (users,)
     """
 
     user: np.ndarray
@@ -35,7 +35,7 @@ class Users(NamedTuple):
 
 
 def users_file(record: Path) -> Path:
-    """Return the path of the file of user metrics that belongs to a record.
+    """Return the path of the file with the user metrics of a record.
 
     Args:
         record: path of the record.
@@ -49,14 +49,14 @@ def write_users(
     degree: np.ndarray,
     rows: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
-    """Write users' metrics as arrays for ``numpy.load``: one array (rows, users) for each metric.
+    """Write the test metrics of each user as a file for ``numpy.load``: an array for each metric.
 
     Args:
         file: path to write (`users_file`); its folder is created if it is missing.
         user: tokens of the users. Shape: (users,)
-        degree: number of the user's interactions in the train split. Shape: (users,)
-        rows: ``rows[key][metric]`` holds the values of a metric in the row ``key``; each row has
-            the same metrics. Shape of each: (users,)
+        degree: number of training interactions of each user. Shape: (users,)
+        rows: ``rows[key][metric]`` holds one metric of the model that has this ``key`` in the
+            record. The metrics are the same for all models. Shape of each: (users,)
     """
     names = list(next(iter(rows.values())))
     # The values of a user in all rows lie side by side in memory. They are similar, so the
@@ -71,16 +71,16 @@ def write_users(
 
 
 def read_users(file: Path) -> Users | None:
-    """Read users' metrics that `write_users` wrote. Nothing is unpickled.
+    """Read the file that `write_users` wrote. Nothing is unpickled.
 
     Args:
         file: the file (`users_file`).
 
     Returns:
-        The metrics, or ``None`` if there is no file.
+        The test metrics of each user, or ``None`` if there is no file.
 
     Raises:
-        InputError: if the file is damaged, or is not a file of users' metrics.
+        InputError: if the file is damaged, or was not written by `write_users`.
     """
     if not file.is_file():
         return None

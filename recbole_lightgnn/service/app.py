@@ -1,4 +1,4 @@
-"""The HTTP application of the service: one function per path."""
+"""The HTTP application of the service: one function per URL path."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _SMALL_CATALOGUE = 1 << 16  # items that are ranked for one user in about a mill
 
 
 def create_app(current: CurrentModel) -> FastAPI:
-    """Create the application that answers from the current model.
+    """Create the application that answers requests with the current model.
 
     Args:
-        current: the model, reloaded when its file changes.
+        current: the exported model, which is reloaded when its file changes.
     """
     app = FastAPI(
         title="recbole-lightgnn",
@@ -120,13 +120,13 @@ def score(body: messages.Pairs, served: _Model) -> Response:
 
 @_ROUTER.post("/similar_items", response_model=messages.Answers)
 def similar_items(body: messages.Similar, served: _Model) -> Response:
-    """Find the most similar items for each item, by cosine of final embeddings."""
+    """Find the items most similar to each requested item, by cosine of final embeddings."""
     return _json({"answers": _rows(served.recommender.similar_items(body.items, body.k))})
 
 
 @_ROUTER.post("/fold_in", response_model=messages.Ranked)
 def fold_in(body: messages.History, served: _Model) -> Response:
-    """Recommend the best items to a new user, from the items of that user."""
+    """Recommend the best items to a new user, computed from the items that the user likes."""
     _require_graph(served)
     return _json(_rows(served.recommender.fold_in(body.items, body.k))[0])
 
@@ -153,7 +153,7 @@ def _require_graph(served: LoadedModel) -> None:
 
 
 def _rows(ranked: Ranked) -> list[dict[str, Any]]:
-    """Items and scores of each query as lists; places without an item are left out."""
+    """Items and scores of each query as lists, without the ``None`` of missing items."""
     counts = (ranked.items != None).sum(axis=1)  # noqa: E711  compares element by element
     return [
         {"items": items[:count].tolist(), "scores": scores[:count].tolist()}

@@ -1,4 +1,4 @@
-"""The model in service, reloaded when its file changes while requests are answered."""
+"""The exported model that answers requests; it is reloaded when its file changes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _UNKNOWN_NAME = "\0"  # a name that hardly any dataset has
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory, ready to answer.
+    """A model in memory, with the time of loading.
 
     Attributes:
-        recommender: the model.
+        recommender: the model, ready to recommend.
         loaded_at: time of loading, in seconds since 1970.
     """
 
@@ -36,19 +36,19 @@ class LoadedModel:
 
 
 class CurrentModel:
-    """The model of a file, replaced when the file changes.
+    """The exported model in a file; it is loaded again when the file changes.
 
-    Each request reads `served` once and keeps that model until the request ends, even if a reload
-    replaces the model meanwhile. The old model is freed after the last request that uses it.
+    Each request reads `served` once and uses that model to its end, even if a reload replaces
+    `served` meanwhile. The old model is freed after the last request that uses it.
 
     Args:
-        path: the file.
-        secret: secret that the names were hashed with, or ``None``.
+        path: path of the exported file.
+        secret: secret that the names of users and items were hashed with, or ``None``.
         share: share of the items that an approximate search ranks; ``None`` ranks all items.
 
     Attributes:
-        path: the file.
-        share: as given.
+        path: path of the exported file.
+        share: share of the items that an approximate search ranks, as given.
         served: the model that answers requests.
         error: reason why the newest file is not served, or ``None``.
         reloads: number of successful (``done``) and failed (``failed``) reloads.
@@ -66,7 +66,7 @@ class CurrentModel:
         self.served = self._load()
 
     def reload(self) -> None:
-        """Load the file again; if that fails, keep the old model and set `error`."""
+        """Load the file again; if loading fails, keep the old model and set `error`."""
         self._reload_requested, self._loaded_stamp = False, _stamp(self.path)
         try:
             self.served = self._load()
@@ -82,12 +82,12 @@ class CurrentModel:
             LOG.info("reloaded %s", self.path)
 
     def request_reload(self) -> None:
-        """Request a reload even if the file is unchanged; safe in a signal handler."""
+        """Make the watching thread reload, even an unchanged file; safe in a signal handler."""
         self._reload_requested = True
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Reload in a background thread when the file has changed and is completely written."""
+        """Watch the file in a background thread; reload when it has changed and is complete."""
         stop = threading.Event()
         thread = threading.Thread(target=self._watch, args=(stop,), name="reload", daemon=True)
         thread.start()
@@ -118,7 +118,7 @@ class CurrentModel:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Stamp that changes when the file changes; ``None`` if there is no file."""
+    """Return a value that changes when the file changes; ``None`` if there is no file."""
     try:
         status = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Error responses as JSON: what is wrong, what was sent, what is expected."""
+"""Error responses as JSON: what is wrong, what the client sent, what the service expects."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from recbole_lightgnn.serving.ids import UnknownName, shortened, shortened_repr
 
 
 class Refused(InputError):
-    """A request that is answered with an error.
+    """Exception for a request that must be answered with an error.
 
     Args:
         status: HTTP status code.
-        what: what is wrong.
-        got: what was sent.
-        expected: what should be sent instead.
+        what: what is wrong with the request.
+        got: what the client sent.
+        expected: what the client should send instead.
 
     Attributes:
         status: HTTP status code.
-        problem: body of the response.
+        problem: body of the error response.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Refused(InputError):
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Answer every exception of an application with `Refused.response`.
+    """Make an application answer every exception with an error response (`Refused.response`).
 
     Args:
         app: the application.
@@ -90,7 +90,7 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def _refused(error: dict[str, Any]) -> Refused:
-    """Convert an error of pydantic or FastAPI to a `Refused`."""
+    """Convert pydantic's or FastAPI's error for an invalid request to a `Refused`."""
     kind, where = error["type"], _where(error["loc"])
     if kind == "json_invalid":
         return Refused(400, "the body is not JSON", str(error["ctx"]["error"]), "JSON")
@@ -105,12 +105,12 @@ def _refused(error: dict[str, Any]) -> Refused:
 
 
 def _where(location: Sequence[int | str]) -> str:
-    """Name of a field: ``users[3]`` for FastAPI's location ``("body", "users", 3)``."""
+    """Text for a field of a request: ``users[3]`` for FastAPI's ``("body", "users", 3)``."""
     text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in location[1:])
     # A field name that was sent may contain a lone surrogate, which cannot be sent back.
     return shortened(text.encode(errors="backslashreplace").decode()).lstrip(".") or "the body"
 
 
 def _as_json(value: Any) -> str:
-    """Format a value as JSON, shortened."""
+    """Format a value as JSON for an error message, shortened."""
     return shortened(json.dumps(value, default=repr))

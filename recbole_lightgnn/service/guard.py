@@ -1,4 +1,4 @@
-"""Limits on every request: concurrent requests, size and time; and a count of all requests."""
+"""Limits on concurrent requests and on the size and time of a request; counts of requests."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MAX_DRAINED = 16 * MAX_BODY_BYTES  # bytes read of a large body, so that the cl
 
 
 class Guard:
-    """ASGI middleware that limits and counts requests, and passes bodies on in one piece.
+    """ASGI middleware that limits and counts requests, and gives the application whole bodies.
 
     Args:
         app: the application to protect.
-        requests: counters to update.
-        paths: paths that are counted by name; all others are counted as ``other``.
+        requests: counts and durations of requests, to update.
+        paths: URL paths with a count of their own; all other paths are counted as ``other``.
     """
 
     def __init__(self, app: ASGIApp, requests: RequestMetrics, paths: Collection[str]) -> None:

@@ -13,7 +13,7 @@ MAX_NAME_LENGTH = 512  # characters
 
 
 def _to_integer(value: Any) -> Any:
-    """Accept 10.0 for 10: JSON does not distinguish them."""
+    """Convert 10.0 to 10: JSON does not distinguish integers from other numbers."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -86,33 +86,33 @@ class Similar(_Body):
 
 
 class History(_Body):
-    """Request for the best items of a new user, from the items of that user."""
+    """Request for the best items for a new user, computed from the items that the user likes."""
 
     items: Annotated[Items, Field(min_length=1)]
     k: K = 10
 
 
 class Ranked(BaseModel):
-    """Top-k items, best first, and their scores; fewer where fewer items are left."""
+    """Top-k items, best first, and their scores; fewer than k if fewer items can be recommended."""
 
     items: list[str]
     scores: list[float]
 
 
 class Answers(BaseModel):
-    """One answer per user or item, in the order of the request."""
+    """Response: one list of items per requested user or item, in the order of the request."""
 
     answers: list[Ranked]
 
 
 class Scores(BaseModel):
-    """One score per pair, in the order of the request."""
+    """Response: one score per requested pair, in the order of the request."""
 
     scores: list[float]
 
 
 class Explanation(BaseModel):
-    """A score as a sum: ``own`` and all contributions."""
+    """Response: a score as the sum of ``own`` and all contributions."""
 
     score: float
     own: Annotated[float, Field(description="part of the user's own embedding")]
@@ -124,7 +124,7 @@ class Explanation(BaseModel):
 
 
 class About(BaseModel):
-    """Description of the model in service."""
+    """Response: description of the model that answers requests."""
 
     file: str
     loaded: Annotated[str, Field(description="time of loading, in ISO 8601")]
@@ -140,7 +140,7 @@ class About(BaseModel):
 
 
 class Health(BaseModel):
-    """Status of the service, and result of the last reload of the model."""
+    """Response: status of the service, and result of the model's last reload."""
 
     status: str
     loaded: str
@@ -150,7 +150,7 @@ class Health(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request is refused: what is wrong, what was sent, what is expected."""
+    """Error response: what is wrong, what the client sent, what the service expects."""
 
     what: str
     got: str | None = None

@@ -1,4 +1,4 @@
-"""Metrics of the service in Prometheus's text format (version 0.0.4)."""
+"""Counts, durations and memory of the service in Prometheus's text format (version 0.0.4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Sample = tuple[str, Mapping[str, str], float]  # suffix of the name, labels, va
 
 
 class RequestMetrics:
-    """Number of requests by path and status, and a histogram of their durations.
+    """Number of requests by URL path and status, and a histogram of request durations.
 
     Attributes:
         in_flight: number of requests being answered.
@@ -30,7 +30,7 @@ class RequestMetrics:
         """Count a finished request.
 
         Args:
-            path: path of the request, or ``other``.
+            path: URL path of the request, or ``other``.
             status: HTTP status code of the response.
             seconds: duration of the request.
         """
@@ -40,7 +40,8 @@ class RequestMetrics:
             self._within[place] += seconds <= bound
 
     def families(self) -> Iterator[str]:
-        """Format all metrics: requests by path and status, durations, requests in flight."""
+        """Format the metrics of requests: counts by path and status, durations, requests in
+        flight."""
         counts = sorted(self._counts.items())
         yield family(
             "lightgnn_requests_total",
@@ -64,13 +65,13 @@ class RequestMetrics:
 
 
 def family(name: str, kind: str, meaning: str, samples: Iterable[_Sample]) -> str:
-    """Format a metric with its help and type.
+    """Format a Prometheus metric: help line, type line, and a line for each sample.
 
     Args:
         name: name of the metric.
-        kind: ``counter``, ``gauge`` or ``histogram``.
+        kind: Prometheus's type, ``counter``, ``gauge`` or ``histogram``.
         meaning: help text, one line.
-        samples: suffix, labels and value of each sample. Labels must not contain quotes,
+        samples: name suffix, labels and value of each sample. Labels must not contain quotes,
             backslashes or line breaks.
     """
     lines = [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
@@ -81,7 +82,7 @@ def family(name: str, kind: str, meaning: str, samples: Iterable[_Sample]) -> st
 
 
 def gauge(name: str, meaning: str, value: float) -> str:
-    """Format a gauge, a metric with a single value.
+    """Format a Prometheus metric with a single value (gauge).
 
     Args:
         name: name of the metric.
@@ -92,7 +93,7 @@ def gauge(name: str, meaning: str, value: float) -> str:
 
 
 def memory() -> Iterator[str]:
-    """Format the resident memory of the process; nothing on systems without /proc."""
+    """Format the resident memory of the process; empty on systems without /proc."""
     with suppress(OSError):
         lines = Path("/proc/self/status").read_text().splitlines()
         (size,) = (line.split()[1] for line in lines if line.startswith("VmRSS:"))

@@ -1,4 +1,4 @@
-"""The process of the service: socket, connections, signals and log."""
+"""Run the service as a process: socket, limits on connections, signals and log."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _BACKLOG = 1024  # connections that wait to be accepted
 
 
 def max_connections(open_files: int) -> int:
-    """Number of connections to allow: half of the limit of open files, at most 2 `MAX_REQUESTS`.
+    """Number of connections to allow: half the limit of open files, at most twice `MAX_REQUESTS`.
 
     Args:
-        open_files: the process's limit (``RLIMIT_NOFILE``).
+        open_files: largest number of files that the process may open (``RLIMIT_NOFILE``).
     """
     most = 2 * MAX_REQUESTS
     return most if open_files == resource.RLIM_INFINITY else min(most, open_files // 2)
@@ -42,14 +42,15 @@ MAX_CONNECTIONS = max_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 class _Protocol(H11Protocol):
     """HTTP/1.1 with a time limit on every connection, and errors as JSON.
 
-    uvicorn limits the time between two requests. Here the limit also applies before the first
-    request and until the head of a request is complete. Beyond `MAX_CONNECTIONS`, the connection
-    that has been idle longest is closed.
+    uvicorn limits the time between two requests of a connection. Here the same limit applies to the
+    time before the first request and to the time until a request's head is complete. If there are
+    more than `MAX_CONNECTIONS` connections, the connection that has been idle longest is closed.
     """
 
     # uvicorn narrows the type of `transport`, too.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock of a new connection; beyond the limit, close the one idle longest."""
+        """Start the time limit of a new connection; if there are too many, close the longest
+        idle."""
         super().connection_made(transport)
         self.idle_since = self.loop.time()
         self.timeout_keep_alive_task = self.loop.call_later(
@@ -64,22 +65,23 @@ class _Protocol(H11Protocol):
             most_idle.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Process received bytes; unlike in uvicorn, an incomplete head does not stop the clock."""
+        """Process received bytes; unlike uvicorn, keep the time limit until the head is
+        complete."""
         self.conn.receive_data(data)
         self.handle_events()
 
     def on_response_complete(self) -> None:
-        """Note the time: a connection without a new request is closed after a while."""
+        """Note when a response was sent: a connection that stays idle is closed later."""
         self.idle_since = self.loop.time()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Limit the time that the client may take to read its response."""
+        """Start a time limit for the client to read its response."""
         super().pause_writing()
         self.unread = self.loop.call_later(MAX_UNREAD_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Cancel the limit: the client has read most of the response."""
+        """Cancel the time limit of `pause_writing`: the client has read most of the response."""
         super().resume_writing()
         self.unread.cancel()
 
@@ -112,7 +114,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 
     Args:
         host: name or address of the interface.
-        port: number of the port; 0 selects a free one.
+        port: number of the port; 0 selects a free port.
 
     Raises:
         InputError: if the port is out of range, or the address cannot be used.
@@ -130,10 +132,10 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def create_server(current: CurrentModel) -> uvicorn.Server:
-    """Create the HTTP server of a model.
+    """Create the HTTP server that recommends from a model.
 
     Args:
-        current: the model to answer from.
+        current: the exported model that answers requests.
     """
     config = uvicorn.Config(
         create_app(current),
@@ -151,13 +153,13 @@ def create_server(current: CurrentModel) -> uvicorn.Server:
 
 
 def serve(current: CurrentModel, listener: socket.socket) -> None:
-    """Answer requests until SIGTERM or SIGINT, then finish the requests in flight.
+    """Answer requests until SIGTERM or SIGINT; then finish the started requests and return.
 
-    SIGHUP reloads the model.
+    SIGHUP reloads the model from its file.
 
     Args:
-        current: the model to answer from.
-        listener: socket of `open_listener`.
+        current: the exported model that answers requests.
+        listener: the socket that `open_listener` returned.
     """
     _log_to_stderr()
     server = create_server(current)
