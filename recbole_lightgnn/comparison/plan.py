@@ -84,7 +84,7 @@ class Plan:
 
     @property
     def ready(self) -> list[Run]:
-        """The runs that wait for no search."""
+        """The runs that need not wait for a search of settings."""
         waiting = {study.name for study in self.searches if study.record() is None}
         return [run for run in self.runs if run.name not in waiting]
 
@@ -98,7 +98,7 @@ class Plan:
         write_comparison(self.out, plain(self.content()))
 
     def content(self) -> dict[str, Any]:
-        """The content of ``comparison.json``."""
+        """What ``comparison.json`` will contain."""
         return {
             "schema_version": SCHEMA_VERSION,
             "dataset": self.dataset,
@@ -118,11 +118,11 @@ class Plan:
         }
 
     def check_folder(self) -> None:
-        """Check that the folder is new, or holds this comparison, which can then continue.
+        """Check that the folder is new, or holds this comparison so that it can continue.
 
         Raises:
-            InputError: if the folder holds other files, another comparison, or runs with other
-                settings.
+            InputError: if the folder holds other files, another comparison, or runs with settings
+                that differ from this comparison's.
         """
         check_folder("--out", self.out, self.out)
         if is_other_folder(self.out):
@@ -276,24 +276,27 @@ def _check_class(model: str, model_class: type) -> None:
 
 
 def _sources_after(searches: Sequence[Study], models: Sequence[str]) -> dict[str, str]:
-    """Where the settings of each model come from in a comparison with a search."""
+    """Source of each model's settings, by model, in a comparison with a search."""
     found = {study.name: study.settings_source() for study in searches}
     return {name: found.get(name, "not tuned") for name in models}
 
 
 def _sources(request: Request, configs: Mapping[str, Any]) -> dict[str, str]:
-    """Where the settings of each model come from in a comparison without a search."""
+    """Source of each model's settings, by model, in a comparison without a search."""
     return {
         name: _settings_source(config, request.given_to(name)) for name, config in configs.items()
     }
 
 
 def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
-    """Where the settings of a model come from: ``by hand``, ``tuned`` or ``default``.
+    """Tell where the settings of a model come from: ``by hand``, ``tuned`` or ``default``.
 
-    ``by hand``: the command or a variant gives a setting of the model, or the dataset's file has
-    settings for the model that were chosen after few trials or none. ``tuned``: the dataset's file
-    has settings found by a search or in many trials. ``default``: the file has none.
+    - ``by hand``: the command or a variant gives a setting of the model; or the dataset's yaml file
+      has settings for the model that were chosen after few manual trials or none.
+    - ``tuned``: the dataset's yaml file has settings for the model that were chosen by a search or
+      in many manual trials.
+    - ``default``: no setting of the model is given, and the yaml file has no settings for the
+      model.
 
     Args:
         config: the model's ``Config``.
@@ -308,14 +311,14 @@ def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
 
 
 def _given_of_data(request: Request, configs: Mapping[str, Any]) -> dict[str, Any]:
-    """The given settings of data and evaluation, which all models share."""
+    """Those of the given settings that concern data and evaluation, which all models share."""
     name, config = next(iter(configs.items()))
     shared = shared_keys(config)
     return {key: value for key, value in request.given_to(name).items() if key in shared}
 
 
 def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
-    """Raise InputError for a row that no record of these models will have."""
+    """Raise InputError for a key in ``--rows`` that no record of these models will have."""
     runs = [one["n_pruning_runs"] for one in configs.values() if one["model"] == "LightGNN"]
     taught = any(one["teacher"] is not None for one in configs.values())
     for key in rows or ():
@@ -333,10 +336,10 @@ def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
 
 
 def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
-    """Counts and hashes of the data.
+    """Counts and hashes of the dataset's interactions.
 
-    Our models and RecBole's use different readers. Each reader that is needed reads the files once,
-    so that it reports what is wrong with them.
+    Our models and RecBole's models read the files by different code. If the comparison has models
+    of both kinds, both codes read the files once, so that each reports the faults that it finds.
     """
     kinds = {config["model"] in our_models(): config for config in configs.values()}
     *_, last = [fingerprint_of(config) for config in kinds.values()]
@@ -349,7 +352,7 @@ def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
 def _searches(
     request: Request, configs: Mapping[str, Any], out: Path, budget: Budget | None
 ) -> list[Study]:
-    """The searches of the models that have a search space, unless all of it is given."""
+    """The searches to run: for each model with a setting in its search space that is not given."""
     if budget is None:
         return []
     return [
@@ -368,7 +371,7 @@ def _searches(
 
 
 def _space(model: str) -> set[str]:
-    """Names of the settings in a model's search space; empty if it has none."""
+    """Names of the settings in a model's search space; empty if the model has no search space."""
     file = space_of(model)
     return set(read_yaml(file)) if file.is_file() else set()
 

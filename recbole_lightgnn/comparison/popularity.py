@@ -21,13 +21,13 @@ _MOST_NAMED = 4  # settings that the advice names
 
 @dataclass(frozen=True)
 class Popularity:
-    """The validation score of RecBole's ``Pop`` on the data of a comparison.
+    """The validation score of RecBole's ``Pop`` (ranking by popularity) on a comparison's data.
 
     Attributes:
-        score: the score.
-        metric: name of the metric.
+        score: the validation score.
+        metric: name of the score's metric.
         bigger: whether a larger score is better.
-        searched: whether the comparison searches settings.
+        searched: whether the comparison searches settings for its models.
     """
 
     score: float
@@ -36,15 +36,18 @@ class Popularity:
     searched: bool
 
     def is_below(self, score: float) -> bool:
-        """Whether popularity has a worse validation score than ``score``."""
+        """Whether the validation score ``score`` is better than the popularity ranking's."""
         return score > self.score if self.bigger else score < self.score
 
     def warning(self, model: str, scores: Mapping[int, float]) -> str | None:
-        """What to try for a model; ``None`` if popularity is below all of its scores.
+        """Advise on the settings of a model with a validation score that is not above popularity's.
 
         Args:
             model: name of the model, not of a variant.
-            scores: validation score of each seed.
+            scores: the model's validation score, by seed.
+
+        Returns:
+            The advice as text; ``None`` if all scores are above the popularity ranking's score.
         """
         low = {seed: score for seed, score in scores.items() if not self.is_below(score)}
         if not low or model in _WITHOUT_SETTINGS:
@@ -67,10 +70,10 @@ class Popularity:
 
 
 def popularity_of(comparison: Mapping[str, Any]) -> Popularity | None:
-    """The popularity score in ``comparison.json``; ``None`` if the file is older and has none.
+    """Read the score of ``Pop`` from ``comparison.json``; ``None`` if the file has no such score.
 
     Args:
-        comparison: content of the file.
+        comparison: content of ``comparison.json``.
     """
     score = comparison.get("popularity")
     if not isinstance(score, int | float):
@@ -85,6 +88,9 @@ def popularity_of(comparison: Mapping[str, Any]) -> Popularity | None:
 
 
 def _importance(setting: str) -> tuple[bool, bool]:
-    """Sort key: first the learning rate, then temperatures and weights of a contrastive loss."""
+    """Sort key for names of settings, in the order in which to try them.
+
+    The learning rate is first, then temperatures and weights of a contrastive loss, then the rest.
+    """
     contrastive = re.search("temperature|contrast|ssl_", setting)
     return setting != "learning_rate", contrastive is None

@@ -1,4 +1,4 @@
-"""Compute the validation score of a ranking by popularity, once a comparison."""
+"""Compute the validation score of a ranking by popularity, once for each comparison."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _QUIET = {"state": "warning", "show_progress": False}
 
 
 def with_popularity(plan: Plan) -> Plan:
-    """Return the plan with the score of RecBole's ``Pop``, which needs no training.
+    """Return the plan with the validation score of RecBole's ``Pop``, which needs no training.
 
-    The score is taken from the folder if an earlier command has written it there.
+    The score is read from ``comparison.json`` if an earlier command has written it there.
     """
     begun = read_comparison(plan.out) or {}
     score = begun.get("popularity")
@@ -26,7 +26,7 @@ def with_popularity(plan: Plan) -> Plan:
 
 
 def _score(plan: Plan) -> float | None:
-    """The score; ``None`` if ``Pop`` cannot rank this dataset under the same protocol."""
+    """Compute the score of ``Pop``; ``None`` if ``Pop`` cannot have the comparison's protocol."""
     settings = plan.given_of_data | _QUIET
     try:
         config = configure("Pop", plan.dataset, settings=settings)

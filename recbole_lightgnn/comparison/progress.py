@@ -1,4 +1,4 @@
-"""Progress of a comparison while it runs: finished runs or searches, and the time left."""
+"""Show the progress of a comparison: how many runs or searches are finished, and the time left."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from recbole_lightgnn.comparison.study import Task
 class Progress:
     """Print a line at each start and end of a run; on a terminal, also show the time left.
 
+    "Run" stands for a search, too: the runs are either all runs or all searches of a comparison.
+
     Args:
         runs: all runs of the comparison, or all searches.
         jobs: number of runs at a time.
         what: ``runs`` or ``searches``.
-        popularity: if given, a run that is not above popularity is reported.
+        popularity: if given, report each run with a score that is not above popularity's.
 
     Attributes:
         jobs: number of runs at a time.
@@ -26,7 +28,7 @@ class Progress:
         left: runs that are not finished.
         total: number of runs.
         failed: number of runs that failed.
-        begun: start of each run that is under way, by ``time.monotonic``.
+        begun: start of each run that is under way, in seconds of ``time.monotonic``.
     """
 
     def __init__(
@@ -45,12 +47,17 @@ class Progress:
         self._last_update = 0.0
 
     def began(self, run: Task, resumed: bool) -> None:
-        """Record and print that a run has started, anew or resumed."""
+        """Record and print that a run has started from its beginning, or was resumed."""
         self.begun[run] = time.monotonic()
         self._print(f"{run}: {'goes on' if resumed else 'begins'}")
 
     def ended(self, run: Task, reason: str | None) -> None:
-        """Record and print that a run has ended; ``reason`` says why it failed, or is ``None``."""
+        """Record and print that a run has ended.
+
+        Args:
+            run: the run.
+            reason: why the run failed; ``None`` if it has not failed.
+        """
         self.left.remove(run)
         seconds = time.monotonic() - self.begun.pop(run)
         record = run.record()
@@ -68,7 +75,7 @@ class Progress:
         self._print(f"  {self._state()}")
 
     def tick(self, at_work: Sequence[Task]) -> None:
-        """Update the terminal's line with the runs at work, at most once a second."""
+        """Update the terminal's line about the running processes, at most once a second."""
         now = time.monotonic()
         if sys.stdout.isatty() and now > self._last_update + 1:
             self._last_update = now
@@ -76,12 +83,12 @@ class Progress:
             print(f"\r\033[K{self._state()} | {names}"[:200], end="", flush=True)
 
     def seconds_left(self) -> float | None:
-        """Estimate the time left from the finished runs; ``None`` while no run is finished.
+        """Estimate the seconds until all runs are finished; ``None`` while no run is finished.
 
-        A run is expected to take the mean time of its model's finished runs. If its model has no
-        finished run, the mean is over all finished runs. The time since the run's start is
-        subtracted. If the run has already taken longer than expected, or if its model has no
-        finished run, the run is assumed to be at most half done.
+        A run is expected to take the mean time of the finished runs of the same model or, without
+        any, of all finished runs. The time since its start is subtracted. A run is assumed to be at
+        most half done if it has already taken longer than expected, or if no run of the same model
+        is finished.
         """
         if not self.seconds:
             return None
@@ -110,7 +117,7 @@ class Progress:
 
 
 def rounded(seconds: float) -> str:
-    """A duration as text: ``45 s``, ``12 min`` or ``3 h 05 min``."""
+    """Write a duration as text: ``45 s``, ``12 min`` or ``3 h 05 min``."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -118,7 +125,7 @@ def rounded(seconds: float) -> str:
 
 
 def _seconds(run: Task) -> float:
-    """Seconds that a finished run took in total, earlier interrupted processes included."""
+    """Seconds that a finished run took, including the time before interruptions."""
     record = run.record() or {"seconds": 0.0}
     rows: float = sum(row["seconds"] + row["test_seconds"] for row in record.get("rows", ()))
     return max(rows, float(record["seconds"]))

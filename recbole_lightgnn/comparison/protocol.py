@@ -9,9 +9,9 @@ from recbole_lightgnn.errors import InputError
 
 
 def seeds_split_the_data(configs: Mapping[str, Any]) -> bool:
-    """Whether the split of the data would differ between seeds.
+    """Whether runs with different seeds would have different splits of the data.
 
-    This is so if neither the dataset's files nor ``split_seed`` fix the split.
+    They would if neither the dataset's files nor the setting ``split_seed`` fix the split.
 
     Args:
         configs: ``Config`` of each model, by name.
@@ -29,8 +29,8 @@ def shared_protocol(configs: Mapping[str, Any]) -> dict[str, Any]:
         configs: ``Config`` of each model, by name.
 
     Raises:
-        InputError: if the settings differ, if ``valid_metric`` has no cutoff, or if ``metrics``
-            lacks Recall or NDCG.
+        InputError: if the settings differ between models, if ``valid_metric`` has no cutoff, or if
+            ``metrics`` lacks Recall or NDCG.
     """
     protocols = {name: protocol_of(config) for name, config in configs.items()}
     first, *others = protocols
@@ -46,13 +46,13 @@ def shared_protocol(configs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def protocol_of(config: Any) -> dict[str, Any]:
-    """The settings of data and evaluation that affect the result, of one model's ``Config``."""
+    """The settings of data and evaluation in one model's ``Config`` that affect the results."""
     ignored = WITHOUT_EFFECT | {"seed"}
     return {key: value for key, value in shared_settings(config).items() if key not in ignored}
 
 
 def _check_metrics(protocol: Mapping[str, Any]) -> None:
-    """Raise InputError if the protocol lacks a metric or a cutoff that the tables need."""
+    """Raise InputError if the tables need a metric or a cutoff that the protocol lacks."""
     selection, metrics = protocol["valid_metric"], protocol["metrics"]
     if not re.search(r"@\d+$", selection):
         raise InputError(

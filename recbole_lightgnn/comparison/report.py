@@ -1,4 +1,4 @@
-"""Write everything that is made from a comparison's records: three tables and a page."""
+"""Write the three tables and the page of a comparison, which are made from its records."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ def report(folder: Path, rows: Sequence[str] | None = None) -> str:
 
     Args:
         folder: folder of the comparison.
-        rows: keys of the rows to show, as for `Comparison`.
+        rows: keys of the records' rows to show, as for `Comparison`.
 
     Returns:
         The table, as Markdown.
@@ -33,9 +33,9 @@ def report(folder: Path, rows: Sequence[str] | None = None) -> str:
 
 
 def report_tables(folder: Path, rows: Sequence[str] | None = None) -> str:
-    """Write the three tables of `report` without the page, which takes longer.
+    """Write the three tables of `report`, but not the page, which takes longer to make.
 
-    Arguments, return value and errors as for `report`.
+    Arguments, return value and errors are the same as for `report`.
     """
     comparison = Comparison(folder, rows)
     files = _tables(comparison, table(comparison))

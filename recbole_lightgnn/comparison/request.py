@@ -1,4 +1,4 @@
-"""What a comparison was asked for: models, seeds and settings."""
+"""What the user asks of a comparison: models, seeds and settings."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _FLAG_OF = {
 
 @dataclass(frozen=True)
 class Request:
-    """Models, seeds and settings as they were asked for.
+    """Models, seeds and settings that the user asks for.
 
     Attributes:
         dataset, models, seeds, given, variants: as for `make_plan`.
-        chosen: settings that a search has chosen, by name of model or variant.
+        chosen: settings that a search has chosen, by name of the model or variant.
     """
 
     dataset: str
@@ -37,14 +37,15 @@ class Request:
     chosen: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     def model_of(self, name: str) -> str:
-        """Return the model of a variant; return the name of a model unchanged."""
+        """Return the name of a variant's model; if ``name`` is a model, return ``name``."""
         return self.variants[name].model if name in self.variants else name
 
     def given_to(self, name: str) -> dict[str, Any]:
-        """The settings of one model or variant.
+        """Collect the settings that are given for one model or variant.
 
-        Settings given for this name override the variant's settings. The variant's settings
-        override settings given for all models. A search adds settings and changes none of these.
+        Settings given for this model or variant override the settings in the variant's file. The
+        settings in the variant's file override settings given for all models. Settings chosen by a
+        search are added.
         """
         settings = {key: value for key, value in self.given.items() if not self._owner(key)}
         if name in self.variants:
@@ -58,15 +59,16 @@ class Request:
         return settings | self.chosen.get(name, {})
 
     def _owner(self, key: str) -> str | None:
-        """NAME of a setting ``NAME.KEY``, if it names a model or variant; else ``None``."""
+        """The model or variant NAME of a setting ``NAME.KEY``; ``None`` for any other setting."""
         head, dot, _ = key.partition(".")
         return head if dot and head in {*model_names(), *self.variants} else None
 
     def check(self) -> None:
-        """Check the settings that were given, and the settings of the variants.
+        """Check that this comparison can use the given settings and the settings of the variants.
 
         Raises:
-            InputError: if a setting is for a model that is not compared, or if a flag sets it.
+            InputError: if a setting is given for a model that is not compared, or if a flag of the
+                command decides the setting (such as ``--seeds`` for ``seed``).
         """
         for key in self.given:
             owner = self._owner(key)

@@ -1,4 +1,4 @@
-"""Results of a comparison, computed from its records: the entries (lines) of its table."""
+"""Compute the lines of a comparison's table from its records; the lines are called entries."""
 
 from __future__ import annotations
 
@@ -35,29 +35,30 @@ class Entry:
     Numbers are means over the seeds that are done, unless said otherwise.
 
     Attributes:
-        label: name in the table.
-        model: name in the comparison, of the model or the variant.
-        key: key of the record's row; ``None`` if no seed is done.
+        label: text in the first column of the table.
+        model: name of the model or of the variant.
+        key: key of the record's row that the line shows, such as ``student-03``; ``None`` if no
+            seed is done.
         settings_source: where the settings come from: ``tuned``, ``default`` or ``by hand``; with a
             search, ``tuned, N trials`` or ``not tuned``.
-        seeds: seeds that are done.
-        problems: why the other seeds are missing.
+        seeds: seeds with a finished run ("done").
+        problems: sentences that say why results of the remaining seeds are missing.
         valid: validation score by which epochs are chosen.
         warning: what to try if the validation score is not above popularity, else ``None``.
-        test: test scores by name of the metric, one score for each seed.
-        epochs: largest number of epochs (for LightGNN's student: in each pruning run); ``None``
-            for a model that is not trained in epochs.
+        test: test scores by name of the metric, a list with the score of each done seed.
+        epochs: largest number of epochs (for LightGNN's student, of each pruning run); ``None`` for
+            a model that is not trained in epochs.
         patience: validations without a new best score after which training stops.
         parameters: number of trained values left after pruning, edge weights included.
-        entries_kept: share of embedding entries left after pruning.
-        interactions_kept: share of interactions left after pruning.
+        entries_kept: share of the embedding tables' entries that are left after pruning.
+        interactions_kept: share of the interactions that are left after pruning.
         bytes: bytes of the model's arrays, indices included.
-        seconds: time of training and validation, earlier stages included.
+        seconds: time of training and validation in seconds, earlier stages included.
         ranking_ms: milliseconds to rank all items for one test user.
         users: the metrics of each test user, by name of the metric. Shape of each: (users,)
-        paired_seeds: seeds that are done for this entry and for the reference; the two are compared
-            over these seeds.
-        differences: differences from the reference, by name of the metric.
+        paired_seeds: seeds that are done both for this entry and for the entry with which it is
+            compared (`Comparison.reference`); the comparison is over these seeds.
+        differences: differences from the reference entry, by name of the metric.
     """
 
     label: str
@@ -82,46 +83,48 @@ class Entry:
     differences: dict[str, Difference] = field(default_factory=dict)
 
     def mean(self, metric: str) -> float:
-        """Mean of a test metric over seeds."""
+        """Mean of a test metric over the seeds that are done."""
         return float(np.mean(self.test[metric]))
 
     def deviation(self, metric: str) -> float | None:
-        """Sample standard deviation of a test metric over seeds; ``None`` for one seed."""
+        """Sample standard deviation of a test metric over seeds; ``None`` if one seed is done."""
         return float(np.std(self.test[metric], ddof=1)) if len(self.seeds) > 1 else None
 
 
 class Comparison:
-    """The content of a comparison's folder.
+    """Everything that tables and page need from a comparison's folder.
 
     Args:
-        folder: folder that ``recbole-lightgnn compare`` wrote.
+        folder: folder that the command ``recbole-lightgnn compare`` wrote.
         rows: if a record has several rows, keys of the rows to show (see `shown_rows`); by default
-            the rows given to ``compare``.
+            the rows given to the command ``compare``.
 
     Attributes:
         folder: folder of the comparison.
-        content: content of ``comparison.json``, with old names translated.
+        content: content of ``comparison.json``, with the names of earlier versions translated.
         dataset: name of the dataset.
-        seeds: seeds that were asked for.
+        seeds: seeds of the comparison, whether their runs are done or not.
         given: settings given for all models, and as ``NAME.KEY`` for one model or variant.
-        fingerprint: counts and hashes of the data.
-        variants: ``model`` and settings of each variant, by name.
-        rows: keys of the rows that were asked for, or ``None``.
+        fingerprint: counts and hashes of the dataset's interactions.
+        variants: the ``model`` and the settings of each variant, by name of the variant.
+        rows: keys of the records' rows that the table is to show, or ``None`` for the default.
         selection: validation metric by which epochs are chosen.
-        popularity: validation score of a ranking by popularity; ``None`` in an older comparison.
-        records: records of the runs that are done, by name and seed.
+        popularity: validation score of a ranking by popularity; ``None`` if the comparison has no
+            such score.
+        records: records of the finished runs, by (name of the model or variant, seed).
         degree: number of train interactions of each test user; ``None`` if no run has user
             metrics. Shape: (users,)
-        metrics: the table's metrics: Recall and NDCG at the cutoff of ``selection`` and above it.
+        metrics: the table's metrics: Recall and NDCG at the cutoff of ``selection`` and at larger
+            cutoffs.
         tested_metrics: metrics tested for significance: Recall and NDCG at the cutoff of
             ``selection``.
         entries: lines of the table, in the order of the models.
-        reference: the entry that all others are compared with: the student with the best validation
-            score; without a student, the model with the best validation score.
+        reference: the entry with which all entries are compared: the student with the best
+            validation score; without a student, the entry with the best validation score.
 
     Raises:
-        InputError: if the folder is not a comparison's, if user metrics are damaged, or if no
-            record has a row with a key in ``rows``.
+        InputError: if the folder has no valid ``comparison.json``, if user metrics are damaged, or
+            if no record has a row with a key in ``rows``.
     """
 
     def __init__(self, folder: Path, rows: Sequence[str] | None = None) -> None:
@@ -160,18 +163,22 @@ class Comparison:
 
     @property
     def students(self) -> list[Entry]:
-        """LightGNN's student after each pruning run, the unpruned one first."""
+        """Entries for LightGNN's student: before pruning, then after each pruning run."""
         if not (records := self._records_of("LightGNN")):
             return []
         keys = [row["key"] for row in next(iter(records.values()))["rows"]]
         return [self._entry("LightGNN", key) for key in keys if key.startswith("student")]
 
     def done(self) -> list[Entry]:
-        """The entries with at least one finished seed."""
+        """The entries of the table with at least one finished seed."""
         return [entry for entry in self.entries if entry.seeds]
 
     def curve(self, model: str, seed: int) -> list[tuple[list[float], list[float]]]:
-        """One learning curve for each training: seconds since the run's start, and scores."""
+        """The validation curves of one run, one for each training.
+
+        Returns:
+            For each training, the seconds since the run's start and the score of each validation.
+        """
         parts, before = [], 0.0
         for row in self.records[model, seed]["rows"]:
             if curve := row.get("curve"):
@@ -180,13 +187,13 @@ class Comparison:
         return parts
 
     def run_folder(self, model: str, seed: int) -> RunFolder:
-        """The folder of one run."""
+        """The folder with the files of one run."""
         return run_folder(self.folder, model, seed)
 
     # --- reading --------------------------------------------------------------------------------
 
     def _read(self, model: str, seed: int) -> None:
-        """Read the record and user metrics of one run, if it has any."""
+        """Read the record of one run and its users' metrics, as far as the files exist."""
         folder = self.run_folder(model, seed)
         record = folder.record()
         if record is None:
@@ -207,7 +214,7 @@ class Comparison:
         self._users[model, seed] = users
 
     def _problems(self, model: str) -> list[str]:
-        """Why seeds are missing; seeds with the same reason are listed together."""
+        """Sentences that say why results of seeds are missing, one sentence for each reason."""
         seeds_of: dict[str, list[str]] = {}
         for seed in self.seeds:
             if (model, seed) not in self.records:
@@ -230,7 +237,7 @@ class Comparison:
         return "not done yet"
 
     def _records_of(self, model: str) -> dict[int, dict[str, Any]]:
-        """The records of one model or variant, by seed."""
+        """Records of the finished runs of one model or variant, by seed."""
         return {seed: record for (name, seed), record in self.records.items() if name == model}
 
     # --- the lines ------------------------------------------------------------------------------
@@ -244,13 +251,16 @@ class Comparison:
             yield self._entry(model, key)
 
     def _rows_of(self, model: str) -> list[dict[str, Any]]:
-        """The rows that the table can show; a variant's teachers and intermediate are hidden."""
+        """Rows of a model's record that the table can show.
+
+        For a variant, rows of the teachers and of the intermediate model are left out.
+        """
         rows = next(iter(self._records_of(model).values()))["rows"]
         hidden = ("teacher", "intermediate") if model in self.variants else ()
         return [row for row in rows if row["stage"] not in hidden]
 
     def _entry(self, model: str, key: str) -> Entry:
-        """The means of one row over the seeds that are done."""
+        """Make the table line of one row of the records: means over the seeds that are done."""
         records = self._records_of(model)
         rows = [_row(record, key) for record in records.values()]
         n_users = self.fingerprint["test"]["users"]
@@ -277,7 +287,11 @@ class Comparison:
         )
 
     def _warning(self, rows: Mapping[int, Mapping[str, Any]]) -> str | None:
-        """What to try for a row, given by seed, if it is not above popularity."""
+        """Say which settings to try if a row's validation scores are not all above popularity's.
+
+        Args:
+            rows: the same row of each seed's record, by seed.
+        """
         if self.popularity is None:
             return None
         scores = {seed: row["valid"][self.selection] for seed, row in rows.items()}
@@ -287,7 +301,7 @@ class Comparison:
     def _mean_users(
         self, model: str, key: str | None, seeds: Sequence[int]
     ) -> dict[str, np.ndarray] | None:
-        """Metrics of each test user, averaged over seeds; ``None`` if a seed has none."""
+        """Average each test user's metrics over seeds; ``None`` if a seed has no users' metrics."""
         users = [self._users.get((model, seed)) for seed in seeds]
         if key is None or None in users:
             return None
@@ -306,10 +320,10 @@ class Comparison:
         return max(students or done, key=lambda entry: sign * entry.valid, default=None)
 
     def _compare(self) -> None:
-        """Set each entry's differences from the reference, with p corrected for all tests.
+        """Compute each entry's differences from the reference entry, with p-values.
 
-        Entry and reference are averaged over the seeds that both have, because one seed may be
-        easier for all models.
+        The p-values are corrected for all tests of the table. Both entries are averaged over the
+        seeds that are done for both, because one seed may be easier than another for every model.
         """
         reference = self.reference
         if reference is None or reference.users is None:
@@ -329,18 +343,18 @@ class Comparison:
 
 
 def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -> list[str]:
-    """Choose the rows of a record that a table shows.
+    """Choose the rows of a record that the table shows.
 
-    By default these are the teacher (all teachers together if there are several), the student
-    that keeps closest to a third of the entries, and the last row.
+    The default is three rows: the teacher (all teachers together if there are several); the student
+    with a share of kept entries closest to one third; and the last row.
 
     Args:
-        rows: rows of the record.
+        rows: all rows of the record (one for each stage and pruning run).
         asked: keys of the rows to show, or ``None`` for the default. If the record has none of
             these keys, its last row is shown.
 
     Returns:
-        Keys, in the record's order.
+        Keys of the chosen rows, in the record's order.
     """
     keys = [row["key"] for row in rows]
     if asked is not None:
@@ -361,9 +375,10 @@ def _row(record: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _epochs_and_patience(
     record: Mapping[str, Any], row: Mapping[str, Any]
 ) -> tuple[int | None, int | None]:
-    """Largest number of epochs, and patience, of the first training in the row's stage.
+    """The largest number of epochs, and the patience, with which a row's stage was trained.
 
-    Both are ``None`` for a model that is not trained in epochs.
+    If the stage has several trainings, these are the settings of the first training. Both values
+    are ``None`` for a model that is not trained in epochs.
     """
     first = next(one for one in record["rows"] if one["stage"] == row["stage"])
     settings = first.get("settings") or record["settings"]
@@ -373,14 +388,14 @@ def _epochs_and_patience(
 
 
 def _seconds_to(record: Mapping[str, Any], key: str) -> float:
-    """Training time in seconds of a row and of all rows before it."""
+    """Training time in seconds up to the end of a row, earlier rows of the record included."""
     keys = [row["key"] for row in record["rows"]]
     seconds: float = sum(row["seconds"] for row in record["rows"][: keys.index(key) + 1])
     return seconds
 
 
 def _label(model: str, row: Mapping[str, Any], n_rows: int) -> str:
-    """``LightGNN``, ``LightGNN's teacher`` or, with the shares kept, ``LightGNN .33 / .77``."""
+    """Name of a table line: ``LightGNN's teacher``; with kept shares, ``LightGNN .33 / .77``."""
     if n_rows == 1 or row["stage"] == row["model"]:  # the stage of a model trained alone
         return model
     if row["stage"] != "student":

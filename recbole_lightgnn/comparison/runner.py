@@ -1,4 +1,7 @@
-"""Run searches and runs of a comparison as processes, so that one failure stops no other."""
+"""Run each search and run of a comparison in a process of its own.
+
+The failure of one process stops no other process.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +37,21 @@ _PR_SET_PDEATHSIG = 1
 
 
 def run_all(runs: Sequence[Task], jobs: int, lock: int, progress: Progress) -> None:
-    """Run the runs or searches, ``jobs`` at a time.
+    """Execute runs or searches, ``jobs`` at a time, until all have ended.
 
-    Each run leaves its record, or a file with the reason of its failure. A run of a model that has
-    a run folder is resumed after an interruption or a failure. If the resumed run fails before its
-    next epoch ends, the following attempt starts anew. A search continues likewise, by trials.
+    Each run writes its record, or a file with the reason of its failure. A run that was interrupted
+    or failed is resumed from its checkpoints, if it has any. If the resumed run fails before its
+    next epoch ends, the following attempt starts from the beginning. A search is continued in the
+    same way after its last ended trial.
 
     Args:
         runs: runs or searches that are not done.
         jobs: number of runs at a time; they share the cores.
-        lock: file descriptor from `lock_folder`, inherited by the runs.
-        progress: receives each start and end.
+        lock: file descriptor from `lock_folder`, which the processes inherit.
+        progress: is told of each start and end.
 
     Raises:
-        KeyboardInterrupt: when stopped by hand, after all runs have stopped.
+        KeyboardInterrupt: if the user presses Ctrl-C; raised after all processes have stopped.
     """
     waiting = list(runs)
     processes: dict[Task, subprocess.Popen[bytes]] = {}
@@ -72,16 +76,18 @@ def run_all(runs: Sequence[Task], jobs: int, lock: int, progress: Progress) -> N
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[int]:
-    """Lock a comparison's folder; runs that inherit the file descriptor hold the lock as well.
+    """Lock a comparison's folder, so that no second comparison writes to it.
 
     Args:
-        folder: folder of the comparison.
+        folder: folder of the comparison. Processes that inherit the file descriptor hold the lock,
+            too.
 
     Yields:
         The file descriptor of the lock.
 
     Raises:
-        InputError: if another comparison holds the lock, or runs of a killed comparison still do.
+        InputError: if another comparison holds the lock, or a process that a killed comparison
+            started still holds it.
     """
     with (folder / LOCK).open("ab") as file:
         deadline = time.monotonic() + _LOCK_SECONDS
@@ -99,7 +105,11 @@ def lock_folder(folder: Path) -> Iterator[int]:
 
 
 def _prepare(run: Task) -> Position | None:
-    """Prepare the folder; return the position to resume from, ``None`` if the run starts anew."""
+    """Prepare the folder of a run or search for its start.
+
+    Returns:
+        The position to resume from; ``None`` to start from the beginning.
+    """
     failure, position = run.folder.failure(), _position(run)
     if failure is not None and failure.get("resumed_after") == position:
         position = None  # no progress since the last failure: the checkpoint may be the cause
@@ -112,7 +122,12 @@ def _prepare(run: Task) -> Position | None:
 
 
 def _position(run: Task) -> Position | None:
-    """Read the position of a run that can be resumed; ``None`` if there is nothing to resume."""
+    """Read how far an earlier process came; ``None`` if there is nothing to resume.
+
+    Returns:
+        For a run, the number of its record's finished rows, and the number of epochs of the row
+        under way. For a search, the number of ended trials.
+    """
     if isinstance(run, Study):
         return run.position()
     positions = []
@@ -139,7 +154,7 @@ def _start(run: Task, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[b
 
 
 def _environment(jobs: int) -> dict[str, str]:
-    """Environment variables of a run: its number of threads, and this process's import path."""
+    """Environment variables of a new process: number of threads, and this process's import path."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = str(max(1, (cores or 1) // jobs))
     given = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -147,10 +162,11 @@ def _environment(jobs: int) -> dict[str, str]:
 
 
 def _before_run() -> Callable[[], None]:
-    """Return a function for the new process to call first.
+    """Return a function that the new process calls before everything else.
 
-    After this call the process reacts to Ctrl-C, even if a shell started the comparison with ``&``,
-    which makes it ignore SIGINT. On Linux the process is also killed when the comparison ends.
+    The function makes the process react to Ctrl-C. Otherwise the process would ignore SIGINT if a
+    shell started the comparison with ``&``. On Linux, the function also makes the process end when
+    the comparison ends.
     """
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
@@ -163,12 +179,13 @@ def _before_run() -> Callable[[], None]:
 
 
 def _note_failure(run: Task, status: int, resumed_after: Position | None) -> str | None:
-    """Write why a run failed; return the reason, or ``None`` if it has not failed.
+    """Write why a run failed into a file; return the reason, or ``None`` if the run has not failed.
 
     Args:
         run: run that has ended.
-        status: exit status of its process; below 0 the number of the signal that ended it.
-        resumed_after: position that the run was resumed from, ``None`` if it started anew.
+        status: exit status of the run's process. A negative status is minus the number of the
+            signal that ended the process.
+        resumed_after: position from which the run was resumed; ``None`` if it was not resumed.
     """
     if status == 0:
         run.conclude()
@@ -196,7 +213,7 @@ def _reason(log: Path, status: int) -> str:
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Stop processes as Ctrl-C would, and kill processes that take too long to stop."""
+    """Stop processes with SIGINT, as Ctrl-C does; kill processes that take too long to stop."""
     for process in processes:
         _signal(process, signal.SIGINT)
     deadline = time.monotonic() + _STOP_SECONDS

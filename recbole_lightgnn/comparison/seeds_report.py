@@ -1,4 +1,7 @@
-"""Report on one model and split with several seeds: a table, and a plot of accuracy and size."""
+"""Report on one model, trained on one split with several seeds.
+
+The report is a table, and a plot of accuracy against size.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +23,7 @@ _KEYS = {"model", "dataset", "seed", "settings", "rows", "dataset_fingerprint"}
 
 
 def read_records(files: Sequence[Path]) -> list[Record]:
-    """Read records and check that they belong into one table.
+    """Read records, and check that they are of one model and split with different seeds.
 
     Args:
         files: JSON files with one record or a list of records each. Settings may have the names of
@@ -71,22 +74,23 @@ def _records_in(file: Path) -> Iterator[Record]:
 
 
 def _different(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
-    """Names of the settings that differ, except those that do not affect what is compared."""
+    """Names of the settings that differ between two records, except those that affect no result."""
     ignored = {"seed", "checkpoint_dir", "show_progress", "result_file"}
     keys = (one.keys() | other.keys()) - ignored
     return {key for key in keys if one.get(key) != other.get(key)}
 
 
 def summary(records: Sequence[Record]) -> list[Row]:
-    """Means and standard deviations over records, one row per training.
+    """Compute means and standard deviations over records, for each row of the records.
 
     Args:
         records: records of one model, one per seed.
 
     Returns:
-        Rows with ``key``, the number of ``seeds``, the means of ``entries_kept``,
-        ``interactions_kept``, ``bytes`` and ``seconds``, and ``test`` and ``valid``: for each of
-        `METRICS` its ``mean`` and ``std`` (sample standard deviation; 0 for one record).
+        One row for each row of the records, with these keys: ``key``, the row's key; ``seeds``, the
+        number of records; ``entries_kept``, ``interactions_kept``, ``bytes`` and ``seconds``, means
+        over the records; ``test`` and ``valid``, the ``mean`` and ``std`` of each metric in
+        `METRICS`. ``std`` is the sample standard deviation, 0 for one record.
     """
     rows = []
     for same in zip(*(record["rows"] for record in records), strict=True):
@@ -107,19 +111,19 @@ def summary(records: Sequence[Record]) -> list[Row]:
 
 
 def paper_points(records: Sequence[Record]) -> tuple[Point, ...]:
-    """The paper's results on the records' split; empty if the paper does not use this split."""
+    """The paper's published results on the records' split; empty if the paper has another split."""
     return POINTS.get(records[0]["dataset_fingerprint"]["train"]["sha256"], ())
 
 
 def markdown(records: Sequence[Record], keys: Sequence[str] = ()) -> str:
-    """The table as Markdown, with the paper's results if the paper uses the split.
+    """Write the table as Markdown, with the paper's results if the paper uses the records' split.
 
     Args:
         records: records of one model, one per seed.
-        keys: keys of the rows to show; empty for all.
+        keys: keys of the records' rows to show; empty to show all rows.
 
     Raises:
-        InputError: if there is no row with one of ``keys``.
+        InputError: if the records have no row for one of ``keys``.
     """
     rows = summary(records)
     for key in keys:
@@ -153,16 +157,18 @@ def _cell(value: Mapping[str, float] | None) -> str:
 
 
 def _short(share: float, digits: int) -> str:
-    """A share as text, without the zero before the point."""
+    """Write a share as text, without the zero before the decimal point."""
     return f"{share:.{digits}f}".removeprefix("0")
 
 
 def draw(records: Sequence[Record], file: Path) -> None:
-    """Plot Recall@20 and NDCG@20 against the entries kept, with the paper's results.
+    """Plot Recall@20 and NDCG@20 against the share of entries kept, with the paper's results.
+
+    An entry is a single number in the embedding tables.
 
     Args:
-        records: records of one model, one per seed.
-        file: picture to write; its ending decides the format.
+        records: records of one model, one for each seed.
+        file: path of the picture to write; its suffix decides the picture's format.
 
     Raises:
         InputError: if matplotlib is missing or the file cannot be written.
@@ -194,7 +200,7 @@ def draw(records: Sequence[Record], file: Path) -> None:
 
 
 def _draw_ours(axes: Any, rows: Sequence[Row], metric: str) -> None:
-    """Plot the student after each pruning run, and the teacher as a horizontal line."""
+    """Plot our student after each pruning run, and our teacher as a horizontal line."""
     students = [row for row in rows if row["key"].startswith("student")]
     kept = [row["entries_kept"] for row in students]
     mean = [row["test"][metric]["mean"] for row in students]
@@ -206,7 +212,7 @@ def _draw_ours(axes: Any, rows: Sequence[Row], metric: str) -> None:
 
 
 def _draw_paper(axes: Any, points: Sequence[Point], metric: str) -> None:
-    """Plot the paper's LightGNN as a line, and its other models as points."""
+    """Plot the paper's results: LightGNN as a line, and the paper's other models as points."""
     if pruned := [point for point in points if point.entries_kept < 1]:
         axes.plot(
             [point.entries_kept for point in pruned],

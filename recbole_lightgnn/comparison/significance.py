@@ -1,4 +1,4 @@
-"""Significance of the difference between two models, tested over the test users."""
+"""Test over the test users whether the difference between two models is significant."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from scipy import stats
 
 
 class Difference(NamedTuple):
-    """The difference between two models, over users.
+    """The difference between two models in one metric, tested over the test users.
 
     Attributes:
         mean: mean difference over users.
-        p: two-sided p of the paired t-test.
-        p_holm: p after Holm's correction for all tests of a table.
+        p: two-sided p-value of the paired t-test.
+        p_holm: p-value after Holm's correction for all tests of a table.
     """
 
     mean: float
@@ -23,18 +23,20 @@ class Difference(NamedTuple):
 
 
 def paired_t(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    r"""The paired t-test over users.
+    r"""Compare two models with the paired t-test over users.
 
     .. math:: t = \bar d \,/\, (s_d / \sqrt n), \quad d_u = a_u - b_u
 
-    with n - 1 degrees of freedom. If d is the same for all users, p is 1 for d = 0 and 0 otherwise.
+    d is the difference between the models, with sample standard deviation s_d over the n users. The
+    test has n - 1 degrees of freedom. If d is the same for all users, p is 1 for d = 0 and 0
+    otherwise.
 
     Args:
-        one: metric a of each user. Shape: (users,), at least 2
-        other: metric b of the same users. Shape: (users,)
+        one: the first model's metric a of each user. Shape: (users,), at least 2 users
+        other: the second model's metric b of the same users. Shape: (users,)
 
     Returns:
-        The mean of d, and the two-sided p.
+        First, the mean of d. Second, the two-sided p-value.
     """
     difference = np.asarray(one, dtype=np.float64) - other
     mean, n = float(difference.mean()), len(difference)
@@ -45,20 +47,20 @@ def paired_t(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    r"""Holm's correction of p-values for several tests.
+    r"""Correct the p-values of several tests with Holm's method.
 
-    Rejecting where the corrected p is at most alpha keeps the chance of any false rejection among
-    the m tests at alpha or less.
+    If a difference is called significant where its corrected p is at most alpha, the chance of any
+    false call among the m tests is at most alpha.
 
     .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})
 
     S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
 
     Args:
-        p: p of each test, in any order.
+        p: p-value of each test, in any order.
 
     Returns:
-        The corrected p of each test, in the same order.
+        The corrected p-value of each test, in the order of ``p``.
     """
     corrected, largest = [0.0] * len(p), 0.0
     for place, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):

@@ -1,4 +1,4 @@
-"""The search of a model's settings before its runs: a study of ``recbole-lightgnn tune``."""
+"""Search the settings of a model before its runs, with the command ``recbole-lightgnn tune``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CHOSEN_KEYS = {"settings", "trials", "valid_metric", "best_valid", "seconds"}
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of each model's search; at least one is given.
+    """Limits of the search for each model's settings; at least one limit is given.
 
     Attributes:
-        trials: number of trials, or ``None``.
-        minutes: time in minutes after which no trial begins, or ``None``.
+        trials: largest number of trials, or ``None``.
+        minutes: time in minutes after which no further trial begins, or ``None``.
     """
 
     trials: int | None
@@ -34,10 +34,10 @@ class Budget:
 
 
 def budget_of(comparison: Mapping[str, Any]) -> Budget | None:
-    """The limits in ``comparison.json``; ``None`` if the comparison has no search.
+    """The limits of the searches in ``comparison.json``; ``None`` if the comparison has no search.
 
     Args:
-        comparison: content of the file.
+        comparison: content of ``comparison.json``.
 
     Raises:
         InputError: if the file is damaged.
@@ -55,14 +55,14 @@ def budget_of(comparison: Mapping[str, Any]) -> Budget | None:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """The search of one model or variant, which is run and continued like a `Run`.
+    """The search for the settings of one model or variant; it is started and resumed like a `Run`.
 
     Attributes:
-        name: name in the comparison: that of the model or of the variant.
+        name: name of the model or of the variant.
         model: name of the model.
         dataset: name of the dataset.
-        given: settings given for the model; they are held fixed.
-        settings: all settings in force without a search.
+        given: settings given for the model; the search does not change them.
+        settings: all settings that the model would have without a search.
         folder: folder of the search's files.
         budget: limits of the search.
     """
@@ -79,27 +79,28 @@ class Study:
         return f"{self.name} search"
 
     def record(self) -> dict[str, Any] | None:
-        """The best settings and their score if the search is finished, else ``None``."""
+        """The best settings with their validation score; ``None`` if the search is not finished."""
         record = self.folder.record()
         finished = isinstance(record, dict) and record.keys() >= _CHOSEN_KEYS
         return record if finished else None
 
     def settings_source(self) -> str:
-        """Where the table says that the settings of the model come from."""
+        """Text for the table's column ``settings``: ``not tuned`` or ``tuned, N trials``."""
         record = self.record()
         if record is None:
             return "not tuned"
         return f"tuned, {record['trials']} trial{'s' * (record['trials'] != 1)}"
 
     def position(self) -> list[int] | None:
-        """Number of ended trials to continue after; ``None`` if the search has not begun."""
+        """Number of ended trials, in a list; ``None`` if the search has not begun."""
         return [len(self._ended())] if self.folder.journal.is_file() else None
 
     def command(self, resumed: bool) -> list[str]:
-        """Command and arguments of the search; it continues by itself.
+        """Command and arguments that start or continue the search.
 
         Args:
-            resumed: without effect.
+            resumed: whether the search is continued. It has no effect: the command finds the ended
+                trials by itself.
         """
         command = ["tune", f"--model={self.model}", f"--dataset={self.dataset}", f"--seed={SEED}"]
         command += [f"--study={self.name}", f"--storage={self.folder.journal}"]
@@ -112,15 +113,15 @@ class Study:
         return command + [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
 
     def begin(self) -> None:
-        """Write the settings without a search into the folder."""
+        """Write the settings that the model would have without a search into a file."""
         self.folder.write_settings(self.settings)
 
     def check_begun(self) -> None:
-        """Raise InputError if the folder holds a search with other settings."""
+        """Raise InputError if the folder holds a search that began with different settings."""
         self.folder.check_begun(self.settings)
 
     def conclude(self) -> None:
-        """Write the best settings, once the process of the search has ended without an error."""
+        """Write the best settings into a file if a trial succeeded; called after the search."""
         study = self.folder.trials()
         if study.get("best") is None:
             return
@@ -140,7 +141,7 @@ class Study:
         return [trial for trial in trials if trial["state"] in _ENDED]
 
     def _seconds(self) -> float:
-        """Time in seconds of the trials that have ended."""
+        """Total time in seconds of the trials that have ended."""
         return sum(trial["seconds"] or 0.0 for trial in self._ended())
 
 

@@ -1,6 +1,6 @@
-"""The table of a comparison, as cells and as text.
+"""Make the table of a comparison: its cells, then the cells as Markdown, LaTeX or CSV.
 
-Markdown, LaTeX and the page are made from the same rounded cells. The numbers of the CSV are not
+Markdown, LaTeX and the page show the same rounded numbers. The numbers in the CSV file are not
 rounded.
 """
 
@@ -22,7 +22,7 @@ class Cell(NamedTuple):
     """A cell of the table.
 
     Attributes:
-        text: text without markup.
+        text: text of the cell, without markup.
         best: whether the cell holds the best value of its column.
         spans_rest: whether the cell fills the rest of the line, to say why there are no numbers.
     """
@@ -33,13 +33,15 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The table without markup.
+    """The content of a comparison's table, without markup.
 
     Attributes:
-        title: sentence that says what is compared.
+        title: text that says what is compared.
         head: names of the columns.
-        lines: cells of each line; if there are too few, the last cell spans the remaining columns.
-        notes: sentences that explain the columns, and say what is missing.
+        lines: cells of each line; if a line has fewer cells than columns, its last cell spans the
+            remaining columns.
+        notes: sentences below the table. They explain the columns and say which results are
+            missing.
     """
 
     title: str
@@ -87,7 +89,10 @@ def _best(comparison: Comparison, metric: str) -> str:
 
 
 def _p(entry: Entry, comparison: Comparison, metric: str) -> str:
-    """Sign and corrected p of the difference from the reference, or why there is none."""
+    """Text of a cell: sign and corrected p-value of the difference from the reference entry.
+
+    Without a difference, the text says why.
+    """
     reference = comparison.reference
     if entry is reference:
         return "reference"
@@ -216,7 +221,7 @@ def _notes_on_missing_seeds(comparison: Comparison) -> list[str]:
 
 
 def _machines(comparison: Comparison) -> list[str]:
-    """The machines that the runs were timed on, without repetition."""
+    """Descriptions of the machines on which the runs were timed, each listed once."""
     machines = []
     for record in comparison.records.values():
         environment = record["environment"]
@@ -230,7 +235,7 @@ def _machines(comparison: Comparison) -> list[str]:
 
 
 def _rarely_validated(comparison: Comparison) -> dict[int, list[str]]:
-    """The models not validated after every epoch, by the number of epochs per validation."""
+    """Models that are not validated after every epoch, by the number of epochs per validation."""
     names: dict[int, list[str]] = {}
     for model in comparison.content["models"]:
         settings = [r["settings"] for (name, _), r in comparison.records.items() if name == model]
@@ -240,7 +245,7 @@ def _rarely_validated(comparison: Comparison) -> dict[int, list[str]]:
 
 
 def _accelerated(comparison: Comparison) -> list[str]:
-    """Names of RecBole's graph models, teachers included, that used our sparse kernels."""
+    """Names of RecBole's graph models, teachers included, that our sparse kernels have trained."""
     names = []
     for (name, _), record in comparison.records.items():
         for row in record["rows"]:
@@ -256,7 +261,7 @@ def _accelerated(comparison: Comparison) -> list[str]:
 
 
 def markdown(content: Table) -> str:
-    """The table as Markdown, with its notes as a list."""
+    """Write the table as Markdown, with its notes as a list."""
     lines = [content.title + ".", "", "| " + " | ".join(content.head) + " |"]
     lines.append("|" + "---|" * len(content.head))
     for line in content.lines:
@@ -268,7 +273,7 @@ def markdown(content: Table) -> str:
 
 
 def latex(content: Table) -> str:
-    r"""The table as a LaTeX ``table*``, which needs ``\usepackage{booktabs}``."""
+    r"""Write the table as a LaTeX ``table*``, which needs ``\usepackage{booktabs}``."""
     columns = "ll" + "r" * (len(content.head) - 2)
     lines = [
         r"\begin{table*}",
@@ -292,7 +297,7 @@ def latex(content: Table) -> str:
 
 
 def full_csv(comparison: Comparison) -> str:
-    """The table as CSV, with numbers that are not rounded, and the reasons why runs are missing."""
+    """Write the table as CSV, with unrounded numbers and the reasons why runs are missing."""
     heads = ["label", "model", "row", "settings", "seeds_done", "epochs_at_most", "patience"]
     heads += ["parameters", "bytes"]
     heads += ["entries_kept", "interactions_kept", "training_seconds", "ranking_ms_per_user"]
@@ -338,18 +343,18 @@ def full_csv(comparison: Comparison) -> str:
 
 
 def short_name(metric: str) -> str:
-    """Name of a metric in the table: ``R@20`` for ``recall@20``."""
+    """Short name of a metric for the table's head: ``R@20`` for ``recall@20``."""
     name, _, cutoff = metric.partition("@")
     return f"{_NAMES[name]}@{cutoff}"
 
 
 def short(value: float, digits: int = 4) -> str:
-    """A number as text; without the zero before the point if it is below 1."""
+    """Write a number as text, with no zero before the decimal point if the number is below 1."""
     return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
 
 
 def size(n_bytes: float) -> str:
-    """A number of bytes as text: ``7.0 MB`` or ``28.5 kB``; units are powers of ten."""
+    """Write a number of bytes as text: ``7.0 MB`` or ``28.5 kB`` (1 kB is 1000 bytes)."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if n_bytes >= factor:
             return f"{n_bytes / factor:.1f} {unit}"
@@ -357,7 +362,7 @@ def size(n_bytes: float) -> str:
 
 
 def count(number: float) -> str:
-    """A number as text with three digits: ``4.45 M`` or ``27 k``."""
+    """Write a number as text with at most three digits: ``4.45 M`` or ``27 k``."""
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= 0.9995 * factor:  # from here on, three digits round up to 1 of the unit
             return f"{number / factor:.3g} {unit}"
@@ -365,7 +370,7 @@ def count(number: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration as text: ``30 ms``, ``4.2 s``, ``12 min`` or ``3.1 h``."""
+    """Write a duration as text: ``30 ms``, ``4.2 s``, ``12 min`` or ``3.1 h``."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 60:

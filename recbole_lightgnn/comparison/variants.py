@@ -1,4 +1,4 @@
-"""Variants: models with changed settings, which a comparison shows under other names."""
+"""Read variants: models with changed settings, which a comparison shows under their own names."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from recbole_lightgnn.errors import InputError
 
 @dataclass(frozen=True)
 class Variant:
-    """A model with changed settings.
+    """A model with changed settings, compared under a name of its own.
 
     Attributes:
         model: name of the model.
-        settings: the changed settings.
+        settings: the changed settings, with their values.
     """
 
     model: str
@@ -30,11 +30,11 @@ def read_variants(file: Path, models: Container[str]) -> dict[str, Variant]:
 
     Args:
         file: yaml file with lines ``NAME: {model: MODEL, setting: value}``.
-        models: names of models; a variant must have another name.
+        models: names of all models; no variant may have one of these names.
 
     Raises:
-        InputError: if a line has another form, or if a variant has the name of a model or a name
-            that a folder cannot have.
+        InputError: if a line does not have this form; or if a variant's name is the name of a
+            model, or has characters other than letters, digits, ``-`` and ``_``.
     """
     variants = {}
     for name, content in read_yaml(file).items():
