@@ -9,18 +9,20 @@ from recbole_lightgnn.registry import STUDENT, properties_dir
 
 @cache
 def ablations() -> dict[str, dict[str, Any]]:
-    """Return the settings of the student that each ablation changes, by the ablation's name."""
+    """Settings of the student that each ablation of the paper changes, by name of the ablation."""
     return read_yaml(properties_dir() / "study" / "paper_ablations.yaml")
 
 
 def apply_ablation(settings: dict[str, Any], intermediate: dict[str, Any]) -> None:
-    """Apply the setting ``ablation`` to a student's settings, in place.
+    """Change a student's settings in place as its setting ``ablation`` says.
 
-    The ablation ``-BiAln`` leaves only the interaction loss. This loss is then turned on in every
-    run, with weight 1 if its weight was 0.
+    The ablation ``-BiAln`` leaves only the interaction loss. With this ablation, every pruning run
+    of the student and the intermediate model use the interaction loss, with weight 1 if its weight
+    was 0.
 
     Args:
-        settings: the student's settings. An unknown ``ablation`` changes nothing.
+        settings: the student's settings. If the name of the ablation is unknown, they stay as they
+            are.
         intermediate: default settings of the intermediate model.
     """
     name = settings.get("ablation")

@@ -1,7 +1,7 @@
 """Translate old names of settings, of their values and of keys in files to the current names.
 
 `renamed` is applied wherever settings are read: yaml files, the command line, ``run.json``,
-checkpoints, studies and records. So a file of an earlier version still means what it meant.
+checkpoints, studies and records. So a file of an earlier version keeps its meaning.
 """
 
 import sys
@@ -94,17 +94,17 @@ _warned: set[str] = set()
 
 
 def renamed(settings: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
-    """Return settings under their current names, also in nested mappings.
+    """Translate old names and old values of settings to the current ones, also in nested mappings.
 
     Args:
-        settings: settings as given. A key may have a prefix, as in ``teacher_settings.batches``
-            and ``SGL.our_products``.
+        settings: settings by old or current name. A name may have a prefix, as in
+            ``teacher_settings.batches`` and ``SGL.our_products``.
         where: where the settings were given, such as ``the command line``. Each old name is then
-            reported once, in one line on standard error. ``None`` to report nothing, for files that
-            an earlier version wrote.
+            reported once, in one line on standard error. ``None`` reports nothing; it is for files
+            that an earlier version wrote.
 
     Raises:
-        InputError: if a setting is given under its old name and under its new one.
+        InputError: if a setting is given under its old name and under its current name.
     """
     result: dict[str, Any] = {}
     for key, value in settings.items():
@@ -125,7 +125,7 @@ def renamed(settings: Mapping[str, Any], where: str | None = None) -> dict[str, 
 
 
 def renamed_keys(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename the old keys in the content of one of our files; nested keys are not renamed."""
+    """Translate the old keys in the content of one of our JSON files, but not nested keys."""
     return {KEYS.get(key, key): value for key, value in content.items()}
 
 

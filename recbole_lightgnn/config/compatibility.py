@@ -1,7 +1,7 @@
-"""Checks that metrics, ranking mode, sampling, columns and model of a run fit together.
+"""Check that a run's metrics, ranking mode, sampling and columns fit the model and each other.
 
-RecBole notices a conflict in the middle of a training, or never. Each function raises an InputError
-of one line, with flags that resolve the conflict.
+RecBole notices a conflict in the middle of a training, or never. Each ``check_`` function raises an
+InputError of one line. The message says with which flags the conflict is resolved.
 """
 
 import inspect
@@ -21,14 +21,15 @@ _SUFFIXES = ("inter", "user", "item", "kg", "link")
 
 
 def check_metrics(settings: Mapping[str, Any], model_class: type[Any]) -> None:
-    """Check metrics and ``valid_metric`` against each other, the ranking mode and the model.
+    """Check that ``metrics``, ``valid_metric``, the ranking mode and the model fit each other.
 
     Args:
         settings: all settings of a run.
         model_class: class of the model.
 
     Raises:
-        InputError: if a metric does not exist, or does not fit the ranking mode or the model.
+        InputError: if a metric does not exist, if ``valid_metric`` is none of the metrics, or if a
+            metric does not fit the ranking mode or the model.
     """
     from recbole.evaluator import metrics_dict
 
@@ -52,7 +53,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _judges_scores(metric: str) -> bool:
-    """Whether a metric compares single scores with labels (AUC), rather than rankings (Recall)."""
+    """Whether a metric compares single scores with labels, as AUC does, and not rankings."""
     from recbole.evaluator import metric_types
     from recbole.utils import EvaluatorType
 
@@ -110,15 +111,16 @@ def _modes(settings: Mapping[str, Any]) -> set[str]:
 
 
 def short_list_warning(settings: Mapping[str, Any]) -> str:
-    """Say that a cut-off is longer than the list of a user with one test item.
+    """Warn if Recall or Hit is always 1 because a ranked list is not longer than the cutoff.
 
-    Such a list has the test item and the N items that ``uniN`` or ``popN`` samples.
+    In the modes ``uniN`` and ``popN``, the list of a user with one test item has only this item and
+    N sampled items.
 
     Args:
         settings: all settings of a run.
 
     Returns:
-        One line with what to do; empty if every cut-off is shorter.
+        The warning in one line, with a remedy; an empty text if there is nothing to warn of.
     """
     most, ranked = max(_list(settings["topk"])), _list(settings["metrics"])
     ranked = [metric for metric in ranked if metric.lower() in ("recall", "hit")]
@@ -137,8 +139,8 @@ def short_list_warning(settings: Mapping[str, Any]) -> str:
 def _gives_probabilities(model_class: type[Any]) -> bool:
     """Whether a model's scores are probabilities.
 
-    The scores of RecBole's context-aware models and tree models always are probabilities. The
-    scores of any other model are probabilities if ``predict`` applies a sigmoid.
+    The scores of RecBole's context-aware models and tree models are always probabilities. The
+    scores of any other model are probabilities if the model's ``predict`` applies a sigmoid.
     """
     from recbole.utils import ModelType
 
@@ -148,12 +150,15 @@ def _gives_probabilities(model_class: type[Any]) -> bool:
 
 
 def check_mask(settings: Mapping[str, Any]) -> None:
-    """Check that the test ranks all items if ``eval_mask`` is ``train``.
+    """Check that the test ranks all items if the setting ``eval_mask`` is ``train``.
 
-    If the test ranks sampled items, no item is masked.
+    With sampled items, RecBole masks no items, so ``eval_mask`` would have no effect.
 
     Args:
         settings: all settings of a run.
+
+    Raises:
+        InputError: if the test does not rank all items.
     """
     ranking = settings["eval_args"]
     mode = ranking.get("mode", "full") if isinstance(ranking, dict) else "full"
@@ -170,15 +175,16 @@ def check_mask(settings: Mapping[str, Any]) -> None:
 
 
 def check_sampling(settings: Mapping[str, Any], model_class: type[Any], prefix: str = "") -> None:
-    """Check ``train_neg_sample_args`` against the model's loss.
+    """Check that ``train_neg_sample_args`` (sampling of negative items) fits the model's loss.
 
     Args:
         settings: settings of a run or of a stage.
         model_class: class of the model.
-        prefix: put before the names of settings in messages.
+        prefix: text put before the names of settings in messages, such as ``teacher_settings.``.
 
     Raises:
-        InputError: if negative items are sampled but the loss does not use them, or the reverse.
+        InputError: if negative items are sampled but the loss does not use them; or if the loss
+            needs negative items and none are sampled.
     """
     if "train_neg_sample_args" not in settings:
         return
@@ -217,17 +223,18 @@ def _check_dynamic(sampling: Any, model: str, key: str) -> None:
 
 
 def _distribution(settings: Mapping[str, Any]) -> str:
-    """The distribution of sampled negative items; empty if none are sampled."""
+    """Name of the distribution from which negative items are sampled; empty if none are sampled."""
     sampling = settings.get("train_neg_sample_args")
     kind = sampling.get("distribution", "uniform") if isinstance(sampling, dict) else sampling
     return "" if str(kind).lower() == "none" else str(kind)
 
 
 def _learns_from_pairs(model_class: type[Any]) -> bool:
-    """Whether the loss compares a positive item with a sampled negative one.
+    """Whether the model's loss compares a positive item with a sampled negative item.
 
-    Our models have an attribute for this. For RecBole's models the source is searched, because
-    their ``input_type`` may be wrong: MultiVAE has ``PAIRWISE``, but uses no negative items.
+    Our models have an attribute that says so. For RecBole's models, the source code is searched,
+    because the attribute ``input_type`` may be wrong: MultiVAE has ``PAIRWISE``, but uses no
+    negative items.
     """
     if model_class.__name__ in our_models():
         samples: bool = model_class.samples_items
@@ -236,13 +243,19 @@ def _learns_from_pairs(model_class: type[Any]) -> bool:
 
 
 def learns_from_labels(model_class: type[Any]) -> bool:
-    """Whether the loss compares scores with labels: from the files, or 0 for sampled items."""
+    """Whether the model's loss compares scores with labels.
+
+    Labels are read from the files; sampled items have the label 0.
+    """
     ours = model_class.__name__ in our_models()
     return not ours and "interaction[self.LABEL]" in recbole_source(model_class)
 
 
 def needs_labels(settings: Mapping[str, Any], model_class: type[Any]) -> bool:
-    """Whether a run needs labels in the files: to train, or to evaluate in the mode ``labeled``.
+    """Whether a run needs labels in the dataset's files.
+
+    It does if the loss needs labels and no negative items are sampled, or if the evaluation has the
+    mode ``labeled``.
 
     Args:
         settings: all settings of a run.
@@ -253,7 +266,7 @@ def needs_labels(settings: Mapping[str, Any], model_class: type[Any]) -> bool:
 
 
 def recbole_source(model_class: type[Any]) -> str:
-    """Source code of RecBole's classes among a model's class and its base classes."""
+    """Source code of a model's class and base classes, as far as they are RecBole's classes."""
     classes = [cls for cls in model_class.__mro__ if cls.__module__.startswith("recbole.model")]
     return "\n".join(inspect.getsource(cls) for cls in classes)
 
@@ -262,10 +275,15 @@ def recbole_source(model_class: type[Any]) -> str:
 
 
 def check_split_exists(settings: Mapping[str, Any]) -> None:
-    """Check that this version of RecBole has the kind of split: 1.2.0 lacks ``TS`` (by time).
+    """Check that the installed RecBole has the split ``TS`` (by time), if the run uses this split.
+
+    RecBole 1.2.0 does not have it.
 
     Args:
         settings: all settings of a run.
+
+    Raises:
+        InputError: if the installed RecBole lacks the split.
     """
     from recbole.data.dataset import Dataset
 
@@ -279,15 +297,15 @@ def check_split_exists(settings: Mapping[str, Any]) -> None:
 
 
 def check_sequences(settings: Mapping[str, Any], model_class: type[Any]) -> None:
-    """Check the settings for sequential models, in a run of any model.
+    """Check the settings that concern sequences of interactions.
 
     Args:
         settings: all settings of a run.
-        model_class: class of a model, RecBole's or ours.
+        model_class: class of the run's model; it need not be a sequential model.
 
     Raises:
-        InputError: if a sequential model is not given interactions in order of time, repeated ones
-            included, or if ``transform`` does not fit the model.
+        InputError: if the run has a sequential model, and ``eval_args.order`` is not ``TO`` (order
+            of time) or ``repeatable`` is False; or if ``transform`` does not fit the model.
     """
     from recbole.utils import ModelType
 
@@ -312,14 +330,14 @@ def check_sequences(settings: Mapping[str, Any], model_class: type[Any]) -> None
 
 
 def check_columns_agree(settings: Mapping[str, Any]) -> None:
-    """Check that no two settings of columns contradict each other.
+    """Check that no two settings about columns contradict each other.
 
     Args:
         settings: all settings of a run.
 
     Raises:
-        InputError: if both ``normalize_all`` and ``normalize_field`` are set, or if a column holds
-            both users and items.
+        InputError: if both ``normalize_all`` and ``normalize_field`` are set, or if one column is
+            named as the column of users and as the column of items.
     """
     if settings["normalize_field"] and settings["normalize_all"]:
         raise InputError(
@@ -341,15 +359,15 @@ def check_columns_agree(settings: Mapping[str, Any]) -> None:
 
 
 def check_loaded(settings: Mapping[str, Any]) -> None:
-    """Check that the columns that a run needs are among those that it loads.
+    """Check that a run loads all columns that it needs.
 
     Args:
         settings: all settings of a run.
 
     Raises:
-        InputError: if a column of ``val_interval`` or ``threshold``, or of users or items, is not
-            loaded; if a file suffix is unknown; or if ``load_col`` and ``unload_col`` have the same
-            suffix.
+        InputError: if the column of users or of items, or a column in ``val_interval`` or
+            ``threshold``, is not loaded; if a file suffix (such as ``inter``) is unknown; or if
+            ``load_col`` and ``unload_col`` both have columns of one suffix.
     """
     load = settings.get("load_col")
     for key in ("load_col", "unload_col", "unused_col"):
@@ -380,7 +398,12 @@ def check_loaded(settings: Mapping[str, Any]) -> None:
 def _needed(
     settings: Mapping[str, Any], load: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, set[str]]]:
-    """Yield each column that a run needs, its setting, and the loaded columns of its files."""
+    """Yield the columns that a run needs.
+
+    Yields:
+        For each column: its name, the setting that needs the column, and the names of the loaded
+        columns among which the column must be.
+    """
     inter = set(_list(load.get("inter") or []))
     everywhere = {column for columns in load.values() for column in _list(columns)}
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):

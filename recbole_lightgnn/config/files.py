@@ -22,7 +22,7 @@ _ABOUT_THE_FILE = ("class", "include")
 
 @cache
 def _loader() -> Any:
-    """A YAML loader that reads ``1e-3`` as a number, as RecBole does."""
+    """Class of YAML loader that reads ``1e-3`` as a number, as RecBole's loader does."""
     import yaml  # not at the top: a service has no yaml
 
     loader: Any = type("Loader", (yaml.SafeLoader,), {})
@@ -35,7 +35,7 @@ def _loader() -> Any:
 
 
 def read_value(text: str) -> Any:
-    """The value of ``--key=text``, read as YAML. ``None`` is read as no value, as in RecBole.
+    """Read the text of a flag ``--key=text`` as YAML. ``None`` is read as no value, as in RecBole.
 
     Raises:
         yaml.YAMLError: if the text is not YAML.
@@ -46,7 +46,7 @@ def read_value(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a yaml file; an empty one for an empty file. Old names are renamed.
+    """Read the settings in a yaml file and translate old names; none for an empty file.
 
     Raises:
         InputError: if the file is missing, is not YAML or holds no mapping.
@@ -73,10 +73,12 @@ def _reason(error: Exception) -> str:
 
 
 def nested(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn dotted keys into nested mappings such as ``{"teacher_settings": {"epochs": 3}}``.
+    """Turn dotted names of settings into nested mappings.
+
+    ``{"teacher_settings.epochs": 3}`` becomes ``{"teacher_settings": {"epochs": 3}}``.
 
     Args:
-        layer: settings such as ``{"teacher_settings.epochs": 3}``.
+        layer: settings by dotted name.
     """
     found: dict[str, Any] = {}
     for key, value in layer.items():
@@ -91,12 +93,13 @@ def nested(layer: Mapping[str, Any]) -> dict[str, Any]:
 def merge(
     under: dict[str, Any], over: Mapping[str, Any], by_key: tuple[str, ...] = STAGE_SETTINGS
 ) -> None:
-    """Update ``under`` in place with ``over``.
+    """Overwrite settings in place with settings of higher precedence.
 
     Args:
-        under: settings of lower precedence.
-        over: settings of higher precedence.
-        by_key: mappings that are merged key by key; any other value is replaced as a whole.
+        under: the settings to change.
+        over: the settings of higher precedence.
+        by_key: names of settings that are mappings to be merged key by key. Any other setting is
+            replaced as a whole.
     """
     for key, value in over.items():
         if key in by_key and isinstance(value, Mapping):
@@ -108,12 +111,12 @@ def merge(
 
 
 def recipes() -> list[str]:
-    """Names for ``--recipe``. ``default`` has no file: it is the model's own yaml."""
+    """Values that ``--recipe`` may have: ``default``, which needs no file, and each file's name."""
     return ["default", *sorted(f.stem for f in (properties_dir() / "recipe").glob("*.yaml"))]
 
 
 def defaults_of(model: str) -> dict[str, Any]:
-    """The defaults of one of our models, from its yaml and the files that it includes."""
+    """Default settings of one of our models, from its yaml file and the files that it includes."""
     values: dict[str, Any] = {}
     for file in property_files(f"model/{model}"):
         values.update(read_yaml(file))
@@ -121,10 +124,12 @@ def defaults_of(model: str) -> dict[str, Any]:
 
 
 def property_files(name: str) -> list[Path]:
-    """The files that a file includes (``include: [FOLDER/NAME, ...]``), then the file itself.
+    """Paths of the files that a yaml file includes, then the path of the yaml file itself.
+
+    A file includes other files with the line ``include: [FOLDER/NAME, ...]``.
 
     Args:
-        name: folder and name in ``properties/``, without ``.yaml``.
+        name: folder and name of the yaml file in ``properties/``, without ``.yaml``.
     """
     file = properties_dir() / f"{name}.yaml"
     included = [property_files(other) for other in read_yaml(file).get("include", ())]

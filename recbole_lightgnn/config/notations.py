@@ -1,7 +1,8 @@
-"""Check values with a special notation: intervals, splits, ranking modes, lists of columns.
+"""Check values of settings that are written in a special notation.
 
-Each function checks one notation and raises InputError in one line: what was given, what was
-expected, and a flag that can be typed into a shell as it is.
+The notations are those of intervals, splits, ranking modes, lists of columns and the like. Each
+``check_`` function checks one notation. It raises an InputError of one line, which says what was
+given, what was expected, and which flag to type into a shell.
 """
 
 import math
@@ -28,11 +29,11 @@ _GPUS = re.compile(rf"(?:{_GPU}(?:,{_GPU})*)?|-1")
 
 
 def interval_problem(text: str) -> str:
-    """Describe the fault in intervals such as ``[5,inf)`` or ``[0,1);(3,4]``; empty if none.
+    """Describe the fault in a text of intervals such as ``[0,1);(3,4]``; empty if it has no fault.
 
     Args:
-        text: intervals, separated by semicolons. A square bracket includes the end, a round one
-            does not.
+        text: intervals, separated by semicolons. A square bracket includes the end of the interval;
+            a round bracket excludes the end.
     """
     for part in text.split(";"):
         match = _INTERVAL.fullmatch(part.strip())
@@ -54,29 +55,29 @@ def _number(text: str) -> float:
 
 
 def interval_like(value: Any) -> str:
-    """Write the interval that a wrong value most likely means, such as ``[5,inf)`` for 5."""
+    """Guess the interval that was meant by a value that is no interval: ``[5,inf)`` for 5."""
     low, *higher = sorted(_NUMBER.findall(str(value))[:2], key=float) or ["5"]
     return f"[{low},{higher[0]}]" if higher else f"[{low},inf)"
 
 
 def quote_intervals(text: str) -> str:
-    """Put the intervals in a text in quotes: ``{rating: [3,inf)}`` is not YAML without quotes."""
+    """Put the intervals in a text in quotes, because ``{rating: [3,inf)}`` alone is not YAML."""
     return _INTERVAL.sub(lambda match: f"'{match[0]}'", text)
 
 
 def has_interval(text: str) -> bool:
-    """Whether a text has an interval that is not YAML without quotes, such as ``[5,inf)``."""
+    """Whether a text has an interval such as ``[5,inf)``, which is not YAML without quotes."""
     return any(match[0][0] == "(" or match[0][-1] == ")" for match in _INTERVAL.finditer(text))
 
 
 def check_interval(key: str, value: Any) -> None:
-    """Check an interval such as ``[5,inf)``, or several: ``[0,1);(3,4]``.
+    """Check an interval such as ``[5,inf)``, or several intervals such as ``[0,1);(3,4]``.
 
-    RecBole ignores what it cannot read as an interval, with a warning.
+    RecBole only warns of a text that is no interval, and ignores it.
 
     Args:
-        key: the setting, for the message.
-        value: a text, or the list of two numbers that YAML reads from ``[5,20]``.
+        key: name of the setting, for the message.
+        value: a text, or a list of two numbers (YAML reads ``[5,20]`` as such a list).
 
     Raises:
         InputError: if the value is not an interval, or the interval contains no number.
@@ -103,11 +104,11 @@ def _is_count(value: Any) -> bool:
 
 
 def check_values_by_column(key: str, value: Any) -> None:
-    """Check ``val_interval``: a mapping from columns to intervals or to lists of tokens.
+    """Check ``val_interval``: a mapping from columns to intervals or to lists of allowed ids.
 
     Args:
-        key: the setting, for the message.
-        value: such as ``{rating: "[3,inf)", item_id: ["17", "20"]}``.
+        key: name of the setting, for the message.
+        value: the value, such as ``{rating: "[3,inf)", item_id: ["17", "20"]}``.
 
     Raises:
         InputError: if the value is not such a mapping.
@@ -134,11 +135,11 @@ def _values_like(wanted: Any) -> str:
 
 
 def check_threshold(key: str, value: Any) -> None:
-    """Check ``threshold``: a column, and the smallest number for which the label is 1.
+    """Check ``threshold``: a column, and the smallest number in the column that gives the label 1.
 
     Args:
-        key: the setting, for the message.
-        value: such as ``{rating: 4}``.
+        key: name of the setting, for the message.
+        value: the value, such as ``{rating: 4}``.
 
     Raises:
         InputError: if the value is not a mapping from one column to a number.
@@ -154,14 +155,15 @@ def check_threshold(key: str, value: Any) -> None:
 
 
 def check_split(key: str, value: Any) -> None:
-    """Check how interactions are split: ``{RS: [0.8, 0.1, 0.1]}`` or ``{LS: valid_and_test}``.
+    """Check the kind of split, such as ``{RS: [0.8, 0.1, 0.1]}`` or ``{LS: valid_and_test}``.
 
     Args:
-        key: the setting, for the message.
-        value: a mapping with one of RS (shares), LS (leave one out) and TS (shares by time).
+        key: name of the setting, for the message.
+        value: a mapping with one key: RS (shares, in random order or in order of time), LS (leave
+            one out) or TS (shares by time).
 
     Raises:
-        InputError: if the value is none of these.
+        InputError: if the value is no such mapping.
     """
     ways = ("RS", "LS", "TS")
     if not isinstance(value, Mapping) or not value:
@@ -196,10 +198,10 @@ def _are_three_shares(value: Any) -> bool:
 
 
 def check_mode(key: str, value: Any) -> None:
-    """Check which items are ranked for a user: ``full``, ``labeled``, ``uniN`` or ``popN``.
+    """Check ``mode``, the items ranked for a user: ``full``, ``labeled``, ``uniN`` or ``popN``.
 
     Args:
-        key: the setting, for the message.
+        key: name of the setting, for the message.
         value: a mode, or a mapping from ``valid`` and ``test`` to modes.
 
     Raises:
@@ -231,8 +233,9 @@ def check_columns(key: str, value: Any) -> None:
     """Check a mapping from suffixes of files to lists of columns, such as ``load_col``.
 
     Args:
-        key: the setting, for the message.
-        value: such as ``{inter: [user_id, item_id], item: "*"}``; ``*`` is every column.
+        key: name of the setting, for the message.
+        value: the value, such as ``{inter: [user_id, item_id], item: "*"}``; ``*`` stands for all
+            columns.
 
     Raises:
         InputError: if the value is not such a mapping.
@@ -255,11 +258,11 @@ def check_columns(key: str, value: Any) -> None:
 
 
 def check_column_list(key: str, value: Any) -> None:
-    """Check a list of columns, which may be empty, or the name of one column.
+    """Check that a value is the name of one column, or a list of names, which may be empty.
 
     Args:
-        key: the setting, for the message.
-        value: such as ``[age, year]``.
+        key: name of the setting, for the message.
+        value: the value, such as ``[age, year]``.
 
     Raises:
         InputError: if the value is neither a list of texts nor a text.
@@ -270,11 +273,11 @@ def check_column_list(key: str, value: Any) -> None:
 
 
 def check_columns_by_column(key: str, value: Any) -> None:
-    """Check ``preload_weight``: a mapping from columns of tokens to columns of vectors.
+    """Check ``preload_weight``: a mapping from columns of ids to columns of vectors.
 
     Args:
-        key: the setting, for the message.
-        value: such as ``{ent_id: ent_emb}``.
+        key: name of the setting, for the message.
+        value: the value, such as ``{ent_id: ent_emb}``.
 
     Raises:
         InputError: if the value is not such a mapping.
@@ -289,11 +292,11 @@ def check_columns_by_column(key: str, value: Any) -> None:
 
 
 def check_lengths(key: str, value: Any) -> None:
-    """Check ``seq_len``: a mapping from columns of sequences to their largest lengths.
+    """Check ``seq_len``: a mapping from columns of sequences to the largest length of a sequence.
 
     Args:
-        key: the setting, for the message.
-        value: such as ``{class: 3}``.
+        key: name of the setting, for the message.
+        value: the value, such as ``{class: 3}``.
 
     Raises:
         InputError: if the value is not a mapping, or a length is not an integer of 1 or more.
@@ -308,12 +311,12 @@ def check_lengths(key: str, value: Any) -> None:
 
 
 def check_buckets(key: str, value: Any) -> None:
-    """Check ``discretization``: how columns of numbers are put into buckets.
+    """Check ``discretization``: how the numbers of a column are grouped into buckets.
 
     Args:
-        key: the setting, for the message.
-        value: such as ``{rating: {method: ED, bucket: 5}}`` (equal distances) or
-            ``{rating: {method: LD}}`` (logarithm).
+        key: name of the setting, for the message.
+        value: the value, such as ``{rating: {method: ED, bucket: 5}}`` (5 buckets of equal width)
+            or ``{rating: {method: LD}}`` (buckets by logarithm).
 
     Raises:
         InputError: if the value is not such a mapping.
@@ -352,12 +355,13 @@ def check_gpus(key: str, value: Any) -> None:
     found.
 
     Args:
-        key: the setting, for the message.
-        value: a number, several such as ``0,1``, or names that begin with GPU- or MIG-; an empty
-            text or -1 for no GPU. A tuple of numbers is accepted, a list is not.
+        key: name of the setting, for the message.
+        value: the number of a GPU; several numbers or names as a text, such as ``0,1``, or several
+            numbers as a tuple, but not as a list; names begin with GPU- or MIG-. An empty text or
+            -1 stands for no GPU.
 
     Raises:
-        InputError: if the value is none of these.
+        InputError: if the value has none of these forms.
     """
     text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
     if not isinstance(value, str | int | tuple) or not _GPUS.fullmatch(text):
@@ -369,14 +373,14 @@ def check_gpus(key: str, value: Any) -> None:
 
 
 def check_encoding(key: str, value: Any) -> None:
-    """Check ``encoding``: the name of a text encoding.
+    """Check that ``encoding`` is the name of a text encoding.
 
     Args:
-        key: the setting, for the message.
-        value: such as ``utf-8``.
+        key: name of the setting, for the message.
+        value: the value, such as ``utf-8``.
 
     Raises:
-        InputError: if Python knows no such encoding.
+        InputError: if Python knows no encoding of this name.
     """
     try:
         "".encode(value)
@@ -407,10 +411,10 @@ NOTATIONS: dict[str, Callable[[str, Any], None]] = {
 
 
 def one_line_yaml(value: Any) -> str:
-    """Write lists and mappings of names in one line, ``{inter: [user_id, item_id], item: '*'}``.
+    """Write names as one line of YAML, such as ``{inter: [user_id, item_id], item: '*'}``.
 
     Args:
-        value: a name, or a list or mapping of such values.
+        value: a name, or a list or mapping of names, lists and mappings.
     """
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {one_line_yaml(one)}" for key, one in value.items()) + "}"

@@ -1,10 +1,14 @@
 """Add our layers of settings to RecBole's ``Config``.
 
-From low to high precedence: RecBole's ``overall.yaml`` < our ``overall.yaml`` < the model's yaml
-file < the recipe's yaml file < the dataset's yaml file < config files < config_dict < command line.
-A dataset's sections for LightGNN's stages belong to the default recipe; other recipes ignore them.
-RecBole's class is extended method by method, so that unmodified ``run_recbole`` sees our layers
-too. The line ``tuned`` in a dataset's yaml file lists models. Their settings in this file were
+From low to high precedence, the layers are: RecBole's ``overall.yaml`` < our ``overall.yaml`` < the
+model's yaml file < the recipe's yaml file < the dataset's yaml file < config files < config_dict <
+command line. If a dataset's yaml file has sections for LightGNN's stages, they belong to the
+default recipe; other recipes ignore these sections.
+
+RecBole's class is extended method by method, so that unmodified ``run_recbole`` uses our layers,
+too.
+
+The line ``tuned`` in a dataset's yaml file lists models. The file's settings for these models were
 chosen on validation, by a search or by at least as many manual trials as a search has.
 ``config.tuned`` says whether the run's model is in the list.
 """
@@ -54,7 +58,7 @@ _RECIPE: ContextVar[str] = ContextVar("recipe", default="default")
 
 
 def extend_recbole() -> None:
-    """Extend RecBole's ``Config`` by our layers of settings and ``stage(model, overrides)``.
+    """Extend RecBole's ``Config`` by our layers of settings and by the method ``stage``.
 
     A second call does nothing.
     """
@@ -80,9 +84,9 @@ def build_config(
     """Build and check RecBole's ``Config``, without reading ``sys.argv``.
 
     Args:
-        model: a model's name, RecBole's or ours.
-        dataset: a dataset's name.
-        config_files: yaml files; later ones take precedence.
+        model: name of a model, ours or RecBole's.
+        dataset: name of a dataset.
+        config_files: yaml files of settings; a later file takes precedence over an earlier file.
         settings: settings that take precedence over the files. Texts are never evaluated as Python.
 
     Raises:
@@ -97,16 +101,18 @@ def build_config(
 
 
 def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
-    """The ``Config`` of an earlier stage of the same run.
+    """Build the ``Config`` of an earlier stage of a run, such as its teacher.
 
-    From low to high precedence: the stage's own defaults; the general, dataset and evaluation
-    settings of the run; ``overrides``. So run and stage have the same data, split and metrics.
-    Training settings of the run, such as its epochs, are not passed on. ``sys.argv`` is not read.
+    From low to high precedence: the defaults of the stage's model; the run's general settings and
+    settings of data and evaluation; ``overrides``. So run and stage have the same data, split and
+    metrics. The run's settings of training, such as ``epochs``, do not affect the stage.
+    ``sys.argv`` is not read.
 
     Args:
         config: the run's ``Config``.
-        model: the stage's model, RecBole's or ours.
-        overrides: changes to the defaults of the stage's model, without the stage's prefix.
+        model: name of the stage's model, ours or RecBole's.
+        overrides: settings that differ from the defaults, without the stage's prefix
+            (``teacher_settings.``).
 
     Raises:
         InputError: as `build_config`.
@@ -130,7 +136,7 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
 
 
 def rebuild_config(meta: Mapping[str, Any]) -> Any:
-    """The ``Config`` of the training that wrote one of our checkpoints.
+    """Build again the ``Config`` of the training that wrote one of our checkpoints.
 
     Args:
         meta: the metadata of the checkpoint (`recbole_lightgnn.runs.checkpoint.load`).
@@ -241,20 +247,23 @@ def _load_internal_config_dict(original: Any) -> Any:
 
 
 def _forget_other_teacher(default: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Drop the default ``teacher_settings`` if another than the default teacher is given."""
+    """Drop the default teacher's settings if the user gives another teacher."""
     teacher = default.get("teacher")
     if default.get("teacher_settings") and given.get("teacher", teacher) != teacher:
         default["teacher_settings"] = {}
 
 
 def _compares_with_all(config: Any, model_class: type[Any]) -> bool:
-    """Whether a model's loss is a softmax over all items, without sampled negative items."""
+    """Whether a model's loss is a softmax over all items, so that no negative items are sampled."""
     settings = {**config.internal_config_dict, **config.external_config_dict}
     return not hasattr(model_class, "input_type") and settings.get("loss_type") == "CE"
 
 
 def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str, Any]:
-    """A dataset's settings for a model: settings for every model, then the model's section."""
+    """Settings in a dataset's yaml file that apply to one model.
+
+    The settings in the model's section override the settings for all models.
+    """
     from recbole_lightgnn.registry import model_names
 
     common = {key: value for key, value in settings.items() if key not in model_names()}
@@ -264,7 +273,7 @@ def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str,
 
 
 def _stage_defaults(config: Any, model: str) -> dict[str, Any]:
-    """A stage's default settings in the run ``config``, before the run's own changes to them."""
+    """Settings of a stage to which the run's own settings for the stage have not been added yet."""
     recipe = config.final_config_dict.get("recipe", "default")
     own = defaults_of(model) if model in our_models() else recbole_yaml(f"model/{model}")
     return {**recbole_yaml("overall"), **own, **_of_model(config.of_dataset, model, recipe)}
@@ -287,7 +296,7 @@ def _get_final_config_dict(self: Any) -> dict[str, Any]:
 
 
 def _make_plain(settings: dict[str, Any]) -> None:
-    """Convert separators, lists of names and negative sampling to the form that RecBole reads."""
+    """Rewrite separators, lists of names and negative sampling as RecBole needs them, in place."""
     for key in ("field_separator", "seq_separator"):
         settings[key] = settings[key].replace("\\t", "\t")
     for key in _LISTS & settings.keys():  # RecBole would read a single name as a list of letters
@@ -328,7 +337,12 @@ def _recipe(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dataset_files(data_path: Path, dataset: str) -> tuple[bool, bool]:
-    """Whether the dataset has one file of interactions; whether it has one file per split."""
+    """Tell which files of interactions a dataset has.
+
+    Returns:
+        First, whether the dataset has one file of all interactions. Second, whether the dataset has
+        one file for each of the three splits.
+    """
     folder = data_path / dataset
     parts = [folder / f"{dataset}.{part}.inter" for part in ("train", "valid", "test")]
     return (folder / f"{dataset}.inter").is_file(), all(part.is_file() for part in parts)

@@ -1,4 +1,4 @@
-"""Defaults for models of RecBole that cannot run with RecBole's own defaults."""
+"""Our defaults for RecBole's models that cannot run with RecBole's own defaults."""
 
 from typing import Any
 
@@ -31,10 +31,11 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 def own_defaults(model: str) -> dict[str, Any]:
-    """Our defaults for a RecBole model, where RecBole's own defaults are not enough.
+    """Defaults to add for a RecBole model; empty if RecBole's own defaults are enough.
 
-    RecBole looks for ``XGBoost.yaml`` and ``LightGBM.yaml``, but its files are called
-    ``xgboost.yaml`` and ``lightgbm.yaml``. Both files misspell ``token_num_threshold``.
+    For the models XGBoost and LightGBM, RecBole looks for ``XGBoost.yaml`` and ``LightGBM.yaml``,
+    but its files are called ``xgboost.yaml`` and ``lightgbm.yaml``. Both files misspell the setting
+    ``token_num_threshold``.
 
     Args:
         model: name of the model.

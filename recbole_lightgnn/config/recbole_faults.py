@@ -29,17 +29,18 @@ _MEANT = (ValueError, NotImplementedError, AssertionError)
 
 @contextmanager
 def explained(what: str, given: Mapping[str, Any], *more: type[Exception]) -> Iterator[None]:
-    """Raise InputError for an error that comes from RecBole's code.
+    """Context manager that turns an error from RecBole's code into an InputError.
 
-    An error that comes from our code passes unchanged, as do InputError and missing packages.
+    An error from our own code, an InputError and an error for a missing package stay unchanged.
 
     Args:
         what: beginning of the message, such as ``dataset 'x' cannot be used``.
-        given: the settings that the user gave.
-        more: types of errors that are explained wherever they come from.
+        given: the settings that the user has given.
+        more: types of errors that become an InputError even if our own code raised them.
 
     Raises:
-        InputError: with the error's message, and the given settings that may be the cause.
+        InputError: with the message of the original error, and the given settings that may be the
+            cause.
     """
     try:
         yield
@@ -53,18 +54,19 @@ def explained(what: str, given: Mapping[str, Any], *more: type[Exception]) -> It
 
 
 def given_to(config: Any) -> dict[str, Any]:
-    """The settings that the user gave to a run.
+    """The settings of a run that the user has given, in files, in code or on the command line.
 
     Args:
-        config: RecBole's ``Config``.
+        config: RecBole's ``Config`` of the run.
     """
     return dict(getattr(config, "external_config_dict", {}))
 
 
 def _recbole_codes(error: Exception) -> list[CodeType]:
-    """RecBole's functions that the error went through; empty if it comes from our own code.
+    """RecBole's functions in an error's traceback; empty if our own code raised the error.
 
-    Our package `integration` counts as RecBole's code, because it replaces parts of it.
+    The functions are in the order of the calls. Functions of our package `integration` are counted
+    as RecBole's functions, because they replace parts of RecBole.
     """
     codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     recbole = Path(str(sys.modules["recbole"].__file__)).parent
@@ -88,9 +90,9 @@ def _reason(error: Exception) -> str:
 
 
 def _suspects(codes: list[CodeType], given: Mapping[str, Any]) -> str:
-    """List the settings that the user gave, for a message.
+    """List the given settings that may be the cause of an error, as the end of a message.
 
-    First come the settings that RecBole's functions read in which the error was raised.
+    Settings that appear in the source code of the functions in the traceback come first.
     """
     keys: list[str] = []
     rest = [str(key) for key in given if key not in _USUAL]

@@ -1,9 +1,10 @@
-"""Check the settings of single RecBole models, such as ``k`` of ItemKNN.
+"""Check the settings that only single RecBole models have, such as ``k`` of ItemKNN.
 
-RecBole checks few of these settings: with ``n_layers=-1`` it trains without layers, and with
-``k=-1`` ItemKNN finds no neighbour. A setting must have the type of its default in RecBole's yaml
-file of the model. The tables below add, by the setting's name, a range or the texts that RecBole's
-code knows. An entry ``MODEL.key`` is for one model, and takes precedence.
+RecBole checks few of these settings. With ``n_layers=-1``, RecBole trains a model without layers;
+with ``k=-1``, ItemKNN finds no neighbor. Here, a setting must have the same type as its default in
+RecBole's yaml file of the model. The tables below add a range, or the texts that RecBole's code
+accepts, by the name of the setting. A table's key ``MODEL.setting`` is for one model, and takes
+precedence over the key ``setting``.
 """
 
 from collections.abc import Mapping
@@ -117,14 +118,14 @@ _SWITCHES = {"use_proj_bias", "context_norm", "post_remove_context"}
 
 @cache
 def own_setting(model: str, key: str) -> Setting | None:
-    """Type and range of a RecBole model's setting, or of its elements if the default is a list.
+    """Type and range of one setting of a RecBole model; of one element if the setting is a list.
 
     Args:
         model: name of the model.
-        key: name of a setting in RecBole's yaml file of the model.
+        key: name of the setting in RecBole's yaml file of the model.
 
     Returns:
-        The type, range and choices, or ``None`` if any value may be right.
+        Type, range and allowed texts; ``None`` if no value can be called wrong.
     """
     default = recbole_yaml(f"model/{model}")[key]
     first = default[0] if isinstance(default, list) and default else default
@@ -144,15 +145,15 @@ def own_setting(model: str, key: str) -> Setting | None:
 
 
 def check_own(settings: Mapping[str, Any], model: str, prefix: str = "") -> None:
-    """Check the settings that RecBole's yaml file of a model defines.
+    """Check the settings that are in RecBole's yaml file of a model.
 
     Args:
         settings: settings of a run or of a stage.
         model: name of the model.
-        prefix: put before the names of settings in messages.
+        prefix: text put before the names of settings in messages, such as ``teacher_settings.``.
 
     Raises:
-        InputError: if a setting has another type than its default, or is not in its range.
+        InputError: if a setting does not have the type of its default, or is not in its range.
     """
     for key, default in recbole_yaml(f"model/{model}").items():
         if key in settings and key not in _UNCHECKED:

@@ -1,4 +1,4 @@
-"""Types, ranges and meanings of the settings, read from the comments of the yaml files.
+"""Read the type, range and meaning of each setting from the comments in the yaml files.
 
 One line of a yaml file in ``properties/`` defines a setting::
 
@@ -53,15 +53,15 @@ class Setting:
     """Type, range and meaning of one setting.
 
     Attributes:
-        key: name of the setting in yaml and on the command line.
-        type: one of the types in this module's docstring.
-        range: range of numbers, such as ``> 0``; empty for any.
-        choices: allowed names; empty for any.
+        key: name of the setting in yaml files and on the command line.
+        type: one of the types that this module's docstring lists.
+        range: range of allowed numbers, such as ``> 0``; empty to allow any number.
+        choices: allowed names; empty to allow any name.
         optional: whether the value may be empty (``None``).
         meaning: what the setting does.
-        any_case: whether upper and lower case are the same in a name.
-        required: whether a mapping must have this key.
-        inner: settings of a mapping's keys; empty if any key is allowed.
+        any_case: whether a name may be in upper or lower case.
+        required: for a key of a mapping, whether the mapping must have the key.
+        inner: for a mapping, the description of each allowed key; empty to allow any key.
     """
 
     key: str
@@ -76,7 +76,7 @@ class Setting:
 
     @property
     def allowed(self) -> str:
-        """Type and range as a text for users, such as ``int >= 1`` or ``bpr | softmax``."""
+        """Type and range, or allowed names, as a text: ``int >= 1``, ``bpr | softmax``."""
         names = self.choices or tuple(_NAMES[self.type]() if self.type in _NAMES else ())
         if names:
             return " | ".join(names)
@@ -84,10 +84,10 @@ class Setting:
 
 
 def read_settings(file: Path) -> dict[str, Setting]:
-    """The settings that a yaml file describes in its comments, by key.
+    """Read the settings that a yaml file describes in its comments, by name of the setting.
 
     Raises:
-        ValueError: if a comment does not have the form in this module's docstring.
+        ValueError: if a comment does not have the form that this module's docstring gives.
     """
     found: dict[str, Setting] = {}
     outer = ""
@@ -125,23 +125,24 @@ def _setting(key: str, specification: str, meaning: str, where: str) -> Setting:
 
 @cache
 def _general() -> dict[str, Setting]:
-    """The settings of every model: our ``overall.yaml``, and RecBole's settings that we check."""
+    """The settings that every model has, from our two yaml files for all models."""
     files = (properties_dir() / "recbole.yaml", properties_dir() / "overall.yaml")
     return {key: one for file in files for key, one in read_settings(file).items()}
 
 
 @cache
 def unlisted() -> dict[str, Setting]:
-    """The settings that RecBole reads although none of its yaml files lists them."""
+    """Settings that RecBole's code reads although no yaml file of RecBole's lists them, by name."""
     return read_settings(properties_dir() / "recbole_unlisted.yaml")
 
 
 @cache
 def describe(model: str) -> dict[str, Setting]:
-    """Type, range and meaning of each setting of a model, by key.
+    """Type, range and meaning of each setting of a model, by name of the setting.
 
     Args:
-        model: a model's name. For RecBole's models, only the settings of every model are described.
+        model: name of a model. For a RecBole model, only the settings that all models have are
+            described.
     """
     settings = dict(_general())
     if model in our_models():
@@ -151,9 +152,10 @@ def describe(model: str) -> dict[str, Setting]:
 
 
 def read_given(key: str, text: str) -> Any:
-    """Read the value of ``--key=text`` as YAML; keep the text of a separator or an interval.
+    """Read the value of a flag ``--key=text`` as YAML, except for a separator or an interval.
 
-    YAML would refuse ``,`` and ``[5,inf)``, and read a space as nothing.
+    The text of a separator or an interval is kept, because YAML refuses ``,`` and ``[5,inf)`` and
+    reads a space as no value.
 
     Raises:
         yaml.YAMLError: if the text is not YAML.
@@ -174,7 +176,7 @@ def read_given(key: str, text: str) -> Any:
 
 
 def owners(key: str) -> list[str]:
-    """Our models that have a setting of this name; empty for a setting that every model has."""
+    """Our models that have a setting of this name; empty if every model or no model has it."""
     return [model for model in our_models() if key in describe(model).keys() - _general().keys()]
 
 
@@ -184,7 +186,7 @@ def check_value(setting: Setting, value: Any, prefix: str = "") -> None:
     Args:
         setting: type and range of the setting.
         value: the value to check.
-        prefix: put before the key in messages, such as ``teacher_settings.``.
+        prefix: text put before the setting's name in messages, such as ``teacher_settings.``.
     """
     key, kind = prefix + setting.key, setting.type
     if value is None and setting.optional and kind not in ("int", "float"):
@@ -235,7 +237,7 @@ def _check_dict(key: str, setting: Setting, value: Any) -> None:
 
 
 def _example(setting: Setting) -> tuple[str, str]:
-    """A key of a mapping and a value for the key, as an example in a message."""
+    """A key that a mapping may have and a value for the key, as an example in a message."""
     if not setting.inner:
         return "epochs", "3"
     first = setting.inner[0]
@@ -271,7 +273,7 @@ def _check_number(key: str, setting: Setting, value: Any) -> None:
 
 
 def within(value: float, range: str) -> bool:
-    """Whether a number is in a range such as ``> 0``; true for every number if it is empty."""
+    """Whether a number is in a range such as ``> 0``; True for any number if the range is empty."""
     match = _BOUND.fullmatch(range)
     if match is None:
         return True

@@ -1,4 +1,4 @@
-"""The settings of a run as JSON, in groups, and the differences between two runs."""
+"""Give a run's settings as JSON values, by groups, and compare the settings of two runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WITHOUT_EFFECT = {"eval_batch_size"}
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """Every setting in force that affects the result, as JSON values."""
+    """All settings of a run that affect the result, as JSON values, by name."""
     return {
         key: plain(value)
         for key, value in sorted(config.final_config_dict.items())
@@ -34,34 +34,34 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
 
 def other_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names of the settings that differ and affect the result.
+    """Names of the settings that differ between two runs and affect the result.
 
-    A setting that an older version did not have counts as empty.
+    If a run of an older version lacks a setting, the setting counts as ``None`` in this run.
     """
     keys = (one.keys() | other.keys()) - WITHOUT_EFFECT
     return sorted(key for key in keys if one.get(key) != other.get(key))
 
 
 def model_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings of model and training, without the settings of data and evaluation."""
+    """A run's settings of model and training, as JSON values, by name."""
     shared = shared_keys(config)
     return {key: value for key, value in _set_settings(config).items() if key not in shared}
 
 
 def shared_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings of data and evaluation, which all stages of a run share."""
+    """A run's settings of data and evaluation, which its stages share, as JSON values, by name."""
     shared = shared_keys(config)
     return {key: value for key, value in _set_settings(config).items() if key in shared}
 
 
 def shared_keys(config: RunConfig) -> set[str]:
-    """Names of the settings of data and evaluation."""
+    """Names of the settings of data and evaluation, which all stages of a run share."""
     groups = ("General", "Evaluation", "Dataset")
     return _UNLISTED | {key for group in groups for key in config.parameters[group]}
 
 
 def _set_settings(config: RunConfig) -> dict[str, Any]:
-    """`settings_of` without the settings that RecBole derives from other settings."""
+    """The settings of `settings_of`, except those that RecBole derives from other settings."""
     derived = {"model", "dataset", "eval_type", "valid_neg_sample_args", "test_neg_sample_args"}
     derived |= {"MODEL_TYPE", "MODEL_INPUT_TYPE"}
     return {key: value for key, value in settings_of(config).items() if key not in derived}

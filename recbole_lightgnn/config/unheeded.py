@@ -1,4 +1,4 @@
-"""Refuse settings that the user gives but that would have no effect on the run.
+"""Refuse settings that the user gives although they would have no effect on the run.
 
 A setting is refused only if its value differs from the default.
 """
@@ -35,10 +35,10 @@ _FULL_PRECISION = 16  # rounding a number below 1 to 16 decimals changes nothing
 
 
 def check_heeded(config: Any) -> None:
-    """Check that every setting that the user gave has an effect.
+    """Check that all settings that the user has given to a run have an effect.
 
     Args:
-        config: the merged ``Config`` of a run, not of one of its stages.
+        config: the complete ``Config`` of the run, not the ``Config`` of one of its earlier stages.
 
     Raises:
         InputError: if a setting has no effect. The message says why, and what to do.
@@ -53,13 +53,13 @@ def check_heeded(config: Any) -> None:
 def check_stage_heeded(
     given: Mapping[str, Any], settings: Mapping[str, Any], model_class: type[Any], prefix: str
 ) -> None:
-    """Check that every setting that the user gave to an earlier stage has an effect there.
+    """Check that all settings that the user has given to an earlier stage have an effect.
 
     Args:
-        given: the user's settings of the stage that differ from its defaults.
+        given: the user's settings for the stage that differ from the stage's defaults.
         settings: all settings of the stage.
         model_class: class of the stage's model.
-        prefix: put before the names of settings in messages, such as ``teacher_settings.``.
+        prefix: text put before the names of settings in messages, such as ``teacher_settings.``.
 
     Raises:
         InputError: as `check_heeded`.
@@ -83,7 +83,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _changed(prefix: str, given: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
-    """The given settings that differ from their defaults."""
+    """The given settings that differ from their defaults, under their names with ``prefix``."""
     return {prefix + str(key): value for key, value in given.items() if value != default.get(key)}
 
 

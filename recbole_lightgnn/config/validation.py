@@ -1,7 +1,7 @@
-"""Check the settings of a run before they are used.
+"""Check the settings of a run before the run uses them.
 
-`check_settings` checks each setting by itself. `check_run` checks that every stage has a loss and
-fits the stage that it learns from.
+`check_settings` checks each setting by itself. `check_run` checks that every stage has a loss, and
+that it fits the earlier stage from which it learns.
 """
 
 import re
@@ -45,19 +45,19 @@ _NO_SETTINGS |= {"nproc", "world_size", "ip", "port", "offset", "group_offset", 
 
 
 def check_settings(config: Any) -> None:
-    """Check the settings of a ``Config``; `check_run` checks that the stages fit together.
+    """Check each setting of a ``Config``; `check_run` checks that the run's stages fit together.
 
     Settings in config files and ``config_dict`` must be known to RecBole or to us. Unknown names on
     the command line are accepted, because RecBole reads the command line of any program that makes
-    a ``Config``. Settings that our yaml files describe must have the right type and range, also in
-    earlier stages.
+    a ``Config``. Settings that our yaml files describe must have the right type and range. This
+    includes the settings of earlier stages.
 
     Args:
-        config: a merged ``Config``.
+        config: a ``Config`` with all layers of settings merged.
 
     Raises:
-        InputError: if a setting is wrong. The message says what is expected, or the nearest known
-            name.
+        InputError: if a setting is wrong. The message says what is expected, or which known name is
+            the most similar.
     """
     settings = config.final_config_dict
     given = set(nested(config.file_config_dict)) | set(nested(config.variable_config_dict))
@@ -169,11 +169,11 @@ def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> 
 
 
 def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
-    """Check the settings that depend on ``batch_by``.
+    """Check that the settings for losses and negative items fit the setting ``batch_by``.
 
     Args:
         settings: all settings of one of our models.
-        prefix: put before the names of settings in messages.
+        prefix: text put before the names of settings in messages, such as ``teacher_settings.``.
     """
     by_user = settings.get("batch_by") == "user"
     others = {"interaction_loss": "softmax", "prediction_kd": "listwise", "negatives": "batch"}
@@ -194,7 +194,7 @@ def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
 
 @cache
 def _keys_read_by(model_class: type) -> frozenset[str]:
-    """The settings that a RecBole model's source code reads; some are in no yaml file."""
+    """Names of the settings in a RecBole model's source code; some names are in no yaml file."""
     return frozenset(re.findall(r"config\[[\"'](\w+)[\"']\]", recbole_source(model_class)))
 
 
@@ -202,15 +202,17 @@ def _keys_read_by(model_class: type) -> frozenset[str]:
 
 
 def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> None:
-    """Check that every stage has a loss, fits the stage that it learns from, and can be saved.
+    """Check that each stage of a run has a loss, fits the earlier stage, and can be saved.
 
     Args:
-        config: the ``Config`` of the whole run; `check_settings` has accepted it.
-        stage_defaults: function from a stage's model name to the stage's default settings.
+        config: the ``Config`` of the whole run, which `check_settings` has accepted.
+        stage_defaults: function that returns a stage's default settings, given the name of the
+            stage's model.
 
     Raises:
-        InputError: if a stage would have no loss; if the embedding sizes of two stages do not fit;
-            if a setting would be ignored; or if ``checkpoint_dir`` cannot be written to.
+        InputError: if a stage would have no loss; if the embedding size of a stage does not fit the
+            earlier stage from which it learns; if a setting would be ignored; or if
+            ``checkpoint_dir`` cannot be written to.
     """
     settings = config.final_config_dict
     check_heeded(config)
@@ -241,7 +243,7 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
 def _check_stage_run(
     config: Any, stage: str, model: str, stage_defaults: Callable[[str], dict[str, Any]]
 ) -> None:
-    """Check an earlier stage as `check_settings` and `check_run` check the run itself."""
+    """Check an earlier stage's settings as `check_run` checks the settings of the run itself."""
     from recbole_lightgnn.config.settings_diff import shared_keys
 
     prefix, default = f"{stage}_settings.", stage_defaults(model)
@@ -261,7 +263,7 @@ def _check_stage_run(
 
 
 def _check_ignored(settings: Mapping[str, Any]) -> None:
-    """Refuse a setting ``..._checkpoint`` that the run would ignore."""
+    """Refuse ``teacher_checkpoint`` or ``intermediate_checkpoint`` if the run would not use it."""
     if not settings["intermediate_checkpoint"]:
         return
     if not settings["use_intermediate"]:
@@ -279,10 +281,11 @@ def _check_ignored(settings: Mapping[str, Any]) -> None:
 def _teacher_widths(
     settings: Mapping[str, Any], stage_defaults: Callable[[str], dict[str, Any]]
 ) -> tuple[int | None, int | None]:
-    """Widths of the teacher's initial and of its final embeddings.
+    """Return how many numbers per user the teacher's initial and final embeddings have.
 
-    A width is ``None`` if it is known only during the run. The final width is 0 if the teacher has
-    no final embeddings.
+    Returns:
+        First, the width of the initial embeddings. Second, the width of the final embeddings; 0 if
+        the teacher has no final embeddings. A width is ``None`` if it is known only during the run.
     """
     model, own = settings["teacher"], settings["teacher_settings"] or {}
     if settings["teacher_checkpoint"]:
@@ -308,10 +311,12 @@ def _check_learner(
     """Check the losses and the embedding size of a model that learns from an earlier stage.
 
     Args:
-        own: the settings of the model that learns.
-        prefix: put before the names of settings in messages.
-        source: name of the earlier stage.
-        widths: widths of the earlier stage's initial and final embeddings, ``None`` if unknown.
+        own: settings of the model that learns from the earlier stage.
+        prefix: text put before the names of settings in messages, such as
+            ``intermediate_settings.``.
+        source: the earlier stage: ``teacher`` or ``intermediate``.
+        widths: width of the earlier stage's initial embeddings, and width of its final embeddings;
+            ``None`` where a width is unknown.
     """
     _check_objective(own, prefix)
     (initial, final), width = widths, own["embedding_size"]
@@ -336,9 +341,10 @@ def _check_learner(
 
 
 def _check_objective(own: Mapping[str, Any], prefix: str) -> None:
-    """Refuse a model without a loss, or with only an interaction loss that stops too early.
+    """Refuse a model without a loss, or with only an interaction loss that ends too early.
 
-    Without another loss, the interaction loss must last until the end of the last pruning run.
+    If the interaction loss is the model's only loss, it must last until the end of the last pruning
+    run.
     """
     lasting = ["prediction_kd_weight", "embedding_kd_weight", "uniformity_weight"]
     lasting = [key for key in lasting if key in own]

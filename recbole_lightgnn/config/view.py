@@ -1,4 +1,4 @@
-"""A typed, read-only view of a run's settings."""
+"""Give typed, read-only access to a run's settings."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from typing import Any, Protocol
 
 
 class RunConfig(Protocol):
-    """RecBole's ``Config`` as our code uses it.
+    """The parts of RecBole's ``Config`` that our code uses.
 
     Attributes:
-        final_config_dict: every setting in force.
-        parameters: RecBole's lists of setting names, by group.
+        final_config_dict: all settings of the run, by name.
+        parameters: names of RecBole's settings in each group, such as ``Dataset``.
     """
 
     final_config_dict: dict[str, Any]
     parameters: dict[str, list[str]]
 
     def __getitem__(self, key: str) -> Any:
-        """The setting of this name, or ``None`` if there is none."""
+        """Return the setting with the name ``key``, or ``None`` if there is no such setting."""
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Change a setting."""
+        """Set the setting with the name ``key`` to a new value."""
 
     def stage(self, model: str, overrides: Mapping[str, Any]) -> RunConfig:
-        """The settings of an earlier stage of the same run (`recbole_config.stage_config`)."""
+        """Build the ``Config`` of an earlier stage of the run (`recbole_config.stage_config`)."""
 
 
 class Settings(Mapping[str, Any]):
-    """Read-only settings, with a method for each type of value.
+    """Read-only settings of a run, with one method for each type of value.
 
-    Unlike RecBole's ``Config``, it raises an error for an unknown name.
+    For an unknown name, RecBole's ``Config`` gives ``None``; this class raises an error.
 
     Args:
-        config: RecBole's ``Config``, or a mapping of settings.
+        config: RecBole's ``Config``, or the settings by name.
 
     Raises:
-        KeyError: on reading a setting that does not exist.
-        TypeError: on reading a setting that does not have the type of the method.
+        KeyError: if a method or ``settings[key]`` is called for a setting that does not exist.
+        TypeError: if the value of the setting does not have the type of the called method.
     """
 
     def __init__(self, config: RunConfig | Mapping[str, Any]) -> None:
@@ -56,39 +56,42 @@ class Settings(Mapping[str, Any]):
         return len(self._values)
 
     def integer(self, key: str) -> int:
-        """The setting ``key``, which is an integer."""
+        """The setting with the name ``key``, which must be an integer."""
         value = self[key]
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"the setting {key} is no integer but {value!r}")
         return value
 
     def number(self, key: str) -> float:
-        """The setting ``key``, which is a float or an integer."""
+        """The setting with the name ``key``, which must be a float or an integer."""
         value = self[key]
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise TypeError(f"the setting {key} is no number but {value!r}")
         return value
 
     def text(self, key: str) -> str:
-        """The setting ``key``, which is a text."""
+        """The setting with the name ``key``, which must be a text."""
         value = self[key]
         if not isinstance(value, str):
             raise TypeError(f"the setting {key} is no text but {value!r}")
         return value
 
     def flag(self, key: str) -> bool:
-        """The setting ``key``, which is True or False."""
+        """The setting with the name ``key``, which must be True or False."""
         value = self[key]
         if not isinstance(value, bool):
             raise TypeError(f"the setting {key} is neither True nor False but {value!r}")
         return value
 
     def optional_text(self, key: str) -> str | None:
-        """The setting ``key``, which is a text or ``None``."""
+        """The setting with the name ``key``, which must be a text or ``None``."""
         return None if self[key] is None else self.text(key)
 
     def texts(self, key: str) -> list[str]:
-        """The setting ``key`` as a list of texts: one text as a list of one, ``None`` as empty."""
+        """The setting with the name ``key``, as a list of texts.
+
+        A single text becomes a list with one element; ``None`` becomes an empty list.
+        """
         value = self[key]
         texts = [] if value is None else [value] if isinstance(value, str) else value
         if not isinstance(texts, list | tuple) or not all(isinstance(one, str) for one in texts):
@@ -96,7 +99,10 @@ class Settings(Mapping[str, Any]):
         return list(texts)
 
     def section(self, key: str) -> Mapping[str, Any]:
-        """The setting ``key``, which is a mapping with the settings of an earlier stage."""
+        """The setting with the name ``key``, which must be a mapping.
+
+        Such a mapping has the settings of an earlier stage, by name.
+        """
         value = self[key]
         if not isinstance(value, Mapping):
             raise TypeError(f"the setting {key} is no mapping but {value!r}")
