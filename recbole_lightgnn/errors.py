@@ -10,6 +10,6 @@ class InputError(ValueError):
 
 
 def in_a_line(error: Exception) -> str:
-    """Return an error's message on one line, after the error's type unless it is an InputError."""
+    """Return ``type: message`` of an error on one line; for an InputError, the message alone."""
     message = " ".join(str(error).split())
     return message if isinstance(error, InputError) else f"{type(error).__name__}: {message}"

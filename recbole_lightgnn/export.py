@@ -51,31 +51,34 @@ def export(
     form: str | None = None,
     seen: str = "kept",
 ) -> dict[str, Any]:
-    """Write one model of a run to a file, and evaluate the file on the validation split.
+    """Write one trained model of a run to a file, and evaluate the file on the validation split.
 
     Args:
         run: the finished run.
         out: the file to write.
-        row: key of the model's row in the run's record, such as ``student-01``; by default the row
-            of the last student.
-        values: number type of entries and edge weights: ``float32``, ``float16`` or ``int8``.
-        ids: names of users and items: ``tokens`` of the dataset; ``hashed``, their hashes with a
-            secret; or ``none``, only numbers in the order of the tokens.
-        secret: secret for ``hashed``.
-        form: ``graph``, pruned embeddings and edges, propagated when the file is loaded; or
-            ``final``, final embeddings. By default the one with the smaller file.
-        seen: interactions in the file, which are not recommended again: ``kept``, those that
-            pruning kept; ``all``; or ``none``, with the form ``final`` only.
+        row: which model of the run, by the key of a row in the run's record, such as
+            ``student-01``. By default the last student (the pruned model after the last pruning
+            run).
+        values: number type of embedding entries and edge weights: ``float32``, ``float16`` or
+            ``int8``.
+        ids: names of users and items in the file: ``tokens``, as in the dataset; ``hashed``, hashes
+            of the tokens with a secret; or ``none``, only numbers in the order of the tokens.
+        secret: secret of the hashes, with ``ids="hashed"``.
+        form: what the file stores: ``graph``, pruned embeddings and edges, propagated when the file
+            is loaded; or ``final``, final embeddings. By default the form with the smaller file.
+        seen: training interactions in the file, which are never recommended: ``kept``, the
+            interactions that pruning kept; ``all``; or ``none``, only with the form ``final``.
 
     Returns:
-        ``row``; ``form``; ``values``; ``bytes`` of the file; ``arrays``, the bytes of each array;
-        ``of_dense``, the file's size divided by the size of float32 embeddings with 64 columns;
-        ``valid``, validation metrics of the file, or ``None``; and ``run_valid``, the run's own
-        validation metrics.
+        A dict with ``row``, ``form`` and ``values``, as chosen; ``bytes``, the size of the file;
+        ``arrays``, the bytes of each array; ``of_dense``, ``bytes`` divided by the size of float32
+        embeddings with 64 columns; ``valid``, validation metrics of the file, or ``None`` if
+        `metrics_of` returns ``None``; and ``run_valid``, the validation metrics in the run's
+        record.
 
     Raises:
-        InputError: if the row has no model, the options do not fit each other or the model, or
-            the file cannot be written.
+        InputError: if the run kept no model for the row, the options contradict each other or do
+            not fit the model, or the file cannot be written.
     """
     check_writable("--out", out)
     if (ids == "hashed") != (secret is not None):
@@ -111,12 +114,12 @@ def served_model(run: TrainedRun, row: str, *, form: str, seen: str = "all") -> 
 
     Args:
         run: the finished run.
-        row: key of the row.
-        form: ``graph`` or ``final``.
-        seen: interactions in the model: ``kept``, ``all`` or ``none``.
+        row: key of the model's row in the run's record.
+        form: ``graph`` or ``final``, as for `export`.
+        seen: training interactions in the model, as for `export`: ``kept``, ``all`` or ``none``.
 
     Raises:
-        InputError: if the row has no model, or the model does not have this form.
+        InputError: if the run kept no model for the row, or the model cannot have this form.
     """
     model = run.model(row)
     _forms(model, form, seen)
@@ -126,16 +129,16 @@ def served_model(run: TrainedRun, row: str, *, form: str, seen: str = "all") -> 
 def metrics_of(
     recommender: Recommender, run: TrainedRun, row: str, split: str = "valid"
 ) -> Mapping[str, float] | None:
-    """Evaluate an exported model with the run's own evaluation.
+    """Evaluate an exported model as the run evaluated the trained model.
 
     Args:
-        recommender: the exported model; if its names are hashed, loaded with the secret.
+        recommender: the exported model; loaded with the secret if its names are hashed.
         run: the run that the model was exported from.
-        row: key of the model's row.
-        split: ``valid`` or ``test``.
+        row: key of the model's row in the run's record.
+        split: split to evaluate on, ``valid`` or ``test``.
 
     Returns:
-        Metrics by name, or ``None`` if one of them can only be computed by RecBole's evaluator.
+        Metrics by name, or ``None`` if only RecBole's evaluator can compute some metric of the run.
     """
     if (ranking := _ranking(run, row, split)) is None:
         return None
@@ -145,15 +148,15 @@ def metrics_of(
 
 
 def metrics_of_row(run: TrainedRun, row: str, split: str) -> Mapping[str, float] | None:
-    """Evaluate the trained model of a row with the run's own evaluation.
+    """Evaluate a trained model of a run as the run did.
 
     Args:
         run: the finished run.
-        row: key of the row.
-        split: ``valid`` or ``test``.
+        row: key of the model's row in the run's record.
+        split: split to evaluate on, ``valid`` or ``test``.
 
     Returns:
-        As `metrics_of`.
+        Metrics by name, or ``None``, as from `metrics_of`.
     """
     ranking = _ranking(run, row, split)
     return None if ranking is None else ranking.evaluate(*run.model(row).final_embeddings())
@@ -168,10 +171,10 @@ def _ranking(run: TrainedRun, row: str, split: str) -> FullRanking | None:
 
 
 class _Names(NamedTuple):
-    """Names of the users or items, and their order in the file.
+    """Names of the users or items in an exported file, in the order of the file.
 
     Attributes:
-        ids: the names.
+        ids: the names: tokens, hashes, or only numbers.
         order: RecBole's number, minus one, of each user or item of the file. Shape: (size,)
     """
 
@@ -192,7 +195,7 @@ class _Names(NamedTuple):
 
 
 def _tokens(dataset: Any) -> tuple[list[str], list[str]]:
-    """Tokens of users and of items in RecBole's order, without padding."""
+    """Return the tokens (names) of users and of items, in RecBole's order, without padding."""
     users, items = (
         dataset.field2id_token[field][1:].tolist()
         for field in (dataset.uid_field, dataset.iid_field)
@@ -217,7 +220,7 @@ def _names_of(what: str, tokens: list[str], kind: str, secret: bytes | None) -> 
 
 
 def _forms(model: Any, form: str | None, seen: str) -> list[str]:
-    """Return the forms that the file can have; raises InputError if ``form`` is impossible."""
+    """Return the possible forms of a file; raise InputError if ``form`` is impossible."""
     forms = [form] if form else ["graph", "final"]
     excludes_graph = {
         f"a {type(model).__name__}": not isinstance(model, LightGNN),
@@ -280,17 +283,17 @@ def _graph(
 
 
 def _pairs(user: np.ndarray, item: np.ndarray, mask: np.ndarray) -> tuple[Pairs, np.ndarray]:
-    """Select pairs by a mask and sort them; returns also the order of the selected pairs."""
+    """Sort the pairs where the mask is true; return the sorted pairs, and their order."""
     user, item = user[mask], item[mask]
     order = np.lexsort((item, user))
     return Pairs(user[order].astype(np.int32), item[order].astype(np.int32)), order
 
 
 def _card(run: TrainedRun, row: Mapping[str, Any], secret: bytes | None) -> dict[str, Any]:
-    """Origin, settings and metrics of a model, without paths and times.
+    """Describe a model for the file: origin, settings and metrics, without paths and times.
 
-    A split's hash could be used to test a guess of the pruned interactions. With a secret the hash
-    is keyed, so that only holders of the secret can do so.
+    With a split's hash, anyone could test a guess of the pruned interactions. If there is a secret,
+    the hash is keyed with the secret, so that only holders of the secret can test a guess.
     """
     config, data = run.config(row["key"]), run.folder.content["data"]
     if secret is not None:
@@ -322,7 +325,7 @@ def _without_folders(text: str) -> str:
 
 
 def _in_recbole_order(table: np.ndarray, ids: Ids, tokens: list[str]) -> Tensor:
-    """Reorder a file's table by RecBole's numbers, with a padding row. Shape: (size + 1, width)"""
+    """Put a file's table in RecBole's order, after a padding row. Shape: (size + 1, width)"""
     numbers = np.argsort(token_order(tokens)) if ids.kind == "none" else ids.numbers(tokens)
     padding = np.zeros((1, table.shape[1]), np.float32)
     return torch.from_numpy(np.concatenate([padding, table[numbers]]))
@@ -337,10 +340,10 @@ def bytes_by_part(result: Mapping[str, Any]) -> dict[str, int]:
     """Split the size of a file into embeddings, names, edges, seen interactions and header.
 
     Args:
-        result: ``bytes`` of the file and ``arrays``, as from `export`.
+        result: a dict from `export`; ``bytes`` and ``arrays`` are used.
 
     Returns:
-        Bytes of each part; they add up to the size of the file.
+        Bytes of each of these five parts, by name; the sum is the size of the file.
     """
     sizes = {"embeddings": 0, **dict.fromkeys(_PARTS, 0), "seen": 0, "header": result["bytes"]}
     for name, size in result["arrays"].items():

@@ -59,7 +59,7 @@ class Block(NamedTuple):
         return InputError(f"{self.path}, line {line}: {what}; {remedy}")
 
     def line_at(self, offset: int) -> bytes:
-        """Return the line that contains byte ``offset`` of the block, without its LF."""
+        """Return the line of the block that contains byte ``offset``, without the line feed."""
         start = self.data.rfind(b"\n", 0, offset) + 1
         return self.data[start : self.data.index(b"\n", offset)]
 

@@ -1,6 +1,6 @@
 """Parse times exactly: integers as int64, other numbers as float64, dates as microseconds.
 
-The importer and the reader of a run both use this file, so the same column means the same in both.
+The importer and the reader of a run both parse by this file, so both get the same times.
 """
 
 import re
@@ -17,12 +17,12 @@ _INTEGER = re.compile(rb"-?(\d{1,18}|[1-8]\d{18})")  # between -2^63 and 2^63
 
 
 class BadValue(ValueError):
-    """A token that is not a number or date as its column requires.
+    """Error for a token that is not a number or date as the token's column requires.
 
     Attributes:
         nth: position of the token in the column, from 0.
         what: what is wrong with the token, such as ``'x' is not a date``.
-        expected: what was expected.
+        expected: what the column requires, such as ``a number``.
     """
 
     def __init__(self, nth: int, what: str, expected: str) -> None:
@@ -36,10 +36,10 @@ def is_date(token: bytes) -> bool:
 
 
 def parse_times(tokens: Sequence[bytes]) -> NDArray[Any]:
-    """Parse a column of times: dates if the first one is a date, else numbers.
+    """Parse a column of times: as dates if the first token is a date, else as numbers.
 
     Raises:
-        BadValue: if a token is neither a date nor a number, or is of another kind than the first.
+        BadValue: if a token is neither a date nor a number, or the column mixes dates and numbers.
     """
     if len(tokens) and is_date(tokens[0]):
         return parse_dates(tokens)
@@ -47,7 +47,7 @@ def parse_times(tokens: Sequence[bytes]) -> NDArray[Any]:
 
 
 def parse_dates(tokens: Sequence[bytes]) -> NDArray[np.int64]:
-    """Parse dates as microseconds since 1970; all are taken to be in the same time zone.
+    """Parse dates as microseconds since 1970; all dates are assumed to be in one time zone.
 
     Raises:
         BadValue: if a token is not a date.
@@ -69,8 +69,8 @@ def parse_numbers(tokens: Sequence[bytes], or_dates: bool = False) -> NDArray[An
     """Parse numbers: as int64 if all are integers, such as nanoseconds since 1970, else float64.
 
     Args:
-        tokens: the numbers.
-        or_dates: whether the column might have dates, for the message.
+        tokens: the text of each number.
+        or_dates: whether the error message says that the column may also have dates.
 
     Raises:
         BadValue: if a token is not a finite number.

@@ -1,10 +1,11 @@
 """Read a pickled SciPy matrix without executing anything in the pickle.
 
 ``pickle.load`` calls every function that the file names, so a matrix from the web could run any
-program. This reader does not call NumPy or SciPy either. Each name that a pickled matrix needs
-is replaced by an inert record class below, which only keeps its arguments; any other name is
-rejected. The arrays are then built from these records by plain code with checks. A forged state
-therefore never reaches NumPy's C code (``ndarray.__setstate__`` trusts its argument).
+program. While it unpickles, this reader does not call NumPy or SciPy either. A pickle names
+functions and classes. Each name that a pickled matrix needs stands here for an inert record class,
+which only keeps the arguments of the call. Every unknown name is rejected. Plain code then checks
+the records and builds the arrays. So forged content never reaches NumPy's C code
+(``ndarray.__setstate__`` trusts its argument).
 """
 
 import io
@@ -44,7 +45,7 @@ _EXPECTED = "expected a SciPy sparse matrix (COO, CSR or CSC), as pickle.dump wr
 
 
 class _Record:
-    """Inert replacement of a NumPy or SciPy object; it only keeps its arguments and its state."""
+    """Inert replacement of a NumPy or SciPy object, with its arguments and state in the pickle."""
 
     __slots__ = ("args", "state")
     args: tuple[Any, ...]
@@ -60,55 +61,55 @@ class _Record:
 
 
 class _Dtype(_Record):
-    """``numpy.dtype(code, align, copy)`` with state ``(version, byte order, ...)``."""
+    """Record of ``numpy.dtype(code, align, copy)``; its state is ``(version, byte order, ...)``."""
 
     __slots__ = ()
 
 
 class _Array(_Record):
-    """``_reconstruct(...)`` with state ``(version, shape, dtype, fortran, bytes)``: an array."""
+    """Record of an array; its state is ``(version, shape, dtype, fortran, bytes)``."""
 
     __slots__ = ()
 
 
 class _Buffer(_Record):
-    """``_frombuffer(bytes, dtype, shape, order)``: an array in pickle protocol 5."""
+    """Record of an array in pickle protocol 5, ``_frombuffer(bytes, dtype, shape, order)``."""
 
     __slots__ = ()
 
 
 class _Scalar(_Record):
-    """``scalar(dtype, bytes)``: a NumPy integer, which older SciPy may have in a shape."""
+    """Record of a NumPy integer, ``scalar(dtype, bytes)``; older SciPy may have one in a shape."""
 
     __slots__ = ()
 
 
 class _Encoded(_Record):
-    """``_codecs.encode(text, "latin1")``: bytes in pickle protocol 2."""
+    """Record of bytes in pickle protocol 2, ``_codecs.encode(text, "latin1")``."""
 
     __slots__ = ()
 
 
 class _Ndarray(_Record):
-    """``numpy.ndarray``, which occurs only as an argument of ``_reconstruct``."""
+    """Record of ``numpy.ndarray``, which occurs only as an argument of ``_reconstruct``."""
 
     __slots__ = ()
 
 
 class _Coo(_Record):
-    """``scipy.sparse.coo_matrix`` or ``coo_array``, state: its attributes."""
+    """Record of a SciPy COO matrix or array; its state is the dict of the matrix's attributes."""
 
     __slots__ = ()
 
 
 class _Csr(_Record):
-    """``scipy.sparse.csr_matrix`` or ``csr_array``, state: its attributes."""
+    """Record of a SciPy CSR matrix or array; its state is the dict of the matrix's attributes."""
 
     __slots__ = ()
 
 
 class _Csc(_Record):
-    """``scipy.sparse.csc_matrix`` or ``csc_array``, state: its attributes."""
+    """Record of a SciPy CSC matrix or array; its state is the dict of the matrix's attributes."""
 
     __slots__ = ()
 
@@ -130,10 +131,10 @@ for _form, _record_class in (("coo", _Coo), ("csr", _Csr), ("csc", _Csc)):
 
 
 class _MatrixUnpickler(pickle.Unpickler):
-    """Unpickler that knows only the names in ``_GLOBALS``."""
+    """Unpickler that accepts only the names of functions and classes in ``_GLOBALS``."""
 
     def find_class(self, module: str, name: str) -> type[_Record]:
-        """Return the record class for a name; raises InvalidMatrix for any other name."""
+        """Return the record class for a name; raises InvalidMatrix if no matrix needs the name."""
         try:
             return _GLOBALS[module, name]
         except KeyError:
@@ -142,14 +143,14 @@ class _MatrixUnpickler(pickle.Unpickler):
 
 
 def read_pickled_matrix(path: Path) -> Interactions:
-    """Read the nonzero entries of a pickled SciPy COO, CSR or CSC matrix as pairs.
+    """Read a pickled SciPy COO, CSR or CSC matrix as user-item pairs, one for each nonzero value.
 
-    Nothing in the file is executed. Entries with the same row and column are summed
+    Nothing in the file is executed. Values at the same row and column are summed
     (`matrix.coo_pairs`).
 
     Raises:
-        InputError: if the file cannot be read, or does not contain such a matrix with integer
-            indices inside its shape and finite values.
+        InputError: if the file cannot be read, or has no such matrix, an index that is not an
+            integer within the shape, or a value that is not finite.
     """
     try:
         return _pairs(_load(path))
@@ -188,10 +189,10 @@ def _load(path: Path) -> object:
 
 
 def _check_opcodes(content: bytes) -> None:
-    """Reject opcodes that a matrix does not need, before the unpickler runs.
+    """Reject a pickle with opcodes (instructions) that no matrix needs, before the unpickler runs.
 
-    This limits time and memory: a memo index of 4 billion makes ``pickle`` allocate as many slots.
-    It does not check names: ``find_class`` does that.
+    The check limits time and memory: for a memo index of 4 billion, ``pickle`` would allocate 4
+    billion slots. ``find_class`` later checks the names of functions and classes.
     """
     try:
         for step, (opcode, argument, _) in enumerate(pickletools.genops(content)):
@@ -248,7 +249,7 @@ def _scalar(record: _Scalar) -> Any:
 
 
 def _array(record: Any, name: str) -> NDArray[Any]:
-    """Build a one-dimensional array of numbers from its record. Shape: (n,)"""
+    """Build a one-dimensional array of numbers from a record of the array. Shape: (n,)"""
     if isinstance(record, _Buffer) and len(record.args) == 4:
         content, dtype, shape, _ = record.args
     elif isinstance(record, _Array) and isinstance(record.state, tuple) and len(record.state) == 5:
