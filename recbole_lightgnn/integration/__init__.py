@@ -1,11 +1,11 @@
-"""Changes to RecBole itself: patches, reading, masking in evaluation, faster models."""
+"""Changes to RecBole itself: patches, reading of files, masks in evaluation, faster models."""
 
 
 def extend_recbole() -> None:
-    """Make RecBole run on current libraries and find our models, trainers and settings.
+    """Let RecBole run on current libraries, and find our models, trainers and settings.
 
-    It is called during the first ``import recbole``, which may be at the top of any of our modules.
-    So the modules imported here must import RecBole only within their functions.
+    This function is called during the first ``import recbole``, which may be at the top of any of
+    our modules. So the modules imported here must import RecBole only within their functions.
     """
     from recbole_lightgnn import registry
     from recbole_lightgnn.config import recbole_config

@@ -1,6 +1,7 @@
-"""Run RecBole's own graph models on our sparse kernels: the same model, faster.
+"""Run RecBole's own graph models faster, on our sparse matrix products.
 
-Results agree with RecBole's up to the order of summation. `registry.ACCELERATED` names the models.
+Results agree with the results of the unchanged model up to the order of summation.
+`registry.ACCELERATED` names the models.
 """
 
 from __future__ import annotations
@@ -19,19 +20,18 @@ from recbole_lightgnn.ops import SparsePattern, power_sum, spmm
 
 
 def accelerate_model(model: Any) -> bool:
-    """Let a RecBole model compute its sparse products by our kernels, if the model is supported.
+    """Let a RecBole model compute sparse products by our functions, if the model is supported.
 
-    RecBole builds the matrices, so their normalization and their dropout stay RecBole's. In
-    LightGCN the mean of the layers is computed by our :func:`power_sum`. In the other models each
-    ``torch.sparse.mm`` is computed by our :func:`spmm`. In SGL and NCL the mean of the layers is a
-    running sum. Their contrastive loss over all nodes, which takes most of the time, is computed by
-    our :func:`full_softmax`.
+    RecBole still builds, normalizes and drops out the matrices. In LightGCN the mean of the layers
+    is computed by our :func:`power_sum`. In the other models each ``torch.sparse.mm`` is computed
+    by our :func:`spmm`. In SGL and NCL the mean of the layers is a running sum. Their contrastive
+    loss over all nodes, which takes most of the time, is computed by our :func:`full_softmax`.
 
     Args:
-        model: model of a RecBole class; changed in place.
+        model: model of a class of RecBole; modified in place.
 
     Returns:
-        Whether the model is supported and was changed.
+        Whether the model is supported, and so was modified.
     """
     replace = _REPLACEMENTS.get(type(model))
     # NGCF with node dropout reads the entries of its matrix at every step.
@@ -42,7 +42,7 @@ def accelerate_model(model: Any) -> bool:
 
 
 class _Matrix:
-    """Replacement of a sparse tensor that supports only ``torch.sparse.mm``."""
+    """Replacement of a sparse tensor; supports no operation but ``torch.sparse.mm``."""
 
     def __init__(self, tensor: Tensor) -> None:
         tensor = tensor.coalesce()
@@ -78,7 +78,7 @@ def _mean_of_layers(model: Any, pattern: SparsePattern, values: Tensor) -> tuple
 
 
 def _sgl(model: Any) -> None:
-    """Replace SGL's whole graph, its two subgraphs of every epoch, and its contrastive loss."""
+    """Accelerate SGL's products with the graph and subgraphs, and SGL's contrastive loss."""
     csr2tensor = model.csr2tensor
     model.csr2tensor = lambda matrix: _Matrix(csr2tensor(matrix))
     _attributes(model, ("train_graph",))
@@ -87,7 +87,7 @@ def _sgl(model: Any) -> None:
 
 
 def _sgl_forward(model: Any, graph: _Matrix | list[_Matrix]) -> tuple[Tensor, Tensor]:
-    """SGL's ``forward``, with one graph for all layers or one for each layer."""
+    """Replace SGL's ``forward``; ``graph`` is one matrix for all layers or one for each layer."""
     graphs = graph if isinstance(graph, list) else [graph] * model.n_layers
     tables = model.user_embedding.weight, model.item_embedding.weight
     return _split(model, _mean(_layers(graphs, torch.cat(tables))))
@@ -102,7 +102,7 @@ def _sgl_contrast(
     item1: Tensor,
     item2: Tensor,
 ) -> Tensor:
-    """SGL's ``calc_ssl_loss`` for the batch's users and items, given two views of all nodes."""
+    """Replace SGL's ``calc_ssl_loss``, which contrasts two views of a batch's nodes."""
     users = _info_nce_all(user1, user2, user, model.ssl_tau)
     items = _info_nce_all(item1, item2, item, model.ssl_tau)
     loss: Tensor = (users + items) * model.ssl_weight
@@ -116,7 +116,7 @@ def _ncl(model: Any) -> None:
 
 
 def _ncl_forward(model: Any) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """NCL's ``forward``: return the mean of the layers for users and for items, and all layers."""
+    """Replace NCL's ``forward``: return users' mean layer, items' mean layer, and all layers."""
     depth = max(model.n_layers, 2 * model.hyper_layers)
     layers = _layers([model.norm_adj_mat] * depth, model.get_ego_embeddings())
     user, item = _split(model, _mean(layers[: model.n_layers + 1]))
@@ -124,7 +124,7 @@ def _ncl_forward(model: Any) -> tuple[Tensor, Tensor, list[Tensor]]:
 
 
 def _ncl_contrast(model: Any, layer: Tensor, initial: Tensor, user: Tensor, item: Tensor) -> Tensor:
-    """NCL's ``ssl_layer_loss``: the batch's nodes in one layer against all nodes in another."""
+    """Replace NCL's ``ssl_layer_loss``, which contrasts a batch's nodes in two layers."""
     layer_user, layer_item = _split(model, layer)
     initial_user, initial_item = _split(model, initial)
     users = _info_nce_all(layer_user, initial_user, user, model.ssl_temp)
@@ -134,13 +134,13 @@ def _ncl_contrast(model: Any, layer: Tensor, initial: Tensor, user: Tensor, item
 
 
 def _split(model: Any, table: Tensor) -> tuple[Tensor, Tensor]:
-    """Split a table of all nodes into users and items."""
+    """Split a table of all nodes into the rows of users and the rows of items."""
     user, item = torch.split(table, [model.n_users, model.n_items])
     return user, item
 
 
 def _info_nce_all(view: Tensor, other: Tensor, nodes: Tensor, temperature: float) -> Tensor:
-    """InfoNCE with all nodes as candidates, summed over a batch's nodes, including repetitions."""
+    """Compute InfoNCE with all nodes as candidates, summed over a batch's repeated nodes."""
     nodes, count = torch.unique(nodes, return_counts=True)
     rows = F.normalize(view.index_select(0, nodes), dim=1) / temperature
     target = RaggedIndices(torch.arange(len(nodes) + 1, device=nodes.device), nodes)
@@ -160,7 +160,7 @@ def _mean(layers: list[Tensor]) -> Tensor:
 
 
 def _gcmc(model: Any) -> None:
-    """Replace the encoder's graph; the products with dropped-out features stay GCMC's own."""
+    """Accelerate GCMC's products with the graph; its products with dropped-out features stay."""
     model.GcEncoder.support = [_Matrix(matrix) for matrix in model.support]
 
 

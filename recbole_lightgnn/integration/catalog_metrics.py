@@ -1,15 +1,18 @@
-r"""Metrics of all users' recommendation lists: ItemCoverage, GiniIndex, ShannonEntropy,
-AveragePopularity and TailPercentage.
+r"""Metrics of the recommendation lists of all users together.
 
-:math:`R_u` is the list of user u, at most k items, and P(i) the number of lists with item i. I is
-the set of items, without RecBole's padding item 0. RecBole 1.2.1 differs in four ways:
+The metrics are ItemCoverage, GiniIndex, ShannonEntropy, AveragePopularity and TailPercentage.
 
-- It counts the padding item as an item of I.
+:math:`R_u` is the list of user u, at most k items, and P(i) is the number of lists with item i. I
+is the set of items, without RecBole's padding item 0. RecBole 1.2.1 differs from these definitions
+in four ways:
+
+- It includes the padding item in I.
 - Where a user has fewer than k unmasked items, it fills the list with masked items.
-- It divides ShannonEntropy by the number of items recommended.
+- It divides ShannonEntropy by the number of distinct items recommended.
 - Its AveragePopularity and TailPercentage divide by k, even if a list is shorter.
 
-The setting ``catalog_metrics`` chooses between ``exact`` and ``recbole``.
+The setting ``catalog_metrics`` chooses: ``exact`` for the definitions here, ``recbole`` for
+RecBole's.
 """
 
 import functools
@@ -24,21 +27,23 @@ Metric = Callable[..., float]
 
 
 def item_coverage(lists: Lists, n_items: int) -> float:
-    r"""Share of the items that are in some list, :math:`|\bigcup_u R_u| / |I|`.
+    r"""Compute the fraction of items that are in a list, :math:`|\bigcup_u R_u| / |I|`.
 
     Args:
-        lists: item ids, 0 after the end of a list. Shape: (users, k)
+        lists: item numbers of each user's list; 0 fills a shorter list. Shape: (users, k)
         n_items: number of items, :math:`|I|`.
     """
     return float(np.count_nonzero(_list_counts(lists, n_items)) / n_items)
 
 
 def gini_index(lists: Lists, n_items: int) -> float:
-    r"""Gini index of the numbers P(i), where i is an item's rank in ascending order of P,
-    :math:`\sum_i (2i - |I| - 1) P(i) / (|I| \sum_i P(i))`; 0 if all items are recommended equally.
+    r"""Compute the Gini index of the numbers P(i); 0 if all items are recommended equally often.
+
+    With the items numbered in ascending order of P, the index is
+    :math:`\sum_i (2i - |I| - 1) P(i) / (|I| \sum_i P(i))`.
 
     Args:
-        lists: item ids, 0 after the end of a list. Shape: (users, k)
+        lists: item numbers of each user's list; 0 fills a shorter list. Shape: (users, k)
         n_items: number of items, :math:`|I|`.
     """
     counts = np.sort(_list_counts(lists, n_items))
@@ -47,11 +52,12 @@ def gini_index(lists: Lists, n_items: int) -> float:
 
 
 def shannon_entropy(lists: Lists) -> float:
-    r"""Entropy of the share :math:`p(i) = P(i) / \sum_j P(j)` in nats,
-    :math:`-\sum_i p(i) \log p(i)`.
+    r"""Compute the entropy of the items in all lists, in nats.
+
+    With :math:`p(i) = P(i) / \sum_j P(j)`, the entropy is :math:`-\sum_i p(i) \log p(i)`.
 
     Args:
-        lists: item ids, 0 after the end of a list. Shape: (users, k)
+        lists: item numbers of each user's list; 0 fills a shorter list. Shape: (users, k)
     """
     counts = np.unique(lists[lists > 0], return_counts=True)[1]
     shares = counts / max(counts.sum(), 1)
@@ -59,13 +65,15 @@ def shannon_entropy(lists: Lists) -> float:
 
 
 def mean_over_lists(lists: Lists, values: NDArray[np.float64]) -> float:
-    r"""Mean over users of the mean value of the items in the user's list,
-    :math:`\frac1{|U|} \sum_u \frac1{|R_u|} \sum_{i \in R_u} v(i)`. Users with an empty list are
-    left out.
+    r"""Average a value of items over each user's list, then over users.
+
+    The mean is :math:`\frac1{|U|} \sum_u \frac1{|R_u|} \sum_{i \in R_u} v(i)`. Users with an empty
+    list are left out.
 
     Args:
-        lists: item ids, 0 after the end of a list. Shape: (users, k)
-        values: value of each item; that of item 0 is not used. Shape: (items + 1,)
+        lists: item numbers of each user's list; 0 fills a shorter list. Shape: (users, k)
+        values: value of each item, such as the item's popularity; ``values[0]`` is not used.
+            Shape: (items + 1,)
     """
     present = lists > 0
     lengths = present.sum(axis=1)
@@ -74,10 +82,10 @@ def mean_over_lists(lists: Lists, values: NDArray[np.float64]) -> float:
 
 
 def tail_items(counts: Mapping[int, int], tail: float) -> list[int]:
-    """Items of the long tail, as RecBole's ``tail_ratio`` defines it.
+    """Return the numbers of the long-tail (least popular) items, as RecBole's ``tail_ratio`` does.
 
     Args:
-        counts: number of training interactions by item.
+        counts: number of training interactions of each item, by item number.
         tail: if above 1, the largest number of interactions of a tail item; otherwise the fraction
             of all items that form the tail, beginning with the least popular.
     """
@@ -95,7 +103,7 @@ def _list_counts(lists: Lists, n_items: int) -> NDArray[np.int64]:
 
 
 def extend_recbole() -> None:
-    """Make RecBole compute these metrics as the setting ``catalog_metrics`` says."""
+    """Make RecBole compute the metrics of this file as the setting ``catalog_metrics`` says."""
     from recbole.evaluator import metrics
     from recbole.evaluator.collector import Collector
 
@@ -109,7 +117,7 @@ def extend_recbole() -> None:
 
 
 def is_exact(config: Any) -> bool:
-    """Whether a run computes the exact values, which is the default.
+    """Whether the setting ``catalog_metrics`` of a run is ``exact``, the default.
 
     Raises:
         InputError: if the setting is neither ``exact`` nor ``recbole``.
@@ -147,7 +155,7 @@ def _exact(original: Any, name: str, value: Metric) -> Any:
 
 
 def _ending_lists(original: Any) -> Any:
-    """Extend ``eval_batch_collect``: replace items with a score of minus infinity by 0."""
+    """Extend ``eval_batch_collect``: items with a score of minus infinity become 0 in the lists."""
 
     @functools.wraps(original)
     def eval_batch_collect(self: Any, scores_tensor: Any, *args: Any) -> None:
@@ -177,7 +185,7 @@ def _tail_percentage(metric: Any, data: Any, lists: Lists) -> float:
 
 
 def _mean_of(lists: Lists, value_of: Mapping[int, int]) -> float:
-    """Compute `mean_over_lists` with a mapping from item to value; an item not in it has 0."""
+    """Compute `mean_over_lists` with a mapping of values; an item without a value has 0."""
     values = np.zeros(1 + max([int(lists.max(initial=0)), *value_of]))
     values[list(value_of)] = list(value_of.values())
     return mean_over_lists(lists, values)

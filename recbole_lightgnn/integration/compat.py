@@ -1,9 +1,9 @@
 """Patches that let RecBole run on current libraries, one function for each fault.
 
-Each docstring names the library, the function at fault and the symptom. A patch does nothing where
-the fault is absent, and returns whether it changed anything. A replaced method stays available as
-``__wrapped__``. `apply` applies all patches. Once `recbole_lightgnn` is imported, `apply` is called
-as soon as RecBole is imported.
+Each docstring names the library, the function at fault and the symptom. A patch returns whether it
+replaced anything; where the fault is absent, it replaces nothing. The original of a replaced method
+stays available as ``__wrapped__``. `apply` applies all patches. Once `recbole_lightgnn` is
+imported, `apply` is called as soon as RecBole is imported.
 """
 
 import sys
@@ -31,13 +31,13 @@ def apply() -> dict[str, bool]:
     """Apply every patch, once per process.
 
     Returns:
-        For each patch, by name, whether it changed anything.
+        For each patch, by the patch's name, whether the patch replaced anything.
     """
     return {patch.__name__: patch() for patch in PATCHES}
 
 
 def patch_unknown_model_name() -> bool:
-    """RecBole 1.2.1: ``get_model`` with a misspelt name fails on lightgbm.
+    """RecBole 1.2.1: ``get_model`` with a misspelt model name fails to import lightgbm.
 
     Symptom: ``ModuleNotFoundError: No module named 'lightgbm'`` instead of a message that the model
     does not exist. ``get_model`` searches ``recbole.model.exlib_recommender`` last, which imports
@@ -64,12 +64,12 @@ def patch_unknown_model_name() -> bool:
 
 
 def patch_config_numpy_names() -> bool:
-    """numpy >= 2: ``Config.compatibility_settings`` reads ``np.float_``, which is gone.
+    """numpy >= 2: ``Config.compatibility_settings`` uses the removed name ``np.float_``.
 
-    Symptom: ``AttributeError: `np.float_` was removed in the NumPy 2.0 release`` at every
-    ``Config()``. The same holds for ``np.complex_`` and ``np.unicode_``. The method only adds names
-    to numpy. `patch_metric_numpy_names` adds them too, so the method can be replaced by an empty
-    one.
+    Symptom: ``AttributeError: `np.float_` was removed in the NumPy 2.0
+    release`` at every ``Config()``. ``np.complex_`` and ``np.unicode_`` fail in the same way. The
+    method only adds old names to numpy. `patch_metric_numpy_names` also adds these names, so an
+    empty method can replace the method.
     """
     import numpy as np
 
@@ -81,11 +81,11 @@ def patch_config_numpy_names() -> bool:
 
 
 def patch_metric_numpy_names() -> bool:
-    """numpy >= 1.24: metrics, layers and ``Interaction`` use ``np.float``, ``np.bool`` and others.
+    """numpy >= 1.24: metrics, layers and ``Interaction`` use removed names like ``np.float``.
 
     Symptom: ``AttributeError: module 'numpy' has no attribute 'float'``, unless a ``Config`` was
-    made before: its constructor adds these names to numpy. This patch adds the same names, where
-    numpy lacks them.
+    made before: the constructor of ``Config`` adds the removed names to numpy. This patch adds the
+    names that numpy lacks.
     """
     import numpy as np
 
@@ -110,7 +110,7 @@ def patch_dok_update() -> bool:
     """SciPy >= 1.13: ``dok_matrix._update``, a private method, raises an error or is gone.
 
     Symptom: ``AttributeError: 'dok_matrix' object has no attribute '_update'`` in LightGCN, NGCF,
-    NCL, GCMC, SpectralCF, KGIN and MCCLK, which fill their adjacency matrix with it.
+    NCL, GCMC, SpectralCF, KGIN and MCCLK, which fill an adjacency matrix by this method.
     """
     from scipy.sparse import dok_matrix
 
@@ -124,13 +124,13 @@ def patch_dok_update() -> bool:
 
 
 def patch_checkpoint_loading() -> bool:
-    """torch >= 2.6: ``torch.load`` reads weights only; RecBole's checkpoints hold its ``Config``.
+    """torch >= 2.6: ``torch.load`` refuses RecBole's checkpoints, which hold a ``Config``.
 
     Symptom: ``UnpicklingError: Weights only load failed`` when the best checkpoint is loaded for
-    the test, on resuming, and in ``load_data_and_model``. The functions that do so now read through
-    `runs.recbole_loaders`, which trusts a fixed list of classes; arbitrary unpickling stays
-    switched off. RecBole's trainers that override such a function call it, or do not use
-    ``torch.load``.
+    the test, on resuming, and in ``load_data_and_model``. The functions that load checkpoints now
+    read through `runs.recbole_loaders`, which trusts a fixed list of classes; arbitrary unpickling
+    stays off. A trainer of RecBole that overrides a patched function calls the patched function, or
+    does not use ``torch.load``.
     """
     import torch
 
@@ -149,8 +149,8 @@ def patch_checkpoint_loading() -> bool:
 def patch_missing_values() -> bool:
     """pandas >= 3: ``feat[field].fillna(..., inplace=True)`` fills a copy.
 
-    Symptom: after ``Dataset._fill_nan`` missing tokens and floats are still NaN, without an error.
-    ``Dataset._load_feat`` has the same fault; `integration.reading` replaces it.
+    Symptom: after ``Dataset._fill_nan``, missing tokens and floats are still NaN, and no error says
+    so. ``Dataset._load_feat`` has the same fault; `integration.reading` replaces that method.
     """
     import numpy as np
     import pandas as pd
@@ -185,7 +185,7 @@ def _fill_nan(original: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def _fills_on_copies() -> Iterator[None]:
-    """Silence pandas' warning that a fill has no effect; the patch has filled the column."""
+    """Silence pandas' warning that ``fillna`` has no effect: the patch has filled the column."""
     import pandas as pd
 
     with warnings.catch_warnings():
@@ -194,7 +194,7 @@ def _fills_on_copies() -> Iterator[None]:
 
 
 def patch_sequence_lengths() -> bool:
-    """pandas >= 3: ``feat[field].agg(len)`` returns the length of the column, not of each row.
+    """pandas >= 3: ``feat[field].agg(len)`` returns the column's length, not the rows' lengths.
 
     Symptom: ``ValueError: Length of values (1) does not match length of index`` in
     ``Dataset._remap`` when a column of sequences is loaded, such as the item classes of ml-100k.
@@ -226,10 +226,10 @@ def patch_sequence_lengths() -> bool:
 
 
 def patch_data_metrics() -> bool:
-    """RecBole 1.2.1: ``Collector.get_data_struct`` treats every value as a tensor.
+    """RecBole 1.2.1: ``Collector.get_data_struct`` treats counts of the data as tensors.
 
     Symptom: ``AttributeError: 'int' object has no attribute 'cpu'`` with the metrics ItemCoverage,
-    AveragePopularity, GiniIndex and TailPercentage, which need counts of the data.
+    AveragePopularity, GiniIndex and TailPercentage, which need these counts.
     """
     collector = import_module("recbole.evaluator.collector")
     probe = collector.Collector.__new__(collector.Collector)
@@ -257,8 +257,8 @@ def patch_download() -> bool:
     """RecBole 1.2.1: a single process waits at ``torch.distributed.barrier`` after a download.
 
     Symptom: ``ValueError: Default process group has not been initialized`` after a successful
-    download. A failed download, as from RecBole's bucket at present, raises a bare ``HTTPError`` or
-    ``URLError``. With this patch a single process skips the barrier, and a failure raises an
+    download. A failed download raises a bare ``HTTPError`` or ``URLError``. RecBole's bucket fails
+    at present. With this patch a single process skips the barrier, and a failure raises an
     InputError that names the folder of the dataset and the remedies.
     """
     import torch
@@ -291,10 +291,10 @@ def patch_download() -> bool:
 def patch_anomaly_detection() -> bool:
     """RecBole 1.2.1: importing the model SINE turns on autograd's anomaly detection.
 
-    It stays on for the whole process, and ``get_model`` with any sequential model imports SINE.
-    Symptoms: training is slow, and models with sparse products stop with ``NotImplementedError:
-    Could not run 'aten::any.all_out' with arguments from the 'SparseCsrCPU' backend``. This patch
-    leaves the detection as it was before the import.
+    The detection stays on for the whole process. ``get_model`` imports SINE for any sequential
+    model. Symptoms: training is slow, and models with sparse products stop with
+    ``NotImplementedError: Could not run 'aten::any.all_out' with arguments from the
+    'SparseCsrCPU' backend``. This patch restores the detection to its setting before the import.
     """
     module = "recbole.model.sequential_recommender.sine"
     if module in sys.modules:
@@ -306,7 +306,7 @@ def patch_anomaly_detection() -> bool:
 
 
 def _keep_anomaly_detection() -> AbstractContextManager[Any]:
-    """Context that restores autograd's anomaly detection at its end."""
+    """Context manager that restores autograd's anomaly detection to its setting at the start."""
     import torch
 
     check_nan = torch.is_anomaly_check_nan_enabled()

@@ -1,6 +1,6 @@
-"""Patches of single models of RecBole's, one function for each fault.
+"""Patches of single models of RecBole, one function for each fault.
 
-They follow the rules of `integration.compat`, which lists and applies them.
+The patches follow the rules of `integration.compat`, which lists and applies them.
 """
 
 import functools
@@ -21,8 +21,8 @@ def patch_ngcf_dropout() -> bool:
     """RecBole 1.2.0: NGCF drops messages in evaluation as in training.
 
     ``forward`` makes a new ``nn.Dropout`` at every call, and a new module is in training mode.
-    Symptom: two calls of ``full_sort_predict`` differ, and so do metrics. This patch sets
-    ``message_dropout`` to 0 during evaluation; training is unchanged.
+    Symptom: two calls of ``full_sort_predict`` give different scores, and so different metrics.
+    This patch sets ``message_dropout`` to 0 during evaluation; training is unchanged.
     """
     if import_module("recbole").__version__ != "1.2.0":
         return False
@@ -35,8 +35,8 @@ def patch_dgcf_samples() -> bool:
     """RecBole 1.2.1: DGCF samples as many users as items, even if fewer users or items exist.
 
     Symptom: ``ValueError: Sample larger than population or is negative`` in the first training
-    step, on datasets of few batches with many more users than items, or the reverse. With this
-    patch DGCF takes all users (or all items) where there are fewer than the sample size.
+    step, on datasets of few batches with many more users than items, or many more items than users.
+    With this patch, DGCF uses all users (or all items) if there are fewer than the sample size.
     """
 
     def sample(n_users: int, n_items: int, size: int) -> tuple[list[int], ...]:
@@ -49,10 +49,10 @@ def patch_dgcf_samples() -> bool:
 
 
 def patch_ease_memory() -> bool:
-    """numpy: EASE's ``np.linalg.inv`` copies a float32 matrix to float64, 27 GB for Yelp.
+    """numpy: EASE inverts a float32 matrix by way of float64 copies, 27 GB for Yelp.
 
-    Symptom: ``MemoryError``, or the operating system kills the process. With
-    `integration.ease.learn`, which computes the same matrix, the run needs 12 GB.
+    EASE calls ``np.linalg.inv``. Symptom: ``MemoryError``, or the operating system kills the
+    process. With `integration.ease.learn`, which computes the same matrix, the run needs 12 GB.
     """
 
     def learn(model: Any, config: RunConfig, dataset: Any) -> None:
@@ -63,11 +63,12 @@ def patch_ease_memory() -> bool:
 
 
 def patch_layers_in_checkpoints() -> bool:
-    """RecBole 1.2.1: ``other_parameter`` of some models returns whole layers, to be pickled.
+    """RecBole 1.2.1: ``other_parameter`` of some models adds whole layers to the checkpoint.
 
-    The layers' tensors are in the ``state_dict`` too, and the pickle also has the dataset's
-    features. Symptom: the checkpoint of DIN, DIEN, GRU4RecF, FDSA and SASRecF is refused as soon as
-    it is read, because it names classes. With this patch, ``other_parameter`` leaves layers out.
+    The layers are pickled with the dataset's features; the layers' tensors are in the
+    ``state_dict`` already. Symptom: a checkpoint of DIN, DIEN, GRU4RecF, FDSA or SASRecF cannot be
+    loaded, because the pickle contains classes that the loader refuses. With this patch,
+    ``other_parameter`` leaves layers out.
     """
     from torch import nn
 
@@ -83,12 +84,13 @@ def patch_layers_in_checkpoints() -> bool:
 
 
 def patch_pretrained_loading() -> bool:
-    """torch >= 2.6: models that begin with a pre-trained file read it by a bare ``torch.load``.
+    """torch >= 2.6: some models read a pre-trained file by ``torch.load``, which refuses the file.
 
     Symptom: ``UnpicklingError: Weights only load failed`` in S3Rec, RaCT, ConvNCF, NeuMF, NAIS and
-    KD_DAGFM, because RecBole's checkpoints hold its ``Config``. These models now read through
-    `load_recbole_checkpoint`. RaCT also logs the file's name as an argument of a message without a
-    placeholder. Symptom: ``--- Logging error ---`` and a traceback on standard error.
+    KD_DAGFM, because RecBole's checkpoints hold a ``Config``. These models now read through
+    `load_recbole_checkpoint`. RaCT has a second fault: it logs the file's name as an argument of a
+    message without a placeholder. Symptom: ``--- Logging error ---`` and a traceback on standard
+    error.
     """
     import torch
 
@@ -117,7 +119,7 @@ _PRETRAINED = (
 
 
 def _init_with_whole_messages(original: Callable[..., None]) -> Callable[..., None]:
-    """Return a constructor that appends arguments to log messages without a placeholder."""
+    """Extend a constructor: log messages without a placeholder get their arguments at the end."""
 
     def whole(record: logging.LogRecord) -> bool:
         if record.args and "%" not in str(record.msg):
@@ -136,7 +138,7 @@ def _init_with_whole_messages(original: Callable[..., None]) -> Callable[..., No
 
 
 def patch_dssm_features() -> bool:
-    """RecBole 1.2.1: DSSM's first layers expect float columns that DSSM does not embed.
+    """RecBole 1.2.1: DSSM's first layers are too wide if a float column is not embedded.
 
     Symptom: ``RuntimeError: mat1 and mat2 shapes cannot be multiplied`` in the first step, if a
     ``float`` column of ``.user`` or ``.item`` is loaded that ``numerical_features`` does not name.
@@ -156,9 +158,9 @@ def patch_dssm_features() -> bool:
 
 
 def patch_ksr_precision() -> bool:
-    """RecBole 1.2.1: KSR multiplies its float32 weights by the float64 vectors of relations.
+    """RecBole 1.2.1: KSR multiplies float32 weights by float64 vectors of relations.
 
-    Symptom: ``RuntimeError: expected m1 and m2 to have the same dtype`` in the first step.
+    Symptom: ``RuntimeError: expected m1 and m2 to have the same dtype`` in the first training step.
     """
 
     def change(module: ModuleType) -> None:
@@ -175,7 +177,7 @@ def patch_ksr_precision() -> bool:
 
 
 def patch_lightgbm_loading() -> bool:
-    """RecBole 1.2.1: ``LightGBM.load_state_dict`` reads the file and keeps nothing of it.
+    """RecBole 1.2.1: ``LightGBM.load_state_dict`` reads the file, but does not set the model.
 
     Symptom: ``load_data_and_model`` returns a model without trees.
     """
@@ -191,11 +193,11 @@ def patch_lightgbm_loading() -> bool:
 
 
 def patch_tree_sequences() -> bool:
-    """RecBole 1.2.1: tree models read a column of sequences wrongly, as one number for each row.
+    """RecBole 1.2.1: tree models turn a column of sequences into one wrong number a row.
 
-    ``np.resize`` flattens the sequences and cuts them to as many numbers as there are rows, so a
-    row gets a number of another row. With this patch such columns are left out, as RecBole itself
-    does with ``convert_token_to_onehot``.
+    ``np.resize`` flattens the sequences and keeps the first numbers, one for each row, so a row
+    gets a number from some other row. With this patch, columns of sequences are left out, as
+    RecBole itself does with ``convert_token_to_onehot``.
     """
     module = import_module("recbole.data.dataset.decisiontree_dataset")
     types = module.FeatureType
@@ -214,9 +216,10 @@ def patch_tree_sequences() -> bool:
 
 
 def patch_edge_sampling() -> bool:
-    """RecBole 1.2.1: KGIN and MCCLK leave out random edges of knowledge in evaluation, too.
+    """RecBole 1.2.1: KGIN and MCCLK drop random edges of the knowledge graph in evaluation.
 
-    Symptom: two tests of the same weights differ.
+    Symptom: two tests of one model give different metrics. With this patch, only training drops
+    edges.
     """
 
     def change(module: ModuleType) -> None:
@@ -229,10 +232,10 @@ def patch_edge_sampling() -> bool:
 
 
 def patch_kgat_graph() -> bool:
-    """dgl >= 1: ``edge_subgraph`` and ``adjacency_matrix`` have no such arguments as KGAT gives.
+    """dgl >= 1: ``edge_subgraph`` and ``adjacency_matrix`` refuse the arguments that KGAT passes.
 
-    Symptom: ``TypeError: edge_subgraph() got an unexpected keyword argument 'preserve_nodes'``
-    when KGAT is built. With this patch dgl only holds the edges.
+    Symptom: ``TypeError: edge_subgraph() got an unexpected keyword argument 'preserve_nodes'`` when
+    KGAT is built. With this patch, dgl only holds the edges; the attention is computed without dgl.
     """
 
     def change(module: ModuleType) -> None:
@@ -243,7 +246,11 @@ def patch_kgat_graph() -> bool:
 
 
 def _attention_by_degree(self: Any) -> Any:
-    """KGAT's first attention: the sum over relations of D^-1 A, with A a relation's edges."""
+    """Compute KGAT's initial attention matrix: the sum over relations of :math:`D^{-1} A`.
+
+    A is the adjacency matrix of a relation's edges, and D the diagonal matrix of the edges leaving
+    each node.
+    """
     import numpy as np
     import torch
     from scipy import sparse
@@ -264,11 +271,11 @@ def _attention_by_degree(self: Any) -> Any:
 
 
 def training_only(forward: Callable[..., Any], rate: str) -> Callable[..., Any]:
-    """Return a ``forward`` with a dropout rate of 0 in evaluation.
+    """Wrap a module's ``forward`` so that the module's dropout rate is 0 in evaluation.
 
     Args:
-        forward: method of a module.
-        rate: name of the module's attribute with the rate.
+        forward: the method to wrap.
+        rate: name of the module's attribute that holds the dropout rate.
     """
 
     def changed(self: Any, *inputs: Any) -> Any:
@@ -283,16 +290,16 @@ def training_only(forward: Callable[..., Any], rate: str) -> Callable[..., Any]:
 
 
 def replace(owner: Any, name: str, new: Callable[..., Any]) -> None:
-    """Replace ``owner.name`` by ``new``; the original stays available as ``__wrapped__``."""
+    """Replace ``owner.name`` by ``new``; the original function becomes ``new.__wrapped__``."""
     setattr(owner, name, functools.wraps(getattr(owner, name))(new))
 
 
 def once_imported(model: str, change: Callable[[ModuleType], None]) -> None:
-    """Change the module of a RecBole model: now if it is imported, else right after its import.
+    """Patch the module of a RecBole model, at once if it is imported, else right after its import.
 
     Args:
-        model: the module's name after ``recbole.model.``.
-        change: function that changes the module in place.
+        model: name of the module, without the prefix ``recbole.model.``.
+        change: function that patches the module in place.
     """
     module = f"recbole.model.{model}"
 

@@ -13,12 +13,13 @@ from recbole_lightgnn.integration.compat_models import replace
 def patch_ray_import() -> bool:
     """ray: ``recbole.quick_start`` imports ``ray.tune``, which only hyper-tuning needs.
 
-    RecBole requires ray <= 2.6.3. That version has no wheel for Python >= 3.12. On older Pythons it
-    installs, but its ``tune`` does not import, because ``pkg_resources`` is gone from setuptools
-    and ``np.bool8`` from numpy. Symptom: ``ModuleNotFoundError: No module named 'ray'``. If
-    ``ray.tune`` can be imported, nothing is changed. Otherwise a stand-in module replaces it. The
-    stand-in has a ``report`` that does nothing: ``recbole.quick_start.objective_function`` calls it
-    in every search, also in those of ``recbole.trainer.HyperTuning``, which need no ray.
+    RecBole requires ray <= 2.6.3. That version has no wheel for Python >= 3.12. On older Pythons
+    that version can be installed, but ``ray.tune`` cannot be imported: setuptools has no
+    ``pkg_resources`` any more, and numpy has no ``np.bool8``. Symptom:
+    ``ModuleNotFoundError: No module named 'ray'``. If ``ray.tune`` can be imported, nothing is
+    changed. Otherwise a stand-in module replaces it. The stand-in has a function ``report`` that
+    does nothing: ``recbole.quick_start.objective_function`` calls ``report`` in every search, even
+    in searches by ``recbole.trainer.HyperTuning``, which need no ray.
     """
     try:
         import_module("ray.tune")
@@ -39,15 +40,15 @@ _NO_RAY = "Stand-in for ray, which recbole.quick_start imports and only hyper-tu
 
 
 def _report_without_ray(**metrics: float) -> None:
-    """Do nothing: only a search by ray reads reports, and without ray there is none."""
+    """Do nothing, in place of ``ray.tune.report``: without ray, nothing receives reports."""
 
 
 def patch_exhaustive_search() -> bool:
     """hyperopt >= 0.2.6: ``exhaustive_search`` passes a ``RandomState``, not a ``Generator``.
 
     Symptom: ``AttributeError: 'RandomState' object has no attribute 'integers'`` in ``HyperTuning``
-    with ``algo="exhaustive"``. The function gets a numpy of its own, in which ``RandomState`` is
-    a function that makes a generator.
+    with ``algo="exhaustive"``. With this patch, the function sees a copy of numpy in which
+    ``RandomState`` makes a ``Generator``.
     """
     import numpy as np
 
@@ -68,8 +69,9 @@ def patch_lists_of_search() -> bool:
     """RecBole 1.2.1: ``HyperTuning`` fails at a choice between lists, such as layer sizes.
 
     Symptoms: ``AttributeError: 'Apply' object has no attribute 'obj'`` with ``algo="exhaustive"``,
-    because only options that are single values are counted; and ``TypeError: can only concatenate
-    list (not "tuple") to list`` in models such as NeuMF, because hyperopt turns lists into tuples.
+    because only options that are single values are found; and
+    ``TypeError: can only concatenate list (not "tuple") to list`` in models such as NeuMF, because
+    hyperopt turns lists into tuples.
     """
     module = import_module("recbole.trainer.hyper_tuning")
     original = module.HyperTuning.trial
@@ -88,7 +90,7 @@ def patch_lists_of_search() -> bool:
 
 
 def _with_lists(value: Any) -> Any:
-    """Copy nested settings with lists in place of tuples."""
+    """Copy nested settings, with a list in place of each tuple."""
     if isinstance(value, dict):
         return {key: _with_lists(part) for key, part in value.items()}
     return [_with_lists(part) for part in value] if isinstance(value, tuple) else value

@@ -1,8 +1,8 @@
-"""The setting ``eval_mask``: which items are masked (not ranked) in a user's test ranking.
+"""The setting ``eval_mask``: which items are masked (not ranked) in test rankings.
 
 RecBole masks a user's training and validation items (``train+valid``). The LightGNN paper masks the
-training items only (``train``), which makes the task harder. The validation ranking masks the
-training items under both values. A user's test items are never masked.
+training items only (``train``), which makes the task harder. In validation, both values mask the
+training items. A user's test items are never masked.
 """
 
 import functools
@@ -31,14 +31,15 @@ def extend_recbole() -> None:
 
 
 def mask_in_force(config: RunConfig) -> str:
-    """Determine which items a run masks in a user's test ranking; recorded with the result.
+    """Return the value of ``eval_mask`` in force, for the run's record.
 
     Args:
         config: RecBole's ``Config``.
 
     Returns:
-        ``train+valid`` or ``train``; or ``none`` where RecBole masks nothing: rankings of sampled
-        or labelled items, sequential models, and runs with the setting ``repeatable``.
+        ``train+valid`` or ``train``, or ``none`` if RecBole masks nothing. RecBole masks nothing in
+        rankings of sampled or labelled items, for sequential models, and with the setting
+        ``repeatable``.
 
     Raises:
         InputError: if ``eval_mask`` has no valid value, or is ``train`` where RecBole masks
@@ -63,7 +64,7 @@ def mask_in_force(config: RunConfig) -> str:
 
 
 def _with_mask(original: Callable[..., None]) -> Callable[..., None]:
-    """Extend a loader's method that takes a config: afterwards set the masked items."""
+    """Extend a loader's method that receives a config: at the end, set the masked items."""
 
     @functools.wraps(original)
     def method(self: Any, config: RunConfig, *args: Any, **kwargs: Any) -> None:
@@ -78,7 +79,7 @@ def _with_mask(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def _set_masked_items(loader: Any, mask: str) -> None:
-    """Set the masked items of every user of a loader; RecBole calls them the user's history."""
+    """Set the masked items of every user of a loader (RecBole's name: the user's history)."""
     masked = _train_items(loader._sampler) if mask == "train" else loader._sampler.used_ids
     for user in loader.uid_list.tolist():
         test_items = set(loader.uid2positive_item[user].tolist())
@@ -87,7 +88,7 @@ def _set_masked_items(loader: Any, mask: str) -> None:
 
 
 def _train_items(sampler: Any) -> list[set[int]]:
-    """Collect every user's training items, which RecBole's sampler holds."""
+    """Collect every user's training items from RecBole's sampler, as one set for each user."""
     train = sampler.datasets[sampler.phases.index("train")].inter_feat
     items: list[set[int]] = [set() for _ in range(sampler.user_num)]
     user_column, item_column = train[sampler.uid_field], train[sampler.iid_field]

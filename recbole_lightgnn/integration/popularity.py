@@ -1,15 +1,15 @@
-"""RecBole's ``Pop``: the popularity of an item is its number of training interactions."""
+"""Fix RecBole's model ``Pop``, which ranks items by popularity."""
 
 import functools
 from typing import Any
 
 
 def extend_recbole() -> None:
-    """Make ``Pop`` count the interactions of the training set.
+    """Make ``Pop`` rank items by their number of training interactions.
 
-    RecBole's own ``calculate_loss`` adds 1 to each item that occurs in a batch, however often it
-    occurs, and sampled negative items count as well. Its ranking therefore depends on
-    ``train_batch_size`` and on the seed.
+    RecBole's own ``calculate_loss`` adds 1 to each item that occurs in a batch, however often the
+    item occurs there, and even if the item is a sampled negative item. The ranking therefore
+    depends on ``train_batch_size`` and on the seed.
     """
     from recbole.model.general_recommender import Pop
 

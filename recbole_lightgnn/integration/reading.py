@@ -1,7 +1,7 @@
-"""RecBole's ``Dataset`` reads atomic files by our reader (`recbole_lightgnn.data.atomic_reader`).
+"""Let RecBole's ``Dataset`` read atomic files by our reader (`data.atomic_reader`).
 
-Once `recbole_lightgnn` is imported, this holds for every model and for RecBole's own API. From a
-file without faults, the same columns, types and values are read as by RecBole's own reader.
+Once `recbole_lightgnn` is imported, our reader serves every model and RecBole's own API. From a
+file without faults, our reader gives the same columns, types and values as RecBole's reader.
 """
 
 import functools
@@ -24,21 +24,21 @@ from recbole_lightgnn.errors import InputError
 
 
 def extend_recbole() -> None:
-    """Replace ``Dataset._load_feat``, which reads one atomic file."""
+    """Replace ``Dataset._load_feat``, the method that reads one atomic file."""
     dataset = import_module("recbole.data.dataset.dataset").Dataset
     dataset._load_feat = functools.wraps(dataset._load_feat)(load_feat)
 
 
 def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
-    """Read an atomic file as ``Dataset._load_feat`` does, and note its columns in the dataset.
+    """Read an atomic file in place of ``Dataset._load_feat``, and note the columns in the dataset.
 
     Args:
         dataset: RecBole's dataset.
-        filepath: the file.
-        source: RecBole's ``FeatureSource``, or the file's suffix.
+        filepath: path of the file.
+        source: what the file holds: RecBole's ``FeatureSource``, or the file's suffix.
 
     Returns:
-        The columns; None if none is to be loaded.
+        The columns to load, or None if the settings select no column.
 
     Raises:
         InputError: if the file cannot be used; the message names file, line and remedy.
@@ -95,10 +95,10 @@ def _note_columns(dataset: Any, file: AtomicFile, columns: Collection[str], sour
 
 
 def _report_missing(dataset: Any, file: AtomicFile, frame: pd.DataFrame) -> None:
-    """Warn of missing floats, which RecBole replaces by the mean of the column.
+    """Warn of missing floats, which RecBole replaces by the mean of their column.
 
     Raises:
-        InputError: if a column has no number, and so no mean.
+        InputError: if a column has no number at all, and so no mean.
     """
     for name in frame:
         if file.types[name] == "float" and (missing := int(frame[name].isna().sum())):
@@ -114,7 +114,7 @@ def _report_missing(dataset: Any, file: AtomicFile, frame: pd.DataFrame) -> None
 
 
 def _report_repeated(dataset: Any, file: AtomicFile, frame: pd.DataFrame, kind: str) -> None:
-    """Warn of users and items that have several lines of features."""
+    """Warn if users or items have several lines of features; the first line is used."""
     name = owned_ids(dataset.config).get(kind)
     if name in frame and (repeated := int(frame[name].duplicated().sum())):
         dataset.logger.warning(
@@ -123,7 +123,7 @@ def _report_repeated(dataset: Any, file: AtomicFile, frame: pd.DataFrame, kind: 
 
 
 def _split(dataset: Any, file: AtomicFile, frame: pd.DataFrame, name: str) -> None:
-    """Turn a column of text into a column of arrays, and note the length of the longest one."""
+    """Split each text of a column into an array, and note the length of the longest array."""
     limit = (dataset.config["seq_len"] or {}).get(name)
     rows = split_sequences(file, name, frame[name], dataset.config["seq_separator"])
     longest = max(map(len, rows), default=0)

@@ -1,14 +1,15 @@
-"""Reuse a dataset or loaders that an earlier run saved, but only if this run would make the same.
+"""Reuse the dataset or loaders of an earlier run, but only if this run would make the same data.
 
 RecBole compares only some settings, not the files and not ``split_seed``. So ``save_dataset`` and
-``save_dataloaders`` may silently give a later run the rows and the split of an earlier one. Here
-everything that shapes the data is compared: the files' hashes and folder, versions and settings. If
-anything differs, the data are made anew, and the log says why. The states of the random generators
-are saved too, so that a run gives the same result with saved data as without.
+``save_dataloaders`` may silently give a later run the interactions and the split of an earlier run.
+The functions here compare everything that shapes the data: hashes and folder of the files, versions
+of packages, and settings. If anything differs, the data are made anew, and the log says why. The
+states of the random generators are saved with the data, so a run on saved data gives the same
+result as a run that makes the data.
 
-A file has RecBole's own pickle, then the random states as a second pickle, then one line of JSON.
-This line has the hash of both pickles and says what the data were made of. It is checked before
-anything is unpickled. Anyone who can write to the folder can still forge a file.
+A saved file has three parts: RecBole's own pickle, a second pickle of the random states, and one
+line of JSON. The line has the hash of both pickles, and lists what the data were made of. The line
+is checked before anything is unpickled. Anyone who can write to the folder can still forge a file.
 """
 
 import functools
@@ -61,7 +62,9 @@ def _replace_in(module: Any, new: dict[str, Callable[..., Any]]) -> None:
 
 
 def create_dataset(config: Any) -> Any:
-    """Load the saved dataset if it fits, else make it; save it if ``save_dataset`` is set.
+    """Load the saved dataset if it fits this run, else make a dataset.
+
+    A dataset that is made here is saved if the setting ``save_dataset`` is true.
 
     Args:
         config: RecBole's ``Config``.
@@ -82,7 +85,7 @@ def create_dataset(config: Any) -> Any:
 
 
 def load_split_dataloaders(config: Any) -> tuple[Any, ...] | None:
-    """Load the saved loaders; None if there are none, or if they do not fit.
+    """Load the saved loaders; return None if there are no saved loaders that fit this run.
 
     Args:
         config: RecBole's ``Config``.
@@ -98,11 +101,11 @@ def load_split_dataloaders(config: Any) -> tuple[Any, ...] | None:
 
 
 def save_split_dataloaders(config: Any, dataloaders: tuple[Any, ...]) -> None:
-    """Save loaders, and keep them usable: RecBole's own function removes their generators.
+    """Save loaders, and keep them usable; RecBole's own function removes their random generators.
 
     Args:
         config: RecBole's ``Config``.
-        dataloaders: the loaders of train, validation and test.
+        dataloaders: the loaders of the train, validation and test splits.
     """
     content = vars(config).pop("content_of_loaders", None) or _content_of_loaders(config)
     generators = [[part.generator for part in _parts(loader)] for loader in dataloaders]
@@ -117,7 +120,7 @@ def save_split_dataloaders(config: Any, dataloaders: tuple[Any, ...]) -> None:
 
 
 def _revived(loader: Any, states: list[Any], config: Any) -> Any:
-    """Give a loaded loader its random generators, and the settings of this run."""
+    """Give a loader from a file the saved random generators and the settings of this run."""
     from recbole.data.transform import construct_transform
 
     generators = [torch.Generator() for _ in states]
@@ -131,7 +134,11 @@ def _revived(loader: Any, states: list[Any], config: Any) -> Any:
 
 
 def _parts(loader: Any) -> list[Any]:
-    """The parts of a loader with a random generator: two for a knowledge model, else the loader."""
+    """Return the loaders inside a loader that have a random generator.
+
+    A loader of a knowledge model has two loaders inside. Otherwise the list has the loader
+    itself.
+    """
     if hasattr(loader, "kg_dataloader"):
         return [loader.general_dataloader, loader.kg_dataloader]
     return [loader]
@@ -152,7 +159,7 @@ def _loaders_file(config: Any) -> Path:
 
 
 def _dataset_class(config: Any) -> Any:
-    """The dataset class of a model: the one named after the model, else the one for its type."""
+    """Return the dataset class for a model, or else the class for the model's type."""
     from recbole.utils import ModelType
 
     of_type = {
@@ -169,12 +176,12 @@ def _dataset_class(config: Any) -> Any:
 
 
 def _content(config: Any, kind: str, read: frozenset[str]) -> dict[str, Any]:
-    """Describe everything that shapes the data of a run, in groups, as JSON values.
+    """Describe, as JSON values, everything that shapes a run's data: files, settings, versions.
 
     Args:
         config: RecBole's ``Config``.
-        kind: class of the dataset, or model of the loaders.
-        read: names of the settings that RecBole's code reads to make the dataset or the loaders.
+        kind: name of the dataset's class, or of the model that the loaders are for.
+        read: names of the settings that RecBole's code uses to make the dataset or the loaders.
     """
     folder = Path(config["data_path"])
     files = sorted(file for file in folder.glob("*") if file.is_file())
@@ -194,7 +201,7 @@ def _content(config: Any, kind: str, read: frozenset[str]) -> dict[str, Any]:
 
 @functools.cache
 def _read_by(package: str) -> frozenset[str]:
-    """Names of the settings that a package of RecBole's reads and does not set itself."""
+    """Find the names of the settings that a package of RecBole uses and does not set itself."""
     source = "".join(
         file.read_text(encoding="utf-8")
         for file in sorted(Path(str(import_module(package).__file__)).parent.rglob("*.py"))
@@ -204,7 +211,10 @@ def _read_by(package: str) -> frozenset[str]:
 
 
 def _difference(content: dict[str, Any], other: Any) -> str:
-    """Say what differs, such as ``other settings (split_seed)``; empty if nothing does."""
+    """Describe how saved data differ from this run's, such as ``other settings (split_seed)``.
+
+    Empty if nothing differs.
+    """
     if not isinstance(other, dict):
         return "what it was made of is not known"
     groups = []
@@ -220,7 +230,7 @@ def _difference(content: dict[str, Any], other: Any) -> str:
 
 
 def _load(file: Path, content: dict[str, Any], config: Any, setting: str) -> Any:
-    """Load an object and the random states saved with it; None if the file does not fit."""
+    """Load a saved object and set the saved random states; return None if the file does not fit."""
     from recbole.utils import set_color
 
     log = logging.getLogger()

@@ -1,10 +1,10 @@
 """Make RecBole order interactions by their exact times.
 
-RecBole keeps the time column as float32, which rounds a present-day time in seconds to steps of
-128 s, and a time in milliseconds to steps of 131 s. RecBole sorts a column of type ``token`` by
-first appearance, and it does not read dates. Here `recbole_lightgnn.data.features` parses the
-column, which stays float64 (int64 where float64 would round) in sorts and splits. The column is
-always loaded if rows are ordered by time.
+RecBole keeps the time column as float32, which rounds a present-day time in seconds to steps of 128
+s, and a time in milliseconds to steps of 131 s. RecBole sorts a column of type ``token`` by first
+appearance, and RecBole does not parse dates. Here `recbole_lightgnn.data.features` parses the
+column. The times stay float64 in sorts and splits, or int64 where float64 would round. If a setting
+orders interactions by time, the column is always loaded.
 """
 
 import functools
@@ -17,7 +17,7 @@ from recbole_lightgnn.data.features import why_ordered
 
 
 def extend_recbole() -> None:
-    """Extend RecBole's ``Dataset``, method by method. A second call does nothing."""
+    """Make RecBole's ``Dataset`` sort and split by exact times. A second call does nothing."""
     from importlib import import_module
 
     module = import_module("recbole.data.dataset.dataset")
@@ -60,7 +60,7 @@ def _get_load_and_unload_col(original: Callable[..., Any]) -> Callable[..., Any]
 
 
 def _remove_duplication(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Sort stably by time before duplicates are removed; RecBole's own sort is not stable."""
+    """Replace ``_remove_duplication``: sort stably by time; RecBole's own sort is not stable."""
 
     def remove_duplication(self: Any) -> None:
         keep = self.config["rm_dup_inter"]
@@ -76,7 +76,7 @@ def _remove_duplication(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _dataframe_to_interaction(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep the times of interactions exact; RecBole makes float32 of all floats."""
+    """Extend ``_dataframe_to_interaction``: keep times exact, where RecBole makes them float32."""
 
     def convert(self: Any, data: Any) -> Any:
         import torch
@@ -92,10 +92,10 @@ def _dataframe_to_interaction(original: Callable[..., Any]) -> Callable[..., Any
 
 
 def _time_based_split(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Sort the rows by time, as RecBole expects, and split by the ranks of the times.
+    """Extend ``time_based_split``: sort interactions by time, and split by the ranks of the times.
 
-    RecBole's boundary is an interpolated percentile. The percentile of the ranks splits the rows as
-    the percentile of the times does.
+    RecBole splits at an interpolated percentile of the times. The same percentile of the ranks
+    splits the interactions at the same place.
     """
 
     def split(self: Any, ratios: list[float], group_by: str) -> list[Any]:
@@ -115,7 +115,7 @@ def _time_based_split(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _build(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Convert times that a model embeds to float32, as RecBole does, after rows are ordered."""
+    """Extend ``build``: after the split, convert times that are features of a model to float32."""
 
     def build(self: Any) -> list[Any]:
         parts: list[Any] = original(self)
