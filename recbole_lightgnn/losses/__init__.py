@@ -1,7 +1,7 @@
 """Loss functions of LightGNN and its baselines, one for each equation.
 
-Equation numbers are those of the LightGNN paper. The paper sums over users, items or tuples. These
-functions return means instead, so that a loss weight has the same effect at every batch size. The
+Equation numbers are from the LightGNN paper. The paper sums over users, items or tuples. The
+functions here return means, so that a loss weight has the same effect at every batch size. The
 exception is :func:`full_softmax`, which returns the sum.
 """
 
@@ -44,11 +44,11 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     .. math:: -\frac1B\sum\log\sigma(\hat y_{ui^+} - \hat y_{ui^-})
 
     Args:
-        positive: scores of observed user-item pairs. Shape: (batch,)
-        negative: scores of the same users with sampled items. Shape: (batch,)
+        positive: :math:`\hat y_{ui^+}`, scores of observed user-item pairs. Shape: (batch,)
+        negative: :math:`\hat y_{ui^-}`, scores of the same users for sampled items. Shape: (batch,)
 
     Returns:
-        The mean over the batch. Shape: ()
+        The mean loss over the batch. Shape: ()
 
     Raises:
         ValueError: if the shapes differ.
@@ -68,21 +68,22 @@ def sampled_softmax(
 
     .. math:: -\frac1B\sum_u\log\frac{\exp(z_{ut} - \log q_t)}{\sum_c \exp(z_{uc} - \log q_c)}
 
-    t is the user's positive item, and q the probability that an item is a candidate: popular items
-    occur in more batches. Subtracting log q makes the loss an estimate of the softmax over all
+    t is the user's positive item, and q the probability that an item is a candidate. Popular items
+    are more often candidates. Subtracting log q makes the loss an estimate of the softmax over all
     items (Bengio and Senecal, 2008; Yi et al., RecSys'19).
 
     Args:
-        logits: z, scores divided by the temperature. Shape: (batch, candidates)
-        target: column of each row's positive item. Shape: (batch,)
-        log_probability: log q of each candidate, or ``None`` for no correction.
-            Shape: (candidates,)
-        accidental: bool, true where a candidate is to be left out of the row's denominator, because
-            it is another positive item of the user. Must be false at the target.
+        logits: z, scores of users for candidates, divided by the temperature.
+            Shape: (batch, candidates)
+        target: column in ``logits`` of each row's positive item. Shape: (batch,)
+        log_probability: log q, logarithm of the probability of each candidate, or ``None`` to leave
+            out the correction. Shape: (candidates,)
+        accidental: bool, true where a candidate is left out of the row's denominator, because the
+            candidate is a positive item of the user besides t. Must be false at t.
             Shape: (batch, candidates)
 
     Returns:
-        The mean over the batch. Shape: ()
+        The mean loss over the batch. Shape: ()
     """
     loss: Tensor = SampledSoftmax.apply(  # type: ignore[no-untyped-call]
         logits, target, log_probability, accidental
@@ -107,20 +108,20 @@ def full_softmax(
 
     With a user's positive items as targets, this is the negative log-likelihood of a multinomial
     (Liang et al., WWW'18). If q is a teacher's softmax divided by the batch size, and O are the
-    positive items, the loss is :func:`listwise_alignment` over all other items, up to a constant
-    (the teacher's entropy). Logits and their gradients are never stored for all users at once.
+    positive items, the loss is :func:`listwise_alignment` over the remaining items, plus a constant
+    (the teacher's entropy). The logits and gradients of all users are never in memory at once.
 
     Args:
         user: user embeddings divided by the temperature; receive gradients. Shape: (batch, width)
         item: embeddings of all items; receive gradients. Shape: (items, width)
-        target: T, the target items, one row for each user.
-        weight: q, the weight of each target, in the order of ``target.col``. Shape: (targets,)
-        bias: b, a constant added to each item's logits, or ``None``. Shape: (items,)
-        left_out: O, the items left out of the denominator, one row for each user, or ``None``. Must
-            not contain a target of the user.
+        target: T, the list of target items of each user.
+        weight: q, the weight of each target item, in the order of ``target.col``. Shape: (targets,)
+        bias: b, a constant added to all logits of an item, or ``None`` for 0. Shape: (items,)
+        left_out: O, the list of items left out of each user's denominator, or ``None``. Must not
+            contain a target item of the user.
 
     Returns:
-        The sum over the users. Shape: ()
+        The sum of the loss over users. Shape: ()
     """
     loss: Tensor = FullSoftmax.apply(user, item, target, weight, bias, left_out)  # type: ignore[no-untyped-call]
     return loss
@@ -132,13 +133,14 @@ def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
     .. math:: -\frac1B\sum_i\log\frac{\exp(\cos(z_i, z'_i)/\tau)}{\sum_j\exp(\cos(z_i, z'_j)/\tau)}
 
     Args:
-        view: z, the first view, one row for each node; receives gradients. Shape: (nodes, width)
-        other: z', the second view, with the nodes in the same order; receives gradients.
+        view: z, the first view: an embedding of each node; receives gradients.
             Shape: (nodes, width)
+        other: z', the second view: an embedding of each node, in the same order as ``view``;
+            receives gradients. Shape: (nodes, width)
         temperature: tau > 0; smaller is sharper.
 
     Returns:
-        The mean over the nodes. Shape: ()
+        The mean loss over the nodes. Shape: ()
 
     Raises:
         ValueError: if the shapes differ or ``temperature`` is not positive.
@@ -152,22 +154,24 @@ def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
 def node_contrast(
     anchor: Tensor, candidate: Tensor, target: Tensor, *, temperature: float
 ) -> Tensor:
-    r"""Contrast of nodes with many candidates, by inner product.
+    r"""Contrastive loss of nodes against many candidates, by inner product.
 
     .. math:: -\frac1B\sum_i\log\frac{\exp(a_i\cdot c_{t_i}/\tau)}{\sum_j\exp(a_i\cdot c_j/\tau)}
 
-    With normalized rows this is :func:`info_nce`. Logits are computed in chunks and never stored
-    for all anchors, so the candidates may be all nodes.
+    With rows of length 1, and the nodes as candidates, the loss is :func:`info_nce`. Logits are
+    computed in chunks and never stored for all nodes at once, so every node of the graph may be a
+    candidate.
 
     Args:
-        anchor: a, one view of the nodes; receives gradients. Shape: (nodes, width)
-        candidate: c, the other view of all candidates; receives gradients.
+        anchor: a, the first view: an embedding of each node; receives gradients.
+            Shape: (nodes, width)
+        candidate: c, the second view: an embedding of each candidate; receives gradients.
             Shape: (candidates, width)
-        target: row t of each node among the candidates. Shape: (nodes,)
+        target: t, the row in ``candidate`` of each node's second view. Shape: (nodes,)
         temperature: tau > 0; smaller is sharper.
 
     Returns:
-        The mean over the nodes; 0 without nodes. Shape: ()
+        The mean loss over the nodes; 0 if there are no nodes. Shape: ()
 
     Raises:
         ValueError: if ``temperature`` is not positive.
@@ -179,18 +183,18 @@ def node_contrast(
 
 
 def alignment(user: Tensor, item: Tensor) -> Tensor:
-    r"""Alignment loss: squared distance of user and item of an interaction, on the unit sphere.
+    r"""Alignment loss: squared distance between the normalized embeddings of a user and an item.
 
     .. math:: \frac1B\sum_{(u,i)}\Big\|\frac{e_u}{\|e_u\|} - \frac{e_i}{\|e_i\|}\Big\|^2
 
     Source: Wang and Isola, ICML'20.
 
     Args:
-        user: user embedding of each pair. Shape: (pairs, width)
-        item: item embedding of each pair. Shape: (pairs, width)
+        user: embedding of the user of each interaction (pair). Shape: (pairs, width)
+        item: embedding of the item of each interaction (pair). Shape: (pairs, width)
 
     Returns:
-        The mean over the pairs. Shape: ()
+        The mean loss over the pairs. Shape: ()
 
     Raises:
         ValueError: if the shapes differ.
@@ -201,15 +205,16 @@ def alignment(user: Tensor, item: Tensor) -> Tensor:
 
 
 def gaussian_potential(embedding: Tensor) -> Tensor:
-    r"""Uniformity loss: log of the mean Gaussian potential over pairs of rows on the unit sphere.
+    r"""Uniformity loss: logarithm of the mean Gaussian potential over pairs of embeddings.
 
     .. math:: \log\frac{2}{B(B-1)}\sum_{i<j}\exp(-2\|x_i - x_j\|^2),\qquad
               x = \frac{e}{\|e\|},\quad \|x_i - x_j\|^2 = 2 - 2\,x_i\cdot x_j
 
-    Source: Wang and Isola, ICML'20. Differs from :func:`uniformity`, which is LightGNN's Eq. 9.
+    Source: Wang and Isola, ICML'20. This loss is not :func:`uniformity`, LightGNN's Eq. 9.
 
     Args:
-        embedding: e, the users or the items of a batch; receives gradients. Shape: (rows, width)
+        embedding: e, the embeddings of the users, or of the items, of a batch; receives gradients.
+            Shape: (rows, width)
 
     Returns:
         The loss; 0 for fewer than two rows. Shape: ()
@@ -237,7 +242,7 @@ def pairwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
         temperature: tau > 0; smaller is sharper.
 
     Returns:
-        The mean over the batch. Shape: ()
+        The mean loss over the batch. Shape: ()
 
     Raises:
         ValueError: if the shapes differ or ``temperature`` is not positive.
@@ -258,12 +263,14 @@ def listwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
     the teacher's entropy.
 
     Args:
-        student: scores s; receives gradients. Shape: (batch, items)
-        teacher: scores t; treated as constant. Shape: (batch, items)
+        student: s, the student's scores of users for items; receives gradients.
+            Shape: (batch, items)
+        teacher: t, the teacher's scores of the same users and items; treated as constant.
+            Shape: (batch, items)
         temperature: tau > 0; smaller is sharper.
 
     Returns:
-        The mean over the batch. Shape: ()
+        The mean loss over the batch. Shape: ()
 
     Raises:
         ValueError: if the shapes differ or ``temperature`` is not positive.
@@ -284,8 +291,8 @@ def embedding_alignment(
 
     Call this function once for users and once for items. An anchor i is a node of the batch; the
     candidates i' are the nodes to compare the anchors with. Eq. 6 has no temperature (tau = 1); the
-    published code has one. This function aligns final embeddings; the published code aligns the sum
-    of the teacher's layers from the second on.
+    published code has a temperature. This function aligns with the teacher's final embeddings; the
+    published code, with the sum of the teacher's layers from the second on.
 
     Args:
         student: s, the student's final embeddings of the candidates; receives gradients.
@@ -296,7 +303,7 @@ def embedding_alignment(
         temperature: tau > 0; smaller is sharper.
 
     Returns:
-        The mean over the anchors. Shape: ()
+        The mean loss over the anchors. Shape: ()
 
     Raises:
         ValueError: if the widths differ or ``temperature`` is not positive.
@@ -325,21 +332,21 @@ def uniformity(
               \frac{\sum_{i_1\in S_i}\exp(e_{i_1}\!\cdot e_i/\tau)}
                    {\sum_{i_2}\exp(e_i\!\cdot e_{i_2}/\tau)}
 
-    :math:`S_i` is the set of nodes with an entry mask similar to node i's (Eq. 10), i included; see
-    :func:`similar_masks`. The published code differs: it weights the numerator's and the
-    denominator's sum separately, and includes user-item pairs in the denominators.
+    :math:`S_i` is the set of node i and all nodes with an entry mask similar to the mask of i (Eq.
+    10); see :func:`similar_masks`. The published code differs: it gives the sums of numerator and
+    denominator separate weights, and includes user-item pairs in the denominator.
 
     Args:
         embedding: final embeddings e of all users or all items; receives gradients.
             Shape: (nodes, width)
         anchors: row number in ``embedding`` of each node i of the batch. Shape: (anchors,)
-        entry_mask: true where an entry of the initial embeddings is not pruned.
+        entry_mask: true where an entry (a single number) of the initial embeddings is not pruned.
             Shape: (nodes, width)
         slack: delta of Eq. 10, a number of entries, at least 0.
         temperature: tau > 0; smaller is sharper.
 
     Returns:
-        The mean over the anchors. Shape: ()
+        The mean loss over the anchors. Shape: ()
 
     Raises:
         ValueError: if ``temperature`` is not positive or ``slack`` negative.
@@ -351,18 +358,20 @@ def uniformity(
 
 
 def similar_masks(entry_mask: Tensor, anchors: Tensor, *, slack: int) -> Tensor:
-    r"""Find the nodes with an entry mask similar to each anchor's (Eq. 10), the anchor included.
+    r"""Find the nodes with an entry mask similar to the mask of each anchor (Eq. 10).
 
     .. math:: S_i = \{i_1 : \|m_i\odot m_{i_1}\|_0 \ge
               \max(\|m_i\|_0, \|m_{i_1}\|_0) - \delta\}
 
     Args:
-        entry_mask: m, true where an entry is not pruned. Shape: (nodes, width)
-        anchors: row number in ``entry_mask`` of each node i. Shape: (anchors,)
+        entry_mask: m, true where an entry (a single number) of the embeddings is not pruned.
+            Shape: (nodes, width)
+        anchors: row number in ``entry_mask`` of each anchor i. Shape: (anchors,)
         slack: delta, a number of entries, at least 0.
 
     Returns:
-        True where a node belongs to the anchor's set S_i. Shape: (anchors, nodes)
+        True where a node belongs to the anchor's set S_i. The anchor itself belongs to S_i.
+        Shape: (anchors, nodes)
 
     Raises:
         ValueError: if ``slack`` is negative.
@@ -381,13 +390,13 @@ def weight_decay(*parameters: Tensor, batch_size: int) -> Tensor:
 
     .. math:: \frac{1}{2B}\sum_k\|\theta_k\|^2
 
-    This is :math:`\|\Theta\|_F^2` of Eq. 11, over the embeddings that the batch uses and with
-    LightGCN's factor. RecBole computes the same with ``require_pow``; without ``require_pow`` it
-    does not square the norm.
+    The equation is :math:`\|\Theta\|_F^2` of Eq. 11, with LightGCN's factor 1/2B, over the
+    embeddings that the batch uses. RecBole computes the same value with ``require_pow``, and does
+    not square the norm without ``require_pow``.
 
     Args:
-        parameters: embeddings theta. Shape of each: (rows, width)
-        batch_size: B, the number of interactions in the batch; with ``batch_by: user``, of users.
+        parameters: theta, tables of embeddings. Shape of each: (rows, width)
+        batch_size: B, the number of interactions in the batch, or of users with ``batch_by: user``.
 
     Returns:
         The weight decay. Shape: ()

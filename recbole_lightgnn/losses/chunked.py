@@ -1,7 +1,7 @@
 """Losses over many candidates, computed in chunks of rows, with hand-written gradients.
 
-The logits of a chunk stay in the CPU's cache until their gradient is computed. Autograd would pass
-over all rows at every operation. The full softmax stores the logits of one chunk at a time.
+The logits of a chunk stay in the CPU's cache until their gradient is computed. Autograd would go
+through all rows for every operation. The full softmax stores the logits of one chunk at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FULL_CHUNK = 1 << 21  # the same for the full softmax; large enough for a fast 
 
 @dataclass(frozen=True)
 class RaggedIndices:
-    """One list of column indices for each row of a matrix, such as each user's items, in CSR form.
+    """One list of column numbers for each row of a matrix, such as each user's items, in CSR form.
 
     Attributes:
         pointers: the list of row r is ``col[pointers[r] : pointers[r + 1]]``. Shape: (rows + 1,)
@@ -33,19 +33,20 @@ class RaggedIndices:
 
     @property
     def row(self) -> Tensor:
-        """Row of each entry, in ascending order. Shape: (entries,)"""
+        """Row number of each entry of ``col``, in ascending order. Shape: (entries,)"""
         number = torch.arange(len(self.pointers) - 1, device=self.col.device)
         return number.repeat_interleave(self.pointers.diff(), output_size=len(self.col))
 
     def within(self, rows: slice) -> tuple[Tensor, Tensor, slice]:
-        """Select the entries of a chunk of rows.
+        """Select the entries of ``col`` in a chunk of rows.
 
         Args:
-            rows: the chunk, with ``start`` and ``stop``.
+            rows: slice of the rows, with ``start`` and ``stop``.
 
         Returns:
-            Row of each selected entry, counted from the chunk's first row; column of each selected
-            entry; and the slice of ``col`` that holds them. Shapes of row and column: (selected,)
+            First, the row of each selected entry, from 0 at ``rows.start``. Second, the column of
+            each selected entry. Third, the slice of ``col`` with the selected entries. Shapes of
+            row and column: (selected,)
         """
         pointers = self.pointers[rows.start : rows.stop + 1]
         entries = slice(int(pointers[0]), int(pointers[-1]))
@@ -54,16 +55,16 @@ class RaggedIndices:
 
 
 class PrecomputedGradients(torch.autograd.Function):
-    """Base of losses that compute their gradients together with the loss.
+    """Base class of losses that compute the gradients together with the loss.
 
-    A subclass's ``forward`` saves one gradient for each of its first arguments, in order. The other
+    In a subclass, ``forward`` saves gradients for its first arguments, in order. The later
     arguments receive no gradient.
     """
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Multiply the saved gradients by the upstream gradient."""
+        """Multiply the saved gradients by the upstream gradient ``grad``."""
         gradients = [saved * grad for saved in ctx.saved_tensors]
         return *gradients, *[None] * (len(ctx.needs_input_grad) - len(gradients))
 
@@ -206,14 +207,17 @@ class Uniformity(PrecomputedGradients):
 
 
 def _chunks(logits: Tensor) -> Iterator[slice]:
-    """Cut the rows of the logits into chunks of about ``_CHUNK`` numbers."""
+    """Yield slices of rows that cut the logits into chunks of about ``_CHUNK`` numbers."""
     step = max(1, _CHUNK // max(1, logits.shape[1]))
     for start in range(0, len(logits), step):
         yield slice(start, start + step)
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the rows' summed cross-entropy, and its gradient: softmax minus one-hot target."""
+    """Return the summed cross-entropy of all rows, and its gradient with respect to the logits.
+
+    The gradient is the softmax minus the one-hot target. Shapes: (), as ``logits``
+    """
     column = target[:, None]
     probability = logits.softmax(dim=-1)
     loss = (_logsumexp(logits, probability) - logits.gather(1, column).squeeze(1)).sum()
@@ -221,5 +225,8 @@ def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _logsumexp(logits: Tensor, probability: Tensor) -> Tensor:
-    """Compute each row's logsumexp: the largest logit minus the log of its softmax probability."""
+    """Compute each row's logsumexp. Shape: (rows,)
+
+    The value is the largest logit minus the logarithm of this logit's softmax probability.
+    """
     return logits.amax(dim=-1) - probability.amax(dim=-1).log()
