@@ -1,6 +1,6 @@
-"""Train, test and record any model, RecBole's or ours, by one call of `run`.
+"""Train, test and record any model of RecBole or of this package, by one call of `run`.
 
-`choose` trains and validates a model, but does not test it.
+`choose` trains and validates a model without a test.
 """
 
 import math
@@ -36,10 +36,10 @@ from recbole_lightgnn.utils.text import did_you_mean
 
 
 class Interrupted(KeyboardInterrupt):
-    """Interruption of a run by the user.
+    """Exception for a run that the user interrupted, for example with Ctrl-C.
 
     Attributes:
-        run_dir: the run folder to resume from, or ``None`` if the run cannot be resumed.
+        run_dir: the folder to resume the run from, or ``None`` if the run cannot be resumed.
     """
 
     def __init__(self, run_dir: Path | None) -> None:
@@ -56,24 +56,25 @@ def run(
     resume: Path | str | bool | None = None,
     result_file: Path | str | None = None,
 ) -> dict[str, Any]:
-    """Train a model, choose its best epoch by validation, test it, and write the record.
+    """Train a model, choose the best epoch by validation, test that epoch, and write the record.
 
-    If all items are ranked (no sample of items) and ``metrics`` has recall and NDCG, these two are
-    written for every test user, beside the record (`recbole_lightgnn.runs.user_metrics`).
+    If all items are ranked (no sample of items) and the setting ``metrics`` has recall and NDCG, a
+    file beside the record gets the recall and NDCG of every test user
+    (`recbole_lightgnn.runs.user_metrics`).
 
     Args:
-        model: name of the model; by default as in the config files, or ``LightGNN``.
-        dataset: name of the dataset; by default as in the config files, or ``ml-100k``.
-        config_files: yaml files of settings; later ones take precedence.
-        settings: settings that take precedence over the files. A key with a dot sets a setting of
-            an earlier stage: ``{"teacher_settings.epochs": 3}``.
-        resume: folder of an interrupted run to resume, or True for the latest one. Possible for our
-            models, and for RecBole's in `trainer.recbole_resume.RESUMABLE`.
+        model: name of the model; by default the model in the config files, else ``LightGNN``.
+        dataset: name of the dataset; by default the dataset in the config files, else ``ml-100k``.
+        config_files: yaml files of settings; a later file takes precedence over an earlier file.
+        settings: settings by name, with precedence over the files. A name with a dot sets a setting
+            of an earlier stage, such as the teacher's training: ``{"teacher_settings.epochs": 3}``.
+        resume: folder of an interrupted run to resume, or True for the latest interrupted run.
+            Possible for our models, and for RecBole's models in `trainer.recbole_resume.RESUMABLE`.
         result_file: path of the record; by default in the run folder (our models) or in
-            ``checkpoint_dir`` (RecBole's).
+            ``checkpoint_dir`` (RecBole's models).
 
     Returns:
-        The record (`make_record`), with one more key: ``result_file``, the path of the record.
+        The record of the run (`make_record`), plus ``result_file``, the path of the record.
 
     Raises:
         InputError: if a setting, the dataset or the run to resume cannot be used.
@@ -128,22 +129,22 @@ def choose(
     settings: Mapping[str, Any] | None = None,
     after_validation: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """Train a model and choose its best epoch by validation, as `run` does, without a test.
+    """Train a model and choose the best epoch by validation, as `run` does, without a test.
 
-    No test interaction is ranked, and neither a record nor a checkpoint is left.
+    No ranking uses test interactions, and no record or checkpoint is left.
 
     Args:
         model: as for `run`.
         dataset: as for `run`.
         config_files: as for `run`.
         settings: as for `run`.
-        after_validation: function called with epoch (from 1) and score after each validation, of
-            every stage. An exception that it raises ends the training. It is not called for
-            RecBole's models without epochs.
+        after_validation: function called after each validation of every stage, with the epoch (from
+            1) and the score. An exception in the function ends the training. For RecBole's models
+            without epochs, the function is not called.
 
     Returns:
-        ``score``, the validation score by ``valid_metric``; ``valid``, all validation metrics;
-        and ``dataset_fingerprint``.
+        A dict with ``score``, the value of ``valid_metric`` on validation; ``valid``, all
+        validation metrics; and ``dataset_fingerprint``, counts and hashes of the splits.
 
     Raises:
         InputError: as for `run`, or if the score is not a finite number.
@@ -172,7 +173,7 @@ def configure(
     config_files: Iterable[Path | str] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Build the settings of a run, and check them and the dataset's files.
+    """Build the settings of a run, and check the settings and the dataset's files.
 
     Args:
         model: as for `run`.
@@ -193,15 +194,15 @@ def configure(
 def names(
     model: str | None, dataset: str | None, config_files: Iterable[Path | str]
 ) -> tuple[str, str]:
-    """Return a run's model and dataset: as given, else from the config files, else the defaults.
+    """Return the names of a run's model and dataset: as given, else from files, else the defaults.
 
     Args:
-        model: name of the model, or ``None``.
-        dataset: name of the dataset, or ``None``.
-        config_files: yaml files of settings; later ones take precedence.
+        model: name of the model, or ``None`` if not given.
+        dataset: name of the dataset, or ``None`` if not given.
+        config_files: yaml files of settings; a later file takes precedence over an earlier file.
 
     Raises:
-        InputError: if there is no such model.
+        InputError: if there is no model of this name.
     """
     in_files: dict[str, Any] = {}
     for file in config_files:
@@ -212,17 +213,17 @@ def names(
 
 
 def fingerprint_of(config: RunConfig) -> dict[str, Any]:
-    """Load the data of a run, and return counts and hashes of its splits (`dataset_fingerprint`).
+    """Load a run's data, and return counts and hashes of the splits (`dataset_fingerprint`).
 
     Raises:
-        InputError: as `load_data`.
+        InputError: if the data cannot be loaded (`load_data`).
     """
     return _load(config)[1]
 
 
 @contextmanager
 def _run_log(config: RunConfig) -> Iterator[None]:
-    """Log the run to a file as RecBole does, and remove the added log handlers at the end."""
+    """Context manager that logs a run to a file, as RecBole does, until the run ends."""
     handlers = getLogger().handlers[:]
     try:
         _start_log(config)
@@ -247,14 +248,14 @@ def _start_log(config: RunConfig) -> None:
 
 @contextmanager
 def _explained(config: RunConfig) -> Iterator[None]:
-    """Turn errors of RecBole's models, trainers and evaluators into InputErrors."""
+    """Context manager that turns errors of RecBole's code into InputErrors."""
     what = f"{config['model']} stopped in RecBole"
     with explained(what, given_to(config)), explain_missing_package(config):
         yield
 
 
 def _load(config: RunConfig) -> tuple[tuple[Any, Any, Any], dict[str, Any]]:
-    """Load the train, validation and test loaders; return them with their fingerprint."""
+    """Load the train, validation and test loaders; return the loaders and their fingerprint."""
     init_seed(config["seed"], config["reproducibility"])
     loaders = load_data(config)
     return loaders, fingerprint(*loaders)
@@ -267,12 +268,13 @@ def _resumed(resume: Path | str | bool | None) -> Path | bool:
 def _write_users(
     file: Path, config: RunConfig, ranked: Mapping[str, Ranked], dataset: Any, test_data: Any
 ) -> None:
-    """Write each user's test metrics; if they are unknown, remove the file of an earlier run.
+    """Write each user's test metrics, or remove an earlier file if these metrics are unknown.
 
     Args:
-        file: path of the users' metrics.
+        file: path of the file to write.
         config: settings of the run.
-        ranked: for each row of the record, by the row's key, the ranking of the test split.
+        ranked: ranking of the test split by each tested model, by the key of the model's row in the
+            record.
         dataset: RecBole's training dataset.
         test_data: RecBole's test loader.
     """
@@ -298,7 +300,7 @@ def _log_result(record: Mapping[str, Any], path: Path) -> None:
 
 
 def _check_model(model: Any) -> None:
-    """Raise InputError if neither we nor RecBole have a model of this name."""
+    """Raise InputError if neither this package nor RecBole has a model of this name."""
     known = model_names()
     if model in known:
         return

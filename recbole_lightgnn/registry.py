@@ -1,9 +1,9 @@
-"""Find models by name, ours and RecBole's, and let unmodified RecBole find ours.
+"""Find our models and RecBole's models by name, and let unmodified RecBole find our models.
 
-RecBole looks up a model as ``recbole.model.general_recommender.<lowercase name>`` and its trainer
-as ``recbole.trainer.<Name>Trainer``. `install` puts a finder on ``sys.meta_path`` that answers for
-our models and that notices when RecBole is imported. `offer_trainers` then adds our trainers. The
-same finder runs code around the import of a module of RecBole (`during_import`).
+RecBole looks up a model as ``recbole.model.general_recommender.<lowercase name>``, and the trainer
+as ``recbole.trainer.<Name>Trainer``. `install` puts a finder on ``sys.meta_path``. The finder
+answers for our models, and notices when RecBole is imported. `offer_trainers` then adds our
+trainers. The finder also runs code around the import of a module of RecBole (`during_import`).
 """
 
 import re
@@ -31,10 +31,10 @@ _TRAINER = "recbole_lightgnn.trainer.staged:StagedTrainer"
 
 
 def properties_dir() -> Path:
-    """The folder of our yaml files: in the package (a wheel) or beside it (a checkout).
+    """Return the folder of our yaml files: in the package (wheel) or beside the package (checkout).
 
     Raises:
-        FileNotFoundError: if it is in neither place, that is, the installation is broken.
+        FileNotFoundError: if there is no such folder, that is, the installation is broken.
     """
     package = Path(__file__).resolve().parent
     for folder in (package / "properties", package.parent / "properties"):
@@ -44,16 +44,18 @@ def properties_dir() -> Path:
 
 
 def space_of(model: str) -> Path:
-    """The yaml file of a model's default search space; it exists only for some models."""
+    """Return the path of a model's default search space, a yaml file that only some models have."""
     return properties_dir() / "space" / f"{model}.yaml"
 
 
 @cache
 def our_models() -> dict[str, str]:
-    """Our models, name -> ``module:class``, from the line ``class:`` of each model's yaml.
+    """Return ``module:class`` of each of our models, by name, from the model's yaml file.
+
+    The yaml file has a line ``class: module:class``.
 
     Raises:
-        ValueError: if a model's yaml has no such line.
+        ValueError: if a model's yaml file has no such line.
     """
     classes = {}
     for file in sorted((properties_dir() / "model").glob("*.yaml")):
@@ -67,11 +69,11 @@ def our_models() -> dict[str, str]:
 
 
 def install(ready: str) -> None:
-    """Put the finder on ``sys.meta_path``.
+    """Let Python and RecBole find our models: put the finder on ``sys.meta_path``.
 
     Args:
-        ready: ``module:function`` of a function to call when RecBole's top package has been
-            imported; called now if it is imported already.
+        ready: ``module:function`` of a function to call as soon as ``recbole`` has been imported;
+            called at once if ``recbole`` is imported already.
     """
 
     @contextmanager
@@ -88,23 +90,23 @@ def install(ready: str) -> None:
 
 
 def during_import(module: str, context: Callable[[], AbstractContextManager[Any]]) -> None:
-    """Make a later import of a module run within ``context()``."""
+    """Make the later import of a module run inside the context manager ``context()``."""
     _CONTEXTS[module] = context
 
 
 def offer_trainers() -> None:
-    """Add our trainers to ``recbole.trainer``; each is imported when it is first used."""
+    """Add the trainers of our models to ``recbole.trainer``; first use imports a trainer."""
     vars(import_module("recbole.trainer"))["__getattr__"] = _trainer
 
 
 def resolve(path: str) -> Any:
-    """The object that ``module:name`` names."""
+    """Import and return the object at ``path``, written ``module:name``."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 
 
 def model_names() -> list[str]:
-    """Names of our models and, if RecBole is installed, of its general recommenders."""
+    """List the names of our models and, if RecBole is installed, of its general recommenders."""
     names = list(our_models())
     spec = find_spec("recbole")
     for root in (spec.submodule_search_locations or ()) if spec else ():
@@ -115,7 +117,7 @@ def model_names() -> list[str]:
 
 
 def _trainer(name: str) -> Any:
-    """``__getattr__`` of the module ``recbole.trainer``, for names that it does not have."""
+    """Return the trainer of one of our models; serves as ``recbole.trainer.__getattr__``."""
     if name.removesuffix("Trainer") not in our_models() or not name.endswith("Trainer"):
         raise AttributeError(f"module 'recbole.trainer' has no attribute {name!r}")
     return resolve(_TRAINER)
@@ -137,9 +139,9 @@ class _Finder(MetaPathFinder):
 
 
 def _execute_within(spec: ModuleSpec, context: Callable[[], AbstractContextManager[Any]]) -> None:
-    """Execute the module of ``spec`` within ``context()``.
+    """Make the import of the module of ``spec`` run inside the context manager ``context()``.
 
-    The loader object stays the same, so that resources, source and tracebacks are found as before.
+    The loader object is kept, so that Python still finds the module's resources and source.
     """
     loader: Any = spec.loader
     execute = loader.exec_module
@@ -152,7 +154,10 @@ def _execute_within(spec: ModuleSpec, context: Callable[[], AbstractContextManag
 
 
 class _MovedModules(MetaPathFinder):
-    """Refuse old names of our modules; as the last finder, it is asked only for missing modules."""
+    """Finder that refuses old names of our modules and says the new name.
+
+    As the last finder on ``sys.meta_path``, this finder is asked only for missing modules.
+    """
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         package, _, module = fullname.partition(".")
@@ -164,7 +169,7 @@ class _MovedModules(MetaPathFinder):
 
 
 class _Alias(Loader):
-    """Loader that makes a module name in RecBole an alias of one of our modules, not a copy."""
+    """Loader that makes a module name in RecBole an alias of one of our modules."""
 
     def __init__(self, target: str) -> None:
         self.target = target

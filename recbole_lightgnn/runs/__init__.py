@@ -1,1 +1,1 @@
-"""What a run leaves behind: its folder, checkpoints and record, and how they are read again."""
+"""Files that a run writes (folder, checkpoints, record), and functions to read these files."""
