@@ -140,7 +140,14 @@ def test_without_a_teacher_it_is_lightgcn(build):
 
 
 def test_every_user_is_joined_to_its_best_items(build):
-    model = taught(build, items_per_user=4, users_per_item=0, users_per_user=0, items_per_item=0)
+    model = taught(
+        build,
+        similarity="inner",
+        items_per_user=4,
+        users_per_item=0,
+        users_per_user=0,
+        items_per_item=0,
+    )
     teacher = FrozenTeacher(build("LightGNNTeacher"))
     scores = teacher.user @ teacher.item.T
     edges = edges_of(model.edge, model.edge_weight)
@@ -149,6 +156,21 @@ def test_every_user_is_joined_to_its_best_items(build):
         assert {b - model.n_users for a, b in edges if a == user} == set(best)
     # The items of train are among them.
     assert any((a, b - model.n_users) in interactions(model) for a, b in edges)
+
+
+def test_cosines_do_not_depend_on_the_length_of_embeddings(build):
+    teacher = build("LightGNNTeacher")
+    graphs = {}
+    for similarity in ("inner", "cosine"):
+        for factor in (1.0, 50.0):
+            frozen = FrozenTeacher(teacher)
+            frozen.item = frozen.item.clone()
+            frozen.item[7] *= factor  # an item that is longer than the others
+            model = build("GraphDA", similarity=similarity)
+            model.distill_from(frozen)
+            graphs[similarity, factor] = set(edges_of(model.edge, model.edge_weight))
+    assert graphs["cosine", 1.0] == graphs["cosine", 50.0]
+    assert graphs["inner", 1.0] != graphs["inner", 50.0]
 
 
 def test_more_neighbors_than_nodes_are_all_nodes(build, tmp_path):
