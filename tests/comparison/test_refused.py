@@ -42,7 +42,7 @@ def _no_run(monkeypatch):
         ("Pop", ["--result_file=x"], "--result_file is no setting for a comparison: see --out"),
         ("Pop", ["--BPR.epochs=2"], "--BPR.epochs: BPR is not one of --models Pop"),
         ("BPR", ["--BPR.epoch=2"], "unknown setting epoch (did you mean 'epochs'?)"),
-        ("BPR", ["--n_pruning_runs=2"], "n_pruning_runs is a setting of LightGNN"),
+        ("BPR", ["--n_pruning_runs=2"], "n_pruning_runs is a setting of GLT and LightGNN"),
         ("LightGNN", ["--LightGNN.n_layers=-1"], "n_layers must be an integer >= 0, got -1"),
         ("Pop,BPR", ["--BPR.topk=[20]"], "BPR and Pop would not have the same protocol"),
         ("Pop,BPR", ["--metrics=[Recall]"], "metrics must have both, got Recall"),

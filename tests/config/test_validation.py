@@ -46,7 +46,7 @@ def write(path, text):
         ),
         (
             {"intermediate_settings.edge_ratio": 0.5},
-            "edge_ratio is a setting of LightGNN, not of LightGNNIntermediate",
+            "edge_ratio is a setting of GLT and LightGNN, not of LightGNNIntermediate",
         ),
         ({"teacher": "SGL", "teacher_settings.ssl_tua": 1}, "ssl_tua (did you mean 'ssl_tau'?)"),
         ({"eval_mask": "trian"}, "eval_mask must be one of train+valid, train, got 'trian'"),
