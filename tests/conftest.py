@@ -1,7 +1,9 @@
 """Fixtures of all tests: an empty working folder, models, datasets and a finished run."""
 
+import logging
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,18 @@ from helpers.planted import QUICK, WIDTH, write_planted
 
 import recbole_lightgnn  # noqa: F401  patches RecBole before a test imports it
 
+# Models, settings and splits that came with RecBole 1.2.1.
+NEW_IN_1_2_1 = ("AsymKNN", "GRU4RecCPR", "SASRecCPR", "knn_method", "TS:")
+
+
+def pytest_collection_modifyitems(items):
+    """With RecBole 1.2.0, leave out the variants of tests that it cannot run."""
+    if version("recbole") == "1.2.0":
+        given = {
+            item: str(getattr(item, "callspec", "") and item.callspec.params) for item in items
+        }
+        items[:] = [item for item in items if not any(new in given[item] for new in NEW_IN_1_2_1)]
+
 
 @pytest.fixture(autouse=True)
 def _clean_place(tmp_path, monkeypatch):
@@ -17,6 +31,9 @@ def _clean_place(tmp_path, monkeypatch):
     # reads sys.argv.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pytest"])
+    level = logging.root.level
+    yield
+    logging.root.setLevel(level)  # RecBole's objective_function leaves it at ERROR
 
 
 @pytest.fixture

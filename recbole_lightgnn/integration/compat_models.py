@@ -31,6 +31,19 @@ def patch_ngcf_dropout() -> bool:
     return True
 
 
+def patch_gru4reckg_dropout() -> bool:
+    """RecBole 1.2.0: GRU4RecKG drops numbers of its input in evaluation, for the reason of NGCF."""
+    if import_module("recbole").__version__ != "1.2.0":
+        return False
+
+    def change(module: ModuleType) -> None:
+        model = module.GRU4RecKG
+        replace(model, "forward", training_only(model.forward, "dropout"))
+
+    once_imported("sequential_recommender.gru4reckg", change)
+    return True
+
+
 def patch_dgcf_samples() -> bool:
     """RecBole 1.2.1: DGCF samples as many users as items, even if fewer users or items exist.
 
@@ -315,6 +328,7 @@ def once_imported(model: str, change: Callable[[ModuleType], None]) -> None:
 
 PATCHES: tuple[Callable[[], bool], ...] = (
     patch_ngcf_dropout,
+    patch_gru4reckg_dropout,
     patch_dgcf_samples,
     patch_ease_memory,
     patch_layers_in_checkpoints,

@@ -159,6 +159,7 @@ def test_stages_of_recboles_models_are_checked():
         build_config(STUDENT, "toy", (), {"teacher": "SGL", "teacher_settings": {"type": "XX"}})
 
 
+@pytest.mark.skipif(recbole.__version__ == "1.2.0", reason="has fewer settings")
 def test_every_name_in_the_tables_is_a_setting_of_recboles():
     keys = {key for model in MODELS for key in recbole_yaml(f"model/{model}")}
     keys |= {f"{model}.{key}" for model in MODELS for key in recbole_yaml(f"model/{model}")}
