@@ -87,7 +87,7 @@ class CurrentModel:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch the file in a background thread; reload when it has changed and is complete."""
+        """Reload in a background thread whenever the file has changed and is completely written."""
         stop = threading.Event()
         thread = threading.Thread(target=self._watch, args=(stop,), name="reload", daemon=True)
         thread.start()

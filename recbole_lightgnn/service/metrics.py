@@ -40,8 +40,7 @@ class RequestMetrics:
             self._within[place] += seconds <= bound
 
     def families(self) -> Iterator[str]:
-        """Format the metrics of requests: counts by path and status, durations, requests in
-        flight."""
+        """Format the metrics of requests: numbers, durations, and requests in progress."""
         counts = sorted(self._counts.items())
         yield family(
             "lightgnn_requests_total",

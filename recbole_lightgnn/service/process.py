@@ -49,8 +49,7 @@ class _Protocol(H11Protocol):
 
     # uvicorn narrows the type of `transport`, too.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the time limit of a new connection; if there are too many, close the longest
-        idle."""
+        """Start a new connection's time limit; if too many are open, close the longest idle."""
         super().connection_made(transport)
         self.idle_since = self.loop.time()
         self.timeout_keep_alive_task = self.loop.call_later(
@@ -65,8 +64,7 @@ class _Protocol(H11Protocol):
             most_idle.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Process received bytes; unlike uvicorn, keep the time limit until the head is
-        complete."""
+        """Process received bytes; keep the time limit until the request's head is complete."""
         self.conn.receive_data(data)
         self.handle_events()
 

@@ -14,16 +14,16 @@ _MAX_GATHERED = 1 << 22  # numbers of item embeddings gathered at once: 16 MB of
 
 
 class ApproximateIndex:
-    r"""Inverted file over the item embeddings: a query searches some of the lists only.
+    r"""Approximate search: items are grouped in lists, and a query searches only some lists.
 
-    Spherical k-means learns :math:`4 \sqrt{n}` directions from the n items. An item belongs to the
-    list of the direction :math:`c` with the largest :math:`c \cdot \bar e_i`. A query
-    :math:`\bar e_u` searches the share of the lists with the largest :math:`c \cdot \bar e_u`.
-    Every item found is ranked by its exact score: items may be missed, but no score is wrong.
+    Spherical k-means learns :math:`4 \sqrt{n}` directions from the embeddings of the n items. An
+    item belongs to the list of the direction :math:`c` with the largest :math:`c \cdot \bar e_i`. A
+    query :math:`\bar e_u` searches the lists with the largest :math:`c \cdot \bar e_u`. Every item
+    found is ranked by its exact score: items may be missed, but no score is wrong.
 
     Args:
-        items: final embeddings. Shape: (items, width)
-        share: share of the lists that a query searches, above 0 and up to 1.
+        items: final embeddings of the items. Shape: (items, width)
+        share: fraction of the lists that a query searches, above 0 and up to 1.
 
     Raises:
         InputError: if ``share`` is out of range, or faiss is not installed.
@@ -50,10 +50,10 @@ class ApproximateIndex:
         self._lists.add(self._items)
 
     def set_share(self, share: float) -> None:
-        """Set the share of the lists that later queries search.
+        """Set the fraction of the lists that later queries search.
 
         Args:
-            share: above 0 and up to 1.
+            share: the fraction, above 0 and up to 1.
 
         Raises:
             InputError: if ``share`` is out of range.
@@ -73,17 +73,17 @@ class ApproximateIndex:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find the top-k items of each query among the items of the lists that the query searches.
 
-        The index returns more than k items per query, so that k remain after the excluded items
-        are removed. There are fewer than k if the lists have too few items.
+        faiss returns more than k items per query, so that k items remain after the excluded items
+        are removed. Fewer than k items remain if the searched lists have too few items.
 
         Args:
-            queries: embeddings to recommend for. Shape: (queries, width)
+            queries: final embeddings of users to recommend for. Shape: (queries, width)
             k: number of items per query.
             excluded: items to leave out, one list per query.
             excluded_from_all: items to leave out for every query. Shape: (excluded items,)
 
         Returns:
-            Items, best first, and their scores. Missing items are -1 with score minus infinity.
+            Items, best first, and their scores. A missing item is -1, with score minus infinity.
             Shapes: (queries, k), (queries, k)
         """
         shape = len(queries), k

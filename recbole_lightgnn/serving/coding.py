@@ -1,7 +1,7 @@
-"""Encode tables, edges and integers as a few small arrays, and decode them again.
+"""Encode tables, edges and integers as a few small arrays, and decode the arrays.
 
 Encoded arrays come from a file that may be damaged: decoding raises `Damaged` for every array that
-does not fit. ``docs/reference/file-format.md`` describes the arrays.
+does not fit the rest of the file. ``docs/reference/file-format.md`` describes the arrays.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pairs(NamedTuple):
 
 
 class ArrayReader:
-    """Checked access to the arrays of a file; each array can be taken once.
+    """Give out the arrays of a file, after a check; each array is given out once.
 
     Args:
         arrays: the arrays by name.
@@ -43,20 +43,21 @@ class ArrayReader:
         self._arrays = dict(arrays)
 
     def __contains__(self, name: str) -> bool:
-        """Whether the file has an array of this name that was not taken yet."""
+        """Whether the file has an array of this name that was not given out yet."""
         return name in self._arrays
 
     def take(self, name: str, kind: str, size: int | None = None) -> np.ndarray:
-        """Take an array and check its type, length and values.
+        """Return an array, after a check of its type, length and values.
 
         Args:
             name: name of the array.
-            kind: expected type: ``u`` unsigned, ``i`` signed, ``f`` floating-point, or a full type
-                such as ``u1``.
-            size: expected length; ``None`` accepts any.
+            kind: expected type: ``u`` unsigned, ``i`` signed, ``f`` floating-point, or a type with
+                its number of bytes, such as ``u1``.
+            size: expected length; ``None`` accepts any length.
 
         Raises:
-            Damaged: if the array is missing, has another type or length, or is not finite.
+            Damaged: if the array is missing, has an unexpected type or length, or has values that
+                are not finite.
         """
         array = self._arrays.pop(name, None)
         if array is None or not array.dtype.str[1:].startswith(kind):
@@ -68,10 +69,10 @@ class ArrayReader:
         return array
 
     def check_all_taken(self) -> None:
-        """Check that the file has no further arrays.
+        """Check that every array of the file was given out.
 
         Raises:
-            Damaged: if an array was not taken.
+            Damaged: if an array was not given out.
         """
         if self._arrays:
             raise Damaged(f"it has an unknown array {next(iter(self._arrays))!r}")
@@ -81,7 +82,7 @@ class ArrayReader:
 
 
 def to_smallest_unsigned(numbers: np.ndarray) -> np.ndarray:
-    """Convert to the smallest unsigned type that holds all numbers.
+    """Convert integers to the smallest unsigned type that can hold all of them.
 
     Args:
         numbers: integers from 0. Shape: (numbers,)
@@ -92,12 +93,12 @@ def to_smallest_unsigned(numbers: np.ndarray) -> np.ndarray:
 
 
 def bounded_sum(counts: np.ndarray, most: int, name: str) -> int:
-    """Exact sum of counts, checked for overflow.
+    """Sum counts exactly, with a limit on the sum.
 
     Args:
         counts: integers from 0. Shape: (counts,)
         most: largest sum allowed.
-        name: name of the array, for the message.
+        name: name of the array of counts, for the error message.
 
     Raises:
         Damaged: if the sum is above ``most``.
@@ -108,13 +109,13 @@ def bounded_sum(counts: np.ndarray, most: int, name: str) -> int:
 
 
 def encode_gaps(positions: np.ndarray) -> np.ndarray:
-    """Encode ascending positions as the number of positions skipped before each.
+    """Encode ascending positions as gaps: numbers of positions skipped before each position.
 
-    A gap is one byte, or several: 255 means that 255 positions are skipped and that the next byte
-    adds to the gap.
+    A gap takes one or more bytes. A byte of 255 means that 255 positions are skipped and that the
+    next byte is added to the gap.
 
     Args:
-        positions: distinct, ascending, from 0. Shape: (positions,)
+        positions: distinct positions, ascending, from 0. Shape: (positions,)
 
     Returns:
         The gaps, uint8. Shape: (bytes,)
@@ -127,12 +128,12 @@ def encode_gaps(positions: np.ndarray) -> np.ndarray:
 
 
 def decode_gaps(encoded: np.ndarray, size: int, name: str) -> np.ndarray:
-    """Decode the positions of `encode_gaps`.
+    """Decode the gaps that `encode_gaps` returned.
 
     Args:
         encoded: the gaps, uint8. Shape: (bytes,)
         size: number of positions in the table.
-        name: name of the table, for the message.
+        name: name of the table, for the error message.
 
     Returns:
         Positions from 0 to ``size`` - 1, ascending. Shape: (positions,)
@@ -151,14 +152,14 @@ def decode_gaps(encoded: np.ndarray, size: int, name: str) -> np.ndarray:
 
 
 def encode_table(name: str, table: np.ndarray, values: str) -> Arrays:
-    """Encode a pruned table, column by column: the nonzero entries and their positions.
+    """Encode a pruned embedding table, column by column: the nonzero entries and their positions.
 
-    Positions are one bit per entry of the table (``.mask``) or the gaps between nonzero entries
-    (``.gaps``), whichever takes fewer bytes in the file.
+    Positions are stored as one bit per entry of the table (``.mask``) or as the gaps between
+    nonzero entries (``.gaps``). The form that takes fewer bytes in the file is used.
 
     Args:
         name: name of the table.
-        table: float32. Shape: (rows, width)
+        table: the table, float32. Shape: (rows, width)
         values: number type of the entries, one of `VALUES`.
     """
     transposed = np.ascontiguousarray(table.T)
@@ -174,19 +175,19 @@ def encode_table(name: str, table: np.ndarray, values: str) -> Arrays:
 
 
 def decode_table(name: str, reader: ArrayReader, shape: tuple[int, int], values: str) -> np.ndarray:
-    """Decode the table of `encode_table`, up to the precision of ``values``.
+    """Decode a table that `encode_table` encoded, up to the precision of ``values``.
 
     Args:
         name: name of the table.
-        reader: the arrays of the file.
-        shape: rows and width of the table.
+        reader: gives the arrays of the file.
+        shape: number of rows and number of columns of the table.
         values: number type of the entries, one of `VALUES`.
 
     Returns:
         The table, float32. Shape: ``shape``
 
     Raises:
-        Damaged: if the arrays do not form such a table.
+        Damaged: if the arrays do not form a table of this shape.
     """
     rows, width = shape
     size = rows * width
@@ -203,11 +204,11 @@ def decode_table(name: str, reader: ArrayReader, shape: tuple[int, int], values:
 
 
 def encode_dense(name: str, table: np.ndarray, values: str) -> Arrays:
-    """Encode a table with few zeros, row by row.
+    """Encode a table with few zeros: all entries, row by row.
 
     Args:
         name: name of the table.
-        table: float32. Shape: (rows, width)
+        table: the table, float32. Shape: (rows, width)
         values: number type of the entries, one of `VALUES`.
     """
     scale = column_scale(table)
@@ -216,19 +217,19 @@ def encode_dense(name: str, table: np.ndarray, values: str) -> Arrays:
 
 
 def decode_dense(name: str, reader: ArrayReader, shape: tuple[int, int], values: str) -> np.ndarray:
-    """Decode the table of `encode_dense`; with float32, return a view of the file's array.
+    """Decode a table that `encode_dense` encoded; with float32, return a view of the file's array.
 
     Args:
         name: name of the table.
-        reader: the arrays of the file.
-        shape: rows and width of the table.
+        reader: gives the arrays of the file.
+        shape: number of rows and number of columns of the table.
         values: number type of the entries, one of `VALUES`.
 
     Returns:
         The table, float32. Shape: ``shape``
 
     Raises:
-        Damaged: if the arrays do not form such a table.
+        Damaged: if the arrays do not form a table of this shape.
     """
     rows, width = shape
     entries, scale = _take_values(name, reader, rows * width, width, values)
@@ -237,10 +238,10 @@ def decode_dense(name: str, reader: ArrayReader, shape: tuple[int, int], values:
 
 
 def column_scale(table: np.ndarray) -> np.ndarray:
-    """Value of one int8 step in each column: the largest magnitude over 127, or 1 if all are zero.
+    """Value of one int8 step in each column: largest magnitude over 127, or 1 if all are zero.
 
     Args:
-        table: Shape: (rows, width)
+        table: the table to encode. Shape: (rows, width)
 
     Returns:
         The scales, float32. Shape: (width,)
@@ -261,7 +262,7 @@ def _encode_values(
 def _take_values(
     name: str, reader: ArrayReader, size: int, width: int, values: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Entries as the file holds them, and for ``int8`` the scale of each column (else empty)."""
+    """Take a table's encoded entries and, for ``int8``, the scale of each column (else empty)."""
     entries = reader.take(f"{name}.values", _DTYPES[values], size)
     scale = reader.take(f"{name}.scale", "f4", width) if values == "int8" else entries[:0]
     return entries, scale
@@ -271,7 +272,7 @@ def _take_values(
 
 
 def encode_pairs(name: str, pairs: Pairs, n_users: int) -> Arrays:
-    """Encode pairs as a count per user and the distance of each item from the previous one.
+    """Encode pairs: each user's number of items, and the number of items skipped before each item.
 
     Args:
         name: name of the pairs.
@@ -288,16 +289,16 @@ def encode_pairs(name: str, pairs: Pairs, n_users: int) -> Arrays:
 
 
 def decode_pairs(name: str, reader: ArrayReader, n_users: int, n_items: int) -> Pairs:
-    """Decode the pairs of `encode_pairs`.
+    """Decode pairs that `encode_pairs` encoded.
 
     Args:
         name: name of the pairs.
-        reader: the arrays of the file.
+        reader: gives the arrays of the file.
         n_users: number of users.
         n_items: number of items.
 
     Raises:
-        Damaged: if the arrays do not form such pairs.
+        Damaged: if the arrays do not form pairs of these users and items.
     """
     count = _check_below(reader.take(f"{name}.count", "u", n_users), n_items + 1, name)
     n_pairs = bounded_sum(count, 2**31 - 1, name)
@@ -317,11 +318,11 @@ def _check_below(numbers: np.ndarray, bound: int, name: str) -> np.ndarray:
 
 
 def encode_weights(name: str, weight: np.ndarray, values: str) -> Arrays:
-    """Encode edge weights; with ``int8``, in 255 equal steps from the smallest to the largest.
+    """Encode edge weights; ``int8`` has 255 equal steps from the smallest to the largest weight.
 
     Args:
         name: name of the weights.
-        weight: float32. Shape: (edges,)
+        weight: weight of each edge, float32. Shape: (edges,)
         values: number type of the weights, one of `VALUES`.
     """
     if values != "int8":
@@ -333,11 +334,11 @@ def encode_weights(name: str, weight: np.ndarray, values: str) -> Arrays:
 
 
 def decode_weights(name: str, reader: ArrayReader, size: int, values: str) -> np.ndarray:
-    """Decode the weights of `encode_weights`.
+    """Decode edge weights that `encode_weights` encoded.
 
     Args:
         name: name of the weights.
-        reader: the arrays of the file.
+        reader: gives the arrays of the file.
         size: number of edges.
         values: number type of the weights, one of `VALUES`.
 
@@ -345,7 +346,7 @@ def decode_weights(name: str, reader: ArrayReader, size: int, values: str) -> np
         The weights, float32. Shape: (size,)
 
     Raises:
-        Damaged: if the arrays do not form such weights.
+        Damaged: if the arrays do not form ``size`` weights.
     """
     if values != "int8":
         return reader.take(f"{name}.weight", _DTYPES[values], size).astype(np.float32)

@@ -1,7 +1,7 @@
-"""The binary container of an exported model: magic, version, checksum, JSON header, named arrays.
+"""The file format of an exported model: magic, version, checksum, JSON header, named arrays.
 
-``docs/reference/file-format.md`` describes it byte by byte. Reading executes nothing from the file
-and checks everything: content that does not fit raises `Damaged`.
+``docs/reference/file-format.md`` describes the format byte by byte. Reading executes nothing from
+the file and checks all content: wrong content raises `Damaged`.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ _Entry = tuple[str, str, int, bool, int]  # name, type, length, whether deflated
 
 
 class Damaged(ValueError):
-    """A file's content differs from what was written; the message gives the reason."""
+    """Exception for a file whose content is wrong; the message gives the reason."""
 
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn errors in a file's content into an InputError with the file's name.
+    """Context that turns `Damaged` into an InputError with the file's name.
 
     Args:
-        name: name of the file, for the message.
+        name: name of the file, for the error message.
 
     Raises:
-        InputError: if the body raises `Damaged` or runs out of memory.
+        InputError: if the code in the context raises `Damaged` or runs out of memory.
     """
     try:
         yield
@@ -65,16 +65,17 @@ def reading(name: str) -> Iterator[None]:
 def pack(
     meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], mapped: Collection[str] = ()
 ) -> tuple[bytes, dict[str, int]]:
-    """Build the bytes of a file. The same content always gives the same bytes.
+    """Encode a description and arrays as the bytes of a file; equal content gives equal bytes.
 
     Args:
-        meta: description of the content, strict JSON.
+        meta: description of the content, values of strict JSON.
         arrays: arrays of one dimension by name, of the types in ``docs/reference/file-format.md``.
-        mapped: names of arrays that must not be deflated, so that a reader can memory-map them.
-            All others are deflated where that is smaller.
+        mapped: names of arrays that must not be deflated, so that a reader can memory-map them. Any
+            other array is deflated if deflating makes the array smaller.
 
     Returns:
-        The bytes of the file, and the bytes of each array by name.
+        First, the content of the file. Second, the number of bytes of each array in the file, by
+        name.
     """
     entries: list[_Entry] = []
     contents = []
@@ -97,20 +98,21 @@ def pack(
 
 
 def stored_size(array: np.ndarray) -> int:
-    """Number of bytes that an array takes in a file."""
+    """Number of bytes that an array will take in a file."""
     return pack({}, {"": array})[1][""]
 
 
 def _padding(position: int, deflated: bool) -> int:
-    """Zero bytes before the next array, so that an array that is not deflated is aligned."""
+    """Number of zero bytes before the next array, so that the array is aligned in memory."""
     return 0 if deflated else -position % _ALIGNMENT
 
 
 def _deflate(raw: bytes, itemsize: int) -> bytes:
-    """Raw DEFLATE of byte planes: the first bytes of all numbers, then the second, and so on.
+    """Compress an array with raw DEFLATE: first bytes of all numbers, then second bytes, ...
 
     Quantized values and distances rarely repeat but are unevenly distributed. For such arrays,
-    Huffman coding alone can be smaller than full DEFLATE. Both are tried, and the smaller is used.
+    Huffman coding alone can be smaller than full DEFLATE. Both are tried, and the smaller result is
+    used.
     """
     planes = np.frombuffer(raw, np.uint8).reshape(-1, itemsize).T.tobytes()
     results = []
@@ -124,12 +126,12 @@ def _deflate(raw: bytes, itemsize: int) -> bytes:
 
 
 def read(path: Path, mapped: bool = True) -> tuple[dict[str, Any], Arrays]:
-    """Read a file and check it (`unpack`).
+    """Read and check a file; return its description and its arrays (`unpack`).
 
     Args:
         path: the file.
-        mapped: whether to memory-map the file; if not, the file is copied to memory. While a mapped
-            file is in use, replace it by renaming; never overwrite it.
+        mapped: whether to memory-map the file; if not, the whole file is read into memory. Never
+            overwrite a mapped file in use: write a new file and rename it.
 
     Raises:
         InputError: if the file is missing or cannot be read, or if `unpack` raises it.
@@ -151,19 +153,20 @@ def read(path: Path, mapped: bool = True) -> tuple[dict[str, Any], Arrays]:
 
 
 def unpack(data: np.ndarray, name: str) -> tuple[dict[str, Any], Arrays]:
-    """Check the bytes of a file and return what `pack` was given.
+    """Check the bytes of a file, and return the description and arrays that `pack` encoded.
 
     Arrays that are not deflated stay views of ``data``.
 
     Args:
         data: the bytes of a file, uint8. Shape: (bytes,)
-        name: name of the file, for messages.
+        name: name of the file, for error messages.
 
     Returns:
         The description (``meta``), and the arrays by name.
 
     Raises:
-        InputError: if it is another kind of file, has a newer version, is cut off or is damaged.
+        InputError: if the bytes are another kind of file, have a newer format version, are cut off
+            or are damaged.
     """
     header_end = _check_start(bytes(data[:_HEADER_START]), len(data), name)
     with reading(name):
@@ -184,7 +187,7 @@ def unpack(data: np.ndarray, name: str) -> tuple[dict[str, Any], Arrays]:
 
 
 def _arrays(data: np.ndarray, entries: list[_Entry], position: int) -> Arrays:
-    """Read the arrays that the header's ``entries`` list; the header ends at ``position``."""
+    """Read the arrays that the header lists in ``entries``. The header ends at ``position``."""
     arrays = {}
     for name, kind, count, deflated, size in entries:
         position += _padding(position, deflated)
@@ -197,7 +200,7 @@ def _arrays(data: np.ndarray, entries: list[_Entry], position: int) -> Arrays:
 
 
 def _check_start(start: bytes, size: int, name: str) -> int:
-    """Check magic, version and size; return the position where the header ends."""
+    """Check magic, version and size of a file; return the position where the header ends."""
     if not start or start[: len(MAGIC)] != MAGIC[: len(start)]:
         raise InputError(
             f"{name} is not a model of `recbole-lightgnn export` (its first bytes differ): give a "
@@ -223,7 +226,7 @@ def _check_size(name: str, size: int, least: int) -> None:
 
 
 def _file_size(entries: list[_Entry], position: int) -> int:
-    """Compute a file's number of bytes from its header's ``entries`` and end, ``position``."""
+    """Compute a file's number of bytes from the header's ``entries`` and end, ``position``."""
     for *_, deflated, size in entries:
         position += _padding(position, deflated) + size
     return position

@@ -1,4 +1,4 @@
-"""Explain a user's scores, as plain values and as text."""
+"""Explain why items are recommended to a user: parts of each score, as values and as text."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from recbole_lightgnn.serving.recommender import Recommender
 def explain_scores(
     recommender: Recommender, user: str, item: str | None, k: int
 ) -> list[dict[str, Any]]:
-    """Explain the score of one item, or of the user's top-k unseen items.
+    """Explain a user's score of one item, or the scores of the user's top-k unseen items.
 
     Args:
-        recommender: the model, of form ``graph``.
+        recommender: the exported model, with edges (form ``graph``).
         user: name of the user.
         item: name of the item; ``None`` explains the top-k items.
         k: number of items to explain if ``item`` is ``None``.
 
     Returns:
-        One entry per item: ``item``; ``score``; ``own``, what the user's own embedding adds; and
-        ``carried``, the ``item``, ``weight`` and ``contribution`` of each kept interaction of the
-        user, largest contribution first (`Recommender.explain`).
+        One mapping per explained item: ``item``; ``score``; ``own``, the part of the score from the
+        user's own embedding; and ``carried``, a list with ``item``, ``weight`` and ``contribution``
+        of each kept interaction of the user, largest contribution first (`Recommender.explain`).
 
     Raises:
         InputError: if the user or the item is unknown, or the file has no edges.
@@ -50,12 +50,13 @@ def explain_scores(
 
 
 def explanation_lines(explained: Mapping[str, Any], shown: int = 3) -> Iterator[str]:
-    """Format an explanation as lines with columns separated by tabs.
+    """Format explained scores as lines with columns separated by tabs.
 
     Args:
-        explained: ``scores``, the entries of `explain_scores`; and optionally ``interactions``,
-            the entries of `runs.history.history`.
-        shown: number of contributions to show per score. If there is only one score, all are shown.
+        explained: ``scores``, the result of `explain_scores`; and optionally ``interactions``, the
+            result of `runs.history.history`.
+        shown: number of contributions to show per score. If there is only one score, all its
+            contributions are shown.
     """
     if "interactions" in explained:
         yield "interaction\tweight\t"

@@ -1,6 +1,6 @@
 """Names of users and items in an exported file: tokens, keyed hashes of tokens, or only numbers.
 
-A file numbers its users, and its items, from 0 in a reproducible order: by token (by value if all
+A file numbers users from 0, and items from 0, in a reproducible order: by token (by value if all
 tokens are integers, else by code points), or by hash.
 """
 
@@ -31,7 +31,7 @@ _MAX_DIGITS = 18  # every number of 18 digits fits 64 bits
 
 
 class UnknownName(InputError):
-    """No user or item has the requested name.
+    """Exception: no user or item has the requested name.
 
     Args:
         what: ``user`` or ``item``.
@@ -49,9 +49,9 @@ class UnknownName(InputError):
 
 
 class Ids:
-    """The users or the items of a model without names: each is named by its number.
+    """Users or items of an exported model without names: the name is the number.
 
-    Subclasses have names.
+    The subclasses `Tokens` and `Hashes` store names.
 
     Args:
         what: ``user`` or ``item``.
@@ -75,7 +75,7 @@ class Ids:
         """Look up the number of a user or item.
 
         Args:
-            name: its name; other types are converted with ``str``.
+            name: name of the user or item; values other than text are converted with ``str``.
 
         Raises:
             UnknownName: if no user or item has this name.
@@ -89,10 +89,10 @@ class Ids:
         """Look up the numbers of several users or items.
 
         Args:
-            names: their names.
+            names: names of the users or items.
 
         Returns:
-            Their numbers, int64. Shape: (names,)
+            Number of each user or item, int64. Shape: (names,)
 
         Raises:
             UnknownName: if a name is unknown.
@@ -108,10 +108,10 @@ class Ids:
             raise InputError(f"{self.what}s must be a list, got {shortened_repr(names)}") from error
 
     def names(self, numbers: np.ndarray | list[int] | slice) -> np.ndarray:
-        """Look up names by number.
+        """Look up the names of users or items by number.
 
         Args:
-            numbers: integers, or a slice; -1 stands for none. Shape: any
+            numbers: integers, or a slice; -1 stands for a missing user or item. Shape: any
 
         Returns:
             The names, and ``None`` for -1; dtype object. Shape: as ``numbers``
@@ -120,11 +120,11 @@ class Ids:
         return names
 
     def arrays(self) -> Arrays:
-        """Encode the names as arrays of a file."""
+        """Encode the names as arrays for the file."""
         return {}
 
     def name_of(self, token: str) -> str:
-        """Convert a token of the dataset to the name used here."""
+        """Convert a token of the dataset to the name in this object."""
         return token
 
     @cached_property
@@ -144,7 +144,7 @@ class Ids:
 
 
 class Tokens(Ids):
-    """Users or items named by the dataset's tokens.
+    """Users or items of an exported model that are named by the dataset's tokens.
 
     Args:
         what: ``user`` or ``item``.
@@ -189,7 +189,11 @@ class Tokens(Ids):
         return f" (did you mean {similar[0]!r}?)" if similar else ""
 
     def arrays(self) -> Arrays:
-        """Encode the tokens: integers as their differences, others as lengths and a joined text."""
+        """Encode the tokens as arrays for the file.
+
+        Integers are stored as differences of neighbours, other tokens as lengths and one joined
+        text.
+        """
         if self._are_numbers:
             numbers = np.array([int(token) for token in self.tokens], np.int64)
             distance = to_smallest_unsigned(np.diff(numbers, prepend=-1) - 1)
@@ -200,15 +204,15 @@ class Tokens(Ids):
 
 
 class Hashes(Ids):
-    """Users or items named by keyed hashes of the dataset's tokens.
+    """Users or items of an exported model that are named by keyed hashes of the dataset's tokens.
 
-    A name is a hash, written as 16 hexadecimal digits. With the key, tokens of the dataset can be
-    looked up too; answers still contain only hashes.
+    A name is a hash, written as 16 hexadecimal digits. With the key, users and items can also be
+    looked up by token; results still contain only hashes.
 
     Args:
         what: ``user`` or ``item``.
         hashes: distinct hashes in ascending order, uint64. Shape: (size,)
-        key: key of `derive_key`, or ``None``.
+        key: key that `derive_key` returned, or ``None``.
     """
 
     kind = "hashed"
@@ -218,7 +222,7 @@ class Hashes(Ids):
         self._hashes, self._key = hashes, key
 
     def name_of(self, token: str) -> str:
-        """Convert a token to its hash: a keyed BLAKE2b digest of 8 bytes, in hexadecimal.
+        """Convert a token to a hash: a keyed BLAKE2b digest of 8 bytes, in hexadecimal.
 
         Without a key, the token is returned as it is.
         """
@@ -246,15 +250,15 @@ class Hashes(Ids):
         return ": the file has hashes instead of names; give a hash, or give the key"
 
     def arrays(self) -> Arrays:
-        """Encode the hashes."""
+        """Encode the hashes as arrays for the file."""
         return {f"{self.what}s.hash": self._hashes}
 
 
 def derive_key(secret: bytes) -> bytes:
-    """Derive the hash key from a secret: a BLAKE2b digest of 64 bytes.
+    """Derive the key for hashing tokens from a secret: a BLAKE2b digest of 64 bytes.
 
     Args:
-        secret: at least 16 bytes.
+        secret: the secret, at least 16 bytes.
 
     Raises:
         InputError: if the secret is not bytes, or too short.
@@ -269,7 +273,7 @@ def derive_key(secret: bytes) -> bytes:
 
 
 def key_check(key: bytes) -> str:
-    """Checksum to recognize the right key; it does not reveal the key.
+    """Checksum of a key, to recognize a wrong key; the checksum does not reveal the key.
 
     Returns:
         16 hexadecimal digits.
@@ -278,7 +282,7 @@ def key_check(key: bytes) -> str:
 
 
 def keyed_digest(text: str, key: bytes) -> str:
-    """Digest of a text that only holders of the key can compare with a guess.
+    """Keyed digest of a text: only holders of the key can test a guess of the text.
 
     Returns:
         64 hexadecimal digits.
@@ -293,12 +297,12 @@ def _hash(token: str, what: str, key: bytes) -> int:
 
 
 def hash_tokens(what: str, tokens: Sequence[str], key: bytes) -> np.ndarray:
-    """Hash tokens with a key (`Hashes.name_of`).
+    """Hash tokens with a key, to name users or items (`Hashes.name_of`).
 
     Args:
         what: ``user`` or ``item``; equal tokens of users and items get different hashes.
         tokens: the tokens.
-        key: key of `derive_key`.
+        key: key that `derive_key` returned.
 
     Returns:
         The hashes, uint64, in the order of the tokens. Shape: (tokens,)
@@ -318,7 +322,7 @@ def are_numbers(tokens: Sequence[str]) -> bool:
 
 
 def token_order(tokens: Sequence[str]) -> np.ndarray:
-    """Sort tokens: by value if all are integers (`are_numbers`), else by code points.
+    """Sort tokens: by value if all tokens are integers (`are_numbers`), else by code points.
 
     Returns:
         Indices into ``tokens``, in sorted order. Shape: (tokens,)
@@ -335,10 +339,10 @@ def read_ids(what: str, kind: str, size: int, reader: ArrayReader, key: bytes | 
         kind: one of `KINDS`.
         size: number of users or items.
         reader: the arrays of the file.
-        key: key of `derive_key`, or ``None``; used with ``hashed`` only.
+        key: key that `derive_key` returned, or ``None``; used only if ``kind`` is ``hashed``.
 
     Raises:
-        Damaged: if the arrays are missing, do not fit or are not sorted.
+        Damaged: if an array is missing, does not fit the others or is not sorted.
     """
     if kind == "none":
         return Ids(what, size)
@@ -371,10 +375,10 @@ def _texts(what: str, reader: ArrayReader, size: int) -> list[str]:
 
 
 def shortened_repr(value: Any) -> str:
-    """Format a value for a message: its ``repr``, at most 60 characters."""
+    """Format a value for an error message: its ``repr``, cut to 60 characters."""
     return shortened(repr(value))
 
 
 def shortened(text: str) -> str:
-    """Cut a text for a message to at most 60 characters."""
+    """Cut a text for an error message to at most 60 characters."""
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 3]}..."

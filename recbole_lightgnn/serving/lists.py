@@ -16,7 +16,7 @@ class ItemLists(NamedTuple):
     """One list of items per user or query.
 
     Attributes:
-        pointers: start of each list in ``item``, and the end of the last. Shape: (lists + 1,)
+        pointers: start of each list in ``item``, and the end of the last list. Shape: (lists + 1,)
         item: the items of all lists. Shape: (items of all lists,)
     """
 
@@ -25,22 +25,22 @@ class ItemLists(NamedTuple):
 
     @classmethod
     def from_arrays(cls, lists: Sequence[np.ndarray]) -> ItemLists:
-        """Build from one array per list.
+        """Build the lists from one array per list.
 
         Args:
-            lists: items of each list. Shape of each: (items of the list,)
+            lists: the arrays, one for each list. Shape of each: (items of the list,)
         """
         return cls(_pointers([len(part) for part in lists]), np.concatenate([NO_ITEMS, *lists]))
 
     @classmethod
     def from_pairs(cls, pairs: Sequence[Pairs], n_users: int) -> ItemLists:
-        """Collect the items of each of ``n_users`` users from one or more sets of pairs."""
+        """Collect one list of items for each user, from one or more sets of user-item pairs."""
         user, item = (np.concatenate(side) for side in zip(*pairs, strict=True))
         order = np.argsort(user, kind="stable")
         return cls(_pointers(np.bincount(user, minlength=n_users)), item[order])
 
     def select(self, numbers: np.ndarray) -> ItemLists:
-        """Return the lists with these numbers, in the order given; numbers may repeat."""
+        """Return the lists with the given numbers, in the given order; numbers may repeat."""
         sizes = np.diff(self.pointers)[numbers]
         pointers = _pointers(sizes)
         shift = np.repeat(self.pointers[numbers] - pointers[:-1], sizes)
@@ -54,10 +54,10 @@ class ItemLists(NamedTuple):
         return ItemLists(_pointers(np.diff(self.pointers) + len(items)), item)
 
     def rows_and_items(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return all entries as pairs of list number and item.
+        """Return all items of all lists, each with the number of its list.
 
         Returns:
-            The list numbers, and the items.
+            First, the number of the list of each item. Second, the items.
             Shapes: (items of all lists,), (items of all lists,)
         """
         row = np.repeat(np.arange(len(self.pointers) - 1), np.diff(self.pointers))

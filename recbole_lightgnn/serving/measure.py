@@ -1,6 +1,6 @@
 """Measure speed and memory of an exported model: ``python -m ... MEASUREMENT FILE`` prints JSON.
 
-Run it in a process of its own, so that only the libraries of serving are loaded.
+Run the module as a process of its own, so that only the libraries needed to serve are loaded.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _CHECKED = 50  # users with scores compared to exact ranking
 
 
 def first_answer(path: str) -> dict[str, float]:
-    """Measure the time from the import to the first recommendations.
+    """Measure the time from the import of the package to the first recommendations.
 
     Args:
         path: the exported model.
 
     Returns:
-        ``load``, seconds from the import to the answer; ``ready``, the time of the answer on the
-        clock ``time.monotonic``, which all processes of a machine share.
+        ``load``, seconds from the import to the recommendations; ``ready``, the time of the
+        recommendations on the clock ``time.monotonic``, which all processes of a machine share.
     """
     from recbole_lightgnn.serving.recommender import Recommender
 
@@ -38,16 +38,17 @@ def first_answer(path: str) -> dict[str, float]:
 
 
 def answers(path: str) -> dict[str, Any]:
-    """Measure recommendations for single users and for all users, and the memory they take.
+    """Measure time and memory of recommendations for single users and for all users.
 
     Args:
         path: the exported model.
 
     Returns:
-        ``one_user``, seconds of each call for one user; ``all_users``, seconds of each round over
-        all users; ``peak_mb``, peak memory in 10^6 bytes; ``dataset``, ``users`` and ``items``;
-        and ``deviation``, a check of the scores. It is the largest difference between the returned
-        scores and the k best scores of a full sort, for some users, over the largest score.
+        ``one_user``, seconds of each call for a single user; ``all_users``, seconds of each pass
+        over all users; ``peak_mb``, peak memory in 10^6 bytes; ``dataset``, ``users`` and
+        ``items``; and ``deviation``, a check of the scores. For some users, the k returned scores
+        are compared with the k largest scores of a full sort. ``deviation`` is the largest
+        difference, divided by the largest score.
     """
     import numpy as np
 
@@ -90,7 +91,7 @@ def _peak_mb() -> float:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a measurement and print its result as JSON.
+    """Run the measurement named on the command line, and print the result as JSON.
 
     Args:
         arguments: ``first_answer`` or ``answers``, and the path of an exported model.

@@ -1,4 +1,4 @@
-"""An exported model: plain arrays, and the file that holds them."""
+"""An exported model as NumPy arrays; write the model to a file and read the file."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ _BOUNDS = (("users", 0, 2**31 - 1), ("items", 0, 2**31 - 1), ("width", 1, 2**16)
 
 @dataclass(frozen=True)
 class Graph:
-    r"""Edges for propagation, :math:`\bar E = \sum_k c_k \hat A^k E` (Eq. 4 and 2 of LightGNN).
+    r"""Edges for the propagation :math:`\bar E = \sum_k c_k \hat A^k E` (LightGNN, Eq. 4 and 2).
 
     Attributes:
-        pairs: the edges.
+        pairs: the edges, as user-item pairs.
         weight: learned weight of each edge, W of Eq. 4, float32. Shape: (edges,)
-        user_degree: interactions of each user before pruning; normalizes edges. Shape: (users,)
-        item_degree: interactions of each item before pruning; normalizes edges. Shape: (items,)
+        user_degree: number of interactions of each user before pruning, d_u in
+            `normalized_weights`. Shape: (users,)
+        item_degree: number of interactions of each item before pruning, d_i in
+            `normalized_weights`. Shape: (items,)
         coefficients: c_0, c_1, ..., one per power of :math:`\hat A`.
     """
 
@@ -55,7 +57,7 @@ class Graph:
 class Model:
     """An exported model: names, embeddings, edges and seen interactions.
 
-    With a graph, embeddings are the initial ones; without, they are the final ones.
+    A model with a graph has initial embeddings; a model without a graph has final embeddings.
 
     Attributes:
         users: names of the users.
@@ -63,7 +65,7 @@ class Model:
         user: embeddings of the users, float32. Shape: (users, width)
         item: embeddings of the items, float32. Shape: (items, width)
         graph: the edges, or ``None``.
-        seen: interactions, in addition to the edges, that are not recommended again.
+        seen: interactions not among the edges that are not recommended again.
         card: origin, settings and metrics of the model; plain JSON.
     """
 
@@ -77,10 +79,10 @@ class Model:
 
     @property
     def form(self) -> str:
-        """Which embeddings the file has.
+        """Which embeddings the file has: ``graph`` or ``final``.
 
-        ``graph``: initial embeddings, and the edges to propagate them over. ``final``: final
-        embeddings.
+        ``graph``: initial embeddings, and the edges for propagation. ``final``: final embeddings,
+        without edges.
         """
         return "final" if self.graph is None else "graph"
 
@@ -96,7 +98,8 @@ def to_bytes(
         secret: secret that the names were hashed with, or ``None``.
 
     Returns:
-        The bytes of the file, and the bytes of each array by name.
+        First, the content of the file. Second, the number of bytes of each array in the file, by
+        name.
 
     Raises:
         InputError: if an embedding or a weight is not finite, or too large for float16.
@@ -131,7 +134,7 @@ def to_bytes(
 
 
 def read(path: Path, secret: bytes | None = None, mapped: bool = True) -> Model:
-    """Read the model in a file.
+    """Read an exported model from a file.
 
     Args:
         path: the file.
@@ -139,8 +142,8 @@ def read(path: Path, secret: bytes | None = None, mapped: bool = True) -> Model:
         mapped: whether to memory-map the file (`container.read`).
 
     Raises:
-        InputError: if the file is missing, is another kind of file, has a newer version or is
-            damaged, or if the secret is wrong.
+        InputError: if the file is missing, is another kind of file, has a newer format version or
+            is damaged, or if the secret is wrong.
     """
     meta, arrays = container.read(path, mapped)
     # Overflow gives values that are not finite; `Recommender` reports them.
@@ -196,7 +199,7 @@ def _decode(meta: Mapping[str, Any], reader: ArrayReader, key: bytes | None) -> 
 
 
 def _check_memory(entries: int) -> None:
-    """Raise MemoryError if initial and final tables of so many entries exceed the machine's memory.
+    """Raise MemoryError if the initial and final embeddings would exceed the machine's memory.
 
     Pruned entries take almost no space in a file, so a small file can need much memory.
     """

@@ -1,6 +1,7 @@
-"""Propagation over the edges of an exported model (Eq. 4 and 2 of LightGNN).
+"""Compute final embeddings from the edges of an exported model (Eq. 4 and 2 of LightGNN).
 
-NumPy alone, because importing SciPy's sparse matrices takes longer than all the products here.
+The module needs NumPy alone: importing SciPy's sparse matrices would take longer than all matrix
+products of a propagation.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ _MAX_GATHERED_ROWS = 1 << 12  # rows of the dense factor gathered at once: 1 MB 
 
 
 class CsrMatrix(NamedTuple):
-    """Sparse matrix in compressed rows.
+    """Sparse matrix in compressed-row format (CSR).
 
     Attributes:
-        pointers: start of each row in ``column``, and the end of the last. Shape: (rows + 1,)
+        pointers: start of each row in ``column``, and the end of the last row. Shape: (rows + 1,)
         column: column of each entry. Shape: (edges,)
         value: value of each entry. Shape: (edges,)
     """
@@ -32,7 +33,7 @@ class CsrMatrix(NamedTuple):
     def from_edges(
         cls, row: np.ndarray, column: np.ndarray, value: np.ndarray, n_rows: int
     ) -> CsrMatrix:
-        """Build from edges in any order; the edges of a row keep their order.
+        """Build the matrix from edges in any order; the edges of a row keep their order.
 
         Args:
             row: row of each edge. Shape: (edges,)
@@ -45,10 +46,12 @@ class CsrMatrix(NamedTuple):
         return cls(np.concatenate([[0], ends]), column[order], value[order])
 
     def matmul(self, dense: np.ndarray) -> np.ndarray:
-        """Multiply by a dense matrix. Rows with equally many entries are summed together.
+        """Multiply the matrix by a dense matrix.
+
+        Rows with the same number of entries are computed together.
 
         Args:
-            dense: right factor, float32. Shape: (columns, width)
+            dense: the dense matrix, float32. Shape: (columns, width)
 
         Returns:
             The product, float32. Shape: (rows, width)
@@ -69,7 +72,7 @@ class CsrMatrix(NamedTuple):
 
 @dataclass(frozen=True)
 class Propagated:
-    r"""Final embeddings, and the terms that explain a score.
+    r"""Final embeddings, and the terms of the sum that explains a score.
 
     .. math:: \bar E = \sum_{k=0}^{L} c_k \hat A^k E,\qquad
               \bar e_u = c_0 e_u + \sum_j \hat a_{uj} h_j,\qquad
@@ -80,8 +83,9 @@ class Propagated:
         item: final embeddings of the items. Shape: (items, width)
         initial_user: initial embeddings :math:`E` of the users. Shape: (users, width)
         item_message: :math:`h_j`, the message of each item to its users. Shape: (items, width)
-        edges: normalized edges :math:`\hat a_{uj} = w_{uj} / \sqrt{d_u d_j}`, one row per user.
-        graph: the edges as the file holds them.
+        edges: matrix of the normalized edge weights :math:`\hat a_{uj} = w_{uj} / \sqrt{d_u d_j}`,
+            one row per user.
+        graph: the edges, with their weights as in the file.
     """
 
     user: np.ndarray
@@ -93,7 +97,7 @@ class Propagated:
 
 
 def propagate(graph: Graph, user: np.ndarray, item: np.ndarray) -> Propagated:
-    """Compute final embeddings by Horner's rule, with two sparse products per layer.
+    """Compute final embeddings by Horner's rule, with two products of a sparse matrix per layer.
 
     Args:
         graph: the edges and the coefficients.

@@ -1,4 +1,4 @@
-"""Exact top-k of each row of a score table."""
+"""Find the k largest scores of each row of a score table, exactly."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ _LOWEST = np.finfo(np.float32).min  # only excluded columns, minus infinity, are
 
 
 def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Select the k largest scores of each row, largest first; ties by column.
+    """Select the k largest scores of each row, largest first; equal scores by column number.
 
-    The k-th largest of the maxima over groups of columns is at most the k-th largest score. So
-    only scores that reach this bound are sorted: little more than k per row.
+    The columns are divided into groups. The k-th largest maximum of a group is at most the k-th
+    largest score of the row. So only scores of at least this bound are sorted: little more than k
+    scores per row.
 
     Args:
-        scores: float32; minus infinity for excluded columns. Shape: (rows, columns)
+        scores: score of each column in each row, float32; minus infinity for excluded columns.
+            Shape: (rows, columns)
         k: number of columns to select per row.
 
     Returns:
-        Columns and their scores. Where a row has fewer than k, the column is -1 and the score
-        minus infinity. Shapes: (rows, k), (rows, k)
+        First, the selected columns. Second, the scores of these columns. If a row has fewer than k
+        columns to select, the remaining columns are -1, with score minus infinity. Shapes: (rows,
+        k), (rows, k)
     """
     shape = len(scores), k
     columns, values = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
@@ -36,7 +39,7 @@ def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bound(scores: np.ndarray, k: int) -> np.ndarray:
-    """A bound per row that k scores reach, if k scores of the row are finite. Shape: (rows,)"""
+    """Lower bound of each row's k-th largest score, if k scores are finite. Shape: (rows,)"""
     n_rows, n_columns = scores.shape
     if k >= n_columns:
         return np.full(n_rows, _LOWEST)

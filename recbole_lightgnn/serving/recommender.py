@@ -1,4 +1,4 @@
-"""Answer from an exported model: recommendations, scores, similar items, fold-in, explanations."""
+"""Recommend with an exported model; score, find similar items, fold in new users, explain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Ranked:
     """Top-k items, best first, one row per query.
 
     Attributes:
-        items: names of the items; ``None`` where fewer than k are left. Shape: (queries, k)
+        items: names of the items; ``None`` after the last item if fewer than k items can be
+            recommended. Shape: (queries, k)
         scores: score of each item; minus infinity for ``None``. Shape: (queries, k)
     """
 
@@ -38,14 +39,14 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A score as a sum: the user's own embedding and each kept interaction of the user.
+    """A score as a sum of contributions: of the user's own embedding and of each kept interaction.
 
     Attributes:
         score: score of the user for the item; the sum of ``own`` and ``contributions``.
         own: contribution of the user's own embedding.
         items: items of the user's kept interactions, largest contribution first. Shape: (kept,)
-        weights: learned weight of each interaction. Shape: (kept,)
-        contributions: contribution of each interaction. Shape: (kept,)
+        weights: learned weight of each kept interaction. Shape: (kept,)
+        contributions: contribution of each kept interaction. Shape: (kept,)
     """
 
     score: float
@@ -56,26 +57,28 @@ class Explanation:
 
 
 class Recommender:
-    """Recommend from a model in memory. A recommender never changes, so threads can share it.
+    """Recommend with a model in memory. A recommender never changes, so threads can share it.
 
-    Users and items are named by the dataset's tokens. If the file has no names, they are named by
-    number; if it has hashes and the key is not given, by hash in hexadecimal.
+    Users and items are named by the dataset's tokens. If the file has no names, users and items are
+    named by number. If the file has hashes and the key is not given, the names are the hashes, in
+    hexadecimal.
 
     Args:
         model: the model, from a file or from `export.served_model`.
-        share: with a number above 0 and up to 1, `recommend` and `fold_in` use an approximate
-            search, which ranks about this share of the items (`approximate.ApproximateIndex`, needs
-            faiss). The search is exact by default, with ``filter_items``, and for a user where the
+        share: fraction of the items, above 0 and up to 1, that `recommend` and `fold_in` rank in an
+            approximate search (`approximate.ApproximateIndex`, needs faiss). By default the search
+            is exact. It is also exact with ``filter_items``, and for a user for whom the
             approximate search finds fewer than k items.
 
     Attributes:
         users: names of the users.
         items: names of the items.
         card: origin, settings and metrics of the model.
-        form: ``graph``, or ``final``; only ``graph`` supports `fold_in` and `explain`.
+        form: ``graph`` or ``final``, see `Model.form`; only ``graph`` supports `fold_in` and
+            `explain`.
         user: final embeddings of the users; scores are inner products. Shape: (users, width)
         item: final embeddings of the items. Shape: (items, width)
-        index: index of the approximate search, or ``None``.
+        index: lists of items for the approximate search, or ``None``.
 
     Raises:
         InputError: if the embeddings are so large that a score may not be finite, ``share`` is
@@ -113,16 +116,16 @@ class Recommender:
 
         Args:
             path: the file.
-            key: secret that the names were hashed with. With it, the dataset's tokens are
-                understood in addition to the hashes.
+            key: secret that the names were hashed with. With the secret, users and items can be
+                named by the dataset's tokens or by the hashes.
             mapped: whether to memory-map the file. Use ``False`` if the file may be overwritten
                 while it is in use.
-            share: share of the items that an approximate search ranks, as for `Recommender`; by
+            share: fraction of the items that an approximate search ranks (see `Recommender`); by
                 default, all items are ranked.
 
         Raises:
-            InputError: if the file is missing, is another kind of file, has a newer version or is
-                damaged, if the key is wrong, or as `Recommender`.
+            InputError: if the file is missing, is another kind of file, has a newer format version
+                or is damaged, if the key is wrong, or if `Recommender` raises it.
         """
         model = read(Path(path), key, mapped)
         with reading(str(path)):
@@ -141,16 +144,17 @@ class Recommender:
     ) -> Ranked:
         """Recommend the k items with the largest scores to each user.
 
-        Equal scores are ordered as in the file. Rounding in float32 may depend on the other users
-        of the call.
+        Items with equal scores are ordered as in the file. The last digits of a score (float32) may
+        depend on the other users in the same call.
 
         Args:
-            users: names of the users, any number; they are ranked in chunks.
+            users: names of the users; many users are ranked in chunks, to limit memory.
             k: number of items per user.
-            exclude_seen: whether to leave out the interactions in the file. Pruned interactions
-                are not in the file (unless exported with ``--seen all``) and may be recommended
-                again. Instead of a bool, give a list of items for each user.
-            filter_items: the only items that may be recommended; by default all.
+            exclude_seen: whether to leave out the items of each user's interactions in the file.
+                Pruned interactions are not in the file (unless exported with ``--seen all``), so
+                their items may be recommended again. In place of a bool, a list of the items to
+                leave out for each user can be given.
+            filter_items: the only items that may be recommended; by default all items.
             exclude_items: items that are recommended to none of the users.
 
         Raises:
@@ -171,7 +175,7 @@ class Recommender:
         )
 
     def score(self, users: Iterable[Any], items: Iterable[Any]) -> np.ndarray:
-        """Score pairs: the first user for the first item, and so on.
+        """Score user-item pairs: the first user with the first item, and so on.
 
         Args:
             users: name of the user of each pair.
@@ -181,7 +185,7 @@ class Recommender:
             The scores, float32. Shape: (pairs,)
 
         Raises:
-            InputError: if a name is unknown, or users and items differ in number.
+            InputError: if a name is unknown, or the numbers of users and items differ.
         """
         user, item = self.users.numbers(users), self.items.numbers(items)
         if len(user) != len(item):
@@ -209,25 +213,26 @@ class Recommender:
         return self._rank(self._directions, numbers, self._directions, self._check_k(k), itself)
 
     def fold_in(self, items: Iterable[Any], k: int) -> Ranked:
-        r"""Recommend k items to a new user, from the items of that user.
+        r"""Recommend k items to a new user, computed from the items that the user likes.
 
-        Eq. 4 and 2 of LightGNN for a user with edges of weight 1 to these items and no embedding
-        of its own:
+        The new user's final embedding is Eq. 4 and 2 of LightGNN for a user with edges of weight 1
+        to the given items and without an embedding of its own:
 
         .. math:: \bar e = \sum_j \frac{h_j}{\sqrt{n d_j}}
 
-        with n items, their degrees :math:`d_j` and the messages :math:`h_j` of `Propagated`. The
-        embeddings of all items stay unchanged. The given items are not recommended.
+        with n given items j, the degree :math:`d_j` of each, and the message :math:`h_j` of
+        `Propagated`. The embeddings of all items stay unchanged. The given items are not
+        recommended.
 
         Args:
-            items: names of the user's items; repeated ones count once.
+            items: names of the user's items; a repeated name counts once.
             k: number of items to recommend.
 
         Returns:
             The items and their scores, in one row.
 
         Raises:
-            InputError: if there are no items, one is unknown, k is not from 1 to the number of
+            InputError: if no item is given, an item is unknown, k is not from 1 to the number of
                 items, or the file holds only final embeddings.
         """
         propagated = self._require_graph("fold_in")
@@ -247,7 +252,7 @@ class Recommender:
         .. math:: \bar e_u \cdot \bar e_i = c_0 e_u \cdot \bar e_i
                   + \sum_j \hat a_{uj}\, h_j \cdot \bar e_i
 
-        The sum is exact, with the terms of `Propagated`.
+        `Propagated` defines the terms. The sum is exact.
 
         Args:
             user: name of the user.
@@ -274,14 +279,14 @@ class Recommender:
 
     @cached_property
     def _directions(self) -> np.ndarray:
-        """Final item embeddings scaled to length 1; zero rows stay zero. Shape: (items, width)"""
+        """Item embeddings, scaled to length 1 unless they are zero. Shape: (items, width)"""
         largest_entry = np.abs(self.item).max(axis=1, keepdims=True)
         scaled = self.item / np.where(largest_entry > 0, largest_entry, 1)  # squares stay finite
         length = np.linalg.norm(scaled, axis=1, keepdims=True)
         return scaled / np.where(length > 0, length, 1)
 
     def _check_finite(self) -> None:
-        """Raise InputError if a score, or a term of an explanation, may not be finite."""
+        """Raise InputError if a score, or a contribution to a score, may not be finite."""
         rows = [self.user, *([self._propagated.item_message] if self._propagated else [])]
         left, right = (
             max(float(np.abs(t).max(initial=0)) for t in ts) for ts in (rows, [self.item])
@@ -315,7 +320,7 @@ class Recommender:
         return number
 
     def _seen_items(self, users: np.ndarray, exclude_seen: Any) -> ItemLists:
-        """Items to leave out for each user, as `recommend` documents ``exclude_seen``."""
+        """Items to leave out for each user, given the argument ``exclude_seen`` of `recommend`."""
         if isinstance(exclude_seen, bool | np.bool_):
             if exclude_seen:
                 return self._seen.select(users)
@@ -345,16 +350,17 @@ class Recommender:
         allowed: np.ndarray | None = None,
         excluded_from_all: np.ndarray = NO_ITEMS,
     ) -> Ranked:
-        """Rank items for some rows of a table of embeddings.
+        """Find the top-k items for some embeddings, exactly or with the approximate search.
 
         Args:
-            rows: embeddings to recommend for. Shape: (rows, width)
-            numbers: the rows to use, one per query. Shape: (queries,)
-            columns: embeddings of all items. Shape: (items, width)
+            rows: table of user or item embeddings. Shape: (rows, width)
+            numbers: the row of ``rows`` to recommend for, one per query. Shape: (queries,)
+            columns: embeddings of all items, to multiply ``rows`` with. Shape: (items, width)
             k: number of items per query.
             excluded: items to leave out, one list per query.
-            allowed: the only items to rank, ascending; by default all. Shape: (allowed,)
-            excluded_from_all: items to leave out for every query, ascending. Shape: (any,)
+            allowed: the only items to rank, ascending; by default all items. Shape: (allowed,)
+            excluded_from_all: items to leave out for every query, ascending. Shape: (excluded
+                items,)
         """
         column_of = None  # column of each item, -1 for those not allowed
         if allowed is not None:

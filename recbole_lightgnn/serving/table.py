@@ -1,4 +1,4 @@
-"""Write recommendations as a table, CSV or Parquet, one chunk of users at a time."""
+"""Write recommendations as a CSV or Parquet file, one chunk of users at a time."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ WriteRows = Callable[[Sequence[str], Ranked], None]  # appends the recommendatio
 
 
 def check_table_path(path: Path) -> None:
-    """Check that a table can be written to a path.
+    """Check that a table of recommendations can be written to a path.
 
     Args:
-        path: the table; the suffix selects the format.
+        path: path of the table; the suffix (such as ``.csv``) selects the format.
 
     Raises:
-        InputError: if the suffix is unknown, a library is missing or the path is not writable.
+        InputError: if the suffix is unknown, a library for the format is missing or the path is not
+            writable.
     """
     if path.suffix not in _SUFFIXES:
         raise InputError(f"--out {path}: expected a name that ends in .csv or .parquet")
@@ -41,14 +42,14 @@ def check_table_path(path: Path) -> None:
 
 @contextmanager
 def table_writer(path: Path) -> Iterator[WriteRows]:
-    """Open a table for writing; it appears at ``path`` complete, or not at all after an error.
+    """Open a table for writing. The complete file appears at ``path``; after an error, no file.
 
     Args:
-        path: the table, checked by `check_table_path`.
+        path: path of the table, checked by `check_table_path`.
 
     Yields:
         A function that appends the recommendations of some users: one row per user and item, with
-        the columns `COLUMNS`. Ranks start at 1.
+        the columns `COLUMNS`. The column of ranks starts at 1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial, _WRITERS[path.suffix](partial) as write:
@@ -56,7 +57,7 @@ def table_writer(path: Path) -> Iterator[WriteRows]:
 
 
 def _columns(users: Sequence[str], ranked: Ranked) -> list[np.ndarray]:
-    """The columns `COLUMNS` of some users' recommendations; places without an item are left out."""
+    """Make the columns `COLUMNS` from some users' recommendations, without missing items."""
     row, rank = np.nonzero(ranked.scores > -np.inf)
     names = np.array(users, object)
     items, scores = ranked.items[row, rank], ranked.scores[row, rank]
