@@ -38,7 +38,7 @@ class Damaged(ValueError):
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Context that turns `Damaged` into an InputError with the file's name.
+    """Context manager that turns `Damaged` into an InputError with the file's name.
 
     Args:
         name: name of the file, for the error message.

@@ -1,1 +1,1 @@
-"""The stages, their training, full-ranking evaluation and checkpoints."""
+"""Train and test models: stages of LightGNN, training loop, full ranking, resume."""

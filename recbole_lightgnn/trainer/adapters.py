@@ -36,13 +36,13 @@ AfterValidation = Callable[[int, float], None]  # called with epoch (from 1) and
 
 
 class ModelTraining(ABC):
-    """Train and test the model of a run.
+    """Interface to train and test the model of a run.
 
     Call :meth:`fit`, :meth:`test` and, once the record is written, :meth:`clear`, in this order.
 
     Args:
         config: settings of the run.
-        train_data: RecBole's training loader.
+        train_data: RecBole's loader of training batches.
 
     Attributes:
         trainer: trainer of the model.
@@ -77,35 +77,36 @@ class ModelTraining(ABC):
 
         Args:
             valid_data: RecBole's validation loader.
-            saved: whether to keep on disk the best state and the state to resume from.
+            saved: whether to keep on disk the best checkpoint and the state to resume from.
             resume: folder of the run to resume; True for the newest run with the same settings;
-                False to begin anew.
-            after_validation: function called after each validation.
+                False to start a new run.
+            after_validation: function called after each validation, with epoch and validation
+                score.
 
         Returns:
-            Validation metrics of the best state.
+            Validation metrics of the best epoch.
 
         Raises:
-            InputError: if the run to resume does not exist, or has other settings or data; or if
-                the training diverges.
+            InputError: if the run to resume does not exist or has other settings or data than
+                ``config``, or if the training diverges.
         """
 
     @abstractmethod
     def test(self, test_data: Any) -> tuple[list[dict[str, Any]], dict[str, Ranked]]:
-        """Rank the test split with the best state of each trained model.
+        """Rank the items of the test split with each trained model, as of its best epoch.
 
         Args:
             test_data: RecBole's test loader.
 
         Returns:
-            The rows of the run's record, the final model's row last; and the ranking result of each
-            row, by the row's key.
+            First, one row of the run's record for each trained model; the final model is last.
+            Second, the ranking result of each model, by ``key`` of the row.
         """
 
     @property
     @abstractmethod
     def run_dir(self) -> Path | None:
-        """Run folder that the run can be resumed from, or ``None`` if there is none."""
+        """Folder from which the run can be resumed, or ``None`` if no folder was created."""
 
     @abstractmethod
     def record_file(self) -> Path:
@@ -113,11 +114,11 @@ class ModelTraining(ABC):
 
     @abstractmethod
     def clear(self) -> None:
-        """Remove the files that were saved only to resume the run."""
+        """Remove the files that only a resumed run would need."""
 
 
 class OurTraining(ModelTraining):
-    """Training of one of our models by `StagedTrainer`, which saves and resumes by itself."""
+    """Train one of this package's models by `StagedTrainer`, which saves its state and resumes."""
 
     @classmethod
     def check_resumable(cls, config: RunConfig) -> None:
@@ -156,7 +157,7 @@ class OurTraining(ModelTraining):
 
     @property
     def run_dir(self) -> Path | None:
-        """The trainer's run folder, which :meth:`fit` creates; ``None`` before."""
+        """The trainer's run folder, which :meth:`fit` creates; ``None`` before :meth:`fit`."""
         folder: RunFolder | None = self.trainer.folder
         return folder.path if folder else None
 
@@ -169,10 +170,10 @@ class OurTraining(ModelTraining):
 
 
 class RecBoleTraining(ModelTraining):
-    """Training of one of RecBole's own models by RecBole's trainer.
+    """Train one of RecBole's own models by RecBole's trainer.
 
-    The time to build the model is part of the training time, because EASE and ItemKNN are trained
-    when they are built.
+    The time to build the model is part of the training time, because building EASE or ItemKNN
+    trains the model.
     """
 
     def __init__(self, config: RunConfig, train_data: Any) -> None:
@@ -209,7 +210,7 @@ class RecBoleTraining(ModelTraining):
         resume: Path | bool = False,
         after_validation: AfterValidation | None = None,
     ) -> dict[str, float]:
-        """Train the model with RecBole's loop; see `ModelTraining.fit`."""
+        """Train the model with RecBole's training loop; see `ModelTraining.fit`."""
         folder, make_folder = self._folder(valid_data, resume) if saved else (None, None)
         self._progress = progress = RecBoleProgress(
             self.trainer,
@@ -235,14 +236,14 @@ class RecBoleTraining(ModelTraining):
     def _folder(
         self, valid_data: Any, resume: Path | bool
     ) -> tuple[RunFolder | None, Callable[[], RunFolder]]:
-        """Return the folder to resume from, or ``None``; and a function that creates a folder."""
+        """Return the folder to resume from, or ``None``; and a function to create a new folder."""
         config, data = self.config, fingerprints(self.train_data, valid_data)
         path = resume if isinstance(resume, Path) else None
         folder = RunFolder.reopen(config, data, path) if resume else None
         return folder, partial(RunFolder.create, Path(config["checkpoint_dir"]), config, data)
 
     def test(self, test_data: Any) -> tuple[list[dict[str, Any]], dict[str, Ranked]]:
-        """Test the best state, and return one row; see `ModelTraining.test`."""
+        """Test the best checkpoint, and return one row; see `ModelTraining.test`."""
         name = self.config["model"]
         ranked = ranked_by(
             self.trainer,
@@ -273,13 +274,13 @@ class RecBoleTraining(ModelTraining):
         return Path(self.config["checkpoint_dir"]) / name
 
     def clear(self) -> None:
-        """Remove the saved state, and its folder if nothing else is in it."""
+        """Remove the saved state; remove the folder, too, if it is empty then."""
         if self._progress is not None:
             self._progress.clear()
 
 
 def adapter_of(model: str) -> type[ModelTraining]:
-    """Return the adapter class for a model.
+    """Return the adapter class that trains a model.
 
     Args:
         model: name of the model, RecBole's or ours.
@@ -292,7 +293,7 @@ def build_trainer(config: RunConfig, train_data: Any) -> Any:
 
     Args:
         config: settings of the run.
-        train_data: RecBole's training loader.
+        train_data: RecBole's loader of training batches.
     """
     logger, name = getLogger(), config["model"]
     init_seed(config["seed"], config["reproducibility"])

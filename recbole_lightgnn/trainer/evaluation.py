@@ -1,4 +1,4 @@
-"""Full ranking by inner product: scores in chunks, masking, top-k, metrics without rounding."""
+"""Rank all items for each user by inner product, and compute metrics without rounding."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def supports_metrics(metrics: list[str]) -> bool:
     """Whether `FullRanking` computes all of the metrics.
 
     Args:
-        metrics: RecBole's names of metrics, in any case.
+        metrics: RecBole's names of metrics, in upper or lower case.
     """
     return all(metric.lower() in METRICS for metric in metrics)
 
 
 def is_full_ranking(eval_data: Any) -> bool:
-    """Whether a RecBole loader is not sequential, and ranks all items for each user."""
+    """Whether a RecBole loader asks to rank all items for each user, and is not sequential."""
     return isinstance(eval_data, FullSortEvalDataLoader) and not eval_data.is_sequential
 
 
 class Rankings:
-    """Cache with one `FullRanking` per loader.
+    """Make a `FullRanking` for each loader once, and keep it for the next evaluation.
 
     Args:
         config: settings of the run, with ``metrics`` and ``topk``.
@@ -51,7 +51,7 @@ class Rankings:
         self._cache: WeakKeyDictionary[Any, FullRanking] = WeakKeyDictionary()
 
     def of(self, eval_data: Any) -> FullRanking | None:
-        """Return the loader's `FullRanking`, or ``None`` if RecBole's evaluator must be used.
+        """Return the `FullRanking` of a loader, or ``None`` if RecBole's evaluator must be used.
 
         RecBole's evaluator is needed for metrics that are not in `METRICS`, for rankings of sampled
         items, and for sequential models.
@@ -69,14 +69,14 @@ class Rankings:
 
 
 class Ranked(NamedTuple):
-    """Result of ranking a split.
+    """Result of ranking all items for the users of a split.
 
     Attributes:
-        metrics: averages over users, named as RecBole does (``recall@20``).
+        metrics: averages over users, by RecBole's names (``recall@20``).
         hits: ``hits[u, r]`` is True if the item at rank r of user u is relevant; ``None`` if the
             hits are not known. Shape: (users of the loader, largest cut-off), bool
-        seconds: time for scores, masks, top-k lists and metrics, and for propagation unless the
-            final embeddings were cached.
+        seconds: time in seconds for scores, masks, top-k lists and metrics, and also for
+            propagation unless the final embeddings were cached.
     """
 
     metrics: dict[str, float]
@@ -90,7 +90,7 @@ def metrics_by_user(ranked: Ranked, eval_data: Any, topk: list[int]) -> dict[str
     Args:
         ranked: result of ranking ``eval_data``, with hits.
         eval_data: RecBole's validation or test loader.
-        topk: cut-offs k.
+        topk: cut-offs k of the metrics.
 
     Returns:
         ``recall@k`` and ``ndcg@k`` for each k: one value per user, in the loader's order.
@@ -108,17 +108,17 @@ def metrics_by_user(ranked: Ranked, eval_data: Any, topk: list[int]) -> dict[str
 
 
 class _Chunk(NamedTuple):
-    """Users that are ranked at once.
+    """A chunk of users who are ranked at the same time.
 
-    Their scores form a table with one row per user. A position is an index into this table after
-    flattening.
+    The scores of the chunk form a table with one row per user and one column per item. A position
+    is an index into the flattened table.
 
     Attributes:
         start: number of users in earlier chunks.
         users: RecBole's number of each user. Shape: (chunk,)
-        masked: positions left out of the ranking. Shape: (masked,)
+        masked: positions of the items left out of the ranking. Shape: (masked,)
         relevant: positions of the relevant items, ascending. Shape: (relevant,)
-        relevant_row: row of each position in ``relevant``. Shape: (relevant,)
+        relevant_row: table row of each position in ``relevant``. Shape: (relevant,)
     """
 
     start: int
@@ -135,9 +135,9 @@ class FullRanking:
     with equal scores always come in the same order.
 
     Args:
-        eval_data: a ``FullSortEvalDataLoader``; the items in its history are masked.
+        eval_data: a ``FullSortEvalDataLoader``; the items in a user's history are masked.
         metrics: RecBole's names of metrics, all in `METRICS`.
-        topk: cut-offs.
+        topk: cut-offs k of the metrics.
         device: device to score on.
     """
 
@@ -169,7 +169,7 @@ class FullRanking:
             self.chunks.append(_Chunk(start, *(tensor.to(device) for tensor in tensors)))
 
     def evaluate(self, user_table: Tensor, item_table: Tensor) -> OrderedDict[str, float]:
-        """Compute the metrics; arguments and errors as for :meth:`rank`."""
+        """Return only the metrics of :meth:`rank`; same arguments and errors."""
         return self.rank(user_table, item_table)[0]
 
     @torch.no_grad()
@@ -185,8 +185,8 @@ class FullRanking:
                 Shape: (items, width)
 
         Returns:
-            The metrics, averaged over users and named as in RecBole (``recall@20``); and the hits.
-            ``hits[u, r]`` is True if the item at rank r of user u is relevant.
+            First, the metrics, averaged over users and named as in RecBole (``recall@20``). Second,
+            the hits: ``hits[u, r]`` is True if the item at rank r of user u is relevant.
             Shape of the hits: (users of the loader, largest cut-off), bool
 
         Raises:
@@ -205,10 +205,10 @@ class FullRanking:
         return result, all_hits
 
     def _hits(self, user_table: Tensor, item_table: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Find all users with a hit, and their hits; some users without a hit may be included.
+        """Find all users with a hit, and the hits; some users without a hit may be included.
 
         Returns:
-            Positions of these users in the loader, and their hits.
+            First, the positions of these users in the loader. Second, the hits of these users.
             Shapes: (users,), (users, largest cut-off)
         """
         largest = min(max(self.topk), self.n_items)
@@ -236,15 +236,15 @@ class FullRanking:
 
 
 def _maxima(scores: Tensor, k: int) -> list[Tensor]:
-    """Compute the maxima of groups of 8 scores, then of groups of 8 maxima, and so on.
+    """Compute maxima of groups of 8 scores, of groups of 8 maxima, and so on, for `_top`.
 
-    The last level is the one after which a further level would not save time. With n groups, group
-    g holds the columns g, g + n, g + 2n, ..., so that maxima are computed on contiguous parts of
-    rows. The k best items are always in the k groups with the largest maxima.
+    Each level holds the maxima of the previous level. Levels are added as long as they save time.
+    With n groups, group g holds the columns g, g + n, g + 2n, ..., so that maxima are computed on
+    contiguous parts of rows. The k best items are always in the k groups with the largest maxima.
 
     Args:
         scores: score of each column for each user. Shape: (users, columns)
-        k: number of best items that `_top` will find.
+        k: number of best items that `_top` will find for each user.
 
     Returns:
         The scores, then the maxima of each level.
@@ -257,11 +257,11 @@ def _maxima(scores: Tensor, k: int) -> list[Tensor]:
 
 
 def _top(levels: list[Tensor], row: Tensor, k: int) -> Tensor:
-    """Find the columns of the k best scores of some rows, best first.
+    """Find the columns of the k largest scores in some rows of the score table, largest first.
 
     Args:
         levels: result of `_maxima`.
-        row: numbers of the rows. Shape: (rows,)
+        row: row numbers in the score table. Shape: (rows,)
         k: number of columns to find in each row.
 
     Returns:
@@ -276,17 +276,17 @@ def _top(levels: list[Tensor], row: Tensor, k: int) -> Tensor:
 
 
 def _columns(n_items: int) -> int:
-    """Compute the columns of the score table: the items, rounded up to an odd multiple of 64.
+    """Number of columns of the score table: number of items, rounded up to an odd multiple of 64.
 
-    With a multiple of 64 columns, every row starts at a cache line, which halves the time of the
-    product. The columns also divide into groups of 8, twice. An odd multiple spreads the rows over
-    the cache.
+    With a multiple of 64 columns, every row starts at a cache line. This halves the time of the
+    matrix product. A multiple of 64 can also be divided into groups of 8 and again into groups of
+    8, for `_maxima`. An odd multiple spreads the rows over the cache.
     """
     return 64 * (-(-n_items // 64) | 1)
 
 
 def _check_finite(user_table: Tensor, item_table: Tensor) -> None:
-    """Raise InputError if an inner product may overflow or be NaN."""
+    """Raise InputError if an inner product of the tables may overflow or be NaN."""
     largest = [max(map(abs, map(float, table.aminmax()))) for table in (user_table, item_table)]
     bound = largest[0] * largest[1] * user_table.shape[1]
     if not bound < torch.finfo(user_table.dtype).max:  # also refuses NaN
@@ -298,7 +298,7 @@ def _check_finite(user_table: Tensor, item_table: Tensor) -> None:
 
 
 def _flatten(lists: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Concatenate index tensors, one per row; return the row number and the index of each entry."""
+    """Concatenate index tensors, one per row; return the row and the index of each element."""
     sizes = torch.tensor([len(part) for part in lists])
     return torch.repeat_interleave(torch.arange(len(lists)), sizes), torch.cat(list(lists))
 

@@ -14,12 +14,12 @@ from recbole_lightgnn.config.view import RunConfig
 class TrainingLoaders:
     """Make the training loader of each stage.
 
-    All loaders have the same interactions. Each stage sets its own batches, negative sampling and
-    seed.
+    All loaders have the same interactions. Batches, negative sampling and seed differ by stage.
 
     Args:
-        train_data: training loader of the run.
-        repeatable: RecBole's setting: whether a user may interact with an item several times.
+        train_data: RecBole's loader of the run's training batches.
+        repeatable: RecBole's setting ``repeatable``: whether a user may interact with an item
+            several times.
     """
 
     def __init__(self, train_data: Any, *, repeatable: bool) -> None:
@@ -32,7 +32,7 @@ class TrainingLoaders:
         Args:
             config: settings of the stage: ``batch_by``, ``train_batch_size``,
                 ``train_neg_sample_args``, ``shuffle``.
-            seed: seed of the order of interactions or users.
+            seed: random seed for the order of the interactions or users.
         """
         dataset = self._train_data._dataset
         if config["batch_by"] == "user":
@@ -47,8 +47,8 @@ class TrainingLoaders:
     def _sampler(self, arguments: dict[str, Any]) -> Any:
         """Return the sampler of negative items for a stage's ``train_neg_sample_args``.
 
-        For sampling by popularity, this sampler counts training interactions only. RecBole's
-        sampler also counts the interactions of validation and test.
+        Sampling by popularity uses the number of an item's training interactions. RecBole's own
+        sampler would also count validation and test interactions.
         """
         distribution = arguments["distribution"]
         if self._repeatable or distribution not in ("uniform", "popularity"):

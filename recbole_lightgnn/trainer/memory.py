@@ -1,4 +1,4 @@
-"""Estimate the memory of training, and refuse runs that will not fit."""
+"""Estimate the memory that a training needs, and refuse a run that will not fit in memory."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:  # `bench scale` measures the memory of processes that must no
 
 
 def step_bytes(n_users: int, n_items: int, n_edges: int, *, width: int, n_layers: int) -> int:
-    r"""Estimate the peak memory of a training step of LightGCN with Adam; libraries not included.
+    r"""Estimate the peak memory of a training step of LightGCN with Adam, without libraries.
 
     .. math:: 4\,(5 + \min(L, 2))\,(|U| + |V|)\,d + 20\,|E|
 
     There are 5 tables as large as the embeddings: the embeddings, Adam's two moments, the gradient
     of weight decay and the gradient of the loss. Propagation needs one more table with one layer,
-    and two with more layers. An edge takes 20 bytes: its column and norm in the list sorted by
-    user; its row, norm and edge number in the list sorted by item. Learned edge weights and losses
-    over all nodes need memory that is not in this estimate.
+    and two more tables with two or more layers. An edge takes 20 bytes: column and normalization in
+    the list sorted by user; row, normalization and edge number in the list sorted by item. Learned
+    edge weights and losses over all nodes need memory that is not in this estimate.
 
     Args:
         n_users: number of users.
@@ -47,15 +47,15 @@ def check_training(config: RunConfig, model: GraphRecommender) -> None:
     """Refuse a training that will not fit into memory, before it starts.
 
     The estimate is that of LightGCN with the same width and layers (`step_bytes`): no model of ours
-    needs less. The parameters are subtracted, because they are in memory already. Models on a GPU
-    and models without the setting ``n_layers`` are not checked.
+    needs less. The memory of the parameters is subtracted, because it is in use already. Models on
+    a GPU and models without the setting ``n_layers`` are not checked.
 
     Args:
         config: settings of the run.
         model: the model of the last stage.
 
     Raises:
-        InputError: if more memory is needed than is available; the message says how much.
+        InputError: if more memory is needed than is available. The message gives both amounts.
     """
     if model.device.type != "cpu" or config["n_layers"] is None:
         return

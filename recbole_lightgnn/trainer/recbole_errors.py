@@ -1,4 +1,4 @@
-"""Replace errors of RecBole's own models and trainers by messages that name a remedy."""
+"""Replace errors of RecBole's own models and trainers by messages that say what to do."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from recbole_lightgnn.errors import InputError
 
 @contextmanager
 def explain_recbole_errors(config: RunConfig, prefix: str = "") -> Iterator[None]:
-    """Explain two errors of RecBole's trainers: a loss that is NaN, and too many clusters for NCL.
+    """Context manager that explains two errors of RecBole's trainers: NaN loss, too many clusters.
 
     Args:
         config: settings of the model that is trained.
-        prefix: text before the name of a setting in messages, such as ``teacher_settings.``.
+        prefix: text before the name of a setting in error messages, such as ``teacher_settings.``.
 
     Raises:
-        InputError: in place of these two errors; other errors pass unchanged.
+        InputError: if the loss is NaN, or if NCL has more clusters than users or items. All other
+            errors pass unchanged.
     """
     try:
         yield
@@ -40,13 +41,13 @@ def explain_recbole_errors(config: RunConfig, prefix: str = "") -> Iterator[None
 
 @contextmanager
 def explain_missing_package(config: RunConfig) -> Iterator[None]:
-    """Explain a failed import in a RecBole model: name the package that is missing.
+    """Context manager that explains a failed import in a RecBole model: which package is missing.
 
     Args:
         config: settings of the model.
 
     Raises:
-        InputError: if a package other than RecBole is missing.
+        InputError: if a package that the model imports, other than RecBole, is missing.
     """
     try:
         yield
@@ -57,7 +58,7 @@ def explain_missing_package(config: RunConfig) -> Iterator[None]:
 
 
 def missing_package(config: RunConfig, error: ModuleNotFoundError) -> InputError:
-    """Return the InputError for a package that a model needs and that is not installed.
+    """Build the InputError for a package that a model needs and that is not installed.
 
     Args:
         config: settings of the model.

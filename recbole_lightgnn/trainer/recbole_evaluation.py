@@ -1,4 +1,4 @@
-"""Faster evaluation in RecBole's own trainers, for models that score by a product of two tables.
+"""Evaluate faster in RecBole's own trainers, if scores are inner products of two tables.
 
 `rank_by_tables` prepares a trainer, and `ranked_by` evaluates with it.
 """
@@ -23,19 +23,19 @@ from recbole_lightgnn.trainer.evaluation import Ranked, Rankings, is_full_rankin
 
 
 def rank_by_tables(trainer: Any, *, prefix: str = "") -> None:
-    """Replace the ``evaluate`` of a RecBole trainer by a faster one with the same results.
+    """Replace ``evaluate`` of a RecBole trainer by a faster method with the same results.
 
-    RecBole's ``fit`` then uses the new ``evaluate``. Metrics are rounded as RecBole rounds
-    them. RecBole's evaluator is still used for models that do not score by the inner product of two
-    tables, for metrics that `FullRanking` lacks, for rankings of sampled items and for sequential
-    models. Distributed trainers and the trainers of RecBole's tree models are not changed.
+    RecBole's ``fit`` then uses the new ``evaluate``. Metrics are rounded as in RecBole. RecBole's
+    evaluator is still used for models that do not score by the inner product of two tables, for
+    metrics that `FullRanking` lacks, for rankings of sampled items and for sequential models.
+    Distributed trainers and the trainers of RecBole's tree models are not changed.
 
-    The new ``evaluate`` raises an InputError if the model has diverged. It leaves its result in
-    ``trainer.ranked``, see `ranked_by`.
+    The new ``evaluate`` raises an InputError if the model has diverged, and stores its result in
+    ``trainer.ranked`` for `ranked_by`.
 
     Args:
         trainer: the trainer; changed in place.
-        prefix: text before the name of a setting in messages, such as ``teacher_settings.``.
+        prefix: text before the name of a setting in error messages, such as ``teacher_settings.``.
     """
     if isinstance(trainer, Trainer) and trainer.config["single_spec"]:
         trainer.evaluate = TableEvaluation(trainer, prefix).evaluate
@@ -49,12 +49,12 @@ def ranked_by(
     Args:
         trainer: the trainer.
         eval_data: RecBole's validation or test loader.
-        load_best_model: whether to load the best state from its file first.
+        load_best_model: whether to load the best checkpoint from its file first.
         show_progress: whether RecBole's evaluator draws a progress bar.
 
     Returns:
-        The metrics; also the hits if `rank_by_tables` prepared the trainer and all items were
-        ranked.
+        The metrics; the result also has the hits if `rank_by_tables` prepared the trainer and all
+        items were ranked.
     """
     trainer.ranked, started = None, perf_counter()
     metrics = trainer.evaluate(
@@ -64,21 +64,21 @@ def ranked_by(
 
 
 def has_epochs(config: RunConfig) -> bool:
-    """Whether a model is trained in epochs, so that its best state is loaded from a file.
+    """Whether a model is trained in epochs, so that the best epoch must be loaded from a file.
 
-    A model of RecBole's type TRADITIONAL has only one state, which is still in memory. Loading it
-    would be slow: EASE's takes gigabytes.
+    A model of RecBole's type TRADITIONAL has no epochs; its result is still in memory. Loading the
+    result would be slow: EASE's file takes gigabytes.
     """
     return config["MODEL_TYPE"] is not ModelType.TRADITIONAL
 
 
 class TableEvaluation:
-    """Evaluate with one of RecBole's trainers, by `FullRanking` if possible.
+    """Evaluate a split with one of RecBole's trainers, by `FullRanking` if possible.
 
     Args:
         trainer: the trainer. Its evaluator and collector are changed in place, to see the hits and
             scores.
-        prefix: text before the name of a setting in messages.
+        prefix: text before the name of a setting in error messages.
     """
 
     def __init__(self, trainer: Any, prefix: str) -> None:
@@ -101,7 +101,7 @@ class TableEvaluation:
             RecBole's rounded metrics by name, or ``None`` if there is no data.
 
         Raises:
-            InputError: if the model has diverged, or the best state cannot be read.
+            InputError: if the model has diverged, or the best checkpoint cannot be read.
         """
         if not eval_data:
             return None
@@ -132,13 +132,13 @@ class TableEvaluation:
         return result
 
     def _rounded(self, metrics: dict[str, float]) -> OrderedDict[str, float]:
-        """Round as RecBole does: NumPy's numbers round halves differently from Python's."""
+        """Round metrics as RecBole does: NumPy's numbers round halves differently from Python's."""
         places = self._trainer.config["metric_decimal_place"]
         return OrderedDict((name, round(np.float64(v), places)) for name, v in metrics.items())
 
 
 class _EvaluatorHits:
-    """Keep the hits of a RecBole evaluator's last evaluation; the evaluator is changed in place.
+    """Store the hits of a RecBole evaluator's last evaluation; the evaluator is changed in place.
 
     Attributes:
         last: ``last[u, r]`` is True if the item at rank r of user u is relevant; ``None`` if the
@@ -160,8 +160,8 @@ class _EvaluatorHits:
 class _DivergenceCheck:
     """Check that a model evaluated by RecBole has finite scores and parameters.
 
-    It changes the trainer's collector in place, to look for a user with finite scores. One such
-    user is enough: a model may give NaN for users without interactions.
+    The trainer's collector is changed in place, to look for a user with finite scores. A single
+    user with finite scores is enough: a model may give NaN for users without interactions.
     """
 
     def __init__(self, trainer: Any, prefix: str) -> None:
@@ -176,7 +176,7 @@ class _DivergenceCheck:
         self._recbole_collect(scores, *rest)
 
     def check(self) -> None:
-        """Raise InputError unless a user had finite scores and all parameters are finite."""
+        """Raise InputError unless some user had finite scores and all parameters are finite."""
         trainer, parameters = self._trainer, self._trainer.model.parameters()
         finite = self._found_finite and all(bool(torch.isfinite(p).all()) for p in parameters)
         self._found_finite = False

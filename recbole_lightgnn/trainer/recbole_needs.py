@@ -1,6 +1,7 @@
 """Check before the training that a RecBole model has the packages, files and columns it needs.
 
-Without this check, RecBole fails in the middle of a run, with an error that names no remedy.
+Without this check, RecBole fails in the middle of a run, with an error that does not say what to
+do.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def check_needs(config: RunConfig) -> None:
         config: settings of the run.
 
     Raises:
-        InputError: if one is missing. The message names it and says what to do.
+        InputError: if a package, file or column is missing. The message gives its name and says
+            what to do.
     """
     name = config["model"]
     if name in our_models():
@@ -69,7 +71,8 @@ def check_size(config: RunConfig, n_items: int) -> None:
         n_items: number of items in the dataset.
 
     Raises:
-        InputError: if a setting is too large. The message names its largest possible value.
+        InputError: if a setting is too large. The message gives the largest possible value of the
+            setting.
     """
     key = _AT_MOST_ITEMS.get(config["model"])
     if key is None:
@@ -83,14 +86,14 @@ def check_size(config: RunConfig, n_items: int) -> None:
 
 
 def check_labels(config: RunConfig, dataset: Any) -> None:
-    """Check that both labels occur in the training data, if the run needs labels in the files.
+    """Check that the training data has two different labels, if the model needs labels.
 
     Args:
         config: settings of the run.
         dataset: RecBole's training dataset.
 
     Raises:
-        InputError: if every label is the same.
+        InputError: if all labels are equal.
     """
     if not needs_labels(config.final_config_dict, get_model(config["model"])):
         return
@@ -107,7 +110,7 @@ def check_labels(config: RunConfig, dataset: Any) -> None:
 def _missing_package(model_class: type) -> str | None:
     """Return a package that the model's module imports but that is not installed, or ``None``.
 
-    Imports inside functions count: they would fail only when the model is trained.
+    Imports inside functions are included: they would fail only when the model is trained.
     """
     tree = ast.parse(Path(inspect.getfile(model_class)).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
@@ -150,7 +153,7 @@ def _check_knowledge(config: RunConfig) -> None:
 
 
 def _check_features(config: RunConfig, key: str) -> None:
-    """Check that the item features named by the setting ``key`` exist as columns and are loaded."""
+    """Check that the item features in the setting ``key`` exist as columns and are loaded."""
     given = config[key]
     for feature in given if isinstance(given, list | tuple) else [given]:
         columns = _columns(config, "item")
@@ -175,7 +178,7 @@ def _file(config: RunConfig, suffix: str) -> Path:
 
 
 def _columns(config: RunConfig, suffix: str) -> list[str]:
-    """Names of the columns of an atomic file; empty if the file does not exist."""
+    """Return the names of the columns of an atomic file; none if the file does not exist."""
     file = _file(config, suffix)
     if not file.is_file():
         return []
@@ -183,12 +186,12 @@ def _columns(config: RunConfig, suffix: str) -> list[str]:
 
 
 def exlib_missing(name: Any) -> list[str]:
-    """Names of the packages that a tree model of RecBole's needs and that are not installed.
+    """Return the names of the packages that a tree model of RecBole needs and that are missing.
 
-    RecBole imports both ``lightgbm`` and ``xgboost`` for either of its two tree models.
+    RecBole imports both ``lightgbm`` and ``xgboost``, whichever of its two tree models is used.
 
     Args:
-        name: name of a model. For a model that is not one of the two, the list is empty.
+        name: name of a model. For a model that is not a tree model, the list is empty.
     """
     packages = ("lightgbm", "xgboost")
     if str(name).lower() not in packages:

@@ -1,4 +1,4 @@
-"""Resume trainings of RecBole's own models: save their state between epochs, and restore it."""
+"""Resume trainings of RecBole's own models: save their state between epochs; restore the state."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ SECONDS_APART = 20.0  # minimum time between two saved states
 
 
 def can_resume(config: RunConfig) -> bool:
-    """Whether a run of a RecBole model can be resumed to the same result.
+    """Whether a killed run of a RecBole model can be resumed and then gives the same result.
 
-    Runs with worker processes cannot, because the workers' random states are not saved.
+    Runs with worker processes of the data loader cannot be resumed, because the random states of
+    the workers are not saved.
 
     Args:
         config: settings of the run.
@@ -40,22 +41,25 @@ def can_resume(config: RunConfig) -> bool:
 
 
 class RecBoleProgress:
-    """Record the validation curve of a RecBole model's training, and save its state on disk.
+    """Record the validation scores of a RecBole model's training, and save its state on disk.
 
-    Construct it before the training: the constructor restores a state that is in the folder.
-    Without a folder, or if the model cannot be resumed (`can_resume`), only the curve is recorded.
+    Construct the object before the training: the constructor restores a state that is in the
+    folder. Without a folder, or if the model cannot be resumed (`can_resume`), only the scores are
+    recorded.
 
     Args:
         trainer: RecBole's trainer, not yet fitted, with ``saved_model_file`` set.
-        train_data: training loader.
+        train_data: RecBole's loader of training batches.
         folder: folder to restore a state from and to save states in, or ``None``.
-        key: key of the training, which names its files in the folder.
+        key: name of the training, used in the names of its files in the folder.
         make_folder: function that creates a folder for the first state if ``folder`` is ``None``.
-        after_validation: function called with epoch (from 1) and score after each validation.
-        build_seconds: seconds that building the model took; this trains EASE and ItemKNN.
+        after_validation: function called after each validation, with epoch (from 1) and validation
+            score.
+        build_seconds: seconds that building the model took. Building EASE or ItemKNN trains the
+            model.
 
     Attributes:
-        curve: validation scores so far.
+        curve: epoch, seconds and score of each validation so far.
         folder: folder of the state, or ``None`` if nothing was saved.
 
     Raises:
@@ -86,13 +90,13 @@ class RecBoleProgress:
 
     @property
     def seconds(self) -> float:
-        """Seconds of building, training and validation so far, earlier processes included."""
+        """Seconds of building, training and validation so far, including earlier processes."""
         return self._earlier_seconds + perf_counter() - self._started
 
     def validated(self, index: int, score: float) -> None:
-        """Record a validation, and save the state if it is worth saving.
+        """Record a validation, and save the state of the training if `_worth_saving` says so.
 
-        Pass this method to RecBole's ``fit`` as ``callback_fn``.
+        RecBole's ``fit`` calls this method if it is passed as ``callback_fn``.
 
         Args:
             index: the epoch, counted from 0.
@@ -110,11 +114,11 @@ class RecBoleProgress:
             self._saved = perf_counter()
 
     def _worth_saving(self, epoch: int) -> bool:
-        """Whether to save the state after an epoch.
+        """Whether to save the state of the training after an epoch.
 
-        The state after the last epoch is not saved: RecBole would resume from it with another
-        epoch. A state of NCL is saved only if an E-step follows, because the prototypes of the
-        E-step are not saved. Two saved states are at least `SECONDS_APART` seconds apart.
+        The state after the last epoch is not saved: RecBole would resume with one epoch too many.
+        The state of NCL is saved only before an E-step, because the prototypes that an E-step
+        computes are not saved. At least `SECONDS_APART` seconds pass between two saves.
         """
         trainer = self.trainer
         ends = trainer.cur_step > trainer.stopping_step or epoch >= trainer.epochs
@@ -124,7 +128,7 @@ class RecBoleProgress:
     def clear(self) -> None:
         """Remove the saved state, and the folder if it was created only for the state.
 
-        Call it after the result is recorded.
+        Call this method after the result is recorded.
         """
         if self.folder is None:
             return

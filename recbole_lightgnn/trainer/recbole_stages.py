@@ -1,7 +1,7 @@
-"""Pre-train the RecBole models that are trained in several stages: S3Rec and RaCT.
+"""Train the first stages of the RecBole models that have several stages: S3Rec and RaCT.
 
-RecBole trains one stage per call. The user must find the stage's checkpoint in the log and pass it
-to the next stage as ``pre_model_path``. Here one run trains all stages.
+RecBole trains one stage per call. The user must find the path of the stage's checkpoint in the log,
+and set ``pre_model_path`` to this path for the next stage. Here one run trains all stages.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ STAGES: dict[str, tuple[str, ...]] = {
 def pretrained(
     config: RunConfig, train_data: Any, build: Callable[[RunConfig, Any], Any]
 ) -> RunConfig:
-    """Train the stages before the last one, from ``train_stage`` on.
+    """Train the stages before the last stage, from the stage ``train_stage`` on.
 
     Args:
         config: settings of the run.
         train_data: RecBole's training loader.
-        build: function that builds model and trainer from settings and loader.
+        build: function that builds a model from settings and loader, and returns its trainer.
 
     Returns:
         The settings of the last stage, with ``pre_model_path`` set; or ``config`` itself if the

@@ -1,4 +1,4 @@
-"""Additions to RecBole's trainer of tree models (XGBoost, LightGBM), and the size of a model."""
+"""Additions to RecBole's trainer of tree models (XGBoost, LightGBM), and size of a tree model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recbole.trainer.trainer import DecisionTreeTrainer
 
 
 def prepare(trainer: Any) -> None:
-    """Give a trainer of tree models a record of its epochs, and file names of its own.
+    """Make a trainer of tree models store its epochs, and use file names that no other run uses.
 
     Args:
         trainer: any trainer of RecBole; changed in place if it trains tree models.
@@ -31,7 +31,7 @@ def prepare(trainer: Any) -> None:
 
 
 def clear(trainer: Any) -> None:
-    """Remove the file that a trainer of tree models needs only between epochs.
+    """Remove the temporary file that a trainer of tree models needs only between epochs.
 
     Args:
         trainer: any trainer of RecBole.
@@ -41,7 +41,9 @@ def clear(trainer: Any) -> None:
 
 
 def leaves_and_bytes(model: Any) -> tuple[int, int]:
-    """Count the leaves of all trees, and the model's bytes. Each leaf has one learned value.
+    """Return the number of leaves of all trees, and the model's size in bytes.
+
+    Each leaf has one learned value.
 
     Args:
         model: a trained ``Booster`` of xgboost or lightgbm.

@@ -1,4 +1,4 @@
-"""Parts of a row in a run's record: the size of a model, and the curve of its training."""
+"""Parts of a row in a run's record: sizes of a model, and validation scores of its training."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ _CACHED = {"pred_mat", "i_embedding"}
 
 
 def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
-    """Count the interactions, entries, parameters and bytes of a trained model.
+    """Return the numbers of interactions, entries, parameters and bytes of a trained model.
 
-    For our models see `GraphRecommender.sizes`. For RecBole's own models, the entries are the
-    numbers in all parameters, and the bytes are those of the state dict. Shared weights, as in
-    GCMC, count once. Arrays and matrices besides the parameters, as in EASE, add to entries and
-    bytes, but caches do not. RecBole's padding rows are not counted as entries. The entries of tree
-    models are their leaves.
+    Entries are single numbers of the embedding tables. `GraphRecommender.sizes` describes the sizes
+    of our models. For RecBole's own models, the entries are the numbers in all parameters, and the
+    bytes are the size of the state dict. Shared weights, as in GCMC, are counted once. Arrays and
+    matrices that are not parameters, as in EASE, are included in entries and bytes, but caches are
+    not. RecBole's padding rows are not counted as entries. The entries of a tree model are its
+    leaves.
 
     Args:
         model: the trained model, ours or RecBole's.
         n_pairs: number of interactions in the training data.
 
     Returns:
-        ``interactions``, ``entries``, ``parameters`` and ``bytes``; also ``interactions_kept`` and
-        ``entries_kept``, the fractions that remain after pruning.
+        ``interactions``, ``entries``, ``parameters`` and ``bytes``, the numbers;
+        ``interactions_kept`` and ``entries_kept``, the fractions that remain after pruning.
     """
     if not isinstance(model, GraphRecommender):
         entries, n_bytes = _sizes(model)
@@ -51,12 +52,12 @@ Curve = dict[str, list[float]]
 
 
 def new_curve() -> Curve:
-    """Return an empty curve."""
+    """Return a curve (the validation scores of a training) without scores."""
     return {"epoch": [], "seconds": [], "score": []}
 
 
 def add_point(curve: Curve, epoch: int, seconds: float, score: float) -> None:
-    """Add one validation to a curve.
+    """Add the score of a validation to a curve.
 
     Args:
         curve: the curve; changed in place.
@@ -69,7 +70,7 @@ def add_point(curve: Curve, epoch: int, seconds: float, score: float) -> None:
 
 
 def epochs_of(trainer: Any) -> dict[str, int]:
-    """Return a RecBole trainer's number of epochs so far (``epochs``) and its ``best_epoch``.
+    """Return a RecBole trainer's number of epochs so far, ``epochs``, and ``best_epoch``.
 
     Args:
         trainer: RecBole's own trainer, after or during a training.
@@ -88,7 +89,7 @@ def _sizes(model: Any) -> tuple[int, int]:
 
 
 def _state(model: Any) -> list[Tensor]:
-    """Return the tensors of a model's state; a shared tensor is returned once."""
+    """Return the tensors of a model's ``state_dict``; a shared tensor is returned once."""
     return list({tensor.data_ptr(): tensor for tensor in model.state_dict().values()}.values())
 
 

@@ -39,17 +39,17 @@ Row = dict[str, Any]  # row of the record
 
 
 class StageTrainer(Trainer):
-    """Train one stage at a time: our models by `Training`, RecBole's by RecBole's own trainers.
+    """Train one stage at a time: our models by `Training`, RecBole's models by RecBole's trainers.
 
-    The trainer keeps, for each training, the row of the record and a function that ranks a split
-    with the model's best state.
+    For each training, the trainer stores a row of the record, and a function that ranks the items
+    of a split with the model of the best epoch.
 
     Args:
         config: settings of the run.
         model: model of the last stage.
 
     Attributes:
-        rows: one row for each finished training, in order.
+        rows: one row (name, settings, sizes, validation) for each finished training, in order.
     """
 
     config: RunConfig
@@ -74,7 +74,7 @@ class StageTrainer(Trainer):
 
     @property
     def rows(self) -> list[Row]:
-        """Rows of the finished trainings, in order, without test metrics."""
+        """One row of the record for each finished training, in order, without test metrics."""
         return [row for row, _ in self._trained]
 
     def _open(
@@ -85,7 +85,7 @@ class StageTrainer(Trainer):
         show_progress: bool,
         callback: Callable[[int, float], None] | None,
     ) -> None:
-        """Set the folder and the data of all stages."""
+        """Set the run folder, data, progress bars and callback for all stages."""
         self.folder = folder
         self._train_data, self._valid_data = train_data, valid_data
         self._loaders = TrainingLoaders(train_data, repeatable=self.settings.flag("repeatable"))
@@ -95,7 +95,7 @@ class StageTrainer(Trainer):
     # --- one training ---------------------------------------------------------------------------
 
     def _fit(self, label: Label, config: RunConfig, model: GraphRecommender) -> None:
-        """Train one of our models; if an earlier process did, only load the best state."""
+        """Train one of our models, or only load the best checkpoint of a finished training."""
         folder = self._run_folder
         path = folder.best_file(label.key)
         row = folder.row(label.key)
@@ -133,7 +133,7 @@ class StageTrainer(Trainer):
     def _fit_recbole(
         self, label: Label, config: RunConfig, model: Any, *, build_seconds: float
     ) -> None:
-        """Train one of RecBole's models; if an earlier process did, only load the best state."""
+        """Train a RecBole model, or only load the best checkpoint of a finished training."""
         folder, best = self._run_folder, has_epochs(config)
         trainer = self._recbole_trainer(config, model)
         trainer.saved_model_file = str(folder.path / f"{label.key}.pth")
@@ -181,14 +181,14 @@ class StageTrainer(Trainer):
         return model
 
     def _recbole_trainer(self, config: RunConfig, model: Any) -> Any:
-        """Return RecBole's own trainer of one of its models, to train or to evaluate it."""
+        """Build RecBole's own trainer for a RecBole model, to train or to evaluate the model."""
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
         rank_by_tables(trainer, prefix="teacher_settings.")
         trainer.eval_collector.data_collect(self._train_data)
         return trainer
 
     def _row(self, label: Label, config: RunConfig, model: Any, result: Mapping[str, Any]) -> Row:
-        """Make a row of the record: name, settings, size and result of a training."""
+        """Make a training's row of the record: name, settings, sizes and validation metrics."""
         row: Row = {
             "key": label.key,
             "stage": label.stage,
@@ -215,7 +215,7 @@ class StageTrainer(Trainer):
     # --- small parts ----------------------------------------------------------------------------
 
     def _build(self, config: RunConfig) -> Any:
-        """Build an untrained model on the run's device; accelerate it if ``accelerate`` is set."""
+        """Build an untrained model on the run's device; speed it up if ``accelerate`` is set."""
         try:
             model = get_model(config["model"])(config, self._train_data._dataset)
         except ModuleNotFoundError as error:
@@ -250,7 +250,7 @@ class StageTrainer(Trainer):
         init_seed(self._seed_of(label), self.config["reproducibility"])
 
     def _seed_of(self, label: Label) -> int:
-        """Derive the seed of a training from the run's seed, the stage and the run number."""
+        """Derive a training's random seed from the setting ``seed`` and the training's label."""
         stage = _SEED.get(label.stage, _FIRST_SEED)
         key = [self.settings.integer("seed"), stage, label.run or 0]
         return int(np.random.SeedSequence(key).generate_state(1)[0])
@@ -270,7 +270,7 @@ class StageTrainer(Trainer):
 
 
 def _floats(metrics: Mapping[str, Any]) -> OrderedDict[str, float]:
-    """Convert metrics to Python's floats: JSON cannot hold RecBole's GAUC, a NumPy number."""
+    """Convert metrics to Python floats: JSON cannot hold NumPy numbers, such as RecBole's GAUC."""
     return OrderedDict((name, float(value)) for name, value in metrics.items())
 
 

@@ -1,4 +1,4 @@
-"""Train all stages of LightGNN in one RecBole trainer: teacher, intermediate model, student."""
+"""RecBole trainer that trains all stages of LightGNN: teacher, intermediate model, student."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STAGE = {TEACHER: "teacher", INTERMEDIATE: "intermediate"}
 
 
 class StagedTrainer(StageTrainer):
-    """Train LightGNN's stages, a model after its teacher (`TaughtRecommender`), or a model alone.
+    """Train all stages of LightGNN, a teacher and a `TaughtRecommender`, or a single model.
 
     Each training's best epoch is chosen on validation data. Test data is used only by
     :meth:`stage_rows` and :meth:`evaluate`, after all epochs are chosen.
@@ -43,9 +43,9 @@ class StagedTrainer(StageTrainer):
 
     Attributes:
         run_dir: path of the run folder, which :meth:`fit` creates.
-        rows: one row for each finished training, in order.
-        ranked: result of ranking the test split, by key of the row; empty before
-            :meth:`stage_rows`.
+        rows: one row (name, settings, sizes, validation) for each finished training, in order.
+        ranked: result of ranking the test split for each training, by ``key`` of its row; empty
+            before :meth:`stage_rows`.
     """
 
     def __init__(self, config: RunConfig, model: GraphRecommender) -> None:
@@ -59,7 +59,7 @@ class StagedTrainer(StageTrainer):
         """Path of the run folder.
 
         Raises:
-            RuntimeError: before :meth:`fit`.
+            RuntimeError: if :meth:`fit` was not called yet.
         """
         return self._run_folder.path
 
@@ -83,15 +83,17 @@ class StagedTrainer(StageTrainer):
         """Train every stage that the model needs.
 
         Args:
-            train_data: RecBole's training loader.
+            train_data: RecBole's loader of training batches.
             valid_data: RecBole's validation loader.
-            verbose: has no effect; an argument of RecBole's.
-            saved: whether the run folder stays; otherwise it is temporary.
+            verbose: has no effect; RecBole passes this argument.
+            saved: whether to keep the run folder; otherwise the folder is temporary.
             show_progress: whether to draw a progress bar for each epoch.
-            callback_fn: function called with epoch (from 0) and score after each validation.
+            callback_fn: function called after each validation, with epoch (from 0) and validation
+                score.
 
         Returns:
-            Best validation score of the last training, and all validation metrics of that epoch.
+            First, the best validation score of the last training. Second, all validation metrics of
+            the epoch with this score.
 
         Raises:
             InputError: if there is no validation data, a checkpoint to start from does not fit, or
@@ -127,13 +129,13 @@ class StagedTrainer(StageTrainer):
         model_file: str | None = None,
         show_progress: bool = False,
     ) -> dict[str, float] | None:
-        """Evaluate the model on a split.
+        """Compute the metrics of the model of the last training on a split.
 
         Args:
             eval_data: RecBole's loader of the split.
             load_best_model: whether to load a checkpoint first.
-            model_file: the checkpoint; by default the best state of the last training.
-            show_progress: has no effect; an argument of RecBole's.
+            model_file: the checkpoint; by default the best checkpoint of the last training.
+            show_progress: has no effect; RecBole passes this argument.
 
         Returns:
             Metrics by name, not rounded; ``None`` if there is no data.
@@ -153,20 +155,20 @@ class StagedTrainer(StageTrainer):
         return self._rank(self.model, eval_data).metrics
 
     def stage_rows(self, test_data: Any) -> list[Row]:
-        """Test the best state of every training; return the rows with their test metrics.
+        """Test the best checkpoint of every training; return all rows, with test metrics.
 
         Args:
             test_data: RecBole's test loader.
 
         Returns:
-            The rows in order; the last is the final model's.
+            One row of the record for each training, in order; the last row is the final model's.
         """
         self.ranked = {row["key"]: rank(test_data) for row, rank in self._trained}
         rows = [(row, self.ranked[row["key"]]) for row in self.rows]
         return [row | {"test": r.metrics, "test_seconds": r.seconds} for row, r in rows]
 
     def _run_folder_of(self, train_data: Any, valid_data: Any, saved: bool) -> RunFolder:
-        """Open the folder to resume, or create one; without ``saved``, the new one is temporary."""
+        """Open the folder to resume, or create a folder, which is temporary without ``saved``."""
         data = fingerprints(train_data, valid_data)
         if self._resume is not None:
             return RunFolder.reopen(self.config, data, *self._resume)
@@ -183,7 +185,7 @@ class StagedTrainer(StageTrainer):
         self._fit_in_runs(model)
 
     def _fit_in_runs(self, model: PrunedRecommender) -> None:
-        """Train a model once unpruned, and again after each pruning."""
+        """Train a model that is pruned in runs: once unpruned, and again after each pruning."""
         last_run = self.settings.integer("n_pruning_runs")
         for run in range(last_run + 1):
             label = Label("student", run, last_run)
@@ -194,7 +196,7 @@ class StagedTrainer(StageTrainer):
             self._fit(label, self.config, model)
 
     def _fit_alone(self, model: GraphRecommender) -> None:
-        """Train a model other than the student, after its teacher if it learns from one."""
+        """Train a model that is not pruned; if it learns from a teacher, after the teacher."""
         name = self.settings.text("model")
         label = Label(_STAGE.get(name, name))
         if isinstance(model, TaughtRecommender):
@@ -206,14 +208,14 @@ class StagedTrainer(StageTrainer):
         self._fit(label, self.config, model)
 
     def _distill(self, config: RunConfig, model: TaughtRecommender, source: Any) -> None:
-        """Set the model's teacher; initialize the model from the teacher if so configured."""
+        """Set the model's teacher; initialize the model from the teacher if the settings say so."""
         teacher = FrozenTeacher(source, scale=config["teacher_scale"])
         prefix = "" if config is self.config else "intermediate_settings."
         model.distill_from(teacher, prefix=prefix)
         model.begin_from(teacher)
 
     def _intermediate(self) -> LightGNNIntermediate:
-        """Load the intermediate model from a checkpoint, or train it after its teacher."""
+        """Load the intermediate model from a checkpoint, or train it after the teacher."""
         label = Label("intermediate")
         if path := self.settings.optional_text("intermediate_checkpoint"):
             loaded: LightGNNIntermediate = self._from_checkpoint(label, path, INTERMEDIATE)
@@ -228,7 +230,7 @@ class StagedTrainer(StageTrainer):
         return model
 
     def _teacher(self) -> Any:
-        """Load the teacher from a checkpoint, or train it; several teachers become an ensemble."""
+        """Load or train the teacher; several teachers are combined into an ensemble."""
         paths = self.settings.texts("teacher_checkpoint")
         last = (len(paths) or self.settings.integer("n_teachers")) - 1
         if last and not paths:
@@ -248,7 +250,7 @@ class StagedTrainer(StageTrainer):
         return self.config.stage(teacher, self.settings.section("teacher_settings"))
 
     def _ensemble(self, members: list[Any]) -> Ensemble:
-        """Combine several teachers into an ensemble, and add a row for it.
+        """Combine several teachers into an ensemble, and add a row of the record for the ensemble.
 
         The student learns from the sum of the teachers' scores.
         """

@@ -36,13 +36,13 @@ _STATE = (
 
 @dataclass(frozen=True)
 class Label:
-    """Name of a training within a run.
+    """Name of a training within a run: stage and number.
 
     Attributes:
         stage: ``teacher``, ``intermediate``, ``student``, or the name of a model trained alone.
         run: for a student, the number of pruning steps before the training, from 0; for the second
             teacher and later ones, the number of the teacher, from 1; ``None`` otherwise.
-        last_run: largest ``run`` of the stage.
+        last_run: largest value of ``run`` in the stage.
     """
 
     stage: str
@@ -51,7 +51,7 @@ class Label:
 
     @property
     def key(self) -> str:
-        """Key of the training, which names its files and its row in the record."""
+        """Name of the training's files, and ``key`` of its row in the record: ``student-02``."""
         return self.stage if self.run is None else f"{self.stage}-{self.run:02d}"
 
     def __str__(self) -> str:
@@ -59,32 +59,33 @@ class Label:
 
 
 class Training:
-    """Train one model until validation stops improving, and leave it in its best state.
+    """Train one model until validation stops improving; the model then has its best weights.
 
-    Differs from RecBole's own loop: validation scores are compared without rounding, and a tie is
-    no improvement. Weights, optimizer and all random states are saved after each epoch, so a killed
-    training resumes to the same result.
+    Two things differ from RecBole's training loop: validation scores are compared without rounding,
+    and an equal score is no improvement. Weights, optimizer state and all random states are saved
+    after each epoch, so that a killed training can be resumed and gives the same result.
 
     Args:
         config: settings of the stage.
         model: the model.
         label: name of the training.
-        folder: run folder, where the training's files are saved.
+        folder: run folder, in which the training's files are saved.
         optimizer: optimizer of the model's parameters.
         validate: function that computes the model's validation metrics.
         meta: metadata of the checkpoints.
         tensorboard: RecBole's TensorBoard writer.
         show_progress: whether to draw a progress bar for each epoch.
-        callback: function called with epoch (from 0) and score after each validation, or ``None``.
+        callback: function called after each validation, with epoch (from 0) and validation score;
+            or ``None``.
 
     Attributes:
-        epoch: number of epochs done.
+        epoch: number of finished epochs.
         best_epoch: epoch with the best validation score so far.
-        best_score: validation score of that epoch, negated if a smaller score is better.
-        best_valid: validation metrics of that epoch.
-        epochs_without_improvement: number of validations since that epoch.
-        seconds: seconds spent so far, earlier processes included.
-        curve: validation scores so far.
+        best_score: validation score of the best epoch, negated if a smaller score is better.
+        best_valid: validation metrics of the best epoch.
+        epochs_without_improvement: number of validations since the best epoch.
+        seconds: seconds of training so far, including earlier processes of the run.
+        curve: epoch, seconds and score of each validation so far.
     """
 
     def __init__(
@@ -125,14 +126,14 @@ class Training:
         """Train the model, from the saved state if there is one.
 
         Args:
-            train_data: training loader.
+            train_data: RecBole's loader of training batches.
 
         Returns:
-            ``epochs``, ``best_epoch``, ``seconds``, ``valid`` (the best validation metrics) and
-            ``curve``.
+            A mapping: ``epochs`` (number), ``best_epoch``, ``seconds``, ``valid`` (validation
+            metrics of the best epoch) and ``curve``.
 
         Raises:
-            InputError: if the training diverges; the best state so far stays on disk.
+            InputError: if the training diverges; the best checkpoint so far stays on disk.
         """
         self._restore(train_data)
         while self.epoch < self.epochs and self.epochs_without_improvement <= self.patience:
@@ -162,7 +163,8 @@ class Training:
     def _set_learning_rate(self) -> None:
         """Set the epoch's learning rate, which falls linearly over the epochs.
 
-        ``learning_rate_end`` is the rate of the last possible epoch as a fraction of the first.
+        ``learning_rate_end`` is the learning rate of the last possible epoch, as a fraction of the
+        learning rate of the first epoch.
         """
         done = self.epoch / max(1, self.epochs - 1)
         fraction = 1 - done * (1 - self.learning_rate_end)
@@ -198,7 +200,7 @@ class Training:
         return {name: value / len(train_data) for name, value in sums.items()}
 
     def _diverged(self, terms: dict[str, Tensor]) -> None:
-        """Raise InputError that names the terms of the loss that are not finite."""
+        """Raise an InputError with the names of the loss terms that are not finite."""
         bad = [name for name, value in terms.items() if not bool(torch.isfinite(value))]
         best = self.folder.best_file(self.label.key)
         saved = f"the best state so far is kept in {best}" if best.exists() else "no epoch was done"
@@ -209,7 +211,7 @@ class Training:
         )
 
     def _validate(self) -> dict[str, float]:
-        """Validate, and write the checkpoint if this is the best epoch so far."""
+        """Validate the model, and write the checkpoint if this epoch is the best so far."""
         self.model.eval()
         result = self.validate(self.model)
         score = self.sign * result[self.metric]
@@ -246,7 +248,7 @@ class Training:
         checkpoint.save(self.folder.progress_file, tensors, meta)
 
     def _restore(self, train_data: Any) -> None:
-        """Restore the saved state, if it belongs to this training."""
+        """Restore the saved state of training, if the state belongs to this training."""
         if not self.folder.progress_file.exists():
             return
         tensors, meta = checkpoint.load(self.folder.progress_file)

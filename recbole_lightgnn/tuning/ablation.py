@@ -1,8 +1,8 @@
-"""An ablation of LightGNN: train variants of the recipe, each with some settings changed.
+"""An ablation of LightGNN: train variants of the model, each with some settings changed.
 
-The whole recipe, without any change, is the first variant. Every variant is trained through all its
-pruning runs. A stage that the variant's changes do not affect is not trained again: the variant
-uses the stage trained for the whole recipe.
+The first variant is the whole recipe: all settings unchanged. Every variant is trained through all
+its pruning runs. A stage that the variant's changes do not affect is not trained again: the variant
+uses the stage that was trained for the whole recipe.
 """
 
 import copy
@@ -30,11 +30,12 @@ _QUIET = {"state": "warning", "show_progress": False}
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant of the recipe: a row of the table.
+    """One variant of the recipe, which becomes a row of the ablation's table.
 
     Attributes:
         name: name of the variant, in words.
-        changes: changed settings, with flat names such as ``teacher_settings.epochs``.
+        changes: changed settings and their values, with flat names such as
+            ``teacher_settings.epochs``.
     """
 
     name: str
@@ -42,11 +43,11 @@ class Variant:
 
     @property
     def file_name(self) -> str:
-        """The name as part of a file name: lower case, with ``-`` for other characters."""
+        """The name, for use in a file name: lower case, with ``-`` for special characters."""
         return "".join(c if c.isalnum() else "-" for c in self.name.lower())
 
     def touches(self, *keys: str) -> bool:
-        """Whether the variant changes any of these settings.
+        """Whether the variant changes at least one of the given settings.
 
         Args:
             keys: names of settings. The name ``teacher_settings`` or ``intermediate_settings``
@@ -66,8 +67,8 @@ def read_variants(file: Path, only: Sequence[str] = ()) -> list[Variant]:
         The whole recipe, then the variants of the file.
 
     Raises:
-        InputError: if the file has no variant, lacks one of ``only`` or has another form, or if two
-            variants would have the same file name.
+        InputError: if the file has no variant, lacks a variant of ``only`` or does not have these
+            lines, or if two variants would have the same file name.
     """
     content = read_yaml(file)
     for name, changes in content.items():
@@ -87,7 +88,7 @@ def read_variants(file: Path, only: Sequence[str] = ()) -> list[Variant]:
 
 
 def _check_file_names(file: Path, variants: Sequence[Variant]) -> None:
-    """Raise InputError if two variants, or a variant and the study, have the same file name."""
+    """Raise InputError if two variants, or a variant and the study, would write the same file."""
     owners = dict.fromkeys(
         (WHOLE, *(Path(n).stem for n in (STUDY_FILE, RESULTS_FILE))), "the study"
     )
@@ -101,15 +102,15 @@ def _check_file_names(file: Path, variants: Sequence[Variant]) -> None:
 
 
 class Ablation:
-    """Runs of all variants, with their results in one folder; a finished run is not repeated.
+    """The runs of all variants, with all results in one folder; a finished run is not repeated.
 
-    The folder holds ``study.json`` (the settings and variants), a record ``NAME.json`` and
-    checkpoints ``runs/NAME`` for each variant, and ``ablation.json`` (the results).
+    The folder holds ``study.json`` (settings and variants) and ``ablation.json`` (results). For
+    each variant, it holds a record ``NAME.json`` and the checkpoints in ``runs/NAME``.
 
     Args:
-        dataset: name of the dataset; ``None`` for the default, as in a run.
-        config_files: yaml files of settings, as in a run.
-        settings: settings of every variant. They override the files.
+        dataset: name of the dataset; ``None`` for the default of the command ``run``.
+        config_files: yaml files of settings, as for the command ``run``.
+        settings: settings of every variant. These settings override the files.
         variants: the variants, with the whole recipe first. A variant is left out if its changes
             have no effect on the settings in force.
         out: path of the folder.
@@ -118,13 +119,13 @@ class Ablation:
         dataset: as given.
         config_files: as given.
         out: as given.
-        settings: settings of every variant, nested.
-        fingerprint: counts and hashes of the data.
-        variants: variants that are run.
+        settings: settings of every variant; those of a stage are nested in a mapping.
+        fingerprint: counts and hashes of the data's splits.
+        variants: variants that are trained.
 
     Raises:
-        InputError: if a setting or the dataset cannot be used, or if the folder belongs to another
-            study. Nothing has been trained then.
+        InputError: if a setting or the dataset cannot be used, or if the folder belongs to a study
+            with other settings or data. The error is raised before any training.
     """
 
     def __init__(
@@ -158,16 +159,16 @@ class Ablation:
         write_json(out / STUDY_FILE, study)
 
     def run(self, tell: Callable[[str], None]) -> dict[str, str]:
-        """Run all variants that are not finished.
+        """Train all variants that are not finished.
 
-        A variant that fails does not stop the next ones, but an error in the whole recipe is
-        raised.
+        If a variant fails, the next variant is trained, but an error in the whole recipe is raised.
 
         Args:
-            tell: called with one line of text when a variant begins, and when it fails.
+            tell: function called with one line of text when a variant begins, and when a variant
+                fails.
 
         Returns:
-            Name of each variant that failed, with the reason.
+            The reason of each failure, by name of the variant.
         """
         failed = {}
         for number, variant in enumerate(self.variants, start=1):
@@ -184,7 +185,7 @@ class Ablation:
         return failed
 
     def results(self) -> list[dict[str, Any]]:
-        """One mapping per finished variant: ``variant`` (its name), ``changes`` and ``record``."""
+        """Return for each finished variant ``variant`` (its name), ``changes`` and ``record``."""
         return [
             {"variant": variant.name, "changes": variant.changes, "record": record}
             for variant in self.variants
@@ -213,10 +214,10 @@ class Ablation:
         )
 
     def _shared(self, variant: Variant) -> dict[str, Any]:
-        """Settings with the checkpoints of the trained stages that a variant can reuse.
+        """Return the settings that make a variant reuse trained stages: paths of their checkpoints.
 
-        They are empty if the variant changes the teacher. They are also empty if the user gave a
-        checkpoint, because the variant's settings name it already.
+        The result is empty if the variant changes the teacher. The result is also empty if the user
+        gave a checkpoint, because the settings then already have its path.
         """
         if variant.touches("teacher", "teacher_settings", "n_teachers", "recipe", "ablation"):
             return {}
@@ -240,7 +241,7 @@ class Ablation:
         return {"teacher_checkpoint": None} | shared
 
     def _record(self, variant: Variant) -> dict[str, Any] | None:
-        """The record of a variant, with the current names of settings; ``None`` if unfinished."""
+        """Return a variant's record, with present names of settings; ``None`` if unfinished."""
         record: dict[str, Any] | None = read_json(self._file(variant))
         return record and record | {"settings": renamed(record["settings"])}
 
@@ -266,10 +267,10 @@ class Ablation:
         return self.out / f"{variant.file_name}.json"
 
     def _study(self) -> dict[str, Any]:
-        """The content of ``study.json``: this study, with the variants that were run before.
+        """Make the content of ``study.json``: this study, and the variants trained before.
 
         Raises:
-            InputError: if the folder belongs to another study.
+            InputError: if the folder belongs to a study with other settings or data.
         """
         study: dict[str, Any] = plain({
             "dataset": self.dataset,
@@ -295,9 +296,9 @@ class Ablation:
         return study | {"variants": known | study["variants"]}
 
     def _study_before(self) -> dict[str, Any]:
-        """The content of ``study.json``; empty if the file is missing.
+        """Read ``study.json``; return an empty mapping if the file is missing.
 
-        Renamed settings are translated to their current names.
+        Old names of settings are replaced by the present names.
         """
         study: dict[str, Any] = read_json(self.out / STUDY_FILE) or {}
         if "settings" in study:
@@ -308,13 +309,14 @@ class Ablation:
 
 
 def compact(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The content of ``ablation.json``: accuracy, sizes and times of every trained model.
+    """Make the content of ``ablation.json``: accuracy, sizes and times of every trained model.
 
     Args:
-        results: results of `Ablation.results`.
+        results: what `Ablation.results` returned.
 
     Returns:
-        One mapping per variant; its ``rows`` are teachers, intermediate and students.
+        One mapping per variant. Its ``rows`` are the variant's teachers, intermediate model and
+        students.
     """
     return [
         {"variant": result["variant"], "changes": result["changes"], **_compact(result["record"])}
@@ -340,13 +342,13 @@ def _compact_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = METRICS[0]) -> str:
-    """A Markdown table of the accuracy of each variant's teacher and students.
+    """Make a Markdown table of the accuracy of each variant's teacher and students.
 
-    The first row has the accuracy of the whole recipe. Each other row has a variant's differences
-    from the first row, times 10^4.
+    The first row has the accuracy of the whole recipe. Every other row has the differences between
+    a variant and the first row, times 10^4.
 
     Args:
-        results: results of `compact`, with the whole recipe first.
+        results: what `compact` returned, with the whole recipe first.
         split: ``valid`` or ``test``.
         metric: name of the metric.
     """
@@ -376,7 +378,7 @@ def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = MET
 
 
 def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, float]:
-    """A variant's accuracy by column: teacher (or ensemble), each student, mean of the students."""
+    """Return a variant's accuracy by column: teacher (or ensemble), students, mean of students."""
     found = {}
     for row in result["rows"]:
         column = "teacher" if row["key"].startswith("teacher") else row["key"]
@@ -387,7 +389,7 @@ def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, 
 
 
 def _in_force(config: RunConfig) -> dict[str, Any]:
-    """All settings that affect a run's results, with the settings of the stages that it trains."""
+    """Return all settings that affect a run's results, including those of its earlier stages."""
     stages = {}
     if not (config["teacher_checkpoint"] or config["intermediate_checkpoint"]):
         stages["teacher_settings"] = config["teacher"]

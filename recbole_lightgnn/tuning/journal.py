@@ -1,8 +1,8 @@
 """Read a study's journal: the file in which Optuna records the trials.
 
-Several processes may append to the file. Studies of earlier versions have old names of settings.
-Each line is translated when it is read, so that no other module sees an old name. The file itself
-is not changed.
+A study is a search with its trials (trainings). Several processes may append to the file. Journals
+of earlier versions have old names of settings. These names are replaced when a line is read, so
+that no other module sees an old name. The file itself is not changed.
 """
 
 import json
@@ -21,7 +21,7 @@ from recbole_lightgnn.errors import InputError
 def open_journal(file: Path) -> JournalStorage:
     """Open a journal, or create it.
 
-    An incomplete last line is removed: a process was killed while it wrote the line.
+    An incomplete last line, left by a process that was killed, is removed.
 
     Args:
         file: path of the journal.
@@ -42,14 +42,14 @@ def open_journal(file: Path) -> JournalStorage:
 
 
 class _Backend(JournalFileBackend):
-    """Optuna's backend; old names of settings are translated when a line is read."""
+    """Optuna's backend for a journal file; replaces old names of settings in every line read."""
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         yield from map(_translated, super().read_logs(log_number_from))
 
 
 def _translated(entry: dict[str, Any]) -> dict[str, Any]:
-    """A line of the journal, with the current names of all settings in it."""
+    """Return a line of the journal with present names in place of old names of settings."""
     result = dict(entry)
     if "param_name" in entry:  # a trial's value of one searched setting
         key, distribution = entry["param_name"], entry["distribution"]
@@ -83,7 +83,7 @@ def _translated_attribute(name: str, value: Any) -> Any:
 
 
 def _drop_incomplete_line(file: Path, lock: JournalFileSymlinkLock) -> None:
-    """Remove the last line if it lacks a line end, so that the next line is not appended to it.
+    """Remove the last line if it has no line end, so that a new line is not appended to it.
 
     Raises:
         InputError: if the file is not a journal.

@@ -1,10 +1,11 @@
-"""A search of settings with Optuna: trials are judged by their validation score alone.
+"""A search of settings with Optuna: trainings (trials) are compared by validation score alone.
 
-The study is a journal file, to which several processes may append. Optuna's sampler gets a new seed
-for each trial, made of the search's seed and the number of trials before it. A killed trial and its
-repetition count once. One process therefore draws the same settings from the same seed, also when
-it is killed and continued.
-The first trial has the settings that a run has without a search, as far as the space contains them.
+The study, all trials of a search, is stored in a journal file, to which several processes may
+append. Optuna's sampler gets a new random seed for each trial, computed from the search's seed and
+the number of earlier trials. A killed trial and its repetition count as one trial. A search in one
+process therefore draws the same settings from the same seed, even if the process is killed and
+started again. The first trial has the settings of a run without a search, where the search space
+contains them.
 """
 
 import gc
@@ -38,28 +39,30 @@ _FIRST_TRIALS, _FIRST_EPOCHS = 4, 5
 
 
 class Search:
-    """One search, as seen by one of the processes that share it.
+    """One search of settings, in one of the processes that run its trials.
 
     Args:
-        model: name of the model; ``None`` for the default, as in a run.
-        dataset: name of the dataset; ``None`` for the default, as in a run.
-        config_files: yaml files of settings, as in a run.
-        settings: settings that are held fixed. They override the files and the space.
+        model: name of the model; ``None`` for the default of the command ``run``.
+        dataset: name of the dataset; ``None`` for the default of the command ``run``.
+        config_files: yaml files of settings, as for the command ``run``.
+        settings: settings that are not searched. These settings override the files and the search
+            space.
         space: yaml file of the searched settings (see `read_space`).
-        name: name of the study; ``None`` for ``MODEL-DATASET``.
-        storage: path of the journal; ``None`` for ``tuning/NAME.log``.
-        environment: function from the name of the device to facts about the machine, which are
-            recorded with each trial.
+        name: name of the study; by default ``MODEL-DATASET``.
+        storage: path of the journal; by default ``tuning/NAME.log``.
+        environment: function that returns facts about the machine, given the name of the device.
+            The facts are recorded with each trial.
         median_stopping: whether to stop a trial when its best score so far is worse than the median
-            of the finished trials' scores after the same epoch. This is the rule of Golovin et al.,
-            KDD'17, section 3.2.2, but with scores in place of their running means.
+            of the finished trials' scores after the same epoch. Golovin et al., KDD'17, section
+            3.2.2, give this rule for running means of the scores.
 
     Attributes:
-        space: the searched settings.
-        first: values of the first trial. A searched setting without a value here gets a drawn one.
+        space: the searched settings, each with its range or choices.
+        first: values of settings in the first trial. A searched setting without a value here is
+            drawn.
         model: name of the model.
         dataset: name of the dataset.
-        seed: seed of every training and of the draws.
+        seed: random seed of every training, and of the drawn settings.
         median_stopping: as given.
         metric: name of the validation metric.
         bigger: whether a larger score is better.
@@ -67,7 +70,8 @@ class Search:
         name: name of the study.
         storage: path of the journal.
         record_file: path of the results, ``NAME.json`` in the folder of the journal.
-        begun_with: model, dataset, space, settings and data; a study continues only with the same.
+        begun_with: model, dataset, space, settings and data at the start of the study; they must be
+            the same when the study is continued.
         locks: locks on the study and on its trials.
         study: Optuna's study.
 
@@ -130,13 +134,13 @@ class Search:
         minutes: float | None,
         report: Callable[[FrozenTrial], None],
     ) -> None:
-        """Run trials until the study has enough of them, counting those of all processes.
+        """Run trials until the study has enough trials; the trials of all processes are counted.
 
         Args:
-            trials: number of trials, finished, stopped and failed together; ``None`` for no limit.
+            trials: number of finished, stopped and failed trials to reach; ``None`` for no limit.
             minutes: time in minutes after which this process begins no trial; ``None`` for no
                 limit.
-            report: called with each trial of this process when the trial has ended.
+            report: function called with each trial of this process when the trial has ended.
         """
         end = float("inf") if minutes is None else time.monotonic() + 60 * minutes
         gc.freeze()  # so that a collection does not search all objects of the imported libraries
@@ -148,11 +152,11 @@ class Search:
             gc.unfreeze()
 
     def close(self) -> None:
-        """Release all locks; another process may then take over an unfinished trial."""
+        """Release all locks, so that another process may repeat an unfinished trial."""
         self.locks.close()
 
     def record(self) -> dict[str, Any]:
-        """The study and all its trials, as plain JSON values."""
+        """Describe the study and all its trials, as values that JSON can express."""
         best = self.best()
         record: dict[str, Any] = plain(
             {
@@ -168,13 +172,13 @@ class Search:
         return record
 
     def best(self) -> FrozenTrial | None:
-        """The finished trial with the best score (on a tie, the earliest), or ``None``."""
+        """Return the finished trial with the best score (the earliest if equal), or ``None``."""
         sign = 1 if self.bigger else -1
         finished = self.trials("finished")
         return max(finished, key=lambda trial: sign * cast(float, trial.value), default=None)
 
     def trials(self, state: str) -> list[FrozenTrial]:
-        """All trials in one state, by number.
+        """Return all trials in a given state, in the order of their numbers.
 
         Args:
             state: one of the states of `state_of`.
@@ -186,7 +190,7 @@ class Search:
     def _config_of(
         self, model: str | None, dataset: str | None, space: Space, file: Path
     ) -> RunConfig:
-        """Check all samples of the space, and return the ``Config`` of the first one."""
+        """Check all samples of the search space; return the ``Config`` of the first sample."""
         try:
             configs = [
                 configure(
@@ -204,7 +208,7 @@ class Search:
         return configs[0]
 
     def _values_without_search(self, model: str | None, dataset: str | None) -> dict[str, Any]:
-        """The searched settings' values in a run without a search, if the space contains them."""
+        """Return the values of the searched settings in a run without a search, if in the space."""
         files, given = self.config_files, self.settings
         try:
             config = configure(model, dataset, config_files=files, settings=given)
@@ -219,7 +223,7 @@ class Search:
         return found
 
     def _fixed_settings(self, config: RunConfig) -> dict[str, Any]:
-        """All settings in force that are not searched."""
+        """Return all settings of the trials that are not searched."""
         settings = settings_of(config)
         for key in self.space:
             stage, _, name = key.rpartition(".")
@@ -227,7 +231,7 @@ class Search:
         return settings
 
     def _open_study(self) -> optuna.Study:
-        """Open the study, or begin it.
+        """Open the study in the journal, or begin a new study.
 
         Raises:
             InputError: if the journal cannot be read, or if the study was begun with other
@@ -278,7 +282,7 @@ class Search:
     # --- one trial ------------------------------------------------------------------------------
 
     def _next_trial(self, wanted: int | None) -> Trial | None:
-        """Begin a trial and lock it; ``None`` if enough trials have ended or are running.
+        """Begin and lock a trial; return ``None`` if enough trials have ended or are running.
 
         Args:
             wanted: number of trials of the study; ``None`` for no limit.
@@ -305,10 +309,10 @@ class Search:
             return trial
 
     def _repeat(self, trial: FrozenTrial) -> None:
-        """End a trial that lost its process; queue its settings unless it was killed too often.
+        """End a trial whose process was killed; queue its settings, unless killed too often.
 
-        If it was killed before all settings were drawn, the next trial draws them anew, with the
-        same seed.
+        If the process was killed before all settings were drawn, the next trial draws them again,
+        from the same random seed.
         """
         self.study.tell(trial.number, state=TrialState.FAIL)
         kills = trial.user_attrs.get("kills", 0) + 1
@@ -318,10 +322,10 @@ class Search:
             self.study.enqueue_trial(settings, user_attrs={"kills": kills})
 
     def _run_trial(self, trial: Trial) -> FrozenTrial:
-        """Train with the trial's settings, and record its score or the reason why it has none.
+        """Train with the trial's settings; record the score, or the reason why there is no score.
 
         Raises:
-            InputError: if the files of the dataset were changed during the search.
+            InputError: if the dataset's files were changed during the search.
         """
         began, outcome, reason, state = time.monotonic(), None, "", TrialState.FAIL
         after_validation = None if self._staged else partial(self._report, trial)
@@ -352,10 +356,11 @@ class Search:
         return self.study.get_trials(deepcopy=False)[trial.number]
 
     def _report(self, trial: Trial, epoch: int, score: float) -> None:
-        """Tell Optuna the validation score after an epoch.
+        """Report the validation score after an epoch to Optuna, for median stopping.
 
         Raises:
-            optuna.TrialPruned: if the trial is worse than the median and median stopping is on.
+            optuna.TrialPruned: if median stopping is on and the trial is worse than the median of
+                the finished trials.
         """
         if not math.isfinite(score):
             return  # the training itself reports the error
@@ -368,13 +373,13 @@ class Search:
         return self.begun_with["dataset_fingerprint"]
 
     def _seed_of(self, trial: Trial) -> int:
-        """Derive the sampler's seed for a trial; only a repeated trial has the seed of another."""
+        """Derive the random seed that draws a trial's settings; a repeated trial keeps the seed."""
         earlier = self.study.get_trials(deepcopy=False)[: trial.number]
         place = sum(state_of(one) != "killed" for one in earlier)
         return int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])
 
     def _row(self, trial: FrozenTrial) -> dict[str, Any]:
-        """Describe a trial for the record."""
+        """Describe a trial for the record of the study, as values that JSON can express."""
         known = trial.user_attrs
         return {
             "number": trial.number,
@@ -393,11 +398,12 @@ class Search:
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """The state of a trial.
+    """Return the state of a trial, as one word.
 
     Returns:
         ``finished``; ``stopped`` by median stopping; ``failed`` (see `reason_of`); ``running``;
-        ``waiting`` in the queue; or ``killed`` with its process, then repeated as another trial.
+        ``waiting`` in the queue; or ``killed`` with its process. A killed trial is repeated as a
+        new trial.
     """
     if trial.state == TrialState.FAIL:
         return "failed" if reason_of(trial) else "killed"
@@ -410,7 +416,7 @@ def state_of(trial: FrozenTrial) -> str:
 
 
 def reason_of(trial: FrozenTrial) -> str | None:
-    """The reason why a trial failed or was stopped, in one line; ``None`` for other trials."""
+    """Return in one line why a trial failed or was stopped; ``None`` for all other trials."""
     if trial.state not in (TrialState.FAIL, TrialState.PRUNED):
         return None
     known = trial.user_attrs

@@ -1,4 +1,4 @@
-"""The search space: ranges and choices of settings, read from a yaml file and checked."""
+"""Search space: ranges and choices of the searched settings, from a yaml file."""
 
 import json
 import math
@@ -21,13 +21,13 @@ _FORM = "{low: , high: } with log: true or step: where wanted, or {choices: [...
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, both included.
+    """Range of a searched setting: numbers from ``low`` to ``high``, both included.
 
     Attributes:
-        low: smallest value; both ends are integers if only integers are drawn.
+        low: smallest value. If ``low`` and ``high`` are integers, only integers are drawn.
         high: largest value.
-        log: whether the logarithm is drawn uniformly, in place of the value.
-        step: difference between neighbouring values; ``None`` for every number, or every integer.
+        log: whether the logarithm of the value is drawn uniformly, rather than the value.
+        step: difference between neighbouring values; ``None`` allows every number (or integer).
     """
 
     low: float
@@ -37,14 +37,14 @@ class Range:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The two ends, which are checked in place of all values."""
+        """Both ends of the range, which are checked in place of all values."""
         return self.low, self.high
 
     def suggest(self, trial: Any, key: str) -> float:
-        """Draw a value.
+        """Let Optuna draw a value of the setting.
 
         Args:
-            trial: a trial of Optuna's.
+            trial: Optuna's trial, for which the value is drawn.
             key: name of the setting.
         """
         value: float
@@ -56,7 +56,7 @@ class Range:
         return value
 
     def parameter(self, value: Any) -> float:
-        """The value as Optuna holds it; raises ValueError if the range does not contain it."""
+        """Return a value as Optuna stores it; raise ValueError if the value is not in the range."""
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and self.low <= value <= self.high:
             kind, step = type(self.low), self.step or (1 if isinstance(self.low, int) else None)
@@ -66,13 +66,13 @@ class Range:
         raise ValueError(f"{value!r} is not in the range")
 
     def described(self) -> dict[str, Any]:
-        """The range as a mapping, as in a yaml file."""
+        """Return the range as a mapping, as in the yaml file of a search space."""
         return {"low": self.low, "high": self.high, "log": self.log, "step": self.step}
 
 
 @dataclass(frozen=True)
 class Choices:
-    """A list of values to choose from.
+    """Choices of a searched setting: a list of values.
 
     Attributes:
         values: the choices; each is any value that yaml can hold.
@@ -82,21 +82,21 @@ class Choices:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """All choices; each of them is checked."""
+        """All choices, each of which is checked."""
         return self.values
 
     def suggest(self, trial: Any, key: str) -> Any:
-        """Draw a value.
+        """Let Optuna draw a value of the setting.
 
         Args:
-            trial: a trial of Optuna's.
+            trial: Optuna's trial, for which the value is drawn.
             key: name of the setting.
         """
         names = [_name(value) for value in self.values]
         return self.values[names.index(trial.suggest_categorical(key, names))]
 
     def parameter(self, value: Any) -> Any:
-        """The value as Optuna holds it.
+        """Return a value as Optuna stores it.
 
         Args:
             value: value of the setting.
@@ -107,7 +107,7 @@ class Choices:
         return _name(self.values[self.values.index(value)])
 
     def described(self) -> dict[str, Any]:
-        """The choices as a mapping, as in a yaml file."""
+        """Return the choices as a mapping, as in the yaml file of a search space."""
         return {"choices": list(self.values)}
 
 
@@ -115,19 +115,19 @@ Space = dict[str, Range | Choices]  # name of the setting, flat (see `flat`) -> 
 
 
 def _name(value: Any) -> Any:
-    """A choice as Optuna's journal holds it: lists and mappings as JSON text."""
+    """Return a choice as it is in Optuna's journal: a list or a mapping becomes JSON text."""
     return value if isinstance(value, bool | int | float | str | None) else json.dumps(value)
 
 
 def space_file(model: str, given: Path | None) -> Path:
-    """The yaml file of a search: the given one, or the one shipped for the model.
+    """Return the yaml file of a search space: the given file, or the package's file for the model.
 
     Args:
         model: name of the model.
         given: file given on the command line, or ``None``.
 
     Raises:
-        InputError: if no file is given and none is shipped for the model.
+        InputError: if no file is given and the package has no file for the model.
     """
     if given is not None:
         return given
@@ -142,18 +142,18 @@ def space_file(model: str, given: Path | None) -> Path:
 
 
 def read_space(file: Path, fixed: Mapping[str, Any]) -> Space:
-    """Read a search space, without the settings that are held fixed.
+    """Read a search space from a yaml file, without the settings that have a fixed value.
 
-    The names of the settings and their values are checked later, with a model's ``Config``: see
-    `samples` and `settle`.
+    Names and values of the settings are checked later, with a model's ``Config``: see `samples` and
+    `settle`.
 
     Args:
         file: yaml file with lines ``key: {low: , high: , log: , step: }`` or
             ``key: {choices: [...]}``.
-        fixed: settings that are not searched, with flat names (see `flat`).
+        fixed: settings with a fixed value, by flat name (see `flat`).
 
     Raises:
-        InputError: if a line has another form, or if no setting is left to search.
+        InputError: if a line does not have one of these forms, or if no setting is left to search.
     """
     entries: dict[str, Any] = {}
     for key, entry in read_yaml(file).items():
@@ -222,7 +222,7 @@ def _read_range(where: str, entry: Mapping[str, Any]) -> Range:
 
 
 def samples(space: Space) -> Iterator[dict[str, Any]]:
-    """Sample the space, to check a few settings in place of all.
+    """Yield a few samples of the space, to check them in place of all possible settings.
 
     Yields:
         A value for each searched setting. Together, the samples contain both ends of every range
@@ -233,16 +233,16 @@ def samples(space: Space) -> Iterator[dict[str, Any]]:
 
 
 def settle(space: Space, file: Path, config: RunConfig) -> Space:
-    """Give each range the type of its setting: integers or floating-point numbers.
+    """Convert the ends of each range to the type of the setting: integer or floating-point number.
 
     Args:
         space: the space that `read_space` returned.
-        file: file of the space, for messages.
+        file: file of the space, for error messages.
         config: a checked ``Config`` with values of the space.
 
     Raises:
-        InputError: if a range is given for a setting that is not a number, or if a setting must
-            not be searched.
+        InputError: if a range is given for a setting that is not a number, or if a setting of the
+            space must not be searched.
     """
     unsearched = shared_keys(config)
     settled: Space = {}
@@ -259,15 +259,16 @@ def settle(space: Space, file: Path, config: RunConfig) -> Space:
 
 
 def owner_of(key: str, config: RunConfig) -> tuple[str, str, str]:
-    """Return the stage and the model that a searched setting belongs to, and its name there.
+    """Return the stage and the model that a searched setting belongs to, and its name in the stage.
 
     Args:
         key: flat name, such as ``teacher_settings.epochs``.
         config: the ``Config`` of the run.
 
     Returns:
-        Stage (``teacher_settings`` or ``intermediate_settings``, empty for the run's own settings),
-        name of the stage's model, and name of the setting without the stage.
+        First, the stage: ``teacher_settings``, ``intermediate_settings``, or empty for the run's
+        last stage. Second, the name of the stage's model. Third, the name of the setting without
+        the stage.
     """
     stage, _, name = key.rpartition(".")
     models = {"teacher_settings": config["teacher"], "intermediate_settings": INTERMEDIATE}
@@ -275,7 +276,7 @@ def owner_of(key: str, config: RunConfig) -> tuple[str, str, str]:
 
 
 def _type(key: str, config: RunConfig) -> str:
-    """Name of a setting's type; empty if it is not known."""
+    """Return the name of a setting's type; empty if the type is not known."""
     _, owner, name = owner_of(key, config)
     setting = describe(owner).get(name)
     if setting is not None:
@@ -298,7 +299,7 @@ def _typed(values: Range, where: str, kind: str) -> Range:
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with flat names: ``{"teacher_settings.epochs": 3}``.
+    """Give nested settings flat names, such as ``{"teacher_settings.epochs": 3}``.
 
     Args:
         settings: settings, in which a stage may be a mapping: ``{"teacher_settings": {...}}``.

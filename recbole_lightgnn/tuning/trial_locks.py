@@ -1,4 +1,4 @@
-"""Locks on trials: several processes share a study, and each trial is run by one of them."""
+"""Locks on trials: several processes share a study, and a lock gives each trial to one process."""
 
 import fcntl
 from pathlib import Path
@@ -8,15 +8,15 @@ from typing import Any
 class TrialLocks:
     """Locks on the trials of a study, and one lock on the study itself.
 
-    Each lock is on one byte of one file: byte 0 stands for the study, byte n + 1 for trial n. When
-    a process ends or is killed, the operating system releases its locks. A running trial without a
-    lock has therefore lost its process.
+    All locks are on bytes of one file: byte 0 stands for the study, byte n + 1 for trial n. When a
+    process ends or is killed, the operating system releases its locks. Therefore the process of a
+    running trial without a lock has ended.
 
-    The object is a context manager that holds the lock on the study; other processes wait for it.
+    The object is a context manager: it waits for the lock on the study, and holds the lock.
 
     Args:
         path: path of the lock file, which is created if it is missing. A process must not open the
-            file twice: closing one of two handles releases the locks of both.
+            file twice: closing one of two file handles releases the locks of both handles.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,5 +53,5 @@ class TrialLocks:
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, trial + 1)
 
     def close(self) -> None:
-        """Release all locks of this process and close the file."""
+        """Release all locks of this process, and close the lock file."""
         self._file.close()

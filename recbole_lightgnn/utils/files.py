@@ -19,16 +19,16 @@ _PICTURES = (".png", ".svg", ".pdf")
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file atomically: readers see the old file or the new file, never a part of it.
+    """Write a file atomically: readers see the old file or the whole new file.
 
-    This holds after a crash or a power failure too. On an exception the old file stays.
+    This is true even after a crash or a power failure. After an exception the old file stays.
 
     Args:
         path: the file to write or replace.
 
     Yields:
-        A temporary path in the same folder. At the end of the context, that file is renamed to
-        ``path``.
+        A temporary path in the same folder, to write to. At the end of the context, the temporary
+        file is renamed to ``path``.
     """
     partial = path.with_name(path.name + ".partial")
     try:
@@ -73,7 +73,7 @@ def check_writable(what: str, path: Path) -> None:
     """Check that a file can be written, before a run starts.
 
     Args:
-        what: the setting or option that names the file, for the message.
+        what: the setting or option with the path of the file, for the error message.
         path: the file; its folder need not exist yet.
 
     Raises:
@@ -88,8 +88,8 @@ def check_folder(what: str, path: Path, folder: Path) -> None:
     """Check that files can be created in a folder, which need not exist yet.
 
     Args:
-        what: the setting or option that names ``path``, for the message.
-        path: the path that the user gave, for the message.
+        what: the setting or option with the value ``path``, for the error message.
+        path: the path that the user gave, for the error message.
         folder: the folder to create files in.
 
     Raises:
@@ -105,14 +105,14 @@ def check_folder(what: str, path: Path, folder: Path) -> None:
 
 
 def check_can_draw(file: Path) -> None:
-    """Check that ``--plot`` can write a picture, before a run starts.
+    """Check that the option ``--plot`` can write a picture, before a run starts.
 
     Args:
         file: the picture to write.
 
     Raises:
-        InputError: if the name does not end like a supported picture file, the folder is missing,
-            or matplotlib is not installed.
+        InputError: if the file's suffix is not that of a supported picture format, the folder is
+            missing, or matplotlib is not installed.
     """
     if file.suffix.lower() not in _PICTURES:
         raise InputError(f"--plot {file}: expected a name that ends in {', '.join(_PICTURES)}")
@@ -125,7 +125,7 @@ def check_matplotlib(what: str) -> None:
     """Check that matplotlib is installed.
 
     Args:
-        what: the option or command that needs it, for the message.
+        what: the option or command that needs matplotlib, for the error message.
 
     Raises:
         InputError: if matplotlib is not installed.
@@ -141,12 +141,12 @@ def check_matplotlib(what: str) -> None:
 def plain(value: Any, *, text: Callable[[str], str] = str) -> Any:
     """Convert nested values to types that JSON can express.
 
-    Enums become their names, numbers that are not finite become ``None``, sets become sorted lists.
-    Objects of other types, such as devices and dtypes, become strings.
+    Enums are converted to names, numbers that are not finite to ``None``, sets to sorted lists.
+    Objects of any other type, such as devices and dtypes, are converted to strings.
 
     Args:
         value: settings, metrics and other values, nested in dicts, lists, tuples and sets.
-        text: function applied to strings and paths.
+        text: function that is applied to every string and path.
 
     Returns:
         The converted value.

@@ -25,7 +25,7 @@ class _DiskCache(FunctionCache):
     """Cache of compiled code on disk; a file that cannot be read or written is ignored."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Load compiled code, or return ``None``; numba then compiles."""
+        """Load compiled code from the cache; if this fails, return ``None``, and numba compiles."""
         try:
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception:  # unpickling a damaged file may raise anything
@@ -34,7 +34,7 @@ class _DiskCache(FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Save compiled code, if the folder is writable."""
+        """Save compiled code in the cache, if the folder is writable."""
         with contextlib.suppress(OSError):
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
@@ -45,11 +45,11 @@ class _DiskCache(FunctionCache):
 
 
 def compiled(loop: Loop) -> Loop:
-    """Compile a loop to machine code at its first call; for use as a decorator.
+    """Decorator that compiles a loop to machine code at the first call.
 
     The machine code is cached on disk, beside the source or in the user's cache folder. So only the
     first process on a machine waits for the compiler. If neither folder is writable, every process
-    waits.
+    waits for the compiler.
 
     Args:
         loop: a function that numba can compile.

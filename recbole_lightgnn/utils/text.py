@@ -1,4 +1,4 @@
-"""Text of error messages: suggestions for misspelt names."""
+"""Texts for error messages: suggestions for misspelt names."""
 
 import difflib
 from collections.abc import Iterable
@@ -8,10 +8,10 @@ from recbole_lightgnn.errors import InputError
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Suggest the valid name closest to a wrong one.
+    """Suggest the valid name that is closest to a wrong name.
 
     Args:
-        name: the wrong name; upper and lower case are not distinguished.
+        name: the wrong name, in upper or lower case.
         names: the valid names.
 
     Returns:
@@ -26,12 +26,13 @@ def must_be_one_of(key: str, value: Any, names: Iterable[str]) -> None:
     """Check a value against a list of valid names.
 
     Args:
-        key: the setting or option, for the message.
+        key: name of the setting or option, for the error message.
         value: the value to check.
         names: the valid names.
 
     Raises:
-        InputError: if ``value`` is not one of ``names``; the message suggests the closest.
+        InputError: if ``value`` is not one of ``names``; the error message suggests the closest
+            name.
     """
     names = list(names)
     if value not in names:
