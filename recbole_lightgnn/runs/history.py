@@ -1,4 +1,4 @@
-"""Learned weight of each of a user's interactions, and the pruning run that removed it."""
+"""List a user's interactions, with learned weights and, if pruned, the pruning run."""
 
 from __future__ import annotations
 

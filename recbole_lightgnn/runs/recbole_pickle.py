@@ -15,8 +15,8 @@ What is trusted, and why:
   is read in its place.
 - RecBole's ``Config``, yaml's ``FullLoader``, and model classes under ``recbole.model.``,
   ``recbole_lightgnn.models.`` or ``recbole_lightgnn.baselines.``: **as names only**. Nothing in the
-  file can call these classes. This matters because ``Config(...)`` evaluates strings as Python. The
-  ``Config`` object is assembled after reading.
+  file can call these classes. Calls would be dangerous: ``Config(...)`` evaluates strings as
+  Python. The ``Config`` object is assembled after reading.
 - Layers of torch and of RecBole, and RecBole's datasets, samplers and loggers: **not read**. DIN,
   DIEN, GRU4RecF, FDSA and SASRecF put a whole layer into ``other_parameter``, and the layer holds
   its dataset. An empty object takes the place of each layer, and is left out of the result. The

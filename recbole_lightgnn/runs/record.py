@@ -44,10 +44,10 @@ def make_record(
             (`dataset_fingerprint`).
         masking: splits whose items are left out of a user's test ranking: ``train`` or
             ``train+valid``.
-        valid_metric: metric that the best epoch was chosen by.
+        valid_metric: validation metric by which the best epoch was chosen.
         valid: validation metrics of the final model, not rounded. Keys are names of metrics, such
             as ``recall@20``.
-        test: test metrics of the final model, in the same form.
+        test: test metrics of the final model, not rounded, with the same keys as ``valid``.
         rows: results of each training. LightGNN has one row for each stage and pruning run; other
             models have one row.
         environment: the result of :func:`environment` at the start of the run.
@@ -83,7 +83,7 @@ def make_record(
 
 
 def environment(*, threads: int, device: str) -> dict[str, Any]:
-    """Describe machine and software: times and the last digits of metrics may depend on them.
+    """Describe the machine and software that times and last digits of metrics may depend on.
 
     Args:
         threads: torch's number of threads.
@@ -108,7 +108,7 @@ def _portable(text: str) -> str:
 
 
 def library_versions() -> dict[str, str | None]:
-    """Return the version of each library in `LIBRARIES`, or ``None`` if it is not installed.
+    """Return the version of each library in `LIBRARIES`; ``None`` for a library not installed.
 
     The version of an imported library is its ``__version__``, which includes torch's build
     (2.13.0+cu130).

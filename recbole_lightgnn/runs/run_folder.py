@@ -23,7 +23,7 @@ class RunFolder:
 
     A run has one or more trainings. Each training has a key, its name (for example ``teacher``).
     ``run.json`` holds the settings, and for each finished training a row with sizes and metrics.
-    ``progress.safetensors`` holds the state of the current training after its last epoch.
+    ``progress.safetensors`` holds the state of the current training after its last finished epoch.
     ``KEY.safetensors`` holds the best checkpoint so far of the training with the name KEY. Every
     file is written atomically, so a killed run can be resumed.
 

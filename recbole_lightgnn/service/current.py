@@ -1,4 +1,4 @@
-"""The exported model that answers requests; it is reloaded when its file changes."""
+"""Keep the exported model in memory for requests, and reload it when its file changes."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _MAX_DRAINED = 16 * MAX_BODY_BYTES  # bytes read of a large body, so that the cl
 
 
 class Guard:
-    """ASGI middleware that limits and counts requests, and gives the application whole bodies.
+    """ASGI middleware that limits and counts requests, and collects each body in one piece.
 
     Args:
         app: the application to protect.

@@ -49,7 +49,10 @@ class _Protocol(H11Protocol):
 
     # uvicorn narrows the type of `transport`, too.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start a new connection's time limit; if too many are open, close the longest idle."""
+        """Start the time limit of a new connection.
+
+        If there are too many connections, close the connection that has been idle longest.
+        """
         super().connection_made(transport)
         self.idle_since = self.loop.time()
         self.timeout_keep_alive_task = self.loop.call_later(

@@ -1,4 +1,4 @@
-"""Approximate search for large catalogues: only a share of the items is scored. Needs faiss."""
+"""Approximate search for large catalogues: only a fraction of the items is scored. Needs faiss."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ class ApproximateIndex:
             excluded_from_all: items to leave out for every query. Shape: (excluded items,)
 
         Returns:
-            Items, best first, and their scores. A missing item is -1, with score minus infinity.
+            First, the items, best first. Second, the scores of the items. A missing item is -1,
+            with score minus infinity.
             Shapes: (queries, k), (queries, k)
         """
         shape = len(queries), k

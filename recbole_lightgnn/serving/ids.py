@@ -58,7 +58,7 @@ class Ids:
         size: number of users or items.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: kind of the names, one of `KINDS`.
         what: ``user`` or ``item``.
     """
 
@@ -336,7 +336,7 @@ def read_ids(what: str, kind: str, size: int, reader: ArrayReader, key: bytes | 
 
     Args:
         what: ``user`` or ``item``.
-        kind: one of `KINDS`.
+        kind: kind of the names, one of `KINDS`.
         size: number of users or items.
         reader: the arrays of the file.
         key: key that `derive_key` returned, or ``None``; used only if ``kind`` is ``hashed``.

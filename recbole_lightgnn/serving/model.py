@@ -36,7 +36,7 @@ class Graph:
             `normalized_weights`. Shape: (users,)
         item_degree: number of interactions of each item before pruning, d_i in
             `normalized_weights`. Shape: (items,)
-        coefficients: c_0, c_1, ..., one per power of :math:`\hat A`.
+        coefficients: c_0, c_1, ..., the factor of each power of :math:`\hat A`.
     """
 
     pairs: Pairs

@@ -229,7 +229,7 @@ class Recommender:
             k: number of items to recommend.
 
         Returns:
-            The items and their scores, in one row.
+            The items and the scores of the items, in one row.
 
         Raises:
             InputError: if no item is given, an item is unknown, k is not from 1 to the number of

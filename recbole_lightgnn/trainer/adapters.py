@@ -274,7 +274,7 @@ class RecBoleTraining(ModelTraining):
         return Path(self.config["checkpoint_dir"]) / name
 
     def clear(self) -> None:
-        """Remove the saved state; remove the folder, too, if it is empty then."""
+        """Remove the saved state; remove the folder, too, if the folder is then empty."""
         if self._progress is not None:
             self._progress.clear()
 

@@ -19,8 +19,8 @@ def step_bytes(n_users: int, n_items: int, n_edges: int, *, width: int, n_layers
     .. math:: 4\,(5 + \min(L, 2))\,(|U| + |V|)\,d + 20\,|E|
 
     There are 5 tables as large as the embeddings: the embeddings, Adam's two moments, the gradient
-    of weight decay and the gradient of the loss. Propagation needs one more table with one layer,
-    and two more tables with two or more layers. An edge takes 20 bytes: column and normalization in
+    of weight decay and the gradient of the loss. With one layer, propagation needs one more table;
+    with two or more layers, two more tables. An edge takes 20 bytes: column and normalization in
     the list sorted by user; row, normalization and edge number in the list sorted by item. Learned
     edge weights and losses over all nodes need memory that is not in this estimate.
 
@@ -44,7 +44,7 @@ def available_bytes() -> int:
 
 
 def check_training(config: RunConfig, model: GraphRecommender) -> None:
-    """Refuse a training that will not fit into memory, before it starts.
+    """Refuse a training that will not fit into memory, before the training starts.
 
     The estimate is that of LightGCN with the same width and layers (`step_bytes`): no model of ours
     needs less. The memory of the parameters is subtracted, because it is in use already. Models on

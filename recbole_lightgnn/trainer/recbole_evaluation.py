@@ -1,6 +1,6 @@
 """Evaluate faster in RecBole's own trainers, if scores are inner products of two tables.
 
-`rank_by_tables` prepares a trainer, and `ranked_by` evaluates with it.
+`rank_by_tables` prepares a trainer, and `ranked_by` evaluates with the prepared trainer.
 """
 
 from __future__ import annotations

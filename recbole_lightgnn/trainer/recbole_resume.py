@@ -165,7 +165,7 @@ class RecBoleProgress:
         self._remove_best(but=best)
 
     def _restore(self, folder: RunFolder) -> None:
-        """Restore the state in the folder if it belongs to this training."""
+        """Restore the state in the folder, if the state belongs to this training."""
         trainer, file = self.trainer, folder.progress_file
         try:
             state, meta = checkpoint.load(file)

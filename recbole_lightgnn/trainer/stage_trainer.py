@@ -1,4 +1,4 @@
-"""Build, train, load and rank the model of one stage of a run."""
+"""Build, train, load and evaluate the model of one stage of a run."""
 
 from __future__ import annotations
 

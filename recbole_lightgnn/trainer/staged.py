@@ -31,7 +31,7 @@ _STAGE = {TEACHER: "teacher", INTERMEDIATE: "intermediate"}
 
 
 class StagedTrainer(StageTrainer):
-    """Train all stages of LightGNN, a teacher and a `TaughtRecommender`, or a single model.
+    """Train all stages of LightGNN, or a `TaughtRecommender` after its teacher, or one model alone.
 
     Each training's best epoch is chosen on validation data. Test data is used only by
     :meth:`stage_rows` and :meth:`evaluate`, after all epochs are chosen.
@@ -196,7 +196,10 @@ class StagedTrainer(StageTrainer):
             self._fit(label, self.config, model)
 
     def _fit_alone(self, model: GraphRecommender) -> None:
-        """Train a model that is not pruned; if it learns from a teacher, after the teacher."""
+        """Train a model that is not pruned.
+
+        If the model learns from a teacher, the teacher is loaded or trained first.
+        """
         name = self.settings.text("model")
         label = Label(_STAGE.get(name, name))
         if isinstance(model, TaughtRecommender):
@@ -215,7 +218,7 @@ class StagedTrainer(StageTrainer):
         model.begin_from(teacher)
 
     def _intermediate(self) -> LightGNNIntermediate:
-        """Load the intermediate model from a checkpoint, or train it after the teacher."""
+        """Load the intermediate model from a checkpoint, or train the model after its teacher."""
         label = Label("intermediate")
         if path := self.settings.optional_text("intermediate_checkpoint"):
             loaded: LightGNNIntermediate = self._from_checkpoint(label, path, INTERMEDIATE)

@@ -41,7 +41,7 @@ class Label:
     Attributes:
         stage: ``teacher``, ``intermediate``, ``student``, or the name of a model trained alone.
         run: for a student, the number of pruning steps before the training, from 0; for the second
-            teacher and later ones, the number of the teacher, from 1; ``None`` otherwise.
+            and every later teacher, the number of the teacher, from 1; ``None`` otherwise.
         last_run: largest value of ``run`` in the stage.
     """
 
@@ -123,7 +123,7 @@ class Training:
         self.curve = new_curve()
 
     def fit(self, train_data: Any) -> dict[str, Any]:
-        """Train the model, from the saved state if there is one.
+        """Train the model; start from the saved state if the folder has a saved state.
 
         Args:
             train_data: RecBole's loader of training batches.

@@ -116,10 +116,10 @@ class Ablation:
         out: path of the folder.
 
     Attributes:
-        dataset: as given.
-        config_files: as given.
-        out: as given.
-        settings: settings of every variant; those of a stage are nested in a mapping.
+        dataset: name of the dataset, as given.
+        config_files: yaml files of settings, as given.
+        out: path of the folder, as given.
+        settings: settings of every variant; settings of an earlier stage are nested in a mapping.
         fingerprint: counts and hashes of the data's splits.
         variants: variants that are trained.
 
@@ -185,7 +185,7 @@ class Ablation:
         return failed
 
     def results(self) -> list[dict[str, Any]]:
-        """Return for each finished variant ``variant`` (its name), ``changes`` and ``record``."""
+        """Return a mapping per finished variant: ``variant``, the name; ``changes``; ``record``."""
         return [
             {"variant": variant.name, "changes": variant.changes, "record": record}
             for variant in self.variants
@@ -389,7 +389,7 @@ def _by_column(result: Mapping[str, Any], split: str, metric: str) -> dict[str, 
 
 
 def _in_force(config: RunConfig) -> dict[str, Any]:
-    """Return all settings that affect a run's results, including those of its earlier stages."""
+    """Return all settings that affect a run's results, including settings of its earlier stages."""
     stages = {}
     if not (config["teacher_checkpoint"] or config["intermediate_checkpoint"]):
         stages["teacher_settings"] = config["teacher"]

@@ -19,7 +19,7 @@ from recbole_lightgnn.errors import InputError
 
 
 def open_journal(file: Path) -> JournalStorage:
-    """Open a journal, or create it.
+    """Open the journal of a study, or create an empty journal.
 
     An incomplete last line, left by a process that was killed, is removed.
 

@@ -63,7 +63,7 @@ class Search:
         model: name of the model.
         dataset: name of the dataset.
         seed: random seed of every training, and of the drawn settings.
-        median_stopping: as given.
+        median_stopping: whether bad trials are stopped, as given.
         metric: name of the validation metric.
         bigger: whether a larger score is better.
         environment: facts about the machine.
@@ -402,8 +402,8 @@ def state_of(trial: FrozenTrial) -> str:
 
     Returns:
         ``finished``; ``stopped`` by median stopping; ``failed`` (see `reason_of`); ``running``;
-        ``waiting`` in the queue; or ``killed`` with its process. A killed trial is repeated as a
-        new trial.
+        ``waiting`` in the queue; or ``killed`` together with its process. A killed trial is
+        repeated as a new trial.
     """
     if trial.state == TrialState.FAIL:
         return "failed" if reason_of(trial) else "killed"

@@ -75,7 +75,7 @@ class Choices:
     """Choices of a searched setting: a list of values.
 
     Attributes:
-        values: the choices; each is any value that yaml can hold.
+        values: the choices: any values that yaml can hold.
     """
 
     values: tuple[Any, ...]

@@ -12,7 +12,8 @@ class TrialLocks:
     process ends or is killed, the operating system releases its locks. Therefore the process of a
     running trial without a lock has ended.
 
-    The object is a context manager: it waits for the lock on the study, and holds the lock.
+    The object is a context manager: it waits for the lock on the study, and holds the lock until
+    the context ends.
 
     Args:
         path: path of the lock file, which is created if it is missing. A process must not open the
@@ -36,7 +37,7 @@ class TrialLocks:
             trial: number of the trial.
 
         Returns:
-            Whether this process has the lock now; False if another process has it.
+            Whether this process has the lock now; False if another process has the lock.
         """
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, trial + 1)

@@ -21,7 +21,7 @@ _PICTURES = (".png", ".svg", ".pdf")
 def whole_file(path: Path) -> Iterator[Path]:
     """Write a file atomically: readers see the old file or the whole new file.
 
-    This is true even after a crash or a power failure. After an exception the old file stays.
+    The file is whole even after a crash or a power failure. After an exception the old file stays.
 
     Args:
         path: the file to write or replace.
