@@ -1,11 +1,12 @@
 """Write a dataset: one RecBole atomic file per split, and a card that describes the source.
 
-Every importer calls `write_benchmark`. ``dataset/NAME/`` receives ``NAME.train.inter``,
-``NAME.valid.inter``, ``NAME.test.inter`` (header ``user_id:token<TAB>item_id:token``) and
-``NAME.card.json``. Either all four files are written or none.
+Every importer calls `write_benchmark`, which writes ``NAME.train.inter``, ``NAME.valid.inter``,
+``NAME.test.inter`` (header ``user_id:token<TAB>item_id:token``) and ``NAME.card.json`` to the
+folder ``dataset/NAME/``. Either all four files are written or none.
 
-In memory, users and items are numbers from 0. In the files they are tokens: the decimal digits of
-the number, or the name in a table of `Tokens` if the source has names.
+In memory, users and items are numbers from 0. In the files they are tokens. If the source has
+names, the token is the name in a table of `Tokens`. Otherwise the token is the number in decimal
+digits.
 
 RecBole loads the users and items that occur in at least one of the three files. So a user that
 occurs only in valid or test stays in the dataset.
@@ -41,13 +42,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Interactions(NamedTuple):
-    """The distinct pairs of one split, sorted by user, then by item.
+    """The distinct user-item pairs of one split, sorted by user, then by item.
 
     Attributes:
         users: user number of each pair, from 0. Shape: (n_pairs,)
         items: item number of each pair, from 0. Shape: (n_pairs,)
         shape: number of users and number of items in the source.
-        duplicates: number of repeated pairs that were dropped.
+        duplicates: number of repeated pairs that were dropped to make the pairs distinct.
     """
 
     users: NDArray[np.integer]
@@ -57,7 +58,7 @@ class Interactions(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """Tokens of users and items in the files, indexed by number.
+    """Tokens (texts in the files) of users and items, indexed by the number of the user or item.
 
     Attributes:
         users: UTF-8 token of each user. Shape: (n_users,)
@@ -69,24 +70,26 @@ class Tokens(NamedTuple):
 
 
 def pairs_hash(users: ArrayLike, items: ArrayLike) -> str:
-    """Hash a set of pairs independently of their order.
+    """Hash user-item pairs so that the order of the pairs does not matter.
 
     The hash is the SHA-256 of the sorted lines ``user<TAB>item``. A run's record contains the same
     hash (`fingerprint.dataset_fingerprint`).
 
     Args:
-        users: token of each pair's user; a number stands for its decimal digits. Shape: (n_pairs,)
-        items: token of each pair's item; a number stands for its decimal digits. Shape: (n_pairs,)
+        users: token (text or number) of each pair's user; a number stands for its decimal digits.
+            Shape: (n_pairs,)
+        items: token (text or number) of each pair's item; a number stands for its decimal digits.
+            Shape: (n_pairs,)
 
     Returns:
-        64 hexadecimal digits. Two lists of pairs have equal hashes exactly if they contain the same
-        pairs, each equally often.
+        64 hexadecimal digits. Two lists of pairs have equal hashes if and only if every pair occurs
+        equally often in both lists.
     """
     return _hash(*_numbered(np.asarray(users), np.asarray(items)))
 
 
 def dataset_folder(out: Path, name: str, *, overwrite: bool) -> Path:
-    """Check that a dataset may be written, and return its folder.
+    """Return the folder for a new dataset, after checking that the dataset may be written there.
 
     Args:
         out: folder of all datasets.
@@ -139,28 +142,30 @@ def write_benchmark(
     overwrite: bool = False,
     presplit: bool = True,
 ) -> Path:
-    """Write the three splits and the card to ``out/name``, atomically.
+    """Write the three splits and the card of a dataset to ``out/name``: all files or none.
 
     The files are first written to a temporary folder, which is then renamed, so no reader sees an
-    incomplete dataset. A killed process can leave the hidden temporary folder (``.NAME.*``). If it
-    is killed between the two renames of an overwrite, the old dataset remains as ``.NAME.*.old``.
+    incomplete dataset. A killed process can leave the hidden temporary folder (``.NAME.*``). If the
+    process is killed after the old dataset was renamed and before the new one was, the old dataset
+    remains as ``.NAME.*.old``.
 
     Args:
         out: folder of all datasets.
         name: name of the dataset.
-        splits: pairs of each split in ``SPLITS``, all with the same ``shape``; no split is empty.
+        splits: pairs of each split in ``SPLITS``. All splits have the same ``shape``, and none is
+            empty.
         origin: description of the source for the card; must have ``format``, ``source`` and
             ``how_split``.
-        tokens: tokens of users and items; None to use the decimal digits of the numbers.
+        tokens: tokens of users and items; None to write the numbers of users and items as tokens.
         overwrite: whether an existing dataset may be replaced.
-        presplit: whether the source was already split, so that a pair might be in two splits.
+        presplit: whether the source came in splits, so that a pair might be in two splits.
 
     Returns:
         The dataset's folder.
 
     Raises:
-        InputError: as `dataset_folder`; also if a split is empty, the shapes differ, a pair is in
-            two splits, or the folder cannot be written (no disk space, no permission).
+        InputError: as `dataset_folder`; also if a split is empty, the shapes of the splits differ,
+            a pair is in two splits, or the folder cannot be written (no disk space, no permission).
     """
     folder = dataset_folder(out, name, overwrite=overwrite)
     _check(splits, origin["source"])
@@ -213,10 +218,10 @@ def _check_disjoint(splits: Mapping[str, Interactions], source: str, tokens: Tok
 def _check_pair_of_splits(
     splits: Mapping[str, Interactions], first: str, second: str, source: str, tokens: Tokens | None
 ) -> None:
-    """Raise InputError if a pair is in both splits.
+    """Raise InputError if a user-item pair is in both of two splits.
 
-    Our models reject such a dataset. Evaluation of the second split masks the pairs of the first,
-    so a model could never rank the common pairs.
+    Our models reject such a dataset. Evaluation of the second split masks the pairs of the first
+    split, so a model could never rank the pairs that are in both splits.
     """
     n_items = splits[first].shape[1]
     keys = [splits[s].users.astype(np.int64) * n_items + splits[s].items for s in (first, second)]
@@ -238,7 +243,7 @@ def _check_pair_of_splits(
 
 
 def _write_inter(path: Path, pairs: Interactions, tokens: Tokens | None) -> str:
-    """Write one split and return the hash of its pairs."""
+    """Write the file of one split; return the hash of the split's pairs (`pairs_hash`)."""
     users, items = pairs.users, pairs.items
     if tokens is None:
         users, items, tokens = _numbered(users, items)
@@ -258,7 +263,12 @@ def _write_inter(path: Path, pairs: Interactions, tokens: Tokens | None) -> str:
 def _numbered(
     users: NDArray[Any], items: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Tokens]:
-    """Number users and items from 0 in order of appearance; returns the numbers and the tokens."""
+    """Number users and items from 0 in order of appearance.
+
+    Returns:
+        First, the user number of each pair. Second, the item number of each pair. Third, the tokens
+        of the numbered users and items.
+    """
     numbers, names = [], []
     for column in (users, items):
         if column.dtype.kind in "iu":
@@ -273,7 +283,11 @@ def _numbered(
 
 
 def _lines(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> Iterator[tuple[bytes, int]]:
-    """Format ``user<TAB>item<LF>`` for each pair; yields chunks of lines and their line counts."""
+    """Format each pair as the line ``user<TAB>item<LF>``.
+
+    Yields:
+        First, a chunk of lines. Second, the number of lines in the chunk.
+    """
     letters = [names.view(np.uint8).reshape(len(names), names.itemsize) for names in tokens]
     width = sum(table.shape[1] for table in letters) + 2  # bytes of the longest possible line
     step = max(1, _CHUNK // width)
@@ -301,7 +315,7 @@ def _join(
         items: item number of each pair. Shape: (n_pairs,)
         user_letters: bytes of each user's token, padded with zeros. Shape: (n_users, width)
         item_letters: bytes of each item's token, padded with zeros. Shape: (n_items, width)
-        lines: output buffer. Shape: (n_bytes,)
+        lines: buffer that receives the lines, at least as long as the lines. Shape: (n_bytes,)
     """
     size = 0  # the inner loop is written twice: as a function it made an import a sixth slower
     for user, item in zip(users, items):  # noqa: B905  numba does not support strict
@@ -323,7 +337,7 @@ def _join(
 
 
 def _hash(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> str:
-    """Hash pairs as `pairs_hash` does, sorted by their tokens."""
+    """Sort pairs by their tokens, then hash the sorted pairs as `pairs_hash` does."""
     by_name = [np.argsort(names) for names in tokens]  # number of the n-th token in sorted order
     users, items = (
         inverse_permutation(order)[column]
@@ -342,29 +356,29 @@ def _hash(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> str:
 
 
 class _Digest:
-    """SHA-256 of lines, without the line feed at the end of the last line."""
+    """Compute the SHA-256 of lines, leaving out the line feed at the end of the last line."""
 
     def __init__(self) -> None:
         self._digest, self._end = hashlib.sha256(), b""
 
     def update(self, lines: bytes) -> None:
-        """Add lines; each of them ends with a line feed."""
+        """Add lines to the hashed text; each line must end with a line feed."""
         self._digest.update(self._end)
         self._digest.update(memoryview(lines)[:-1])
         self._end = b"\n"
 
     def hexdigest(self) -> str:
-        """Return the hash of all lines so far as 64 hexadecimal digits."""
+        """Return the hash of all lines added so far, as 64 hexadecimal digits."""
         return self._digest.hexdigest()
 
 
 def progress_bar(total: int, title: str, unit: str = "lines") -> Any:
-    """Return a progress bar for standard error; the bar is hidden if standard error is no terminal.
+    """Return a progress bar on standard error; it is hidden if standard error is no terminal.
 
     Args:
-        total: number of units of the whole work.
+        total: number of units, such as lines, in the whole work.
         title: text before the bar.
-        unit: name of the unit.
+        unit: name of the unit, such as ``lines``.
     """
     return tqdm(total=total, desc=title, unit=unit, unit_scale=True, leave=False, disable=None)
 
@@ -398,7 +412,10 @@ def _card(
 
 
 def _distinct(parts: Sequence[NDArray[Any]], size: int) -> int:
-    """Count distinct numbers below ``size``; uses a hash table only if the numbers are sparse."""
+    """Count the distinct numbers in arrays of numbers below ``size``.
+
+    If ``size`` is large compared with the length of the arrays, a hash table saves memory.
+    """
     if size > 4 * sum(map(len, parts)):
         return len(pd.unique(np.concatenate(parts)))
     present = np.zeros(size, bool)
@@ -408,7 +425,7 @@ def _distinct(parts: Sequence[NDArray[Any]], size: int) -> int:
 
 
 def _replace(staging: Path, folder: Path) -> None:
-    """Replace ``folder`` with ``staging`` by renaming; a failure leaves ``folder`` unchanged."""
+    """Replace ``folder`` by ``staging``, by renaming; after an error, ``folder`` is unchanged."""
     if not folder.exists():
         staging.rename(folder)
         return

@@ -1,18 +1,18 @@
-"""Read atomic files for a run and for ``data check``, with every field as it is in the file.
+"""Read atomic files without changing any field, for a run and for ``data check``.
 
-RecBole reads them with the defaults of ``pandas.read_csv``, which guess. A line with one field more
-than the header shifts all columns by one, a stray quote swallows the lines up to the next one, and
-the ids ``NA``, ``null``, ``None`` and ``nan`` become missing values. Here:
+RecBole alone reads these files with the defaults of ``pandas.read_csv``, which guess. A line with
+one field more than the header shifts all columns by one. A stray quote swallows the lines up to the
+next quote. The ids ``NA``, ``null``, ``None`` and ``nan`` become missing values. Here:
 
 - A line is split at every separator. It must have as many fields as the header. Empty lines are
   skipped.
-- Quotes enclose a field if the separator is a comma or semicolon, as in an import. With any other
-  separator, a quote is a plain character.
+- If the separator is a comma or a semicolon, quotes enclose a field, as in an imported table. With
+  any other separator, a quote is a plain character.
 - Only an empty field is a missing value. An id cannot be missing.
-- A field of a column of floats is a finite number, or empty.
+- A field in a column of floats is a finite number, or empty.
 
-Everything else is refused with file, line and remedy. `recbole_lightgnn.data.text` lists the
-accepted line endings and byte order marks.
+Any other content raises an InputError that names file, line and remedy.
+`recbole_lightgnn.data.text` lists the accepted line endings and byte order marks.
 """
 
 import io
@@ -45,13 +45,14 @@ _EXACT_IN_FLOAT64 = 2**53  # from this integer on, float64 skips some
 
 
 class AtomicFile(NamedTuple):
-    """An atomic file with its header read.
+    """An atomic file and what its header says.
 
     Attributes:
         path: the file.
-        types: type of each column by name, in the order of the file.
+        types: type of each column, such as ``token``, by name of the column; in the order of the
+            file.
         separator: text between two fields.
-        encoding: encoding of the text.
+        encoding: encoding of the file's text, such as ``utf-8``.
     """
 
     path: Path
@@ -60,7 +61,13 @@ class AtomicFile(NamedTuple):
     encoding: str = "utf-8"
 
     def fault(self, row: int, what: str, remedy: str) -> InputError:
-        """Return the error for a row; rows count from 0, without header and empty lines."""
+        """Return an InputError that names the line of a row.
+
+        Args:
+            row: row from 0; the header and empty lines are not counted.
+            what: what is wrong in the row.
+            remedy: what was expected, and what to do.
+        """
         return InputError(f"{self.path}, line {_line_of(self, row)}: {what}; {remedy}")
 
 
@@ -68,12 +75,12 @@ class AtomicFile(NamedTuple):
 
 
 def open_atomic(path: Path, separator: str = "\t", encoding: str | None = None) -> AtomicFile:
-    """Read the header of an atomic file, ``NAME:TYPE`` for each column.
+    """Read the header of an atomic file, which has ``NAME:TYPE`` for each column.
 
     Args:
         path: the file.
         separator: text between two fields.
-        encoding: encoding of the text; None for UTF-8.
+        encoding: encoding of the file's text; None for UTF-8.
 
     Raises:
         InputError: if the file cannot be read, a column is not ``NAME:TYPE``, or two columns have
@@ -104,7 +111,11 @@ def open_atomic(path: Path, separator: str = "\t", encoding: str | None = None) 
 
 
 def _other_separator(header: str) -> str:
-    """Suggest another separator that splits the header into valid columns; empty if none does."""
+    """Suggest a different separator that splits the header into valid columns.
+
+    Returns:
+        The suggestion as the end of a message; empty if no separator fits.
+    """
     for separator in _SEPARATORS:
         kinds = [column.partition(":")[2] for column in header.split(separator)]
         if len(kinds) > 1 and all(kind in TYPES for kind in kinds):
@@ -116,11 +127,11 @@ def _other_separator(header: str) -> str:
 
 
 def check_columns(file: AtomicFile, columns: Collection[str], needed: Collection[str]) -> None:
-    """Check that all needed columns of a file are loaded.
+    """Check that all columns of a file that a run needs are loaded.
 
     Args:
         file: the file.
-        columns: names of the columns that are loaded.
+        columns: names of the file's columns that are loaded.
         needed: names of the columns that must be loaded.
 
     Raises:
@@ -141,10 +152,10 @@ def check_ids(file: AtomicFile, ids: Collection[str]) -> None:
 
     Args:
         file: the file.
-        ids: names of id columns; the file need not have them.
+        ids: names of columns with ids; the file may lack some of these columns.
 
     Raises:
-        InputError: if an id column has another type.
+        InputError: if an id column has a type other than ``token``.
     """
     for name in ids:
         if file.types.get(name, "token") != "token":
@@ -161,18 +172,18 @@ def check_new_columns(
     known: Mapping[str, tuple[str, str]],
     ids: Mapping[str, str],
 ) -> None:
-    """Check that a file's columns do not conflict with those of the dataset's other files.
+    """Check that a file's columns do not conflict with columns of the dataset's earlier files.
 
-    RecBole keeps one column per name: a second one would silently replace the first. It
-    concatenates the files of interactions, so all of these must have the same columns.
+    RecBole keeps one column per name: a second column would silently replace the first. RecBole
+    concatenates the interaction files, so all interaction files must have the same columns.
 
     Args:
         file: the file.
         columns: names of the file's columns that are loaded.
         kind: kind of the file, such as ``inter`` or ``user``.
-        known: for each column of the files read before, the kind of its file and its type.
-        ids: name of the id column of each kind of file; ``inter`` files may have these
-            columns, too.
+        known: by name of a column in the earlier files, the kind of its file and its type.
+        ids: name of the id column by kind of file. Files of the kind ``inter`` may have the same
+            columns.
 
     Raises:
         InputError: if a column conflicts, or interaction files have different columns.
@@ -213,16 +224,16 @@ def read_columns(
     Args:
         file: the file (`open_atomic`).
         columns: names of the columns to read.
-        required: id columns, which must not have missing values.
-        text: columns to return as text, whatever their type.
+        required: names of the id columns, which must not have missing values.
+        text: names of columns to return as text, whatever type the header gives.
 
     Returns:
-        One row for each line. Tokens and sequences are text, floats are float64, and missing values
-        are NaN.
+        A table with one row for each line. Tokens and sequences are text, floats are float64, and
+        missing values are NaN.
 
     Raises:
         InputError: if the file cannot be read or has no rows, a line has more or fewer fields than
-            the header, a float is not a finite number, or an id is empty or `PADDING`.
+            the header, a float is not a finite number, or an id is empty or is the token `PADDING`.
     """
     names = [name for name in file.types if name in columns]
     floats = [name for name in names if file.types[name] == "float" and name not in text]
@@ -244,7 +255,7 @@ def read_columns(
 
 
 def _body(file: AtomicFile) -> Iterator[Block]:
-    """Yield the lines below the header."""
+    """Yield the lines of a file below its header, in blocks."""
     for nth, block in enumerate(blocks(file.path, file.encoding)):
         if nth == 0:
             block = Block(file.path, block.data[block.data.index(b"\n") + 1 :], 2)
@@ -255,7 +266,15 @@ def _body(file: AtomicFile) -> Iterator[Block]:
 def _frame(
     file: AtomicFile, names: list[str], floats: list[str], block: Block, first_row: int
 ) -> pd.DataFrame:
-    """Parse the lines of a block; ``first_row`` is the row of its first non-empty line."""
+    """Parse the lines of a block into a table.
+
+    Args:
+        file: the file.
+        names: names of the columns to read.
+        floats: names of the columns to parse as floats.
+        block: lines below the header.
+        first_row: row, from 0, of the block's first line that is not empty.
+    """
     block, separator = with_plain_delimiter(block, file.separator)
     lines = _without_empty_lines(file, block, separator)
     try:
@@ -310,7 +329,7 @@ def _parse(
 
 
 def _numbers(file: AtomicFile, name: str, texts: pd.Series, first_row: int) -> NDArray[np.float64]:
-    """Parse floats one by one; missing ones become NaN."""
+    """Parse the texts of a column of floats one by one; missing texts become NaN."""
     numbers = np.full(len(texts), np.nan)
     for nth in np.flatnonzero(texts.notna()):
         numbers[nth] = parse_number(file, name, texts.iloc[nth], first_row + int(nth))
@@ -318,13 +337,13 @@ def _numbers(file: AtomicFile, name: str, texts: pd.Series, first_row: int) -> N
 
 
 def parse_number(file: AtomicFile, name: str, text: str, row: int) -> float:
-    """Parse one finite number of a column.
+    """Parse the text of one field in a column of floats.
 
     Args:
         file: the file.
         name: name of the column.
         text: the number as text.
-        row: row of the number, from 0, for the error message.
+        row: row of the field, from 0, for the error message.
 
     Raises:
         InputError: if the text is not a finite number.
@@ -347,7 +366,7 @@ def read_times(file: AtomicFile, name: str, texts: pd.Series) -> NDArray[Any]:
     """Parse a column of times (`times.parse_times`); missing times become NaN.
 
     Returns:
-        float64, or int64 where float64 would round. Shape: (n_rows,)
+        The times as float64; as int64 if float64 would round and none is missing. Shape: (n_rows,)
 
     Raises:
         InputError: if a time is malformed.
@@ -373,7 +392,12 @@ def read_times(file: AtomicFile, name: str, texts: pd.Series) -> NDArray[Any]:
 
 
 def _numbers_below(limit: int, tokens: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Parse plain numbers five times as fast as `parse_times`; None if a token is not plain."""
+    """Parse times that are plain numbers, five times as fast as `parse_times`.
+
+    Returns:
+        The numbers; None if a token is not a number, or a number is not between ``-limit`` and
+        ``limit``.
+    """
     try:
         numbers = tokens.astype(np.float64)
     except ValueError:
@@ -385,10 +409,10 @@ def _numbers_below(limit: int, tokens: NDArray[Any]) -> NDArray[np.float64] | No
 def split_sequences(
     file: AtomicFile, name: str, texts: pd.Series, separator: str = " "
 ) -> list[NDArray[Any]]:
-    """Split a column of sequences into one array per row; a missing value is an empty sequence.
+    """Split a column of sequences into one array per row; a missing value gives an empty array.
 
     Raises:
-        InputError: if an element of a column of floats is not a finite number.
+        InputError: if the column's sequences are of floats, and an element is not a finite number.
     """
     rows = ([text for text in row.split(separator) if text] for row in texts.fillna(""))
     if file.types[name] == "token_seq":
@@ -410,7 +434,7 @@ def _check_tokens(file: AtomicFile, name: str, tokens: pd.Series) -> None:
 
 
 def _line_of(file: AtomicFile, row: int) -> int:
-    """Find the line number of a row by reading the file again."""
+    """Find the line of a row (row 0 is the first non-empty line below the header) in the file."""
     for block in _body(file):
         for nth, line in enumerate(block.data.split(b"\n")[:-1]):
             if line:

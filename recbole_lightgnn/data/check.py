@@ -21,11 +21,11 @@ from recbole_lightgnn.errors import InputError
 
 
 class Finding(NamedTuple):
-    """A problem of a dataset.
+    """A problem that `check` has found in a dataset.
 
     Attributes:
         level: ``error`` if results on the dataset cannot be trusted, else ``warning``.
-        message: description of the problem and what to do.
+        message: description of the problem, and what to do.
     """
 
     level: str
@@ -35,10 +35,10 @@ class Finding(NamedTuple):
 def check(dataset: DatasetFiles, content: DatasetPairs) -> list[Finding]:
     """Find all problems of a dataset.
 
-    Errors are a missing or empty split, malformed lines, repeated pairs in one split, pairs in two
-    splits, pairs that do not match the card's hashes, and whatever else a run would refuse in the
-    dataset's files. Warnings are users and items without a train pair, ids that RecBole without
-    this package misreads, and a missing card.
+    These problems are errors: a missing or empty split, malformed lines, repeated pairs in one
+    split, pairs in two splits, pairs that do not match the hashes in the card, and everything else
+    for which a run would refuse the dataset. These problems are warnings: users and items without a
+    train pair, ids that RecBole misreads without this package, and a missing card.
 
     Returns:
         The problems, errors first.
@@ -99,7 +99,7 @@ def _example(keys: NDArray[np.int64], content: DatasetPairs) -> str:
 
 
 def _nodes_without_train_pair(content: DatasetPairs) -> list[str]:
-    """Count the users and items about which a model learns nothing."""
+    """Warn of users and items without a train pair, about which a model learns nothing."""
     if "train" not in content.splits:
         return []
     train = content.splits["train"]
@@ -111,7 +111,7 @@ def _nodes_without_train_pair(content: DatasetPairs) -> list[str]:
 
 
 def _misread_by_recbole(content: DatasetPairs) -> list[str]:
-    """Count the ids that ``pandas.read_csv``, and so RecBole without this package, misreads."""
+    """Warn of ids that RecBole misreads without this package, because of ``pandas.read_csv``."""
     ids = [*content.users, *content.items]
     missing = {word.decode() for word in MISSING}
     kinds = {
@@ -134,7 +134,7 @@ def _misread_by_recbole(content: DatasetPairs) -> list[str]:
 def _changes(
     card: dict[str, Any] | None, dataset: DatasetFiles, content: DatasetPairs
 ) -> list[str]:
-    """Describe the splits that changed since the import, found by the hashes in the card."""
+    """Describe the splits that have changed since the import, found by the hashes in the card."""
     if card is None:
         return []
     imported = card.get("splits")

@@ -1,6 +1,6 @@
-"""Check the columns that settings name against the headers of a dataset's files.
+"""Check that a dataset's files have the columns that the settings name.
 
-RecBole silently ignores a column that a file does not have, and notices only during training that
+RecBole silently ignores a column that a file does not have. It notices only during training that
 labels are missing.
 """
 
@@ -35,14 +35,14 @@ _NAMED = {
 
 
 def check_columns(config: RunConfig) -> None:
-    """Check that the files have the columns that the settings name and that the model needs.
+    """Check that the files have the columns that the settings name or the model needs.
 
     Args:
-        config: the run's configuration. Its interaction files exist and have valid headers.
+        config: the run's configuration. Its interaction files must exist and have valid headers.
 
     Raises:
         InputError: if a file lacks a column, the values in ``val_interval`` do not fit the column's
-            type, or the run needs labels or sequences and has none.
+            type, or the files lack labels or sequences that the run needs.
     """
     files = _files(config)
     separator, encoding = config["field_separator"], config["encoding"]
@@ -71,14 +71,14 @@ def check_columns(config: RunConfig) -> None:
 
 
 def _files(config: RunConfig) -> dict[str, Path]:
-    """The file of each suffix, such as ``inter``; the first of three interaction files."""
+    """Path of the file of each kind, such as ``inter``; with three interaction files, the first."""
     folder, name = Path(config["data_path"]), config["dataset"]
     inter = interaction_files(folder, name, config)[0]
     return {"inter": inter, **feature_files(folder, name, config)}
 
 
 def _check_given(config: Any, files: dict[str, Path], columns: dict[str, Columns]) -> None:
-    """Check the columns that the user loads or leaves out; RecBole's defaults are not checked."""
+    """Check that the files have the columns that the user loads or leaves out by settings."""
     for key in ("load_col", "unload_col", "unused_col"):
         for suffix, names in (config.external_config_dict.get(key) or {}).items():
             if suffix not in columns:
@@ -89,7 +89,10 @@ def _check_given(config: Any, files: dict[str, Path], columns: dict[str, Columns
 
 
 def _check_named(config: Any, files: dict[str, Path], columns: dict[str, Columns]) -> None:
-    """Check that the columns named by other settings exist, have the right type and are loaded."""
+    """Check the columns in further settings of the user.
+
+    Each column must exist, be loaded, and have the type that the setting needs.
+    """
     known = {name: kind for one in columns.values() for name, kind in one.items()}
     for key, (kinds, wanted) in _NAMED.items():
         for name in _names(config[key]) if key in config.external_config_dict else ():
@@ -108,13 +111,13 @@ def _check_named(config: Any, files: dict[str, Path], columns: dict[str, Columns
 
 
 def _names(value: Any) -> list[str]:
-    """The columns in a setting: elements of a list, or keys and text values of a mapping."""
+    """Names of columns in a setting: elements of a list, or keys and text values of a mapping."""
     others = value.values() if isinstance(value, dict) else ()
     return [*(value or ()), *(name for name in others if isinstance(name, str))]
 
 
 def _check_is_loaded(config: RunConfig, key: str, name: str, suffix: str) -> None:
-    """Check that a column is loaded; a needed time column is always loaded."""
+    """Check that a column is loaded. The time column is skipped: a run that needs it loads it."""
     load, ids = config["load_col"], {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD"}
     if load is None or name == config["TIME_FIELD"]:
         return
@@ -137,7 +140,10 @@ def _missing(key: str, name: str, file: Path, columns: Columns) -> InputError:
 
 
 def _check_values(name: str, kind: str, wanted: Any) -> None:
-    """Check a column's ``val_interval``: an interval of numbers, or a list of tokens."""
+    """Check that a column's value in ``val_interval`` fits the column's type.
+
+    A column of numbers needs an interval; a column of tokens needs a list of tokens.
+    """
     tokens = isinstance(wanted, list) and wanted and all(isinstance(one, str) for one in wanted)
     if kind.startswith("float") and tokens:
         raise InputError(
@@ -154,7 +160,7 @@ def _check_values(name: str, kind: str, wanted: Any) -> None:
 
 
 def _check_labels(config: Any, file: Path, columns: Columns) -> None:
-    """Check that there are labels, in a column or by a threshold, if the run needs them."""
+    """Check that a run that needs labels has a loaded column of labels or a ``threshold``."""
     settings, label = config.final_config_dict, config["LABEL_FIELD"]
     model_class = get_model(config["model"])
     if config["threshold"] or not needs_labels(settings, model_class):
@@ -179,7 +185,10 @@ def _check_labels(config: Any, file: Path, columns: Columns) -> None:
 
 
 def _check_sequences(config: RunConfig, file: Path, columns: Columns) -> None:
-    """Check that the three split files of a sequential model have sequences; RecBole makes none."""
+    """Check that the three split files of a sequential model have a column of sequences.
+
+    RecBole makes sequences only for a dataset in one file.
+    """
     if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or config["benchmark_filename"] is None:
         return
     name = f"{config['ITEM_ID_FIELD']}{config['LIST_SUFFIX']}"
@@ -198,6 +207,6 @@ def _load(columns: list[str]) -> str:
 
 
 def _ranked(settings: dict[str, Any]) -> str:
-    """Flags for a run without labels, which samples negative items and ranks all items."""
+    """Flags for a run that needs no labels: it samples negative items and ranks all items."""
     sampled = "--train_neg_sample_args.distribution=uniform --eval_args.mode=full"
     return f'{sampled} --metrics="[Recall, NDCG]" --valid_metric=Recall@{settings["topk"][0]}'

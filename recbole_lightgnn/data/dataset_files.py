@@ -1,10 +1,11 @@
-"""Find the datasets on disk and read their pairs line by line.
+"""Find the datasets on disk and read their user-item pairs line by line.
 
-Reading needs 16 bytes of memory per pair, plus the token of each user and item once.
+Reading needs 16 bytes of memory per pair, and memory for one token per user and item.
 
 A run reads the files with `recbole_lightgnn.data.atomic_reader`, which stops at the first malformed
 line. Reading line by line is slower, but it finds all malformed lines and their numbers. Both
-follow the same rules. `refused` lists the other faults for which a run would refuse the files.
+readers accept the same lines. `refused` lists further faults for which a run would refuse the
+files.
 """
 
 import codecs
@@ -52,9 +53,9 @@ class DatasetFiles(NamedTuple):
     Attributes:
         name: name of the dataset.
         folder: folder of its files.
-        files: file of each split; a dataset in one file has only the key `WHOLE`.
-        missing: files of splits that should exist but do not.
-        settings: settings that tell a run how to read the files.
+        files: path of each split's file, by split. A dataset in one file has only the key `WHOLE`.
+        missing: paths of the splits' files that should exist but do not.
+        settings: the settings of a run that say how to read the files.
     """
 
     name: str
@@ -65,17 +66,17 @@ class DatasetFiles(NamedTuple):
 
     @property
     def card_file(self) -> Path:
-        """Path of the card; the file need not exist."""
+        """Path of the dataset's card; the file may be missing."""
         return self.folder / f"{self.name}.card.json"
 
 
 class Pairs(NamedTuple):
-    """The pairs of one file in the order of the file.
+    """The user-item pairs of one file, in the order of the file.
 
     Attributes:
         users: index of each pair's user in `DatasetPairs.users`. Shape: (n_pairs,)
         items: index of each pair's item in `DatasetPairs.items`. Shape: (n_pairs,)
-        n_malformed: number of malformed lines, which are not in the pairs.
+        n_malformed: number of malformed lines, which give no pairs.
         malformed: descriptions of the first malformed lines, such as ``line 7: expected ...``.
     """
 
@@ -86,12 +87,12 @@ class Pairs(NamedTuple):
 
 
 class DatasetPairs(NamedTuple):
-    """All pairs of a dataset.
+    """All user-item pairs of a dataset.
 
     Attributes:
-        users: token of each user. Length: n_users
-        items: token of each item. Length: n_items
-        splits: pairs of each split.
+        users: token (text in the files) of each user. Length: n_users
+        items: token (text in the files) of each item. Length: n_items
+        splits: pairs of each split, by split.
     """
 
     users: list[str]
@@ -100,12 +101,12 @@ class DatasetPairs(NamedTuple):
 
 
 def find_dataset(name: str, data_path: Path, settings: FileSettings | None = None) -> DatasetFiles:
-    """Find the dataset for ``--dataset=name``.
+    """Find the files of the dataset that a run with ``--dataset=name`` uses.
 
     Args:
         name: name of the dataset.
         data_path: folder of all datasets.
-        settings: settings of a run on the dataset; None for the defaults.
+        settings: settings of the run; None for the default settings.
 
     Raises:
         InputError: if the dataset does not exist.
@@ -123,12 +124,13 @@ def find_dataset(name: str, data_path: Path, settings: FileSettings | None = Non
 def dataset_not_found(name: str, data_path: Path, files: Sequence[Path]) -> InputError:
     """Return the error for a dataset that does not exist or is incomplete.
 
-    The message names the files, the dataset with the most similar name, and the commands that help.
+    The message names the missing files, the dataset with the most similar name, and commands that
+    add a dataset.
 
     Args:
         name: name of the dataset.
         data_path: folder of all datasets.
-        files: files that were looked for.
+        files: paths at which files were expected.
     """
     similar = did_you_mean(name, {dataset.name for dataset in find_datasets(data_path)} - {name})
     if name in BLOB_IDS:
@@ -182,7 +184,7 @@ def _find_files(name: str, folder: Path, settings: FileSettings | None) -> Datas
 
 
 def _has_benchmark_settings(name: str) -> bool:
-    """Tell whether a run by default reads the files of the splits rather than one whole file."""
+    """Whether our yaml file for the dataset makes a run read the file of each split."""
     file = properties_dir() / "dataset" / f"{name}.yaml"
     return file.is_file() and "benchmark_filename" in read_yaml(file)
 
@@ -195,7 +197,7 @@ def _recbole_examples() -> Path:
 
 
 def read_card(dataset: DatasetFiles) -> dict[str, Any] | None:
-    """Read the card that an importer wrote; returns None if there is no card.
+    """Read the card (description of the source) that an importer wrote; None if there is no card.
 
     Raises:
         InputError: if the card cannot be read.
@@ -216,7 +218,7 @@ def read_card(dataset: DatasetFiles) -> dict[str, Any] | None:
 
 
 def count_lines(file: Path) -> int:
-    """Count the lines below the header: one for each pair if no line is malformed or empty.
+    """Count the lines below the header of a file, malformed and empty lines included.
 
     Raises:
         InputError: if the file cannot be read.
@@ -232,7 +234,7 @@ def count_lines(file: Path) -> int:
 
 
 def read_dataset(dataset: DatasetFiles) -> DatasetPairs:
-    """Read all files of a dataset; users and items are numbered in the order of appearance.
+    """Read all pairs of a dataset; users and items get numbers in the order of appearance.
 
     Raises:
         InputError: if a file cannot be read, or its header has no user or item column.
@@ -247,7 +249,14 @@ def read_dataset(dataset: DatasetFiles) -> DatasetPairs:
 def _read(
     path: Path, settings: FileSettings, users: dict[str, int], items: dict[str, int]
 ) -> Pairs:
-    """Read one file; new tokens are added to ``users`` and ``items`` with the next index."""
+    """Read the pairs of one file.
+
+    Args:
+        path: the file.
+        settings: settings that say how to read the file.
+        users: index of each user token; new tokens are added with the next index.
+        items: index of each item token; new tokens are added with the next index.
+    """
     user_indices, item_indices = array("q"), array("q")
     malformed: list[str] = []
     n_malformed = 0
@@ -287,7 +296,7 @@ def _is_utf8(encoding: str) -> bool:
 
 
 def _open(path: Path, settings: FileSettings) -> AtomicFile:
-    """Read the header of a file of interactions."""
+    """Read the header of an interaction file; raise InputError without user and item columns."""
     file = open_atomic(path, settings["field_separator"], settings["encoding"])
     fields = needed_columns(settings, "inter")
     check_ids(file, fields)
@@ -301,7 +310,7 @@ def _open(path: Path, settings: FileSettings) -> AtomicFile:
 
 
 def _fault(cells: list[str], n_columns: int, user: int, item: int, encoding: str) -> str | None:
-    """Describe what is wrong with a line; None if it is valid."""
+    """Describe what is wrong with the fields of a line; None if the line is valid."""
     if len(cells) != n_columns:
         return f"expected {n_columns} columns, got {len(cells)}"
     if not cells[user] or not cells[item]:
@@ -314,7 +323,7 @@ def _fault(cells: list[str], n_columns: int, user: int, item: int, encoding: str
 
 
 def _is_text(token: str) -> bool:
-    """Tell whether a token was decoded without error (without surrogates for invalid bytes)."""
+    """Whether a token was decoded without error, so has no surrogates for invalid bytes."""
     return not any("\ud800" <= character <= "\udfff" for character in token)
 
 
@@ -322,10 +331,10 @@ def _is_text(token: str) -> bool:
 
 
 def refused(dataset: DatasetFiles, content: DatasetPairs) -> list[str]:
-    """Describe the faults for which a run that loads all columns would refuse the dataset.
+    """Describe each fault for which a run would refuse the dataset, if the run loads all columns.
 
-    If a file of interactions has no pairs or has malformed lines (`Pairs.malformed`), only its
-    header is checked.
+    If an interaction file has no pairs or has malformed lines (`Pairs.malformed`), only its header
+    is checked.
     """
     features = feature_files(dataset.folder, dataset.name, dataset.settings)
     files = [(file, "inter", split) for split, file in dataset.files.items()]
@@ -354,7 +363,16 @@ def _read_as_a_run(
     known: dict[str, tuple[str, str]],
     dated: dict[str, bool] | None,
 ) -> None:
-    """Read a file as a run does; if ``dated`` is None, read only the header."""
+    """Read a file as a run does, to raise the InputError that the run would raise.
+
+    Args:
+        path: the file.
+        kind: kind of the file, such as ``inter``.
+        settings: settings that say how to read the file.
+        known: kind of file and type of each column read so far, by name of the column; updated.
+        dated: whether the time column has dates in the files read so far, by name of the column;
+            updated. None to read only the header.
+    """
     file = open_atomic(path, settings["field_separator"], settings["encoding"])
     check_header(file, file.types, kind, settings)
     file, time = with_times(file, file.types, kind, settings)

@@ -1,11 +1,12 @@
-"""Download the splits of the LightGNN paper from its authors' repository, with checksums.
+"""Download the splits of the LightGNN paper from its authors' repository, and verify them.
 
-Each file must have a known git blob id, so it can also come from a mirror, and a changed file is
-rejected. While a file is being downloaded it is ``FILE.partial`` in the cache. After a broken
-connection, the next download continues this file.
+Each file must have a known git blob id. So the files can be downloaded from a mirror, and a changed
+file is rejected. While a file is being downloaded, its name in the cache is ``FILE.partial``. After
+a broken connection, the next download continues at the end of this file.
 
-The ids are those of the published files (github.com/HKUDS/LightGNN, folder ``Datasets/``). If the
-same pairs are pickled again, as in a rebuilt ``trnMat.pkl`` of Gowalla, the file has another id.
+The known ids belong to the published files (github.com/HKUDS/LightGNN, folder ``Datasets/``). If
+the same pairs are pickled again, as in a rebuilt ``trnMat.pkl`` of Gowalla, the file has a
+different id.
 """
 
 import hashlib
@@ -56,7 +57,10 @@ BLOB_IDS = {
 
 
 def default_cache() -> Path:
-    """Return the folder ``recbole-lightgnn`` in ``XDG_CACHE_HOME`` or, if unset, ``~/.cache``."""
+    """Return the folder of downloads: ``recbole-lightgnn`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
+
+    ``~/.cache`` is used if the environment variable ``XDG_CACHE_HOME`` is not set.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification says to ignore a relative path.
     folder = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
@@ -75,16 +79,16 @@ def download(
 
     Args:
         name: name of the dataset, a key of `BLOB_IDS`.
-        url: address of the folder that contains ``sparse_NAME/``.
-        cache: folder of downloaded files; the default is `default_cache`.
+        url: web address of the folder that contains the folder ``sparse_NAME/``.
+        cache: folder for the downloaded files; the default is `default_cache`.
         timeout: seconds without a byte after which a connection is given up.
-        say: function that is called with a message about each file.
+        say: function that receives a message about each file.
 
     Returns:
         The folder with the files.
 
     Raises:
-        InputError: if a file cannot be downloaded or is not the published one.
+        InputError: if a file cannot be downloaded or is not the published file.
     """
     if not _is_web_address(url):
         raise InputError(f"--url {url!r}: expected an address, http://... or https://...")
@@ -106,13 +110,13 @@ def download(
 def download_and_import(
     name: str, out: Path = Path("dataset"), *, overwrite: bool = False, **options: Any
 ) -> Path:
-    """Download a dataset of the paper, with its splits, and import it (`paper.import_paper`).
+    """Download the three splits of a dataset of the paper and import them (`paper.import_paper`).
 
     Args:
         name: name of the dataset, a key of `BLOB_IDS`.
         out: folder of all datasets, RecBole's ``data_path``.
         overwrite: whether an existing dataset may be replaced.
-        options: keyword arguments of `download`.
+        options: further keyword arguments for `download`.
 
     Returns:
         The dataset's folder.
@@ -125,7 +129,7 @@ def download_and_import(
 
 
 def blob_id(file: Path) -> str:
-    """Return the id that git gives to the content of a file: 40 hexadecimal digits."""
+    """Return git's id for the content of a file, as 40 hexadecimal digits."""
     digest = hashlib.sha1(f"blob {file.stat().st_size}\0".encode(), usedforsecurity=False)
     with file.open("rb") as content:
         while chunk := content.read(_CHUNK):
@@ -149,7 +153,7 @@ def _is_web_address(url: str) -> bool:
 def _download_file(
     url: str, file: Path, expected: str, timeout: float, say: Callable[[str], object]
 ) -> None:
-    """Download one file unless it exists, and check its git blob id."""
+    """Download one file unless it has been downloaded, and check its git blob id."""
     if file.is_file() and blob_id(file) == expected:
         say(f"{file}: already downloaded")
         return
@@ -170,7 +174,7 @@ def _download_file(
 
 
 def _fetch(url: str, partial: Path, start: int, timeout: float) -> None:
-    """Download ``url`` to ``partial``, which already has the first ``start`` bytes."""
+    """Download the address ``url`` to ``partial``, which already has the first ``start`` bytes."""
     headers = {"User-Agent": "recbole-lightgnn"} | ({"Range": f"bytes={start}-"} if start else {})
     request = urllib.request.Request(url, headers=headers)
     try:
@@ -187,13 +191,16 @@ def _fetch(url: str, partial: Path, start: int, timeout: float) -> None:
 
 
 def _continues(answer: Any, start: int) -> bool:
-    """Tell whether the answer begins at byte ``start``; some servers always send the whole file."""
+    """Whether an answer begins at byte ``start``; some servers send a file from its beginning."""
     content_range = answer.headers.get("Content-Range", "")
     return answer.status == 206 and re.match(rf"bytes {start}-", content_range) is not None
 
 
 def _write(answer: Any, partial: Path, start: int, url: str) -> None:
-    """Write the answer's body from byte ``start`` on; an error keeps the bytes before it."""
+    """Write the body of an answer into ``partial`` from byte ``start`` on.
+
+    After an error, the bytes that arrived before the error stay in the file.
+    """
     with partial.open("r+b" if start else "wb") as file:
         file.seek(start)
         size = start
@@ -224,14 +231,14 @@ def _read(answer: Any, url: str, partial: Path) -> bytes:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow at most `MAX_REDIRECTS` redirects to http or https, but none from https to http."""
+    """Follow at most `MAX_REDIRECTS` redirects, to http or https, but never from https to http."""
 
     max_redirections = MAX_REDIRECTS
 
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        """Return the request for a redirect; raises InputError if it is not allowed."""
+        """Return the request that follows a redirect; raise InputError if it is not allowed."""
         new = urlsplit(newurl).scheme
         if new not in ("http", "https") or (new, req.type) == ("http", "https"):
             raise InputError(f"{req.full_url} redirects to {newurl}, which is not allowed")
@@ -239,7 +246,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _refused(url: str, partial: Path, error: urllib.error.HTTPError) -> InputError:
-    """Return the error for an HTTP status that is not a success."""
+    """Return the InputError for a server's answer with an HTTP error status."""
     if error.code == 416:  # the requested range begins after the end of the file
         partial.unlink(missing_ok=True)
         return InputError(f"{url} is shorter than {partial}, which was removed: try again")
@@ -251,7 +258,7 @@ def _refused(url: str, partial: Path, error: urllib.error.HTTPError) -> InputErr
 
 
 def _broken(url: str, partial: Path, error: BaseException) -> InputError:
-    """Return the error for a failed connection; it says how to continue."""
+    """Return the InputError for a failed connection; its message says how to continue."""
     cause = getattr(error, "reason", error)  # the error inside a URLError
     reason = " ".join(str(cause).split()) or type(cause).__name__
     if isinstance(cause, TimeoutError):

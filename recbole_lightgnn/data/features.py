@@ -1,6 +1,6 @@
-"""Read a file of a dataset, for a run and for ``data check``, as the run's settings say.
+"""Read the columns of a dataset's file as a run's settings say, for a run and for ``data check``.
 
-The column of times is parsed if its type is ``float``, or if the run orders the rows by time.
+The column of times is parsed if its type is ``float``, or if the run orders interactions by time.
 """
 
 from collections.abc import Collection
@@ -24,12 +24,12 @@ from recbole_lightgnn.errors import InputError
 def check_header(
     file: AtomicFile, columns: Collection[str], kind: str, settings: FileSettings
 ) -> None:
-    """Check that a file's ids are tokens, and that the columns that its kind needs are loaded.
+    """Check that a file's ids are tokens, and that the columns are loaded that this kind needs.
 
     Args:
         file: the file.
         columns: names of the file's columns that are loaded.
-        kind: kind of the file (`file_kinds`).
+        kind: kind of the file, such as ``inter`` (`file_kinds`).
         settings: the run's settings.
 
     Raises:
@@ -42,20 +42,20 @@ def check_header(
 def with_times(
     file: AtomicFile, columns: Collection[str], kind: str, settings: FileSettings
 ) -> tuple[AtomicFile, "TimeColumn | None"]:
-    """Find the column of times, if the file has one that must be parsed.
+    """Find the file's column of times, if the column must be parsed.
 
     Args:
         file: the file.
         columns: names of the file's columns that are loaded.
-        kind: kind of the file.
+        kind: kind of the file, such as ``inter``.
         settings: the run's settings.
 
     Returns:
-        A copy of ``file`` where the column has the type ``float``, and the column. If nothing must
-        be parsed, ``file`` itself and ``None``.
+        First, a copy of ``file`` in which the column has the type ``float``. Second, the column. If
+        no column must be parsed, ``file`` itself and ``None``.
 
     Raises:
-        InputError: if rows are ordered by time and the file does not have the column.
+        InputError: if the run orders interactions by time and the file has no such column.
     """
     time = TimeColumn(settings, file) if kind == "inter" else None
     if time is None or not time.parsed or time.field not in columns:
@@ -70,14 +70,15 @@ def read_features(
     time: "TimeColumn | None",
     dated: dict[str, bool],
 ) -> pd.DataFrame:
-    """Read columns of a file (`atomic_reader.read_columns`), with parsed times.
+    """Read columns of a file with `atomic_reader.read_columns`, and parse the column of times.
 
     Args:
         file: the file.
-        columns: names of the columns.
+        columns: names of the columns to read.
         settings: the run's settings.
         time: the column of times to parse (`with_times`), or ``None``.
-        dated: maps a time column to whether it has dates in the files read so far; updated.
+        dated: whether the column of times has dates in the files read so far, by name of the
+            column; updated.
 
     Raises:
         InputError: if the file cannot be used; the message names file, line and remedy.
@@ -94,7 +95,7 @@ def read_features(
 
 
 def why_ordered(settings: FileSettings) -> str:
-    """Say which setting or model orders the interactions by time; empty if nothing does.
+    """Name the setting or model that needs interactions in order of time; empty if none does.
 
     Args:
         settings: the run's settings.
@@ -114,7 +115,7 @@ def why_ordered(settings: FileSettings) -> str:
 
 
 def _without_times(settings: FileSettings) -> str:
-    """How to change the settings so that nothing orders interactions by time (`why_ordered`)."""
+    """Say how to change the settings so that a run needs no times (`why_ordered`)."""
     from recbole.utils import ModelType
 
     if settings["time-aware"]:
@@ -127,14 +128,15 @@ def _without_times(settings: FileSettings) -> str:
 
 
 class TimeColumn:
-    """The time column of a file of interactions.
+    """The column of times in an interaction file.
 
     Args:
         settings: the run's settings.
         file: the file.
 
     Raises:
-        InputError: if the run needs times, and the column is missing or is to be discretized.
+        InputError: if the run needs times, and the column is missing or is in the setting
+            ``discretization``.
     """
 
     def __init__(self, settings: FileSettings, file: AtomicFile) -> None:
@@ -159,18 +161,22 @@ class TimeColumn:
 
     @property
     def parsed(self) -> bool:
-        """Whether the column is parsed: a float column always, a token column only for sorting."""
+        """Whether the column must be parsed.
+
+        A column of type ``float`` is always parsed; a column of type ``token`` only if interactions
+        are put in order of time.
+        """
         ordered = self.reason or self.settings["rm_dup_inter"]
         return self.type == "float" or (self.type == "token" and bool(ordered))
 
     def parse(self, texts: Any) -> NDArray[Any]:
-        """Parse the column; a missing time becomes NaN, or an error if times order the rows.
+        """Convert the column's texts to numbers; a missing time becomes NaN.
 
         Args:
             texts: pandas series of strings.
 
         Raises:
-            InputError: if a time is malformed or missing where it is needed.
+            InputError: if a time is malformed, or if one is missing and the run needs all times.
         """
         if self.reason and (missing := texts.isna()).any():
             raise self.file.fault(
@@ -182,14 +188,15 @@ class TimeColumn:
         return read_times(self.file, self.field, texts)
 
     def check_like(self, texts: pd.Series, before: dict[str, bool]) -> None:
-        """Check that the times in all interaction files are dates, or that all are numbers.
+        """Check that dates and numbers are not mixed in the time columns of the interaction files.
 
         Args:
             texts: pandas series of strings.
-            before: maps a time column to whether it has dates in the files read so far; updated.
+            before: whether the column has dates in the files read so far, by name of the column;
+                updated.
 
         Raises:
-            InputError: if one file has dates and another has numbers.
+            InputError: if this file has dates and an earlier file has numbers, or the reverse.
         """
         there = texts.notna().to_numpy()
         if not there.any():

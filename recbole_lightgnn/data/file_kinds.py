@@ -1,6 +1,7 @@
-"""Paths of a dataset's files, and the columns that each kind of file needs.
+"""Give the paths of a dataset's files, and the columns that each kind of file needs.
 
-A kind is the suffix of a file's name, such as ``inter``. Settings of the run name the columns.
+A kind of file is the suffix of the file's name, such as ``inter`` (interactions) or ``user``. The
+names of the columns are settings of the run.
 """
 
 from collections.abc import Sequence
@@ -21,10 +22,10 @@ FEATURE_KINDS = tuple(_NEEDED)[1:]  # besides those of additional_feat_suffix
 
 
 class FileSettings(Protocol):
-    """Settings for reading the files of a run: RecBole's ``Config``, or a dictionary."""
+    """Settings that say how to read a dataset's files: RecBole's ``Config``, or a dictionary."""
 
     def __getitem__(self, key: str) -> Any:
-        """A setting."""
+        """Return the value of the setting with the name ``key``."""
 
 
 DEFAULTS: dict[str, Any] = {  # RecBole's
@@ -47,31 +48,32 @@ DEFAULTS: dict[str, Any] = {  # RecBole's
 
 
 def needed_columns(settings: FileSettings, kind: str) -> list[str]:
-    """Return the columns without which RecBole cannot use a kind of file."""
+    """Return the names of the columns without which RecBole cannot use a kind of file."""
     names = [settings[f"{name}_FIELD"] for name in _NEEDED.get(kind, ())]
     return [name for name in names if name]
 
 
 def id_columns(settings: FileSettings) -> set[str]:
-    """Return the names of the id columns in all kinds of files."""
+    """Return the names of all columns with ids, over all kinds of files."""
     return {name for kind in _NEEDED for name in needed_columns(settings, kind)}
 
 
 def owned_ids(settings: FileSettings) -> dict[str, str]:
-    """Return the id column of the kinds ``user`` and ``item``; ``inter`` has both columns, too."""
+    """Return the name of the id column in ``user`` files and in ``item`` files, by kind of file."""
     return {"user": settings["USER_ID_FIELD"], "item": settings["ITEM_ID_FIELD"]}
 
 
 def split_files(folder: Path, name: str, parts: Sequence[str] | None = None) -> dict[str, Path]:
-    """Return the file of each split, for a dataset that is stored as three files.
+    """Return the path of each split's file, for a dataset that is stored as three files.
 
     Args:
         folder: folder of the dataset.
         name: name of the dataset.
-        parts: setting ``benchmark_filename``; None for its usual value.
+        parts: value of the setting ``benchmark_filename``; None for ``train``, ``valid`` and
+            ``test``.
 
     Raises:
-        InputError: if the setting does not name three files.
+        InputError: if the setting is not a list of three names.
     """
     parts = SPLITS if parts is None else parts
     if not isinstance(parts, list | tuple) or len(parts) != len(SPLITS):
@@ -83,13 +85,13 @@ def split_files(folder: Path, name: str, parts: Sequence[str] | None = None) -> 
 
 
 def interaction_files(folder: Path, name: str, settings: FileSettings) -> list[Path]:
-    """Return the files of interactions that a run reads: one, or the three of `split_files`."""
+    """Return the paths of the interaction files that a run reads: one, or one for each split."""
     if (parts := settings["benchmark_filename"]) is None:
         return [folder / f"{name}.inter"]
     return list(split_files(folder, name, parts).values())
 
 
 def feature_files(folder: Path, name: str, settings: FileSettings) -> dict[str, Path]:
-    """Return the path of each kind of file besides ``inter``; the files need not exist."""
+    """Return the path for each kind of file other than ``inter``; the files may be missing."""
     kinds = (*FEATURE_KINDS, *(settings["additional_feat_suffix"] or ()))
     return {kind: folder / f"{name}.{kind}" for kind in kinds}

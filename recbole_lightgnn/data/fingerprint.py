@@ -14,19 +14,20 @@ def dataset_fingerprint(
     item_tokens: Sequence[str],
     splits: Mapping[str, tuple[np.ndarray, np.ndarray]],
 ) -> dict[str, Any]:
-    """Return counts and hashes of splits; they are equal for two runs with the same splits.
+    """Return counts and hashes of the splits, which are equal for two runs with equal splits.
 
-    The hash is the SHA-256 of the split's sorted lines ``user<TAB>item`` with the original tokens.
-    It depends neither on the numbering of users and items nor on the order of the pairs.
+    The hash of a split is the SHA-256 of the sorted lines ``user<TAB>item``, with the tokens of the
+    files. The numbering of users and items and the order of the pairs do not affect the hash.
 
     Args:
-        user_tokens: token of each user index; index 0 is padding. Shape: (n_users + 1,)
-        item_tokens: token of each item index; index 0 is padding. Shape: (n_items + 1,)
-        splits: user index and item index of each pair, for each split. Shape: (n_pairs,) each
+        user_tokens: token of each user, by index; index 0 is padding. Shape: (n_users + 1,)
+        item_tokens: token of each item, by index; index 0 is padding. Shape: (n_items + 1,)
+        splits: for each split, the user index and the item index of each pair. Shape: (n_pairs,)
+            each
 
     Returns:
-        ``users`` and ``items`` (counts without padding), and for each split ``pairs``, ``users``,
-        ``items`` (counts) and ``sha256``.
+        ``users`` and ``items``, the numbers of users and items without padding. For each split, a
+        mapping: ``pairs``, ``users`` and ``items`` are numbers; ``sha256`` is the hash.
     """
     user_names, item_names = np.asarray(user_tokens), np.asarray(item_tokens)
     result: dict[str, Any] = {"users": len(user_names) - 1, "items": len(item_names) - 1}
@@ -45,28 +46,33 @@ def dataset_fingerprint(
 
 
 def fingerprints(train_data: Any, valid_data: Any) -> dict[str, str]:
-    """Return the hash of the training split and of the validation split (`split_fingerprint`)."""
+    """Return the hash of the training split and the hash of the validation split.
+
+    `split_fingerprint` computes each hash.
+    """
     splits = {"train": train_data, "valid": valid_data}
     return {split: split_fingerprint(loader._dataset) for split, loader in splits.items()}
 
 
 def split_fingerprint(dataset: Any) -> str:
-    """Hash the pairs of a split (`pairs_fingerprint`), given as a RecBole dataset."""
+    """Hash the pairs of a split that RecBole has loaded (`pairs_fingerprint`)."""
     users, items = (dataset.inter_feat[f].numpy() for f in (dataset.uid_field, dataset.iid_field))
     return pairs_fingerprint(dataset.user_num, dataset.item_num, users, items)
 
 
 def pairs_fingerprint(n_users: int, n_items: int, users: np.ndarray, items: np.ndarray) -> str:
-    """Hash pairs in RecBole's numbering, which is also the order of a model's embedding rows.
+    """Hash user-item pairs in RecBole's numbering of users and items.
+
+    This numbering is also the order of the rows in a model's embedding tables.
 
     Args:
-        n_users: number of users, including padding.
-        n_items: number of items, including padding.
-        users: user of each pair. Shape: (n_pairs,)
-        items: item of each pair. Shape: (n_pairs,)
+        n_users: number of users, padding included.
+        n_items: number of items, padding included.
+        users: user index of each pair. Shape: (n_pairs,)
+        items: item index of each pair. Shape: (n_pairs,)
 
     Returns:
-        64 hexadecimal digits.
+        The hash, as 64 hexadecimal digits.
     """
     order = np.lexsort((items, users))
     digest = hashlib.sha256(f"{n_users} {n_items}".encode())

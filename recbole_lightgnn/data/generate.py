@@ -1,8 +1,8 @@
 """Generate a small dataset with known communities and known noise interactions.
 
-User u belongs to community ``u % communities`` and likes only items i with the same remainder
-``i % communities``. Noise interactions are with items of other communities. They are in train and
-are also listed in ``NAME.noise.inter``. A pruning run should remove them first.
+User u belongs to community ``u % communities`` and likes only items i with the same remainder ``i %
+communities``. Noise interactions are with items of other communities. They are in train and are
+also listed in ``NAME.noise.inter``. Pruning should remove the noise interactions first.
 """
 
 import json
@@ -21,7 +21,7 @@ Pairs = set[tuple[int, int]]
 
 
 class World(NamedTuple):
-    """Parameters of a generated dataset; the defaults give the repository's dataset ``planted``.
+    """Parameters of a generated dataset; the defaults are those of the repository's ``planted``.
 
     Attributes:
         users: number of users.
@@ -39,12 +39,13 @@ class World(NamedTuple):
 
 
 def planted_pairs(world: World) -> dict[str, Pairs]:
-    """Generate the pairs (user, item) of each split.
+    """Generate the pairs (user number, item number) of each split.
 
-    The time is proportional to users x items, so this is for tests and examples.
+    The time is proportional to users x items, so the function is for tests and examples.
 
     Returns:
-        The pairs of ``train``, ``valid`` and ``test``; under ``noise``, the noise pairs in train.
+        The pairs of ``train``, ``valid`` and ``test``, by split. The key ``noise`` has the noise
+        pairs, which are also in ``train``.
 
     Raises:
         InputError: if the communities have too few items, or a number is out of range.
@@ -69,12 +70,13 @@ def generate(
 ) -> Path:
     """Generate a dataset and write it as RecBole benchmark files to ``out/name``.
 
-    The same parameters always give the same bytes. The dataset has three splits, a card and
-    ``NAME.noise.inter``, which no run reads.
+    The same parameters always give the same bytes. The dataset has three splits, a card
+    (description of the source) and the file ``NAME.noise.inter`` of noise pairs, which no run
+    reads.
 
     Args:
         name: name of the dataset.
-        world: parameters; the default is ``World()``.
+        world: parameters of the dataset; the default is ``World()``.
         out: folder of all datasets, RecBole's ``data_path``.
         overwrite: whether an existing dataset may be replaced.
 
@@ -100,7 +102,10 @@ def generate(
 
 
 def _complete(folder: Path, name: str, noise: Pairs) -> None:
-    """Write the noise file, and remove the time from the card to make its bytes reproducible."""
+    """Write the file of noise pairs, and remove the time of the import from the card.
+
+    Without the time, the bytes of the card are reproducible.
+    """
     lines = ["user_id:token\titem_id:token", *(f"{u}\t{i}" for u, i in sorted(noise))]
     card = folder / f"{name}.card.json"
     content = json.loads(card.read_bytes())

@@ -1,4 +1,4 @@
-"""Statistics of a dataset: counts, degrees, and overlaps of its splits."""
+"""Compute statistics of a dataset: counts, degrees, and overlaps between its splits."""
 
 from itertools import combinations
 from typing import Any
@@ -22,7 +22,9 @@ QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "90%": 0.9, "9
 
 
 def summary(dataset: DatasetFiles) -> dict[str, Any]:
-    """Return name, folder, format and number of pairs of a dataset without parsing its files.
+    """Return the name, folder, source format and number of pairs of a dataset.
+
+    The files are not parsed: the number of pairs comes from the number of lines.
 
     Raises:
         InputError: if a file cannot be read.
@@ -49,8 +51,9 @@ def statistics(dataset: DatasetFiles, content: DatasetPairs) -> dict[str, Any]:
     """Return the statistics of a dataset as plain JSON values.
 
     A degree is the number of pairs of a user or item in a split. Users and items without a pair in
-    the split are not counted. ``without_train`` and ``overlap`` exist only if the dataset has
-    splits. ``without_train`` counts a pair if its user or its item has no train pair.
+    the split do not affect the statistics of degrees. The keys ``without_train`` and ``overlap``
+    exist only if the dataset has splits. ``without_train`` has the number of users and of items
+    without a train pair; and, for validation and test, the number of pairs of these users or items.
     """
     n_users, n_items = len(content.users), len(content.items)
     total = sum(len(pairs.users) for pairs in content.splits.values())
@@ -69,13 +72,13 @@ def statistics(dataset: DatasetFiles, content: DatasetPairs) -> dict[str, Any]:
 
 
 def degrees(nodes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the pairs of each user or item that has any.
+    """Count the pairs of each user or item that has at least one pair.
 
     Args:
-        nodes: user of each pair, or item of each pair. Shape: (n_pairs,)
+        nodes: user index of each pair, or item index of each pair. Shape: (n_pairs,)
 
     Returns:
-        Number of pairs of each user or item that occurs. Shape: (n_occurring,)
+        Number of pairs of each user or item with a pair, by increasing index. Shape: (n_occurring,)
     """
     counts = np.bincount(nodes)
     return counts[counts > 0]
@@ -111,10 +114,10 @@ def _without_train(content: DatasetPairs) -> dict[str, Any]:
 
 
 def is_absent(nodes: NDArray[np.int64], n_nodes: int) -> NDArray[np.bool_]:
-    """Mark the users or items that have no pair.
+    """Find the users, or items, that have no pair.
 
     Args:
-        nodes: user of each pair, or item of each pair. Shape: (n_pairs,)
+        nodes: user index of each pair, or item index of each pair. Shape: (n_pairs,)
         n_nodes: number of users, or of items, in the dataset.
 
     Returns:
@@ -143,12 +146,12 @@ def _overlaps(content: DatasetPairs) -> dict[str, dict[str, int]]:
 
 
 def pair_keys(pairs: Pairs, n_items: int) -> NDArray[np.int64]:
-    """Return one number for each pair: user * n_items + item. Shape: (n_pairs,)"""
+    """Return one number that identifies each pair: user * n_items + item. Shape: (n_pairs,)"""
     return pairs.users * n_items + pairs.items
 
 
 def count_text(count: int, noun: str) -> str:
-    """Return a count with its noun: ``1 user``, ``2 users``."""
+    """Return a number with its noun as text: ``1 user``, ``2 users``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 

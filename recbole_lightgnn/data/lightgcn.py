@@ -1,4 +1,7 @@
-"""Import the splits of LightGCN and NGCF: text with one line ``user item item ...`` per user."""
+"""Import the splits published with LightGCN and NGCF.
+
+The splits are text files with one line ``user item item ...`` per user.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,17 +32,18 @@ def import_lightgcn(
     seed: int = SEED,
     skip_empty: bool = False,
 ) -> Path:
-    """Write the split in ``source`` as RecBole benchmark files to ``out/name``.
+    """Write the splits in ``source`` as RecBole benchmark files (one per split) to ``out/name``.
 
-    If there is no ``valid.txt``, the validation split is drawn at random from each user's train
-    items.
+    If ``source`` has no ``valid.txt``, the validation split is drawn at random from each user's
+    train items.
 
     Args:
         source: folder with ``train.txt``, ``test.txt`` and optionally ``valid.txt``.
         name: the dataset's name, as for ``--dataset``.
         out: folder of all datasets, RecBole's ``data_path``.
         overwrite: whether an existing dataset may be replaced.
-        valid_share: share of each user's train items for validation if there is no ``valid.txt``.
+        valid_share: share of each user's train items that go to validation if there is no
+            ``valid.txt``.
         seed: seed of the random validation split.
         skip_empty: whether to skip users without items; amazon-book's test.txt has 4 such lines.
 
@@ -89,14 +93,14 @@ def _cut_validation(
 
 
 def read_lists(path: Path, skip_empty: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Read all pairs of a file in the order of the file.
+    """Read all user-item pairs of a file in the order of the file.
 
     Args:
         path: text file with one line ``user item item ...`` per user.
         skip_empty: whether to skip users without items.
 
     Returns:
-        User and item of each pair, int32. Shape: (n_pairs,) each
+        First, the user of each pair. Second, the item of each pair. int32. Shape: (n_pairs,) each
 
     Raises:
         InputError: if the file is empty, or a line is not a user and its items.
@@ -110,7 +114,12 @@ def read_lists(path: Path, skip_empty: bool = False) -> tuple[NDArray[Any], NDAr
 
 
 def _parsed(block: Block, skip_empty: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Yield the user and the item of each pair of a block; nothing if it has no pairs."""
+    """Parse the user-item pairs of a block of lines.
+
+    Yields:
+        First, the user of each pair. Second, the item of each pair. A block without pairs yields
+        nothing.
+    """
     data = np.frombuffer(block.data, np.uint8)
     is_gap = (data == _SPACE) | (data == _LINE_END) | (data == _TAB)
     edges = np.flatnonzero(is_gap[1:] != is_gap[:-1]) + 1
@@ -141,7 +150,7 @@ def _parsed(block: Block, skip_empty: bool) -> Iterator[tuple[NDArray[Any], NDAr
 
 
 def _bad_number(block: Block, starts: NDArray[Any], ends: NDArray[Any]) -> InputError:
-    """Return the error for the first token that is not a user or item number."""
+    """Return the InputError for the first token of a block that is no number of a user or item."""
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         token = block.data[start:end]
         if not token.isdigit():

@@ -1,4 +1,4 @@
-"""Load a dataset's files into RecBole's three loaders, and check and hash the splits."""
+"""Load a dataset's files into RecBole's three data loaders; check and hash the splits."""
 
 import hashlib
 from collections.abc import Mapping
@@ -25,7 +25,8 @@ from recbole_lightgnn.registry import our_models
 def check_dataset_files(config: RunConfig) -> None:
     """Check that the dataset's interaction files exist and have valid headers.
 
-    Call this before RecBole loads the dataset: RecBole would try to download missing files.
+    Call this function before RecBole loads the dataset: RecBole would try to download missing
+    files.
 
     Args:
         config: the run's configuration.
@@ -56,16 +57,18 @@ def _check_header(config: RunConfig, file: Path) -> None:
 
 
 def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
-    """Create RecBole's train, validation and test loaders.
+    """Create RecBole's data loaders for train, validation and test.
 
-    If RecBole makes the splits, it draws them from the current random state. If ``split_seed`` is
-    set, it draws them from that seed instead, and the run's own seed is set again afterwards.
+    If RecBole splits the dataset at random, it uses the current state of the random generators. If
+    ``split_seed`` is set, the generators get this seed before the split, and the run's own seed
+    after the split.
 
     Args:
         config: the run's configuration.
 
     Returns:
-        The loaders of train, validation and test.
+        First, the loader of the train split. Second, of the validation split. Third, of the test
+        split.
 
     Raises:
         InputError: if the files cannot be parsed or a split is empty. For RecBole's models, also if
@@ -99,7 +102,7 @@ def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
 
 
 def _report_pairs(config: RunConfig, parts: Mapping[str, Any]) -> None:
-    """Log the number of repeated pairs and of nodes without an edge in the training graph.
+    """Log the number of repeated pairs, and of users and items without a training interaction.
 
     Raises:
         InputError: if there are repeated pairs and the model is one of ours.
@@ -131,14 +134,14 @@ def _report_pairs(config: RunConfig, parts: Mapping[str, Any]) -> None:
 
 
 def _pairs(loader: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the user and the item of each pair of a loader's split."""
+    """Return the user index and the item index of each pair of a loader's split."""
     dataset = loader._dataset
     inter = dataset.inter_feat
     return inter[dataset.uid_field].numpy(), inter[dataset.iid_field].numpy()
 
 
 def fingerprint(train_data: Any, valid_data: Any, test_data: Any) -> dict[str, Any]:
-    """Return the counts and hashes of the loaders' splits (`dataset_fingerprint`)."""
+    """Return counts and hashes of the three loaders' splits (`dataset_fingerprint`)."""
     dataset = train_data._dataset
     loaders = {"train": train_data, "valid": valid_data, "test": test_data}
     return dataset_fingerprint(
@@ -149,6 +152,6 @@ def fingerprint(train_data: Any, valid_data: Any, test_data: Any) -> dict[str, A
 
 
 def card_hash(config: RunConfig) -> str | None:
-    """Return the SHA-256 of the dataset's card; None if the dataset has no card."""
+    """Return the SHA-256 of the dataset's card (description of the source); None without a card."""
     card = Path(config["data_path"], f"{config['dataset']}.card.json")
     return hashlib.sha256(card.read_bytes()).hexdigest() if card.is_file() else None

@@ -1,4 +1,7 @@
-"""Turn the arrays of a sparse matrix, which may come from a malicious file, into checked pairs."""
+"""Turn the arrays of a sparse user-item matrix into checked pairs.
+
+The arrays may come from a malicious file.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,20 +18,20 @@ MAX_ID = 2**31 - 1  # largest number of users or items; row * n_columns + column
 
 
 class InvalidMatrix(Exception):
-    """A file that does not contain a usable matrix.
+    """Error for arrays that do not form a usable matrix.
 
-    The message says why. The reader that opened the file adds its path and a remedy.
+    The message says why. The code that opened the file adds the file's path and a remedy.
     """
 
 
 def one_line(value: object) -> str:
-    """Shorten the text of an untrusted value to 80 ASCII characters for a one-line error."""
+    """Shorten the text of a value to 80 ASCII characters, so that it fits into a one-line error."""
     text = " ".join(str(value).split()) or type(value).__name__
     return text.encode("ascii", "backslashreplace").decode()[:80]
 
 
 def checked_shape(shape: Sequence[Any]) -> tuple[int, int]:
-    """Return the shape of a matrix; raises InvalidMatrix unless its sizes are in 0..MAX_ID."""
+    """Return the shape of a matrix; raise InvalidMatrix unless both sizes are in 0..MAX_ID."""
     if not all(type(size) is int and 0 <= size <= MAX_ID for size in shape):
         raise InvalidMatrix(
             f"contains a matrix of shape {one_line(list(shape))}, not within 0..{MAX_ID}"
@@ -37,9 +40,10 @@ def checked_shape(shape: Sequence[Any]) -> tuple[int, int]:
 
 
 def coo_pairs(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> Interactions:
-    """Return the nonzero entries of a COO matrix as sorted pairs.
+    """Return the nonzero entries of a COO matrix as sorted pairs (user, item).
 
-    Entries with the same row and column are summed, as SciPy does. A sum of zero is no pair.
+    Entries with the same row and column are summed, as in SciPy. If the sum is zero, there is no
+    pair.
 
     Args:
         rows: row of each entry. Shape: (n,)
@@ -73,7 +77,7 @@ def coo_pairs(rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> I
 
 
 def expand_indptr(indptr: NDArray[Any], n_major: int, n_indices: int) -> NDArray[np.int64]:
-    """Return the row (CSR) or column (CSC) of each entry.
+    """Return the row of each entry of a CSR matrix, or the column of each entry of a CSC matrix.
 
     Args:
         indptr: index of the first entry of each row or column, then the number of entries.
@@ -105,7 +109,7 @@ def compressed_pairs(
     *,
     is_csr: bool,
 ) -> Interactions:
-    """Return the nonzero entries of a CSR or CSC matrix as sorted pairs (`coo_pairs`).
+    """Return the nonzero entries of a CSR or CSC matrix as sorted pairs, like `coo_pairs`.
 
     Args:
         indptr: index of the first entry of each row (CSR) or column (CSC), then the number of
@@ -130,10 +134,10 @@ def find_file(source: Path, split: str, names: Mapping[str, Sequence[str]]) -> P
     Args:
         source: the folder.
         split: ``train``, ``valid`` or ``test``.
-        names: possible file names of each split.
+        names: possible names of the file, by split.
 
     Raises:
-        InputError: if the folder or the file does not exist.
+        InputError: if the folder does not exist, or has no file with one of the names.
     """
     if not source.is_dir():
         raise InputError(

@@ -1,7 +1,8 @@
-"""Number the tokens of users and items while a table is read, and turn numbers into tokens again.
+"""Give numbers to the tokens of users and items while a table is read, and find the tokens again.
 
 A token is the text of a user or item in the table. A token of up to 18 decimal digits without
-leading zero has its value as number. Any other token is called a name and gets a negative number.
+leading zero has its value as its number. Any other token is called a name, and gets a negative
+number.
 """
 
 import re
@@ -30,11 +31,11 @@ _MULTIPLIER, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)  # odd, with w
 
 
 class BadName(ValueError):
-    """A token that cannot be an id; the message says why.
+    """Error for a token that cannot be an id; the message says why.
 
     Attributes:
         name: the token.
-        nth: its index in the array of tokens that were looked up together.
+        nth: index of the token in the array of tokens that were looked up together.
     """
 
     def __init__(self, name: bytes, nth: int) -> None:
@@ -43,16 +44,17 @@ class BadName(ValueError):
 
 
 class Names:
-    """Table that gives every user token or every item token a number.
+    """Table that gives a number to every user token, or to every item token.
 
-    A token of up to 18 decimal digits without leading zero has its value as number. Any other
-    token is a name. The names get the numbers -1, -2, ... in order of first occurrence.
+    A token of up to 18 decimal digits without leading zero has its value as its number. Any other
+    token is called a name. The names get the numbers -1, -2, ... in order of first occurrence.
 
     The names are in a hash table with open addressing. Their bytes are joined in one array.
 
     Args:
         any_text: whether to accept words for a missing value, such as ``NA``, and names that begin
-            with a quote. RecBole without this package misreads both; our runs read them unchanged.
+            with a quote. RecBole without this package misreads such tokens; our runs read them
+            unchanged.
     """
 
     def __init__(self, any_text: bool = False) -> None:
@@ -69,7 +71,7 @@ class Names:
     def numbers(
         self, data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Look up the numbers of tokens; new names are added to the table.
+        """Return the number of each token; new names are added to the table.
 
         Args:
             data: bytes of the text. Shape: (n_bytes,)
@@ -96,7 +98,7 @@ class Names:
             self._grow()
 
     def texts(self) -> NDArray[np.bytes_]:
-        """Return all names in order: the name with number -1, then -2, and so on."""
+        """Return all names in the order of their numbers -1, -2, ..."""
         bounds = self._bounds[len(self._forbidden) : self._n + 1]
         lengths = np.diff(bounds)
         table = np.zeros((len(lengths), lengths.max(initial=1)), np.uint8)
@@ -104,7 +106,7 @@ class Names:
         return table.view(f"S{table.shape[1]}")[:, 0]
 
     def _grow(self) -> None:
-        """Double the capacity for names and for their bytes."""
+        """Double the number of names, and the number of their bytes, that fit into the table."""
         self._slots = np.full(2 * len(self._slots), -1)
         _fill_slots(self._slots, self._hashes, self._n)
         self._hashes, self._bounds, self._text = (
@@ -128,7 +130,12 @@ def _reason(name: bytes) -> str:
 
 
 def joined(names: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Join names without separator; returns the bytes, and each name's start and end in them."""
+    """Join names without separator.
+
+    Returns:
+        First, the bytes of all names. Second, the position of each name's first byte. Third, the
+        position after each name's last byte.
+    """
     ends = np.cumsum([len(name) for name in names])
     return np.frombuffer(b"".join(names), np.uint8), np.append(0, ends[:-1]), ends
 
@@ -149,28 +156,29 @@ def _look_up(
     n_forbidden: int,
     bad_start: int,
 ) -> tuple[int, int, bool]:
-    """Write the number of each token, from token ``first`` on, and add new names (`Names`).
+    """Find the number of each token (`Names`), from token ``first`` on, and add new names.
 
-    Stops early at a bad name, or at a new name if the table is full.
+    The search stops early at a bad name, or at a new name if the table is full.
 
     Args:
         data: bytes of the text. Shape: (n_bytes,)
         starts: position of the first byte of each token. Shape: (n_tokens,)
         ends: position after the last byte of each token. Shape: (n_tokens,)
-        first: index of the token to begin with.
+        first: index of the first token to look up.
         numbers: filled with the number of each token. Shape: (n_tokens,)
         secret: initial value of the hash.
         slots: index of the name in each slot, -1 if empty; updated. Shape: (n_slots,)
         hashes: hash of each name; updated. Shape: (capacity,)
         bounds: start of each name in ``text``; updated. Shape: (capacity + 1,)
         text: bytes of all names; updated. Shape: (bytes_capacity,)
-        n: number of names in the table.
+        n: number of names in the table before the call.
         n_forbidden: number of forbidden names, which are the first in the table.
         bad_start: byte that no name may begin with; 0 for none.
 
     Returns:
-        The index of the token at which it stopped (``n_tokens`` if it finished), the new number of
-        names, and whether it stopped at a bad name.
+        First, the index of the token at which the search stopped; ``n_tokens`` if it did not stop
+        early. Second, the number of names in the table after the call. Third, whether the search
+        stopped at a bad name.
     """
     for nth in range(first, len(starts)):
         start, end = starts[nth], ends[nth]
@@ -211,7 +219,7 @@ def _look_up(
 
 @compiled
 def _fill_slots(slots: NDArray[np.int64], hashes: NDArray[np.uint64], n: int) -> None:
-    """Put the first ``n`` names into a hash table with empty slots."""
+    """Put the first ``n`` names into the empty slots of a hash table."""
     for name in range(n):
         slot = np.int64(hashes[name] & np.uint64(len(slots) - 1))
         while slots[slot] >= 0:
@@ -220,14 +228,15 @@ def _fill_slots(slots: NDArray[np.int64], hashes: NDArray[np.uint64], n: int) ->
 
 
 def renumber(numbers: NDArray[np.int64], names: Names) -> tuple[NDArray[Any], NDArray[np.bytes_]]:
-    """Replace the numbers of `Names` by numbers from 0 in the order of the sorted tokens.
+    """Replace the numbers from a table of `Names` by numbers from 0, in the order of sorted tokens.
 
     Args:
         numbers: numbers as `Names.numbers` returns them. Shape: (n,)
-        names: the table that gave them.
+        names: the table from which the numbers come.
 
     Returns:
-        The new numbers (int32), shape (n,); and the sorted distinct tokens, shape (n_distinct,).
+        First, the new numbers, int32. Shape: (n,). Second, the distinct tokens in sorted order.
+        Shape: (n_distinct,)
     """
     least = numbers.min(initial=0)
     if numbers.max(initial=0) - least <= 4 * len(numbers):  # close together: no hash table needed
@@ -247,7 +256,12 @@ def renumber(numbers: NDArray[np.int64], names: Names) -> tuple[NDArray[Any], ND
 def _sorted_tokens(
     distinct: NDArray[np.int64], names: Names
 ) -> tuple[NDArray[np.bytes_], NDArray[np.int32]]:
-    """Return the tokens of some numbers, sorted, and each number's position among them."""
+    """Sort the tokens that belong to distinct numbers.
+
+    Returns:
+        First, the sorted tokens. Second, for each number, the position of its token among the
+        sorted tokens.
+    """
     tokens = format_integers(np.maximum(distinct, 0))
     is_name = distinct < 0
     if is_name.any():

@@ -1,8 +1,8 @@
-"""Import three SciPy sparse matrices that ``scipy.sparse.save_npz`` wrote.
+"""Import a dataset from three sparse matrices that ``scipy.sparse.save_npz`` wrote.
 
-This reader does not call ``scipy.sparse.load_npz``. It builds the arrays from their bytes, with
-checks. An array of Python objects would be a pickle, so it is rejected. A forged header cannot make
-the reader allocate more memory than the file's content needs.
+The import does not call ``scipy.sparse.load_npz``. It builds the arrays from the bytes of the
+files, with checks. An array of Python objects would be a pickle, which can run code, so it is
+rejected. A forged header cannot make the import allocate more memory than the file's content needs.
 """
 
 import io
@@ -41,9 +41,9 @@ _HEADERS = {
 def import_npz(
     source: Path, name: str, out: Path = Path("dataset"), overwrite: bool = False
 ) -> Path:
-    """Write the split in ``source`` as RecBole benchmark files to ``out/name``.
+    """Write the splits in ``source`` as RecBole benchmark files (one per split) to ``out/name``.
 
-    User and item tokens are the row and column numbers of the matrices, from 0.
+    User tokens are the row numbers of the matrices, item tokens the column numbers, both from 0.
 
     Args:
         source: folder with ``train.npz``, ``valid.npz``, ``test.npz`` (or other names in `FILES`).
@@ -70,7 +70,7 @@ def import_npz(
 
 
 def read_npz_matrix(path: Path) -> Interactions:
-    """Read the nonzero entries of a COO, CSR or CSC matrix in an ``.npz`` file as pairs.
+    """Read the nonzero entries of a COO, CSR or CSC matrix in an ``.npz`` file as user-item pairs.
 
     Entries with the same row and column are summed (`matrix.coo_pairs`).
 

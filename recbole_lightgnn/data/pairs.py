@@ -1,4 +1,7 @@
-"""Import a table of interactions (delimited text or Parquet): filter it and split it."""
+"""Import a dataset from a table of interactions, in delimited text or Parquet.
+
+The interactions are filtered and split.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,23 +35,25 @@ from recbole_lightgnn.errors import InputError
 
 @dataclass(frozen=True)
 class Selection:
-    """Options of an import: which interactions are used, and how they are split.
+    """Options of an import: how to read a table, which interactions to use, how to split them.
 
     Attributes:
         user: name or position from 1 of the user column; None to detect it.
         item: name or position from 1 of the item column; None to detect it.
-        rating: name or position from 1 of the rating column; None to detect it. It is read only
-            if ``min_rating`` is given.
-        time: name or position from 1 of the time column; None to detect it. It is read only if
-            ``split`` is ``time``.
+        rating: name or position from 1 of the rating column; None to detect it. The column is read
+            only if ``min_rating`` is given.
+        time: name or position from 1 of the time column; None to detect it. The column is read only
+            if ``split`` is ``time``.
         delimiter: text between two fields of a text file; None to detect it.
         header: whether the first line has the names of the columns; None to detect it.
-        min_rating: smallest rating of an interaction that is used; None to use all.
-        k_core: smallest number of interactions of a user or item. Users and items with fewer are
-            removed repeatedly until none is left.
-        split: ``random``; or ``time``, to put the latest interactions into test.
+        min_rating: smallest rating of an interaction that is used; None to use all interactions.
+        k_core: smallest number of interactions of a user or item. Users and items with fewer
+            interactions are removed; this is repeated until all remaining users and items have
+            enough interactions.
+        split: ``random``, to split at random; or ``time``, to put the latest interactions into
+            test.
         per: ``user``, to split each user's interactions, or ``all``, to split the whole table.
-        ratio: shares of train, valid and test; they sum to 1.
+        ratio: shares of the interactions for train, valid and test; they sum to 1.
         seed: seed of the random split.
 
     Raises:
@@ -82,7 +87,10 @@ class Selection:
             raise InputError(f"--seed must be 0 or more, got {self.seed}")
 
     def columns(self) -> dict[str, str | None]:
-        """Return the name or position (from 1) of each column to read; None to detect it."""
+        """Return the name or position (from 1) of each column to read, by meaning of the column.
+
+        The value is None for a column that is to be detected.
+        """
         wanted = {"user": self.user, "item": self.item}
         if self.min_rating is not None:
             wanted["rating"] = self.rating
@@ -91,7 +99,7 @@ class Selection:
         return wanted
 
     def describe_split(self) -> str:
-        """Describe how the splits are made, for the dataset's card."""
+        """Describe in one line how the splits are made, for the dataset's card."""
         group = "of each user's interactions" if self.per == "user" else "of all interactions"
         order = f"at random, seed {self.seed}" if self.split == "random" else "by time, latest last"
         return f"{', '.join(f'{share:g}' for share in self.ratio)} {group}, {order}"
@@ -99,7 +107,7 @@ class Selection:
 
 @dataclass
 class _Table:
-    """Interactions of the source.
+    """The interactions that an import has read and not removed.
 
     Attributes:
         users: user number of each interaction, from 0. Shape: (n,)
@@ -124,18 +132,18 @@ def import_pairs(
     overwrite: bool = False,
     selection: Selection | None = None,
 ) -> Path:
-    """Filter and split a table and write it as RecBole benchmark files to ``out/name``.
+    """Filter and split a table; write the splits as RecBole benchmark files to ``out/name``.
 
-    The tokens of users and items are written unchanged. If a user has several interactions with
-    the same item, only one of them is used (with a time split, the earliest).
+    The tokens of users and items are written unchanged. If a user has several interactions with the
+    same item, only one interaction of the pair is used (with a split by time, the earliest).
 
     Args:
         source: delimited text, or Parquet if the name ends in ``.parquet``.
         name: the dataset's name, as for ``--dataset``.
         out: folder of all datasets, RecBole's ``data_path``.
         overwrite: whether an existing dataset may be replaced.
-        selection: options of the import; the default uses all interactions and splits each
-            user's at random, 8:1:1.
+        selection: options of the import; the default uses all interactions, and splits each user's
+            interactions at random, 8:1:1.
 
     Returns:
         The dataset's folder.
@@ -175,7 +183,11 @@ def _listed(dropped: Mapping[str, int]) -> str:
 
 
 def _read(source: Path, selection: Selection) -> tuple[_Table, bool]:
-    """Read the table; return the table, and whether it has a header."""
+    """Read the table, and leave out interactions with too low a rating.
+
+    Returns:
+        First, the table. Second, whether the source has a header.
+    """
     names: dict[str, Names] = {}
     parts: dict[str, list[NDArray[Any]]] = {what: [] for what in Rows._fields}
     below = 0
@@ -228,7 +240,7 @@ def _without_duplicates(table: _Table) -> _Table:
 
 
 def _reduced_to_core(table: _Table, k: int) -> _Table:
-    """Return the interactions of the k-core, with users and items numbered anew from 0."""
+    """Keep the interactions of the k-core (`k_core`), and number users and items from 0 again."""
     in_core = k_core(table.users, table.items, k)
     columns, tokens = [], []
     for column, names in zip((table.users, table.items), table.tokens, strict=True):

@@ -1,4 +1,4 @@
-"""Import the splits of the LightGNN paper: three pickled SciPy matrices in a folder."""
+"""Import the splits published with the LightGNN paper: three pickled SciPy matrices in a folder."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ FILES = {
 def import_paper(
     source: Path, name: str, out: Path = Path("dataset"), overwrite: bool = False
 ) -> Path:
-    """Write the paper's split in ``source`` as RecBole benchmark files to ``out/name``.
+    """Write the paper's splits in ``source`` as RecBole benchmark files to ``out/name``.
 
-    User and item tokens are the row and column numbers of the matrices, from 0. Nothing in the
-    pickles is executed (see `unpickle`). Either all files are written or none.
+    User tokens are the row numbers of the matrices, item tokens the column numbers, both from 0. No
+    code in the pickles is executed (see `unpickle`). Either all files are written or none.
 
     Args:
         source: folder with ``trnMat.pkl``, ``valMat.pkl``, ``tstMat.pkl`` (or ``train_mat.pkl``,

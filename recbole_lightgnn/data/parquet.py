@@ -1,4 +1,4 @@
-"""Read Parquet tables of interactions in batches; needs pyarrow (extra ``parquet``)."""
+"""Read a Parquet table of interactions in batches; needs pyarrow (extra ``parquet``)."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,8 +26,8 @@ def parquet_rows(
     Args:
         path: the Parquet file.
         wanted: for each column to read, its name or its position from 1; None to detect it.
-        names: filled with two tables, of the user tokens (key ``user``) and of the item tokens
-            (key ``item``).
+        names: receives two tables: the numbers of the user tokens (key ``user``) and of the item
+            tokens (key ``item``).
 
     Raises:
         InputError: if pyarrow is not installed, the file is damaged, or a column is missing, has an
@@ -71,14 +71,14 @@ def parquet_rows(
 
 
 def _column(path: Path, column: Any, what: str, names: Names | None, before: int) -> NDArray[Any]:
-    """Convert a column of a batch to numbers.
+    """Convert a column in a batch of rows to an array of numbers.
 
     Args:
         path: the Parquet file.
         column: pyarrow array. Shape: (n,)
         what: meaning of the column, such as ``user``.
-        names: table of the tokens; None for ratings and times.
-        before: number of rows before the batch.
+        names: table that numbers the tokens; None for ratings and times.
+        before: number of rows in the file before the batch.
     """
     import pyarrow as pa
 
@@ -94,7 +94,7 @@ def _column(path: Path, column: Any, what: str, names: Names | None, before: int
 
 
 def _values(path: Path, column: Any, what: str, before: int) -> NDArray[Any]:
-    """Convert ratings or times."""
+    """Convert a column of ratings or times to an array of numbers."""
     import pyarrow as pa
 
     kind = column.type
@@ -116,7 +116,7 @@ def _values(path: Path, column: Any, what: str, before: int) -> NDArray[Any]:
 def _token_numbers(
     path: Path, column: Any, what: str, names: Names, before: int
 ) -> NDArray[np.int64]:
-    """Convert user or item tokens, which are integers or text."""
+    """Convert a column of user or item tokens, which are integers or text, to numbers."""
     import pyarrow as pa
     from pyarrow import compute
 
@@ -140,7 +140,12 @@ def _token_numbers(
 
 
 def _text_and_bounds(column: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return the bytes of a text column, and the start and the end of each value in them."""
+    """Split a column of texts into its bytes and positions.
+
+    Returns:
+        First, the bytes of all texts. Second, the position of each text's first byte. Third, the
+        position after each text's last byte.
+    """
     _, bounds, data = column.buffers()
     bounds = np.frombuffer(bounds, np.int64)[column.offset : column.offset + len(column) + 1].copy()
     data = np.frombuffer(data or b"", np.uint8)

@@ -13,15 +13,15 @@ from recbole_lightgnn.utils.files import check_can_draw
 
 
 def draw_degrees(name: str, content: DatasetPairs, file: Path) -> None:
-    """Plot, for each split and degree d, how many users and how many items have at least d pairs.
+    """Plot how many users, and how many items, have at least d pairs in each split, against d.
 
-    Both axes are logarithmic. The counts are cumulative because a plain histogram of a heavy-tailed
-    distribution mostly consists of counts of 1.
+    Both axes are logarithmic. The plotted numbers are cumulative, because the bars of a plain
+    histogram of such a heavy-tailed distribution would mostly have height 1.
 
     Args:
         name: name of the dataset, for the title.
-        content: pairs of the dataset.
-        file: picture to write; its suffix gives the format.
+        content: user-item pairs of the dataset.
+        file: path of the picture to write; its suffix decides the picture's format.
 
     Raises:
         InputError: as `check_can_draw`; also if the picture cannot be written.
@@ -56,14 +56,14 @@ def _draw(axes: Any, what: str, splits: dict[str, NDArray[np.int64]]) -> None:
 
 
 def survival(degree: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Count the nodes with at least each degree.
+    """For each degree that occurs, count the nodes (users or items) with at least this degree.
 
     Args:
-        degree: degree of each node. Shape: (n_nodes,)
+        degree: degree (number of pairs) of each node. Shape: (n_nodes,)
 
     Returns:
-        The distinct degrees in ascending order, and the number of nodes with that degree or a
-        higher one. Shape: (n_degrees,) each
+        First, the distinct degrees in ascending order. Second, for each of these degrees, the
+        number of nodes with this degree or a higher degree. Shape: (n_degrees,) each
     """
     values, counts = np.unique(degree, return_counts=True)
     return values, counts[::-1].cumsum()[::-1]

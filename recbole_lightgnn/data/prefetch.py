@@ -1,4 +1,4 @@
-"""Compute results in threads before they are needed."""
+"""Apply a function to many inputs in threads, which compute results before they are needed."""
 
 import os
 from collections import deque
@@ -11,14 +11,14 @@ Result = TypeVar("Result")
 
 
 def map_ahead(function: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
-    """Yield ``function(part)`` of each part in order, while threads compute the next results.
+    """Yield ``function(part)`` for each part in order, while threads compute the next results.
 
-    Errors come in order, too. If ``function`` or the iteration of ``parts`` fails, the results of
-    all earlier parts are yielded before the error is raised.
+    If ``function`` or the iteration over ``parts`` raises an error, the results of all earlier
+    parts are yielded before the error is raised.
 
     Args:
-        function: work on one part; runs in up to 8 threads.
-        parts: inputs of the function; only a few are taken before they are needed.
+        function: function of one part; it is called in up to 8 threads.
+        parts: inputs of the function. Only a few parts are taken from the iterable in advance.
     """
     threads = min(8, os.cpu_count() or 1)
     waiting: deque[Future[Result]] = deque()

@@ -1,4 +1,4 @@
-"""Operations on pairs: remove duplicates, reduce to the k-core, and split."""
+"""Operations on user-item pairs: remove duplicates, reduce to the k-core, split into parts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,8 @@ def distinct_pairs(
         n_items: number of items, at most 2^31.
 
     Returns:
-        The users and the items of the distinct pairs, and the number of pairs removed.
+        First, the user of each distinct pair. Second, the item of each distinct pair. Third, the
+        number of removed pairs.
     """
     bits = max(1, int(n_items - 1).bit_length())
     key = users.astype(np.int64)
@@ -37,9 +38,10 @@ def distinct_pairs(
 
 
 def k_core(users: NDArray[Any], items: NDArray[Any], k: int) -> NDArray[np.bool_]:
-    """Mark the pairs of the k-core, in which every user and every item has at least k pairs.
+    """Find the pairs of the k-core, in which every user and every item has at least k pairs.
 
-    Users and items with fewer pairs are removed repeatedly until none is left.
+    Users and items with fewer than k pairs are removed; this is repeated until every remaining user
+    and item has at least k pairs.
 
     Args:
         users: user of each pair, from 0. Shape: (n,)
@@ -47,7 +49,7 @@ def k_core(users: NDArray[Any], items: NDArray[Any], k: int) -> NDArray[np.bool_
         k: smallest number of pairs of a user or an item.
 
     Returns:
-        Whether each pair is in the k-core. Shape: (n,)
+        For each pair, whether it is in the k-core. Shape: (n,)
     """
     left = np.arange(len(users))
     while True:
@@ -65,14 +67,15 @@ def k_core(users: NDArray[Any], items: NDArray[Any], k: int) -> NDArray[np.bool_
 def cut_at_random(
     groups: NDArray[Any], generator: np.random.Generator, ratios: Sequence[float]
 ) -> NDArray[np.int8]:
-    """Assign the pairs of every group to parts at random.
+    """Assign the pairs of every group (such as one user's pairs) to parts (splits) at random.
 
-    `part_sizes` gives the size of each part. All assignments with these sizes are equally likely.
+    `part_sizes` gives the size of each part in each group. All assignments with these sizes are
+    equally likely.
 
     Args:
-        groups: group of each pair, from 0 without large gaps. Shape: (n,)
+        groups: number of each pair's group, from 0 without large gaps. Shape: (n,)
         generator: source of random numbers.
-        ratios: share of each part; they sum to 1.
+        ratios: share of a group's pairs that each part gets; the shares sum to 1.
 
     Returns:
         Number of each pair's part, from 0. Shape: (n,)
@@ -92,13 +95,14 @@ def _draw(
     capacity: NDArray[np.int64],
     part: NDArray[np.int8],
 ) -> None:
-    """Draw a part for each pair in turn; a part's probability is proportional to its free places.
+    """Draw a part for one pair after the other, with probability proportional to its free places.
 
     Args:
-        groups: group of each pair. Shape: (n,)
+        groups: number of each pair's group. Shape: (n,)
         chances: random number in [0, 1) for each pair. Shape: (n,)
-        capacity: free places of each part in each group; updated. Shape: (n_groups, n_parts)
-        part: filled with the part of each pair. Shape: (n,)
+        capacity: free places (pairs still to be assigned) of each part in each group; updated.
+            Shape: (n_groups, n_parts)
+        part: receives the number of each pair's part. Shape: (n,)
     """
     for pair, group in enumerate(groups):
         position = chances[pair] * capacity[group].sum()
@@ -113,14 +117,15 @@ def _draw(
 def cut_in_order(
     groups: NDArray[Any], order: NDArray[np.int64], ratios: Sequence[float]
 ) -> NDArray[np.int8]:
-    """Cut every group of pairs into parts in a given order.
+    """Cut every group of pairs (such as one user's pairs) into parts (splits) in a given order.
 
-    The first pairs of a group form its first part, the next pairs its second part, and so on.
+    In this order, the first pairs of a group form the group's first part, the next pairs form the
+    second part, and so on. `part_sizes` gives the sizes.
 
     Args:
-        groups: group of each pair, from 0 without large gaps. Shape: (n,)
-        order: indices of all pairs; each group is cut in this order. Shape: (n,)
-        ratios: share of each part; they sum to 1.
+        groups: number of each pair's group, from 0 without large gaps. Shape: (n,)
+        order: indices of all pairs, in the order in which the groups are cut. Shape: (n,)
+        ratios: share of a group's pairs that each part gets; the shares sum to 1.
 
     Returns:
         Number of each pair's part, from 0. Shape: (n,)
@@ -135,7 +140,14 @@ def cut_in_order(
 def _assign(
     groups: NDArray[Any], order: NDArray[np.int64], ends: NDArray[np.int64], part: NDArray[np.int8]
 ) -> None:
-    """Fill ``part``; ``ends`` has each group's cumulative part sizes, (n_groups, n_parts)."""
+    """Write the number of each pair's part into ``part``, one pair after the other.
+
+    Args:
+        groups: number of each pair's group. Shape: (n,)
+        order: indices of all pairs, in the order in which the groups are cut. Shape: (n,)
+        ends: cumulative sizes of the parts of each group. Shape: (n_groups, n_parts)
+        part: receives the number of each pair's part. Shape: (n,)
+    """
     assigned = np.zeros(len(ends), np.int64)  # pairs of each group so far
     for pair in order:
         group = groups[pair]
@@ -147,14 +159,15 @@ def _assign(
 
 
 def part_sizes(totals: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np.int64]:
-    """Return the sizes of the parts into which groups are cut, computed as RecBole does.
+    """Compute the size of each part (split) of each group of pairs, by RecBole's rule.
 
-    Each part except the first gets its share of the group, rounded down, but at least 1 pair as
-    long as the first part keeps 1. The first part gets the remaining pairs.
+    The first part gets the pairs that are not in the remaining parts. Each remaining part gets its
+    share of the group's pairs, rounded down. If the share is below 1 pair, the part gets 1 pair, as
+    long as 1 pair stays in the first part.
 
     Args:
         totals: number of pairs of each group. Shape: (n_groups,)
-        ratios: share of each part; they sum to 1.
+        ratios: share of a group's pairs that each part gets; the shares sum to 1.
 
     Returns:
         Number of pairs in each part of each group. Shape: (n_groups, n_parts)
@@ -170,13 +183,13 @@ def part_sizes(totals: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np
 
 
 def time_order(times: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the indices that sort times from earliest to latest; equal times keep their order.
+    """Compute the order of times from the earliest to the latest; equal times keep their order.
 
     Args:
-        times: integers or floats. Shape: (n,)
+        times: times as integers or floats. Shape: (n,)
 
     Returns:
-        Indices into ``times``. Shape: (n,)
+        Indices that sort ``times``. Shape: (n,)
     """
     n = len(times)
     if n == 0 or times.dtype.kind == "f":
@@ -194,15 +207,15 @@ def time_order(times: NDArray[Any]) -> NDArray[np.int64]:
 def first_of_each_pair(
     users: NDArray[Any], items: NDArray[Any], order: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Find the first interaction of each distinct pair.
+    """Find the first interaction of each distinct user-item pair.
 
     Args:
         users: user of each interaction, from 0, below 2^31. Shape: (n,)
         items: item of each interaction, from 0, below 2^31. Shape: (n,)
-        order: indices of the interactions, from the first to the last. Shape: (n,)
+        order: indices of all interactions, from the first interaction to the last. Shape: (n,)
 
     Returns:
-        Indices of the interactions, sorted by user, then by item. Shape: (n_distinct_pairs,)
+        Indices of the found interactions, sorted by user, then by item. Shape: (n_distinct_pairs,)
     """
     if len(users) == 0:
         return np.zeros(0, np.int64)
@@ -214,7 +227,14 @@ def first_of_each_pair(
 
 
 def inverse_permutation(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the position of each index in ``order``, a permutation. Shape: (n,) -> (n,)"""
+    """Return the position of each index in ``order``.
+
+    Args:
+        order: a permutation of the indices. Shape: (n,)
+
+    Returns:
+        The inverse permutation. Shape: (n,)
+    """
     position = np.empty(len(order), np.int64)
     position[order] = np.arange(len(order))
     return position

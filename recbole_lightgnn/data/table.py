@@ -1,4 +1,4 @@
-"""Read delimited text with one interaction per line, column by column."""
+"""Read delimited text with one interaction per line into one array for each column."""
 
 import contextlib
 import csv
@@ -24,13 +24,14 @@ _LINE_END, _ZERO = b"\n0"
 
 
 class Rows(NamedTuple):
-    """Consecutive interactions of a table, as columns.
+    """Consecutive interactions of a table, as one array for each column.
 
     Attributes:
-        user: user number of each interaction (`Names`). Shape: (n,)
-        item: item number of each interaction (`Names`). Shape: (n,)
-        rating: ratings; None if they are not read. Shape: (n,)
-        time: times that can be compared with each other; None if they are not read. Shape: (n,)
+        user: number of each interaction's user, from a table of `Names`. Shape: (n,)
+        item: number of each interaction's item, from a table of `Names`. Shape: (n,)
+        rating: rating of each interaction; None if ratings are not read. Shape: (n,)
+        time: time of each interaction, as a number that grows with time; None if times are not
+            read. Shape: (n,)
     """
 
     user: NDArray[np.int64]
@@ -40,16 +41,16 @@ class Rows(NamedTuple):
 
 
 def text_rows(path: Path, layout: Layout, names: dict[str, Names]) -> Iterator[Rows]:
-    """Yield the interactions of a delimited text, block by block.
+    """Yield the interactions of a delimited text file, block by block.
 
     Args:
         path: the text file.
-        layout: its layout (`detect_layout`).
-        names: filled with two tables, of the user tokens (key ``user``) and of the item tokens
-            (key ``item``).
+        layout: layout of the file (`detect_layout`).
+        names: receives two tables: the numbers of the user tokens (key ``user``) and of the item
+            tokens (key ``item``).
 
     Raises:
-        InputError: if a line has more or fewer fields than the first, or a field is malformed.
+        InputError: if a line has more or fewer fields than the first line, or a field is malformed.
     """
     names |= {what: Names(any_text=layout.typed) for what in ("user", "item")}
     for fields in map_ahead(functools.partial(_Fields, layout), _body(path, layout)):
@@ -65,7 +66,7 @@ def _column(fields: "_Fields", names: Mapping[str, Names], what: str) -> NDArray
 
 
 def _body(path: Path, layout: Layout) -> Iterator[Block]:
-    """Yield the lines below the header."""
+    """Yield the lines of a file below its header, in blocks."""
     for nth, block in enumerate(blocks(path)):
         if nth == 0 and layout.header:
             block = Block(path, block.data[block.data.index(b"\n") + 1 :], 2)
@@ -74,14 +75,14 @@ def _body(path: Path, layout: Layout) -> Iterator[Block]:
 
 
 class _Fields:
-    """Positions of the wanted fields in a block of lines, and their values if they are integers.
+    """The fields of the wanted columns in a block of lines.
 
     Args:
-        layout: layout of the text.
+        layout: layout of the text, which says which columns are wanted.
         block: lines below the header.
 
     Raises:
-        InputError: if a line has more or fewer fields than the layout.
+        InputError: if a line has more or fewer fields than the layout says.
     """
 
     def __init__(self, layout: Layout, block: Block) -> None:
@@ -118,18 +119,29 @@ class _Fields:
         return self._integers[row] if self._only_integers[row] else None
 
     def bounds(self, what: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the start and the end of a column's fields in ``data``. Shape: (n_lines,) each"""
+        """Return the start and the end of each field of a column in ``data``.
+
+        Returns:
+            First, the position of each field's first byte. Second, the position after each field's
+            last byte. Shape: (n_lines,) each
+        """
         row = self._row[what]
         return self._starts[row], self._ends[row]
 
     def tokens(self, what: str) -> list[bytes]:
-        """Return a column's fields as bytes."""
+        """Return the fields of a column as bytes."""
         starts, ends = self.bounds(what)
         data = self.block.data
         return [data[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def fault(self, line: int, what: str, remedy: str) -> InputError:
-        """Return the error for a line, numbered from 0 without skipped empty lines."""
+        """Return an InputError that names a line of the file.
+
+        Args:
+            line: number of the line in the block, from 0; skipped empty lines are not counted.
+            what: what is wrong in the line.
+            remedy: what was expected, and what to do.
+        """
         if self._lines is not self.block:
             texts = self._lines.data.split(b"\n")
             line = [nth for nth, text in enumerate(texts) if text][line]
@@ -146,20 +158,23 @@ def _parse(
     integers: NDArray[np.int64],
     only_integers: NDArray[np.bool_],
 ) -> int:
-    """Find the fields of the wanted columns, up to the first line with a wrong number of fields.
+    """Find the wanted columns' fields, up to the first line with a wrong number of fields.
 
     Args:
         data: bytes of whole lines. Shape: (n_bytes,)
         delimiter: byte between two fields.
-        rows: for each field of a line, its row in the outputs; -1 if unwanted. Shape: (n_fields,)
-        starts: filled with the start of each field in ``data``. Shape: (n_columns, n_lines)
-        ends: filled with the end of each field in ``data``. Shape: (n_columns, n_lines)
-        integers: filled with the value of each field of digits. Shape: (n_columns, n_lines)
-        only_integers: set to False for each column with a field that is not an integer as
-            `text.parse_integers` accepts it. Shape: (n_columns,)
+        rows: for each field of a line, the row of the outputs for its column; -1 for an unwanted
+            column. Shape: (n_fields,)
+        starts: receives the position of each field's first byte in ``data``. Shape: (n_columns,
+            n_lines)
+        ends: receives the position after each field's last byte. Shape: (n_columns, n_lines)
+        integers: receives the value of each field that is an integer. Shape: (n_columns, n_lines)
+        only_integers: set to False for each column with a field that `text.parse_integers` would
+            not accept. Shape: (n_columns,)
 
     Returns:
-        The number of lines before the malformed line, or of all lines if there is none.
+        The number of lines before the line with a wrong number of fields, or of all lines if there
+        is no such line.
     """
     line = field = start = number = 0
     only_digits = True
@@ -186,7 +201,11 @@ def _parse(
 
 
 def with_plain_delimiter(block: Block, delimiter: str) -> tuple[Block, str]:
-    """Rewrite lines with a one-byte delimiter that no field has; return lines and delimiter."""
+    """Rewrite lines so that they have a delimiter of one byte that occurs in no field.
+
+    Returns:
+        First, the rewritten lines. Second, their delimiter.
+    """
     quoted = delimiter in QUOTING and b'"' in block.data
     if not quoted and len(delimiter) == 1:
         return block, delimiter
@@ -240,7 +259,7 @@ def _dates(fields: _Fields, what: str) -> NDArray[np.int64]:
 
 @contextlib.contextmanager
 def _faults_of(fields: _Fields, what: str) -> Iterator[None]:
-    """Context that turns a `BadValue` into an InputError with file and line."""
+    """Context manager that turns a `BadValue` into an InputError with file and line."""
     try:
         yield
     except BadValue as error:

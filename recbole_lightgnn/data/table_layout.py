@@ -1,4 +1,4 @@
-"""Detect the layout of delimited text with one interaction per line."""
+"""Detect the layout of delimited text with one interaction per line: delimiter, header, columns."""
 
 import contextlib
 import csv
@@ -36,17 +36,18 @@ _DEFAULT_POSITION = {"user": 0, "item": 1, "rating": 2, "time": 3}  # in a table
 
 
 class Layout(NamedTuple):
-    """Layout of a delimited text.
+    """Layout of a delimited text file.
 
     Attributes:
         delimiter: text between two fields.
         header: whether the first line has the names of the columns.
         n_fields: number of fields in each line.
-        columns: position from 0 of each column that is read (``user``, ``item``, ``rating``,
-            ``time``).
-        dated: whether times are dates, not numbers.
-        typed: whether the header has the type of each column, as in an atomic file. Then any text
-            can be a user or item, and empty lines are skipped, as when a run reads the file.
+        columns: position, from 0, of each column that is read, by its meaning (``user``, ``item``,
+            ``rating``, ``time``).
+        dated: whether the times in the file are dates and not numbers.
+        typed: whether the header has the type of each column, as in an atomic file. In this case
+            any text can be a user or item, and empty lines are skipped, because a run would read
+            the file in this way.
     """
 
     delimiter: str
@@ -60,7 +61,7 @@ class Layout(NamedTuple):
 def detect_layout(
     path: Path, wanted: Mapping[str, str | None], delimiter: str | None, header: bool | None
 ) -> Layout:
-    """Determine the layout of a text from the user's choices and its first lines.
+    """Determine the layout of a text file from the user's choices and the file's first lines.
 
     Args:
         path: the text file.
@@ -69,7 +70,7 @@ def detect_layout(
         header: whether the first line has the names of the columns; None to detect it.
 
     Raises:
-        InputError: if the file is empty, a column is missing, or no delimiter fits.
+        InputError: if the file is empty, a column is missing, or no delimiter fits the first lines.
     """
     block = next(blocks(path), None)
     if block is None:
@@ -118,7 +119,7 @@ def _detect_delimiter(path: Path, lines: list[str]) -> str:
 
 
 def split_line(line: str, delimiter: str) -> list[str]:
-    """Split a line at a delimiter; a comma or semicolon in a quoted field does not split it."""
+    """Split a line at a delimiter, but not at a comma or semicolon in a quoted field."""
     if delimiter in QUOTING and '"' in line:
         with contextlib.suppress(csv.Error):  # the error is reported when the line is read
             return next(csv.reader([line], delimiter=delimiter))
@@ -126,10 +127,11 @@ def split_line(line: str, delimiter: str) -> list[str]:
 
 
 def _has_header(rows: list[list[str]], wanted: Mapping[str, str | None]) -> bool:
-    """Tell whether the first row has the names of the columns.
+    """Decide whether the first row has the names of the columns.
 
-    The first row is a header if all its fields have a type, if a field is a usual or a requested
-    name, or if a field is not a number but all fields below it are.
+    The first row is a header in three cases: all its fields have a type; one of its fields is a
+    usual column name or a name that the user gives; or one of its fields is not a number but all
+    fields below this field are numbers.
     """
     first = {_plain(field) for field in rows[0]}
     known = {name for names in KNOWN_COLUMNS.values() for name in names.split() if len(name) > 2}
@@ -141,7 +143,7 @@ def _has_header(rows: list[list[str]], wanted: Mapping[str, str | None]) -> bool
 
 
 def has_types(header: list[str]) -> bool:
-    """Tell whether all columns of a header have a type, as in ``user_id:token``."""
+    """Whether all columns of a header have a type, as in ``user_id:token``."""
     return all(_RECBOLE_TYPE.search(name.strip()) for name in header)
 
 
@@ -161,20 +163,21 @@ def _plain(name: str) -> str:
 def find_columns(
     where: str, header: list[str] | None, n_fields: int, wanted: Mapping[str, str | None]
 ) -> dict[str, int]:
-    """Find the positions of the wanted columns.
+    """Find the positions of the columns to read.
 
     Args:
-        where: file and line, for error messages.
+        where: file and line of the header, for error messages.
         header: names of all columns; None if the table has no header.
         n_fields: number of columns.
         wanted: for each column to read, its name or its position from 1; None to detect it.
 
     Returns:
-        Position from 0 of each wanted column.
+        Position, from 0, of each column to read.
 
     Raises:
-        InputError: if a column is missing, two columns have the wanted name, two wanted columns
-            are the same, or users or items have a type other than ``token``.
+        InputError: if a column is missing, two columns have the name of a column to read, one
+            column would be read with two meanings, or the column of users or of items has a type
+            other than ``token``.
     """
     found: dict[str, int] = {}
     names = [] if header is None else [" ".join(name.split()) for name in header]

@@ -1,9 +1,10 @@
-"""Read text files in blocks of whole lines, and parse and format numbers.
+"""Read text files in blocks of whole lines; parse numbers and write numbers as text.
 
-Memory does not grow with the size of the file, and every error names its line.
+The needed memory does not grow with the size of the file. Every error names a line of the file.
 
-Accepted files: UTF-8 with or without a byte order mark, or text in a named encoding; lines that end
-with LF or CRLF; a last line without line ending; empty lines at the end of the file.
+Files may have text in UTF-8, with or without a byte order mark, or in an encoding that the caller
+names. Lines may end with LF or CRLF. The last line may have no line ending. Empty lines at the end
+of the file are ignored.
 """
 
 import codecs
@@ -54,7 +55,13 @@ class Block(NamedTuple):
     line: int
 
     def fault(self, offset: int, what: str, remedy: str) -> InputError:
-        """Return the error for a byte of the block: its line, what is wrong, and the remedy."""
+        """Return an InputError that names the line of a byte in the block.
+
+        Args:
+            offset: position of the byte in the block's data.
+            what: what is wrong at this byte.
+            remedy: what was expected, and what to do.
+        """
         line = self.line + self.data.count(b"\n", 0, offset)
         return InputError(f"{self.path}, line {line}: {what}; {remedy}")
 
@@ -68,7 +75,7 @@ def first_line(path: Path, encoding: str = "utf-8") -> str:
     """Return the first line of a text file, without its line ending.
 
     Raises:
-        InputError: if the file cannot be read or its first bytes are not text.
+        InputError: if the file cannot be read, or its first bytes are not text.
     """
     try:
         with path.open("rb") as file:
@@ -83,8 +90,8 @@ def blocks(path: Path, encoding: str = "utf-8") -> Iterator[Block]:
     """Yield the lines of a text file in blocks of about ``BLOCK`` bytes.
 
     Raises:
-        InputError: if the file cannot be read, is not text in this encoding, or has a line with
-            more than ``MAX_LINE`` bytes.
+        InputError: if the file cannot be read, is not text in the encoding ``encoding``, or has a
+            line with more than ``MAX_LINE`` bytes.
     """
     try:
         if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
@@ -129,7 +136,11 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 
 
 def _pieces(path: Path, file: BinaryIO, encoding: str) -> Iterator[bytes]:
-    """Yield the content of a file as UTF-8, piece by piece; bytes of UTF-8 are not checked."""
+    """Yield the content of a file as UTF-8, piece by piece.
+
+    Content in UTF-8 is yielded without a check. Content in a different encoding is decoded, and an
+    error of the decoding raises InputError.
+    """
     try:
         if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
             yield from iter(lambda: file.read(BLOCK), b"")
@@ -150,7 +161,7 @@ def _pieces(path: Path, file: BinaryIO, encoding: str) -> Iterator[bytes]:
 
 
 def _checked_start(path: Path, piece: bytes) -> bytes:
-    """Return the first piece of a file without byte order mark; raises InputError if not text."""
+    """Return a file's first piece without byte order mark; raise InputError if it is not text."""
     for start, what in _OTHER_FORMATS.items():
         if piece.startswith(start):
             raise InputError(f"{path} {what}; expected UTF-8 text: convert or unpack it first")
@@ -158,7 +169,7 @@ def _checked_start(path: Path, piece: bytes) -> bytes:
 
 
 def _last_line_end(rest: bytes) -> int:
-    """Return the position after the last complete line that is not empty; 0 if there is none."""
+    """Return the position after the last complete line that is not empty; 0 without such a line."""
     end = rest.rfind(b"\n") + 1
     if rest[max(0, end - 2) : end].strip(b"\r\n"):  # the last complete line is not empty
         return end
@@ -167,7 +178,7 @@ def _last_line_end(rest: bytes) -> int:
 
 
 def _checked(path: Path, data: bytes, line: int) -> Block:
-    """Normalize line endings; raises InputError at the first byte that is not UTF-8 text."""
+    """Make every line end with LF; raise InputError at the first byte that is not UTF-8 text."""
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n")
     if not data.endswith(b"\n"):
@@ -193,7 +204,7 @@ def _checked(path: Path, data: bytes, line: int) -> Block:
 def parse_integers(
     data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
-    """Parse integers from 0 on: decimal digits without sign and without leading zero.
+    """Parse tokens that are integers of 0 or more: decimal digits without sign or leading zero.
 
     Args:
         data: bytes of the text. Shape: (n_bytes,)
@@ -201,7 +212,7 @@ def parse_integers(
         ends: position after the last byte of each token. Shape: (n,)
 
     Returns:
-        The integers, shape (n,). None if any token is something else or has more than
+        The integers. Shape: (n,). None if any token is not such an integer or has more than
         ``MAX_DIGITS`` digits.
     """
     numbers = np.empty(len(starts), np.int64)
@@ -226,7 +237,7 @@ def _parse_integers(
 
 @compiled
 def parse_integer(data: NDArray[np.uint8], start: int, end: int) -> int:
-    """Parse one integer as `parse_integers` does; returns -1 for any other token.
+    """Parse one token as `parse_integers` does; return -1 if the token is not such an integer.
 
     Args:
         data: bytes of the text. Shape: (n_bytes,)
@@ -247,7 +258,7 @@ def parse_integer(data: NDArray[np.uint8], start: int, end: int) -> int:
 def parse_floats(
     data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Parse numbers such as ``4.5`` or ``-12`` to the same floats as Python's ``float``.
+    """Parse tokens such as ``4.5`` or ``-12`` to the same floats as Python's ``float`` does.
 
     Args:
         data: bytes of the text. Shape: (n_bytes,)
@@ -255,8 +266,8 @@ def parse_floats(
         ends: position after the last byte of each token. Shape: (n,)
 
     Returns:
-        The numbers, shape (n,). None if any token is something else (``1e3``, a sign alone) or has
-        more than 15 digits, which a float cannot always represent.
+        The numbers. Shape: (n,). None if any token has another form (``1e3``, a sign alone) or has
+        more than 15 digits, because a float cannot always represent so many digits.
     """
     numbers = np.empty(len(starts), np.float64)
     return numbers if _parse_floats(data, starts, ends, _POWERS_OF_TEN, numbers) else None
@@ -291,7 +302,7 @@ def _parse_floats(
 
 
 def format_integers(numbers: NDArray[np.int64]) -> NDArray[np.bytes_]:
-    """Format integers from 0 on as decimal digits. Shape: (n,) -> (n,)"""
+    """Write integers of 0 or more as decimal digits. Shape: (n,) -> (n,)"""
     width = len(str(numbers.max(initial=0)))
     letters = np.zeros((len(numbers), width), np.uint8)
     _write_digits(numbers, letters)
@@ -309,6 +320,6 @@ def _write_digits(numbers: NDArray[np.int64], letters: NDArray[np.uint8]) -> Non
 
 
 def quote_token(token: bytes) -> str:
-    """Quote the first 40 bytes of a token for an error message, in ASCII."""
+    """Quote the first 40 bytes of a token in ASCII, for an error message."""
     text = token[:40].decode(errors="replace")
     return ascii(text) if len(token) <= 40 else f"{text!a}..."
