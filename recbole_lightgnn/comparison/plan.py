@@ -276,13 +276,13 @@ def _check_class(model: str, model_class: type) -> None:
 
 
 def _sources_after(searches: Sequence[Study], models: Sequence[str]) -> dict[str, str]:
-    """Source of each model's settings, by model, in a comparison with a search."""
+    """Source of each model's settings (``tuned, N trials`` or ``not tuned``), after a search."""
     found = {study.name: study.settings_source() for study in searches}
     return {name: found.get(name, "not tuned") for name in models}
 
 
 def _sources(request: Request, configs: Mapping[str, Any]) -> dict[str, str]:
-    """Source of each model's settings, by model, in a comparison without a search."""
+    """Source of each model's settings, as in `_settings_source`, without a search."""
     return {
         name: _settings_source(config, request.given_to(name)) for name, config in configs.items()
     }
@@ -311,7 +311,7 @@ def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
 
 
 def _given_of_data(request: Request, configs: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the given settings that concern data and evaluation, which all models share."""
+    """The given settings that concern data and evaluation; they are the same for all models."""
     name, config = next(iter(configs.items()))
     shared = shared_keys(config)
     return {key: value for key, value in request.given_to(name).items() if key in shared}
@@ -339,7 +339,8 @@ def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
     """Counts and hashes of the dataset's interactions.
 
     Our models and RecBole's models read the files by different code. If the comparison has models
-    of both kinds, both codes read the files once, so that each reports the faults that it finds.
+    of both kinds, the files are read once by each code, so that both report the faults that they
+    find.
     """
     kinds = {config["model"] in our_models(): config for config in configs.values()}
     *_, last = [fingerprint_of(config) for config in kinds.values()]

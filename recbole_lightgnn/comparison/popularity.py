@@ -36,18 +36,18 @@ class Popularity:
     searched: bool
 
     def is_below(self, score: float) -> bool:
-        """Whether the validation score ``score`` is better than the popularity ranking's."""
+        """Whether the validation score ``score`` is better than the score of ``Pop``."""
         return score > self.score if self.bigger else score < self.score
 
     def warning(self, model: str, scores: Mapping[int, float]) -> str | None:
-        """Advise on the settings of a model with a validation score that is not above popularity's.
+        """Advise which settings to change if a model's score is not above the score of ``Pop``.
 
         Args:
             model: name of the model, not of a variant.
             scores: the model's validation score, by seed.
 
         Returns:
-            The advice as text; ``None`` if all scores are above the popularity ranking's score.
+            The advice as text; ``None`` if all scores are above the score of ``Pop``.
         """
         low = {seed: score for seed, score in scores.items() if not self.is_below(score)}
         if not low or model in _WITHOUT_SETTINGS:

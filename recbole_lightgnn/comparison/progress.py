@@ -20,7 +20,8 @@ class Progress:
         runs: all runs of the comparison, or all searches.
         jobs: number of runs at a time.
         what: ``runs`` or ``searches``.
-        popularity: if given, report each run with a score that is not above popularity's.
+        popularity: if given, report each run with a validation score that is not above the score of
+            ``Pop``.
 
     Attributes:
         jobs: number of runs at a time.

@@ -287,7 +287,7 @@ class Comparison:
         )
 
     def _warning(self, rows: Mapping[int, Mapping[str, Any]]) -> str | None:
-        """Say which settings to try if a row's validation scores are not all above popularity's.
+        """Say which settings to try if a row's validation scores are not all above that of ``Pop``.
 
         Args:
             rows: the same row of each seed's record, by seed.

@@ -138,7 +138,7 @@ def property_files(name: str) -> list[Path]:
 
 @cache
 def recbole_yaml(name: str) -> dict[str, Any]:
-    """Content of RecBole's own yaml file, such as ``model/BPR``; empty if there is no such file."""
+    """Content of RecBole's own yaml file ``name``, such as ``model/BPR``; empty without a file."""
     spec = find_spec("recbole")  # not an import: files of settings are read without RecBole
     if spec is None or spec.origin is None:
         return {}
