@@ -1,7 +1,7 @@
 """Compare validation scores with a ranking by popularity.
 
-A ranking by popularity is the same for all users. If a model is not above it, the settings of the
-model do not suit the dataset.
+A ranking by popularity is the same for all users. If a model's score is not above the score of this
+ranking, the settings of the model do not suit the dataset.
 """
 
 from __future__ import annotations

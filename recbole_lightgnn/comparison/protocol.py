@@ -11,7 +11,7 @@ from recbole_lightgnn.errors import InputError
 def seeds_split_the_data(configs: Mapping[str, Any]) -> bool:
     """Whether runs with different seeds would have different splits of the data.
 
-    They would if neither the dataset's files nor the setting ``split_seed`` fix the split.
+    The splits differ if neither the dataset's files nor the setting ``split_seed`` fix the split.
 
     Args:
         configs: ``Config`` of each model, by name.

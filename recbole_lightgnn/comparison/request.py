@@ -44,8 +44,8 @@ class Request:
         """Collect the settings that are given for one model or variant.
 
         Settings given for this model or variant override the settings in the variant's file. The
-        settings in the variant's file override settings given for all models. Settings chosen by a
-        search are added.
+        settings in the variant's file override settings given for all models. A search adds
+        settings, and changes none of the given settings.
         """
         settings = {key: value for key, value in self.given.items() if not self._owner(key)}
         if name in self.variants:

@@ -44,7 +44,8 @@ class Entry:
         seeds: seeds with a finished run ("done").
         problems: sentences that say why results of the remaining seeds are missing.
         valid: validation score by which epochs are chosen.
-        warning: what to try if the validation score is not above popularity, else ``None``.
+        warning: which settings to try if the validation score is not above the score of a ranking
+            by popularity; else ``None``.
         test: test scores by name of the metric, a list with the score of each done seed.
         epochs: largest number of epochs (for LightGNN's student, of each pruning run); ``None`` for
             a model that is not trained in epochs.
@@ -287,7 +288,7 @@ class Comparison:
         )
 
     def _warning(self, rows: Mapping[int, Mapping[str, Any]]) -> str | None:
-        """Say which settings to try if a row's validation scores are not all above that of ``Pop``.
+        """Say what to try if a row's validation scores are not all above the score of ``Pop``.
 
         Args:
             rows: the same row of each seed's record, by seed.

@@ -76,18 +76,17 @@ def run_all(runs: Sequence[Task], jobs: int, lock: int, progress: Progress) -> N
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[int]:
-    """Lock a comparison's folder, so that no second comparison writes to it.
+    """Lock a comparison's folder, so that no second comparison writes to the folder.
 
     Args:
-        folder: folder of the comparison. Processes that inherit the file descriptor hold the lock,
-            too.
+        folder: folder of the comparison.
 
     Yields:
-        The file descriptor of the lock.
+        The file descriptor of the lock. A process that inherits the descriptor holds the lock, too.
 
     Raises:
         InputError: if another comparison holds the lock, or a process that a killed comparison
-            started still holds it.
+            started still holds the lock.
     """
     with (folder / LOCK).open("ab") as file:
         deadline = time.monotonic() + _LOCK_SECONDS

@@ -1,1 +1,1 @@
-"""Settings: yaml files, RecBole's ``Config``, checks, and differences between runs."""
+"""Read, merge and check settings, extend RecBole's ``Config``, and compare settings of runs."""

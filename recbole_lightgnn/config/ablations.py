@@ -1,4 +1,4 @@
-"""The ablations of the paper's Table 3, by name (the setting ``ablation``)."""
+"""Apply the ablations of the paper's Table 3, which the setting ``ablation`` names."""
 
 from functools import cache
 from typing import Any
@@ -16,13 +16,12 @@ def ablations() -> dict[str, dict[str, Any]]:
 def apply_ablation(settings: dict[str, Any], intermediate: dict[str, Any]) -> None:
     """Change a student's settings in place as its setting ``ablation`` says.
 
-    The ablation ``-BiAln`` leaves only the interaction loss. With this ablation, every pruning run
-    of the student and the intermediate model use the interaction loss, with weight 1 if its weight
-    was 0.
+    The ablation ``-BiAln`` leaves only the interaction loss. With this ablation, the intermediate
+    model and every pruning run of the student use the interaction loss. A weight of 0 becomes 1.
 
     Args:
-        settings: the student's settings. If the name of the ablation is unknown, they stay as they
-            are.
+        settings: the student's settings. An unknown name of an ablation changes none of the
+            settings.
         intermediate: default settings of the intermediate model.
     """
     name = settings.get("ablation")

@@ -94,7 +94,7 @@ _warned: set[str] = set()
 
 
 def renamed(settings: Mapping[str, Any], where: str | None = None) -> dict[str, Any]:
-    """Translate old names and old values of settings to the current ones, also in nested mappings.
+    """Translate old names and values of settings to current ones, in nested mappings, too.
 
     Args:
         settings: settings by old or current name. A name may have a prefix, as in

@@ -254,8 +254,8 @@ def learns_from_labels(model_class: type[Any]) -> bool:
 def needs_labels(settings: Mapping[str, Any], model_class: type[Any]) -> bool:
     """Whether a run needs labels in the dataset's files.
 
-    It does if the loss needs labels and no negative items are sampled, or if the evaluation has the
-    mode ``labeled``.
+    The run needs labels if the loss needs labels and no negative items are sampled, or if the
+    evaluation has the mode ``labeled``.
 
     Args:
         settings: all settings of a run.
@@ -277,7 +277,7 @@ def recbole_source(model_class: type[Any]) -> str:
 def check_split_exists(settings: Mapping[str, Any]) -> None:
     """Check that the installed RecBole has the split ``TS`` (by time), if the run uses this split.
 
-    RecBole 1.2.0 does not have it.
+    RecBole 1.2.0 does not have this split.
 
     Args:
         settings: all settings of a run.

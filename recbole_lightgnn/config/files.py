@@ -46,7 +46,7 @@ def read_value(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the settings in a yaml file and translate old names; none for an empty file.
+    """Read the settings in a yaml file and translate old names; an empty file has no settings.
 
     Raises:
         InputError: if the file is missing, is not YAML or holds no mapping.
@@ -138,7 +138,7 @@ def property_files(name: str) -> list[Path]:
 
 @cache
 def recbole_yaml(name: str) -> dict[str, Any]:
-    """Content of RecBole's own yaml file ``name``, such as ``model/BPR``; empty without a file."""
+    """Content of RecBole's yaml file ``name``, such as ``model/BPR``; empty if there is no file."""
     spec = find_spec("recbole")  # not an import: files of settings are read without RecBole
     if spec is None or spec.origin is None:
         return {}

@@ -1,8 +1,8 @@
 """Check values of settings that are written in a special notation.
 
-The notations are those of intervals, splits, ranking modes, lists of columns and the like. Each
-``check_`` function checks one notation. It raises an InputError of one line, which says what was
-given, what was expected, and which flag to type into a shell.
+Intervals, splits, ranking modes and lists of columns have such notations. Each ``check_`` function
+checks one notation. The function raises an InputError of one line, which says what was given, what
+was expected, and which flag to type into a shell.
 """
 
 import math

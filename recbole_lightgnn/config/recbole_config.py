@@ -319,7 +319,7 @@ def _our_overall(model_class: type) -> dict[str, Any]:
 
 
 def _scores_whole_lists(model_class: type[Any]) -> bool:
-    """Whether the model scores all items of several users at once, by one matrix product."""
+    """Whether one call of the model's ``full_sort_predict`` scores all items for several users."""
     from recbole.model.abstract_recommender import AbstractRecommender
     from recbole.utils import ModelType
 

@@ -125,7 +125,7 @@ def own_setting(model: str, key: str) -> Setting | None:
         key: name of the setting in RecBole's yaml file of the model.
 
     Returns:
-        Type, range and allowed texts; ``None`` if no value can be called wrong.
+        Type, range and allowed texts; ``None`` if every value is accepted.
     """
     default = recbole_yaml(f"model/{model}")[key]
     first = default[0] if isinstance(default, list) and default else default

@@ -59,7 +59,7 @@ class Setting:
         choices: allowed names; empty to allow any name.
         optional: whether the value may be empty (``None``).
         meaning: what the setting does.
-        any_case: whether a name may be in upper or lower case.
+        any_case: whether upper and lower case are not distinguished in an allowed name.
         required: for a key of a mapping, whether the mapping must have the key.
         inner: for a mapping, the description of each allowed key; empty to allow any key.
     """

@@ -1,7 +1,7 @@
 """Check the settings of a run before the run uses them.
 
 `check_settings` checks each setting by itself. `check_run` checks that every stage has a loss, and
-that it fits the earlier stage from which it learns.
+that every stage fits the earlier stage from which it learns.
 """
 
 import re

@@ -146,8 +146,8 @@ def write_benchmark(
 
     The files are first written to a temporary folder, which is then renamed, so no reader sees an
     incomplete dataset. A killed process can leave the hidden temporary folder (``.NAME.*``). If the
-    process is killed after the old dataset was renamed and before the new one was, the old dataset
-    remains as ``.NAME.*.old``.
+    process is killed after the old dataset was renamed and before the new dataset was renamed, the
+    old dataset remains as ``.NAME.*.old``.
 
     Args:
         out: folder of all datasets.
@@ -218,7 +218,7 @@ def _check_disjoint(splits: Mapping[str, Interactions], source: str, tokens: Tok
 def _check_pair_of_splits(
     splits: Mapping[str, Interactions], first: str, second: str, source: str, tokens: Tokens | None
 ) -> None:
-    """Raise InputError if a user-item pair is in both of two splits.
+    """Raise InputError if a user-item pair is in both splits, ``first`` and ``second``.
 
     Our models reject such a dataset. Evaluation of the second split masks the pairs of the first
     split, so a model could never rank the pairs that are in both splits.

@@ -434,7 +434,10 @@ def _check_tokens(file: AtomicFile, name: str, tokens: pd.Series) -> None:
 
 
 def _line_of(file: AtomicFile, row: int) -> int:
-    """Find the line of a row (row 0 is the first non-empty line below the header) in the file."""
+    """Find the line number of a row by reading the file again.
+
+    Row 0 is the first line below the header that is not empty.
+    """
     for block in _body(file):
         for nth, line in enumerate(block.data.split(b"\n")[:-1]):
             if line:

@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 def check(dataset: DatasetFiles, content: DatasetPairs) -> list[Finding]:
-    """Find all problems of a dataset.
+    """Find all problems of a dataset that make results wrong or doubtful.
 
     These problems are errors: a missing or empty split, malformed lines, repeated pairs in one
     split, pairs in two splits, pairs that do not match the hashes in the card, and everything else

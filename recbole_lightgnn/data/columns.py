@@ -89,7 +89,7 @@ def _check_given(config: Any, files: dict[str, Path], columns: dict[str, Columns
 
 
 def _check_named(config: Any, files: dict[str, Path], columns: dict[str, Columns]) -> None:
-    """Check the columns in further settings of the user.
+    """Check the columns in the user's settings that `_check_given` does not check.
 
     Each column must exist, be loaded, and have the type that the setting needs.
     """
@@ -117,7 +117,7 @@ def _names(value: Any) -> list[str]:
 
 
 def _check_is_loaded(config: RunConfig, key: str, name: str, suffix: str) -> None:
-    """Check that a column is loaded. The time column is skipped: a run that needs it loads it."""
+    """Check that a column is loaded, except the time column: a run loads it if it needs times."""
     load, ids = config["load_col"], {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD"}
     if load is None or name == config["TIME_FIELD"]:
         return
@@ -207,6 +207,6 @@ def _load(columns: list[str]) -> str:
 
 
 def _ranked(settings: dict[str, Any]) -> str:
-    """Flags for a run that needs no labels: it samples negative items and ranks all items."""
+    """Flags for a run without labels: negative items are sampled and all items are ranked."""
     sampled = "--train_neg_sample_args.distribution=uniform --eval_args.mode=full"
     return f'{sampled} --metrics="[Recall, NDCG]" --valid_metric=Recall@{settings["topk"][0]}'

@@ -52,8 +52,9 @@ class DatasetFiles(NamedTuple):
 
     Attributes:
         name: name of the dataset.
-        folder: folder of its files.
-        files: path of each split's file, by split. A dataset in one file has only the key `WHOLE`.
+        folder: folder of the dataset's files.
+        files: path of each split's file, by name of the split. A dataset in one file has only the
+            key `WHOLE`.
         missing: paths of the splits' files that should exist but do not.
         settings: the settings of a run that say how to read the files.
     """
@@ -92,7 +93,7 @@ class DatasetPairs(NamedTuple):
     Attributes:
         users: token (text in the files) of each user. Length: n_users
         items: token (text in the files) of each item. Length: n_items
-        splits: pairs of each split, by split.
+        splits: pairs of each split, by name of the split.
     """
 
     users: list[str]

@@ -1,4 +1,4 @@
-"""Download the splits of the LightGNN paper from its authors' repository, and verify them.
+"""Download the splits of the LightGNN paper from its authors' repository, and verify the files.
 
 Each file must have a known git blob id. So the files can be downloaded from a mirror, and a changed
 file is rejected. While a file is being downloaded, its name in the cache is ``FILE.partial``. After
@@ -238,7 +238,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        """Return the request that follows a redirect; raise InputError if it is not allowed."""
+        """Return the request that follows a redirect; raise InputError for a forbidden redirect."""
         new = urlsplit(newurl).scheme
         if new not in ("http", "https") or (new, req.type) == ("http", "https"):
             raise InputError(f"{req.full_url} redirects to {newurl}, which is not allowed")

@@ -24,7 +24,7 @@ from recbole_lightgnn.errors import InputError
 def check_header(
     file: AtomicFile, columns: Collection[str], kind: str, settings: FileSettings
 ) -> None:
-    """Check that a file's ids are tokens, and that the columns are loaded that this kind needs.
+    """Check that a file's ids are tokens, and that the columns that a run needs are loaded.
 
     Args:
         file: the file.

@@ -1,8 +1,8 @@
 """Generate a small dataset with known communities and known noise interactions.
 
-User u belongs to community ``u % communities`` and likes only items i with the same remainder ``i %
-communities``. Noise interactions are with items of other communities. They are in train and are
-also listed in ``NAME.noise.inter``. Pruning should remove the noise interactions first.
+User u belongs to community ``u % communities`` and likes only items i with the same remainder
+``i % communities``. Noise interactions are with items of other communities. They are in train and
+are also listed in ``NAME.noise.inter``. Pruning should remove the noise interactions first.
 """
 
 import json

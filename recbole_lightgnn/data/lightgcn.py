@@ -100,7 +100,8 @@ def read_lists(path: Path, skip_empty: bool = False) -> tuple[NDArray[Any], NDAr
         skip_empty: whether to skip users without items.
 
     Returns:
-        First, the user of each pair. Second, the item of each pair. int32. Shape: (n_pairs,) each
+        First, the user of each pair. Second, the item of each pair. Both int32. Shape: (n_pairs,)
+        each
 
     Raises:
         InputError: if the file is empty, or a line is not a user and its items.

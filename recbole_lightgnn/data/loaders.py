@@ -67,8 +67,7 @@ def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
         config: the run's configuration.
 
     Returns:
-        First, the loader of the train split. Second, of the validation split. Third, of the test
-        split.
+        The loaders of the train, validation and test splits, in this order.
 
     Raises:
         InputError: if the files cannot be parsed or a split is empty. For RecBole's models, also if

@@ -166,7 +166,8 @@ def _look_up(
         ends: position after the last byte of each token. Shape: (n_tokens,)
         first: index of the first token to look up.
         numbers: filled with the number of each token. Shape: (n_tokens,)
-        secret: initial value of the hash.
+        secret: random initial value of the hash, so that nobody can prepare names with equal
+            hashes.
         slots: index of the name in each slot, -1 if empty; updated. Shape: (n_slots,)
         hashes: hash of each name; updated. Shape: (capacity,)
         bounds: start of each name in ``text``; updated. Shape: (capacity + 1,)

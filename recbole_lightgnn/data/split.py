@@ -95,7 +95,7 @@ def _draw(
     capacity: NDArray[np.int64],
     part: NDArray[np.int8],
 ) -> None:
-    """Draw a part for one pair after the other, with probability proportional to its free places.
+    """Draw a part for each pair; the probability of a part is proportional to its free places.
 
     Args:
         groups: number of each pair's group. Shape: (n,)

@@ -165,8 +165,7 @@ def _parse(
         delimiter: byte between two fields.
         rows: for each field of a line, the row of the outputs for its column; -1 for an unwanted
             column. Shape: (n_fields,)
-        starts: receives the position of each field's first byte in ``data``. Shape: (n_columns,
-            n_lines)
+        starts: receives the position of each field's first byte. Shape: (n_columns, n_lines)
         ends: receives the position after each field's last byte. Shape: (n_columns, n_lines)
         integers: receives the value of each field that is an integer. Shape: (n_columns, n_lines)
         only_integers: set to False for each column with a field that `text.parse_integers` would

@@ -156,7 +156,7 @@ def _is_number(text: str) -> bool:
 
 
 def _plain(name: str) -> str:
-    """Normalize a column's name as in `KNOWN_COLUMNS`."""
+    """Convert a column's name to the spelling in `KNOWN_COLUMNS`, such as ``userid``."""
     return re.sub(r"[\s_-]", "", _RECBOLE_TYPE.sub("", name.strip())).lower()
 
 
