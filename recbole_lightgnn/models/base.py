@@ -1,4 +1,4 @@
-"""Base classes of our models: the graph, batches, weight decay, and ranking by inner product."""
+"""Base classes of our models, with graph, batches, weight decay and ranking by inner product."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Batch(NamedTuple):
     """One training batch: interactions, or users and all their interactions (``batch_by: user``).
 
     Attributes:
-        user: users; distinct with ``batch_by: user``. Shape: (batch,)
-        item: positive items. Shape: (batch,), or (interactions of the users,) with
-            ``batch_by: user``
-        negative: an item sampled for each interaction, used by BPR and Eq. 5. Shape: (batch,), or
-            (0,) with ``batch_by: user``
+        user: user of each interaction, or distinct users with ``batch_by: user``. Shape: (batch,)
+        item: item of each interaction (positive item). With ``batch_by: user``, the items of all
+            users, one user after another. Shape: (interactions,)
+        negative: an item sampled for each interaction, for BPR and Eq. 5; empty with
+            ``batch_by: user``. Shape: (batch,) or (0,)
     """
 
     user: Tensor
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 class PositiveItems:
-    """Look-up of users' positive items: the items of their interactions.
+    """Look-up of the positive items of a user: the items of the user's interactions.
 
     Args:
         graph: the observed interactions.
@@ -48,10 +48,10 @@ class PositiveItems:
         self._start = self.degree.cumsum(0) - self.degree
 
     def __call__(self, user: Tensor) -> RaggedIndices:
-        """Return the positive items of the given users, one row for each user.
+        """Return the lists of positive items of the given users, in the order of the users.
 
         Args:
-            user: users, in any order. Shape: (rows,)
+            user: users, in any order. Shape: (users,)
         """
         degree = self.degree[user]
         pointers = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
@@ -61,21 +61,21 @@ class PositiveItems:
 
 
 class GraphRecommender(GeneralRecommender):
-    """Recommender that encodes a graph into embeddings and scores by their inner product.
+    """Recommender that computes final embeddings from a graph, and scores by their inner products.
 
     In evaluation mode the final embeddings are computed once and cached.
 
     Args:
         config: settings of the run.
-        dataset: RecBole's training dataset; its interactions are the graph.
+        dataset: RecBole's training dataset; the interactions are the edges of the graph.
 
     Attributes:
         observed: the graph of the training interactions.
-        positive_items: look-up of each user's training items.
+        positive_items: look-up of each user's items in the training interactions.
         by_user: whether a batch holds users and all their interactions (``batch_by: user``).
-        samples_items: class attribute, whether the loader samples an item for each interaction.
-        ranks_by_tables: class attribute, false if the model has no final embeddings and computes
-            scores in another way.
+        samples_items: class attribute; true if RecBole's loader samples an item for each
+            interaction.
+        ranks_by_tables: class attribute; true if the scores are inner products of final embeddings.
     """
 
     input_type = InputType.PAIRWISE
@@ -84,10 +84,11 @@ class GraphRecommender(GeneralRecommender):
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> None:
-        """Check settings that depend on one another; a model may override this.
+        """Check settings that depend on one another; a model overrides this method to add checks.
 
         Args:
-            settings: all settings in force. The type and range of each have been checked.
+            settings: all settings in force. The type and range of each setting have been checked
+                already.
 
         Raises:
             InputError: if two settings contradict each other.
@@ -134,15 +135,15 @@ class GraphRecommender(GeneralRecommender):
         return self.propagate(*self.initial())
 
     def infer(self) -> tuple[Tensor, Tensor]:
-        """Compute the embeddings to rank by; called without gradients. Shapes as :meth:`encode`.
+        """Compute the embeddings to rank by, without gradients. Shapes as for :meth:`encode`.
 
-        A model overrides this method if it ranks by other embeddings than :meth:`encode` returns,
-        or computes them faster without gradients.
+        A model overrides this method to rank by embeddings that differ from :meth:`encode`, or to
+        compute the embeddings faster than with gradients.
         """
         return self.encode()
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the weighted terms of the model's loss (Eq. 11) on a batch, as a dict by name.
+        """Compute the terms of the model's loss (Eq. 11) on a batch: weighted terms by name.
 
         Args:
             interaction: a batch of RecBole's loader.
@@ -150,23 +151,23 @@ class GraphRecommender(GeneralRecommender):
         raise NotImplementedError
 
     def begin_epoch(self, epoch: int, epochs: int) -> bool:
-        """Prepare a training epoch; a model that changes between epochs overrides this.
+        """Prepare a training epoch; a model that differs from epoch to epoch overrides this method.
 
         Args:
             epoch: number of the epoch, from 0.
-            epochs: maximum number of epochs.
+            epochs: maximum number of epochs of the training.
 
         Returns:
-            Whether the model may be validated after the epoch, and chosen as the best. It must be
-            true for the last epoch.
+            Whether the model may be validated after the epoch, and chosen as the best epoch. Must
+            be true for the last epoch.
         """
         return True
 
     def batch_of(self, interaction: Any) -> Batch:
-        """Convert RecBole's batch to a `Batch`.
+        """Convert a batch of RecBole's loader to a `Batch`.
 
-        With ``batch_by: user``, users without interactions are left out, RecBole's padding user
-        among them. If no user is left, every loss term is 0.
+        With ``batch_by: user``, users without interactions, such as RecBole's padding user, are
+        left out. If no user is left, every loss term is 0.
 
         Args:
             interaction: a batch of RecBole's loader.
@@ -181,9 +182,9 @@ class GraphRecommender(GeneralRecommender):
     def decay(self, user: Tensor, item: Tensor, batch: Batch) -> Tensor:
         r"""Compute weight decay, :math:`\|\Theta\|_F^2` of Eq. 11, on the embeddings of a batch.
 
-        The embeddings are those of the batch's users and items, and with BPR also of its sampled
-        items. Edge weights have no decay: they start at 1, and decay would pull all of them towards
-        zero, important or not.
+        The decay covers the embeddings of the batch's users and items, and with BPR also the
+        embeddings of the sampled items. Edge weights have no decay: they start at 1, and decay
+        would pull every edge weight towards zero, even if the edge is important.
 
         Args:
             user: embeddings of all users. Shape: (users, width)
@@ -197,14 +198,14 @@ class GraphRecommender(GeneralRecommender):
         return weight_decay(*rows, batch_size=max(1, len(batch.user)))
 
     def calculate_loss(self, interaction: Any) -> Tensor:
-        """Compute the loss (Eq. 11) on a batch of RecBole's loader. Shape: ()"""
+        """Sum the terms of the loss (Eq. 11) on a batch of RecBole's loader. Shape: ()"""
         return torch.stack(list(self.loss_terms(interaction).values())).sum()
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return the width of the initial embeddings and the width of the final embeddings.
+        """Return the width (number of columns) of the initial and of the final embeddings.
 
-        The first is ``None`` if the model has no initial embeddings.
+        The first width is ``None`` if the model has no initial embeddings.
 
         Args:
             settings: settings of the model, by name.
@@ -212,13 +213,13 @@ class GraphRecommender(GeneralRecommender):
         return settings["embedding_size"], settings["embedding_size"]
 
     def sizes(self) -> dict[str, float]:
-        """Count the model's edges, parameters and bytes.
+        """Count the model's interactions (edges), embedding entries, parameters and bytes.
 
         Returns:
             ``interactions``: number of edges of the graph. ``entries``: number of parameters,
             without RecBole's padding rows and without edge weights. ``entries_kept``: ``entries``
-            as a fraction of the number before any pruning. ``parameters``: ``entries`` plus the
-            number of edge weights. ``bytes``: size of the model's state.
+            divided by the number of entries before any pruning. ``parameters``: ``entries`` plus
+            the number of edge weights. ``bytes``: size of all tensors in the state dict.
         """
         entries = entries_of(self)
         return {
@@ -237,13 +238,16 @@ class GraphRecommender(GeneralRecommender):
         return self
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Load a state as PyTorch does, and drop the cached embeddings."""
+        """Load a state dict as PyTorch does, and drop the cached final embeddings."""
         self._final = None
         return super().load_state_dict(*args, **kwargs)
 
     @torch.no_grad()
     def final_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Return the embeddings to rank by, cached in evaluation mode. Shapes as :meth:`infer`."""
+        """Return the embeddings to rank by, cached in evaluation mode.
+
+        Shapes as for :meth:`infer`.
+        """
         if self.training:
             return self.infer()
         if self._final is None:
@@ -251,12 +255,12 @@ class GraphRecommender(GeneralRecommender):
         return self._final
 
     def predict(self, interaction: Any) -> Tensor:
-        """Compute the scores of user-item pairs (Eq. 2). Shape: (batch,)"""
+        """Compute the scores of a batch of user-item pairs (Eq. 2). Shape: (batch,)"""
         user, item = self.final_embeddings()
         return (user[interaction[self.USER_ID]] * item[interaction[self.ITEM_ID]]).sum(dim=-1)
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
-        """Compute the scores of the given users for all items. Shape: (batch * items,)"""
+        """Compute the scores of a batch of users for all items. Shape: (batch * items,)"""
         user, item = self.final_embeddings()
         return (user[interaction[self.USER_ID]] @ item.T).flatten()
 
@@ -265,8 +269,10 @@ class EmbeddingRecommender(GraphRecommender):
     """Graph recommender that learns an embedding of every user and of every item.
 
     Attributes:
-        user_embedding: Xavier-initialized parameter. Shape: (users, width)
-        item_embedding: Xavier-initialized parameter. Shape: (items, width)
+        user_embedding: embeddings of users, a parameter with Xavier initialization.
+            Shape: (users, width)
+        item_embedding: embeddings of items, a parameter with Xavier initialization.
+            Shape: (items, width)
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -279,18 +285,18 @@ class EmbeddingRecommender(GraphRecommender):
         nn.init.xavier_uniform_(self.item_embedding)
 
     def initial(self) -> tuple[Tensor, Tensor]:
-        """Return the parameters. Shapes: (users, width), (items, width)"""
+        """Return the two parameters. Shapes: (users, width), (items, width)"""
         return self.user_embedding, self.item_embedding
 
 
 def entries_of(model: Any) -> int:
-    """Count the numbers in a model's parameters, without RecBole's padding rows.
+    """Count the single numbers in a model's parameters, without RecBole's padding rows.
 
-    A table with one row for each user, or for each item, has one padding row. A table of users and
-    items together has two.
+    A table of users, or of items, has one padding row. A table of users and items together has two
+    padding rows.
 
     Args:
-        model: any model of ours or RecBole's.
+        model: any of our models or RecBole's models.
     """
     return sum(_without_padding(parameter, model) for parameter in model.parameters())
 

@@ -21,16 +21,16 @@ from recbole_lightgnn.models.objective import Tables, batch_items
 
 
 class AlignmentObjective:
-    """Bilevel alignment of a student to a frozen teacher: predictions (Eq. 5), embeddings (Eq. 6).
+    """Alignment of a student to a frozen teacher, by predictions (Eq. 5) and embeddings (Eq. 6).
 
     Args:
-        settings: the run's settings. ``batch_by``, and all settings with a name that starts with
-            ``prediction_kd``, ``embedding_kd`` or ``contrast``, are read.
-        positive_items: look-up of each user's positive items, which are not ranked.
+        settings: the run's settings. This class uses ``batch_by`` and all settings with a name that
+            starts with ``prediction_kd``, ``embedding_kd`` or ``contrast``.
+        positive_items: look-up of each user's training items, which are left out of rankings.
 
     Attributes:
         embedding_weight: weight of the embedding term (Eq. 6); 0 switches the term off.
-        sample: draws the nodes that the embedding term compares.
+        sample: sampler of the nodes (users or items) that the embedding term compares.
     """
 
     def __init__(self, settings: Settings, positive_items: PositiveItems) -> None:
@@ -41,7 +41,7 @@ class AlignmentObjective:
         self.sample = ContrastSampler(settings)
 
     def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> dict[str, Tensor]:
-        """Compute the weighted terms that are switched on, as a dict by name.
+        """Compute the weighted alignment terms with a weight above 0, as a dict by name.
 
         Args:
             teacher: the teacher.
@@ -58,7 +58,7 @@ class AlignmentObjective:
         return terms
 
     def _embeddings(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> Tensor:
-        """Compute Eq. 6 for users plus Eq. 6 for items. Shape: ()"""
+        """Compute the embedding term: Eq. 6 for users plus Eq. 6 for items. Shape: ()"""
         targets, nodes = (teacher.user, teacher.item), (batch.user, batch.item)
         sides = zip(tables, targets, nodes, strict=True)
         return torch.stack([self._side(*side) for side in sides]).sum()
@@ -76,10 +76,10 @@ class AlignmentObjective:
 
 
 class PredictionAlignment(Protocol):
-    """Alignment of the student's scores to the teacher's, on pairs (Eq. 5) or lists of items."""
+    """Alignment of student's and teacher's scores, on pairs (Eq. 5) or lists of items."""
 
     def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch, /) -> Tensor:
-        """Compute the unweighted term. Arguments as for `AlignmentObjective`. Shape: ()"""
+        """Compute the unweighted loss; arguments as for calls of `AlignmentObjective`. Shape: ()"""
 
 
 def _prediction_alignment(settings: Settings, positive_items: PositiveItems) -> PredictionAlignment:
@@ -93,17 +93,17 @@ def _prediction_alignment(settings: Settings, positive_items: PositiveItems) -> 
 
 
 class PairwisePredictions:
-    """Eq. 5 on pairs of items, drawn from the positive and the sampled items of the batch.
+    """Alignment of predictions (Eq. 5) on pairs of random items of the batch, positive or sampled.
 
     Args:
-        temperature: tau > 0.
+        temperature: tau of Eq. 5, above 0.
     """
 
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature
 
     def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> Tensor:
-        """Compute the term on one pair for each interaction; see `PredictionAlignment`."""
+        """Compute the loss on one random pair of items for each interaction. Shape: ()"""
         pool = torch.cat([batch.item, batch.negative])
         drawn = pool[torch.randperm(len(pool), device=pool.device)]
         first, second = drawn.chunk(2)
@@ -115,17 +115,17 @@ class PairwisePredictions:
 
 
 class BatchPredictions:
-    """Listwise alignment over the distinct items of the batch.
+    """Listwise alignment of predictions over the distinct items of the batch.
 
     Args:
-        temperature: tau > 0.
+        temperature: tau of `listwise_alignment`, above 0.
     """
 
     def __init__(self, temperature: float) -> None:
         self.temperature = temperature
 
     def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> Tensor:
-        """Compute the term, a mean over the batch; see `PredictionAlignment`."""
+        """Compute the loss, a mean over the interactions of the batch. Shape: ()"""
         candidates, _ = batch_items(batch.item)
         users = tables[0].index_select(0, batch.user)
         items = tables[1].index_select(0, candidates)
@@ -135,14 +135,14 @@ class BatchPredictions:
 
 
 class AllItemsPredictions:
-    """Listwise alignment over all items (``batch_by: user``).
+    """Listwise alignment of predictions over all items, for ``batch_by: user``.
 
-    The teacher's softmax over its best items is compared with the student's softmax over all items.
-    Both leave out the user's positive items, which are not ranked.
+    The loss compares the teacher's softmax over the teacher's best items with the student's softmax
+    over all items. Both softmaxes leave out the user's positive items, which are not ranked.
 
     Args:
-        temperature: tau > 0.
-        length: number of best items of the teacher.
+        temperature: tau of `listwise_alignment`, above 0.
+        length: number of the teacher's best items for each user.
         positive_items: look-up of each user's positive items.
     """
 
@@ -151,7 +151,7 @@ class AllItemsPredictions:
         self.positive_items = positive_items
 
     def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> Tensor:
-        """Compute the term, a mean over users; see `PredictionAlignment`."""
+        """Compute the loss, a mean over the users of the batch. Shape: ()"""
         user = batch.user
         best, scores = teacher.best_items(user, self.length, self.positive_items)
         weight = (scores / self.temperature).softmax(dim=-1) / len(user)
@@ -169,13 +169,13 @@ class AllItemsPredictions:
 
 
 class Contrast(NamedTuple):
-    """Nodes to compare in Eq. 6 and 9.
+    """Nodes (users or items) to compare in Eq. 6 and 9.
 
     Attributes:
         anchors: distinct nodes of the batch. Shape: (anchors,)
-        candidates: nodes to compare the anchors with, ascending; the anchors are among them.
+        candidates: nodes to compare the anchors with, ascending; all anchors are candidates.
             Shape: (candidates,)
-        position: position of each anchor among the candidates. Shape: (anchors,)
+        position: position of each anchor in ``candidates``. Shape: (anchors,)
     """
 
     anchors: Tensor
@@ -184,9 +184,10 @@ class Contrast(NamedTuple):
 
 
 class ContrastSampler:
-    """Draw the nodes that Eq. 6 and 9 compare: anchors of the batch, and candidates of all nodes.
+    """Sampler of the nodes that Eq. 6 and 9 compare: anchors and candidates.
 
-    Users and items are drawn separately.
+    Anchors are drawn from the batch's nodes, candidates from all nodes. Each call draws users only,
+    or items only.
 
     Args:
         settings: ``contrast_nodes``, the maximum number of anchors, and ``contrast_candidates``,
@@ -199,11 +200,11 @@ class ContrastSampler:
         self.n_candidates = settings.integer("contrast_candidates")
 
     def __call__(self, nodes: Tensor, n_nodes: int) -> Contrast:
-        """Draw anchors and candidates; RecBole's padding row is no candidate.
+        """Draw anchors and candidates; RecBole's padding node is not a candidate.
 
         Args:
             nodes: users or items of the batch, possibly repeated. Shape: (batch,)
-            n_nodes: number of all users or of all items, the padding row included.
+            n_nodes: number of all users or of all items, including RecBole's padding node.
         """
         anchors = draw_nodes(nodes, self.n_anchors)
         if n_nodes - 1 > self.n_candidates:
@@ -215,7 +216,7 @@ class ContrastSampler:
 
 
 def draw_nodes(nodes: Tensor, limit: int) -> Tensor:
-    """Draw at most ``limit`` distinct nodes of a batch at random. Shape: (drawn,)"""
+    """Draw at most ``limit`` distinct users or items of a batch at random. Shape: (drawn,)"""
     distinct: Tensor = nodes.unique()
     if len(distinct) <= limit:
         return distinct

@@ -1,4 +1,4 @@
-"""A trained model as a teacher, which is not trained further: its scores never change."""
+"""A trained model as a frozen teacher: it is not trained further."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAIRS = 1 << 16  # pairs scored at once
 
 
 def sample_users(n_users: int) -> Tensor:
-    """Choose at most 256 evenly spaced users, without RecBole's padding user. Shape: (sample,)"""
+    """Return at most 256 evenly spaced user numbers, without the padding user. Shape: (sample,)"""
     return torch.linspace(1, n_users - 1, min(_SAMPLE, n_users - 1)).long()
 
 
@@ -34,16 +34,16 @@ def score_std(scores: Tensor) -> float:
 
 
 class FrozenTeacher:
-    """Scores and embeddings of a model that is not trained any more.
+    """Scores and embeddings of a trained model, for a student to learn from.
 
     Our models, and RecBole's BPR, LightGCN, NGCF, SGL, NCL and others, score by the inner product
-    of two tables. For these, the tables are computed once (`final_tables`). For any other general
-    recommender, all scores are computed once if they fit into 256 MB; otherwise, scores are
-    computed whenever they are needed.
+    of two tables of final embeddings. These tables are computed once (`final_tables`). For a
+    general recommender without such tables, all scores are computed once if they fit into 256 MB,
+    and otherwise at every use.
 
     Args:
-        model: the trained model; it is switched to evaluation mode.
-        scale: divisor of the scores. ``std`` divides by one constant, the standard deviation of the
+        model: the trained model, switched to evaluation mode here.
+        scale: how to scale the scores. ``std`` divides all scores by the standard deviation of the
             model's scores, so that a distillation temperature means the same for every teacher.
             ``none`` leaves the scores as they are.
 
@@ -51,7 +51,7 @@ class FrozenTeacher:
         model: the trained model.
         user: final embeddings of users, or ``None`` without tables. Shape: (users, width)
         item: final embeddings of items, or ``None`` without tables. Shape: (items, width)
-        divisor: divisor of the scores.
+        divisor: the number that all scores are divided by.
         score_std: standard deviation of a user's divided scores over all items, averaged over a
             sample of users.
     """
@@ -80,23 +80,23 @@ class FrozenTeacher:
         self.score_std = std / self.divisor
 
     def initial_embeddings(self) -> tuple[Tensor, Tensor] | None:
-        """Return the model's initial embeddings of users and items, or ``None`` if it has none."""
+        """Return the initial embeddings of users and items, or ``None`` if the model has none."""
         user = table_named(self.model, "user_embedding")
         item = table_named(self.model, "item_embedding")
         return None if user is None or item is None else (user, item)
 
     def require_embeddings(self, setting: str, width: int) -> tuple[Tensor, Tensor]:
-        """Return the final embeddings that the embedding term (Eq. 6) needs.
+        """Return the final embeddings for the embedding term (Eq. 6), or raise an error.
 
         Args:
-            setting: name of the setting that switches the term on, for the message.
+            setting: name of the setting that switches the term on, for the error message.
             width: width of the student's embeddings.
 
         Returns:
             Final embeddings of users and items. Shapes: (users, width), (items, width)
 
         Raises:
-            InputError: if the model gives only scores, or embeddings of another width.
+            InputError: if the model has no final embeddings, or their width is not ``width``.
         """
         name = type(self.model).__name__
         if self.user is None or self.item is None:
@@ -117,11 +117,11 @@ class FrozenTeacher:
         """Compute the scores of every given user for every given item.
 
         Args:
-            user: users, possibly repeated. Shape: (users,)
-            item: items. Shape: (items,)
+            user: user numbers, possibly repeated. Shape: (users,)
+            item: item numbers. Shape: (items,)
 
         Returns:
-            Divided scores. Shape: (users, items)
+            Scores, divided by ``divisor``. Shape: (users, items)
         """
         if self.user is not None and self.item is not None:
             return self.user[user] @ self.item[item].T / self.divisor
@@ -136,18 +136,19 @@ class FrozenTeacher:
     def best_items(
         self, user: Tensor, k: int, positive_items: PositiveItems
     ) -> tuple[Tensor, Tensor]:
-        """Return the k best items of the given users, without their positive items.
+        """Return the k items with the highest scores for each given user, without positive items.
 
-        The lists of all users are computed at the first call and cached: 8 bytes for each item of
-        each list.
+        The first call computes and caches the lists of all users, with 8 bytes for each item of a
+        list.
 
         Args:
-            user: users. Shape: (users,)
-            k: number of items in a list; all items if there are fewer.
+            user: user numbers. Shape: (users,)
+            k: number of items in a list; if there are fewer items, a list has all items.
             positive_items: look-up of each user's positive items.
 
         Returns:
-            Items, best first, and their divided scores. Shapes: (users, k), (users, k)
+            First, item numbers, best first. Second, the scores of these items, divided by
+            ``divisor``. Shapes: (users, k), (users, k)
         """
         if self._best is None or self._best[0].shape[1] != min(k, self.model.n_items - 1):
             self._best = self.rank(k, positive_items)
@@ -158,16 +159,18 @@ class FrozenTeacher:
     def rank(
         self, k: int, positive_items: PositiveItems, items: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Find the k best items of every user, without the user's positive items.
+        """Find the k items with the highest scores for every user, without positive items.
 
         Args:
-            k: number of items in a list; all items if there are fewer.
+            k: number of items in a list; if there are fewer items, a list has all items.
             positive_items: look-up of each user's positive items.
-            items: the items to rank; by default all. RecBole's padding row is never ranked.
+            items: numbers of the items to rank; by default all items. RecBole's padding item is
+                never ranked.
 
         Returns:
-            Items, best first, and their divided scores. If few items are left to rank, positive
-            items with score -inf fill up the list. Shapes: (users, k), (users, k)
+            First, item numbers, best first. Second, the scores of these items, divided by
+            ``divisor``. If fewer than k items are left to rank, positive items with score -inf fill
+            up the list. Shapes: (users, k), (users, k)
         """
         n_items, device = self.model.n_items, self.model.device
         if items is None:
@@ -187,26 +190,26 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def pair_scores(self, user: Tensor, item: Tensor) -> Tensor:
-        """Compute the divided scores of user-item pairs.
+        """Compute the scores of user-item pairs, divided by ``divisor``.
 
         Args:
-            user: user of each pair. Shape: (pairs,)
-            item: item of each pair. Shape: (pairs,)
+            user: user number of each pair. Shape: (pairs,)
+            item: item number of each pair. Shape: (pairs,)
 
         Returns:
-            Divided scores. Shape: (pairs,)
+            The scores. Shape: (pairs,)
         """
         return self._pairs(user, item) / self.divisor
 
     @torch.no_grad()
     def edge_scores(self, pattern: SparsePattern) -> Tensor:
-        """Compute the scores of a graph's edges for Eq. 8; not divided. Shape: (edges,)"""
+        """Compute the scores of edges for Eq. 8, not divided by ``divisor``. Shape: (edges,)"""
         if self.user is not None and self.item is not None:
             return sddmm(pattern, self.user, self.item)
         return self._pairs(pattern.row, pattern.col)
 
     def _pairs(self, user: Tensor, item: Tensor) -> Tensor:
-        """Compute the model's scores of user-item pairs; not divided. Shape: (pairs,)"""
+        """Compute scores of user-item pairs, not divided by ``divisor``. Shape: (pairs,)"""
         if self.user is not None and self.item is not None:
             return (self.user[user] * self.item[item]).sum(dim=-1)
         if self._table is not None:
@@ -217,7 +220,10 @@ class FrozenTeacher:
         return torch.cat([self._predict(*chunk) for chunk in chunks])
 
     def _pairs_from_rows(self, user: Tensor, item: Tensor) -> Tensor:
-        """Look up pairs in each user's scores for all items, which some models compute anyway."""
+        """Compute scores of user-item pairs from each user's scores for all items.
+
+        Faster for models that always score all items. Shape: (pairs,)
+        """
         distinct, row = user.unique(return_inverse=True)
         found = torch.empty(len(user), device=user.device)
         for start in range(0, len(distinct), _CHUNK):
@@ -227,7 +233,7 @@ class FrozenTeacher:
         return found
 
     def _rows(self, user: Tensor, item: Tensor | None = None) -> Tensor:
-        """Compute the model's scores of users for items, by default for all items; not divided.
+        """Compute the scores of users for items (default: all items), not divided by ``divisor``.
 
         Shape: (users, items)
         """
@@ -247,7 +253,7 @@ class FrozenTeacher:
         return scores.flatten().to(user.device)
 
     def _can_score_all_items(self) -> bool:
-        """Whether the model scores all items of a user at once; RecBole's NeuMF does not."""
+        """Whether the model can score all items of a user in one call; RecBole's NeuMF cannot."""
         user = torch.ones(1, dtype=torch.int64, device=self.model.device)
         try:
             self.model.full_sort_predict(Interaction({self.model.USER_ID: user}))

@@ -1,4 +1,4 @@
-"""Intermediate model: the student's architecture, unpruned, on the augmented graph."""
+"""Intermediate model of LightGNN: like the student, but unpruned and on the augmented graph."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from recbole_lightgnn.nn.pruning import principal_axes
 
 
 class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
-    r"""Propagation by Eq. 4 on the augmented graph (Eq. 7), aligned to a teacher (Eq. 5, 6).
+    r"""Recommender that propagates by Eq. 4 on the augmented graph (Eq. 7), aligned to a teacher.
 
     .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
               + \lambda_2\mathcal L_{e-kd} + \lambda_4\|\Theta\|^2
 
-    Call :meth:`distill_from` before training. Without a teacher, the terms of Eq. 5 and 6 are left
-    out.
+    :math:`\mathcal L_{p-kd}` (Eq. 5) and :math:`\mathcal L_{e-kd}` (Eq. 6) align to the teacher.
+    Call :meth:`distill_from` before training; without a teacher, these terms are left out.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -38,11 +38,11 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         self.alignment = AlignmentObjective(settings, self.positive_items)
 
     def build_graph(self, settings: Settings) -> InteractionGraph:
-        """Build the graph to propagate over; with ``augmentation: none`` it is the observed graph.
+        """Build the graph to propagate over: augmented, or observed with ``augmentation: none``.
 
         Args:
-            settings: ``augmentation``, ``augmentation_hops``, ``augmentation_cap`` and
-                ``augmentation_memory``.
+            settings: settings of the run. This method uses ``augmentation``, ``augmentation_hops``,
+                ``augmentation_cap`` and ``augmentation_memory``.
         """
         if settings.text("augmentation") == "none":
             return self.observed
@@ -58,11 +58,11 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
 
         Args:
             teacher: the teacher.
-            prefix: prefix of this model's settings, for the message.
+            prefix: prefix of the names of this model's settings, for the error message.
 
         Raises:
-            InputError: if the embedding-level term is on and the teacher has no embeddings of this
-                model's width.
+            InputError: if the embedding term (Eq. 6) is on and the teacher has no final embeddings
+                of this model's width.
         """
         if self.alignment.embedding_weight:
             width = self.user_embedding.shape[1]
@@ -70,13 +70,13 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         super().distill_from(teacher, prefix=prefix)
 
     def begin_from(self, teacher: FrozenTeacher) -> None:
-        """Start from the teacher's initial embeddings, if ``initial_embedding`` is ``teacher``.
+        """Copy the teacher's initial embeddings, if the setting ``initial_embedding`` says so.
 
         Args:
             teacher: the teacher.
 
         Raises:
-            InputError: as :meth:`start_from`.
+            InputError: if the teacher's embeddings are narrower than this model's embeddings.
         """
         if self.initial_embedding != "teacher":
             return
@@ -88,19 +88,19 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
 
     @torch.no_grad()
     def start_from(self, user: Tensor, item: Tensor, *, target_std: float = 1.0) -> None:
-        """Initialize the embeddings from a trained model's initial embeddings.
+        """Set this model's initial embeddings from the initial embeddings of a trained model.
 
-        Embeddings wider than this model's are rotated to their principal axes, and the first
-        columns are kept. Then one factor scales all embeddings, so that this model's scores have
-        the standard deviation ``target_std``.
+        Given embeddings that are wider than this model's embeddings are rotated to their principal
+        axes, and the first columns are kept. Then all embeddings are multiplied by one number,
+        which gives this model's scores the standard deviation ``target_std``.
 
         Args:
             user: initial embeddings of the trained model. Shape: (users, given width)
             item: initial embeddings of the trained model. Shape: (items, given width)
-            target_std: wanted standard deviation of the scores (`score_std`).
+            target_std: wanted standard deviation of this model's scores (`score_std`).
 
         Raises:
-            InputError: if the given embeddings are narrower than this model's.
+            InputError: if the given embeddings are narrower than this model's embeddings.
         """
         width = self.user_embedding.shape[1]
         if user.shape[1] < width:
@@ -122,7 +122,7 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         self._final = None
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the weighted terms of Eq. 11 that are switched on, as a dict by name."""
+        """Compute the weighted terms of Eq. 11 with a weight above 0, as a dict by name."""
         batch, initial = self.batch_of(interaction), self.initial()
         terms = self._terms(self.propagate(*initial), batch)
         if self.reg_weight:
@@ -130,7 +130,7 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         return terms
 
     def _terms(self, tables: Tables, batch: Batch) -> dict[str, Tensor]:
-        """Compute the terms that depend on final embeddings."""
+        """Compute the weighted loss terms that use final embeddings, all but weight decay."""
         terms = {}
         if self.interaction_weight:
             terms["interaction"] = self.interaction_weight * self.objective(tables, batch)

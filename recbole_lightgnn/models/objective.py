@@ -1,6 +1,6 @@
 """Losses on the observed interactions of a batch: BPR and two softmax losses.
 
-`interaction_objective` chooses one by the settings ``interaction_loss`` and ``batch_by``.
+`interaction_objective` chooses the loss by the settings ``interaction_loss`` and ``batch_by``.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ class InteractionObjective(Protocol):
 def interaction_objective(
     settings: Settings, graph: InteractionGraph, positive_items: PositiveItems
 ) -> InteractionObjective:
-    """Choose the loss that the settings name.
+    """Return the loss on observed interactions that the settings choose.
 
     Args:
-        settings: ``interaction_loss`` is ``bpr`` or ``softmax``. With ``softmax``, ``batch_by`` is
-            ``interaction`` (`BatchSoftmax`) or ``user`` (`AllItemsSoftmax`).
+        settings: settings of the run. ``interaction_loss`` is ``bpr`` (`batch_bpr`) or ``softmax``.
+            With ``softmax``, ``batch_by`` is ``interaction`` (`BatchSoftmax`) or ``user``
+            (`AllItemsSoftmax`).
         graph: the observed interactions.
         positive_items: look-up of each user's positive items.
     """
@@ -52,11 +53,11 @@ def interaction_objective(
 
 
 def batch_bpr(tables: Tables, batch: Batch) -> Tensor:
-    """Compute BPR (Eq. 3) of each interaction's item against its sampled item. Shape: ()
+    """Compute the BPR loss (Eq. 3) of each interaction's item against a sampled item. Shape: ()
 
     Args:
         tables: final embeddings of all users and items. Shapes: (users, width), (items, width)
-        batch: interactions with sampled items.
+        batch: interactions, with a sampled item for each interaction.
     """
     user = tables[0].index_select(0, batch.user)
     # One gather for both, because the gradient of each gather is as large as the whole table.
@@ -65,17 +66,19 @@ def batch_bpr(tables: Tables, batch: Batch) -> Tensor:
 
 
 class BatchSoftmax:
-    r"""Softmax over the distinct items of the batch and, with ``negatives: sampled``, over samples.
+    r"""Softmax loss over the items of the batch and, with ``negatives: sampled``, sampled items.
 
     .. math:: -\frac1B\sum_{(u,i)}\log\frac{\exp(s_{ui}/\tau - \alpha\log q_i)}
               {\sum_c\exp(s_{uc}/\tau - \alpha\log q_c)}
 
     s is the inner product or the cosine, and q the probability that an item is a candidate. A
-    candidate that is another positive item of the user is left out of the user's denominator.
+    candidate that is a positive item of the user, but not the item i, is left out of the
+    denominator.
 
     Args:
-        settings: ``similarity`` (s), ``temperature`` (tau), ``popularity_correction`` (alpha),
-            ``negatives`` (``batch`` or ``sampled``) and ``n_negatives``.
+        settings: settings of the run. This class uses ``similarity`` (choice of s), ``temperature``
+            (tau), ``popularity_correction`` (alpha), ``negatives`` and ``n_negatives``, the number
+            of sampled items.
         graph: the observed interactions, for the popularity of items.
         positive_items: look-up of each user's positive items.
     """
@@ -93,7 +96,7 @@ class BatchSoftmax:
         self.popularity = item_counts(graph) / pattern.nnz  # share of the interactions
 
     def __call__(self, tables: Tables, batch: Batch) -> Tensor:
-        """Compute the loss, a mean over the batch; see `InteractionObjective`."""
+        """Compute the loss, a mean over the interactions of the batch. Shape: ()"""
         (user_table, item_table), (user, item, _) = tables, batch
         user_rows = user_table.index_select(0, user)
         candidates, target = batch_items(item)
@@ -114,9 +117,10 @@ class BatchSoftmax:
         )
 
     def _log_probability(self, candidates: Tensor, batch_size: int) -> Tensor:
-        """Compute log q, the log-probability that an item is a candidate. Shape: (candidates,)
+        """Compute log q, the logarithm of each item's probability to be a candidate.
 
-        An item is not a candidate if no interaction of the batch and no sample has the item.
+        An item is a candidate if an interaction of the batch, or a sample, has the item.
+        Shape: (candidates,)
         """
         absent = torch.log1p(-self.popularity[candidates].clamp(max=1 - 1e-6)) * batch_size
         if self.n_samples:
@@ -126,8 +130,8 @@ class BatchSoftmax:
     def _with_samples(self, items: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Add uniformly sampled items to the batch's distinct items.
 
-        Returns the candidates, ascending, and the position of each interaction's item among them.
-        Shapes: (candidates,), (batch,)
+        Returns first the candidates, ascending, and second the position of each interaction's item
+        among the candidates. Shapes: (candidates,), (batch,)
         """
         n_items = len(self.popularity)
         drawn = torch.randint(1, n_items, (self.n_samples,), device=items.device)
@@ -135,7 +139,9 @@ class BatchSoftmax:
         return candidates, torch.searchsorted(candidates, items[target])
 
     def _accidental(self, user: Tensor, candidates: Tensor, target: Tensor) -> Tensor:
-        """Find each user's positive items among the candidates, the target left out.
+        """Find the candidates that are positive items of the user, except the interaction's item.
+
+        Bool, true at such a candidate.
 
         Shape: (batch, candidates)
         """
@@ -151,16 +157,17 @@ class BatchSoftmax:
 
 
 class AllItemsSoftmax:
-    r"""Softmax over all items, for users with all their interactions (``batch_by: user``).
+    r"""Softmax loss over all items, on all interactions of a batch's users (``batch_by: user``).
 
     .. math:: -\frac1{|B|}\sum_{(u,i)\in B}\log\frac{\exp(s_{ui}/\tau + \beta\log(1 + d_i))}
               {\sum_c\exp(s_{uc}/\tau + \beta\log(1 + d_c))}
 
-    B is the set of all interactions of the batch's users, s the inner product or the cosine, and d
-    the number of an item's interactions.
+    B is the set of all interactions of the batch's users, s the inner product or the cosine, and
+    :math:`d_i` the number of interactions of item i.
 
     Args:
-        settings: ``similarity`` (s), ``temperature`` (tau) and ``popularity_prior`` (beta).
+        settings: settings of the run. This class uses ``similarity`` (choice of s), ``temperature``
+            (tau) and ``popularity_prior`` (beta).
         graph: the observed interactions, for the popularity of items.
         positive_items: look-up of each user's positive items.
     """
@@ -174,7 +181,7 @@ class AllItemsSoftmax:
         self.bias = settings.number("popularity_prior") * log_popularity(graph)[1:]
 
     def __call__(self, tables: Tables, batch: Batch) -> Tensor:
-        """Compute the loss, a mean over the interactions; see `InteractionObjective`."""
+        """Compute the loss, a mean over all interactions of the batch's users. Shape: ()"""
         users = tables[0].index_select(0, batch.user)
         items = tables[1][1:]  # without RecBole's padding row
         if self.cosine:
@@ -195,26 +202,26 @@ def item_counts(graph: InteractionGraph) -> Tensor:
 
 
 def log_popularity(graph: InteractionGraph) -> Tensor:
-    """Compute log(1 + interactions) of each item. Shape: (items,)"""
+    """Compute log(1 + number of interactions) for each item. Shape: (items,)"""
     return torch.log1p(item_counts(graph).float())
 
 
 def batch_items(item: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the distinct items of a batch.
+    """Find the distinct items of a batch, and the position of each interaction's item.
 
     Args:
         item: item of each interaction. Shape: (batch,)
 
     Returns:
-        The distinct items, ascending, and the position of each interaction's item among them.
-        Shapes: (distinct,), (batch,)
+        First, the distinct items, ascending. Second, the position in this list of each
+        interaction's item. Shapes: (distinct,), (batch,)
     """
     candidates, target = torch.unique(item, return_inverse=True)
     return candidates, target
 
 
 def contrast_candidates(table: Tensor, nodes: Tensor, *, with_all: bool) -> tuple[Tensor, Tensor]:
-    """Select the rows that a contrast compares nodes with.
+    """Select the embeddings that a contrastive loss compares nodes (users or items) with.
 
     Args:
         table: embeddings of all users or items, RecBole's padding row first. Shape: (rows, width)
@@ -222,8 +229,8 @@ def contrast_candidates(table: Tensor, nodes: Tensor, *, with_all: bool) -> tupl
         with_all: true to take all nodes except padding as candidates, false to take ``nodes``.
 
     Returns:
-        The candidates, and the position of each node among them. Shapes: (candidates, width),
-        (nodes,)
+        First, the candidates' embeddings. Second, the row of each node among these embeddings.
+        Shapes: (candidates, width), (nodes,)
     """
     if with_all:
         return table[1:], nodes - 1

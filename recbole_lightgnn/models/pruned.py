@@ -14,16 +14,17 @@ from recbole_lightgnn.nn.pruning import keep_largest, principal_axes, varimax_ax
 
 
 class PrunedRecommender(WeightedGraphRecommender):
-    """Recommender that loses embedding entries and interactions between its training runs.
+    """Recommender that loses embedding entries and interactions between training runs.
 
-    The trainer trains it once unpruned. Then it calls :meth:`prune` and trains again,
-    ``n_pruning_runs`` times. Pruned weights are not stored. With ``rewind``, the remaining weights
-    go back after each pruning to their values before the first run, as lottery tickets do (Chen et
-    al., "A Unified Lottery Ticket Hypothesis for Graph Neural Networks", ICML'21).
+    The trainer trains the unpruned model once. Then, ``n_pruning_runs`` times, the trainer calls
+    :meth:`prune` and trains the model again. Pruned weights are not stored. With the setting
+    ``rewind``, each pruning also sets the remaining weights back to their values before the first
+    run. This is the lottery ticket method (Chen et al., "A Unified Lottery Ticket Hypothesis for
+    Graph Neural Networks", ICML'21).
 
     Attributes:
-        edge_bits: mask of the remaining interactions, packed by `pack_mask`; empty before the first
-            pruning. Shape: (ceil(observed interactions / 8),)
+        edge_bits: mask of the interactions that are not pruned, packed by `pack_mask`; empty before
+            the first pruning. Shape: (ceil(observed interactions / 8),)
     """
 
     edge_bits: Tensor
@@ -61,23 +62,23 @@ class PrunedRecommender(WeightedGraphRecommender):
             )
 
     def entry_scores(self, values: Tensor) -> Tensor:
-        """Compute the importance of embedding entries: by default their absolute value.
+        """Compute the importance of each embedding entry (number); by default, the absolute value.
 
         Args:
-            values: the entries of users and then of items. Shape: (users + items, width)
+            values: the embeddings of users, then of items. Shape: (users + items, width)
         """
         return values.abs()
 
     def edge_scores(self) -> Tensor:
-        """Compute the importance of the remaining interactions. Shape: (edges,)"""
+        """Compute the importance of the interactions that are not pruned yet. Shape: (edges,)"""
         return self.edge_weight.abs()
 
     @torch.no_grad()
     def prune(self) -> None:
-        """Apply one pruning step: remove embedding entries, then interactions.
+        """Apply one pruning step: remove the least important embedding entries, then interactions.
 
-        The first step begins by rotating the embeddings, unless the setting ``rotation`` is
-        ``none``.
+        The first step of a model rotates the embeddings before removing entries, unless the setting
+        ``rotation`` is ``none``.
         """
         self._prune_entries()
         self._prune_edges()
@@ -86,7 +87,7 @@ class PrunedRecommender(WeightedGraphRecommender):
         self._final = None
 
     def _go_back(self) -> None:
-        """Set the remaining entries and edge weights to their values before the first run."""
+        """Set the remaining entries and edge weights to the values before the first run."""
         if self._first_tables is None:
             raise RuntimeError("there is nothing to rewind to before begin_run(0)")
         tables = (self.user_embedding, self.item_embedding)

@@ -20,18 +20,18 @@ _CHECKED = 8  # number of users to verify the tables on
 
 @torch.no_grad()
 def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
-    """Return the two tables that give a model's scores as inner products, or ``None``.
+    """Return two tables with inner products that are a model's scores, or ``None``.
 
-    For RecBole's models, the product of the tables is compared with the model's scores for 8 users.
-    Product and scores must agree to 1e-5 of the largest score. They differ if the model has a bias,
-    a cosine or layers between the tables and the scores. The tables belong to the model's present
-    state: call this function again after training.
+    For RecBole's models, inner products and the model's scores are compared for 8 users. The
+    difference must be at most 1e-5 of the largest inner product. The difference is larger if the
+    model has a bias, a cosine or layers between tables and scores. Training makes the tables
+    outdated: call this function again after training.
 
     Args:
         model: a model in evaluation mode.
 
     Returns:
-        Tables of users and items, without gradients, or ``None`` if the model has no such tables.
+        Tables of users and of items, without gradients, or ``None`` if there are no such tables.
         Shapes: (users, width), (items, width)
     """
     if hasattr(model, "ranks_by_tables"):  # one of our models
@@ -56,11 +56,11 @@ def table_named(model: Any, name: str) -> Tensor | None:
     """Return an attribute of a model as a table without gradients, or ``None``.
 
     Args:
-        model: any model of ours or RecBole's.
+        model: any of our models or RecBole's models.
         name: name of the attribute: a tensor, an ``nn.Embedding`` or a `PrunableEmbedding`.
 
     Returns:
-        The table, or ``None`` if there is no such attribute with two dimensions.
+        The table, or ``None`` if the model has no attribute of this name with two dimensions.
         Shape: (rows, width)
     """
     table = getattr(model, name, None)
@@ -72,7 +72,7 @@ def table_named(model: Any, name: str) -> Tensor | None:
 
 
 def _same(scores: Tensor, user: Tensor, item: Tensor, checked: Tensor, model: Any) -> bool:
-    """Whether the product of the tables equals the model's scores of the checked users."""
+    """Whether inner products of the tables equal the model's scores for the checked users."""
     if (len(user), len(item)) != (model.n_users, model.n_items) or user.shape[1] != item.shape[1]:
         return False
     product = user[checked] @ item.T  # (checked, items)

@@ -1,4 +1,4 @@
-"""Base classes of models that are computed from the interactions, without gradients."""
+"""Base classes of models that are computed from the interactions without gradient descent."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _ROWS = 1024  # rows of a sparse product in memory at once
 
 
 class SolvedRecommender(GraphRecommender):
-    """Recommender that is computed by :meth:`solve`, without batches and gradients.
+    """Recommender that the method :meth:`solve` computes, without batches and gradients.
 
-    What :meth:`solve` computes is kept in buffers, so that checkpoints hold it. One call is one
-    epoch. A model of RecBole's type TRADITIONAL, the default of the class attribute ``type``, has
-    one epoch; a model of another type may have several.
+    :meth:`solve` keeps the results in buffers, so that checkpoints hold the results. One call of
+    :meth:`solve` is one epoch. A model of RecBole's type TRADITIONAL, the default of the class
+    attribute ``type``, has one epoch. With a different type, a model may have several epochs.
 
     Attributes:
         settings: settings of the run.
-        interactions: 1 where a user has interacted with an item, RecBole's padding row and column
-            included. SciPy's CSR format, float64. Shape: (users, items)
+        interactions: 1 where a user has interacted with an item, in SciPy's CSR format, float64.
+            RecBole's padding row and column are included. Shape: (users, items)
     """
 
     input_type = InputType.POINTWISE
@@ -43,11 +43,11 @@ class SolvedRecommender(GraphRecommender):
         self.interactions = sp.csr_matrix((ones, place), shape=pattern.shape)
 
     def solve(self) -> None:
-        """Compute the model from the interactions; with several epochs, compute one epoch of it."""
+        """Compute the model from the interactions, or one epoch of a model with several epochs."""
         raise NotImplementedError
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Return nothing: there is no loss on batches."""
+        """Return no terms, an empty dict: there is no loss on batches."""
         return {}
 
     def calculate_loss(self, interaction: Any) -> Tensor:
@@ -55,10 +55,10 @@ class SolvedRecommender(GraphRecommender):
         return torch.zeros((), device=self.device)
 
     def scores(self, user: Tensor) -> Tensor:
-        """Compute the scores for all items, if the model does not rank by two tables.
+        """Compute the scores of users for all items; only for models without two tables to rank by.
 
         Args:
-            user: users. Shape: (users,)
+            user: user numbers. Shape: (users,)
 
         Returns:
             The scores. Shape: (users, items)
@@ -66,14 +66,14 @@ class SolvedRecommender(GraphRecommender):
         raise NotImplementedError
 
     def predict(self, interaction: Any) -> Tensor:
-        """Compute the scores of user-item pairs. Shape: (batch,)"""
+        """Compute the scores of a batch of user-item pairs. Shape: (batch,)"""
         if self.ranks_by_tables:
             return super().predict(interaction)
         rows = self.scores(interaction[self.USER_ID])
         return rows.gather(1, interaction[self.ITEM_ID][:, None])[:, 0]
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
-        """Compute the scores of the given users for all items. Shape: (batch * items,)"""
+        """Compute the scores of a batch of users for all items. Shape: (batch * items,)"""
         if self.ranks_by_tables:
             return super().full_sort_predict(interaction)
         user = interaction[self.USER_ID]
@@ -81,13 +81,14 @@ class SolvedRecommender(GraphRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``None``, as there are no initial embeddings, and the width of the tables."""
+        """Return ``None``, because there are no initial embeddings, and the tables' width."""
         return None, settings["embedding_size"]
 
     def sizes(self) -> dict[str, float]:
-        """Count the numbers in the buffers; see `GraphRecommender.sizes`.
+        """Count interactions, entries, parameters and bytes as `GraphRecommender.sizes` does.
 
-        Padding rows of the tables are zero and not counted as entries.
+        The entries are the floating-point numbers in the buffers, without the tables' padding rows,
+        which are 0.
         """
         entries = sum(self._entries(buffer) for buffer in self.buffers())
         return super().sizes() | {"entries": entries, "parameters": entries}
@@ -117,11 +118,11 @@ class SolvedTables(SolvedRecommender):
         self.register_buffer("item_table", torch.zeros(self.n_items, width))
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        """Return the two tables."""
+        """Return the tables of users and of items, filled by :meth:`solve`."""
         return self.user_table, self.item_table
 
     def fill(self, user: np.ndarray, item: np.ndarray) -> None:
-        """Set the tables, in float32.
+        """Set the two tables, converted to float32.
 
         Args:
             user: table of users. Shape: (users, width)
@@ -132,18 +133,18 @@ class SolvedTables(SolvedRecommender):
 
 
 class ItemItemRecommender(SolvedRecommender):
-    r"""Recommender that sums the similarities of an item to the items of a user's history.
+    r"""Recommender that scores an item by similarities to the items of the user's history.
 
     .. math:: \hat y_{ui} = \sum_{j \in N_u} W_{ji}
 
-    :meth:`solve` computes W, which is sparse, and sets it by :meth:`keep`. There are no final
-    embeddings.
+    :math:`N_u` is the set of user u's training items. :meth:`solve` computes the sparse matrix W,
+    and passes W to :meth:`keep`. There are no final embeddings.
 
     Attributes:
-        weight_start: position of each row's first weight, and the end of the last row. Shape:
-            (items + 1,), int64
-        weight_item: column of each weight. Shape: (weights,), int32
-        weight: the weights by row. Shape: (weights,)
+        weight_start: position in ``weight`` of the first weight of each row of W, and the end of
+            the last row. Shape: (items + 1,), int64
+        weight_item: column in W of each weight. Shape: (weights,), int32
+        weight: the nonzero weights of W, row by row. Shape: (weights,)
     """
 
     ranks_by_tables = False
@@ -157,11 +158,11 @@ class ItemItemRecommender(SolvedRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``None`` and 0, as there are no embeddings."""
+        """Return ``None`` and 0, because there are neither initial nor final embeddings."""
         return None, 0
 
     def keep(self, weights: sp.csr_matrix) -> None:
-        """Set W.
+        """Set the matrix W of item-item weights.
 
         Args:
             weights: W without stored zeros. Shape: (items, items)
@@ -182,22 +183,22 @@ class ItemItemRecommender(SolvedRecommender):
         self._history = self.interactions.astype(np.float32)
 
     def load_state_dict(self, state: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Load a state with any number of weights."""
+        """Load a state dict, which may have any number of weights of W."""
         self._set(**{name: state[name] for name in ("weight_start", "weight_item", "weight")})
         return super().load_state_dict(state, *args, **kwargs)
 
     def scores(self, user: Tensor) -> Tensor:
-        """Multiply the histories of users by W; see `SolvedRecommender.scores`."""
+        """Multiply the interactions of users by W; see `SolvedRecommender.scores`."""
         rows = self._history[user.cpu().numpy()] @ self._weights
         return torch.from_numpy(rows.toarray()).to(self.device)
 
 
 def largest_in_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
-    """Keep the largest values of each row; among equal values, those of the first columns.
+    """Keep the largest values of each row; among equal values, the first columns win.
 
     Args:
         matrix: a sparse matrix with values above 0. Shape: (rows, columns)
-        count: number of values to keep in a row; a row with fewer keeps all.
+        count: number of values to keep in a row; a row with fewer values keeps all values.
     """
     matrix.sort_indices()
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
@@ -212,7 +213,7 @@ def largest_in_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
 def largest_products(left: sp.csr_matrix, right: sp.csr_matrix, count: int) -> sp.csr_matrix:
     """Multiply two sparse matrices, and keep the largest values off the diagonal of each row.
 
-    The product is computed for 1024 rows at a time, so that it is never in memory as a whole.
+    The product is computed for 1024 rows at a time, so that the whole product is never in memory.
 
     Args:
         left: first factor, with values above 0. Shape: (n, m)
@@ -220,7 +221,7 @@ def largest_products(left: sp.csr_matrix, right: sp.csr_matrix, count: int) -> s
         count: number of values to keep in a row.
 
     Returns:
-        The kept values. Shape: (n, n)
+        Sparse matrix of the kept values. Shape: (n, n)
     """
     blocks = []
     for start in range(0, left.shape[0], _ROWS):
@@ -234,11 +235,11 @@ def largest_products(left: sp.csr_matrix, right: sp.csr_matrix, count: int) -> s
 
 
 def power(degree: np.ndarray, exponent: float) -> np.ndarray:
-    """Raise degrees to a power; a degree of 0 gives 0, also for a negative power.
+    """Raise degrees to a power; a degree of 0 gives 0, even if the exponent is negative.
 
     Args:
-        degree: degrees, 0 or larger. Shape: (nodes,)
-        exponent: the power.
+        degree: degree of each node, 0 or larger. Shape: (nodes,)
+        exponent: the exponent, of either sign.
     """
     result = np.zeros(len(degree))
     np.power(degree, exponent, out=result, where=degree > 0)
@@ -246,12 +247,12 @@ def power(degree: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def scaled(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> sp.csr_matrix:
-    """Multiply each value of a sparse matrix by the factor of its row and that of its column.
+    """Multiply each value of a sparse matrix by a factor of the row and a factor of the column.
 
     Args:
-        matrix: the matrix. Shape: (n, m)
-        rows: factors of the rows. Shape: (n,)
-        columns: factors of the columns. Shape: (m,)
+        matrix: the sparse matrix. Shape: (n, m)
+        rows: factor of each row. Shape: (n,)
+        columns: factor of each column. Shape: (m,)
     """
     data = np.repeat(rows, np.diff(matrix.indptr)) * matrix.data * columns[matrix.indices]
     return sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)

@@ -1,4 +1,4 @@
-"""Student: the LightGNN model, which is pruned between training runs (Algorithm 1)."""
+"""The student, LightGNN's final model, which is pruned between training runs (Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from recbole_lightgnn.nn.pruning import edge_importance
 
 
 class LightGNN(PrunedRecommender, LightGNNIntermediate):
-    r"""Propagation by Eq. 4 on the pruned graph and pruned embeddings, trained by Eq. 11.
+    r"""Recommender that propagates pruned embeddings by Eq. 4 on the pruned graph.
 
     .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
               + \lambda_2\mathcal L_{e-kd} + \lambda_3\mathcal L_{u-reg} + \lambda_4\|\Theta\|^2
 
-    Between training runs, :meth:`prune` removes interactions by Eq. 8 and embedding entries by
-    magnitude. Without ``rewind``, the remaining weights are kept from run to run, as in Algorithm 1
-    and unlike in the published code.
+    The loss is Eq. 11. Between training runs, :meth:`prune` removes interactions by Eq. 8, and
+    embedding entries by absolute value. Without the setting ``rewind``, the remaining weights are
+    kept from run to run, as in Algorithm 1; the published code differs.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -44,11 +44,11 @@ class LightGNN(PrunedRecommender, LightGNNIntermediate):
         }
 
     def build_graph(self, settings: Settings) -> InteractionGraph:
-        """Return the observed graph; only the intermediate model uses an augmented one."""
+        """Return the observed graph; the augmented graph is for the intermediate model only."""
         return self.observed
 
     def begin_run(self, run: int) -> None:
-        """Prepare a training run; switch the interaction loss off from run ``interaction_runs`` on.
+        """Prepare a training run; from run ``interaction_runs`` on, the interaction loss is off.
 
         Args:
             run: number of the run; run 0 is the training before the first pruning.
@@ -88,11 +88,11 @@ class LightGNN(PrunedRecommender, LightGNNIntermediate):
         return terms
 
     def _uniformity(self, table: Tensor, embedding: PrunableEmbedding, nodes: Tensor) -> Tensor:
-        """Compute Eq. 9 for users or for items.
+        """Compute the uniformity loss (Eq. 9) for users or for items. Shape: ()
 
         Args:
-            table: final embeddings. Shape: (nodes, width)
-            embedding: initial embeddings, for the entry masks.
+            table: final embeddings of all users or all items. Shape: (nodes, width)
+            embedding: initial embeddings of the same nodes, for the entry masks.
             nodes: users or items of the batch. Shape: (batch,)
         """
         _, candidates, position = self.alignment.sample(nodes, len(table))
@@ -105,7 +105,7 @@ class LightGNN(PrunedRecommender, LightGNNIntermediate):
         )
 
     def edge_scores(self) -> Tensor:
-        """Compute Eq. 8 for the remaining interactions. Shape: (edges,)"""
+        """Compute the importance (Eq. 8) of the remaining interactions. Shape: (edges,)"""
         weight = score = None
         pattern = self.graph.interactions.pattern
         if self.teacher is not None:

@@ -10,14 +10,15 @@ from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 
 
 class TaughtRecommender(GraphRecommender):
-    """Recommender that learns from a trained model, its teacher.
+    """Recommender that learns from a trained model, the teacher.
 
     The trainer trains or loads the teacher first, by the settings in
-    ``properties/shared/teacher.yaml``. Then it calls :meth:`distill_from` and :meth:`begin_from`.
-    Without a teacher, the terms that need one are left out of the loss.
+    ``properties/shared/teacher.yaml``. Then the trainer calls :meth:`distill_from` and
+    :meth:`begin_from`. Without a teacher, the loss has no terms that compare with a teacher.
 
     Attributes:
-        learns_from_teacher: class attribute, by which the settings of the teacher are checked.
+        learns_from_teacher: class attribute; if true, the settings of the teacher are checked
+            together with the model's settings.
         teacher: the teacher, or ``None`` before :meth:`distill_from`.
     """
 
@@ -28,20 +29,20 @@ class TaughtRecommender(GraphRecommender):
         self.teacher: FrozenTeacher | None = None
 
     def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:
-        """Set the teacher to learn from.
+        """Set the teacher that this model learns from.
 
         Args:
-            teacher: the teacher.
-            prefix: prefix of this model's settings, for messages.
+            teacher: the frozen teacher.
+            prefix: prefix of the names of this model's settings, for error messages.
 
         Raises:
-            InputError: if this model cannot learn from that teacher.
+            InputError: if this model cannot learn from the teacher.
         """
         self.teacher = teacher
 
     def begin_from(self, teacher: FrozenTeacher) -> None:
-        """Initialize from the teacher; by default, nothing is taken from it.
+        """Initialize this model from the teacher; by default, do nothing.
 
         Args:
-            teacher: the teacher.
+            teacher: the frozen teacher.
         """

@@ -1,4 +1,4 @@
-"""Teacher: LightGCN on the whole graph."""
+"""The teacher of LightGNN: LightGCN on the whole graph."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from recbole_lightgnn.nn.propagation import lightgcn
 
 
 class LightGNNTeacher(EmbeddingRecommender):
-    r"""LightGCN (Eq. 1, 2) trained on the interactions alone, by BPR (Eq. 3) or a softmax.
+    r"""LightGCN (Eq. 1, 2), trained by BPR (Eq. 3) or a softmax loss, without a teacher.
 
     .. math:: \mathcal L = \mathcal L_{bpr} + \lambda_4\|\Theta\|^2
 
-    It ranks by the inner product of the final embeddings (Eq. 2). Three settings change the ranking
-    but not the training:
+    The model ranks by the inner product of the final embeddings (Eq. 2). Three settings affect the
+    ranking but not the training:
 
     - ``ranking_self_weight`` :math:`\omega` is the weight of a node's initial embedding:
       :math:`\bar E = \omega E_0 + \sum_{l=1}^{L} E_l`. On a sparse graph, a node's initial
@@ -34,9 +34,9 @@ class LightGNNTeacher(EmbeddingRecommender):
 
       with the temperature :math:`\tau` of the softmax, the number :math:`d_i` of the item's
       interactions and the mean norm :math:`\overline{|e|}` of the items. The embeddings to rank by
-      have one more column, so that their inner product is this score. With the cosine as
-      ``similarity``, :math:`\gamma = 0` and :math:`\beta` equal to ``popularity_prior``, the scores
-      are the logits of training times :math:`\tau`.
+      have one more column, so that their inner product is this score. If ``similarity`` is
+      ``cosine``, :math:`\gamma = 0` and :math:`\beta` equals ``popularity_prior``, the scores are
+      the training logits times :math:`\tau`.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -54,7 +54,7 @@ class LightGNNTeacher(EmbeddingRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``embedding_size``, and the width of the embeddings to rank by (:meth:`infer`)."""
+        """Return ``embedding_size`` and the width of the embeddings to rank by (:meth:`infer`)."""
         width = settings["embedding_size"]
         return width, width + (not _by_inner_product(settings))
 
@@ -63,7 +63,7 @@ class LightGNNTeacher(EmbeddingRecommender):
         return lightgcn(self.observed, user, item, n_layers=self.n_layers)
 
     def infer(self) -> tuple[Tensor, Tensor]:
-        """Compute the embeddings to rank by, with the three settings ``ranking_...`` applied.
+        """Compute the embeddings to rank by, as the three settings ``ranking_...`` say.
 
         Shapes: (users, width), (items, width). The width is ``embedding_size``, plus 1 if
         ``ranking_norm`` or ``ranking_prior`` is not the default.
@@ -82,7 +82,7 @@ class LightGNNTeacher(EmbeddingRecommender):
         return torch.cat([user, torch.ones_like(user[:, :1])], 1), torch.cat([item, prior], 1)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the interaction loss, and weight decay on the batch's initial embeddings."""
+        """Compute the interaction loss, and the weight decay of initial embeddings, by name."""
         batch = self.batch_of(interaction)
         terms = {"interaction": self.objective(self.encode(), batch)}
         if self.reg_weight:

@@ -1,4 +1,4 @@
-"""Base class of models with a learned weight of each edge and prunable embeddings (Eq. 4)."""
+"""Base class of models with learned edge weights and prunable embeddings (Eq. 4)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class WeightedGraphRecommender(GraphRecommender):
 
     Attributes:
         graph: the graph to propagate over.
-        user_embedding: initial embeddings. Shape: (users, width)
-        item_embedding: initial embeddings. Shape: (items, width)
+        user_embedding: initial embeddings of users, prunable. Shape: (users, width)
+        item_embedding: initial embeddings of items, prunable. Shape: (items, width)
         edge_weight: W of Eq. 4, one weight for each edge. Shape: (edges,)
     """
 
@@ -36,7 +36,7 @@ class WeightedGraphRecommender(GraphRecommender):
         self.edge_weight = nn.Parameter(torch.ones(self.graph.n_edges))
 
     def build_graph(self, settings: Settings) -> InteractionGraph:
-        """Return the graph to propagate over; a model may override it.
+        """Return the graph to propagate over; the observed graph, if not overridden.
 
         Args:
             settings: settings of the run.
@@ -44,7 +44,7 @@ class WeightedGraphRecommender(GraphRecommender):
         return self.observed
 
     def initial(self) -> tuple[Tensor, Tensor]:
-        """Return the initial embeddings as tables. Shapes: (users, width), (items, width)"""
+        """Return the initial embeddings, 0 where pruned. Shapes: (users, width), (items, width)"""
         return self.user_embedding(), self.item_embedding()
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,7 +54,8 @@ class WeightedGraphRecommender(GraphRecommender):
     def sizes(self) -> dict[str, float]:
         """Count edges, parameters and bytes; see `GraphRecommender.sizes`.
 
-        ``interactions`` counts the edges of ``graph``, and ``entries`` the entries not pruned.
+        ``interactions`` is the number of edges of ``graph``, and ``entries`` the number of
+        embedding entries that are not pruned.
         """
         masks = [table.entry_mask[1:] for table in (self.user_embedding, self.item_embedding)]
         entries = sum(int(mask.sum()) for mask in masks)
