@@ -18,12 +18,12 @@ _EDGES = 1 << 20  # norms are computed in float64, in chunks of this many edges
 
 @dataclass(frozen=True)
 class Relation:
-    r"""Undirected edges between users and items, with their normalization.
+    r"""Undirected edges between users and items, with the normalization of each edge.
 
     Attributes:
         pattern: positions of the edges in the user-item matrix. Shape: (users, items)
-        norm: :math:`1/\sqrt{d_i d_j}` of each edge, with the degrees of the graph before pruning
-            (Eq. 4 divides by the degrees of A). Shape: (edges,)
+        norm: :math:`1/\sqrt{d_i d_j}` of each edge, with the degrees in the graph before pruning, A
+            of Eq. 4. Shape: (edges,)
     """
 
     pattern: SparsePattern
@@ -35,7 +35,7 @@ class Relation:
         return self.pattern.nnz
 
     def keep(self, mask: Tensor) -> Relation:
-        """Return the edges where ``mask`` (bool, shape (edges,)) is true, with the same norms."""
+        """Return the edges where ``mask`` (bool, shape (edges,)) is true, with unchanged norms."""
         return Relation(self.pattern.keep(mask), self.norm[mask])
 
     def to(self, device: torch.device | str) -> Relation:
@@ -47,8 +47,8 @@ class Relation:
 class InteractionGraph:
     """The bipartite graph of users and items.
 
-    An edge is an interaction, or a user-item pair that augmentation added. It is stored once, for
-    both directions. Edges are numbered in order of user, then of item.
+    An edge is an interaction, or a user-item pair that augmentation added. An edge is stored once,
+    for both directions. Edges are numbered in order of user, then of item.
 
     Attributes:
         interactions: the edges, users as rows and items as columns.
@@ -60,13 +60,13 @@ class InteractionGraph:
     def from_pairs(
         cls, user: np.ndarray, item: np.ndarray, n_users: int, n_items: int
     ) -> InteractionGraph:
-        """Build a graph from user-item pairs; a repeated pair counts once.
+        """Build a graph with one edge for each distinct user-item pair.
 
         Args:
             user: user number of each pair. Shape: (pairs,)
             item: item number of each pair. Shape: (pairs,)
-            n_users: number of users, those without interactions included.
-            n_items: number of items, those without interactions included.
+            n_users: number of users, including users without interactions.
+            n_items: number of items, including items without interactions.
 
         Raises:
             ValueError: if there is no pair, or a number is out of range.
@@ -88,12 +88,12 @@ class InteractionGraph:
 
     @property
     def n_users(self) -> int:
-        """Number of users, those without interactions included."""
+        """Number of users, including users without interactions."""
         return self.interactions.pattern.shape[0]
 
     @property
     def n_items(self) -> int:
-        """Number of items, those without interactions included."""
+        """Number of items, including items without interactions."""
         return self.interactions.pattern.shape[1]
 
     @property
@@ -102,7 +102,7 @@ class InteractionGraph:
         return self.interactions.n_edges
 
     def keep(self, mask: Tensor) -> InteractionGraph:
-        """Return the graph of the edges where ``mask`` (bool, shape (edges,)) is true."""
+        """Return the graph with only the edges where ``mask`` (bool, shape (edges,)) is true."""
         return InteractionGraph(self.interactions.keep(mask))
 
     def to(self, device: torch.device | str) -> InteractionGraph:
@@ -110,7 +110,7 @@ class InteractionGraph:
         return InteractionGraph(self.interactions.to(device))
 
     def interaction_numbers(self, user: Tensor, item: Tensor) -> Tensor:
-        """Look up the edge numbers of user-item pairs.
+        """Look up the edge numbers (positions in the order of edges) of user-item pairs.
 
         Args:
             user: user number of each pair. Shape: (pairs,)
@@ -127,7 +127,7 @@ class InteractionGraph:
 
 
 def norm_without(graph: InteractionGraph, left_out: Tensor) -> Tensor:
-    r"""Compute the norms of the edges that remain if some are left out, such as edges to predict.
+    r"""Compute the norms of edges as if some edges, such as edges to predict, were left out.
 
     .. math:: \frac{1}{\sqrt{d'_i d'_j}},\qquad d' \text{: degree without the edges left out}
 
@@ -150,23 +150,24 @@ def norm_without(graph: InteractionGraph, left_out: Tensor) -> Tensor:
 def augment_hops(
     graph: InteractionGraph, *, hops: int, cap: int, memory_mb: int = 256
 ) -> InteractionGraph:
-    r"""Augment a graph with the user-item pairs within ``hops`` hops (Eq. 7), strongest first.
+    r"""Add to a graph the strongest user-item pairs within ``hops`` hops (Eq. 7).
 
     The strength of a pair is its entry in :math:`\hat A^h`: the normalized count of its paths of
-    length h, the largest odd number up to ``hops``. Pairs with a shorter path count too, since a
+    length h, the largest odd number up to ``hops``. Pairs with a shorter path are included, since a
     path may go back and forth. The Yelp split has 21.7 million pairs within three hops, so ``cap``
-    limits how many are added. Observed interactions are always kept. Norms use the degrees of the
-    augmented graph.
+    limits the number of added pairs. Observed interactions are always kept. Norms use the degrees
+    of the augmented graph.
 
     Args:
         graph: the graph of observed interactions.
-        hops: maximum length of a path, in edges. An even number adds no more pairs than the odd
-            number below it.
-        cap: maximum number of added pairs for each user and for each item. Each user selects its
-            strongest pairs, then each item the strongest of those.
+        hops: maximum length of a path, in edges. An even number adds no more pairs than the next
+            smaller odd number.
+        cap: maximum number of added pairs for each user and for each item. First, each user selects
+            the user's strongest pairs. Of these pairs, each item then selects the item's strongest
+            pairs.
         memory_mb: limit on temporary arrays in MB (10^6 bytes). The graph and the added pairs are
-            not counted. The paths of one node are always counted at once; they take at most 48
-            bytes for every user or item. The limit does not change the result.
+            not counted. The paths of one node are always counted at once, with at most 48 bytes for
+            every user or item. The result does not depend on the limit.
 
     Returns:
         The augmented graph, on the CPU.
@@ -198,24 +199,26 @@ def augment_hops(
 def walk_neighbors(
     graph: InteractionGraph, *, length: int, cap: int, memory_mb: int = 256
 ) -> tuple[SparsePattern, Tensor]:
-    r"""Find the nodes where a random walk from each node ends most often (PinSage).
+    r"""For each node, find the nodes where random walks from the node end most often (PinSage).
 
     .. math:: \alpha_{ab}\propto\big[(D^{-1}A)^{k}\big]_{ab},\quad b\ne a,\qquad
               \sum_b\alpha_{ab} = 1
 
     A is the symmetric adjacency matrix of all nodes, users first. A walk of even length ends at a
-    node of the same kind: a user at a user, an item at an item. The probabilities are exact; no
-    walk is drawn. Of nodes with equal probabilities, the smaller node number comes first.
+    node of the same kind: a user at a user, an item at an item. The probabilities are computed
+    exactly, without drawing walks. Of nodes with equal probabilities, the smaller node number comes
+    first.
 
     Args:
         graph: the interaction graph.
         length: k, the number of steps of a walk.
-        cap: maximum number of nodes kept for each node. The others are left out of the sum.
-        memory_mb: bound on temporary arrays, as for :func:`augment_hops`.
+        cap: maximum number of end nodes kept for each start node. The sum is over the kept nodes b.
+        memory_mb: limit on temporary arrays in MB (10^6 bytes), as for :func:`augment_hops`.
 
     Returns:
-        Positions of the kept pairs (a, b), shape (nodes, nodes), and :math:`\alpha` of each pair,
-        shape (pairs,), on the graph's device. If a node reaches no other node, its row is empty.
+        First, the kept pairs (a, b), as positions in a matrix of shape (nodes, nodes). Second,
+        :math:`\alpha_{ab}` of each pair, shape (pairs,). Both are on the graph's device. If walks
+        from a node reach no further node, the node's row is empty.
 
     Raises:
         ValueError: if ``length``, ``cap`` or ``memory_mb`` is below 1.
@@ -247,14 +250,15 @@ def walk_neighbors(
 
 
 def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np.ndarray:
-    """Bound the number of entries of each row in the products ``observed @ back @ observed ...``.
+    """Bound the nonzeros in each row of the products ``observed @ back @ observed ...``.
 
-    Each entry needs a walk (a path that may go back and forth) from its row to its column. So a
-    row has at most as many entries as walks, which products with a vector count.
+    A nonzero needs a walk (a path that may go back and forth) from the node of the row to the node
+    of the column. So a row has at most as many nonzeros as walks. Products with a vector count the
+    walks.
 
     Args:
         observed: user-item matrix. Shape: (rows, cols)
-        back: its transpose. Shape: (cols, rows)
+        back: transpose of the user-item matrix. Shape: (cols, rows)
         length: number of factors of the longest product.
 
     Returns:
@@ -276,10 +280,10 @@ def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np
 
 
 def _blocks(pairs: np.ndarray, memory_mb: int) -> Iterator[slice]:
-    """Cut rows into blocks that fit the memory limit; a block has at least one row.
+    """Yield slices that cut rows into blocks within a memory limit; a block has at least one row.
 
     Args:
-        pairs: maximum number of entries of each row. Shape: (rows,)
+        pairs: maximum number of nonzeros in each row. Shape: (rows,)
         memory_mb: limit on temporary arrays in MB (10^6 bytes).
 
     Raises:
@@ -298,7 +302,7 @@ def _blocks(pairs: np.ndarray, memory_mb: int) -> Iterator[slice]:
 
 
 def _strongest(matrix: sp.csr_matrix, cap: int) -> sp.csr_matrix:
-    """Select the ``cap`` largest entries of every row; among ties, the smaller column wins."""
+    """Select the ``cap`` largest values of every row; among equal values, the first columns win."""
     matrix.sort_indices()
     counts, index = np.diff(matrix.indptr), matrix.indptr.dtype
     row = np.repeat(np.arange(matrix.shape[0], dtype=index), counts)
@@ -317,7 +321,7 @@ def _strongest(matrix: sp.csr_matrix, cap: int) -> sp.csr_matrix:
 
 
 def _without(matrix: sp.csr_matrix, excluded: sp.csr_matrix) -> sp.csr_matrix:
-    """Remove the entries of ``matrix`` at the positions of ``excluded``."""
+    """Remove the values of ``matrix`` at the positions of the nonzeros of ``excluded``."""
     mask = excluded.copy()
     mask.data = np.ones_like(mask.data)
     result = matrix - matrix.multiply(mask)

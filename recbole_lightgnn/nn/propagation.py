@@ -1,4 +1,4 @@
-"""Propagation from initial to final embeddings: LightGCN, and variants with noise or weights."""
+"""Propagation from initial to final embeddings: LightGCN, and LightGCN with noise or weights."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ def lightgcn(
 
     .. math:: E_l = \hat A E_{l-1},\qquad \bar E = \sum_{l=0}^{L} E_l
 
-    The sum is LightGNN's Eq. 2. LightGCN's authors and RecBole use the mean, which gives the same
-    ranking.
+    LightGNN's Eq. 2 has this sum of the layers. LightGCN's authors and RecBole use the mean, which
+    gives the same ranking as the sum.
 
     Args:
         graph: the interaction graph.
-        user: E_0 of the users. Shape: (users, width)
-        item: E_0 of the items. Shape: (items, width)
+        user: E_0, initial embeddings of users. Shape: (users, width)
+        item: E_0, initial embeddings of items. Shape: (items, width)
         n_layers: L, the number of layers; 0 returns the initial embeddings.
-        edge_weight: factor of each edge, or ``None`` for all ones. Shape: (edges,)
+        edge_weight: number to multiply each edge of :math:`\hat A` by, or ``None`` for 1.
+            Shape: (edges,)
 
     Returns:
         Final embeddings of users, shape (users, width), and items, shape (items, width).
@@ -49,14 +50,14 @@ def lightgcn(
 def mean_of_layers(
     graph: InteractionGraph, user: Tensor, item: Tensor, *, n_layers: int
 ) -> tuple[Tensor, Tensor]:
-    r"""Average LightGCN's layers without the initial embeddings, as SimGCL does.
+    r"""Average LightGCN's layers 1 to L, without the initial embeddings, as SimGCL does.
 
     .. math:: \bar E = \frac1L\sum_{l=1}^{L}\hat A^l E_0
 
     Args:
         graph: the interaction graph.
-        user: E_0 of the users. Shape: (users, width)
-        item: E_0 of the items. Shape: (items, width)
+        user: E_0, initial embeddings of users. Shape: (users, width)
+        item: E_0, initial embeddings of items. Shape: (items, width)
         n_layers: L, the number of layers, at least 1.
 
     Returns:
@@ -70,24 +71,24 @@ def mean_of_layers(
 def noisy_layers(
     graph: InteractionGraph, user: Tensor, item: Tensor, *, n_layers: int, noise: float
 ) -> list[tuple[Tensor, Tensor]]:
-    r"""Compute LightGCN's layers with noise added to each (SimGCL; Yu et al., SIGIR'22).
+    r"""Compute LightGCN's layers with noise added to each layer (SimGCL; Yu et al., SIGIR'22).
 
     .. math:: E_l = \hat A E_{l-1} + \epsilon\,\mathrm{sign}(\hat A E_{l-1})\odot
               \frac{z}{\|z\|},\qquad z\sim U(0, 1)^d
 
-    A node's noise has length :math:`\epsilon` and the signs of the node's embedding. Gradients
-    treat noise as a constant.
+    The noise of a node has length :math:`\epsilon`, and the signs of the node's embedding in this
+    layer. For gradients, noise is a constant.
 
     Args:
         graph: the interaction graph.
-        user: E_0 of the users. Shape: (users, width)
-        item: E_0 of the items. Shape: (items, width)
+        user: E_0, initial embeddings of users. Shape: (users, width)
+        item: E_0, initial embeddings of items. Shape: (items, width)
         n_layers: L, the number of layers.
         noise: epsilon, the length of each node's noise in each layer.
 
     Returns:
-        The layers 1 to L. Each layer is a pair: embeddings of users, shape (users, width), and of
-        items, shape (items, width).
+        The layers 1 to L. Each layer is a pair: embeddings of users, shape (users, width), and
+        embeddings of items, shape (items, width).
     """
     pattern, norm = graph.interactions.pattern, graph.interactions.norm
     layers = []
@@ -100,7 +101,7 @@ def noisy_layers(
 
 @torch.no_grad()
 def _direction(table: Tensor) -> Tensor:
-    """Draw random rows of length 1 with the signs of a table's entries. Shape: as the table"""
+    """Draw random rows of length 1, with the signs of the table's numbers. Shape: as ``table``"""
     # Drawing takes most of a SimGCL step's time. So one random number of 64 bits is cut into four
     # fractions of 15 bits, which are precise enough.
     drawn = torch.empty(-(-table.numel() // 4), dtype=torch.int64, device=table.device).random_()
@@ -111,19 +112,20 @@ def _direction(table: Tensor) -> Tensor:
 def dropped_layer(
     graph: InteractionGraph, user: Tensor, item: Tensor, *, keep_rate: float
 ) -> tuple[Tensor, Tensor]:
-    r"""Compute one layer of LightGCN on a random part of the edges: :math:`\hat A' E`.
+    r"""Compute one layer of LightGCN, :math:`\hat A' E`, after dropping edges at random.
 
-    Each direction of an edge is kept with the probability ``keep_rate``. The values of the kept
-    edges are divided by ``keep_rate``.
+    Each direction of an edge is kept with the probability ``keep_rate``. In :math:`\hat A'`, the
+    values of kept edges are divided by ``keep_rate``.
 
     Args:
         graph: the interaction graph.
-        user: E of the users. Shape: (users, width)
-        item: E of the items. Shape: (items, width)
-        keep_rate: probability of an edge to be kept, above 0; 1 keeps all and draws nothing.
+        user: E, embeddings of users in the layer before. Shape: (users, width)
+        item: E, embeddings of items in the layer before. Shape: (items, width)
+        keep_rate: probability of keeping an edge, above 0. With 1, all edges are kept, and no
+            random numbers are drawn.
 
     Returns:
-        The next layer of users, shape (users, width), and of items, shape (items, width).
+        Embeddings in the layer: of users, shape (users, width), and of items, shape (items, width).
     """
     pattern, norm = graph.interactions.pattern, graph.interactions.norm
     to_user = to_item = norm
@@ -145,14 +147,16 @@ def weighted_lightgcn(
     .. math:: E_{U,l} = D_U^{-1/2}(A\odot W)D_V^{-1/2}E_{V,l-1} + E_{U,l-1},\qquad
               \bar E = \sum_{l=0}^{L} E_l
 
-    Items use :math:`(A\odot W)^\top`, so an edge has one weight for both directions. The published
-    code differs: it uses self loops instead of adding the previous layer.
+    The equation of :math:`E_{V,l}` for items has :math:`(A\odot W)^\top`, so an edge has one weight
+    for both directions. The published code differs: it has self loops, and does not add the
+    previous layer.
 
     Args:
         graph: the interaction graph.
-        edge_weight: W, in the order of the graph's edges, or ``None`` for all ones. Shape: (edges,)
-        user: E_0 of the users. Shape: (users, width)
-        item: E_0 of the items. Shape: (items, width)
+        edge_weight: W, one weight for each edge in the graph's order, or ``None`` for all ones.
+            Shape: (edges,)
+        user: E_0, initial embeddings of users. Shape: (users, width)
+        item: E_0, initial embeddings of items. Shape: (items, width)
         n_layers: L, the number of layers; 0 returns the initial embeddings.
 
     Returns:
@@ -165,17 +169,18 @@ def weighted_lightgcn(
 def weighted_lightgcn_inference(
     graph: InteractionGraph, edge_weight: Tensor | None, user: Rows, item: Rows, *, n_layers: int
 ) -> tuple[Tensor, Tensor]:
-    r"""Compute :func:`weighted_lightgcn` without gradients, on dense embeddings or `PackedRows`.
+    r"""Compute :func:`weighted_lightgcn` without gradients, also for packed tables (`PackedRows`).
 
     With two layers the result is :math:`3E + \hat A(3E + \hat A E)`, where :math:`\hat A` holds the
-    weighted edges. This takes two sparse products for users and two for items. Each product also
-    does the addition.
+    weighted edges. This polynomial takes two sparse products for users and two for items. Each
+    product includes the addition.
 
     Args:
         graph: the interaction graph.
-        edge_weight: W, in the order of the graph's edges, or ``None`` for all ones. Shape: (edges,)
-        user: E_0 of the users, dense or packed. Shape: (users, width)
-        item: E_0 of the items, dense or packed. Shape: (items, width)
+        edge_weight: W, one weight for each edge in the graph's order, or ``None`` for all ones.
+            Shape: (edges,)
+        user: E_0, initial embeddings of users, dense or packed. Shape: (users, width)
+        item: E_0, initial embeddings of items, dense or packed. Shape: (items, width)
         n_layers: L, the number of layers; 0 returns the initial embeddings.
 
     Returns:
@@ -187,7 +192,7 @@ def weighted_lightgcn_inference(
 
 
 def _edge_values(graph: InteractionGraph, edge_weight: Tensor | None) -> Tensor:
-    """Multiply the norms of the edges by their weights. Shape: (edges,)"""
+    """Multiply the norm of each edge by the weight of the edge. Shape: (edges,)"""
     norm = graph.interactions.norm
     return norm if edge_weight is None else norm * edge_weight
 
@@ -195,7 +200,7 @@ def _edge_values(graph: InteractionGraph, edge_weight: Tensor | None) -> Tensor:
 def binomials(n_layers: int) -> list[float]:
     r"""Compute the coefficients that write :func:`weighted_lightgcn` as a polynomial.
 
-    By Eq. 4 each layer is :math:`E_l = (I + \hat A) E_{l-1}`, so the sum of the layers (Eq. 2) is
+    By Eq. 4, each layer is :math:`E_l = (I + \hat A) E_{l-1}`. So the sum of the layers (Eq. 2) is
 
     .. math:: \sum_{l=0}^{L}(I + \hat A)^l E = \sum_{k=0}^{L}\binom{L+1}{k+1}\hat A^k E
 
@@ -203,6 +208,7 @@ def binomials(n_layers: int) -> list[float]:
         n_layers: L, the number of layers.
 
     Returns:
-        The coefficients of :math:`\hat A^0 \dots \hat A^L`; the last is 1. Length: L + 1
+        The coefficients of :math:`\hat A^0 \dots \hat A^L`; the last coefficient is 1.
+        Length: L + 1
     """
     return [float(math.comb(n_layers + 1, k + 1)) for k in range(n_layers + 1)]

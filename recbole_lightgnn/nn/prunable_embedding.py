@@ -1,4 +1,4 @@
-"""Embedding table with prunable entries: a pruned entry is not stored."""
+"""Embedding table with entries (single numbers) that can be pruned, and then are not stored."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from recbole_lightgnn.ops import (
 
 
 def pack_mask(mask: Tensor) -> Tensor:
-    """Pack a bool mask of n entries into uint8, eight entries per byte. Shape: (ceil(n / 8),)"""
+    """Pack a bool mask of n elements into uint8, eight elements per byte. Shape: (ceil(n / 8),)"""
     return torch.from_numpy(np.packbits(mask.flatten().cpu().numpy())).to(mask.device)
 
 
 def unpack_mask(bits: Tensor, size: int) -> Tensor:
-    """Unpack a mask that :func:`pack_mask` packed.
+    """Return the mask that :func:`pack_mask` packed into ``bits``.
 
     Args:
-        bits: packed mask, uint8. Shape: (ceil(size / 8),)
-        size: number of entries of the mask.
+        bits: the packed mask, uint8. Shape: (ceil(size / 8),)
+        size: number of elements of the mask.
 
     Returns:
         The mask, bool. Shape: (size,)
@@ -36,20 +36,21 @@ def unpack_mask(bits: Tensor, size: int) -> Tensor:
 
 
 class PrunableEmbedding(nn.Module):
-    """Embedding table that stores only the entries that are not pruned.
+    """Embedding table that stores only the entries (single numbers) that are not pruned.
 
-    Before the first pruning the parameter is the whole table. Afterwards it is a vector of the
-    remaining entries, so gradients and optimizer state shrink with it. A checkpoint holds the
-    remaining entries, and one bit for each entry of the table.
+    Before the first pruning, the parameter is the whole table. After a pruning, the parameter is a
+    vector of the remaining entries, so gradients and optimizer state shrink with the parameter. A
+    checkpoint of a pruned table holds the remaining entries, and one bit for each entry of the
+    whole table.
 
     Args:
-        n_nodes: number of rows: users or items.
-        width: number of columns: the embedding size.
+        n_nodes: number of rows, one for each user or each item.
+        width: number of columns, the embedding size.
 
     Attributes:
-        values: the parameter. Shape: (n_nodes, width), or (remaining entries,) once pruned
-        bits: entry mask, packed by :func:`pack_mask`; empty before the first pruning.
-            Shape: (ceil(n_nodes * width / 8),)
+        values: the parameter. Shape: (n_nodes, width), or (remaining entries,) after a pruning
+        bits: mask of the remaining entries, packed by :func:`pack_mask`; empty before the first
+            pruning. Shape: (ceil(n_nodes * width / 8),)
         positions: position of each remaining entry in the flattened table, derived from ``bits``;
             empty before the first pruning. Shape: (remaining entries,)
     """
@@ -67,14 +68,14 @@ class PrunableEmbedding(nn.Module):
         self._index: Tensor | None = None
 
     def forward(self) -> Tensor:
-        """Return the table, zero where an entry was pruned. Shape: (n_nodes, width)"""
+        """Return the whole table, with 0 for pruned entries. Shape: (n_nodes, width)"""
         if not self.pruned:
             return self.values
         flat = self.values.new_zeros(math.prod(self.shape))
         return flat.index_copy(0, self.positions, self.values).view(self.shape)
 
     def rows(self) -> Rows:
-        """Return the table without gradients, as `PackedRows` if that makes products faster."""
+        """Return the table without gradients, as `PackedRows` if packing makes products faster."""
         packable = self.values.device.type == "cpu" and self.values.dtype == torch.float32
         if not (self.pruned and packable and expands_in_hardware()):
             table: Tensor = self()
@@ -99,13 +100,13 @@ class PrunableEmbedding(nn.Module):
     def prune(self, entry_mask: Tensor) -> None:
         """Keep only the entries where ``entry_mask`` is true.
 
-        Pruning replaces the parameter, so create a new optimizer afterwards.
+        Pruning replaces the parameter, so create a new optimizer after this call.
 
         Args:
             entry_mask: true where an entry is to remain. Shape: (n_nodes, width)
 
         Raises:
-            ValueError: if ``entry_mask`` is true for an entry that was pruned before.
+            ValueError: if ``entry_mask`` is true for an entry that is pruned already.
         """
         if bool((entry_mask & ~self.entry_mask).any()):
             raise ValueError(

@@ -19,18 +19,20 @@ def keep_largest(
     """Apply one pruning step: keep the candidates with the largest scores.
 
     A candidate is an entry of a table or an edge of the graph. Exactly ``round(fraction * n)`` of
-    the n remaining candidates are kept; among ties, the earlier candidate wins. A pruned candidate
-    stays pruned, whatever its score. In the published code, a strict comparison with a threshold
-    can drop all tied candidates.
+    the n remaining candidates are kept; among equal scores, the first candidates win. A pruned
+    candidate stays pruned, even with a high score. The published code differs: it compares with a
+    threshold, which can drop all candidates with equal scores.
 
     Args:
         scores: importance of each candidate. Shape: (candidates,)
-        alive: true where earlier steps kept the candidate. Shape: (candidates,)
-        fraction: share of the remaining candidates to keep, in (0, 1].
-        groups: indices of the nodes that each candidate belongs to: the row of an entry, or the
-            user and the item of an edge. Shape of each: (candidates,)
-        floor: number of highest-scoring candidates that every node keeps in any case. They count
-            towards ``round(fraction * n)``. If they are more than that, only they are kept.
+        alive: true where the candidate was not pruned in an earlier step. Shape: (candidates,)
+        fraction: fraction of the remaining candidates to keep, in (0, 1].
+        groups: tensors with the numbers of the nodes that each candidate belongs to: one tensor of
+            rows for entries, or a tensor of users and a tensor of items for edges.
+            Shape of each: (candidates,)
+        floor: number of highest-scoring candidates that every node keeps in any case. These
+            candidates are part of the ``round(fraction * n)``. If there are more such candidates,
+            exactly these are kept.
 
     Returns:
         True where a candidate remains after the step. Shape: (candidates,)
@@ -62,7 +64,7 @@ def keep_largest(
 
 
 def _rank_in_group(group: Tensor) -> Tensor:
-    """Count for each candidate the earlier candidates of its group. Shape: (candidates,)"""
+    """Count, for each candidate, the earlier candidates of the same group. Shape: (candidates,)"""
     by_group = torch.argsort(group, stable=True)
     ordered = group[by_group]
     rank = torch.empty_like(by_group)
@@ -85,17 +87,17 @@ def edge_importance(
               + \beta_2\,\sigma(\tilde e^t_i\cdot\tilde e^t_j)|
 
     Here s is the student, and t the student's teacher: the intermediate model, or a model without
-    edge weights. Terms of opposite sign can cancel: an edge is unimportant if the weights of s and
-    t add up to about zero.
+    edge weights. Terms of opposite sign can cancel: an edge is unimportant if the terms add up to
+    about zero.
 
     Args:
         student_weight: w^s, the student's weight of each remaining edge. Shape: (edges,)
         teacher_weight: w^t, the teacher's weight of the same edges, or ``None`` if the teacher is
             not an intermediate model. Shape: (edges,)
-        teacher_score: the teacher's inner product for each of these edges, before sigma, or
+        teacher_score: the teacher's inner product for each remaining edge, before sigma, or
             ``None`` without a teacher. Shape: (edges,)
-        weight_importance: beta_1.
-        score_importance: beta_2.
+        weight_importance: beta_1, the factor of the teacher's weights.
+        score_importance: beta_2, the factor of the teacher's scores.
 
     Returns:
         Importance of each edge, at least 0. Shape: (edges,)
@@ -109,16 +111,17 @@ def edge_importance(
 
 
 def principal_axes(embedding: Tensor) -> Tensor:
-    r"""Compute the rotation to principal axes: the right singular vectors of the uncentred E.
+    r"""Compute the rotation Q to principal axes: the right singular vectors of the uncentred E.
 
     A rotation :math:`E \to E Q` does not change inner products, and propagation is linear. So
     rotating a model's embeddings before pruning does not change its scores.
 
     Args:
-        embedding: E, the rows of users, then the rows of items. Shape: (nodes, width)
+        embedding: E, embeddings of users, then embeddings of items. Shape: (nodes, width)
 
     Returns:
-        Q, orthogonal, its columns in descending order of singular values. Shape: (width, width)
+        Q, an orthogonal matrix, with columns in descending order of singular values.
+        Shape: (width, width)
     """
     gram = embedding.double().T @ embedding.double()
     _, ascending = torch.linalg.eigh(gram)
@@ -127,20 +130,20 @@ def principal_axes(embedding: Tensor) -> Tensor:
 
 
 def varimax_axes(embedding: Tensor, *, iterations: int = 60) -> Tensor:
-    r"""Compute the rotation that makes embeddings sparse: varimax (Kaiser, 1958).
+    r"""Compute the rotation Q that makes embeddings nearly sparse: varimax (Kaiser, 1958).
 
     Varimax maximizes the variance of the squared entries of :math:`B = \hat E Q`, where
-    :math:`\hat E` is E with its rows scaled to length 1. It starts from the principal axes and
-    iterates :math:`Q \leftarrow UV^\top`, with U and V from the SVD of
-    :math:`\hat E^\top (B^{\circ 3} - \frac1n B\,\mathrm{diag}(B^\top B))`. There n is the number of
-    rows and :math:`B^{\circ 3}` the elementwise cube.
+    :math:`\hat E` is E with its rows scaled to length 1. The computation starts from the principal
+    axes and iterates :math:`Q \leftarrow UV^\top`, with U and V from the SVD of
+    :math:`\hat E^\top (B^{\circ 3} - \frac1n B\,\mathrm{diag}(B^\top B))`. Here n is the number of
+    rows, and :math:`B^{\circ 3}` the elementwise cube.
 
     Args:
-        embedding: E, the rows of users, then the rows of items. Shape: (nodes, width)
-        iterations: number of iterations.
+        embedding: E, embeddings of users, then embeddings of items. Shape: (nodes, width)
+        iterations: number of updates of Q.
 
     Returns:
-        Q, orthogonal. Shape: (width, width)
+        Q, an orthogonal matrix. Shape: (width, width)
     """
     rows = embedding.double()
     rows = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)

@@ -1,4 +1,4 @@
-"""Trained table with the same number of entries in every row."""
+"""Trained table with the same number of kept entries (single numbers) in every row."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 
 class SparseRows(nn.Module):
-    """Table that keeps the largest entries of every row, and stores only these in a checkpoint.
+    """Table that keeps, and stores in checkpoints, only the largest entries of every row.
 
-    The parameter stays a whole table, so one optimizer serves the whole training. An entry that was
-    dropped is 0 and receives no gradient; it never comes back.
+    The parameter stays a whole table, so one optimizer serves the whole training. A dropped entry
+    is 0, receives no gradient and never comes back.
 
     Args:
         n_rows: number of rows.
         width: number of columns, at most 32767.
-        restart: whether :meth:`restart` will be called; the initial table is then kept.
+        restart: true to keep the initial table, which :meth:`restart` needs.
 
     Attributes:
         table: the parameter. Shape: (n_rows, width)
-        columns: columns of the kept entries, ascending, int16. Shape: (n_rows, kept)
+        columns: column numbers of each row's kept entries, ascending, int16. Shape: (n_rows, kept)
     """
 
     def __init__(self, n_rows: int, width: int, *, restart: bool = False) -> None:
@@ -47,22 +47,23 @@ class SparseRows(nn.Module):
         return self.table.shape[1]
 
     def forward(self) -> Tensor:
-        """Return the table, 0 where an entry was dropped. Shape: (n_rows, width)"""
+        """Return the table, with 0 for dropped entries. Shape: (n_rows, width)"""
         return self.table if self.kept == self.width else self.table * self.mask()
 
     def mask(self) -> Tensor:
-        """Return 1 where an entry is kept, and 0 elsewhere. Shape: (n_rows, width)"""
+        """Return 1 where an entry is kept, 0 where an entry is dropped. Shape: (n_rows, width)"""
         return torch.zeros_like(self.table).scatter_(1, self.columns.long(), 1.0)
 
     @torch.no_grad()
     def keep(self, count: int) -> None:
-        """Keep the entries of each row with the largest absolute values; of ties, the first.
+        """Keep the entries of each row with the largest absolute values; among equals, the first.
 
         Args:
-            count: number of entries to keep in a row, from 1 to the number kept so far.
+            count: number of entries to keep in a row, from 1 to :attr:`kept`, the number kept so
+                far.
 
         Raises:
-            ValueError: if ``count`` is out of this range.
+            ValueError: if ``count`` is outside this range.
         """
         if not 1 <= count <= self.kept:
             raise ValueError(f"count must lie in [1, {self.kept}] (got {count})")
@@ -73,7 +74,7 @@ class SparseRows(nn.Module):
 
     @torch.no_grad()
     def restart(self) -> None:
-        """Set all kept entries to their initial values.
+        """Set all kept entries back to the initial values.
 
         Raises:
             ValueError: if the table was made without ``restart``.

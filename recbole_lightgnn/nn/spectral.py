@@ -28,18 +28,19 @@ class LowRank(NamedTuple):
 
 
 def low_rank_graph(graph: InteractionGraph, *, rank: int, degree_offset: float) -> LowRank:
-    r"""Compute the ``rank`` largest singular values of the normalized graph, with their vectors.
+    r"""Compute the ``rank`` largest singular values and vectors of the normalized graph.
 
     .. math:: (D_U + c)^{-1/2} A\,(D_I + c)^{-1/2} \approx U S V^\top
 
     Without an offset c, the largest singular value of each connected component is 1. In a sparse
-    graph, small components can then fill all ``rank`` places. The result is exact to rounding and
-    the same at every call. Rows of nodes without interactions are 0.
+    graph, small components can then supply all ``rank`` values. The result is exact to rounding,
+    and equal at every call. Rows of nodes without interactions are 0.
 
     Args:
         graph: the interaction graph.
-        rank: number of singular values, at least 1 and below the numbers of users and of items.
-        degree_offset: c, at least 0.
+        rank: number of singular values, at least 1, below the number of users and below the number
+            of items.
+        degree_offset: c, the number added to every degree, at least 0.
 
     Returns:
         The decomposition in float32, on the graph's device.

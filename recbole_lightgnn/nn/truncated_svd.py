@@ -1,4 +1,4 @@
-"""The largest singular values of a sparse matrix, exact and the same at every call."""
+"""Largest singular values and vectors of a sparse matrix, exact and equal at every call."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _DENSE = 4_000_000  # numbers of a matrix that LAPACK decomposes as a whole in s
 def truncated_svd(
     matrix: sp.csr_matrix, rank: int, *, setting: str = "embedding_size"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute the largest singular values and their vectors.
+    """Compute the largest singular values of a sparse matrix, and the singular vectors.
 
-    A small matrix is decomposed whole. For a large one, Lanczos iterations from a fixed start run
-    until the values are exact. A randomized method with few iterations would give other vectors,
-    because the singular values of interaction matrices fall slowly.
+    A small matrix is decomposed whole. For a large matrix, Lanczos iterations from a fixed start
+    run until the values are exact. A randomized method with few iterations would give inexact
+    vectors, because the singular values of interaction matrices fall slowly.
 
     Args:
-        matrix: the matrix, float64. Shape: (rows, columns)
-        rank: number of singular values.
-        setting: name of the setting that gave ``rank``, for the message.
+        matrix: the sparse matrix, float64. Shape: (rows, columns)
+        rank: number of singular values to compute.
+        setting: name of the setting that gave ``rank``, for the error message.
 
     Returns:
-        Left vectors, values in falling order, and right vectors. Shapes: (rows, rank), (rank,),
-        (columns, rank)
+        First, left singular vectors. Second, singular values, largest first. Third, right singular
+        vectors. Shapes: (rows, rank), (rank,), (columns, rank)
 
     Raises:
         InputError: if ``rank`` exceeds the number of rows or of columns.
