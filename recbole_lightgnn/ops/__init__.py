@@ -1,4 +1,4 @@
-"""Sparse matrix products: the pattern of nonzeros is fixed, their values are learned."""
+"""Products of sparse matrices with a fixed pattern of nonzeros and learned values."""
 
 from recbole_lightgnn.ops.pattern import SparsePattern
 from recbole_lightgnn.ops.products import edge_products, power_sum, product, sddmm, spmm

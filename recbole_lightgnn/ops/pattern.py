@@ -17,17 +17,18 @@ warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta"
 class SparsePattern:
     """Positions of a sparse matrix's nonzeros; the positions are fixed, the values are trained.
 
-    The order by row and the order by column are each computed once. So a product with the transpose
-    costs no more than a product with the matrix. A position may be repeated: its values are added.
+    The order by row and the order by column are computed once and kept. So a product with the
+    transpose takes no more time than a product with the matrix. A position may be repeated; then
+    the values at this position are added.
 
     Args:
-        row: row of every nonzero, in ascending order. Shape: (nnz,)
-        col: column of every nonzero. Shape: (nnz,)
-        shape: number of rows and number of columns.
+        row: row number of every nonzero, in ascending order. Shape: (nnz,)
+        col: column number of every nonzero. Shape: (nnz,)
+        shape: number of rows and number of columns of the matrix.
 
     Raises:
         ValueError: if ``row`` and ``col`` differ in shape, a position lies outside ``shape``, or
-            ``row`` does not ascend.
+            ``row`` is not in ascending order.
     """
 
     def __init__(self, row: Tensor, col: Tensor, shape: tuple[int, int]) -> None:
@@ -51,23 +52,23 @@ class SparsePattern:
 
     @property
     def row(self) -> Tensor:
-        """Row of every nonzero, in ascending order; rebuilt on every access. Shape: (nnz,)"""
+        """Row number of every nonzero, ascending; built anew at every access. Shape: (nnz,)"""
         number = torch.arange(self.shape[0], device=self.device)
         return number.repeat_interleave(self._by_row[0].diff(), output_size=self.nnz)
 
     @property
     def col(self) -> Tensor:
-        """Column of every nonzero; rebuilt on every access. Shape: (nnz,)"""
+        """Column number of every nonzero; built anew at every access. Shape: (nnz,)"""
         return self._by_row[1].long()
 
     @property
     def nnz(self) -> int:
-        """Number of nonzeros; a repeated position counts each time."""
+        """Number of nonzeros, counting a repeated position every time."""
         return len(self._by_row[1])
 
     @property
     def device(self) -> torch.device:
-        """Device that holds the indices."""
+        """Device that holds the positions."""
         return self._by_row[1].device
 
     @property
@@ -80,10 +81,13 @@ class SparsePattern:
 
     @cached_property
     def _transposed(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Column pointers, row of each nonzero sorted by column, and the permutation of that sort.
+        """CSR form of the transpose, from a stable sort of the nonzeros by column.
 
-        The sort is stable. SciPy sorts by counting, which takes one pass and less memory than a
-        comparison sort. Shapes: (cols + 1,), (nnz,), (nnz,)
+        First, the pointer to each column's first nonzero. Second, the row number of each nonzero.
+        Third, the permutation that sorts the nonzeros.
+
+        SciPy sorts by counting, which takes one pass and less memory than a comparison sort.
+        Shapes: (cols + 1,), (nnz,), (nnz,)
         """
         pointers, col = (part.cpu().numpy() for part in self._by_row)
         numbers = np.arange(self.nnz, dtype=col.dtype)
@@ -95,11 +99,11 @@ class SparsePattern:
         return col_pointers, row, order
 
     def matrix(self, values: Tensor, transpose: bool = False) -> Tensor:
-        """Build the matrix, or its transpose, as a torch CSR tensor.
+        """Build the sparse matrix, or the transpose, as a torch CSR tensor.
 
         Args:
             values: one value for each nonzero, in the order of ``row``. Shape: (nnz,)
-            transpose: whether to return the transpose.
+            transpose: whether to build the transpose.
 
         Returns:
             CSR tensor. Shape: (rows, cols), or (cols, rows) with ``transpose``
@@ -120,7 +124,7 @@ class SparsePattern:
         )
 
     def keep(self, mask: Tensor) -> SparsePattern:
-        """Return the pattern of the nonzeros where ``mask`` (bool, shape (nnz,)) is true."""
+        """Return the pattern with only the nonzeros where ``mask`` (bool, shape (nnz,)) is true."""
         return SparsePattern(self.row[mask], self.col[mask], self.shape)
 
     def to(self, device: torch.device | str) -> SparsePattern:

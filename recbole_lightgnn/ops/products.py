@@ -1,9 +1,9 @@
 """Differentiable products of a sparse matrix with a dense matrix.
 
-torch can differentiate a product by the values of a CSR matrix, but builds dense matrices for it:
-24 GB were not enough on the Yelp graph. Its COO product is several times slower. The functions here
-and their gradients use three products only: sparse times dense, transposed sparse times dense, and
-dense times dense at the nonzeros.
+torch can differentiate a product by the values of a CSR matrix, but builds dense matrices for the
+gradient: 24 GB were not enough on the Yelp graph. torch's product of a COO matrix is several times
+slower. The functions here, gradients included, use three products only: sparse times dense,
+transposed sparse times dense, and dense times dense at the nonzeros.
 """
 
 from __future__ import annotations
@@ -27,22 +27,25 @@ def spmm(
     add: Tensor | None = None,
     transpose: bool = False,
 ) -> Tensor:
-    r"""Sparse times dense, plus dense: :math:`S X + Y`; with ``transpose`` :math:`S^\top X + Y`.
+    r"""Multiply a sparse matrix by a dense matrix, and add a dense matrix.
+
+    The result is :math:`S X + Y`, or with ``transpose`` :math:`S^\top X + Y`.
 
     With the upstream gradient G, the gradients are :math:`\partial_X = S^\top G`,
-    :math:`\partial_Y = G` and :math:`\partial_{S_{ij}} = \langle G_i, X_j \rangle`, the last
-    at the nonzeros only.
+    :math:`\partial_Y = G` and :math:`\partial_{S_{ij}} = \langle G_i, X_j \rangle`, where
+    :math:`\partial_{S_{ij}}` is computed at the nonzeros only.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
         values: values of the nonzeros of S. Shape: (nnz,)
-        dense: X. Shape: (cols, width), or (rows, width) with ``transpose``
-        add: Y, or ``None`` for the product alone. Adding Y here is faster than adding it to the
-            result. Shape: as the result
-        transpose: whether to multiply by the transpose.
+        dense: X, the dense matrix to multiply. Shape: (cols, width), or (rows, width) with
+            ``transpose``
+        add: Y, the dense matrix to add, or ``None`` for the product alone. Adding Y here is faster
+            than adding Y to the result. Shape: as the result
+        transpose: whether to multiply by the transpose of S.
 
     Returns:
-        The product. Shape: (rows, width), or (cols, width) with ``transpose``
+        The product plus Y. Shape: (rows, width), or (cols, width) with ``transpose``
 
     Raises:
         ValueError: if a shape does not fit the pattern.
@@ -70,12 +73,11 @@ def power_sum(
     .. math:: \sum_{l=0}^{L} c_l\hat A^l X,\qquad
               \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix},\qquad c_L = 1
 
-    Horner's rule computes it: :math:`H_L = X`, then :math:`H_l = c_l X + \hat A H_{l+1}` down to
-    the result :math:`H_0`. Each power costs one product, which includes the addition. With the
-    upstream gradient G and :math:`G_l = \hat A^l G`, since :math:`\hat A` is symmetric, the
-    gradients are
-    :math:`\partial_X = \sum_l c_l G_l` and, at the nonzeros only,
-    :math:`\partial_{\hat A} = \sum_{l<L} G_l H_{l+1}^\top`.
+    Horner's rule computes the polynomial: :math:`H_L = X`, then
+    :math:`H_l = c_l X + \hat A H_{l+1}` down to the result :math:`H_0`. Each power takes one
+    product, which includes the addition. With the upstream gradient G and :math:`G_l = \hat A^l G`,
+    since :math:`\hat A` is symmetric, the gradients are :math:`\partial_X = \sum_l c_l G_l` and, at
+    the nonzeros only, :math:`\partial_{\hat A} = \sum_{l<L} G_l H_{l+1}^\top`.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
@@ -105,15 +107,15 @@ def power_sum(
 
 
 def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
-    r"""Dense times dense, at the nonzeros only: :math:`\langle L_i, R_j \rangle`.
+    r"""Compute inner products of rows of two tables, :math:`\langle L_i, R_j \rangle`, at nonzeros.
 
-    Not differentiable. It serves for the gradient of :func:`spmm` with respect to the values, and
-    for the scores of a graph's edges.
+    Not differentiable. This function computes the gradient of :func:`spmm` with respect to the
+    values, and the scores of a graph's edges.
 
     Args:
         pattern: positions (i, j) of the nonzeros. Shape: (rows, cols)
-        left: L. Shape: (rows, width)
-        right: R. Shape: (cols, width)
+        left: L, the first table. Shape: (rows, width)
+        right: R, the second table. Shape: (cols, width)
 
     Returns:
         One inner product for each nonzero. Shape: (nnz,)
@@ -123,16 +125,16 @@ def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
 
 
 def edge_products(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
-    r"""Dense times dense, at the nonzeros only, with gradients: :math:`\langle L_i, R_j \rangle`.
+    r"""Compute :math:`\langle L_i, R_j \rangle` at nonzeros as :func:`sddmm` does, with gradients.
 
-    Attention over a graph uses these products as logits. With the upstream gradient G, a sparse
-    matrix, the gradients are :math:`\partial_L = G R` and :math:`\partial_R = G^\top L`. No tensor
-    of shape (nnz, width) is built.
+    Attention over a graph uses these inner products as logits. With the upstream gradient G, a
+    sparse matrix, the gradients are :math:`\partial_L = G R` and :math:`\partial_R = G^\top L`. No
+    tensor of shape (nnz, width) is built.
 
     Args:
-        pattern: positions (i, j). Shape: (rows, cols)
-        left: L. Shape: (rows, width)
-        right: R. Shape: (cols, width)
+        pattern: positions (i, j) of the nonzeros. Shape: (rows, cols)
+        left: L, the first table. Shape: (rows, width)
+        right: R, the second table. Shape: (cols, width)
 
     Returns:
         One inner product for each nonzero. Shape: (nnz,)
@@ -142,17 +144,17 @@ def edge_products(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor
 
 
 def product(matrix: Tensor, dense: Tensor, add: Tensor | None = None) -> Tensor:
-    r"""Multiply an assembled CSR matrix by a dense matrix, and add: :math:`S X + Y`.
+    r"""Multiply a CSR tensor by a dense matrix, and add a dense matrix: :math:`S X + Y`.
 
-    Not differentiable. The differentiable products of this module are built from it.
+    Not differentiable. The differentiable products of this module call this function.
 
     Args:
         matrix: S, as :meth:`SparsePattern.matrix` builds it. Shape: (rows, cols)
-        dense: X. Shape: (cols, width)
-        add: Y, or ``None`` for the product alone. Shape: (rows, width)
+        dense: X, the dense matrix to multiply. Shape: (cols, width)
+        add: Y, the dense matrix to add, or ``None`` for the product alone. Shape: (rows, width)
 
     Returns:
-        The product. Shape: (rows, width)
+        The product plus Y. Shape: (rows, width)
     """
     parts = (matrix.values(), dense) if add is None else (matrix.values(), dense, add)
     with product_backend(*parts) as multiply:
@@ -165,7 +167,7 @@ class _EdgeProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor, pattern: SparsePattern) -> Tensor:
-        """Compute the products; keep both factors."""
+        """Compute the inner products; save both tables for the gradients."""
         ctx.save_for_backward(left, right)
         ctx.pattern = pattern
         return _sampled(pattern, left, right, None)
@@ -173,7 +175,7 @@ class _EdgeProducts(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Multiply the matrix of gradients, and its transpose, by the factors."""
+        """Return the gradients of ``left`` and ``right``."""
         left, right = ctx.saved_tensors
         back = product(ctx.pattern.matrix(grad, transpose=True), left)
         return product(ctx.pattern.matrix(grad), right), back, None
@@ -191,7 +193,7 @@ class _SparseDense(torch.autograd.Function):
         pattern: SparsePattern,
         transpose: bool,
     ) -> Tensor:
-        """Return the product."""
+        """Compute ``S X + Y``; save ``values`` and ``dense`` for the gradients."""
         ctx.pattern, ctx.transpose = pattern, transpose
         ctx.save_for_backward(values, dense)
         return product(pattern.matrix(values, transpose), dense, add)
@@ -224,7 +226,7 @@ class _PowerSum(torch.autograd.Function):
         pattern: SparsePattern,
         coefficients: tuple[float, ...],
     ) -> tuple[Tensor, Tensor]:
-        """Return the polynomial; save the dense factors that the gradient of ``values`` needs."""
+        """Compute the polynomial; save the dense factors that the gradient of ``values`` needs."""
         ctx.pattern, ctx.lower = pattern, coefficients[:-1]
         ctx.matrices = pattern.matrix(values), pattern.matrix(values, transpose=True)
         factors: list[Tensor] | None = [] if ctx.needs_input_grad[0] else None
@@ -263,14 +265,14 @@ def _horner(
     lower: tuple[float, ...],
     factors: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Evaluate the polynomial of :func:`power_sum` by Horner's rule.
+    """Compute the polynomial of :func:`power_sum` by Horner's rule.
 
     Args:
         matrices: S and its transpose.
-        pair: X for the rows of S, and X for its columns.
+        pair: X for the rows of S, and X for the columns of S.
         lower: the coefficients c_0, ..., c_{L-1}.
         factors: list to append the dense factors H_L, ..., H_1 to, or ``None``. Each factor is two
-            tensors: for the rows of S and for its columns.
+            tensors: for the rows of S and for the columns of S.
     """
     result = pair
     with product_backend(matrices[0].values(), *pair) as multiply:
@@ -288,7 +290,7 @@ def _bipartite_product(
     add: tuple[Tensor, Tensor],
     beta: float,
 ) -> tuple[Tensor, Tensor]:
-    """Multiply by the bipartite matrix (S and its transpose) and add ``beta * add``."""
+    """Multiply ``pair`` by the bipartite matrix of :func:`power_sum`, and add ``beta * add``."""
     rows, cols = multiply(
         (matrices[0], pair[1], add[0], beta), (matrices[1], pair[0], add[1], beta)
     )
@@ -296,7 +298,7 @@ def _bipartite_product(
 
 
 def _sampled(pattern: SparsePattern, left: Tensor, right: Tensor, add: Tensor | None) -> Tensor:
-    """Compute inner products of rows of ``left`` and ``right`` at the nonzeros, plus ``add``.
+    """Compute inner products of rows of ``left`` and ``right`` at the nonzeros, and add ``add``.
 
     Shape: (nnz,)
     """

@@ -1,4 +1,4 @@
-"""Reference implementations of the products: plain loops, to test the fast ones against."""
+"""Reference implementations of the sparse products: plain loops, to test the fast products."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recbole_lightgnn.ops.pattern import SparsePattern
 def spmm_reference(
     pattern: SparsePattern, values: Tensor, dense: Tensor, *, transpose: bool = False
 ) -> Tensor:
-    """Compute :func:`recbole_lightgnn.ops.spmm` nonzero by nonzero; gradients by autograd."""
+    """Compute :func:`recbole_lightgnn.ops.spmm` nonzero by nonzero, with gradients by autograd."""
     rows = [dense.new_zeros(dense.shape[1]) for _ in range(pattern.shape[int(transpose)])]
     for value, i, j in zip(values, pattern.row.tolist(), pattern.col.tolist(), strict=True):
         target, source = (j, i) if transpose else (i, j)
@@ -37,7 +37,7 @@ def power_sum_reference(
 ) -> tuple[Tensor, Tensor]:
     """Compute :func:`recbole_lightgnn.ops.power_sum` power by power.
 
-    Also the reference for :func:`recbole_lightgnn.ops.polynomial` on dense tables.
+    On dense tables, this function is the reference for :func:`recbole_lightgnn.ops.polynomial`.
     """
     row_sum, col_sum = coefficients[0] * rows, coefficients[0] * cols
     for coefficient in coefficients[1:]:

@@ -1,11 +1,11 @@
 """Compiled kernel (numba and LLVM) that computes rows of a sparse product in vector registers.
 
 A packed row (:class:`recbole_lightgnn.ops.PackedRows`) stores only the entries that pruning left. A
-plain numba loop reads these entries one by one, and writes the running sum of a row to memory at
-every term. Here the sum stays in vector registers. One instruction (`expandload`) loads the stored
-entries of 16 columns into their places, so a packed row of 64 columns takes four instructions.
-numba offers no such instruction, so the code is written as LLVM instructions.
-:func:`recbole_lightgnn.ops.reference.power_sum_reference` computes the same in plain torch.
+plain numba loop loads these entries one by one, and writes the running sum of a row to memory at
+every term. Here the sum stays in vector registers. One instruction (`expandload`) moves the stored
+entries of 16 columns to their columns, so a packed row of 64 columns takes four instructions. numba
+offers no such instruction, so the code is written as LLVM instructions.
+:func:`recbole_lightgnn.ops.reference.power_sum_reference` computes the same result in plain torch.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _I8, _I32, _I64, _FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.Floa
 
 
 def compiler_available() -> bool:
-    """Whether numba compiles. The environment variable NUMBA_DISABLE_JIT switches it off."""
+    """Whether numba compiles. The environment variable NUMBA_DISABLE_JIT switches compiling off."""
     return not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
 @lru_cache
 def expands_in_hardware() -> bool:
-    """Whether this processor has AVX-512, which expands 16 columns of a packed row at once."""
+    """Whether the processor can expand 16 columns of a packed row at once, by AVX-512."""
     return compiler_available() and bool(
         llvmlite.binding.get_host_cpu_features().get("avx512f", False)
     )
@@ -49,7 +49,7 @@ def expands_in_hardware() -> bool:
 
 @lru_cache
 def row_kernel(width: int, packed_source: bool, added_kind: AddedKind) -> Callable[..., None]:
-    r"""Compile the loop over rows of :math:`Y = \beta X + M Z`, with a CSR matrix M.
+    r"""Compile the product :math:`Y = \beta X + M Z` with a CSR matrix M, as a loop over rows.
 
     .. math:: Y_i = \beta X_i + \sum_e w_e Z_{c_e}
 
@@ -57,14 +57,15 @@ def row_kernel(width: int, packed_source: bool, added_kind: AddedKind) -> Callab
 
     Args:
         width: number of columns of X, Y and Z.
-        packed_source: whether Z is packed.
+        packed_source: whether Z is packed (`PackedRows`) or dense.
         added_kind: whether X is packed, dense or absent.
 
     Returns:
         A function that writes the rows ``first`` to ``last`` (exclusive) of Y and releases the GIL.
-        Its arguments, in order: ``pointers``, ``columns`` and ``weights`` of M; entries and index
-        of Z; entries and index of X; beta; Y; ``first``; ``last``. Entries and index are as in
-        :class:`recbole_lightgnn.ops.PackedRows`; the index of a dense table is not read.
+        The function's arguments are, in order: ``pointers``, ``columns`` and ``weights`` of M;
+        entries and index of Z; entries and index of X; beta; Y; ``first``; ``last``. Entries and
+        index are as in :class:`recbole_lightgnn.ops.PackedRows`; the index of a dense table is not
+        used.
     """
 
     def rows(
@@ -142,10 +143,10 @@ def _write_sum_row(
     out: Any,
     row: Any,
 ) -> tuple[Any, Any]:
-    """Generate the code that adds the terms ``start`` to ``stop`` (exclusive) of one row.
+    """Generate code for a row of Y: the sum over the nonzeros ``start`` to ``stop`` (exclusive).
 
     ``width``, ``packed_source`` and ``added_kind`` are compile-time constants. Arrays are passed as
-    addresses.
+    memory addresses.
     """
     blocks = [_LANES] * (width.literal_value // _LANES)
     if width.literal_value % _LANES:
@@ -207,7 +208,7 @@ _sum_row: Any = intrinsic(prefer_literal=True)(_write_sum_row)
 class _Code:
     """Writer of LLVM instructions for one row of a table.
 
-    The columns are cut into blocks of up to 16. A row is represented by a list of vectors, one for
+    The columns are cut into blocks of up to 16 columns. A row is a list of vectors, one vector for
     each block.
     """
 
@@ -217,7 +218,7 @@ class _Code:
         self.index_width = 1 + -(-self.width // 64)
 
     def call(self, name: str, result: Any, arguments: list[Any]) -> Any:
-        """Call an LLVM intrinsic function."""
+        """Write a call of an LLVM intrinsic function, and return the value of the call."""
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
             self.builder.module, kind, name
@@ -236,7 +237,7 @@ class _Code:
         return value
 
     def column(self, columns: Any, edge: Any) -> Any:
-        """Load the column of a nonzero."""
+        """Load the column number of the nonzero ``edge``."""
         return self.builder.zext(self.load(columns, edge, _I32), _I64)
 
     def splat(self, number: Any) -> list[Any]:
@@ -250,7 +251,7 @@ class _Code:
         return result
 
     def dense(self, data: Any, _index: Any, row: Any) -> tuple[list[Any], list[Any]]:
-        """Load a dense row; return its blocks, and ``None`` as the mask of each."""
+        """Load a dense row; return the blocks, and for each block ``None`` in place of a mask."""
         start = self.builder.mul(row, _I64(self.width))
         terms = []
         for block, lanes in enumerate(self.blocks):
@@ -259,7 +260,7 @@ class _Code:
         return terms, [None] * len(self.blocks)
 
     def packed(self, data: Any, index: Any, row: Any) -> tuple[list[Any], list[Any]]:
-        """Load a packed row; return its blocks, with zeros where nothing is stored, and masks."""
+        """Load a packed row; return its blocks, 0 where nothing is stored, and a mask a block."""
         b = self.builder
         position, words = self.start(index, row), {}
         terms, masks = [], []
@@ -286,7 +287,7 @@ class _Code:
     def add(
         self, sums: list[Any], weight: list[Any], terms: list[Any], masks: list[Any]
     ) -> list[Any]:
-        """Compute sums + weight * terms, in the lanes that hold an entry."""
+        """Compute ``sums + weight * terms`` in the lanes with a stored entry (masked lanes)."""
         result = []
         for lanes, total, factor, term, mask in zip(
             self.blocks, sums, weight, terms, masks, strict=True
@@ -296,13 +297,13 @@ class _Code:
         return result
 
     def ahead(self, edge: Any, distance: int, final_edge: Any) -> Any:
-        """Return the position ``distance`` nonzeros after ``edge``, at most ``final_edge``."""
+        """Return ``edge + distance``, the number of a later nonzero, but at most ``final_edge``."""
         later = self.builder.add(edge, _I64(distance))
         within = self.builder.icmp_signed("<", later, final_edge)
         return self.builder.select(within, later, final_edge)
 
     def prefetch(self, packed: bool, data: Any, index: Any, row: Any) -> None:
-        """Prefetch a dense row, or the start of a packed row: about half of a dense row's bytes."""
+        """Prefetch a dense row, or of a packed row about half as many bytes."""
         b = self.builder
         start = self.start(index, row) if packed else b.mul(row, _I64(self.width))
         n_lines = -(-4 * self.width // 64)

@@ -26,10 +26,10 @@ _PARTS = 4  # parts of a product for each thread; a thread that is done takes an
 
 @dataclass(frozen=True)
 class PackedRows:
-    """A pruned table that stores its remaining entries only.
+    """A pruned table that stores only the entries (single numbers) that pruning left.
 
     Attributes:
-        values: the entries, row by row. Shape: (entries,)
+        values: the stored entries, row by row. Shape: (entries,)
         index: int64. ``index[r, 0]`` is the position in ``values`` of row r's first entry. The
             other columns are a bit mask: bit b (bit 0 is the lowest) of ``index[r, 1 + w]`` is 1 if
             row r stores an entry in column ``64 * w + b``. Shape: (rows, 1 + ceil(width / 64))
@@ -42,13 +42,13 @@ class PackedRows:
 
     @staticmethod
     def index_of(mask: Tensor) -> Tensor:
-        """Build the index of a table from its entry mask.
+        """Build the attribute ``index`` of a packed table from a mask of the stored entries.
 
         Args:
             mask: true where an entry is stored. Shape: (rows, width)
 
         Returns:
-            See ``index`` above. Shape: (rows, 1 + ceil(width / 64))
+            The index, as described for the class. Shape: (rows, 1 + ceil(width / 64))
         """
         stored = mask.cpu().numpy()
         rows, width = stored.shape
@@ -71,7 +71,7 @@ class PackedRows:
         return ends - self.index[:, 0]
 
     def dense(self) -> Tensor:
-        """Return the full table, zero where no entry is stored. Shape: (rows, width)"""
+        """Return the whole table, with 0 for entries that are not stored. Shape: (rows, width)"""
         words = self.index[:, 1:].contiguous().numpy()
         bits = np.unpackbits(words.view(np.uint8), axis=1, count=self.width, bitorder="little")
         table = self.values.new_zeros(self.shape)
@@ -94,9 +94,10 @@ def polynomial(
     .. math:: \sum_{k=0}^{K} c_k \hat A^k X,\qquad
               \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix},\qquad c_K = 1
 
-    Horner's rule computes it, :math:`c_0 X + \hat A(c_1 X + \hat A(\dots))`, by K products with S
-    and K with its transpose, which include the additions. A packed X is not expanded in memory;
-    all results are dense. :func:`recbole_lightgnn.ops.power_sum` computes the same with gradients.
+    Horner's rule computes the polynomial as :math:`c_0 X + \hat A(c_1 X + \hat A(\dots))`, by K
+    products with S and K products with the transpose. The products include the additions. A packed
+    X is not expanded in memory; all results are dense. :func:`recbole_lightgnn.ops.power_sum`
+    computes the same polynomial with gradients.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
@@ -142,9 +143,9 @@ def polynomial(
 def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products: int) -> int:
     r"""Count the multiply-add operations of :func:`polynomial`.
 
-    Each nonzero of S costs one operation for every entry of the row that it multiplies. Adding
-    :math:`c_k X` costs one operation for every entry of X. In a packed table, only stored entries
-    count.
+    Each nonzero of S takes one operation for every entry of the row that the nonzero multiplies.
+    Adding :math:`c_k X` takes one operation for every entry of X. In a packed table, only stored
+    entries take operations.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
@@ -153,7 +154,7 @@ def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products:
         n_products: K, the degree of the polynomial.
 
     Returns:
-        Number of operations. One multiplication with its addition counts as one operation.
+        Number of operations. One operation is a multiplication together with an addition.
     """
     if n_products == 0:
         return 0
@@ -164,7 +165,7 @@ def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products:
 
 
 def resident_bytes(pattern: SparsePattern, rows: Rows, cols: Rows) -> int:
-    """Count the bytes of the inputs of :func:`polynomial`.
+    """Count the bytes of memory that the inputs of :func:`polynomial` take.
 
     The inputs are both tables and the matrix, which is stored once by row and once by column.
     Results are not counted.
@@ -196,16 +197,17 @@ Backend = Callable[..., list[Tensor]]  # products -> their results
 def product_backend(*operands: Tensor) -> Iterator[Backend]:
     """Choose how to compute sparse products: by the compiled kernel or by torch.
 
-    The kernel computes float32 on a CPU, torch everything else. The kernel runs in as many threads
-    as torch may use. These are Python threads that end with the context. numba's threads would stay
-    alive, and compete with torch's threads for the cores.
+    The kernel computes products of float32 on a CPU; torch computes all others. The kernel runs in
+    as many threads as torch may use. The threads are Python threads, which end with this context
+    manager. numba's threads would stay alive, and compete with torch's threads for the cores.
 
     Args:
-        operands: all values and tables that the products read.
+        operands: all values and tables that are multiplied or added.
 
     Yields:
-        A function of one or more products (M, Z, X, beta). It returns the list of the results
-        ``M Z + beta X``, or ``M Z`` if X is ``None``.
+        A function that computes one or more products. Each argument is a product, written (M, Z, X,
+        beta). The function returns a list with ``M Z + beta X`` for each product, or ``M Z`` if X
+        is ``None``.
     """
     n_threads = torch.get_num_threads()
     if not _kernel_applies(*operands):
@@ -255,7 +257,7 @@ def _compute(parts: Iterator[Part]) -> None:
 
 
 def _parts(product: Product, result: Tensor, n_parts: int) -> Iterator[Part]:
-    """Cut a product into ranges of rows with about equal work; yield one function per range."""
+    """Cut a product into ranges of rows with about equal work; yield a function for each range."""
     matrix, source, added, beta = product
     kind: AddedKind = "dense"
     if added is None:
