@@ -324,7 +324,8 @@ class Comparison:
         """Compute each entry's differences from the reference entry, with p-values.
 
         The p-values are corrected for all tests of the table. Both entries are averaged over the
-        seeds that are done for both, because one seed may be easier than another for every model.
+        seeds that are done for both entries, because one seed may be easier than another seed for
+        every model.
         """
         reference = self.reference
         if reference is None or reference.users is None:

@@ -87,10 +87,10 @@ def summary(records: Sequence[Record]) -> list[Row]:
         records: records of one model, one per seed.
 
     Returns:
-        One row for each row of the records, with these keys: ``key``, the row's key; ``seeds``, the
-        number of records; ``entries_kept``, ``interactions_kept``, ``bytes`` and ``seconds``, means
-        over the records; ``test`` and ``valid``, the ``mean`` and ``std`` of each metric in
-        `METRICS`. ``std`` is the sample standard deviation, 0 for one record.
+        One row for each row of the records. The row has ``key`` (key of the records' row) and
+        ``seeds`` (number of records); means of ``entries_kept``, ``interactions_kept``, ``bytes``
+        and ``seconds`` over the records; and under ``test`` and ``valid``, the ``mean`` and ``std``
+        of each metric in `METRICS`. ``std`` is the sample standard deviation, 0 for one record.
     """
     rows = []
     for same in zip(*(record["rows"] for record in records), strict=True):
