@@ -175,7 +175,8 @@ class _Names(NamedTuple):
 
     Attributes:
         ids: the names: tokens, hashes, or only numbers.
-        order: RecBole's number, minus one, of each user or item of the file. Shape: (size,)
+        order: for each user or item of the file, in order, the number in RecBole minus one.
+            Shape: (size,)
     """
 
     ids: Ids

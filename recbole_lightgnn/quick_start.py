@@ -255,7 +255,7 @@ def _explained(config: RunConfig) -> Iterator[None]:
 
 
 def _load(config: RunConfig) -> tuple[tuple[Any, Any, Any], dict[str, Any]]:
-    """Load the train, validation and test loaders; return the loaders and their fingerprint."""
+    """Load the train, validation and test loaders; return the loaders and the fingerprint."""
     init_seed(config["seed"], config["reproducibility"])
     loaders = load_data(config)
     return loaders, fingerprint(*loaders)

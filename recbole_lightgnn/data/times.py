@@ -1,6 +1,6 @@
 """Parse times exactly: integers as int64, other numbers as float64, dates as microseconds.
 
-The importer and the reader of a run both parse by this file, so both get the same times.
+The importer and the reader of a run both parse times by this file, so both get equal times.
 """
 
 import re

@@ -79,7 +79,7 @@ class _Buffer(_Record):
 
 
 class _Scalar(_Record):
-    """Record of a NumPy integer, ``scalar(dtype, bytes)``; older SciPy may have one in a shape."""
+    """Record of a NumPy integer, ``scalar(dtype, bytes)``, as in a shape from an older SciPy."""
 
     __slots__ = ()
 

@@ -23,9 +23,10 @@ def accelerate_model(model: Any) -> bool:
     """Let a RecBole model compute sparse products by our functions, if the model is supported.
 
     RecBole still builds, normalizes and drops out the matrices. In LightGCN the mean of the layers
-    is computed by our :func:`power_sum`. In the other models each ``torch.sparse.mm`` is computed
-    by our :func:`spmm`. In SGL and NCL the mean of the layers is a running sum. Their contrastive
-    loss over all nodes, which takes most of the time, is computed by our :func:`full_softmax`.
+    is computed by our :func:`power_sum`. In all models but LightGCN, each ``torch.sparse.mm`` is
+    computed by our :func:`spmm`. In SGL and NCL the mean of the layers is a running sum. Their
+    contrastive loss over all nodes, which takes most of the time, is computed by our
+    :func:`full_softmax`.
 
     Args:
         model: model of a class of RecBole; modified in place.
@@ -155,12 +156,12 @@ def _layers(matrices: list[Any], embeddings: Tensor) -> list[Tensor]:
 
 
 def _mean(layers: list[Tensor]) -> Tensor:
-    """Average layers by a running sum; RecBole stacks the layers, which copies all of them."""
+    """Average layers by a running sum; RecBole stacks the layers, which copies every layer."""
     return sum(layers[1:], layers[0]) / len(layers)
 
 
 def _gcmc(model: Any) -> None:
-    """Accelerate GCMC's products with the graph; its products with dropped-out features stay."""
+    """Accelerate GCMC's products with the graph, but not the products with dropped-out features."""
     model.GcEncoder.support = [_Matrix(matrix) for matrix in model.support]
 
 

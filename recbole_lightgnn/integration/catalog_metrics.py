@@ -6,10 +6,10 @@ The metrics are ItemCoverage, GiniIndex, ShannonEntropy, AveragePopularity and T
 is the set of items, without RecBole's padding item 0. RecBole 1.2.1 differs from these definitions
 in four ways:
 
-- It includes the padding item in I.
-- Where a user has fewer than k unmasked items, it fills the list with masked items.
-- It divides ShannonEntropy by the number of distinct items recommended.
-- Its AveragePopularity and TailPercentage divide by k, even if a list is shorter.
+- RecBole includes the padding item in I.
+- Where a user has fewer than k unmasked items, RecBole fills the list with masked items.
+- RecBole divides ShannonEntropy by the number of distinct items recommended.
+- AveragePopularity and TailPercentage divide by k, even if a list is shorter than k.
 
 The setting ``catalog_metrics`` chooses: ``exact`` for the definitions here, ``recbole`` for
 RecBole's.

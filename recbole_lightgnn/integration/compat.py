@@ -1,8 +1,8 @@
 """Patches that let RecBole run on current libraries, one function for each fault.
 
 Each docstring names the library, the function at fault and the symptom. A patch returns whether it
-replaced anything; where the fault is absent, it replaces nothing. The original of a replaced method
-stays available as ``__wrapped__``. `apply` applies all patches. Once `recbole_lightgnn` is
+replaced anything; where the fault is absent, a patch replaces nothing. The original of a replaced
+method stays available as ``__wrapped__``. `apply` applies all patches. Once `recbole_lightgnn` is
 imported, `apply` is called as soon as RecBole is imported.
 """
 

@@ -32,7 +32,7 @@ def patch_ngcf_dropout() -> bool:
 
 
 def patch_gru4reckg_dropout() -> bool:
-    """RecBole 1.2.0: GRU4RecKG drops numbers of its input in evaluation, for the reason of NGCF."""
+    """RecBole 1.2.0: GRU4RecKG drops input numbers in evaluation; cause as in NGCF (above)."""
     if import_module("recbole").__version__ != "1.2.0":
         return False
 
@@ -101,9 +101,9 @@ def patch_pretrained_loading() -> bool:
 
     Symptom: ``UnpicklingError: Weights only load failed`` in S3Rec, RaCT, ConvNCF, NeuMF, NAIS and
     KD_DAGFM, because RecBole's checkpoints hold a ``Config``. These models now read through
-    `load_recbole_checkpoint`. RaCT has a second fault: it logs the file's name as an argument of a
-    message without a placeholder. Symptom: ``--- Logging error ---`` and a traceback on standard
-    error.
+    `load_recbole_checkpoint`. RaCT has a second fault: the model logs the file's name as an
+    argument of a message without a placeholder. Symptom: ``--- Logging error ---`` and a traceback
+    on standard error.
     """
     import torch
 
@@ -132,7 +132,7 @@ _PRETRAINED = (
 
 
 def _init_with_whole_messages(original: Callable[..., None]) -> Callable[..., None]:
-    """Extend a constructor: log messages without a placeholder get their arguments at the end."""
+    """Extend a constructor: append the arguments of log messages without a placeholder."""
 
     def whole(record: logging.LogRecord) -> bool:
         if record.args and "%" not in str(record.msg):

@@ -17,9 +17,9 @@ def patch_ray_import() -> bool:
     that version can be installed, but ``ray.tune`` cannot be imported: setuptools has no
     ``pkg_resources`` any more, and numpy has no ``np.bool8``. Symptom:
     ``ModuleNotFoundError: No module named 'ray'``. If ``ray.tune`` can be imported, nothing is
-    changed. Otherwise a stand-in module replaces it. The stand-in has a function ``report`` that
-    does nothing: ``recbole.quick_start.objective_function`` calls ``report`` in every search, even
-    in searches by ``recbole.trainer.HyperTuning``, which need no ray.
+    changed. Otherwise a stand-in module replaces ``ray.tune``. The stand-in has a function
+    ``report`` that does nothing: ``recbole.quick_start.objective_function`` calls ``report`` in
+    every search, even in searches by ``recbole.trainer.HyperTuning``, which need no ray.
     """
     try:
         import_module("ray.tune")

@@ -16,7 +16,7 @@ _BLOCK = 256  # rows mirrored at a time
 
 
 def learn(model: Any, config: RunConfig, dataset: Any) -> None:
-    r"""Initialize EASE: compute its item-item weights B in closed form.
+    r"""Initialize EASE: compute the item-item weights B in closed form.
 
     .. math:: P = (X^\top X + \lambda I)^{-1}, \qquad B_{ij} = -P_{ij} / P_{jj},\quad B_{jj} = 0
 

@@ -14,7 +14,7 @@ from recbole_lightgnn.errors import InputError
 
 
 def extend_recbole() -> None:
-    """Make RecBole's evaluation loaders apply ``eval_mask``, in our runs and in RecBole's own.
+    """Make RecBole's evaluation loaders apply ``eval_mask``, in runs by RecBole's API as well.
 
     A second call does nothing.
     """

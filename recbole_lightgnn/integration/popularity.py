@@ -5,7 +5,7 @@ from typing import Any
 
 
 def extend_recbole() -> None:
-    """Make ``Pop`` rank items by their number of training interactions.
+    """Make ``Pop`` rank items by the number of training interactions of each item.
 
     RecBole's own ``calculate_loss`` adds 1 to each item that occurs in a batch, however often the
     item occurs there, and even if the item is a sampled negative item. The ranking therefore

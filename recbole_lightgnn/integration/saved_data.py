@@ -101,7 +101,7 @@ def load_split_dataloaders(config: Any) -> tuple[Any, ...] | None:
 
 
 def save_split_dataloaders(config: Any, dataloaders: tuple[Any, ...]) -> None:
-    """Save loaders, and keep them usable; RecBole's own function removes their random generators.
+    """Save loaders, and keep them usable; RecBole's own function removes the loaders' generators.
 
     Args:
         config: RecBole's ``Config``.
@@ -211,7 +211,7 @@ def _read_by(package: str) -> frozenset[str]:
 
 
 def _difference(content: dict[str, Any], other: Any) -> str:
-    """Describe how saved data differ from this run's, such as ``other settings (split_seed)``.
+    """Describe how saved data differ from a run's data, such as ``other settings (split_seed)``.
 
     Empty if nothing differs.
     """

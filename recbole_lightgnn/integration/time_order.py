@@ -76,7 +76,7 @@ def _remove_duplication(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _dataframe_to_interaction(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Extend ``_dataframe_to_interaction``: keep times exact, where RecBole makes them float32."""
+    """Extend ``_dataframe_to_interaction``: keep times exact; RecBole makes them float32."""
 
     def convert(self: Any, data: Any) -> Any:
         import torch

@@ -128,7 +128,8 @@ def full_softmax(
 
 
 def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
-    r"""Contrastive loss of two views of the same nodes (InfoNCE; van den Oord et al., 2018).
+    r"""InfoNCE: contrastive loss of two views (embeddings) of each node (van den Oord et al.,
+    2018).
 
     .. math:: -\frac1B\sum_i\log\frac{\exp(\cos(z_i, z'_i)/\tau)}{\sum_j\exp(\cos(z_i, z'_j)/\tau)}
 
@@ -235,10 +236,10 @@ def pairwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
               \epsilon = \hat y_{uj_1} - \hat y_{uj_2},\quad \bar\sigma = 1 - \sigma
 
     Args:
-        student: epsilon^s, the student's score of item j_1 minus its score of item j_2; receives
-            gradients. Shape: (batch,)
-        teacher: epsilon^t, the same difference of the teacher's scores; treated as constant.
-            Shape: (batch,)
+        student: epsilon^s, the student's score of item j_1 minus the student's score of item j_2;
+            receives gradients. Shape: (batch,)
+        teacher: epsilon^t, the teacher's score of item j_1 minus the teacher's score of item j_2;
+            treated as constant. Shape: (batch,)
         temperature: tau > 0; smaller is sharper.
 
     Returns:
@@ -333,8 +334,8 @@ def uniformity(
                    {\sum_{i_2}\exp(e_i\!\cdot e_{i_2}/\tau)}
 
     :math:`S_i` is the set of node i and all nodes with an entry mask similar to the mask of i (Eq.
-    10); see :func:`similar_masks`. The published code differs: it gives the sums of numerator and
-    denominator separate weights, and includes user-item pairs in the denominator.
+    10); see :func:`similar_masks`. In the published code, the sums of numerator and denominator
+    have separate weights, and the denominator includes user-item pairs.
 
     Args:
         embedding: final embeddings e of all users or all items; receives gradients.

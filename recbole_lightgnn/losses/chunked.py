@@ -1,7 +1,7 @@
 """Losses over many candidates, computed in chunks of rows, with hand-written gradients.
 
-The logits of a chunk stay in the CPU's cache until their gradient is computed. Autograd would go
-through all rows for every operation. The full softmax stores the logits of one chunk at a time.
+The logits of a chunk stay in the CPU's cache until the chunk's gradient is computed. Autograd would
+go through all rows for every operation. The full softmax stores the logits of one chunk at a time.
 """
 
 from __future__ import annotations

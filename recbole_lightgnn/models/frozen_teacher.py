@@ -1,4 +1,4 @@
-"""A trained model as a frozen teacher: it is not trained further."""
+"""A trained model as a frozen teacher, which is not trained further."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class FrozenTeacher:
     Args:
         model: the trained model, switched to evaluation mode here.
         scale: how to scale the scores. ``std`` divides all scores by the standard deviation of the
-            model's scores, so that a distillation temperature means the same for every teacher.
-            ``none`` leaves the scores as they are.
+            model's scores, so that one distillation temperature suits every teacher. ``none``
+            leaves the scores as they are.
 
     Attributes:
         model: the trained model.

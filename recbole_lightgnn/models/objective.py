@@ -141,7 +141,7 @@ class BatchSoftmax:
     def _accidental(self, user: Tensor, candidates: Tensor, target: Tensor) -> Tensor:
         """Find the candidates that are positive items of the user, except the interaction's item.
 
-        Bool, true at such a candidate.
+        Bool, true at each such candidate.
 
         Shape: (batch, candidates)
         """

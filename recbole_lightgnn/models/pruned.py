@@ -19,8 +19,8 @@ class PrunedRecommender(WeightedGraphRecommender):
     The trainer trains the unpruned model once. Then, ``n_pruning_runs`` times, the trainer calls
     :meth:`prune` and trains the model again. Pruned weights are not stored. With the setting
     ``rewind``, each pruning also sets the remaining weights back to their values before the first
-    run. This is the lottery ticket method (Chen et al., "A Unified Lottery Ticket Hypothesis for
-    Graph Neural Networks", ICML'21).
+    run. Setting weights back is the lottery ticket method (Chen et al., "A Unified Lottery Ticket
+    Hypothesis for Graph Neural Networks", ICML'21).
 
     Attributes:
         edge_bits: mask of the interactions that are not pruned, packed by `pack_mask`; empty before

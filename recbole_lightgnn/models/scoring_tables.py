@@ -1,4 +1,4 @@
-"""Find a model's embedding tables and verify that their inner products equal its scores."""
+"""Find a model's embedding tables, and verify that inner products of the tables are the scores."""
 
 from __future__ import annotations
 

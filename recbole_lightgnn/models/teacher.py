@@ -34,9 +34,9 @@ class LightGNNTeacher(EmbeddingRecommender):
 
       with the temperature :math:`\tau` of the softmax, the number :math:`d_i` of the item's
       interactions and the mean norm :math:`\overline{|e|}` of the items. The embeddings to rank by
-      have one more column, so that their inner product is this score. If ``similarity`` is
-      ``cosine``, :math:`\gamma = 0` and :math:`\beta` equals ``popularity_prior``, the scores are
-      the training logits times :math:`\tau`.
+      have one more column, so that inner products of the embeddings are this score. If
+      ``similarity`` is ``cosine``, :math:`\gamma = 0` and :math:`\beta` equals
+      ``popularity_prior``, the scores are the training logits times :math:`\tau`.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:

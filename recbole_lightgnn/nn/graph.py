@@ -1,4 +1,4 @@
-"""The user-item interaction graph that models propagate over, and its augmentation (Eq. 7)."""
+"""The user-item graph that models propagate over, and the graph's augmentation (Eq. 7)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Relation:
         return Relation(self.pattern.keep(mask), self.norm[mask])
 
     def to(self, device: torch.device | str) -> Relation:
-        """Return the same edges on another device."""
+        """Return these edges with all tensors on ``device``."""
         return Relation(self.pattern.to(device), self.norm.to(device))
 
 
@@ -106,7 +106,7 @@ class InteractionGraph:
         return InteractionGraph(self.interactions.keep(mask))
 
     def to(self, device: torch.device | str) -> InteractionGraph:
-        """Return the same graph on another device."""
+        """Return this graph with all tensors on ``device``."""
         return InteractionGraph(self.interactions.to(device))
 
     def interaction_numbers(self, user: Tensor, item: Tensor) -> Tensor:
@@ -152,11 +152,11 @@ def augment_hops(
 ) -> InteractionGraph:
     r"""Add to a graph the strongest user-item pairs within ``hops`` hops (Eq. 7).
 
-    The strength of a pair is its entry in :math:`\hat A^h`: the normalized count of its paths of
-    length h, the largest odd number up to ``hops``. Pairs with a shorter path are included, since a
-    path may go back and forth. The Yelp split has 21.7 million pairs within three hops, so ``cap``
-    limits the number of added pairs. Observed interactions are always kept. Norms use the degrees
-    of the augmented graph.
+    The strength of a pair is the value in :math:`\hat A^h`: the normalized count of the pair's
+    paths of length h. Here h is the largest odd number up to ``hops``. Pairs with a shorter path
+    are included, since a path may go back and forth. The Yelp split has 21.7 million pairs within
+    three hops, so ``cap`` limits the number of added pairs. Observed interactions are always kept.
+    Norms use the degrees of the augmented graph.
 
     Args:
         graph: the graph of observed interactions.

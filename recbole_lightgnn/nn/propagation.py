@@ -148,8 +148,7 @@ def weighted_lightgcn(
               \bar E = \sum_{l=0}^{L} E_l
 
     The equation of :math:`E_{V,l}` for items has :math:`(A\odot W)^\top`, so an edge has one weight
-    for both directions. The published code differs: it has self loops, and does not add the
-    previous layer.
+    for both directions. The published code has self loops, and does not add the previous layer.
 
     Args:
         graph: the interaction graph.

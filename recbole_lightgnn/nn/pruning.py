@@ -20,8 +20,8 @@ def keep_largest(
 
     A candidate is an entry of a table or an edge of the graph. Exactly ``round(fraction * n)`` of
     the n remaining candidates are kept; among equal scores, the first candidates win. A pruned
-    candidate stays pruned, even with a high score. The published code differs: it compares with a
-    threshold, which can drop all candidates with equal scores.
+    candidate stays pruned, even with a high score. The published code compares with a threshold,
+    which can drop all candidates with equal scores.
 
     Args:
         scores: importance of each candidate. Shape: (candidates,)
@@ -31,8 +31,8 @@ def keep_largest(
             rows for entries, or a tensor of users and a tensor of items for edges.
             Shape of each: (candidates,)
         floor: number of highest-scoring candidates that every node keeps in any case. These
-            candidates are part of the ``round(fraction * n)``. If there are more such candidates,
-            exactly these are kept.
+            candidates are part of the ``round(fraction * n)``. If there are more of these
+            candidates than that, no further candidates are kept.
 
     Returns:
         True where a candidate remains after the step. Shape: (candidates,)
@@ -114,7 +114,7 @@ def principal_axes(embedding: Tensor) -> Tensor:
     r"""Compute the rotation Q to principal axes: the right singular vectors of the uncentred E.
 
     A rotation :math:`E \to E Q` does not change inner products, and propagation is linear. So
-    rotating a model's embeddings before pruning does not change its scores.
+    rotating the embeddings before pruning leaves the model's scores as before.
 
     Args:
         embedding: E, embeddings of users, then embeddings of items. Shape: (nodes, width)
@@ -133,8 +133,8 @@ def varimax_axes(embedding: Tensor, *, iterations: int = 60) -> Tensor:
     r"""Compute the rotation Q that makes embeddings nearly sparse: varimax (Kaiser, 1958).
 
     Varimax maximizes the variance of the squared entries of :math:`B = \hat E Q`, where
-    :math:`\hat E` is E with its rows scaled to length 1. The computation starts from the principal
-    axes and iterates :math:`Q \leftarrow UV^\top`, with U and V from the SVD of
+    :math:`\hat E` is E with rows scaled to length 1. The computation starts from the principal axes
+    and iterates :math:`Q \leftarrow UV^\top`, with U and V from the SVD of
     :math:`\hat E^\top (B^{\circ 3} - \frac1n B\,\mathrm{diag}(B^\top B))`. Here n is the number of
     rows, and :math:`B^{\circ 3}` the elementwise cube.
 

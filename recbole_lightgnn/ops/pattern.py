@@ -128,7 +128,7 @@ class SparsePattern:
         return SparsePattern(self.row[mask], self.col[mask], self.shape)
 
     def to(self, device: torch.device | str) -> SparsePattern:
-        """Return the same pattern on another device."""
+        """Return this pattern with all tensors on ``device``."""
         if torch.device(device) == self.device:
             return self
         return SparsePattern(self.row.to(device), self.col.to(device), self.shape)

@@ -87,7 +87,7 @@ def power_sum(
         coefficients: :math:`c_0 \dots c_L`; the last must be 1. Length: L + 1
 
     Returns:
-        The polynomial for the rows of S, shape (rows, width), and for its columns, shape
+        The polynomial for the rows of S, shape (rows, width), and for the columns of S, shape
         (cols, width).
 
     Raises:
@@ -149,7 +149,7 @@ def product(matrix: Tensor, dense: Tensor, add: Tensor | None = None) -> Tensor:
     Not differentiable. The differentiable products of this module call this function.
 
     Args:
-        matrix: S, as :meth:`SparsePattern.matrix` builds it. Shape: (rows, cols)
+        matrix: S, a CSR tensor from :meth:`SparsePattern.matrix`. Shape: (rows, cols)
         dense: X, the dense matrix to multiply. Shape: (cols, width)
         add: Y, the dense matrix to add, or ``None`` for the product alone. Shape: (rows, width)
 

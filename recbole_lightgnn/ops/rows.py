@@ -31,8 +31,9 @@ class PackedRows:
     Attributes:
         values: the stored entries, row by row. Shape: (entries,)
         index: int64. ``index[r, 0]`` is the position in ``values`` of row r's first entry. The
-            other columns are a bit mask: bit b (bit 0 is the lowest) of ``index[r, 1 + w]`` is 1 if
-            row r stores an entry in column ``64 * w + b``. Shape: (rows, 1 + ceil(width / 64))
+            columns after column 0 are a bit mask: bit b (bit 0 is the lowest) of
+            ``index[r, 1 + w]`` is 1 if row r stores an entry in column ``64 * w + b``.
+            Shape: (rows, 1 + ceil(width / 64))
         width: number of columns of the table.
     """
 
@@ -107,7 +108,7 @@ def polynomial(
         coefficients: :math:`c_0 \dots c_K`; the last must be 1. Length: K + 1
 
     Returns:
-        The polynomial for the rows of S, shape (rows, width), and for its columns, shape
+        The polynomial for the rows of S, shape (rows, width), and for the columns of S, shape
         (cols, width).
 
     Raises:
@@ -197,9 +198,10 @@ Backend = Callable[..., list[Tensor]]  # products -> their results
 def product_backend(*operands: Tensor) -> Iterator[Backend]:
     """Choose how to compute sparse products: by the compiled kernel or by torch.
 
-    The kernel computes products of float32 on a CPU; torch computes all others. The kernel runs in
-    as many threads as torch may use. The threads are Python threads, which end with this context
-    manager. numba's threads would stay alive, and compete with torch's threads for the cores.
+    The kernel computes products of float32 on a CPU; torch computes all remaining products. The
+    kernel runs in as many threads as torch may use. The threads are Python threads, which end with
+    this context manager. numba's threads would stay alive, and compete with torch's threads for the
+    cores.
 
     Args:
         operands: all values and tables that are multiplied or added.
