@@ -128,8 +128,7 @@ def full_softmax(
 
 
 def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
-    r"""InfoNCE: contrastive loss of two views (embeddings) of each node (van den Oord et al.,
-    2018).
+    r"""InfoNCE (van den Oord et al., 2018): contrastive loss of two views of the same nodes.
 
     .. math:: -\frac1B\sum_i\log\frac{\exp(\cos(z_i, z'_i)/\tau)}{\sum_j\exp(\cos(z_i, z'_j)/\tau)}
 

@@ -59,8 +59,7 @@ class SparseRows(nn.Module):
         """Keep the entries of each row with the largest absolute values; among equals, the first.
 
         Args:
-            count: number of entries to keep in a row, from 1 to :attr:`kept`, the number kept so
-                far.
+            count: number of entries to keep in a row, from 1 to ``kept``, the number kept so far.
 
         Raises:
             ValueError: if ``count`` is outside this range.
