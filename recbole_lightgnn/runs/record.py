@@ -130,8 +130,8 @@ def git_state(checkout: Path) -> dict[str, Any] | None:
         checkout: top folder of the checkout.
 
     Returns:
-        A mapping: ``commit``, the hash; ``dirty``, true if code or default settings differ from the
-        commit. ``None`` if the folder is not a git checkout or git fails.
+        A mapping with ``commit``, the hash, and ``dirty``, true if code or default settings differ
+        from the commit. ``None`` if the folder is not a git checkout or git fails.
     """
     if not (checkout / ".git").exists():
         return None

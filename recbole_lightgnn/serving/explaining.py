@@ -20,9 +20,10 @@ def explain_scores(
         k: number of items to explain if ``item`` is ``None``.
 
     Returns:
-        One mapping per explained item: ``item``; ``score``; ``own``, the part of the score from the
-        user's own embedding; and ``carried``, a list with ``item``, ``weight`` and ``contribution``
-        of each kept interaction of the user, largest contribution first (`Recommender.explain`).
+        A mapping for each explained item, with ``item``; ``score``; ``own``, the part of the score
+        from the user's own embedding; and ``carried``, a list with ``item``, ``weight`` and
+        ``contribution`` of each kept interaction of the user, largest contribution first
+        (`Recommender.explain`).
 
     Raises:
         InputError: if the user or the item is unknown, or the file has no edges.

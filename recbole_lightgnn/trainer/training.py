@@ -129,7 +129,7 @@ class Training:
             train_data: RecBole's loader of training batches.
 
         Returns:
-            A mapping: ``epochs`` (number), ``best_epoch``, ``seconds``, ``valid`` (validation
+            A mapping with ``epochs`` (number), ``best_epoch``, ``seconds``, ``valid`` (validation
             metrics of the best epoch) and ``curve``.
 
         Raises:

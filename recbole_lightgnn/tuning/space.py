@@ -266,8 +266,8 @@ def owner_of(key: str, config: RunConfig) -> tuple[str, str, str]:
         config: the ``Config`` of the run.
 
     Returns:
-        First, the stage: ``teacher_settings``, ``intermediate_settings``, or empty for the run's
-        last stage. Second, the name of the stage's model. Third, the name of the setting without
+        First, the stage (``teacher_settings`` or ``intermediate_settings``; empty for the run's
+        last stage). Second, the name of the stage's model. Third, the name of the setting without
         the stage.
     """
     stage, _, name = key.rpartition(".")
