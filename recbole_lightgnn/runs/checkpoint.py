@@ -97,7 +97,7 @@ def capture(
         generator: the random generator of the training loader.
 
     Returns:
-        Weights, optimizer state, and the state of every random generator.
+        Weights, optimizer state, and the state of every random generator, as tensors by name.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for number, slots in optimizer.state_dict()["state"].items():

@@ -40,7 +40,7 @@ MAX_CONNECTIONS = max_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 with a time limit on every connection, and errors as JSON.
+    """uvicorn's HTTP/1.1 protocol, with a time limit on every connection and errors as JSON.
 
     uvicorn limits the time between two requests of a connection. Here the same limit applies to the
     time before the first request and to the time until a request's head is complete. If there are

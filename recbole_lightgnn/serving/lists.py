@@ -57,7 +57,7 @@ class ItemLists(NamedTuple):
         """Return all items of all lists, each with the number of its list.
 
         Returns:
-            First, the number of the list of each item. Second, the items.
+            First, the list number of each item. Second, the items.
             Shapes: (items of all lists,), (items of all lists,)
         """
         row = np.repeat(np.arange(len(self.pointers) - 1), np.diff(self.pointers))

@@ -279,8 +279,8 @@ def _columns(n_items: int) -> int:
     """Number of columns of the score table: number of items, rounded up to an odd multiple of 64.
 
     With a multiple of 64 columns, every row starts at a cache line. This halves the time of the
-    matrix product. A multiple of 64 can also be divided into groups of 8 and again into groups of
-    8, for `_maxima`. An odd multiple spreads the rows over the cache.
+    matrix product. Also, a multiple of 64 can be divided twice into groups of 8, for `_maxima`. An
+    odd multiple spreads the rows over the cache.
     """
     return 64 * (-(-n_items // 64) | 1)
 

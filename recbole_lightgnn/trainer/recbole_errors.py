@@ -41,7 +41,7 @@ def explain_recbole_errors(config: RunConfig, prefix: str = "") -> Iterator[None
 
 @contextmanager
 def explain_missing_package(config: RunConfig) -> Iterator[None]:
-    """Context manager that explains a failed import in a RecBole model: which package is missing.
+    """Context manager that explains a failed import in a RecBole model: a package is missing.
 
     Args:
         config: settings of the model.

@@ -130,7 +130,7 @@ class Training:
 
         Returns:
             A mapping with ``epochs`` (number), ``best_epoch``, ``seconds``, ``valid`` (validation
-            metrics of the best epoch) and ``curve``.
+            metrics of the best epoch) and ``curve`` (all validation scores).
 
         Raises:
             InputError: if the training diverges; the best checkpoint so far stays on disk.
