@@ -1,7 +1,7 @@
 """LightGNN (WSDM 2025) as a plugin of RecBole.
 
 Importing the package loads only the standard library. When RecBole is imported later, it runs on
-current libraries and knows our models, trainers and settings.
+current libraries and knows this package's models, trainers and settings.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""AutoCF: a masked graph autoencoder that chooses where to mask."""
+"""AutoCF: a graph autoencoder that chooses which edges to mask."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LARGEST_LOGIT = 10.0  # of attention; larger ones, and those below its negative
 
 
 class AutoCF(EmbeddingRecommender):
-    r"""LightGCN's layers on a masked graph, and attention on a graph with random edges.
+    r"""LightGCN on a graph with masked edges, then attention on a graph with random edges.
 
     .. math:: \bar E = \sum_{l=0}^{L}\hat A_e^l E + \mathrm{attention}(\hat A_e^L E)
 
@@ -29,29 +29,32 @@ class AutoCF(EmbeddingRecommender):
               - \bar e_u\cdot\bar e_i\Big] + \lambda\,(\mathcal S^U + \mathcal S^I)
               - \frac1N\sum_a\log s_a + \lambda_4\|\Theta\|^2
 
-    The first term is a softmax over all items. :math:`\mathcal S` is `spread` of the batch's
-    distinct users, and of its distinct items. N is the number of nodes with an interaction.
+    The first term is a softmax over all items. :math:`\mathcal S^U` and :math:`\mathcal S^I` are
+    `spread` of the batch's distinct users and of its distinct items. N is the number of nodes with
+    an interaction.
 
-    Every ``mask_steps`` steps, and at the first step of an epoch, the graphs are chosen anew:
+    In the first step of an epoch, and then every ``mask_steps`` steps, both graphs are drawn anew:
 
-    - A share ``seed_share`` of the N nodes are seeds. Seeds are drawn without replacement, with
-      probabilities proportional to :math:`s_a` (`seed_scores`).
-    - An edge is masked if one of its nodes is a seed or a neighbor of a seed. The graph of
-      :math:`\hat A_e` lacks the masked edges.
-    - The graph of the attention has the unmasked edges and a loop at every node. As many random
-      pairs as there are interactions are added. Both nodes of a pair are seeds, neighbors of seeds,
-      or in a random share ``pair_share`` of all nodes.
+    - A share ``seed_share`` of the N nodes are seed nodes, around which edges are masked. Seed
+      nodes are drawn without replacement, with probabilities proportional to :math:`s_a`
+      (`seed_scores`).
+    - An edge is masked if at least one of its nodes is a seed node or a neighbor of a seed node.
+      :math:`\hat A_e` is the normalized adjacency matrix without the masked edges.
+    - The graph of the attention has the unmasked edges, a loop at every node, and as many random
+      pairs of nodes as there are interactions. The nodes of the random pairs are seed nodes,
+      neighbors of seed nodes, or in a random share ``pair_share`` of all nodes.
 
-    The term with :math:`s_a` is added only in steps that choose the graphs. The ranking masks no
-    edge and adds no random pair.
+    The loss has the term with :math:`s_a` only in steps that draw the graphs. The ranking uses all
+    edges and no random pairs.
 
     Differs from the authors' code:
 
-    - The code always has ``contrast_with: all``: :math:`\mathcal S` over all users and all items.
-    - The code takes a number of seeds instead of ``seed_share``.
-    - The code subtracts a node's own embedding from the sum over its walks, as if every node had a
-      loop. Here nothing is subtracted.
-    - The code draws twice as many random pairs.
+    - The authors' code always compares with all users or all items in :math:`\mathcal S`, as
+      ``contrast_with: all`` does here.
+    - The authors' code sets the number of seed nodes instead of their share ``seed_share``.
+    - In the formula of :math:`s_a`, the authors' code subtracts a node's own embedding from the sum
+      over the node's walks, as if every node had a loop. Here nothing is subtracted.
+    - The authors' code draws two random pairs for each interaction.
 
     Source: Xia et al., "Automated Self-Supervised Learning for Recommendation", WWW'23.
     """
@@ -87,24 +90,24 @@ class AutoCF(EmbeddingRecommender):
             )
 
     def train(self, mode: bool = True) -> AutoCF:
-        """Switch the mode as `GraphRecommender.train`; a new epoch chooses the graphs anew."""
+        """Set the mode as `GraphRecommender.train`; the next training step draws new graphs."""
         if mode:
             self._step = 0
         super().train(mode)
         return self
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
-        """Encode and decode on the whole graph; see `GraphRecommender.propagate`."""
+        """Compute final embeddings with no edge masked; see `GraphRecommender.propagate`."""
         return self.autoencode(user, item, self.observed.interactions.norm, self._whole)
 
     def autoencode(self, user: Tensor, item: Tensor, norm: Tensor, pairs: SparsePattern) -> Tables:
-        """Sum the layers of the encoder and of the attention.
+        """Compute final embeddings: the sum of all layers of the encoder and the attention.
 
         Args:
-            user: initial embeddings. Shape: (users, width)
-            item: initial embeddings. Shape: (items, width)
-            norm: norms of the encoder's edges, 0 where an edge is masked. Shape: (edges,)
-            pairs: the edges of the attention. Shape: (users + items, users + items)
+            user: initial embeddings of users. Shape: (users, width)
+            item: initial embeddings of items. Shape: (items, width)
+            norm: norm of each edge of the encoder, 0 for a masked edge. Shape: (edges,)
+            pairs: edges of the attention's graph. Shape: (users + items, users + items)
         """
         pattern = self.observed.interactions.pattern
         layers = [torch.cat([user, item])]
@@ -117,7 +120,7 @@ class AutoCF(EmbeddingRecommender):
         return final[: self.n_users], final[self.n_users :]
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the terms of the loss by name; see `AutoCF`."""
+        """Compute the terms of the loss in `AutoCF`, as a dict by name."""
         batch, tables = self.batch_of(interaction), self.initial()
         seed_term = tables[0].new_zeros(())
         if self._step % self.mask_steps == 0:
@@ -142,7 +145,7 @@ class AutoCF(EmbeddingRecommender):
         }
 
     def connected(self) -> Tensor:
-        """Return the nodes that have an interaction, ascending. Shape: (connected,)"""
+        """Return the numbers of nodes with an interaction, ascending. Shape: (connected,)"""
         nodes: Tensor = torch.cat([self._user, self._item]).unique()
         return nodes
 
@@ -150,12 +153,13 @@ class AutoCF(EmbeddingRecommender):
         """Draw seed nodes, mask the edges near them, and draw random pairs for the attention.
 
         Args:
-            scores: logarithm of s, by which seed nodes are drawn. Shape: (users + items,)
-            connected: the nodes that have an interaction. Shape: (connected,)
+            scores: logarithm of s (`seed_scores`), by which seed nodes are drawn.
+                Shape: (users + items,)
+            connected: numbers of the nodes with an interaction. Shape: (connected,)
 
         Returns:
-            First, the norms of the encoder's edges. Second, the edges of the attention. Both are
-            arguments of `autoencode`.
+            First, the norms of the encoder's edges. Second, the edges of the attention's graph.
+            Both are arguments of `autoencode`.
         """
         n_seeds = max(1, round(self.seed_share * len(connected)))
         gumbel = -torch.empty_like(scores).exponential_().log()
@@ -171,7 +175,7 @@ class AutoCF(EmbeddingRecommender):
         return norm, self.with_loops(first, torch.cat([self._item[~masked], ends[1]]))
 
     def with_neighbors(self, nodes: Tensor) -> Tensor:
-        """Return true for the given nodes and their neighbors. Shape: (users + items,)"""
+        """Return a mask of the given nodes and their neighbors. Shape: (users + items,)"""
         given = torch.zeros(self._n_nodes, dtype=torch.bool, device=self.device)
         given[nodes] = True
         near = given.clone()
@@ -180,7 +184,7 @@ class AutoCF(EmbeddingRecommender):
         return near
 
     def with_loops(self, first: Tensor, second: Tensor) -> SparsePattern:
-        """Add the reverse of each pair and a loop at every node, without duplicates."""
+        """Return a graph of the given pairs, the reversed pairs and a loop at every node."""
         loops = torch.arange(self._n_nodes, device=first.device)
         row, col = torch.cat([first, second, loops]), torch.cat([second, first, loops])
         keys = (row * self._n_nodes + col).unique()
@@ -193,11 +197,12 @@ class Attention(nn.Module):
     .. math:: o_a = \Big\Vert_h\sum_b\frac{e^{z_{ab}^h}}{\sum_{b'}e^{z_{ab'}^h}}\,v_b^h,\qquad
               z_{ab}^h = q_a^h\cdot k_b^h,\quad |z| \le 10
 
-    q, k and v are linear maps of the embeddings; head h has its own part of their columns.
+    :math:`o_a` is the output of node a, and b are its neighbors. q, k and v are linear maps of the
+    embeddings; each head h uses its own columns of q, k and v.
 
     Args:
-        width: number of columns, a multiple of ``n_heads``.
-        n_heads: number of heads.
+        width: number of columns of the embeddings, a multiple of ``n_heads``.
+        n_heads: number of attention heads.
     """
 
     def __init__(self, width: int, n_heads: int) -> None:
@@ -208,14 +213,14 @@ class Attention(nn.Module):
             nn.init.xavier_uniform_(parameter)
 
     def forward(self, pairs: SparsePattern, table: Tensor) -> Tensor:
-        """Compute o of every node.
+        """Compute the output o of every node.
 
         Args:
             pairs: pairs (a, b), at least one for every node a. Shape: (nodes, nodes)
-            table: embeddings. Shape: (nodes, width)
+            table: embeddings of all nodes. Shape: (nodes, width)
 
         Returns:
-            One row for each node. Shape: (nodes, width)
+            o, one row for each node. Shape: (nodes, width)
         """
         row, heads = pairs.row, []
         maps = (linear(table).chunk(self.n_heads, dim=1) for linear in self.children())
@@ -228,7 +233,7 @@ class Attention(nn.Module):
 
 
 def seed_scores(graph: InteractionGraph, user: Tensor, item: Tensor) -> Tensor:
-    r"""Compute how similar each node is to the nodes near it.
+    r"""Compute how similar each node is to the nodes near it in the graph.
 
     .. math:: \log s_a = \log\sigma\Big(\cos\Big(e_a,\
               \big[(A + A^2)E\big]_a\Big)\Big)
@@ -242,7 +247,7 @@ def seed_scores(graph: InteractionGraph, user: Tensor, item: Tensor) -> Tensor:
         item: embeddings of items. Shape: (items, width)
 
     Returns:
-        log s, users first. Shape: (users + items,)
+        Logarithm of the similarity s of each node, users first. Shape: (users + items,)
     """
     pattern = graph.interactions.pattern
     ones = torch.ones_like(graph.interactions.norm)
@@ -257,17 +262,17 @@ def seed_scores(graph: InteractionGraph, user: Tensor, item: Tensor) -> Tensor:
 
 
 def spread(table: Tensor, nodes: Tensor, *, with_all: bool) -> Tensor:
-    r"""Compute the mean log-sum-exp of the inner products of each node with a set of nodes.
+    r"""Compute a loss that pushes embeddings apart: a mean log-sum-exp of inner products.
 
     .. math:: \frac1{|B|}\sum_{a\in B}\log\sum_{c\in C}e^{\bar e_a\cdot\bar e_c}
 
     Args:
         table: embeddings of all users, or of all items. Shape: (nodes, width)
-        nodes: B, distinct. Shape: (batch,)
+        nodes: B, distinct rows of the table. Shape: (batch,)
         with_all: if true, C is all nodes of the table; if false, C is B.
 
     Returns:
-        The mean. Shape: ()
+        The mean over the nodes of B. Shape: ()
     """
     rows, n = table[nodes], len(nodes)
     own = nodes if with_all else torch.arange(n, device=nodes.device)

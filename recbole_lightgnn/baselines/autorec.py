@@ -14,19 +14,21 @@ from recbole_lightgnn.models.base import GraphRecommender
 
 
 class AutoRec(GraphRecommender):
-    r"""U-AutoRec: rebuild a user's row of interactions from one hidden layer.
+    r"""U-AutoRec: rebuild a user's row of the interaction matrix from one hidden layer.
 
     .. math:: h_u = \sigma(V r_u + \mu),\qquad \hat r_u = W h_u + b,\qquad
               \min\sum_u\|r_u - \hat r_u\|^2 + \tfrac{\lambda}{2}(\|V\|_F^2 + \|W\|_F^2)
 
-    The output is linear, as in the authors' experiments. So the score is the inner product of the
-    embeddings :math:`[h_u, 1]` and :math:`[w_i, b_i]`.
+    :math:`r_u` is the row of user u in the interaction matrix. The output is linear, as in the
+    authors' experiments. So the score is the inner product of the embeddings :math:`[h_u, 1]` and
+    :math:`[w_i, b_i]`, where :math:`w_i` is row i of W.
 
     The paper sums the error over observed ratings only. Here all observed values are 1, so a
     constant output would have no error. The sum is therefore over all items, with
-    :math:`r_{ui} = 0` for items without an interaction. Single scores are not needed, because
-    :math:`\sum_i\hat r_{ui}^2` is a quadratic form of :math:`[h_u, 1]`. The error is averaged over
-    the batch's users, and the weight decay is divided by the number of all users.
+    :math:`r_{ui} = 0` for items without an interaction. The error is computed without the scores of
+    single pairs, because :math:`\sum_i\hat r_{ui}^2` is a quadratic form of :math:`[h_u, 1]`. The
+    error is averaged over the batch's users, and the weight decay is divided by the number of all
+    users.
 
     Source: Sedhain et al., "AutoRec: Autoencoders Meet Collaborative Filtering", WWW'15.
 
@@ -51,25 +53,25 @@ class AutoRec(GraphRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``None``, as there are no initial embeddings, and the width of the final ones."""
+        """Return ``None`` (no initial embeddings), and the width of final embeddings."""
         return None, settings["embedding_size"] + 1
 
     def hidden(self, user: Tensor) -> Tensor:
-        """Compute h of the given users, plus a column of ones. Shape: (users, width + 1)"""
+        """Compute the hidden layer h of users, plus a column of ones. Shape: (users, width + 1)"""
         state = torch.sigmoid(self._sums(self.encoder, user) + self.hidden_bias)
         return torch.cat([state, torch.ones_like(state[:, :1])], dim=1)
 
     def _sums(self, table: Tensor, user: Tensor) -> Tensor:
-        """Sum, for each user, the table's rows of the positive items. Shape: (users, columns)"""
+        """Sum the table's rows of each user's interacted items. Shape: (users, columns)"""
         positive = self.positive_items(user)
         return F.embedding_bag(positive.col, table, positive.pointers[:-1], mode="sum")
 
     def output(self) -> Tensor:
-        """Return W and b side by side. Shape: (items, width + 1)"""
+        """Return the weights W and the bias b side by side. Shape: (items, width + 1)"""
         return torch.cat([self.decoder, self.output_bias], dim=1)
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        """Return h of every user with a column of ones, and W and b side by side.
+        """Return final embeddings: h and a column of ones for users, W and b for items.
 
         Shapes: (users, width + 1), (items, width + 1)
         """

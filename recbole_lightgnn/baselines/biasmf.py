@@ -18,10 +18,11 @@ class BiasMF(EmbeddingRecommender):
 
     .. math:: \hat y_{ui} = \mu + b_u + b_i + p_u\cdot q_i
 
-    The paper fits ratings by squared error instead. Here all observed values are 1, and a constant
-    would fit them. BPR compares items of one user, so :math:`\mu + b_u` changes neither the
-    loss nor a ranking, and is left out. The score is the inner product of :math:`[p_u, 1]` and
-    :math:`[q_i, b_i]`. Weight decay applies to p, q and the item biases.
+    :math:`\mu` is the mean rating, b are biases, and p and q are embeddings. The paper fits ratings
+    by squared error. Here all observed values are 1, so a constant score would fit all of them. BPR
+    compares items of one user, so :math:`\mu + b_u` changes neither the loss nor a ranking, and is
+    left out. The score is the inner product of :math:`[p_u, 1]` and :math:`[q_i, b_i]`. Weight
+    decay applies to p, q and the item biases.
 
     Source: Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems",
     IEEE Computer 2009.
@@ -38,12 +39,12 @@ class BiasMF(EmbeddingRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return the widths of initial and final embeddings; a final one has a column more."""
+        """Return the numbers of columns of initial embeddings and of final embeddings."""
         width = settings["embedding_size"]
         return width, width + 1
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        """Return the embeddings with one more column: ones for users, the bias for items.
+        """Return the embeddings and one more column: ones for users, biases for items.
 
         Shapes: (users, width + 1), (items, width + 1)
         """

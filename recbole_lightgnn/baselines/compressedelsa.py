@@ -12,28 +12,28 @@ from recbole_lightgnn.nn.sparse_rows import SparseRows
 
 
 class CompressedELSA(ELSA):
-    r"""ELSA with only the k largest entries of each row of F.
+    r"""ELSA with only the k largest entries of each item embedding.
 
     .. math:: F_i = \frac{m_i\odot w_i}{\|m_i\odot w_i\|},\qquad \|m_i\|_0 = k
 
-    w are the trained entries and m the mask. k begins with the whole row and is halved level by
-    level until it is ``kept_share`` of the row (:func:`kept_entries`). k shrinks during the first
-    epochs, a share ``compression_share`` of all epochs, and then stays the same. Only epochs with
-    the last k are validated. At a new level, the k remaining entries with the largest :math:`|w|`
-    are kept. With ``rewind``, the kept entries are reset to their initial values (Frankle and
-    Carbin, ICLR'19).
+    For item i, :math:`w_i` are the trained entries and :math:`m_i` is the mask of kept entries. k
+    begins with all entries of a row and is halved at each level until it is ``kept_share`` of the
+    row's entries (:func:`kept_entries`). k shrinks during the first epochs (``compression_share``
+    of all epochs) and then stays the same. Only epochs with the smallest k are validated. At a new
+    level, the k remaining entries with the largest :math:`|w|` are kept. With ``rewind``, the kept
+    entries are reset to their initial values (Frankle and Carbin, ICLR'19).
 
-    Only items have a table. Each of its entries takes 4 bytes, and 2 bytes for its column.
+    Only items have an embedding table. A kept entry takes 4 bytes, and its column number 2 bytes.
 
     Source: Vančura et al., "Efficient Learning of Sparse Representations from Interactions",
     WWW'26.
 
     Differs from the authors' code in the points listed at `ELSA`, and as follows. The optimizer is
-    not reset at a new level. The mask is fixed within a level. The loss is over all items, not only
-    over the batch's items and a random sample.
+    not reset at a new level. The mask is fixed within a level. The loss is over all items; in the
+    authors' code, it is over the batch's items and a random sample.
 
     Attributes:
-        item_embedding: w and m.
+        item_embedding: trained entries w and masks m of all items.
     """
 
     item_embedding: SparseRows
@@ -49,12 +49,12 @@ class CompressedELSA(ELSA):
         return SparseRows(self.n_items, width, restart=self.rewind)
 
     def weights(self) -> Tensor:
-        """Return the trained entries, 0 where one was dropped. Shape: (items, width)"""
+        """Return the trained entries w, with 0 for dropped entries. Shape: (items, width)"""
         weights: Tensor = self.item_embedding()
         return weights
 
     def begin_epoch(self, epoch: int, epochs: int) -> bool:
-        """Drop entries if a new level begins; see `GraphRecommender.begin_epoch`."""
+        """Drop embedding entries if a new level begins; see `GraphRecommender.begin_epoch`."""
         table = self.item_embedding
         last = max(1, round(self.kept_share * table.width))
         # From epoch `length` on, k is the last one. It is so in the last epoch.
@@ -68,7 +68,7 @@ class CompressedELSA(ELSA):
         return count == last
 
     def sizes(self) -> dict[str, float]:
-        """Count kept entries, and bytes with column numbers; see `GraphRecommender.sizes`."""
+        """Count kept entries, and their bytes with column numbers; see `GraphRecommender.sizes`."""
         entries = (self.n_items - 1) * self.item_embedding.kept
         share = self.item_embedding.kept / self.item_embedding.width
         counts = {"entries": entries, "entries_kept": share, "parameters": entries}
@@ -76,12 +76,12 @@ class CompressedELSA(ELSA):
 
 
 def kept_entries(width: int, last: int, done: float) -> int:
-    """Compute how many entries of a row are kept: first all, then half at each level.
+    """Compute how many entries of an embedding are kept: first all, then half at each new level.
 
     Args:
-        width: number of entries of a row.
+        width: number of entries of an embedding.
         last: number of entries to keep in the end, from 1 to ``width``.
-        done: share of the levels that has passed; with 1, ``last`` entries are kept.
+        done: share of the levels that has passed, from 0 to 1; with 1, ``last`` entries are kept.
     """
     levels = 0
     while width >> levels > last:

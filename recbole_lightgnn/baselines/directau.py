@@ -17,12 +17,13 @@ class DirectAU(EmbeddingRecommender):
 
     .. math:: \mathcal L = \ell_{align} + \gamma\,\frac{\ell_{uniform}^U + \ell_{uniform}^I}{2}
 
-    :math:`\ell_{align}` is `alignment`, :math:`\ell_{uniform}` is `gaussian_potential`, and
-    :math:`\gamma` is ``uniformity_weight``. Both are computed on the normalized embeddings of a
-    batch's interactions; a user or item counts as often as it occurs in the batch. No items are
-    sampled. The ranking is by the inner product without normalization. The encoder is LightGCN;
-    with ``n_layers: 0``, the authors' default, it is matrix factorization. The optimizer applies
-    weight decay to every parameter at every step.
+    :math:`\ell_{align}` is `alignment` of users with their items. :math:`\ell_{uniform}` is
+    `gaussian_potential` of users (U) or of items (I). :math:`\gamma` is ``uniformity_weight``. Both
+    are computed on the normalized final embeddings of a batch's users and items; a user or item
+    counts as often as it occurs in the batch. No items are sampled. The ranking is by the inner
+    product without normalization. The encoder is LightGCN; with ``n_layers: 0``, the authors'
+    default, it is matrix factorization. The optimizer applies weight decay to every parameter at
+    every step.
 
     Source: Wang et al., "Towards Representation Alignment and Uniformity in Collaborative
     Filtering", KDD'22.
@@ -37,13 +38,13 @@ class DirectAU(EmbeddingRecommender):
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Sum LightGCN's layers; see `GraphRecommender.propagate`.
 
-        The authors average the layers. Sum and mean differ by a constant factor, which changes
-        neither the loss, because it normalizes, nor the ranking.
+        The authors average the layers. The sum is the mean times a constant, which changes neither
+        the loss, because the loss normalizes embeddings, nor the ranking.
         """
         return lightgcn(self.observed, user, item, n_layers=self.n_layers)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the alignment of the batch's pairs, and the uniformity of users and items."""
+        """Compute the alignment of the batch's pairs, and the uniformity of its users and items."""
         batch, (user, item) = self.batch_of(interaction), self.encode()
         user, item = user.index_select(0, batch.user), item.index_select(0, batch.item)
         potential = (gaussian_potential(user) + gaussian_potential(item)) / 2

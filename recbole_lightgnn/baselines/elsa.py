@@ -1,4 +1,4 @@
-"""ELSA: a linear autoencoder of items by items, of low rank."""
+"""ELSA: a linear autoencoder with a low-rank matrix of items by items."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ class ELSA(GraphRecommender):
               \mathcal L = \frac1{|B|}\sum_{u\in B}
               \Big\|\frac{r_u}{\|r_u\|} - \frac{\hat y_u}{\|\hat y_u\|}\Big\|^2
 
-    :math:`r_u` is the user's row of interactions. The rows of F have length 1, so the diagonal of
-    :math:`FF^\top - I` is zero. Only items have parameters.
+    :math:`r_u` is the row of user u in the interaction matrix A. :math:`\hat y_u` are the user's
+    scores of all items. The rows of F have length 1, so the diagonal of :math:`FF^\top - I` is
+    zero. Only items have parameters.
 
-    The final embeddings are :math:`A F` for users and F for items. Without the term :math:`-I`
-    their inner product differs from :math:`\hat y` only at the user's train items, which a ranking
-    leaves out. So the term acts in the loss alone.
+    The final embeddings are :math:`A F` for users and F for items. Their inner product lacks the
+    term :math:`-I`. So it differs from :math:`\hat y` only at the user's train items, which a
+    ranking leaves out. The term acts in the loss alone.
 
     No matrix of users by items is computed: the loss needs only the sums :math:`z_u = r_u F` and
     the matrix :math:`F^\top F` (:func:`reconstruction_error`).
@@ -55,25 +56,25 @@ class ELSA(GraphRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``None``, as users have no initial embeddings, and ``embedding_size``."""
+        """Return ``None`` (no initial embeddings of users), and the width of final embeddings."""
         return None, settings["embedding_size"]
 
     def weights(self) -> Tensor:
-        """Return F before its rows are scaled. Shape: (items, width)"""
+        """Return F before its rows are scaled to length 1. Shape: (items, width)"""
         weights: Tensor = self.item_embedding
         return weights
 
     def directions(self) -> Tensor:
-        """Compute F, with rows of length 1. Shape: (items, width)"""
+        """Compute F, the item embeddings of length 1. Shape: (items, width)"""
         return F.normalize(self.weights(), dim=-1)
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        """Compute A F and F. Shapes: (users, width), (items, width)"""
+        """Compute the final embeddings A F and F. Shapes: (users, width), (items, width)"""
         items, pattern = self.directions(), self.observed.interactions.pattern
         return spmm(pattern, items.new_ones(pattern.nnz), items), items
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the error of the batch's users over all items."""
+        """Compute ELSA's loss for the batch's users over all items."""
         positive = self.positive_items(self.batch_of(interaction).user)
         items = self.directions()[1:]  # without RecBole's padding row
         sums = F.embedding_bag(positive.col - 1, items, positive.pointers[:-1], mode="sum")
@@ -81,7 +82,7 @@ class ELSA(GraphRecommender):
 
 
 def reconstruction_error(sums: Tensor, items: Tensor, degree: Tensor) -> Tensor:
-    r"""Compute ELSA's loss from the sums of users' items.
+    r"""Compute ELSA's loss from the sum z of the embeddings of each user's items.
 
     With :math:`z = r F` and d interactions, :math:`\|r\|^2 = d` and
 
@@ -91,9 +92,10 @@ def reconstruction_error(sums: Tensor, items: Tensor, degree: Tensor) -> Tensor:
     The loss of a user is 2 minus twice the cosine of r and :math:`\hat y`.
 
     Args:
-        sums: z, one row for each user; receives gradients. Shape: (users, width)
+        sums: z, one row for each user, as computed from F; receives gradients.
+            Shape: (users, width)
         items: F, with rows of length 1; receives gradients. Shape: (items, width)
-        degree: d, at least 1. Shape: (users,)
+        degree: d, number of interactions of each user, at least 1. Shape: (users,)
 
     Returns:
         The mean over the users; 0 without users. Shape: ()

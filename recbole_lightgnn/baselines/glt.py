@@ -1,4 +1,4 @@
-"""GLT: the graph lottery ticket, which prunes by learned masks and rewinds."""
+"""GLT (graph lottery ticket): prune by learned masks, then reset embeddings to initial values."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class GLT(PrunedRecommender):
     .. math:: \mathcal L = \mathcal L_{bpr}(m_g\odot\hat A,\; m_\theta\odot E_0)
               + \gamma_1\|m_g\|_1 + \gamma_2\|m_\theta\|_1 + \lambda_4\|\Theta\|^2
 
-    After each training run, the entries and edges with the smallest absolute masks are pruned, the
-    remaining masks become 1, and the embeddings go back to their initial values. In the last run
-    the masks stay 1, so that they need not be stored or served.
+    After each training run, the entries and edges with the smallest absolute masks are pruned. The
+    remaining masks become 1, and the remaining entries are reset to their initial values. In the
+    last run the masks stay 1, so that the final model needs no masks.
 
     Differs from the published code as follows. There, a graph convolutional network classifies
     nodes, and the pruned parameters are its weights; here they are the embeddings. Both directions
-    of an edge share one mask. Exactly the given share is kept, also among equal masks. A node keeps
-    at least ``entry_floor`` entries and ``edge_floor`` edges. The gradient of the absolute value at
-    0 is 0.
+    of an edge share one mask. Exactly the given share of entries and edges is kept, even if masks
+    are equal. A node keeps at least ``entry_floor`` entries and ``edge_floor`` edges. The gradient
+    of the absolute value of a mask at 0 is 0.
 
     Source: Chen et al., "A Unified Lottery Ticket Hypothesis for Graph Neural Networks", ICML'21.
 
@@ -53,7 +53,7 @@ class GLT(PrunedRecommender):
             nn.init.normal_(values, mean=1.0, std=_NOISE)
 
     def initial(self) -> tuple[Tensor, Tensor]:
-        """Return the masked embeddings. Shapes: (users, width), (items, width)"""
+        """Return initial embeddings times their masks. Shapes: (users, width), (items, width)"""
         return (
             self.user_embedding() * self.user_mask(),
             self.item_embedding() * self.item_mask(),
@@ -66,18 +66,18 @@ class GLT(PrunedRecommender):
         )
 
     def begin_run(self, run: int) -> None:
-        """Prepare a training run; see `PrunedRecommender.begin_run`. The last has fixed masks."""
+        """Prepare a run; see `PrunedRecommender.begin_run`. The last run has fixed masks."""
         super().begin_run(run)
         if run == self.last_run:
             for mask in self.masks():
                 mask.requires_grad_(False).fill_(1.0)
 
     def masks(self) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
-        """Return the masks of edges, of users' entries and of items' entries."""
+        """Return three masks: of the edges, of the users' entries and of the items' entries."""
         return self.edge_weight, self.user_mask.values, self.item_mask.values
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute BPR, the size of the masks, and weight decay on the masked embeddings."""
+        """Compute BPR, the sums of absolute masks, and weight decay on the masked embeddings."""
         batch, (user, item) = self.batch_of(interaction), self.initial()
         edge, *entries = self.masks()
         size = self.edge_sparsity * edge.abs().sum()
@@ -89,12 +89,12 @@ class GLT(PrunedRecommender):
         }
 
     def entry_scores(self, values: Tensor) -> Tensor:
-        """Return the absolute masks of the entries; see `PrunedRecommender.entry_scores`."""
+        """Return the absolute mask of each entry; see `PrunedRecommender.entry_scores`."""
         return torch.cat([self.user_mask(), self.item_mask()]).abs()
 
     @torch.no_grad()
     def prune(self) -> None:
-        """Prune by the masks, rewind the embeddings, and set the remaining masks to 1."""
+        """Prune entries and edges by their masks, reset embeddings, and set other masks to 1."""
         super().prune()
         pairs = (self.user_mask, self.user_embedding), (self.item_mask, self.item_embedding)
         for mask, embedding in pairs:
@@ -104,9 +104,10 @@ class GLT(PrunedRecommender):
             values.fill_(1.0)
 
     def sizes(self) -> dict[str, float]:
-        """Count without the masks of entries; see `GraphRecommender.sizes`.
+        """Count edges, parameters and bytes without masks of entries; see `GraphRecommender.sizes`.
 
-        They are 1 after the last run, and can be multiplied into the embeddings after any other.
+        The masks are 1 after the last run. After any other run, they can be multiplied into the
+        embeddings.
         """
         sizes = super().sizes()
         state = [*self.user_mask.state_dict().values(), *self.item_mask.state_dict().values()]

@@ -28,22 +28,23 @@ class GraphDA(TaughtRecommender, EmbeddingRecommender):
 
     C has an edge of weight 1 between a user and each of its ``items_per_user`` best items, and
     between an item and each of its ``users_per_item`` best users, if :math:`\sigma(s)` of the
-    teacher's score s is at least ``edge_threshold``. The train items are not left out.
-    :math:`S_{UU}` and :math:`S_{VV}` join each node to its ``users_per_user`` or
-    ``items_per_item`` nearest others, with the weight :math:`\sigma(\bar e_a\cdot\bar e_b)` of the
-    teacher's final embeddings. D are sums of weights. Without a teacher the graph is that of the
-    interactions, and the model is LightGCN.
+    teacher's score s is at least ``edge_threshold``. Train items may be among a user's best items.
+    :math:`S_{UU}` joins each user to the ``users_per_user`` users, and :math:`S_{VV}` each item to
+    the ``items_per_item`` items, with the largest weights. The weight of nodes a and b is
+    :math:`\sigma(\bar e_a\cdot\bar e_b)` of the teacher's final embeddings. D has each node's sum
+    of weights on its diagonal. Without a teacher, the edges are the interactions, and the model is
+    LightGCN.
 
-    With ``similarity: cosine`` the teacher's embeddings are scaled to length 1 before, which the
-    authors do not do. By inner products, a few long embeddings are best for almost all nodes: on
-    Yelp one user has 21,594 edges.
+    With ``similarity: cosine``, the teacher's embeddings are first scaled to length 1; the authors
+    do not scale them. With inner products, a few long embeddings are best for almost all nodes: on
+    Yelp, one user has 21,594 edges.
 
     Source: Fan et al., "Graph Collaborative Signals Denoising and Augmentation for
     Recommendation", SIGIR'23.
 
-    Differs from the published code as follows. An edge that is found from both sides has the weight
-    1, not 2. Neighbors are counted without the node itself. Pairs below the threshold are no edges,
-    instead of edges of weight 0. Layers are summed.
+    Differs from the published code as follows. An edge of C that both of its nodes choose has the
+    weight 1, not 2. A node is not its own neighbor. A pair below the threshold is left out; in the
+    published code, it is an edge of weight 0. The final embeddings are sums of layers.
 
     Attributes:
         edge: nodes of each edge, the smaller number first; users come before items. int32.
@@ -95,7 +96,7 @@ class GraphDA(TaughtRecommender, EmbeddingRecommender):
         self.norm = weight * (degree[row] * degree[col]).rsqrt()
 
     def load_state_dict(self, state: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Load a state of any number of edges."""
+        """Load a state dict, in which the graph may have any number of edges."""
         if {"edge", "edge_weight"} <= state.keys():
             self._set_graph(*(state[name].to(self.device) for name in ("edge", "edge_weight")))
         return super().load_state_dict(state, *args, **kwargs)
@@ -119,24 +120,25 @@ class GraphDA(TaughtRecommender, EmbeddingRecommender):
         }
 
     def sizes(self) -> dict[str, float]:
-        """Count; see `GraphRecommender.sizes`. ``interactions`` are the edges of the new graph."""
+        """Count as `GraphRecommender.sizes`; ``interactions`` is the number of rewired edges."""
         return super().sizes() | {"interactions": len(self.edge_weight)}
 
 
 def rewired(
     user: Tensor, item: Tensor, counts: tuple[int, ...], threshold: float
 ) -> tuple[Tensor, Tensor]:
-    """Make GraphDA's graph from final embeddings.
+    """Make GraphDA's graph from a teacher's final embeddings.
 
     Args:
         user: embeddings of users, RecBole's padding row first. Shape: (users, width)
         item: embeddings of items, RecBole's padding row first. Shape: (items, width)
-        counts: neighbors to find: items of a user, users of an item, users of a user, items of an
-            item. If there are fewer nodes, all are neighbors.
+        counts: four numbers of neighbors to find: items of a user, users of an item, users of a
+            user, items of an item. A number larger than the number of such nodes finds all of them.
         threshold: smallest sigmoid of the score of an edge between a user and an item.
 
     Returns:
-        Edges and weights, as the attributes of `GraphDA`. Shapes: (2, edges), (edges,)
+        The edges, and their weights; both as in the attributes of `GraphDA`. Shapes: (2, edges),
+        (edges,)
     """
     both, n_users = torch.cat([user, item]), len(user)
     users, items = (1, n_users), (n_users + 1, len(both))
@@ -152,16 +154,16 @@ def rewired(
 
 
 def nearest(table: Tensor, rows: tuple[int, int], columns: tuple[int, int], count: int) -> Tensor:
-    """Find the nodes with the largest inner product with each node, without the node itself.
+    """Find, for each node, the other nodes with the largest inner products.
 
     Args:
-        table: embeddings. Shape: (nodes, width)
-        rows: first node to find neighbors of, and the end.
-        columns: first node that may be a neighbor, and the end.
-        count: number of neighbors; all if there are fewer.
+        table: embeddings of all nodes. Shape: (nodes, width)
+        rows: number of the first node to find neighbors of, and of the last such node plus 1.
+        columns: number of the first node that may be a neighbor, and of the last such node plus 1.
+        count: number of neighbors to find for a node; all if there are fewer.
 
     Returns:
-        Node and neighbor of each pair. Shape: (2, pairs)
+        Pairs of a node and its neighbor. Shape: (2, pairs)
     """
     candidates = table[slice(*columns)]
     count = min(count, len(candidates) - (rows == columns))

@@ -1,4 +1,4 @@
-"""HCCF: LightGCN with learned hyperedges, and a contrast of local and global layers."""
+"""HCCF: LightGCN plus learned hyperedges, with a contrast of local and global layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recbole_lightgnn.nn.propagation import dropped_layer
 
 
 class HCCF(EmbeddingRecommender):
-    r"""LightGCN with a global layer through learned hyperedges, and a contrast of both layers.
+    r"""LightGCN plus global layers over learned hyperedges; a contrast aligns both kinds of layers.
 
     .. math:: E_l = Z_l + \Gamma_l,\qquad Z_l = \hat A E_{l-1},\qquad
               \Gamma_l = \phi(H\,\phi(H^\top E_{l-1})),\qquad H = \alpha E_0 W
@@ -25,18 +25,21 @@ class HCCF(EmbeddingRecommender):
               + \lambda_1\sum_l \mathcal L_{nce}(\mathrm{sg}(Z_l), \Gamma_l)
               + \lambda_2\|\Theta\|^2,\qquad \bar E = \sum_{l=0}^L E_l
 
-    :math:`\Gamma` and W are separate for users and items, and :math:`\phi` is LeakyReLU.
+    :math:`Z_l` is the local layer, as in LightGCN, and :math:`\Gamma_l` the global layer. H says
+    how strongly each node belongs to each hyperedge, and :math:`\alpha` is ``hyper_scale``.
+    :math:`\Gamma`, H and W are separate for users and items, and :math:`\phi` is LeakyReLU.
     :math:`\mathcal L_{nce}` is `node_contrast` of cosines, on the batch's distinct users and on its
     distinct items, with no gradient to :math:`Z_l`. In training, every layer drops edges of
-    :math:`\hat A` and entries of H; the ranking uses all. Weight decay is on all parameters.
+    :math:`\hat A` and entries of H; the ranking uses all edges and entries. Weight decay is on all
+    parameters.
 
     Source: Xia et al., "Hypergraph Contrastive Collaborative Filtering", SIGIR'22.
 
-    Differs from the authors' code (PyTorch; akaxlh/HCCF) in three points. A node is compared with
-    the nodes of the batch, unless ``contrast_with: all``. The code has :math:`\phi` commented out,
-    which is ``slope: 1``. RecBole's padding nodes have no hyperedges. The authors' TensorFlow code
-    also mixes the hyperedges in additional layers, adds the previous layer to each layer, and has a
-    hinge loss.
+    Differs from the authors' code (PyTorch; akaxlh/HCCF) in three points. The contrast compares a
+    node with the nodes of the batch, or with all nodes as in the code if ``contrast_with: all``.
+    The code has no :math:`\phi`, which is ``slope: 1`` here. RecBole's padding nodes have no
+    hyperedges. The authors' TensorFlow code also mixes the hyperedges in additional layers, adds
+    the previous layer to each layer, and has a hinge loss.
 
     Attributes:
         user_hyper: W of the users. Shape: (width, hyperedges)
@@ -58,7 +61,7 @@ class HCCF(EmbeddingRecommender):
         self.item_hyper = nn.Parameter(nn.init.xavier_uniform_(torch.empty(shape)))
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
-        """Sum the layers 0 to L, with nothing dropped; see `GraphRecommender.propagate`."""
+        """Sum the layers 0 to L, with all edges and entries; see `GraphRecommender.propagate`."""
         return self.layers(user, item, keep_rate=1.0)[0]
 
     def layers(
@@ -72,8 +75,9 @@ class HCCF(EmbeddingRecommender):
             keep_rate: share of edges, and of entries of H, that each layer keeps.
 
         Returns:
-            The sum of the layers 0 to L, and a list of (Z_l, Gamma_l) for the layers 1 to L. The
-            sum, Z_l and Gamma_l each have a table of users and a table of items.
+            First, the final embeddings: the sum of the layers 0 to L. Second, a list of pairs (Z_l,
+            Gamma_l) for l = 1 to L. The final embeddings, Z_l and Gamma_l are each a table of users
+            and a table of items.
         """
         hyper = [
             self.hyper_scale * _without_padding(table) @ weight
@@ -105,11 +109,11 @@ class HCCF(EmbeddingRecommender):
         }
 
     def contrast(self, views: list[tuple[Tables, Tables]], batch: Batch) -> Tensor:
-        """Sum the contrasts of all layers, on the batch's users and on its items.
+        """Sum the contrasts of local and global layers, on the batch's users and on its items.
 
         Args:
             views: the local and the global layer of each depth, as `layers` returns them.
-            batch: the batch.
+            batch: the training batch.
         """
         nodes = batch.user.unique(), batch.item.unique()
         losses = []
@@ -124,19 +128,19 @@ class HCCF(EmbeddingRecommender):
 
 
 def through_hyperedges(hyper: Tensor, table: Tensor, *, slope: float) -> Tensor:
-    r"""Send embeddings to the hyperedges and back: :math:`\phi(H\,\phi(H^\top E))`.
+    r"""Send embeddings of nodes to the hyperedges and back: :math:`\phi(H\,\phi(H^\top E))`.
 
     Args:
         hyper: H, how strongly each node belongs to each hyperedge. Shape: (nodes, hyperedges)
-        table: E. Shape: (nodes, width)
+        table: E, embeddings of the nodes. Shape: (nodes, width)
         slope: slope of the LeakyReLU :math:`\phi` below 0; 1 is no activation.
 
     Returns:
-        The new embeddings. Shape: (nodes, width)
+        The new embeddings of the nodes. Shape: (nodes, width)
     """
     return F.leaky_relu(hyper @ F.leaky_relu(hyper.T @ table, slope), slope)
 
 
 def _without_padding(table: Tensor) -> Tensor:
-    """Set RecBole's padding row to 0, so that it is in no hyperedge. Shape: as the table"""
+    """Return H with 0 in RecBole's padding row, so that padding is in no hyperedge."""
     return F.pad(table[1:], (0, 0, 1, 0))

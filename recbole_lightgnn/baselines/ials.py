@@ -18,19 +18,21 @@ _NUMBERS = 1 << 24  # numbers of the gathered rows and of the systems in memory 
 
 
 class IALS(SolvedTables):
-    r"""Squared error on all pairs, with less weight on pairs without an interaction.
+    r"""Matrix factorization by squared error, which weights pairs without an interaction less.
 
     .. math:: \sum_{(u,i)\in A}(1 - x_u\cdot y_i)^2 + \alpha_0\sum_{u,i}(x_u\cdot y_i)^2
               + \lambda\Bigl[\sum_u (d_u + \alpha_0|I|)^\nu\|x_u\|^2
               + \sum_i (d_i + \alpha_0|U|)^\nu\|y_i\|^2\Bigr]
 
-    An epoch solves for all users with the items fixed, then for all items with the users fixed:
+    x and y are embeddings of users and items, A is the set of interactions, and d are numbers of
+    interactions. An epoch solves for all users with fixed items, then for all items with fixed
+    users:
 
     .. math:: x_u = \Bigl(\sum_{i\in N_u} y_i y_i^\top + \alpha_0 Y^\top Y
               + \lambda(d_u + \alpha_0|I|)^\nu\,\mathbb 1\Bigr)^{-1}\sum_{i\in N_u} y_i
 
-    Items start from a normal distribution with deviation .1 / sqrt(width). Users and items without
-    interactions get a row of zeros.
+    Item embeddings start from a normal distribution with standard deviation .1 / sqrt(width). Users
+    and items without interactions get embeddings of zeros.
 
     Source: Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets",
     ICDM'08. The power nu and the settings: Rendle et al., "Revisiting the Performance of iALS on
@@ -46,16 +48,19 @@ class IALS(SolvedTables):
         self._columns = self.interactions.T.tocsr()
 
     def solve(self) -> None:
-        """Solve for users, then for items."""
+        """Run one epoch: solve for the embeddings of users, then of items."""
         self.user_table.copy_(self._solved(self.interactions, self.item_table))
         self.item_table.copy_(self._solved(self._columns, self.user_table))
 
     def _solved(self, rows: sp.csr_matrix, fixed: Tensor) -> Tensor:
-        """Solve for one side; rows with similar numbers of interactions are solved together.
+        """Solve for the embeddings of all users, or of all items.
+
+        Nodes with similar numbers of interactions are solved together.
 
         Args:
-            rows: interactions of the side to solve for. Shape: (side, other side)
-            fixed: table of the other side. Shape: (other side, width)
+            rows: interactions, one row for each node to solve for. Shape: (nodes, other nodes)
+            fixed: embeddings of the other nodes (items, if users are solved for).
+                Shape: (other nodes, width)
         """
         width = fixed.shape[1]
         weight = self.settings.number("unobserved_weight")

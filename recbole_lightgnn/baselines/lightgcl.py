@@ -27,18 +27,20 @@ class LightGCL(EmbeddingRecommender):
               \log\sum_b\exp(\bar g_a\cdot\bar e_b/\tau)
               - \mathrm{clamp}(\bar g_a\cdot\bar e_a/\tau, \pm5)\Big] + \lambda_2\|\Theta\|^2
 
-    The bars are sums over the layers 0 to L. :math:`U S V^\top` is `low_rank_graph` of the graph.
-    The contrast is a mean over the batch's distinct users, plus a mean over its distinct positive
-    and negative items. In training each layer drops edges of :math:`\hat A`. The ranking uses
-    :math:`\bar E` with all edges. Weight decay is on all parameters.
+    :math:`\bar E` and :math:`\bar G` are sums of the layers 0 to L. :math:`U S V^\top` is a
+    low-rank approximation of :math:`\hat A` (`low_rank_graph`). The contrast is a mean over the
+    batch's distinct users, plus a mean over its distinct positive and negative items. In training,
+    each layer drops edges of :math:`\hat A`. The ranking uses :math:`\bar E` with all edges. Weight
+    decay is on all parameters.
 
     Source: Cai et al., "LightGCL: Simple Yet Effective Graph Contrastive Learning for
     Recommendation", ICLR'23.
 
-    Differs from the authors' code (HKUDS/LightGCL) in four points. The singular vectors are exact,
-    where the code draws a random approximation. The low-rank graph has a degree offset; the code
-    has none. A node is compared with the nodes of the batch, unless ``contrast_with: all``. The
-    ranking propagates again, where the code ranks by the embeddings of the last training step.
+    Differs from the authors' code (HKUDS/LightGCL) in four points. The singular vectors are exact;
+    the authors' code draws a random approximation. The low-rank graph has a degree offset; the
+    authors' code has none. The contrast compares a node with the nodes of the batch, or with all
+    nodes as in the authors' code if ``contrast_with: all``. The ranking propagates the trained
+    embeddings; the authors' code ranks by the final embeddings of the last training step.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -61,7 +63,7 @@ class LightGCL(EmbeddingRecommender):
 
     @cached_property
     def low_rank(self) -> LowRank:
-        """The decomposition of the graph, computed in the first training step."""
+        """Low-rank factors U, S and V of the graph, computed in the first training step."""
         return low_rank_graph(self.observed, rank=self.rank, degree_offset=self.degree_offset)
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
@@ -69,7 +71,7 @@ class LightGCL(EmbeddingRecommender):
         return lightgcn(self.observed, user, item, n_layers=self.n_layers)
 
     def views(self) -> tuple[Tables, Tables]:
-        """Compute the final embeddings with edges dropped, and the view of the low-rank graph."""
+        """Compute final embeddings with edges dropped, and embeddings over the low-rank graph."""
         left, value, right = self.low_rank
         layer = self.initial()
         final, view = list(layer), list(layer)
@@ -93,12 +95,12 @@ class LightGCL(EmbeddingRecommender):
         }
 
     def contrast(self, final: Tables, view: Tables, batch: Batch) -> Tensor:
-        """Add the contrast of the batch's users and the contrast of its items.
+        """Compute the contrast of the batch's users plus the contrast of its items.
 
         Args:
-            final: embeddings of users and items. Shapes: (users, width), (items, width)
-            view: embeddings over the low-rank graph. Shapes: (users, width), (items, width)
-            batch: the batch.
+            final: final embeddings of users and items. Shapes: (users, width), (items, width)
+            view: sums of layers over the low-rank graph. Shapes: (users, width), (items, width)
+            batch: the training batch.
         """
         nodes = batch.user.unique(), torch.cat([batch.item, batch.negative]).unique()
         losses = []

@@ -20,9 +20,10 @@ class LRGCCF(EmbeddingRecommender):
     .. math:: E_l = \tilde D^{-1/2}(A + I)\tilde D^{-1/2} E_{l-1},\qquad
               \bar E = E_0 \,\|\, E_1 \,\|\, \dots \,\|\, E_L
 
-    with the degrees :math:`\tilde d = d + 1`. The inner product of concatenated layers is the sum
-    of the layers' inner products. So each layer adds to the score of the layers before it, which is
-    the paper's residual. Weight decay applies to the final embeddings of a batch.
+    with :math:`\tilde D = D + I`, where D has the degrees on its diagonal. The inner product of
+    concatenated layers is the sum of the layers' inner products. So each layer adds its inner
+    product to the score of the layers before it, as the paper's residual does. Weight decay applies
+    to the final embeddings of a batch.
 
     The layers have no weight matrix: the authors' code has none, unlike the paper.
 
@@ -43,7 +44,7 @@ class LRGCCF(EmbeddingRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return the width of the initial embeddings, and ``n_layers + 1`` times this width."""
+        """Return the width of initial embeddings, and the width of all layers side by side."""
         width = settings["embedding_size"]
         return width, width * (1 + settings["n_layers"])
 

@@ -16,7 +16,7 @@ from recbole_lightgnn.ops import SparsePattern, spmm
 
 
 class PinSage(EmbeddingRecommender):
-    r"""Convolutions with weights over important neighbors, trained by BPR or a softmax.
+    r"""Graph convolutions over each node's most visited neighbors, trained by BPR or a softmax.
 
     .. math:: n_a = \sum_b\alpha_{ab}\,\mathrm{ReLU}(Q_l h_b + q_l),\qquad
               h_a \leftarrow \frac{z_a}{\|z_a\|},\quad
@@ -24,11 +24,12 @@ class PinSage(EmbeddingRecommender):
 
     .. math:: \bar e_a = G_2\,\mathrm{ReLU}(G_1 h_a + g)
 
-    h starts as the trained embedding of a user or an item. The nodes b are the ``n_neighbors``
-    nodes where a random walk of ``walk_length`` steps from a ends most often. Their probabilities,
-    scaled to the sum 1, are the :math:`\alpha_{ab}` (`walk_neighbors`). The score is the inner
-    product of the :math:`\bar e`. Weight decay is on the batch's final embeddings: the length of an
-    initial embedding hardly matters, as each layer is normalized.
+    h starts as the trained embedding of a node, which is a user or an item. The nodes b are the
+    ``n_neighbors`` nodes where a random walk of ``walk_length`` steps from a ends most often. The
+    probabilities of these nodes, scaled to the sum 1, are the :math:`\alpha_{ab}`
+    (`walk_neighbors`). The score is the inner product of the :math:`\bar e`. Weight decay is on the
+    batch's final embeddings: the length of an initial embedding hardly matters, because each
+    layer's output is normalized.
 
     Differs from the paper, as there are users and no features of items:
 
@@ -36,7 +37,8 @@ class PinSage(EmbeddingRecommender):
     - Embeddings are trained in place of the features.
     - The probabilities are exact. The paper counts the visits of sampled walks.
     - The loss is BPR or a softmax on user-item pairs. The paper has a margin loss on pairs of
-      items. The paper's negatives are shared by a batch, as in the softmax, and some are hard.
+      items. The paper's negative items are shared by all pairs of a batch, as in the softmax. Some
+      of them are chosen because they are hard.
 
     Source: Ying et al., "Graph Convolutional Neural Networks for Web-Scale Recommender Systems",
     KDD'18.
@@ -86,11 +88,11 @@ class Convolution(nn.Module):
     """One layer of `PinSage`.
 
     Args:
-        width: number of columns of h, before and after.
+        width: number of columns of h, before and after the layer.
 
     Attributes:
-        message: Q and q.
-        update: W and w.
+        message: Q and q, applied to the neighbors.
+        update: W and w, applied to the node and its neighbors' sum.
     """
 
     def __init__(self, width: int) -> None:
@@ -99,15 +101,15 @@ class Convolution(nn.Module):
         self.update = nn.Linear(2 * width, width)
 
     def forward(self, neighbors: SparsePattern, shares: Tensor, hidden: Tensor) -> Tensor:
-        """Compute the next h.
+        """Compute the h after this layer.
 
         Args:
-            neighbors: positions of the pairs (a, b). Shape: (nodes, nodes)
-            shares: alpha of each pair. Shape: (pairs,)
-            hidden: h. Shape: (nodes, width)
+            neighbors: pairs (a, b) of a node and its neighbor. Shape: (nodes, nodes)
+            shares: weight alpha of each pair. Shape: (pairs,)
+            hidden: h before this layer. Shape: (nodes, width)
 
         Returns:
-            The next h; each row has length 1 or is zero. Shape: (nodes, width)
+            The h after this layer; each row has length 1 or is zero. Shape: (nodes, width)
         """
         gathered = spmm(neighbors, shares, F.relu(self.message(hidden)))  # n
         return F.normalize(F.relu(self.update(torch.cat([hidden, gathered], dim=1))), dim=-1)

@@ -13,9 +13,10 @@ class RP3beta(ItemItemRecommender):
     .. math:: W = (P^{IU})^{\circ\alpha}\,(P^{UI})^{\circ\alpha}\,D_I^{-\beta},\qquad
               P^{IU} = (D_I + c)^{-1}A^\top,\quad P^{UI} = (D_U + c)^{-1}A
 
-    A is the interaction matrix and D are degrees. The power alpha acts on each probability, and
-    beta takes weight from popular items. Of each row, the ``n_neighbors`` largest values off the
-    diagonal are kept. With ``normalize``, the kept values of a row then sum to 1.
+    W has the similarities of items, A is the interaction matrix, and D are diagonal matrices of
+    degrees. The power alpha acts on each probability. beta lowers the similarities to popular
+    items. Of each row of W, the ``n_neighbors`` largest values off the diagonal are kept. With
+    ``normalize``, the kept values of a row then sum to 1.
 
     The authors' method lacks two options, which are off by default here: the offset c of the
     degrees, which helps on very sparse graphs, and ``normalize``, which later studies tuned.
@@ -25,7 +26,7 @@ class RP3beta(ItemItemRecommender):
     """
 
     def solve(self) -> None:
-        """Compute W."""
+        """Compute the similarities W."""
         settings = self.settings
         offset, alpha = settings.number("degree_offset"), settings.number("alpha")
         a = self.interactions

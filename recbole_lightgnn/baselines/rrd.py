@@ -18,22 +18,23 @@ _LEFT_OUT = -1e9  # score of an item that a list does not have
 
 
 class RRD(TaughtRecommender, EmbeddingRecommender):
-    r"""LightGCN or matrix factorization by BPR and the order of a teacher's best items.
+    r"""LightGCN or matrix factorization that learns by BPR and from the order of a teacher's items.
 
     .. math:: \mathcal L = \mathcal L_{bpr} + w\,\mathcal L_{order} + \lambda_4\|\Theta\|^2
 
-    :math:`\mathcal L_{order}` is `relaxed_order` for the users of the batch: the teacher's K best
-    items, in its order, and ``other_items`` random ones, of which no order is asked. Items that the
-    user has interacted with are in neither. With ``n_layers: 0`` it is matrix factorization.
+    :math:`\mathcal L_{order}` is `relaxed_order` for the users of the batch. It asks for the
+    teacher's K best items, in the teacher's order, above ``other_items`` random items in any order.
+    Items that the user has interacted with are in neither list. With ``n_layers: 0`` the model is
+    matrix factorization.
 
     Source: Kang et al., "DE-RRD: A Knowledge Distillation Framework for Recommender System",
-    CIKM'20; the part RRD.
+    CIKM'20; its method RRD.
 
-    Differs from the published code as follows. The K best items are taken as they are, which its
-    authors recommend later; there, items are drawn by rank. The loss is a mean over users and
-    items; there, it is a sum over both, beside a BPR that is a sum. A drawn item that is among the
-    K best or that the user has interacted with is left out instead of drawn again. New items are
-    drawn in each step instead of each epoch.
+    Differs from the published code as follows. The teacher's K best items are used, as the authors
+    recommend later; the published code draws items by rank. :math:`\mathcal L_{order}` and BPR are
+    means; in the published code, both are sums. A random item that is among the K best, or that the
+    user has interacted with, is left out; the published code draws a replacement. Random items are
+    drawn in each step, not once in each epoch.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -60,12 +61,12 @@ class RRD(TaughtRecommender, EmbeddingRecommender):
         return terms
 
     def order(self, teacher: FrozenTeacher, tables: Tables, user: Tensor) -> Tensor:
-        """Compute the loss on the teacher's order. Shape: ()
+        """Compute the loss on the order of the teacher's best items. Shape: ()
 
         Args:
             teacher: the teacher.
             tables: final embeddings of all users and items. Shapes: (users, width), (items, width)
-            user: distinct users. Shape: (rows,)
+            user: distinct users of the batch. Shape: (batch users,)
         """
         best, target = teacher.best_items(user, self.best_items, self.positive_items)
         ranked = target.isfinite()
@@ -80,19 +81,20 @@ class RRD(TaughtRecommender, EmbeddingRecommender):
 
 
 def relaxed_order(ordered: Tensor, others: Tensor, ranked: Tensor) -> Tensor:
-    r"""Negative log-likelihood of an order of items, all above others without an order.
+    r"""Compute the loss of items that should rank in a given order, above other items in any order.
 
     .. math:: -\frac1{|U|}\sum_u\frac1K\sum_{k=1}^K\Big[s_k - \log\Big(\sum_{j\ge k}\exp s_j
               + \sum_n\exp s_n\Big)\Big]
 
     Args:
-        ordered: scores s_1 ... s_K, best item first; receive gradients. Shape: (users, K)
+        ordered: scores s_1 ... s_K of the ordered items, best item first; receive gradients.
+            Shape: (users, K)
         others: scores s_n of the other items; receive gradients. Shape: (users, others)
-        ranked: whether a user's list has the item; otherwise its score must be very small, and it
-            is not counted. Shape: (users, K)
+        ranked: false where a user has fewer than K ordered items. There, the score must be very
+            small, and is left out of the loss. Shape: (users, K)
 
     Returns:
-        The mean over the users with an item; 0 if there is none. Shape: ()
+        The mean over the users with an ordered item; 0 if there is no such user. Shape: ()
     """
     below = ordered.flip(-1).logcumsumexp(dim=-1).flip(-1)  # log of the sum over j >= k
     below = torch.logaddexp(below, others.logsumexp(dim=-1, keepdim=True))

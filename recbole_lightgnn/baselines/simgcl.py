@@ -15,15 +15,15 @@ from recbole_lightgnn.nn.propagation import mean_of_layers, noisy_layers
 
 
 class SimGCL(EmbeddingRecommender):
-    r"""LightGCN trained by BPR and a contrastive loss between two views with noise in every layer.
+    r"""LightGCN trained by BPR and a contrastive loss between two noisy copies of the embeddings.
 
     .. math:: \mathcal L = \mathcal L_{bpr} + \lambda\,(\mathcal L_{nce}^U + \mathcal L_{nce}^I)
               + \lambda_4\|\Theta\|^2
 
     :math:`\mathcal L_{nce}` is `info_nce` between the two views of the batch's distinct users, and
-    of its distinct items. A view is the mean of the layers 1 to L with noise in every layer
-    (`noisy_layers`). BPR and the ranking use the mean without noise. Weight decay is LightGCN's:
-    half the squared norm of the batch's initial embeddings.
+    of its distinct items. A view, or noisy copy, is the mean of the layers 1 to L with noise in
+    every layer (`noisy_layers`). BPR and the ranking use the mean of the layers without noise.
+    Weight decay is LightGCN's: half the squared norm of the batch's initial embeddings.
 
     Source: Yu et al., "Are Graph Augmentations Necessary? Simple Graph Contrastive Learning for
     Recommendation", SIGIR'22.
@@ -58,13 +58,14 @@ class SimGCL(EmbeddingRecommender):
         return final, self._view(final), self._view(final)
 
     def contrast(self, first: Tables, second: Tables, batch: Batch) -> Tensor:
-        """Add InfoNCE between two views of the batch's users and of its items. Shape: ()
+        """Compute InfoNCE of the batch's users plus InfoNCE of the batch's items. Shape: ()
 
         Args:
-            first: embeddings of all users and items in one view.
-                Shapes: (users, width), (items, width)
-            second: embeddings in the other view. Shapes: (users, width), (items, width)
-            batch: the batch.
+            first: embeddings of all users and items in the first view. Shapes: (users, width),
+                (items, width)
+            second: embeddings of all users and items in the second view. Shapes: (users, width),
+                (items, width)
+            batch: the training batch.
         """
         nodes = (batch.user.unique(), batch.item.unique())
         losses = [
@@ -78,10 +79,10 @@ class SimGCL(EmbeddingRecommender):
         return torch.stack(losses).sum()
 
     def _view(self, final: Tables) -> Tables:
-        """Compute a view with new noise.
+        """Compute a noisy copy (view) of the final embeddings, with new noise.
 
-        Propagation is linear and noise is constant, so a view is the embeddings without noise plus
-        a constant. So one backward pass through one propagation serves both views and BPR.
+        Propagation is linear and noise is constant, so a view is the sum of ``final`` and a
+        constant. Therefore one backward pass through one propagation serves both views and BPR.
         """
         with torch.no_grad():
             layers = noisy_layers(

@@ -28,7 +28,7 @@ _RAISED, _LOWERED = 1.2, 0.8  # weights of a node in the contrast
 
 
 class SimRec(TaughtRecommender, EmbeddingRecommender):
-    r"""Embeddings with one shared layer and no graph, aligned to a teacher.
+    r"""Embeddings with one shared layer and no graph, trained to agree with a teacher.
 
     .. math:: f(e) = \phi(eW) + e,\qquad \hat y_{ui} = f(e_u)\cdot f(e_i)
 
@@ -36,32 +36,34 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
               + \mathcal L_3 + \lambda_4\|\Theta\|^2
 
     - :math:`\phi` is a leaky ReLU of slope 0.5. The final embeddings are :math:`f(e)`.
-    - :math:`\mathcal L_1 = w_1` `pairwise_alignment`, on random users and pairs of items.
-    - :math:`\mathcal L_2 = w_2` `embedding_alignment` of e, for users plus for items.
-    - :math:`\mathcal L_3` pushes nodes apart. With
+    - :math:`\mathcal L_1 = w_1` `pairwise_alignment` with the teacher's scores, for random users
+      and pairs of items.
+    - :math:`\mathcal L_2 = w_2` `embedding_alignment` of e with ``target``, for users plus for
+      items.
+    - :math:`\mathcal L_3` pushes final embeddings apart. With
       :math:`S(a, C) = \log\sum_{c\in C}\exp(f_a\cdot f_c/\tau)`:
 
       .. math:: \mathcal L_3 = w_3\Big(\frac{1}{|B_U|}\sum_u\omega_u\big(S(u, I) + S(u, U)\big)
                 + \frac{1}{|B_I|}\sum_i\omega_i S(i, I)\Big)
 
-    :math:`\omega_a` is 1.2 where the gradient of :math:`\mathcal L_1 + \mathcal L_2` with respect
-    to :math:`e_a` is less similar (cosine) to that of the first term than the gradients of
-    :math:`\mathcal L_1` and :math:`\mathcal L_2` are to each other, or as similar; otherwise 0.8.
-    Without a teacher it is 1.
+    Let :math:`g_0`, :math:`g_1` and :math:`g_2` be the gradients of the first term,
+    :math:`\mathcal L_1` and :math:`\mathcal L_2` with respect to :math:`e_a`. The weight
+    :math:`\omega_a` is 1.2 if :math:`\cos(g_1 + g_2, g_0) \le \cos(g_1, g_2)`, else 0.8. Without a
+    teacher, :math:`\omega_a = 1`.
 
     Source: Xia et al., "Graph-less Collaborative Filtering", WWW'23.
 
     Differs from the published code as follows. :math:`\mathcal L_2` and :math:`\mathcal L_3`
-    compare ``contrast_nodes`` nodes of the batch with ``contrast_candidates`` random nodes and
-    themselves; there, all of the batch are compared with all nodes. The target of
-    :math:`\mathcal L_2` is the teacher's final embeddings propagated ``target_layers`` times; there
-    it is the sum of the layers from the second on. The teacher's scores are divided by their
-    standard deviation. The teacher's graph has no self-loops. Weight decay is LightGCN's, on the
-    embeddings of the batch.
+    compare ``contrast_nodes`` nodes of the batch with each other and with ``contrast_candidates``
+    random nodes; the published code compares all nodes of the batch with all nodes. ``target`` is
+    the teacher's final embeddings propagated ``target_layers`` times; in the published code, it is
+    the sum of the teacher's layers from the second layer on. :math:`\mathcal L_1` divides the
+    teacher's scores by their standard deviation. The teacher's graph has no self-loops. Weight
+    decay is LightGCN's, on the embeddings of the batch.
 
     Attributes:
         layer: W. Shape: (width, width)
-        target: embeddings to align e to, set by :meth:`distill_from`.
+        target: embeddings of the teacher that e should resemble, set by :meth:`distill_from`.
             Shapes: (users, width), (items, width)
     """
 
@@ -85,7 +87,7 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> None:
-        """Refuse a loss that falls without limit as the embeddings grow."""
+        """Raise InputError if the loss would fall without limit as the embeddings grow."""
         if not settings["contrast_weight"] and not settings["prediction_kd_weight"]:
             raise InputError(
                 "contrast_weight and prediction_kd_weight are both 0, and the rest of the loss has "
@@ -93,7 +95,7 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
             )
 
     def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:
-        """Set the teacher, and compute the embeddings to align to; see the base class."""
+        """Set the teacher, and compute ``target`` from its embeddings; see the base class."""
         super().distill_from(teacher, prefix=prefix)
         if not self.embedding_weight:
             return
@@ -105,15 +107,15 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
         self.target = user, item
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
-        """Apply the layer f. Shapes: (users, width), (items, width)"""
+        """Compute final embeddings by f, without a graph. Shapes: (users, width), (items, width)"""
         return self.transform(user), self.transform(item)
 
     def transform(self, rows: Tensor) -> Tensor:
-        """Compute f. Shapes: (rows, width), (rows, width)"""
+        """Apply f to each row of a table of embeddings. Shape: (rows, width)"""
         return F.leaky_relu(rows @ self.layer, 0.5) + rows
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the terms of the loss that are switched on, as a dict by name."""
+        """Compute the terms of the loss with a weight above 0, as a dict by name."""
         batch = self.batch_of(interaction)
         batch = batch._replace(negative=batch.item[:0])  # no term compares sampled items
         initial = self.initial()
@@ -135,12 +137,12 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
     def distillation(
         self, teacher: FrozenTeacher, tables: Tables, nodes: tuple[Contrast, Contrast]
     ) -> dict[str, Tensor]:
-        """Compute the weighted terms that align to the teacher, as a dict by name.
+        """Compute the terms L_1 and L_2 that compare with the teacher, as a dict by name.
 
         Args:
-            teacher: the teacher.
+            teacher: the trained teacher.
             tables: final embeddings of all users and items. Shapes: (users, width), (items, width)
-            nodes: the users and the items to compare in the embedding term.
+            nodes: the users and the items to compare in L_2.
         """
         terms = {}
         if self.prediction_weight:
@@ -170,11 +172,13 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
     def weights(
         self, terms: dict[str, Tensor], nodes: tuple[Contrast, Contrast]
     ) -> tuple[Tensor, Tensor]:
-        """Compute omega of the anchors. Shapes: (user anchors,), (item anchors,)
+        """Compute the weights omega of the anchors, the nodes that L_3 pushes away.
+
+        Shapes: (user anchors,), (item anchors,)
 
         Args:
-            terms: the terms other than the contrast.
-            nodes: the users and the items with their anchors.
+            terms: the terms of the loss except L_3, by name.
+            nodes: the users and the items of L_3, with their anchors.
         """
         if self.teacher is None:
             ones = [torch.ones(len(side.anchors), device=self.device) for side in nodes]
@@ -185,7 +189,7 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
         return user, item
 
     def _gradients(self, term: Tensor | None, nodes: tuple[Contrast, Contrast]) -> list[Tensor]:
-        """Compute a term's gradients of the anchors' embeddings; 0 for a term switched off."""
+        """Compute a term's gradients with respect to the anchors' embeddings (0 without term)."""
         initial = self.initial()
         if term is None:
             return [
@@ -200,12 +204,12 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
         nodes: tuple[Contrast, Contrast],
         weights: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """Compute the unweighted contrast. Shape: ()
+        """Compute the contrast L_3 without its weight w_3. Shape: ()
 
         Args:
             tables: final embeddings of all users and items. Shapes: (users, width), (items, width)
             nodes: the users and the items to push apart.
-            weights: omega. Shapes: (user anchors,), (item anchors,)
+            weights: omega of each anchor. Shapes: (user anchors,), (item anchors,)
         """
         users, items = (
             table.index_select(0, side.candidates)
@@ -225,9 +229,9 @@ def log_sums(rows: Tensor, others: Tensor, weight: Tensor, *, temperature: float
     .. math:: \sum_a \omega_a\log\sum_c\exp(x_a\cdot y_c/\tau)
 
     Args:
-        rows: x; receive gradients. Shape: (rows, width)
-        others: y; receive gradients. Shape: (others, width)
-        weight: omega, positive. Shape: (rows,)
+        rows: x, embeddings to push away; receive gradients. Shape: (rows, width)
+        others: y, embeddings to compare x with; receive gradients. Shape: (others, width)
+        weight: omega, weight of each row of x, positive. Shape: (rows,)
         temperature: tau > 0.
     """
     rows = rows / temperature
@@ -238,12 +242,12 @@ def log_sums(rows: Tensor, others: Tensor, weight: Tensor, *, temperature: float
 
 
 def node_weights(first: Tensor, second: Tensor, main: Tensor) -> Tensor:
-    """Weigh nodes by their gradients: 1.2 or 0.8, see `SimRec`.
+    """Compute the weight omega of each node, 1.2 or 0.8, from gradients; see `SimRec`.
 
     Args:
-        first: gradients of the prediction-level term. Shape: (nodes, width)
-        second: gradients of the embedding-level term. Shape: (nodes, width)
-        main: gradients of the interaction term. Shape: (nodes, width)
+        first: g_1, gradients of the term on the teacher's scores. Shape: (nodes, width)
+        second: g_2, gradients of the term on the teacher's embeddings. Shape: (nodes, width)
+        main: g_0, gradients of the term on observed interactions. Shape: (nodes, width)
 
     Returns:
         omega. Shape: (nodes,)

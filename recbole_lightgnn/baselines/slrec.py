@@ -25,19 +25,20 @@ class SLRec(EmbeddingRecommender):
               \mathcal L_{nce}\big(f_I(m\odot e_i),\, f_I(m'\odot e_i)\big)
               + \lambda_4\|\Theta\|^2
 
-    :math:`\mathcal L_{softmax}` is `BatchSoftmax`, over the items of the batch.
-    :math:`\mathcal L_{nce}` is `info_nce` on the batch's distinct items; m and m' are dropout
-    masks. The final embeddings are z, normalized. With ``tower_hidden: 0`` there is no tower:
-    :math:`z = e`, which is matrix factorization by a softmax with the contrast added.
+    f are the two towers (small networks). :math:`\mathcal L_{softmax}` is `BatchSoftmax`, over the
+    items of the batch. :math:`\mathcal L_{nce}` is `info_nce` on the batch's distinct items; m and
+    m' are dropout masks. The final embeddings are z, scaled to length 1. With ``tower_hidden: 0``
+    there is no tower, and :math:`z = e`. The model is then matrix factorization, trained by the
+    softmax and the contrast.
 
     Source: Yao et al., "Self-supervised Learning for Large-scale Item Recommendations", CIKM'21.
 
-    Differs from the paper in the masks: it masks correlated features, but an ID has no features.
-    Differs from SSL4Rec of Coder-Yu/SELFRec, which has the same masks, as follows. The softmax is
-    corrected for popularity, as in the paper. Each distinct item of the batch is one candidate,
-    and another positive item of the user is no negative. The ranking is by cosine, as the training
-    is, instead of the inner product. Weight decay is LightGCN's, on the embeddings of the batch,
-    instead of the norm of the towers' outputs.
+    Differs from the paper in the masks: the paper masks correlated features of an item, but here an
+    item has only an ID. Differs from SSL4Rec of Coder-Yu/SELFRec, which has the same masks, as
+    follows. The softmax is corrected for popularity, as in the paper. The candidates of the softmax
+    are the distinct items of the batch, without other positive items of the user. The ranking is by
+    the cosine, as in training; SSL4Rec ranks by the inner product. Weight decay is LightGCN's, on
+    the embeddings of the batch; SSL4Rec has the norm of the towers' outputs.
 
     Attributes:
         user_tower: f_U, or the identity.
@@ -61,7 +62,7 @@ class SLRec(EmbeddingRecommender):
         return width, settings["tower_width"] if settings["tower_hidden"] else width
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
-        """Return the towers' outputs, normalized. Shapes: (users, width), (items, width)"""
+        """Return the towers' outputs, with length 1. Shapes: (users, width), (items, width)"""
         return F.normalize(self.user_tower(user), dim=-1), F.normalize(
             self.item_tower(item), dim=-1
         )
@@ -83,10 +84,10 @@ class SLRec(EmbeddingRecommender):
         }
 
     def view(self, rows: Tensor) -> Tensor:
-        """Compute the item tower's output on embeddings with a new dropout mask.
+        """Compute the item tower's outputs, with a new dropout mask on its inputs.
 
         Args:
-            rows: embeddings of items. Shape: (rows, width)
+            rows: initial embeddings of items. Shape: (rows, width)
         """
         masked: Tensor = self.item_tower(F.dropout(rows, self.item_dropout))
         return masked
@@ -102,7 +103,7 @@ def tower(settings: Settings) -> nn.Module:
 
 
 def _outputs(tower: nn.Module, table: Tensor, nodes: Tensor) -> Tensor:
-    """Apply a tower to the nodes of a batch; all other rows are 0, and no loss reads them.
+    """Apply a tower to the nodes of a batch; the outputs of other nodes are 0 and not used.
 
     Applying the tower to every node would cost several times as much as the rest of the step.
     """

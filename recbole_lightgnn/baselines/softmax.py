@@ -12,8 +12,8 @@ class SoftmaxLightGCN(LightGNNTeacher):
     The softmax is over the items of the batch, corrected for popularity (Yi et al., RecSys'19).
     With ``batch_by: user`` it is over all items: the multinomial likelihood (Liang et al., WWW'18).
 
-    This is LightGNN's teacher under another name, with another yaml file and other tuned settings.
-    It is the baseline to compare distillation and pruning with.
+    The model is LightGNN's teacher, with a name, a yaml file and tuned settings of its own. Compare
+    distillation and pruning with this baseline.
 
     Source of the model: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network
     for Recommendation", SIGIR'20.

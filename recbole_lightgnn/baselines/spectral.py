@@ -19,14 +19,16 @@ _SINGLE_TABLES = ("ideal", "svdae")  # filters that are an inner product of two 
 
 
 class Spectral(SolvedTables):
-    r"""Filter a user's interactions on the graph of items.
+    r"""Rank items by a fixed filter, applied to a user's interactions on the graph of items.
 
-    A is the interaction matrix and :math:`r_u` its row. D are degrees, c is ``degree_offset``, and
+    A is the interaction matrix and :math:`r_u` its row of user u. D are diagonal matrices of
+    degrees, c is ``degree_offset``, and
 
     .. math:: R = (D_U + c)^{-\alpha}\,A\,(D_I + c)^{\alpha - 1}
 
-    with :math:`\alpha = 1/2` for all filters but ``turbo``. U, S, V are the k largest singular
-    values of R with their vectors, k = ``embedding_size``. The scores of a user are, by ``filter``:
+    with :math:`\alpha = 1/2` for all filters but ``turbo``. S has the k largest singular values of
+    R, and U and V have their left and right singular vectors, with k = ``embedding_size``. The
+    scores of a user are, by ``filter``:
 
     .. math::
         \text{ideal}:\quad & r_u\,(D_I + c)^{-1/2}\,V S^{p-1} V^\top (D_I + c)^{\gamma} \\
@@ -38,20 +40,21 @@ class Spectral(SolvedTables):
             \Bigl[\sum_j c_j T_j(I - 2R^\top R) + a V V^\top\Bigr](D_I + c)^{\gamma}
 
     ``ideal`` with p = 1, gamma = 1/2 and c = 0 is the ideal low-pass filter of GF-CF. On very
-    sparse graphs the largest singular values belong to tiny components, and c > 0 is needed.
-    h of ``turbo`` is P, :math:`2P - P^2` or :math:`P + .01(-P^3 + 10P^2 - 29P)` for ``order`` 1, 2
-    or 3. The :math:`c_j` of ``cheby`` interpolate its plateau filter
+    sparse graphs the largest singular values belong to tiny components, and c > 0 is needed. h of
+    ``turbo`` is P, :math:`2P - P^2` or :math:`P + .01(-P^3 + 10P^2 - 29P)` for ``order`` 1, 2 or 3.
+    The :math:`c_j` of ``cheby`` interpolate its plateau filter
     :math:`h(x) = \tfrac12 - \tfrac12\,\mathrm{sign}(x)\,|x|^\varphi` at Chebyshev nodes.
 
-    ``ideal`` and ``svdae`` rank by two tables. The table of ``ideal`` for users is a sum over their
-    items, so that a new user needs no training. The other filters have full rank.
+    ``ideal`` and ``svdae`` rank by inner products of two tables, of users and of items. In
+    ``ideal``, a user's row is a sum over the user's items, so that a new user needs no training.
+    The scores of the other filters have full rank, and are computed without such tables.
 
-    The authors' filters have no offset c, and no settings p and gamma of ``ideal``. No dense matrix
-    of items by items is held. Users and items without interactions have scores of 0.
+    The authors' filters have no offset c, and their ``ideal`` has no settings p and gamma. No dense
+    matrix of items by items is stored. Users and items without interactions have scores of 0.
 
-    Source: Shen et al., "How Powerful is Graph Convolution for Recommendation?", CIKM'21 (ideal,
-    linear, gfcf); Hong et al., "SVD-AE", IJCAI'24; Park et al., "Turbo-CF", SIGIR'24; Kim et al.,
-    "Graph Spectral Filtering with Chebyshev Interpolation for Recommendation", SIGIR'25.
+    Source: Shen et al., "How Powerful is Graph Convolution for Recommendation?", CIKM'21
+    (ideal, linear, gfcf); Hong et al., "SVD-AE", IJCAI'24; Park et al., "Turbo-CF", SIGIR'24; Kim
+    et al., "Graph Spectral Filtering with Chebyshev Interpolation for Recommendation", SIGIR'25.
 
     Attributes:
         filter: name of the filter.
@@ -72,11 +75,11 @@ class Spectral(SolvedTables):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``None``, and the width of the tables (0 if the filter ranks without them)."""
+        """Return ``None`` (no initial embeddings), and the tables' width (0 without tables)."""
         return None, settings["embedding_size"] if settings["filter"] in _SINGLE_TABLES else 0
 
     def solve(self) -> None:
-        """Compute the tables that the filter needs."""
+        """Compute the tables of users and items that the filter needs."""
         width = self.settings.integer("embedding_size")
         if self.filter in ("linear", "turbo"):
             return
@@ -94,24 +97,24 @@ class Spectral(SolvedTables):
             self.fill(np.zeros((self.n_users, width)), right)
 
     def _normalized(self, alpha: float = 0.5) -> sp.csr_matrix:
-        """Compute R. Shape: (users, items)"""
+        """Compute R, the normalized interaction matrix. Shape: (users, items)"""
         left = power(self.user_degree + self.offset, -alpha)
         right = power(self.item_degree + self.offset, alpha - 1)
         return scaled(self.interactions, left, right)
 
     def _scale(self, exponent: float) -> np.ndarray:
-        """Compute a power of item degrees plus c; 0 for items without interactions."""
+        """Raise each item's degree plus c to a power; 0 for items without interactions."""
         return np.where(self.item_degree > 0, power(self.item_degree + self.offset, exponent), 0)
 
     def scores(self, user: Tensor) -> Tensor:
-        """Filter the interactions of users; see `SolvedRecommender.scores`."""
+        """Compute users' scores of all items by the filter; see `SolvedRecommender.scores`."""
         if self._operator is None:
             self._operator = self._build_operator()
         rows = self.interactions[user.cpu().numpy()].toarray().T.astype(np.float32)
         return self._operator(torch.from_numpy(np.ascontiguousarray(rows)).to(self.device)).T
 
     def _build_operator(self) -> Callable[[Tensor], Tensor]:
-        """Make the function from interactions to scores. Shape of both: (items, users)"""
+        """Return the function from interactions to scores. Shape of both: (items, users)"""
         if self.filter == "turbo":
             return self._turbo()
         co_occurrence = self._co_occurrence()
@@ -134,7 +137,7 @@ class Spectral(SolvedTables):
         return filtered
 
     def _co_occurrence(self) -> Callable[[Tensor], Tensor]:
-        r"""Make the function that multiplies by :math:`R^\top R`."""
+        r"""Return the function that multiplies by :math:`R^\top R`."""
         pattern = self.observed.interactions.pattern
         values = torch.from_numpy(self._normalized().data.astype(np.float32)).to(self.device)
         return lambda x: spmm(pattern, values, spmm(pattern, values, x), transpose=True)
@@ -168,7 +171,7 @@ class Spectral(SolvedTables):
         )
 
     def _column(self, exponent: float) -> Tensor:
-        """Return a power of item degrees plus c as a column. Shape: (items, 1)"""
+        """Raise each item's degree plus c to a power, as a column. Shape: (items, 1)"""
         return torch.from_numpy(self._scale(exponent)).float()[:, None].to(self.device)
 
 
@@ -179,8 +182,8 @@ def chebyshev_sum(
 
     Args:
         operator: function that multiplies by M.
-        coefficients: c. Shape: (terms,), at least 2
-        x: columns to multiply. Shape: (rows, columns)
+        coefficients: c_j, at least two. Shape: (terms,)
+        x: columns to multiply by the polynomial of M. Shape: (rows, columns)
     """
     first, *rest = coefficients.tolist()
     before, last = x, operator(x)

@@ -27,18 +27,18 @@ class STARGCN(EmbeddingRecommender):
     .. math:: \mathcal L = \sum_t\Big[\mathcal L_0(\bar E^t) + \lambda\,
               \frac{1}{|S|}\sum_{a\in S}\|\hat x_a^t - e_a\|^2\Big] + \lambda_4\|\Theta\|^2
 
-    :math:`\varphi` is LeakyReLU, and :math:`\mathcal L_0` is BPR or a softmax. Users and items have
-    their own weights W, O, R and P in each block. The first block starts from the trained
-    embeddings e: its input x is e. The input of a later block is :math:`\hat x` of the block before
-    it. The ranking is by :math:`\bar e` of the last block.
+    :math:`\varphi` is LeakyReLU, and :math:`\mathcal L_0` is BPR or a softmax. t numbers the
+    blocks. Each block has separate weights W, O, R and P for users and for items. The first block
+    starts from the trained embeddings e: its input x is e. The input of a later block is
+    :math:`\hat x` of the block before it. The ranking is by :math:`\bar e` of the last block.
 
-    S are the nodes to restore: a random ``restored_share`` of all nodes in each step. Each of them
-    enters the first block as zero with ``mask_probability``.
+    S are the nodes to restore: a random share ``restored_share`` of all nodes in each step. Each
+    node of S enters the first block as zero with the probability ``mask_probability``.
 
     The graph of a step lacks the interactions of the batch (`norm_without`). Otherwise a score
     would be computed from the interaction that it predicts. A step predicts at most half of all
-    interactions, so that edges are left. Of a larger batch it takes the first rows, which are a
-    random sample.
+    interactions, so that edges are left. Of a larger batch, the step uses only the first
+    interactions, which are a random sample.
 
     Differs from the paper, which predicts ratings, and from the authors' code:
 
@@ -46,7 +46,8 @@ class STARGCN(EmbeddingRecommender):
     - The loss is BPR or a softmax, not the squared error of ratings.
     - h and :math:`\bar e` have the width of the embeddings. In the code, the widths of e, h and
       :math:`\bar e` are 64, 75 and 64.
-    - No gradient passes through the restored e. Otherwise embeddings of length 0 would be best.
+    - In the restoration error, the target e is treated as constant. Otherwise embeddings of length
+      0 would have the smallest error.
     - Dropout is on the input of a block only.
 
     Source: Zhang et al., "STAR-GCN: Stacked and Reconstructed Graph Convolutional Networks for
@@ -68,7 +69,7 @@ class STARGCN(EmbeddingRecommender):
         )
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
-        """Return the projections of the last block; see `GraphRecommender.propagate`."""
+        """Return e-bar of the last block; see `GraphRecommender.propagate`."""
         return self.run_blocks((user, item), self.observed.interactions.norm)[-1].projected
 
     def run_blocks(self, tables: Tables, norm: Tensor) -> list[BlockOutput]:
@@ -87,7 +88,7 @@ class STARGCN(EmbeddingRecommender):
         return outputs
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute interaction loss and restoration of every block, and weight decay."""
+        """Compute the interaction loss and restoration error of all blocks, and weight decay."""
         most = max(1, self.observed.n_edges // 2)
         batch = Batch(*(column[:most] for column in self.batch_of(interaction)))
         tables = self.initial()
@@ -110,13 +111,13 @@ class STARGCN(EmbeddingRecommender):
         return norm_without(self.observed, left_out)
 
     def draw(self, n_nodes: int) -> Tensor:
-        """Draw the nodes to restore, never RecBole's padding node. Shape: (drawn,)"""
+        """Draw the nodes S to restore, never RecBole's padding node. Shape: (drawn,)"""
         chosen = torch.rand(n_nodes, device=self.device) < self.restored_share
         chosen[0] = False
         return chosen.nonzero()[:, 0]
 
     def mask(self, table: Tensor, nodes: Tensor) -> Tensor:
-        """Set each of the given rows to zero with ``mask_probability``. Shape: as ``table``"""
+        """Set each row of the given nodes to 0 with ``mask_probability``. Shape: as ``table``"""
         if self.mask_probability == 0:
             return table
         masked = nodes[torch.rand(len(nodes), device=self.device) < self.mask_probability]
@@ -124,14 +125,15 @@ class STARGCN(EmbeddingRecommender):
 
 
 def restoration(restored: Tables, tables: Tables, nodes: list[Tensor]) -> Tensor:
-    r"""Compute the mean squared distance of restored embeddings, over users and items together.
+    r"""Compute the mean squared distance of restored embeddings from e, over users and items.
 
     .. math:: \frac{1}{|S|}\sum_{a\in S}\|\hat x_a - e_a\|^2
 
     Args:
-        restored: x-hat of users and items; receives gradients. Shapes: (users, width), (items,
-            width)
-        tables: e of users and items; treated as constant. Shapes: as ``restored``
+        restored: x-hat of users and items; receives gradients. Shapes: (users, width),
+            (items, width)
+        tables: e, trained embeddings of users and items; treated as constant. Shapes: as
+            ``restored``
         nodes: S, the users and the items to restore. Shape of each: (drawn,)
 
     Returns:
@@ -145,7 +147,7 @@ def restoration(restored: Tables, tables: Tables, nodes: list[Tensor]) -> Tensor
 
 
 class BlockOutput(NamedTuple):
-    """What a block computes; users first.
+    """Output of a block: tables of users and items.
 
     Attributes:
         projected: e-bar, the embeddings to score by. Shapes: (users, width), (items, width)
@@ -157,15 +159,15 @@ class BlockOutput(NamedTuple):
 
 
 class Block(nn.Module):
-    """Encoder, decoder and projection of users and items.
+    """Encoder, decoder and projection of users and items; one block of `STARGCN`.
 
     Args:
         width: number of columns of x, h, x-hat and e-bar.
-        hidden: number of columns between W and O.
+        hidden: number of columns after W and before O.
 
     Attributes:
-        user: weights of the users.
-        item: weights of the items.
+        user: weights W, O, R and P of the users.
+        item: weights W, O, R and P of the items.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -173,10 +175,10 @@ class Block(nn.Module):
         self.user, self.item = Side(width, hidden), Side(width, hidden)
 
     def forward(self, pattern: SparsePattern, norm: Tensor, tables: Tables) -> BlockOutput:
-        """Encode and restore all users and items.
+        """Compute the block's output for all users and items.
 
         Args:
-            pattern: the edges. Shape: (users, items)
+            pattern: edges of the graph. Shape: (users, items)
             norm: norm of each edge. Shape: (edges,)
             tables: x of users and items. Shapes: (users, width), (items, width)
         """
@@ -192,7 +194,7 @@ class Side(nn.Module):
     Attributes:
         encoder: W and O, each followed by LeakyReLU.
         decoder: R_1 and R_2, with LeakyReLU between them.
-        projection: P.
+        projection: P, from h to e-bar.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -213,6 +215,6 @@ class Side(nn.Module):
             nn.init.xavier_uniform_(parameter)
 
     def forward(self, summed: Tensor) -> Tables:
-        """Return e-bar and x-hat from the sums over neighbors. Shape of each: (nodes, width)"""
+        """Compute e-bar and x-hat from each node's sum over neighbors. Shapes: (nodes, width)"""
         hidden = self.encoder(summed)
         return self.projection(hidden), self.decoder(hidden)

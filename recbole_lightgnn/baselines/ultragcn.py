@@ -17,7 +17,7 @@ from recbole_lightgnn.nn.graph import InteractionGraph
 
 
 class UltraGCN(EmbeddingRecommender):
-    r"""Matrix factorization; the graph is only in the weights of the loss.
+    r"""Matrix factorization that uses the graph only in the weights of its loss.
 
     .. math:: \mathcal L = \frac1B\sum_{(u,i)}\Big[-w^+_{ui}\log\sigma(\hat y_{ui})
               - \frac{\eta}{n}\sum_c w^-_{uc}\log\sigma(-\hat y_{uc})
@@ -27,16 +27,17 @@ class UltraGCN(EmbeddingRecommender):
     .. math:: w^\pm_{ui} = a^\pm + b^\pm\beta_{ui},\qquad
               \beta_{ui} = \frac1{d_u}\sqrt{\frac{d_u + 1}{d_i + 1}}
 
-    c are n items drawn uniformly, which may be items of the user. :math:`S_i` are the ``n_similar``
-    items with the largest :math:`\omega_{ij}` (:func:`similar_items`). The score is the inner
-    product of the trained embeddings, so nothing is propagated.
+    The c are n items drawn uniformly; some of them may be items of the user. :math:`S_i` are the
+    ``n_similar`` items with the largest :math:`\omega_{ij}` (:func:`similar_items`). The score is
+    the inner product of the trained embeddings, so nothing is propagated.
 
     Source: Mao et al., "UltraGCN: Ultra Simplification of Graph Convolutional Networks for
     Recommendation", CIKM'21.
 
-    Differs from the authors' code as follows. The n items c are drawn once for a batch instead of
-    for each interaction, which costs one matrix product. An item is not similar to itself.
-    :math:`\omega` is that of the paper; the code adds 1 under the roots. The loss is divided by B.
+    Differs from the authors' code as follows. The n items c are drawn once for a batch, so that one
+    matrix product computes their scores; the authors draw items for each interaction. An item is
+    not similar to itself. :math:`\omega` is as in the paper; the code adds 1 under the roots. The
+    loss is divided by B, the number of interactions of the batch.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -64,7 +65,7 @@ class UltraGCN(EmbeddingRecommender):
         return self.initial()
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the terms of the batch's interactions, drawn items and similar items."""
+        """Compute the loss terms of the batch's interactions, drawn items and similar items."""
         batch = self.batch_of(interaction)
         size, similar = len(batch.user), self.similar[batch.item]  # (batch, similar)
         drawn = torch.randint(1, self.n_items, (self.n_negatives,), device=self.device)
@@ -96,7 +97,7 @@ def _weight(base_and_beta: tuple[float, float], beta: Tensor) -> Tensor:
 
 
 def similar_items(graph: InteractionGraph, count: int) -> tuple[Tensor, Tensor]:
-    r"""Find the items that share most users with each item.
+    r"""Find, for each item i, the items j that share most users with i.
 
     .. math:: \omega_{ij} = \frac{G_{ij}}{\sqrt{g_i g_j}},\qquad G = A^\top A,\quad
               g_i = \sum_{j\ne i} G_{ij},\quad j\ne i
@@ -108,9 +109,9 @@ def similar_items(graph: InteractionGraph, count: int) -> tuple[Tensor, Tensor]:
         count: number of items to find.
 
     Returns:
-        The items with the largest :math:`\omega` of each item, and :math:`\omega`. If there are
-        fewer than ``count``, item 0 with the weight 0 fills the row. Shapes: (items, count),
-        (items, count)
+        First, the similar items of each item. Second, their :math:`\omega`. If an item has fewer
+        than ``count`` similar items, item 0 with the weight 0 fills the row.
+        Shapes: (items, count), (items, count)
     """
     pattern = graph.interactions.pattern
     place = pattern.row.cpu().numpy(), pattern.col.cpu().numpy()

@@ -17,28 +17,30 @@ from recbole_lightgnn.nn.propagation import lightgcn
 
 
 class UnKD(TaughtRecommender, EmbeddingRecommender):
-    r"""LightGCN trained by BPR and by a teacher's order among items of similar popularity.
+    r"""LightGCN trained by BPR and by the order of similarly popular items in a teacher's ranking.
 
     .. math:: \mathcal L = \mathcal L_{bpr}
               - w\,\mathrm{mean}_{(u,a,b)}\log\sigma(\hat y_{ua} - \hat y_{ub})
               + \lambda_4\|\Theta\|^2
 
     The items are sorted by their number of interactions and cut into groups with about equally many
-    interactions. So a pair (a, b) within a group says little about popularity. Both items of a pair
-    are drawn from the teacher's list of the group's items that user u has not interacted with, with
-    probability :math:`p(r)\propto\exp(-r/\mu)` of rank r. Item a is the one with the better rank.
+    interactions. So a pair (a, b) within a group says little about popularity. The teacher ranks
+    the group's items that user u has not interacted with. Both items of a pair are drawn from this
+    list: the item at rank r with the probability :math:`p(r)\propto\exp(-r/\mu)`. Item a has a
+    better rank than item b.
 
     Source: Chen et al., "Unbiased Knowledge Distillation for Recommendation", WSDM'23.
 
     Differs from the published code as follows. Each step draws new pairs for the users of its
-    batch; there, each epoch draws pairs for all users. Every group has the same number of pairs. A
-    list has the best ``list_items`` items instead of 1000. Layers are summed, and weight decay is
-    LightGCN's, on the embeddings of the batch.
+    batch; the published code draws pairs for all users once in each epoch. Every group has the same
+    number of pairs. A list has the best ``list_items`` items instead of 1000. The final embeddings
+    are sums of layers, and weight decay is LightGCN's, on the embeddings of the batch.
 
     Attributes:
         group: group of each item, from 0 for the most popular items; -1 for RecBole's padding row.
             Shape: (items,)
-        lists: the teacher's lists, best item first. Shape: (users, groups, list_items)
+        lists: the teacher's list of items of each user and group, best item first.
+            Shape: (users, groups, list_items)
         lengths: number of items in each list. Shape: (users, groups)
     """
 
@@ -56,7 +58,7 @@ class UnKD(TaughtRecommender, EmbeddingRecommender):
         self.group = torch.cat([groups.new_full((1,), -1), groups])
 
     def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:
-        """Compute the teacher's lists: 4 bytes for each item of each list; see the base class."""
+        """Set the teacher and compute its lists, 4 bytes for each item; see the base class."""
         super().distill_from(teacher, prefix=prefix)
         members = [(self.group == g).nonzero().squeeze(1) for g in range(int(self.group.max()) + 1)]
         shape = (self.n_users, len(members), min(self.list_items, max(map(len, members))))
@@ -81,13 +83,14 @@ class UnKD(TaughtRecommender, EmbeddingRecommender):
         return terms
 
     def pairs(self, user: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw pairs for the distinct users of a batch; pairs of one item twice are left out.
+        """Draw pairs of two different items for each distinct user of a batch.
 
         Args:
             user: users, possibly repeated. Shape: (batch,)
 
         Returns:
-            User, better and worse item of each pair. Shapes: (pairs,), (pairs,), (pairs,)
+            User of each pair, its better ranked item, and its worse ranked item. Shapes: (pairs,),
+            (pairs,), (pairs,)
         """
         user = user.unique()
         lengths = self.lengths[user].long()[..., None, None]  # (users, groups, 1, 1)
@@ -98,13 +101,13 @@ class UnKD(TaughtRecommender, EmbeddingRecommender):
         return user[row], both[:, 0], both[:, 1]
 
     def pair_loss(self, tables: Tables, user: Tensor, better: Tensor, worse: Tensor) -> Tensor:
-        """Compute the mean of -log sigma over pairs; 0 if there is none. Shape: ()
+        """Compute BPR on the pairs: the mean of -log sigma; 0 without pairs. Shape: ()
 
         Args:
             tables: final embeddings of all users and items. Shapes: (users, width), (items, width)
             user: user of each pair. Shape: (pairs,)
-            better: item of better rank. Shape: (pairs,)
-            worse: item of worse rank. Shape: (pairs,)
+            better: item of each pair with the better rank in the teacher's list. Shape: (pairs,)
+            worse: item of each pair with the worse rank in the teacher's list. Shape: (pairs,)
         """
         rows = tables[0].index_select(0, user)
         first, second = tables[1].index_select(0, torch.cat([better, worse])).chunk(2)
@@ -133,14 +136,14 @@ def popularity_groups(counts: Tensor, n_groups: int) -> Tensor:
 
 
 def draw_ranks(lengths: Tensor, scale: float) -> Tensor:
-    r"""Draw a rank for each list, with :math:`p(r)\propto\exp(-r/\mu)` for r = 0 ... length - 1.
+    r"""Draw one rank from each list, with :math:`p(r)\propto\exp(-r/\mu)` for r = 0 ... length - 1.
 
     Args:
-        lengths: length of each list. Any shape
-        scale: mu; smaller draws the first ranks more often.
+        lengths: number of items of each list. Any shape
+        scale: mu; with a smaller mu, the first ranks are drawn more often.
 
     Returns:
-        Ranks; 0 for an empty list. Shape: as ``lengths``
+        The drawn ranks, from 0; 0 for an empty list. Shape: as ``lengths``
     """
     uniform = torch.rand(lengths.shape, device=lengths.device, dtype=torch.float64)
     # Inverse of the distribution function (1 - exp(-(r + 1) / mu)) / (1 - exp(-length / mu)).

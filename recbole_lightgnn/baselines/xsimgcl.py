@@ -18,8 +18,8 @@ class XSimGCL(SimGCL):
     .. math:: \mathcal L = \mathcal L_{bpr}(\bar E) + \lambda\,\mathcal L_{nce}(\bar E, E_{l^*})
               + \lambda_4\|\Theta\|^2,\qquad \bar E = \frac1L\sum_{l=1}^L E_l
 
-    with the layers :math:`E_l` of `noisy_layers`. The setting ``contrast_layer`` is :math:`l^*`.
-    The ranking uses the mean of the layers without noise.
+    :math:`E_l` are LightGCN's layers with noise (`noisy_layers`). The setting ``contrast_layer`` is
+    :math:`l^*`. The ranking uses the mean of the layers without noise.
 
     Source: Yu et al., "XSimGCL: Towards Extremely Simple Graph Contrastive Learning for
     Recommendation", TKDE'23.
@@ -30,7 +30,7 @@ class XSimGCL(SimGCL):
         """Check that ``contrast_layer`` is at most ``n_layers``.
 
         Raises:
-            InputError: if ``contrast_layer`` is larger.
+            InputError: if ``contrast_layer`` is larger than ``n_layers``.
         """
         layer, last = settings["contrast_layer"], settings["n_layers"]
         if layer > last:
@@ -45,7 +45,7 @@ class XSimGCL(SimGCL):
         self.contrast_layer = settings.integer("contrast_layer")
 
     def views(self) -> tuple[Tables, Tables, Tables]:
-        """Compute the final embeddings twice (for BPR, and as a view), and one layer as a view."""
+        """Compute final embeddings for BPR, and two views: final embeddings and the layer l*."""
         layers = noisy_layers(
             self.observed, *self.initial(), n_layers=self.n_layers, noise=self.noise
         )
