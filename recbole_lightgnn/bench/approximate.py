@@ -1,4 +1,4 @@
-"""Approximate search compared with exact search: recall, and time per user."""
+"""Approximate search for the best items, compared with exact search: recall, and time per user."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _SECONDS = 20  # measuring time
 
 
 def run(file: Path | None, n_items: int) -> dict[str, Any]:
-    """Check and measure the search of a model, or of random embeddings.
+    """Check and measure the search for the best items of a model, or among random embeddings.
 
     Args:
         file: model exported by ``recbole-lightgnn export``; ``None`` for random embeddings.
         n_items: number of random items. Random items are the hardest to search, because no two are
-            close; recall on a real catalogue is higher.
+            close to each other; recall on a real catalogue is higher.
 
     Returns:
         The result, of plain values. ``recall``: for each share of searched items, the fraction of
         the exact top 20 that the search finds, over 1000 users at most. ``build``: seconds to build
-        the index. ``rows``: seconds of each search for one user.
+        the index. ``rows``: seconds of each search for one user (see `measure.row`).
 
     Raises:
         InputError: if the file is not a model, if there are no users or items, or if faiss is not
@@ -85,7 +85,7 @@ def _random(n_items: int) -> Model:
 
 
 def _recall(name: str, got: Ranked, truth: Ranked, exact: Recommender, users: np.ndarray) -> float:
-    """Fraction of the exact search's items that the approximate search found.
+    """Fraction of the items found by exact search that the approximate search found.
 
     Raises:
         WrongResult: if an item's score is wrong, or if a score is above the exact search's score at
@@ -106,7 +106,7 @@ def _recall(name: str, got: Ranked, truth: Ranked, exact: Recommender, users: np
 
 
 def _next_user(recommender: Recommender, share: float | None, users: np.ndarray, k: int) -> Any:
-    """A function that recommends to the next user at each call, searching a share of the items."""
+    """Function that recommends to the next user at each call, and searches a share of the items."""
     number = 0
 
     def recommend() -> Ranked:

@@ -1,8 +1,8 @@
-"""Our full ranking of a test split, from final embeddings to metrics, compared with RecBole's.
+"""Our full ranking of a test split, from final embeddings to metrics, against RecBole's ranking.
 
-RecBole's trainer evaluates RecBole's LightGCN (64 columns) with both rankings. The embeddings are
-random. Each user's embedding is moved towards the user's test items, so that there
-are about as many hits as after training. Propagation is not timed.
+RecBole's trainer evaluates RecBole's LightGCN (64 columns) with either ranking. The embeddings are
+random. Each user's embedding is moved towards the user's test items, so that there are about as
+many hits as after training. Propagation is not timed.
 """
 
 import contextlib
@@ -52,20 +52,21 @@ Metrics = Mapping[str, float]
 
 
 def run(dataset: str) -> dict[str, Any]:
-    """Check that all evaluations give RecBole's metrics, then measure time and memory of each.
+    """Check that every evaluation gives RecBole's metrics, then measure its time and its memory.
 
     Args:
         dataset: name of a dataset in ``dataset/``, or ``ml-100k``.
 
     Returns:
-        The result, of plain values. ``deviation``: relative error of the metrics in double
-        precision. ``extra_memory_mb``: peak memory of each evaluation above the memory in use
-        before, or ``None`` if the system does not report it. ``rows``: seconds of each evaluation.
+        The result, of plain values. ``deviation``: largest relative error of a metric in double
+        precision. ``extra_memory_mb``: for each evaluation, its peak memory minus the memory in use
+        before the evaluation, in 10^6 bytes; ``None`` if the system does not report the memory.
+        ``rows``: seconds of each evaluation.
 
     Raises:
         InputError: if the dataset cannot be read.
-        WrongResult: if a metric differs from RecBole's by more than 1e-9 in double precision, or by
-            more than 1e-4 in single precision.
+        WrongResult: if a metric differs from RecBole's metric by more than 1e-9 in double
+            precision, or by more than 1e-4 in single precision.
     """
     before = conditions()
     config = build_config("LightGCN", dataset, (), SETTINGS)
@@ -116,7 +117,10 @@ def _drawn_tables(model: LightGCN, loader: FullSortEvalDataLoader) -> tuple[Tens
 
 
 def _ours(config: Any, model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metrics]:
-    """Evaluation by RecBole's trainer with our ranking; each call also finds the scoring tables."""
+    """Function that evaluates with our ranking, by RecBole's trainer.
+
+    Each call also looks for the tables of final embeddings that give the model's scores.
+    """
     trainer = Trainer(config, model)
     rank_by_tables(trainer)
     return partial(trainer.evaluate, loader, load_best_model=False)
@@ -125,7 +129,7 @@ def _ours(config: Any, model: LightGCN, loader: FullSortEvalDataLoader) -> Calla
 def _recboles(
     dataset: str, model: LightGCN, loader: FullSortEvalDataLoader, batch: int
 ) -> Callable[[], Metrics]:
-    """Evaluation by RecBole's unmodified trainer, on a loader with ``batch`` scores per batch."""
+    """Function that evaluates by RecBole's unmodified trainer, with ``batch`` scores per batch."""
     config = build_config("LightGCN", dataset, (), {**SETTINGS, "eval_batch_size": batch})
     batched = FullSortEvalDataLoader(config, loader._dataset, loader._sampler)
     return partial(Trainer(config, model).evaluate, batched, load_best_model=False)
@@ -133,7 +137,7 @@ def _recboles(
 
 @torch.no_grad()
 def _plain(model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metrics]:
-    """Evaluation by a matrix product, a mask and ``torch.topk``, on 64 MB of scores at a time.
+    """Function that evaluates 64 MB of scores at once by matrix product, mask and ``torch.topk``.
 
     The indices of the masked and of the relevant items are made before the measurement.
     """
@@ -164,7 +168,7 @@ def _plain(model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metr
 
 
 def _indices(lists: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Row and column of each entry; ``lists`` holds one tensor of columns for each row."""
+    """Row numbers and column numbers; ``lists`` holds a tensor of column numbers for each row."""
     sizes = torch.tensor([len(part) for part in lists])
     return torch.arange(len(lists)).repeat_interleave(sizes), torch.cat(list(lists))
 
@@ -173,7 +177,8 @@ def _compare(metrics: Mapping[str, Metrics], tolerance: float) -> float:
     """Largest error of a metric, divided by the largest of RecBole's metrics.
 
     Raises:
-        WrongResult: if a metric is missing, or differs by more than the tolerance.
+        WrongResult: if a metric is missing, or differs from RecBole's metric by more than
+            ``tolerance``.
     """
     truth, worst = metrics[LARGE], 0.0
     for name, values in metrics.items():
@@ -190,11 +195,12 @@ def _compare(metrics: Mapping[str, Metrics], tolerance: float) -> float:
 def _with_memory(
     contenders: Mapping[str, Callable[[], Metrics]],
 ) -> tuple[dict[str, Metrics], dict[str, float | None]]:
-    """Metrics and memory of each evaluation.
+    """Run each evaluation; return its metrics and its memory.
 
     Returns:
-        The metrics by name, and the peak memory above the memory in use before, in 10^6 bytes
-        (``None`` if the system is not Linux or does not report it).
+        First, the metrics of each evaluation. Second, the peak memory of each evaluation minus the
+        memory in use before the evaluation, in 10^6 bytes; ``None`` if the system does not report
+        the memory, as outside Linux. Keys: names of the evaluations.
     """
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     metrics: dict[str, Metrics] = {}
@@ -210,7 +216,7 @@ def _with_memory(
 
 
 def _megabytes(status: Path, name: str) -> float:
-    """A value of ``/proc/self/status`` in 10^6 bytes."""
+    """Read the amount of memory ``name`` from ``/proc/self/status``, in 10^6 bytes."""
     line = next(line for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024 / 1e6
 

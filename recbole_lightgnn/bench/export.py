@@ -1,4 +1,4 @@
-"""Size and accuracy of every form of an exported model, compared with dense tables."""
+"""Size and accuracy of an exported model in every file form, against dense embedding tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,22 +23,24 @@ _EXACT = 1e-6  # tolerance of a metric
 
 
 def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
-    """Export some students in every form, and evaluate each file.
+    """Export some students (pruned models) in every file form, and evaluate each file.
 
     Args:
         folder: run folder of LightGNN.
-        rows: keys of the students, such as ``student-03``; empty for the last student.
+        rows: keys of the students in the run's record, such as ``student-03``; empty for the last
+            student.
         split: split to evaluate on, ``valid`` or ``test``.
 
     Returns:
-        The result, of plain values. ``rows`` has for each file its ``row``, ``form``, ``values``,
-        ``bytes``, ``of_dense`` (bytes divided by the bytes of float32 tables with 64 columns),
-        ``parts`` (bytes by part), ``metrics`` and ``run_metrics`` (the metrics of the run's model,
-        which the file was made from). The rows ``dense, N`` are final embeddings of the unpruned
-        student, reduced to the N columns that approximate its scores best.
+        The result, of plain values. ``rows`` has for each file the student (``row``), ``form``,
+        ``values`` (number format), ``bytes``, ``of_dense``
+        (bytes divided by the bytes of float32 tables with 64 columns), ``parts`` (bytes by part),
+        ``metrics`` and ``run_metrics`` (the metrics of the run's model, which the file was made
+        from). The rows ``dense, N`` are final embeddings of the unpruned student, reduced to the N
+        columns that approximate its scores best.
 
     Raises:
-        InputError: if the run lacks a student, or has a metric that only RecBole computes.
+        InputError: if the run has no such student, or has a metric that only RecBole computes.
         WrongResult: if the metrics of a float32 file differ from the metrics of the run's model.
     """
     trained = TrainedRun(folder)
@@ -71,10 +73,10 @@ def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
 
 
 def _expected(trained: TrainedRun, key: str, split: str) -> Mapping[str, float]:
-    """Metrics of a student of the run.
+    """Metrics of a student in the run, before its export.
 
     Raises:
-        InputError: if a metric is one that only RecBole computes.
+        InputError: if the run has a metric that only RecBole computes.
     """
     metrics = metrics_of_row(trained, key, split)
     if metrics is None:
@@ -93,7 +95,7 @@ def _measured(
     row: Mapping[str, Any],
     expected: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The row of the result for one file.
+    """Evaluate one file; return the file's row of the result of `run`.
 
     Raises:
         WrongResult: if the metrics of a float32 file differ from ``expected``.
@@ -118,7 +120,7 @@ def _measured(
 
 
 def _dense(trained: TrainedRun, width: int) -> Model:
-    """The unpruned student with fewer columns: the truncated SVD of its scores."""
+    """The unpruned student, reduced to ``width`` columns by a truncated SVD of its scores."""
     model = served_model(trained, UNPRUNED, form="final", seen="none")
     (user, left), (item, right) = (np.linalg.qr(table) for table in (model.user, model.item))
     u, singular_values, vt = np.linalg.svd(left @ right.T)

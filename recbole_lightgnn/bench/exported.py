@@ -21,7 +21,7 @@ COLD, LOAD, ONE_USER, ALL_USERS = "cold start", "load", "top 20 for one user", "
 
 
 def run(files: Sequence[Path]) -> dict[str, Any]:
-    """Check and measure some models of one dataset.
+    """Check and measure some exported models of one dataset.
 
     Args:
         files: models exported by ``recbole-lightgnn export``.
@@ -33,9 +33,9 @@ def run(files: Sequence[Path]) -> dict[str, Any]:
         ``top 20 for one user``; ``for all users``, the top 20 of every user.
 
     Raises:
-        InputError: if a file is not a model, if two files have the same name, or if they are models
-            of different users or items.
-        WrongResult: if the recommended items are not the best ones.
+        InputError: if a file is not a model, if two files have the same name, or if the models have
+            different users or items.
+        WrongResult: if a recommended item is not among the best items.
     """
     names = [file.name for file in files]
     if len(set(names)) < len(names):
@@ -64,10 +64,10 @@ def run(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def _measure(file: Path) -> dict[str, Any]:
-    """Times and memory of one model.
+    """Measure the times and the memory of one model.
 
     Raises:
-        WrongResult: if the recommended items are not the best ones.
+        WrongResult: if a recommended item is not among the best items.
     """
     starts, loads = [], []
     for _ in range(STARTS + 1):

@@ -15,14 +15,14 @@ _BLOCK = 1 << 20  # interactions drawn at once; they take about 60 MB
 
 
 class Density(NamedTuple):
-    """Size of a dataset; a generated graph has the same numbers of users and items per interaction.
+    """Size of a dataset; generated graphs have as many users and items per interaction as it has.
 
     Attributes:
         interactions: number of interactions of the dataset.
         users: number of users of the dataset.
         items: number of items of the dataset.
-        least: smallest number of interactions of a generated graph. A smaller graph would be nearly
-            complete, without a power law.
+        least: smallest number of interactions that a generated graph may have. A smaller graph
+            would be nearly complete, without a power law.
     """
 
     interactions: int
@@ -43,10 +43,10 @@ GOWALLA = Density(1_027_370, 29_858, 40_981, least=3000)
 def power_law_graph(
     interactions: int = YELP.interactions, *, like: Density = YELP, seed: int = 0
 ) -> InteractionGraph:
-    """A random graph in which the r-th largest degree is proportional to r^(-1/2), as on Yelp.
+    """Draw a random graph with its r-th largest degree proportional to r^(-1/2), as on Yelp.
 
-    The numbers of users and items are proportional to the number of interactions, so the mean
-    degrees are the same at any size. Nodes are numbered at random. Some nodes have no interaction.
+    The numbers of users and items are proportional to the number of interactions, so graphs of any
+    size have the same mean degrees. Nodes are numbered at random. Some nodes have no interaction.
 
     Args:
         interactions: number of interactions, all distinct.
@@ -84,7 +84,7 @@ def nodes_of(interactions: int, like: Density) -> tuple[int, int]:
 def _blocks_of_pairs(
     interactions: int, n_users: int, n_items: int, draw: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Draw distinct pairs, as ``user * n_items + item``, in blocks of users.
+    """Draw distinct user-item pairs in blocks of users; a pair is ``user * n_items + item``.
 
     Nodes are ranked by degree. Of n nodes, rank r is drawn with a probability proportional to
     r^(-1/2). The probability of a rank up to r is then about sqrt(r / n), so the rank is drawn as
@@ -112,9 +112,9 @@ def _blocks_of_pairs(
 
 
 def _union(ascending: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The distinct numbers of both arrays, ascending.
+    """Merge two arrays into the ascending distinct numbers of both.
 
-    Merging is faster than ``np.union1d``, which would sort the ascending numbers again.
+    Merging is faster than ``np.union1d``, which would also sort ``ascending``.
     """
     together = np.concatenate([ascending, np.sort(others)])
     together.sort(kind="stable")  # merges the two sorted halves
@@ -122,7 +122,7 @@ def _union(ascending: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def dataset_graph(name: str, folder: Path = Path("dataset")) -> InteractionGraph:
-    """The training interactions of an imported dataset; all interactions if it is not split.
+    """Graph of an imported dataset's training interactions, or of all interactions without a split.
 
     Args:
         name: name of the dataset.

@@ -46,18 +46,19 @@ def import_table(table: Path, name: str, out: Path, overwrite: bool) -> Path:
 
 
 def run(interactions: int | None = None, importer: Importer = import_table) -> dict[str, Any]:
-    """Check an import, then measure its time, and its memory on a table ten times as long.
+    """Check and time the import of a table; measure memory on a table ten times as long.
 
     Args:
         interactions: number of lines of the table; ``None`` for a million.
         importer: function that imports a table and that another process can load.
 
     Returns:
-        The result, of plain values. ``seconds``: of the import (``ours``) and of ``read_csv``, both
-        for a table with names of users and items and for a table with numbers instead of names.
-        ``times_read_csv``: the ratio of the two medians. ``memory``: peak memory of three processes
-        on a table with numbers: one only imports it (``ours``), one only calls ``read_csv``, one
-        only loads the libraries (``loaded``).
+        The result, of plain values. ``seconds``: seconds of the import (``ours``) and of
+        ``read_csv``, for a table with names of users and items and for a table with numbers instead
+        of names. ``times_read_csv``: median of the import divided by the median of ``read_csv``.
+        ``memory``: peak memory, in 10^6 bytes, of three processes with a table of numbers. The
+        first only imports the table (``ours``), the second only calls ``read_csv``, the third only
+        loads the libraries (``loaded``).
 
     Raises:
         InputError: if the table would be too short.
@@ -131,7 +132,7 @@ def write_table(path: Path, n: int, *, names: bool = False, seed: int = 0) -> No
 
 
 def _check(table: Path, folder: Path) -> None:
-    """Check that the three files of a dataset together hold each pair of the table once.
+    """Check that the three files of an imported dataset hold each pair of the table exactly once.
 
     Raises:
         WrongResult: if a pair is missing, repeated or wrong.
@@ -152,7 +153,7 @@ def _check(table: Path, folder: Path) -> None:
 
 
 def _measured(action: Action, importer: Importer, table: Path, out: Path) -> dict[str, float]:
-    """Run an action; return its seconds, and the peak memory of this process in 10^6 bytes."""
+    """Run an action; return the action's seconds, and this process's peak memory in 10^6 bytes."""
     start = time.perf_counter()
     action(importer, table, out)
     seconds = time.perf_counter() - start

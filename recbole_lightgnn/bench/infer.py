@@ -1,10 +1,10 @@
-r"""Inference with pruned students, compared with the unpruned student and a teacher.
+r"""Inference with pruned students (LightGNN's models), against the unpruned student and a teacher.
 
 Two operations are measured. Propagation (Eq. 2 and 4) computes final embeddings from parameters,
 without gradients. Recommendation finds the best items from final embeddings, for one user and for
 all users. The multiply-adds of propagation and the bytes that it reads are counted. Our propagation
-is compared with two others: the same polynomial by torch's CSR products on dense tables, and
-`encode`, which is used in training.
+is compared with two other ways to compute the same embeddings: torch's CSR products on dense
+tables, and `encode`, which training uses.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ Tables = tuple[Tensor, Tensor]  # embeddings of users and of items
 
 @dataclass(frozen=True)
 class Contender:
-    """A measured model.
+    """A model to measure: a student or the teacher.
 
     Attributes:
         infer: function that computes final embeddings from the parameters.
@@ -64,7 +64,7 @@ class Contender:
     others: Mapping[str, Callable[[], Tables]]
 
     def dense(self) -> Tables:
-        """The initial embeddings as dense tables, with zeros for pruned entries."""
+        """Return the initial embeddings as dense tables, with zeros for pruned entries."""
         rows, cols = (
             part if isinstance(part, Tensor) else part.dense() for part in (self.rows, self.cols)
         )
@@ -72,22 +72,23 @@ class Contender:
 
 
 def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
-    """Check final embeddings and recommendations, then measure.
+    """Check final embeddings and recommendations of all models, then measure their times.
 
     Args:
-        dataset: name of the dataset of untrained students; ignored if a run is given.
+        dataset: name of the dataset of untrained students; not used if ``folder`` is given.
         folder: run folder of trained students; ``None`` for untrained students.
 
     Returns:
         The result, of plain values. ``models``: for each model ``multiply_adds``, ``of_teacher``
-        (its multiply-adds divided by the teacher's) and ``resident_bytes``. ``rows``: seconds of
-        propagation and of recommendation, and ``times_ours``, the time of each model divided by
-        the time of the first model (the pruned student with the fewest pruning runs).
+        (the model's multiply-adds divided by the teacher's) and ``resident_bytes``
+        (bytes that propagation reads). ``rows``: seconds of propagation and of recommendation, and
+        ``times_ours``: the time of each model divided by the time of the first model, the pruned
+        student with the fewest pruning runs.
 
     Raises:
         InputError: if the dataset or the run cannot be read.
-        WrongResult: if the largest error of embeddings is above 1e-5 of their largest number, or if
-            recommended items are not the best ones.
+        WrongResult: if the largest error of final embeddings is above 1e-5 of the largest absolute
+            entry, or if a recommended item is not among the best items.
     """
     before = conditions()
     if folder is not None:
@@ -132,7 +133,7 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
 
 
 def _contenders(students: Mapping[int, LightGNN]) -> dict[str, Contender]:
-    """The students, and a teacher with the initial embeddings of the unpruned student."""
+    """The models to measure: students, and a teacher with the unpruned student's embeddings."""
     unpruned = students[0]
     n_rows = unpruned.n_users + unpruned.n_items - 2  # without RecBole's padding
     contenders = {}
@@ -149,7 +150,7 @@ def _contenders(students: Mapping[int, LightGNN]) -> dict[str, Contender]:
 
 
 def _student(student: LightGNN) -> Contender:
-    """A student as a contender."""
+    """A student as a model to measure."""
     interactions = student.graph.interactions
     with torch.no_grad():
         ones = torch.ones_like(student.edge_weight)
@@ -173,7 +174,7 @@ def _student(student: LightGNN) -> Contender:
 
 
 def _teacher(student: LightGNN) -> Contender:
-    """A teacher with the initial embeddings of a student, as a contender."""
+    """A teacher with a student's initial embeddings, as a model to measure."""
     graph = student.observed
     pattern, norm = graph.interactions.pattern, graph.interactions.norm
     user, item = (table().detach() for table in (student.user_embedding, student.item_embedding))
@@ -193,9 +194,10 @@ def _teacher(student: LightGNN) -> Contender:
 def _by_csr(
     pattern: SparsePattern, values: Tensor, user: Tensor, item: Tensor, n_layers: int
 ) -> Tables:
-    """A student's polynomial by Horner's rule, with torch's CSR products on dense tables.
+    """Compute a student's final embeddings by torch's CSR products on dense tables.
 
     The sum of the layers is a polynomial in the adjacency matrix with binomial coefficients.
+    Horner's rule evaluates the polynomial.
     """
     matrix, transposed = pattern.matrix(values), pattern.matrix(values, transpose=True)
     users, items, factor = user, item, 1.0
@@ -209,7 +211,7 @@ def _by_csr(
 
 
 def _sizes(contenders: Mapping[str, Contender]) -> dict[str, dict[str, Any]]:
-    """Multiply-adds and resident bytes of each model; the last one is the teacher."""
+    """Multiply-adds and resident bytes of each model; the last model is the teacher."""
     sizes: dict[str, dict[str, Any]] = {}
     for name, contender in contenders.items():
         parts = contender.pattern, contender.rows, contender.cols
@@ -233,10 +235,10 @@ def _share(share: float) -> str:
 def _checked_propagations(
     contenders: Mapping[str, Contender],
 ) -> tuple[float, dict[str, Callable[[], Tables]]]:
-    """Largest relative error of all propagations, and the propagations by name.
+    """Check all propagations; return their largest relative error, and the propagations by name.
 
     Raises:
-        WrongResult: if an embedding is wrong.
+        WrongResult: if a final embedding is wrong.
     """
     worst, propagations = 0.0, {}
     for name, contender in contenders.items():
@@ -249,7 +251,7 @@ def _checked_propagations(
 
 
 def _layer_by_layer(contender: Contender) -> Tables:
-    """The sum of the layers in float64, by torch's COO product."""
+    """Compute a model's correct final embeddings in float64, by torch's COO product."""
     indices = torch.stack([contender.pattern.row, contender.pattern.col])
     matrix = torch.sparse_coo_tensor(
         indices, contender.values.double(), contender.pattern.shape, check_invariants=False
@@ -267,7 +269,7 @@ def _check_recommendations(name: str, tables: Tables, seen: SparsePattern) -> No
     """Check that the recommended items of the first users have the largest unseen scores.
 
     Raises:
-        WrongResult: if a recommended item has a smaller score.
+        WrongResult: if a recommended item has a smaller score than an unseen item left out.
     """
     last = min(CHECKED, len(tables[0]))
     best = recommend(*tables, seen, 1, last)
@@ -288,7 +290,7 @@ def _check_recommendations(name: str, tables: Tables, seen: SparsePattern) -> No
 def recommend(
     user: Tensor, item: Tensor, seen: SparsePattern, first: int, last: int, k: int = TOP
 ) -> Tensor:
-    """The k unseen items with the largest inner products for each user, best first.
+    """Find each user's k unseen items with the largest scores (inner products), best item first.
 
     Args:
         user: final embeddings. Shape: (users, width)

@@ -16,7 +16,7 @@ LEARNING_RATE = 1e-3
 
 
 class LightGCN(nn.Module):
-    """LightGCN as in RecBole: the final embeddings are the mean over the layers.
+    """LightGCN as in RecBole: the final embeddings are the mean of the layers.
 
     Args:
         graph: graph of interactions.
@@ -41,7 +41,7 @@ class LightGCN(nn.Module):
         self.user, self.item = nn.Parameter(user), nn.Parameter(item)
 
     def calculate_loss(self, batch: Any) -> Tensor:
-        """BPR plus weight decay on a batch. Shape: ()
+        """Compute BPR plus weight decay on a batch. Shape: ()
 
         Args:
             batch: ``user_id``, ``item_id`` and ``neg_item_id``, as in RecBole's pairwise loader.
@@ -57,11 +57,11 @@ class LightGCN(nn.Module):
 
 
 def step_of(model: Any, *, fused: bool) -> Callable[[Any], float]:
-    """A function that makes one training step with Adam on a batch, and returns the loss.
+    """Return a function that makes one training step with Adam on a batch, and returns the loss.
 
     Args:
         model: model with ``calculate_loss``.
-        fused: whether to use the fused form of Adam.
+        fused: whether to use torch's fused (faster) form of Adam.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=fused)
     model.train()

@@ -48,13 +48,13 @@ def run(file: Path, rate: float, seconds: float) -> dict[str, Any]:
     Returns:
         The result, of plain values. ``requests``: number of requests, all answered. ``late``:
         number of answers more than a second after the due time. ``checked``: number of different
-        answers, all checked. ``rows``: response times in seconds. ``slowest``: their 99th
-        percentile and maximum. ``memory_mb``: memory of the service (10^6 bytes) in the first and
-        in the last tenth of the duration.
+        answers, all of them checked. ``rows``: response times in seconds. ``slowest``: 99th
+        percentile and maximum of the response times. ``memory_mb``: memory of the service (10^6
+        bytes) in the first and in the last tenth of the duration.
 
     Raises:
         InputError: if the file is not a model, or if rate or seconds are not above 0.
-        WrongResult: if an answer is missing or does not have the best items.
+        WrongResult: if an answer is missing or lacks the best items.
     """
     if not (0 < rate < 1e6 and 0 < seconds < 1e6):
         raise InputError(f"--rate and --seconds must be above 0, got {rate} and {seconds}")
@@ -91,7 +91,7 @@ def run(file: Path, rate: float, seconds: float) -> dict[str, Any]:
 
 @contextmanager
 def _serving(file: Path) -> Iterator[int]:
-    """Run a service; yields its port."""
+    """Run the service with a model in a new process; yield the service's port."""
     command = [sys.executable, "-c", _SERVE, "serve", str(file), "--port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -104,7 +104,7 @@ def _serving(file: Path) -> Iterator[int]:
 
 
 class _Load:
-    """Requests to a service at a steady rate, and their answers.
+    """Sender of requests to a service at a steady rate, and keeper of the answers.
 
     Args:
         port: port of the service.
@@ -196,7 +196,7 @@ class _Connection:
 
 
 def _deviation(recommender: Recommender, answers: Mapping[str, set[bytes]]) -> float:
-    """Largest error of the answered scores, divided by the largest score.
+    """Check the answers; return the largest error of a score, divided by the largest score.
 
     The answered scores are compared with the scores of the best items, and with the true scores of
     the answered items.

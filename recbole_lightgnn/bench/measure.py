@@ -28,15 +28,15 @@ class WrongResult(Exception):
 
 
 def deviation(what: str, result: Sequence[Tensor], truth: Sequence[Tensor]) -> float:
-    """Largest difference from the truth, relative to the truth's largest entry.
+    """Check a result; return its largest error, divided by the largest entry of the correct result.
 
     Args:
         what: name of the result, for the error message.
         result: tensors of float32.
-        truth: tensors of the same shapes in float64, computed in another way.
+        truth: correct tensors of the same shapes in float64, computed in a different way.
 
     Raises:
-        WrongResult: if a shape differs, or if the difference is above 1e-5. In float32, another
+        WrongResult: if a shape is wrong, or if the error is above 1e-5. In float32, a different
             order of summation changes a sum by about 1e-6.
     """
     largest = 0.0
@@ -53,12 +53,12 @@ def deviation(what: str, result: Sequence[Tensor], truth: Sequence[Tensor]) -> f
 
 
 def loss_deviation(what: str, losses: Sequence[float], truth: Sequence[float]) -> float:
-    """Largest relative difference between the first losses of two trainings.
+    """Check that two trainings begin with equal losses; return the largest relative difference.
 
     Args:
         what: name of the training, for the error message.
-        losses: losses of the training.
-        truth: losses of the other training.
+        losses: losses of the first steps of the training to check.
+        truth: losses of the same steps in the training to compare with.
 
     Raises:
         WrongResult: if the difference is above 1e-5.
@@ -103,15 +103,15 @@ def measure(
 
 
 def row(operation: str, seconds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A row of a result: times of all contenders, and ratios of their medians.
+    """Make a row of a benchmark's result: one operation's times of all contenders, and ratios.
 
     Args:
         operation: name of the measured operation.
         seconds: times of each contender (see `summary`), by name.
 
     Returns:
-        ``operation``, ``seconds`` and ``times_ours``: the median of each contender after the first,
-        divided by the median of the first contender.
+        ``operation`` and ``seconds`` as given, and ``times_ours``: for each contender after the
+        first, its median time divided by the first contender's median time.
     """
     first, *others = seconds
     times = {name: seconds[name]["median"] / seconds[first]["median"] for name in others}
@@ -119,7 +119,7 @@ def row(operation: str, seconds: Mapping[str, Mapping[str, Any]]) -> dict[str, A
 
 
 def summary(times: Sequence[float]) -> dict[str, Any]:
-    """Median and quartiles of some times.
+    """Median and quartiles of the times of repeated calls.
 
     Args:
         times: time of each call in seconds.

@@ -43,8 +43,8 @@ class Case:
     """The matrices that all products of the benchmark use.
 
     Attributes:
-        pattern: sparsity pattern of S.
-        values: nonzeros of S. Shape: (nnz,)
+        pattern: positions of the nonzeros in S.
+        values: nonzeros of S. Shape: (number of nonzeros,)
         x: matrix X. Shape: (items, width)
         y: matrix Y, also used as the gradient of the loss with respect to S X.
             Shape: (users, width)
@@ -57,18 +57,18 @@ class Case:
 
     @classmethod
     def random(cls, pattern: SparsePattern, width: int) -> "Case":
-        """Matrices of standard normal numbers for a pattern; X and Y have ``width`` columns."""
+        """Make a case of standard normal numbers for a pattern; X and Y have ``width`` columns."""
         draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
         rows, cols = pattern.shape
         return cls(pattern, draw(pattern.nnz), draw(cols, width), draw(rows, width))
 
     def double(self) -> "Case":
-        """The same matrices in float64."""
+        """Return the case with matrices in float64."""
         return Case(self.pattern, self.values.double(), self.x.double(), self.y.double())
 
 
 def run(dataset: str | None = None, interactions: int | None = None) -> dict[str, Any]:
-    """Check all products, then measure them.
+    """Check all ways to compute the products, then measure each way.
 
     Args:
         dataset: name of an imported dataset; ``None`` for a generated graph.
@@ -77,14 +77,14 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
 
     Returns:
         The result, of plain values. ``deviation``: largest error, relative to the largest entry.
-        ``rows``: one per operation (see `measure.row`), with our product first. The rows of S X and
-        S^T Y also have ``bytes_per_second``, the bytes that our product reads and writes per
-        second. ``copy_bytes_per_second``: bytes that a plain copy reads and writes per second. The
-        size of the graph is in ``users``, ``items`` and ``interactions``.
+        ``rows``: one row per operation (see `measure.row`), with our product's times first. The
+        rows of S X and S^T Y also have ``bytes_per_second``, the bytes that our product reads and
+        writes per second. ``copy_bytes_per_second``: bytes that a plain copy reads and writes per
+        second. The size of the graph is in ``users``, ``items`` and ``interactions``.
 
     Raises:
         InputError: if the dataset cannot be read, or if the graph would be too small.
-        WrongResult: if one of our products or of the alternatives is wrong.
+        WrongResult: if one of our products or one of the alternatives gives a wrong result.
     """
     before = conditions()
     if dataset is not None:
@@ -114,7 +114,7 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
 
 
 def _row(operation: str, by_name: dict[str, Callable[[], Results]], case: Case) -> dict[str, Any]:
-    """Times of one operation; for S X and S^T Y also the bytes per second of our product."""
+    """Measure one operation; for S X and S^T Y, add the bytes per second of our product."""
     seconds = measure(by_name, seconds=SECONDS)
     measured = row(operation, seconds)
     if operation in (FORWARD, TRANSPOSED):
@@ -156,7 +156,7 @@ def _rates_text(rows: list[dict[str, Any]], copied: float) -> str:
 
 
 def _check(measured: Contenders, truth: dict[str, Results], where: str) -> float:
-    """Largest relative error of all products."""
+    """Check all products against ``truth``; return the largest relative error."""
     return max(
         deviation(f"{operation} by {name} {where}", contender(), truth[operation])
         for operation, by_name in measured.items()
@@ -165,7 +165,7 @@ def _check(measured: Contenders, truth: dict[str, Results], where: str) -> float
 
 
 def _that_fit(every: Contenders, case: Case, free_gb: float) -> tuple[Contenders, list[str]]:
-    """The contenders that fit into the free memory, and a line on the contenders left out."""
+    """The contenders that fit into the free memory, and a text on the contenders left out."""
     rows, cols = case.pattern.shape
     # 1.4 dense matrices of float32 were measured; 2 are safe.
     needed_gb = 2 * 4 * rows * cols / 1e9
@@ -183,7 +183,7 @@ def _that_fit(every: Contenders, case: Case, free_gb: float) -> tuple[Contenders
 
 
 def contenders(case: Case) -> Contenders:
-    """All ways to compute each operation, ours first.
+    """Functions that compute each operation, by name; our function comes first.
 
     Everything that stays the same between training steps, such as the order of the nonzeros, is
     prepared before the call. If the values of S have a gradient, they change at every step, so
@@ -237,7 +237,7 @@ def contenders(case: Case) -> Contenders:
 
 
 def _gather(to: Tensor, source: Tensor, size: int, values: Tensor, dense: Tensor) -> Tensor:
-    """A sparse product by gathered rows: ``rows[to] += values * dense[source]``."""
+    """Compute a sparse product by gathered rows: ``rows[to] += values * dense[source]``."""
     rows = dense.new_zeros(size, dense.shape[1])
     return rows.index_add(0, to, values[:, None] * dense[source])
 
@@ -262,7 +262,7 @@ def _to_both(product: Product, values: Tensor, x: Tensor, gradient: Tensor) -> R
 
 
 def by_reference(case: Case) -> dict[str, Results]:
-    """The truth on a small graph, computed one nonzero at a time.
+    """Compute the correct results on a small graph, one nonzero at a time.
 
     Args:
         case: matrices of the products.
@@ -282,7 +282,7 @@ def by_reference(case: Case) -> dict[str, Results]:
 
 
 def by_coo(case: Case) -> dict[str, Results]:
-    """The truth on any graph, by torch's COO product and closed forms of the gradients.
+    """Compute the correct results on any graph, by torch's COO product and gradient formulas.
 
     If the gradient with respect to S X is Y, then the gradient with respect to X is S^T Y, and the
     gradient with respect to the nonzero (i, j) of S is <Y_i, X_j>.

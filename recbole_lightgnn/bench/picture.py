@@ -9,7 +9,7 @@ from recbole_lightgnn.utils.files import check_can_draw
 
 
 def draw(result: Mapping[str, Any], file: Path) -> None:
-    """Draw a result: one panel per row, with a bar of median and quartiles per contender.
+    """Draw a benchmark's result: one panel per operation, with median and quartiles per contender.
 
     For a result with ``sizes``, draw the growth of time and memory.
 

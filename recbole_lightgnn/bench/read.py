@@ -28,7 +28,7 @@ _HEADER = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 
 
 def run(interactions: int | None = None) -> dict[str, Any]:
-    """Read a file with both readers, check that their tables are equal, and compare.
+    """Read a file with both readers, check that their tables are equal, and measure both.
 
     Args:
         interactions: number of lines of the file; ``None`` for a million.
@@ -37,7 +37,7 @@ def run(interactions: int | None = None) -> dict[str, Any]:
         The result, of plain values. ``rows``: seconds of both readers. ``memory``: ``peak_mb``,
         peak memory of each reader's process; ``loaded_mb``, peak memory of a process that only
         loads the libraries; both in 10^6 bytes. After ``loaded_mb`` is subtracted from both peaks,
-        ``times_ours`` is RecBole's peak divided by ours.
+        ``times_ours`` is the peak of RecBole's reader divided by the peak of our reader.
 
     Raises:
         InputError: if the file would be too short.
@@ -76,7 +76,7 @@ def run(interactions: int | None = None) -> dict[str, Any]:
 
 
 def _measured(reader: str, file: Path) -> dict[str, Any]:
-    """Read a file with the named reader, in this process; with an empty name, read nothing.
+    """Read a file with the named reader in this process and measure; an empty name reads nothing.
 
     Returns:
         ``seconds`` of each read, ``peak_mb`` of the process, and ``table``: the types of the

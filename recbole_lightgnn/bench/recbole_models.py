@@ -24,15 +24,15 @@ OURS, THEIRS = "accelerated", "RecBole's"
 
 
 def run(dataset: str, models: tuple[str, ...] = ACCELERATED) -> dict[str, Any]:
-    """Check that the losses are equal, then measure the steps.
+    """Check that both forms of each model have equal losses, then measure the training steps.
 
     Args:
         dataset: name of a dataset in ``dataset/``, or ``ml-100k``.
         models: names of RecBole's models to measure.
 
     Returns:
-        The result, of plain values. ``deviation``: largest relative difference of a loss.
-        ``rows``: one per model (see `measure.row`).
+        The result, of plain values. ``deviation``: largest relative difference of two losses.
+        ``rows``: times of both forms, one row per model (see `measure.row`).
 
     Raises:
         InputError: if the dataset cannot be read.
@@ -63,7 +63,11 @@ def run(dataset: str, models: tuple[str, ...] = ACCELERATED) -> dict[str, Any]:
 def _checked_and_measured(
     name: str, config: Any, train: Any
 ) -> tuple[float, dict[str, dict[str, Any]]]:
-    """Largest relative difference of a model's losses, and the times of its two forms."""
+    """Check and measure one model.
+
+    Returns:
+        First, the largest relative difference of its losses. Second, the times of its two forms.
+    """
     batches = list(islice(cycle(train), CHECKED))
     losses, contenders = {}, {}
     for contender in (OURS, THEIRS):

@@ -40,7 +40,7 @@ EACH = {
 
 
 def run(largest: int | None = None) -> dict[str, Any]:
-    """Check a step at the smallest size, then measure all sizes that fit into memory.
+    """Check a training step on the smallest graph, then measure all graphs that fit into memory.
 
     Args:
         largest: number of interactions of the largest graph; ``None`` for 10^8. The other sizes
@@ -49,11 +49,12 @@ def run(largest: int | None = None) -> dict[str, Any]:
     Returns:
         The result, of plain values. ``deviation``: relative error of loss and gradients.
         ``libraries_mb``: peak memory of a process with a tiny graph. ``sizes``: for each size
-        ``seconds`` of a step, ``peak_mb`` of the process, its estimate ``estimate_mb``, time and
-        memory per interaction (without the libraries), and the time to fetch a row. ``fits``: how
-        time, memory, and the time to fetch one row per interaction grow, from `FITTED_FROM`
-        interactions on; empty for fewer than two such sizes. ``left_out``: a line on each size that
-        did not fit into memory. MB are 10^6 bytes.
+        ``seconds`` of a step, ``peak_mb`` of the process, the estimate of the peak ``estimate_mb``,
+        time and memory per interaction (without the libraries), and the time to fetch a row of an
+        embedding table. ``fits``: how time, memory, and the time to fetch one row per interaction
+        grow, for graphs of `FITTED_FROM` interactions or more (see `_fits`); empty for fewer than
+        two such graphs. ``left_out``: a line of text on each size that did not fit into memory. MB
+        are 10^6 bytes.
 
     Raises:
         InputError: if ``largest`` is too small, or if no size fits into memory.
@@ -97,7 +98,7 @@ def run(largest: int | None = None) -> dict[str, Any]:
 def _size(
     graph: Mapping[str, int], estimate: float, libraries: float, found: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The entry of one size in the result.
+    """Values of one graph size, for ``sizes`` in the result of `run`.
 
     Args:
         graph: number of interactions, users and items.
@@ -116,7 +117,7 @@ def _size(
 
 
 def _sizes(largest: int) -> list[int]:
-    """Numbers of interactions: by factors of sqrt(10), then the largest as given."""
+    """Numbers of interactions to measure, in factors of sqrt(10) up to ``largest``."""
     if largest < SMALLEST:
         raise InputError(f"--largest: needs {SMALLEST} interactions or more, got {largest}")
     sizes = (round(SMALLEST * 10 ** (k / 2)) for k in count())
@@ -124,7 +125,7 @@ def _sizes(largest: int) -> list[int]:
 
 
 def _fits(sizes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Fit ``factor * interactions ** exponent`` to each quantity in `EACH`, summed over a graph.
+    """Fit ``factor * interactions ** exponent`` to the total of each quantity in `EACH`.
 
     The fit is a least-squares line of the logarithms, for graphs of `FITTED_FROM` interactions or
     more.
@@ -154,7 +155,7 @@ def measured(interactions: int, width: int = WIDTH) -> dict[str, Any]:
 
     Returns:
         ``seconds`` of a step (see `measure.summary`), ``peak_mb`` of the process in 10^6 bytes, and
-        ``seconds_per_row``, the time to fetch a row.
+        ``seconds_per_row``, the seconds to fetch one row of an embedding table.
     """
     keep_freed_memory()  # as in a run
     graph = power_law_graph(interactions, like=GOWALLA)
@@ -201,7 +202,7 @@ def _batches(graph: InteractionGraph) -> list[Batch]:
 
 
 def check(interactions: int) -> float:
-    """Largest relative error of the loss and the gradients of a step.
+    """Check a training step; return the largest relative error of its loss and gradients.
 
     Args:
         interactions: number of interactions of the graph.
@@ -218,15 +219,15 @@ def check(interactions: int) -> float:
 
 
 def by_coo(model: LightGCN, batch: Batch) -> list[Tensor]:
-    """Loss and its gradients in float64, by torch's COO product and autograd alone.
+    """Compute the correct loss and gradients in float64, by torch's COO product and autograd.
 
     Args:
         model: model with the initial embeddings.
-        batch: one batch.
+        batch: one batch of interactions and negative items.
 
     Returns:
-        The loss, and its gradients with respect to the embeddings of users and of items. Shapes:
-        (1,), (users, width), (items, width)
+        The loss, the gradient of the users' embeddings, and the gradient of the items' embeddings.
+        Shapes: (1,), (users, width), (items, width)
     """
     n_users, n_items = model.graph.n_users, model.graph.n_items
     pattern = model.graph.interactions.pattern

@@ -1,4 +1,4 @@
-"""A training step of LightGCN compared with RecBole's, and a student's step with all of Eq. 11.
+"""Training steps: LightGCN's against RecBole's LightGCN, and a student's with all of Eq. 11.
 
 LightGCN is trained with BPR, 64 columns, 3 layers and batches of 2048 interactions, in three forms:
 our model, RecBole's model, and RecBole's model with our sparse kernels. All three start with the
@@ -33,13 +33,13 @@ OURS, THEIRS, MIXED, STUDENT = (
 
 
 def run(dataset: str) -> dict[str, Any]:
-    """Check that the losses are equal, then measure the steps.
+    """Check that the three forms have equal losses, then measure their training steps.
 
     Args:
         dataset: name of a dataset in ``dataset/``, or ``ml-100k``.
 
     Returns:
-        The result, of plain values. ``deviation``: largest relative difference of a loss.
+        The result, of plain values. ``deviation``: largest relative difference of two losses.
         ``rows``: times of a step of each model (see `measure.row`).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Unpruned and pruned students for benchmarks: of a finished run, or untrained."""
+"""Unpruned and pruned students (LightGNN's models) for benchmarks: of a run, or untrained."""
 
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,15 @@ Students = dict[int, LightGNN]  # number of pruning runs -> student; 0 for the u
 
 
 def students_of_run(folder: Path) -> tuple[str, Students]:
-    """The students of a finished run: unpruned, and after the pruning runs in `RUNS`.
+    """Load students of a finished run: unpruned, and after the pruning runs in `RUNS`.
 
-    If the run made fewer pruning runs than a number in `RUNS`, its last student is used instead.
+    Where a number in `RUNS` is larger than the number of pruning runs, the last student is used.
 
     Args:
         folder: run folder.
 
     Returns:
-        The name of the dataset, and the students.
+        First, the name of the dataset. Second, the students, by number of pruning runs.
 
     Raises:
         InputError: if the folder has no pruned student of LightGNN, or if its data have changed.
@@ -50,10 +50,10 @@ def students_of_run(folder: Path) -> tuple[str, Students]:
 
 
 def untrained_students(name: str) -> Students:
-    """Students with the settings of a dataset, pruned run by run without training.
+    """Make students with the settings of a dataset, pruned several times without training.
 
     Their initial embeddings come from a truncated SVD of the normalized interactions, and are
-    similar to learnt embeddings. The unpruned student is the teacher of Eq. 8.
+    similar to learnt embeddings. The unpruned student acts as the teacher of Eq. 8.
 
     Args:
         name: name of the dataset.
@@ -79,18 +79,18 @@ def untrained_students(name: str) -> Students:
 
 
 def _measured(last: int) -> list[int]:
-    """The pruning runs after which to measure the student, of ``last`` pruning runs in total."""
+    """Numbers of the pruning runs after which to measure; ``last`` is the last of all runs."""
     return sorted({0, *(min(run, last) for run in RUNS)})
 
 
 def _singular_vectors(student: LightGNN) -> tuple[Tensor, Tensor]:
-    """Singular vectors of the normalized interactions, times the roots of the singular values.
+    """Compute singular vectors of the normalized interactions, times roots of singular values.
 
-    If the matrix has fewer singular vectors than the student has columns, the first columns of the
-    student stay as they are.
+    If there are fewer singular vectors than columns of the student, the student's first columns
+    keep their initial embeddings.
 
     Returns:
-        Left and right vectors. Shapes: (users, width), (items, width)
+        Left vectors for users, and right vectors for items. Shapes: (users, width), (items, width)
     """
     interactions = student.observed.interactions
     indices = (interactions.pattern.row.numpy(), interactions.pattern.col.numpy())

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def rows_text(result: Mapping[str, Any]) -> str:
-    """A result as a table with one line per operation and one column per contender.
+    """Format a result as a table with one line per operation and one column per contender.
 
     Args:
         result: result of a benchmark's ``run``, with ``environment``.
@@ -35,7 +35,7 @@ def rows_text(result: Mapping[str, Any]) -> str:
 
 
 def head_text(result: Mapping[str, Any]) -> list[str]:
-    """Two lines: the size of the graph, and the largest error of the check.
+    """Two lines of text: the size of the graph, and the largest error that the check found.
 
     Args:
         result: result of a benchmark's ``run``.
@@ -48,7 +48,7 @@ def head_text(result: Mapping[str, Any]) -> list[str]:
 
 
 def conditions_text(result: Mapping[str, Any]) -> str:
-    """One line on the machine, its libraries and its load before the benchmark.
+    """One line of text on the machine, its libraries and its load before the benchmark.
 
     Args:
         result: result of a benchmark's ``run``, with ``environment``.
@@ -62,7 +62,7 @@ def conditions_text(result: Mapping[str, Any]) -> str:
 
 
 def milliseconds(seconds: Mapping[str, float] | None) -> str:
-    """Median and quartiles of `measure.summary` in milliseconds, as text; ``-`` for ``None``."""
+    """Format a `measure.summary` as median and quartiles in milliseconds; ``-`` for ``None``."""
     if seconds is None:
         return "-"
     median, lower, upper = (short(1e3 * seconds[k]) for k in ("median", "lower", "upper"))
