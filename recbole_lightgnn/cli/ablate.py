@@ -1,6 +1,6 @@
 """The command ``recbole-lightgnn ablate``.
 
-Heavy libraries are imported only in `run`.
+Heavy libraries, such as torch, are imported only in `run`.
 """
 
 import argparse
@@ -50,10 +50,10 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    """Run all variants that are not finished, and print their results.
+    """Run all variants of an ablation that are not finished, and print the results.
 
     Args:
-        options: options of the parser.
+        options: flags of the command, as parsed.
         settings: settings given as ``--key=value``.
 
     Returns:

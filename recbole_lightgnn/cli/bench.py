@@ -1,6 +1,6 @@
 """The command ``recbole-lightgnn bench PART``: one table of all benchmarks and their flags.
 
-Heavy libraries are imported only in `run`.
+Heavy libraries, such as torch, are imported only in `run`.
 """
 
 import argparse
@@ -14,15 +14,15 @@ from recbole_lightgnn.cli.options import add_dataset_flag, whole_number
 
 
 class Benchmark(NamedTuple):
-    """One part of ``bench``.
+    """One benchmark: a part of the command ``bench``.
 
     Attributes:
-        help: what is measured, in one line.
-        add_flags: function that adds the flags to the part's parser.
-        call: function that takes the options. It returns the name of a module in
+        help: text of one line that says what is measured.
+        add_flags: function that adds the benchmark's flags to its parser.
+        call: function of the parsed flags. It returns the name of a module in
             `recbole_lightgnn.bench`, and the arguments of the module's function ``run``.
-        aliases: other names of the part.
-        has_times: whether the result has times, which ``--plot`` can draw.
+        aliases: alternative names of the benchmark.
+        has_times: whether the benchmark's result has times, which ``--plot`` can draw.
     """
 
     help: str
@@ -39,7 +39,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         commands: subparsers of the command line.
 
     Returns:
-        The parsers of all parts.
+        The parsers of all benchmarks.
     """
     bench = commands.add_parser(
         "bench", help="check a part of the package, then measure it and its alternatives"
@@ -61,16 +61,16 @@ def _add_part(parts: Any, name: str, benchmark: Benchmark) -> argparse.ArgumentP
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check and measure a part, and print the result; write and draw it if files are given.
+    """Run one benchmark and print its result; write and draw the result if files are given.
 
     Args:
-        options: options of the parser.
+        options: flags of the command, as parsed.
 
     Returns:
         0, the exit status.
 
     Raises:
-        InputError: if a file cannot be written, or if the benchmark's module raises it.
+        InputError: if a file cannot be written, or if the benchmark cannot use a flag.
         WrongResult: if a measured function computes a wrong result.
     """
     import torch

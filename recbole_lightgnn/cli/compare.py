@@ -1,6 +1,6 @@
 """The command ``recbole-lightgnn compare``.
 
-Heavy libraries are imported only in `run`.
+Heavy libraries, such as torch, are imported only in `run`.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _add_search_flags(compare: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    """Make the runs that are not finished yet, then write tables and page.
+    """Make a comparison's runs that are not finished yet, then write its tables and its page.
 
     Args:
         options: parsed flags.
@@ -146,7 +146,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
 
 
 def _budget(options: argparse.Namespace) -> Budget | None:
-    """The limits of each model's search; ``None`` if no search is asked for."""
+    """Limits of the search of each model's settings; ``None`` without a search."""
     from recbole_lightgnn.comparison.study import Budget
 
     if options.tune_trials is None and options.tune_minutes is None:
@@ -157,7 +157,7 @@ def _budget(options: argparse.Namespace) -> Budget | None:
 
 
 def _search(plan: Plan, jobs: int, lock: int) -> bool:
-    """Run the searches that are not finished; return whether there were any."""
+    """Run the unfinished searches of settings; return whether any search was unfinished."""
     from recbole_lightgnn.comparison.progress import Progress
 
     progress = Progress(plan.searches, jobs, what="searches")
@@ -172,7 +172,7 @@ def _search(plan: Plan, jobs: int, lock: int) -> bool:
 
 
 def _run_unfinished(plan: Plan, jobs: int, lock: int) -> None:
-    """Run the runs that are not finished, except those that lack the settings of a search."""
+    """Make the unfinished runs, except runs that need settings of a search that has not finished."""
     from recbole_lightgnn.comparison.popularity import popularity_of
     from recbole_lightgnn.comparison.progress import Progress
 
@@ -195,7 +195,7 @@ def _run_all(tasks: Sequence[Task], progress: Progress, lock: int) -> None:
 
 
 def _exit_status(plan: Plan) -> int:
-    """Report failed runs; return 1 if there are any, else 0."""
+    """Report the failed runs; return 1 if a run failed, else 0."""
     failed = [run for run in plan.runs if run.record() is None]
     if not failed:
         return 0

@@ -19,7 +19,7 @@ PAPER_DATASETS = ("amazon", "gowalla", "yelp")
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``data`` to the subparsers ``commands``; returns the parsers of its actions."""
+    """Add ``data`` to the subparsers ``commands``; return the parsers of its actions."""
     data = commands.add_parser("data", help="list, inspect, check, download and generate datasets")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     listing = actions.add_parser("list", help="list the datasets")
@@ -110,7 +110,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _find(options: argparse.Namespace, settings: Mapping[str, Any]) -> Any:
-    """Find the dataset, with the same settings as ``run`` would have for these arguments."""
+    """Find the dataset with the settings that the command ``run`` would have for these arguments."""
     from recbole_lightgnn.config.recbole_config import build_config
     from recbole_lightgnn.data.dataset_files import find_dataset
     from recbole_lightgnn.quick_start import names

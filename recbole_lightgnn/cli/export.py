@@ -1,6 +1,6 @@
 """The commands ``recbole-lightgnn export RUN`` and ``recbole-lightgnn explain RUN``.
 
-Heavy libraries are imported only in the functions that run.
+Heavy libraries, such as torch, are imported only in the functions that run a command.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from recbole_lightgnn.errors import InputError
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``export`` and ``explain`` to the subparsers ``commands``; returns both parsers."""
+    """Add ``export`` and ``explain`` to the subparsers ``commands``; return both parsers."""
     return [_add_export(commands), _add_explain(commands)]
 
 
@@ -133,7 +133,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of an export: size, bytes of each part, and validation metrics.
+    """Format the result of an export: file size, bytes of each part, and validation metrics.
 
     Args:
         result: as returned by `recbole_lightgnn.export.export`.

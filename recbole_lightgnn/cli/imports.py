@@ -15,7 +15,7 @@ _Arguments = tuple[Path, str, Path, bool]
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``import`` to the subparsers ``commands``; returns the parsers of its formats."""
+    """Add ``import`` to the subparsers ``commands``; return the parsers of its formats."""
     importer = commands.add_parser("import", help="make a dataset from files in another format")
     formats = importer.add_subparsers(dest="format", required=True, metavar="FORMAT")
     parsers = {}
@@ -123,7 +123,7 @@ def _add_pairs_flags(pairs: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Import the dataset and print its folder; returns the exit status."""
+    """Import the dataset and print its folder; return the exit status."""
     arguments: _Arguments = (options.source, options.name, options.out, options.overwrite)
     folder = _IMPORTERS[options.format](arguments, options)
     flag = "" if options.out == Path("dataset") else f" --data_path={options.out}"

@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_of_importing_torch(error: Exception) -> bool:
-    """Whether ``import torch`` raised the error, for example because a CUDA library is missing."""
+    """Whether an error came from ``import torch``, for example because a CUDA library is missing."""
     frames = traceback.walk_tb(error.__traceback__)
     files = [frame.f_code.co_filename for frame, _ in frames]
     return "torch" not in sys.modules and any(file.endswith("torch/__init__.py") for file in files)
@@ -132,7 +132,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _command(
     commands: dict[str, argparse.ArgumentParser], arguments: Sequence[str]
 ) -> argparse.ArgumentParser | None:
-    """The parser of a command, or of its action, as in ``data check``; None if there is none."""
+    """Parser of the given command, or of its action as in ``data check``; None if there is none."""
     command = commands.get(arguments[0]) if arguments else None
     for action in command._actions if command is not None else ():
         if isinstance(action, argparse._SubParsersAction) and action.choices:
@@ -147,7 +147,7 @@ def _explain(argument: str) -> str:
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The whole parser, and the parser of each command by name."""
+    """The parser of the whole command line, and the parser of each command by name."""
     parser = _Parser(prog="recbole-lightgnn", description="LightGNN as a plugin of RecBole.")
     parser.set_defaults(takes_settings=False)
     commands: Any = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

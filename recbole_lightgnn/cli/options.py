@@ -1,7 +1,7 @@
 """Flags that several commands share, and settings given as ``--key=value``.
 
-A flag of several commands is added by one function here, so that it has the same name, type and
-help in all of them.
+One function here adds a flag of several commands, so that the flag has the same name, type and help
+in all commands.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def read_settings(arguments: Sequence[str]) -> dict[str, Any]:
     """Read settings given as ``--key=value``; old names are translated with a warning.
 
     Args:
-        arguments: settings of `split_settings`; each value is YAML.
+        arguments: settings as returned by `split_settings`; each value is YAML.
 
     Returns:
         The values by name, with flat names such as ``teacher_settings.epochs``.
@@ -77,14 +77,14 @@ def read_settings(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _quoted(key: str, text: str) -> str:
-    """Explain in a message how to type a value that YAML cannot read."""
+    """Text for an error message: how to type a value that YAML cannot read."""
     if has_interval(text):
         return f': put an interval in quotes, --{key}="{quote_intervals(text)}"'
     return ": it has brackets, quotes or a sign that YAML reads otherwise; put text in quotes"
 
 
 def with_seed(options: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, plus ``seed`` if the flag ``--seed`` was given (see `add_seed_flag`)."""
+    """Return the settings, plus ``seed`` if ``--seed`` was given as a flag (see `add_seed_flag`)."""
     return {**settings} if options.seed is None else {**settings, "seed": read_value(options.seed)}
 
 
@@ -133,7 +133,7 @@ def add_seed_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def add_out_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--out``, the folder of a study."""
+    """Add ``--out``, the folder of a study (search, ablation or comparison)."""
     parser.add_argument(
         "--out",
         type=Path,
@@ -148,7 +148,7 @@ def add_variants_flag(parser: argparse.ArgumentParser, line: str, default: str) 
 
     Args:
         parser: parser of the command.
-        line: form of a line in the file, for the help.
+        line: how a line of the file is written, for the help.
         default: name of the default file in ``properties/study``.
     """
     parser.add_argument(
@@ -160,7 +160,7 @@ def add_variants_flag(parser: argparse.ArgumentParser, line: str, default: str) 
 
 
 class _OldFlag(argparse.Action):
-    """Store the value of a flag given by its old name; warn with the new one."""
+    """Store the value of a flag given by its old name; warn, and print the new name."""
 
     def __call__(
         self,
@@ -175,7 +175,7 @@ class _OldFlag(argparse.Action):
 
 
 def add_old_flag(parser: argparse.ArgumentParser, old: str, new: str) -> None:
-    """Accept the old name of a flag, with a warning; ``--help`` does not show the old name.
+    """Let a flag have an old name, with a warning; ``--help`` does not show the old name.
 
     The flag's value must be a path.
 
@@ -216,7 +216,7 @@ def add_approximate_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def read_secret(path: Path | None) -> bytes | None:
-    """Read the secret that names of users and items are hashed with.
+    """Read the secret with which names of users and items are hashed.
 
     Args:
         path: path of the file, or ``None``.
@@ -242,7 +242,7 @@ def count(text: str) -> int:
     """Read a whole number above 0.
 
     Raises:
-        argparse.ArgumentTypeError: if the text is not such a number.
+        argparse.ArgumentTypeError: if the text is not a number of this kind.
     """
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
@@ -270,7 +270,7 @@ def minutes(text: str) -> float:
     """Read a number of minutes above 0.
 
     Raises:
-        argparse.ArgumentTypeError: if the text is not such a number.
+        argparse.ArgumentTypeError: if the text is not a number of this kind.
     """
     try:
         number = float(text)

@@ -1,6 +1,6 @@
 """The command ``recbole-lightgnn recommend FILE``, which needs NumPy alone.
 
-Heavy libraries are imported only in the functions that run.
+Heavy libraries are imported only in the functions that run the command.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Recommend items, and print them or write them to a table.
+    """Recommend items, and print the items or write the items to a table.
 
     Args:
         options: the parsed command line.

@@ -1,6 +1,6 @@
 """The command ``recbole-lightgnn report``.
 
-Heavy libraries are imported only in `run`.
+Heavy libraries are imported only in the functions that run the command.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the table, and write the files that the flags ask for.
+    """Print the table of a comparison or of records, and write the files that the flags ask for.
 
     Args:
         options: parsed flags.

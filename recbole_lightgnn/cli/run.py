@@ -54,7 +54,8 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         The exit status, 0.
 
     Raises:
-        InputError: as `recbole_lightgnn.quick_start.run`, or if more than one process is asked for.
+        InputError: see `recbole_lightgnn.quick_start.run`; also if more than one process is asked
+            for.
     """
     for flag in ("nproc", "world_size"):
         if (getattr(options, flag) or "1") not in ("1", "-1"):
@@ -78,10 +79,10 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
 
 
 def results_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Format rows of a record as a table, one line for each stage and pruning run.
+    """Format the rows of a run's record as a table: one line for each stage and pruning run.
 
     Args:
-        rows: rows of the record; the last row is the final model's.
+        rows: rows of the record; the last row belongs to the final model.
     """
     names = list(rows[-1]["test"])
     shown = [n for n in ("recall@20", "ndcg@20") if n in names] or names[:2]

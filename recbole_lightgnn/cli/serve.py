@@ -59,7 +59,8 @@ def run(options: argparse.Namespace) -> int:
         The exit status, 0.
 
     Raises:
-        InputError: if the model or the address cannot be used, or the extra is not installed.
+        InputError: if the model or the address cannot be used, or if the extra ``serve`` is not
+            installed.
     """
     if any(find_spec(library) is None for library in ("fastapi", "uvicorn")):
         raise InputError(

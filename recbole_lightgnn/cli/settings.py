@@ -14,7 +14,7 @@ from recbole_lightgnn.utils.text import did_you_mean
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``settings`` to the command line's subparsers; returns its parser in a list."""
+    """Add ``settings`` to the command line's subparsers; return its parser in a list."""
     parser = commands.add_parser("settings", help="every setting of a model, with its default")
     parser.set_defaults(handler=run)
     parser.add_argument("model", help="name of a model")
@@ -22,13 +22,13 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the settings of a model; returns 0, the exit status."""
+    """Print the settings of a model; return 0, the exit status."""
     print("\n".join(describe_settings(options.model)))
     return 0
 
 
 def describe_settings(model: str) -> list[str]:
-    """One line for each setting of a model: key, default, type and range, meaning.
+    """Describe the settings of a model, one in each line: name, default, type and range, meaning.
 
     RecBole is not imported.
 
@@ -92,9 +92,9 @@ def _recbole_properties() -> Path:
 
 
 def _comments(file: Path) -> dict[str, str]:
-    """The comments in one of RecBole's yaml files, key -> comment.
+    """Comments in one of RecBole's yaml files, by name of the setting.
 
-    A line of such a file is ``key: value  # (type) meaning``.
+    A line of the file is ``key: value  # (type) meaning``.
     """
     lines = file.read_text(encoding="utf-8").splitlines()
     found = (re.match(r"(\w+):.*?#\s*(.*)", line) for line in lines)

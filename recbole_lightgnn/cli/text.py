@@ -5,7 +5,7 @@ from typing import Any
 
 
 def cell(value: Any, float_format: str) -> str:
-    """Format a value of a table: ``-`` for None; a float by ``float_format``; else by ``str``."""
+    """Format a table's value: None as ``-``, floats by ``float_format``, other values by ``str``."""
     if value is None:
         return "-"
     return format(value, float_format) if isinstance(value, float) else str(value)
@@ -15,7 +15,7 @@ def aligned(lines: Sequence[Sequence[str]], numbers: bool = False) -> str:
     """Format a table as lines with aligned columns.
 
     Args:
-        lines: rows of the table, with the same number of cells each.
+        lines: rows of the table; all rows have the same number of cells.
         numbers: whether all columns except the first are aligned to the right.
     """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -1,6 +1,6 @@
 """The command ``recbole-lightgnn tune``.
 
-Heavy libraries are imported only in `run`.
+Heavy libraries, such as torch, are imported only in `run`.
 """
 
 import argparse
@@ -85,11 +85,11 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    """Search, and print the best settings.
+    """Search for the best settings of a model, and print them.
 
     Args:
-        options: options of the parser.
-        settings: settings given as ``--key=value``; they are held fixed.
+        options: flags of the command, as parsed.
+        settings: settings given as ``--key=value``; the search does not change them.
 
     Returns:
         The exit status: 1 if every trial failed, else 0.
@@ -137,7 +137,7 @@ def check_optuna(what: str) -> None:
     """Raise InputError if Optuna is not installed.
 
     Args:
-        what: the command or flag that needs it, for the message.
+        what: the command or flag that needs Optuna, for the message.
     """
     try:
         import optuna  # noqa: F401
@@ -150,14 +150,14 @@ def check_optuna(what: str) -> None:
 
 
 def _model(given: str | None, config_files: Iterable[str]) -> str:
-    """Name of the model, from the command line, the files or the default."""
+    """Name of the model, from the command line, the config files or the default."""
     from recbole_lightgnn.quick_start import names
 
     return names(given, None, config_files)[0]
 
 
 def _line(search: Any, trial: Any) -> str:
-    """One line of text on a trial that has ended."""
+    """One line of text on a trial (a run of the search) that has ended."""
     from recbole_lightgnn.tuning.search import reason_of
 
     known = trial.user_attrs
@@ -172,7 +172,7 @@ def _line(search: Any, trial: Any) -> str:
 
 
 def _print_best(search: Any, given: Mapping[str, Any], config_files: list[str]) -> int:
-    """Print the best trial and the command that repeats it; returns the exit status."""
+    """Print the best trial and the command that repeats the trial; return the exit status."""
     import yaml
 
     from recbole_lightgnn.tuning.search import reason_of
@@ -195,7 +195,7 @@ def _print_best(search: Any, given: Mapping[str, Any], config_files: list[str]) 
 
 
 def _counts(search: Any) -> str:
-    """Number of trials in each state."""
+    """Text with the number of trials in each state (finished, failed, stopped, running)."""
     finished, failed, stopped, running = (
         len(search.trials(state)) for state in ("finished", "failed", "stopped", "running")
     )
@@ -208,7 +208,7 @@ def _counts(search: Any) -> str:
 
 
 def _command(search: Any, settings: Mapping[str, Any], config_files: list[str]) -> str:
-    """The command line of a run with some settings."""
+    """The command line that trains a model with the given settings."""
     command = ["recbole-lightgnn", "run", f"--model={search.model}", f"--dataset={search.dataset}"]
     if config_files:
         command.append(f"--config_files={' '.join(config_files)}")
@@ -220,7 +220,7 @@ def _short(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as it is written on the command line."""
+    """Format a setting's value as on the command line."""
     if isinstance(value, str):
         return value if read_value(value) == value else json.dumps(value)
     if value is None or isinstance(value, bool | int | float):
