@@ -172,7 +172,7 @@ def _search(plan: Plan, jobs: int, lock: int) -> bool:
 
 
 def _run_unfinished(plan: Plan, jobs: int, lock: int) -> None:
-    """Make the unfinished runs, except runs that need settings of a search that has not finished."""
+    """Make the unfinished runs, except runs that lack the settings of a search."""
     from recbole_lightgnn.comparison.popularity import popularity_of
     from recbole_lightgnn.comparison.progress import Progress
 

@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_of_importing_torch(error: Exception) -> bool:
-    """Whether an error came from ``import torch``, for example because a CUDA library is missing."""
+    """Whether an error came from ``import torch``, for example if a CUDA library is missing."""
     frames = traceback.walk_tb(error.__traceback__)
     files = [frame.f_code.co_filename for frame, _ in frames]
     return "torch" not in sys.modules and any(file.endswith("torch/__init__.py") for file in files)

@@ -84,7 +84,7 @@ def _quoted(key: str, text: str) -> str:
 
 
 def with_seed(options: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, plus ``seed`` if ``--seed`` was given as a flag (see `add_seed_flag`)."""
+    """Return the settings, plus ``seed`` if ``--seed`` was given (see `add_seed_flag`)."""
     return {**settings} if options.seed is None else {**settings, "seed": read_value(options.seed)}
 
 
@@ -242,7 +242,7 @@ def count(text: str) -> int:
     """Read a whole number above 0.
 
     Raises:
-        argparse.ArgumentTypeError: if the text is not a number of this kind.
+        argparse.ArgumentTypeError: if the text is not a whole number above 0.
     """
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
@@ -270,7 +270,7 @@ def minutes(text: str) -> float:
     """Read a number of minutes above 0.
 
     Raises:
-        argparse.ArgumentTypeError: if the text is not a number of this kind.
+        argparse.ArgumentTypeError: if the text is not a number above 0.
     """
     try:
         number = float(text)

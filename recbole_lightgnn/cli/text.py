@@ -5,7 +5,7 @@ from typing import Any
 
 
 def cell(value: Any, float_format: str) -> str:
-    """Format a table's value: None as ``-``, floats by ``float_format``, other values by ``str``."""
+    """Format a table's value: None as ``-``, floats by ``float_format``, others by ``str``."""
     if value is None:
         return "-"
     return format(value, float_format) if isinstance(value, float) else str(value)

@@ -25,14 +25,15 @@ from recbole_lightgnn.utils.files import check_folder, whole_file
 def save_archive(comparison: Comparison, target: Path) -> None:
     """Copy a comparison's records, settings and failures, without logs and checkpoints.
 
-    The copy has only the user metrics that the table needs, in float32.
+    Of the test metrics of each user, the copy has only those that the table needs, in float32.
 
     Args:
         comparison: comparison to copy.
         target: a new folder, or an earlier archive of the same comparison.
 
     Raises:
-        InputError: if ``target`` is any other folder, or has a record that ``comparison`` lacks.
+        InputError: if ``target`` is neither a new folder nor such an archive, or if it has a record
+            that ``comparison`` lacks.
     """
     _check(comparison, target)
     target.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,7 @@ def _check(comparison: Comparison, target: Path) -> None:
 
 
 def _copy_study(folder: Path, target: Path, model: str) -> None:
-    """Copy the settings, trials and failure of a model's search, if there is one."""
+    """Copy the settings, trials and failure of a model's search of settings, if it has one."""
     source, copy = study_folder(folder, model), study_folder(target, model)
     for name in ("settings_file", "trials_file", "record_file", "failure_file"):
         if not _copy(getattr(source, name), getattr(copy, name)):
@@ -98,7 +99,7 @@ def _copy_users(source: RunFolder, copy: RunFolder, metrics: list[str]) -> None:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Copy a file if it exists, and return whether it does; create the folder if it is missing."""
+    """Copy a file if it exists, into a folder made if missing; return whether the file exists."""
     if not source.is_file():
         return False
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -91,7 +91,7 @@ def time_ticks(axes: Any) -> None:
 
 
 def _log_ticks(axes: Any, choices: Sequence[Sequence[float]], text: Callable[[float], str]) -> None:
-    """Set ticks: the first choice with at most six values in view, else the last choice."""
+    """Set ticks: the first of ``choices`` with at most six values in view, or the last choice."""
     low, high = axes.get_xlim()
     if high < 4 * low:  # on a shorter axis there might be no tick in view
         low, high = axes.set_xlim(low / 2, high * 2)
@@ -117,7 +117,7 @@ def place_labels(
         axes: matplotlib's ``Axes``, with everything else drawn.
         labels: x, y, text and colour of each label; the first labels are placed first.
         line: points (x, y) of a line that labels should not cover.
-        notes: texts that are drawn already.
+        notes: matplotlib texts that are already drawn, which labels should not cover.
     """
     from matplotlib.text import Text
 

@@ -39,7 +39,7 @@ class Picture(NamedTuple):
 
 
 def pictures(comparison: Comparison) -> list[Picture]:
-    """Draw every picture that the comparison has data for."""
+    """Draw every picture for which the comparison has data."""
     drawn = [
         _scatter(comparison, "size", lambda entry: entry.bytes, "stored size", size, byte_ticks),
         _scatter(
@@ -67,12 +67,12 @@ def _scatter(
     text: Callable[[float], str],
     ticks: Callable[[Any], None],
 ) -> Picture | None:
-    """Draw accuracy against a cost, such as the size; return ``None`` if no model is done.
+    """Draw accuracy against a cost, such as model size; return ``None`` if no model is done.
 
     Args:
         comparison: comparison to draw.
         name: name of the picture.
-        value: function that returns the cost of an entry.
+        value: function that returns the cost of a line of the table (`Entry`).
         what: name of the cost, for the axis and the caption.
         text: function that formats a cost.
         ticks: function that sets the ticks of the axis of costs.
@@ -142,7 +142,7 @@ def _draw_entry(axes: Any, entry: Entry, cost: float, metric: str, look: tuple[s
 
 
 def _note_below(axes: Any, names: Sequence[str], least: float) -> Any:
-    """Write a note that lists the models with scores too low to draw, and make space for the note.
+    """Write a note with the models that score too low to be drawn, and make space for the note.
 
     Args:
         axes: matplotlib's ``Axes``.
@@ -224,7 +224,7 @@ def _curves(comparison: Comparison) -> Picture | None:
 
 
 def degree_groups(degree: np.ndarray, n_groups: int = _GROUPS) -> list[tuple[str, np.ndarray]]:
-    """Group users by their number of train interactions, into groups of about equal size.
+    """Group users of similar numbers of train interactions, into groups of about equal size.
 
     Users with the same number of interactions are in the same group.
 
@@ -233,8 +233,8 @@ def degree_groups(degree: np.ndarray, n_groups: int = _GROUPS) -> list[tuple[str
         n_groups: largest number of groups.
 
     Returns:
-        For each group a label such as ``3–5``, and a mask of the users in it.
-        Shape of the mask: (users,), bool
+        For each group, a label such as ``3–5`` interactions, and a mask of the group's users. Shape
+        of the mask: (users,), bool
     """
     shares = np.arange(n_groups) / n_groups
     edges = np.unique(np.quantile(degree, shares, method="inverted_cdf")).astype(int)
@@ -308,7 +308,7 @@ def _groups(comparison: Comparison) -> Picture | None:
 
 
 def _look(comparison: Comparison, entry: Entry) -> tuple[str, str]:
-    """Colour and marker of a model: the same in every picture."""
+    """Colour and marker of a model, the same in every picture."""
     if entry.model == "LightGNN":
         return _OURS, "o"
     best = sorted(comparison.done(), key=lambda one: -one.mean(comparison.tested_metrics[0]))

@@ -7,20 +7,20 @@
 ``index.html``                       the page
 ``runs/NAME-SEED/asked.json``        the settings with which the run was started
 ``runs/NAME-SEED/log.txt``           what the run printed
-``runs/NAME-SEED/saved/``            its checkpoints
-``runs/NAME-SEED/record.json``       its record; there only once the run is finished
+``runs/NAME-SEED/saved/``            checkpoints of the run
+``runs/NAME-SEED/record.json``       record of the run; missing until the run is finished
 ``runs/NAME-SEED/record.users.npz``  test metrics of every user
 ``runs/NAME-SEED/failed.json``       why the last attempt failed
 ``studies/NAME/``                    the search of a model's settings, if there is one
-``studies/NAME/saved/NAME.log``      its study, as of ``recbole-lightgnn tune``
-``studies/NAME/saved/NAME.json``     all trials of the study
-``studies/NAME/chosen.json``         the best settings; there only once the search is finished
+``studies/NAME/saved/NAME.log``      log of the search, as ``recbole-lightgnn tune`` writes it
+``studies/NAME/saved/NAME.json``     all trials of the search
+``studies/NAME/chosen.json``         the best settings; missing until the search is finished
 ===================================  =============================================================
 
-The folder of a search also has ``asked.json``, ``log.txt`` and ``failed.json``, as that of a run.
-An archive has no lock, logs or checkpoints. Files of earlier versions have old names of keys and
-settings. The functions here translate them when they read a file, so no other module sees an old
-name.
+The folder of a search also has ``asked.json``, ``log.txt`` and ``failed.json``, as the folder of a
+run. An archive has no lock, logs or checkpoints. Files of earlier versions have old names of keys
+and settings. The functions here translate them when they read a file, so no other module sees an
+old name.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _RECORD_KEYS = {"model", "seed", "dataset_fingerprint", "rows", "settings", "env
 def read_comparison(folder: Path) -> Any | None:
     """Read ``comparison.json``, with old names translated; the content is not checked.
 
-    The settings of variants keep their old names, because they are only shown in the table.
+    The settings of variants keep their old names, because the table only shows them.
 
     Returns:
         The content, or ``None`` if the file is missing or is not JSON.
@@ -79,7 +79,7 @@ def write_comparison(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def is_other_folder(folder: Path) -> bool:
-    """Whether a folder has files but is not the folder of a comparison."""
+    """Whether a folder has files, but not the files of a comparison."""
     names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     # The lock is made before comparison.json, which is first written under another name.
     return COMPARISON not in names and bool(names - {LOCK, f"{COMPARISON}.partial"})
@@ -105,7 +105,7 @@ class RunFolder:
 
     @property
     def log_file(self) -> Path:
-        """File of everything that the run printed."""
+        """File with everything that the run printed."""
         return self.path / "log.txt"
 
     @property
@@ -145,7 +145,7 @@ class RunFolder:
             settings: the settings to continue with.
 
         Raises:
-            InputError: if it does.
+            InputError: if the folder holds work begun with other settings.
         """
         begun = self.settings()
         if begun is not None and (other := other_settings(settings, begun)):
@@ -192,12 +192,12 @@ class StudyFolder(RunFolder):
 
     @property
     def journal(self) -> Path:
-        """File of the study, to which ``recbole-lightgnn tune`` appends."""
+        """File of the search's log, to which ``recbole-lightgnn tune`` appends."""
         return self.checkpoints / f"{self.path.name}.log"
 
     @property
     def trials_file(self) -> Path:
-        """File of all trials of the study."""
+        """File of all trials of the search."""
         return self.journal.with_suffix(".json")
 
     def trials(self) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def study_folder(comparison: Path, name: str) -> StudyFolder:
 
 
 def runs_with_record(comparison: Path) -> set[str]:
-    """``NAME-SEED`` of each run that has a record."""
+    """Names ``NAME-SEED`` of the runs that have a record."""
     any_run = RunFolder(comparison / _RUNS / "*")
     pattern = str(any_run.record_file.relative_to(comparison))
     return {file.parent.name for file in comparison.glob(pattern)}
@@ -262,7 +262,7 @@ def _all_rows_have(rows: Any, keys: set[str]) -> bool:
 def is_record_of(
     record: Mapping[str, Any], model: str, seed: int, fingerprint: Mapping[str, Any]
 ) -> bool:
-    """Whether a record is of this model and seed, on these data.
+    """Whether a record belongs to a given model and seed, on the given data.
 
     Args:
         record: content of a record.
@@ -285,7 +285,7 @@ class Run:
         model: name of the model.
         dataset: name of the dataset.
         seed: seed of the run.
-        given: settings given for this run, as on the command line.
+        given: settings given by the user for this run.
         settings: all settings in force that affect the result.
         folder: folder of the run's files.
         fingerprint: counts and hashes of the data.
@@ -304,7 +304,7 @@ class Run:
         return f"{self.name} seed {self.seed}"
 
     def record(self) -> dict[str, Any] | None:
-        """The record if the run is finished and the data are still the same, else ``None``."""
+        """The run's record if the run is finished and its data are unchanged, else ``None``."""
         record = self.folder.record()
         if not is_finished(record):
             return None
@@ -322,10 +322,10 @@ class Run:
         ]
 
     def command(self, resumed: bool) -> list[str]:
-        """Command and arguments of the run.
+        """Command and arguments that make the run.
 
         Args:
-            resumed: whether it continues an interrupted run.
+            resumed: whether the command continues an interrupted run.
         """
         return ["run", *self.arguments(), *["--resume"] * resumed]
 

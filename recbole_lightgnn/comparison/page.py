@@ -93,7 +93,7 @@ def _heading(comparison: Comparison) -> str:
 
 
 def _finding(comparison: Comparison) -> str:
-    """The page's first sentence: scores and sizes of the reference and of the best other model."""
+    """The page's first sentence: score and size of the reference model and of its best rival."""
     reference, metric = comparison.reference, comparison.tested_metrics[0]
     if reference is None:
         return "No run is done."

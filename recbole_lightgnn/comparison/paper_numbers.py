@@ -1,4 +1,4 @@
-"""Results reported in the paper (Tables 2 and 3), with settings that were chosen on test."""
+"""Results reported in the paper (Tables 2 and 3), with settings chosen on the test split."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ class Point(NamedTuple):
         model: name of the model in the paper.
         entries_kept: share of embedding entries kept; 1 without pruning.
         interactions_kept: share of interactions kept; 1 without pruning.
-        test: test scores by name of the metric, for the reported ones among `METRICS`.
+        test: test scores by name of the metric; only those metrics of `METRICS` that the paper
+            reports.
     """
 
     model: str

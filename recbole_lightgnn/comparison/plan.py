@@ -50,8 +50,8 @@ class Plan:
         models: names of models and variants, in the order of the table.
         seeds: seeds of the runs.
         out: folder of the comparison.
-        rows: if a record has several rows, keys of the rows that the table shows; ``None`` for the
-            default.
+        rows: if a record has several rows (stages, pruning runs), keys of the rows that the table
+            shows; ``None`` for the default.
         variants: the variants among ``models``, by name.
         given: settings given for every model, and as ``NAME.KEY`` for one model or variant.
         protocol: settings of data and evaluation, the same for all runs.
@@ -61,9 +61,9 @@ class Plan:
         fingerprint: counts and hashes of the data.
         budget: limits of each model's search; ``None`` without a search.
         searches: the searches of the models that have a search space.
-        runs: every model with the first seed, then every model with the second, and so on. Runs
-            with a finished search have its best settings.
-        popularity: validation score of a ranking by popularity; ``None`` if it is not known.
+        runs: every model with the first seed, then every model with the second seed, and so on.
+            Runs with a finished search have its best settings.
+        popularity: validation score of ranking items by popularity; ``None`` if not known.
     """
 
     dataset: str
@@ -187,9 +187,9 @@ def make_plan(
         seeds: seeds of the runs.
         out: folder of the comparison.
         given: settings for every model, and as ``NAME.KEY`` for one model or variant.
-        rows: if a record has several rows, keys of the rows that the table shows; ``None`` for the
-            default.
-        variants: all variants that ``models`` may name.
+        rows: if a record has several rows (stages, pruning runs), keys of the rows that the table
+            shows; ``None`` for the default.
+        variants: all variants that ``models`` may contain, by name.
         budget: limits of a search of each model's settings; ``None`` for no search.
 
     Raises:
@@ -244,7 +244,10 @@ def _check_names(models: Sequence[str], variants: Mapping[str, Variant]) -> None
 
 
 def _with_one_split(request: Request) -> tuple[Request, dict[str, Any]]:
-    """Return the request, with ``split_seed`` if seeds would split the data, and all ``Config``."""
+    """Return the request, and the ``Config`` of each model by name.
+
+    If the runs' seeds would split the data differently, the returned request has a ``split_seed``.
+    """
     configs = _configure(request)
     if seeds_split_the_data(configs) and "split_seed" not in request.given:
         request = replace(request, given=request.given | {"split_seed": _SPLIT_SEED})
@@ -253,7 +256,7 @@ def _with_one_split(request: Request) -> tuple[Request, dict[str, Any]]:
 
 
 def _configure(request: Request) -> dict[str, Any]:
-    """The checked ``Config`` of each model and variant, with the first seed."""
+    """The checked ``Config`` of each model and variant by name, with the first seed."""
     return {name: _config(request, name) for name in request.models}
 
 
@@ -265,7 +268,7 @@ def _config(request: Request, name: str) -> Any:
 
 
 def _check_class(model: str, model_class: type) -> None:
-    """Raise InputError unless a model ranks all items for a user."""
+    """Raise InputError unless a model can rank all items for a user from interactions alone."""
     from recbole.model.abstract_recommender import GeneralRecommender
 
     if not issubclass(model_class, GeneralRecommender):
