@@ -92,7 +92,7 @@ class Ids:
             names: names of the users or items.
 
         Returns:
-            Number of each user or item, int64. Shape: (names,)
+            The numbers of these names, int64. Shape: (names,)
 
         Raises:
             UnknownName: if a name is unknown.
