@@ -18,12 +18,12 @@ class DirectAU(EmbeddingRecommender):
     .. math:: \mathcal L = \ell_{align} + \gamma\,\frac{\ell_{uniform}^U + \ell_{uniform}^I}{2}
 
     :math:`\ell_{align}` is `alignment` of users with their items. :math:`\ell_{uniform}` is
-    `gaussian_potential` of users (U) or of items (I). :math:`\gamma` is ``uniformity_weight``. Both
-    are computed on the normalized final embeddings of a batch's users and items; a user or item
-    counts as often as it occurs in the batch. No items are sampled. The ranking is by the inner
-    product without normalization. The encoder is LightGCN; with ``n_layers: 0``, the authors'
-    default, it is matrix factorization. The optimizer applies weight decay to every parameter at
-    every step.
+    `gaussian_potential` of users (U) or of items (I). :math:`\gamma` is ``uniformity_weight``.
+    Alignment and uniformity are computed on the normalized final embeddings of a batch's users and
+    items; a user or item counts as often as it occurs in the batch. No items are sampled. The
+    ranking is by the inner product without normalization. The encoder is LightGCN; with
+    ``n_layers: 0``, the authors' default, the model is matrix factorization. The optimizer applies
+    weight decay to every parameter at every step.
 
     Source: Wang et al., "Towards Representation Alignment and Uniformity in Collaborative
     Filtering", KDD'22.

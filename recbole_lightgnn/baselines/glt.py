@@ -26,11 +26,11 @@ class GLT(PrunedRecommender):
     remaining masks become 1, and the remaining entries are reset to their initial values. In the
     last run the masks stay 1, so that the final model needs no masks.
 
-    Differs from the published code as follows. There, a graph convolutional network classifies
-    nodes, and the pruned parameters are its weights; here they are the embeddings. Both directions
-    of an edge share one mask. Exactly the given share of entries and edges is kept, even if masks
-    are equal. A node keeps at least ``entry_floor`` entries and ``edge_floor`` edges. The gradient
-    of the absolute value of a mask at 0 is 0.
+    Differs from the published code as follows. In the published code, a graph convolutional network
+    classifies nodes, and its weights are pruned; here the embeddings are pruned. Both directions of
+    an edge share one mask. Exactly the given share of entries and edges is kept, even if masks are
+    equal. A node keeps at least ``entry_floor`` entries and ``edge_floor`` edges. The gradient of
+    the absolute value of a mask at 0 is 0.
 
     Source: Chen et al., "A Unified Lottery Ticket Hypothesis for Graph Neural Networks", ICML'21.
 
@@ -94,7 +94,7 @@ class GLT(PrunedRecommender):
 
     @torch.no_grad()
     def prune(self) -> None:
-        """Prune entries and edges by their masks, reset embeddings, and set other masks to 1."""
+        """Prune entries and edges by their masks, reset embeddings, and set kept masks to 1."""
         super().prune()
         pairs = (self.user_mask, self.user_embedding), (self.item_mask, self.item_embedding)
         for mask, embedding in pairs:

@@ -38,7 +38,7 @@ class PinSage(EmbeddingRecommender):
     - The probabilities are exact. The paper counts the visits of sampled walks.
     - The loss is BPR or a softmax on user-item pairs. The paper has a margin loss on pairs of
       items. The paper's negative items are shared by all pairs of a batch, as in the softmax. Some
-      of them are chosen because they are hard.
+      of these items are hard to tell from positive items.
 
     Source: Ying et al., "Graph Convolutional Neural Networks for Web-Scale Recommender Systems",
     KDD'18.
@@ -92,7 +92,7 @@ class Convolution(nn.Module):
 
     Attributes:
         message: Q and q, applied to the neighbors.
-        update: W and w, applied to the node and its neighbors' sum.
+        update: W and w, applied to h and n of a node, side by side.
     """
 
     def __init__(self, width: int) -> None:

@@ -28,7 +28,7 @@ class RRD(TaughtRecommender, EmbeddingRecommender):
     matrix factorization.
 
     Source: Kang et al., "DE-RRD: A Knowledge Distillation Framework for Recommender System",
-    CIKM'20; its method RRD.
+    CIKM'20 (the method RRD).
 
     Differs from the published code as follows. The teacher's K best items are used, as the authors
     recommend later; the published code draws items by rank. :math:`\mathcal L_{order}` and BPR are
@@ -89,7 +89,7 @@ def relaxed_order(ordered: Tensor, others: Tensor, ranked: Tensor) -> Tensor:
     Args:
         ordered: scores s_1 ... s_K of the ordered items, best item first; receive gradients.
             Shape: (users, K)
-        others: scores s_n of the other items; receive gradients. Shape: (users, others)
+        others: scores s_n of the items without order; receive gradients. Shape: (users, others)
         ranked: false where a user has fewer than K ordered items. There, the score must be very
             small, and is left out of the loss. Shape: (users, K)
 

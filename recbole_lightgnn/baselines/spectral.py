@@ -21,8 +21,8 @@ _SINGLE_TABLES = ("ideal", "svdae")  # filters that are an inner product of two 
 class Spectral(SolvedTables):
     r"""Rank items by a fixed filter, applied to a user's interactions on the graph of items.
 
-    A is the interaction matrix and :math:`r_u` its row of user u. D are diagonal matrices of
-    degrees, c is ``degree_offset``, and
+    A is the interaction matrix, and :math:`r_u` is the row of user u in A. D are diagonal matrices
+    of degrees, c is ``degree_offset``, and
 
     .. math:: R = (D_U + c)^{-\alpha}\,A\,(D_I + c)^{\alpha - 1}
 

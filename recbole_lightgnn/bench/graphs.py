@@ -15,7 +15,7 @@ _BLOCK = 1 << 20  # interactions drawn at once; they take about 60 MB
 
 
 class Density(NamedTuple):
-    """Size of a dataset; generated graphs have as many users and items per interaction as it has.
+    """Size of a dataset; a generated graph has equally many users and items per interaction.
 
     Attributes:
         interactions: number of interactions of the dataset.

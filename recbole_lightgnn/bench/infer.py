@@ -2,9 +2,9 @@ r"""Inference with pruned students (LightGNN's models), against the unpruned stu
 
 Two operations are measured. Propagation (Eq. 2 and 4) computes final embeddings from parameters,
 without gradients. Recommendation finds the best items from final embeddings, for one user and for
-all users. The multiply-adds of propagation and the bytes that it reads are counted. Our propagation
-is compared with two other ways to compute the same embeddings: torch's CSR products on dense
-tables, and `encode`, which training uses.
+all users. The multiply-adds of propagation and the bytes that propagation reads are counted. Our
+propagation is compared with two other ways to compute the same embeddings: torch's CSR products on
+dense tables, and `encode`, which training uses.
 """
 
 from collections.abc import Callable, Mapping

@@ -37,7 +37,7 @@ _SERVE = "import sys; from recbole_lightgnn.cli.main import main; sys.exit(main(
 
 
 def run(file: Path, rate: float, seconds: float) -> dict[str, Any]:
-    """Put a service under load, measure it and check its answers.
+    """Put a service under load, measure its response times and check its answers.
 
     Args:
         file: model exported by ``recbole-lightgnn export``.

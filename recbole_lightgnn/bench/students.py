@@ -36,7 +36,8 @@ def students_of_run(folder: Path) -> tuple[str, Students]:
         First, the name of the dataset. Second, the students, by number of pruning runs.
 
     Raises:
-        InputError: if the folder has no pruned student of LightGNN, or if its data have changed.
+        InputError: if the folder has no pruned student of LightGNN, or if the run's data have
+            changed.
     """
     trained = TrainedRun(folder)
     keys = {row["run"]: row["key"] for row in trained.rows if row["stage"] == "student"}

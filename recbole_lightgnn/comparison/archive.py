@@ -32,8 +32,8 @@ def save_archive(comparison: Comparison, target: Path) -> None:
         target: a new folder, or an earlier archive of the same comparison.
 
     Raises:
-        InputError: if ``target`` is neither a new folder nor such an archive, or if it has a record
-            that ``comparison`` lacks.
+        InputError: if ``target`` is neither a new folder nor an archive of ``comparison``, or if
+            ``target`` has a record that ``comparison`` lacks.
     """
     _check(comparison, target)
     target.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def _copy_users(source: RunFolder, copy: RunFolder, metrics: list[str]) -> None:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Copy a file if it exists, into a folder made if missing; return whether the file exists."""
+    """Copy a file if it exists, and create the target's folder; return whether the file exists."""
     if not source.is_file():
         return False
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,8 @@
 
 The folder of a search also has ``asked.json``, ``log.txt`` and ``failed.json``, as the folder of a
 run. An archive has no lock, logs or checkpoints. Files of earlier versions have old names of keys
-and settings. The functions here translate them when they read a file, so no other module sees an
-old name.
+and settings. The functions here translate old names when they read a file, so no other module sees
+an old name.
 """
 
 from __future__ import annotations
