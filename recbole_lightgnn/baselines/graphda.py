@@ -163,7 +163,7 @@ def nearest(table: Tensor, rows: tuple[int, int], columns: tuple[int, int], coun
         count: number of neighbors to find for a node; all if there are fewer.
 
     Returns:
-        Pairs of a node and its neighbor. Shape: (2, pairs)
+        The node and the neighbor of each pair. Shape: (2, pairs)
     """
     candidates = table[slice(*columns)]
     count = min(count, len(candidates) - (rows == columns))
