@@ -42,8 +42,8 @@ def make_record(
         settings: all settings in force.
         fingerprint: counts and hashes of the train, validation and test split
             (`dataset_fingerprint`).
-        masking: splits whose items are left out of a user's test ranking: ``train`` or
-            ``train+valid``.
+        masking: splits of which the items are left out of a user's test ranking: ``train``
+            or ``train+valid``.
         valid_metric: validation metric by which the best epoch was chosen.
         valid: validation metrics of the final model, not rounded. Keys are names of metrics, such
             as ``recall@20``.

@@ -33,7 +33,7 @@ _Entry = tuple[str, str, int, bool, int]  # name, type, length, whether deflated
 
 
 class Damaged(ValueError):
-    """Exception for a file whose content is wrong; the message gives the reason."""
+    """Exception for a file with wrong content; the message gives the reason."""
 
 
 @contextmanager

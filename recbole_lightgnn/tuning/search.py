@@ -309,7 +309,7 @@ class Search:
             return trial
 
     def _repeat(self, trial: FrozenTrial) -> None:
-        """End a trial whose process was killed; queue its settings, unless killed too often.
+        """End a trial of a killed process; queue its settings, unless killed too often.
 
         If the process was killed before all settings were drawn, the next trial draws them again,
         from the same random seed.
