@@ -104,10 +104,10 @@ class GLT(PrunedRecommender):
             values.fill_(1.0)
 
     def sizes(self) -> dict[str, float]:
-        """Count edges, parameters and bytes without masks of entries; see `GraphRecommender.sizes`.
+        """Count edges, parameters and bytes; see `GraphRecommender.sizes`.
 
-        The masks are 1 after the last run. After any other run, they can be multiplied into the
-        embeddings.
+        Masks of entries are not counted, because a stored model needs none: an embedding can be
+        stored multiplied by its masks.
         """
         sizes = super().sizes()
         state = [*self.user_mask.state_dict().values(), *self.item_mask.state_dict().values()]

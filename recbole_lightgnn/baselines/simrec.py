@@ -107,11 +107,14 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
         self.target = user, item
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
-        """Compute final embeddings by f, without a graph. Shapes: (users, width), (items, width)"""
+        """Compute final embeddings by the layer f, without a graph; see `transform`.
+
+        Shapes: (users, width), (items, width)
+        """
         return self.transform(user), self.transform(item)
 
     def transform(self, rows: Tensor) -> Tensor:
-        """Apply f to each row of a table of embeddings. Shape: (rows, width)"""
+        r"""Apply :math:`f(e) = \phi(eW) + e` to each row of a table. Shape: (rows, width)"""
         return F.leaky_relu(rows @ self.layer, 0.5) + rows
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:

@@ -104,7 +104,7 @@ class STARGCN(EmbeddingRecommender):
         }
 
     def norm_outside(self, batch: Batch) -> Tensor:
-        """Compute the norms of the graph without the interactions of a batch. Shape: (edges,)"""
+        """Compute the norm of each edge in the graph without a batch's edges. Shape: (edges,)"""
         number = self.observed.interaction_numbers(batch.user, batch.item)
         left_out = torch.zeros(self.observed.n_edges, dtype=torch.bool, device=self.device)
         left_out[number[number >= 0]] = True
