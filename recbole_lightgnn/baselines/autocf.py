@@ -216,7 +216,8 @@ class Attention(nn.Module):
         """Compute the output o of every node.
 
         Args:
-            pairs: pairs (a, b), at least one for every node a. Shape: (nodes, nodes)
+            pairs: positions (a, b) of a sparse matrix, at least one in every row.
+                Shape: (nodes, nodes)
             table: embeddings of all nodes. Shape: (nodes, width)
 
         Returns:

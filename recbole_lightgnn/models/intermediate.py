@@ -90,8 +90,8 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
     def start_from(self, user: Tensor, item: Tensor, *, target_std: float = 1.0) -> None:
         """Set this model's initial embeddings from the initial embeddings of a trained model.
 
-        Given embeddings that are wider than this model's embeddings are rotated to their principal
-        axes, and the first columns are kept. Then all embeddings are multiplied by one number,
+        If the trained model's embeddings are wider than this model's, they are first rotated to
+        their principal axes, and the first columns are kept. Then all embeddings are multiplied by one number,
         which gives this model's scores the standard deviation ``target_std``.
 
         Args:
