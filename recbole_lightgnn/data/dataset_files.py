@@ -185,7 +185,7 @@ def _find_files(name: str, folder: Path, settings: FileSettings | None) -> Datas
 
 
 def _has_benchmark_settings(name: str) -> bool:
-    """Whether our yaml file for a dataset says that its train, valid and test are files."""
+    """Whether our yaml file for a dataset says that each of its splits is a file."""
     file = properties_dir() / "dataset" / f"{name}.yaml"
     return file.is_file() and "benchmark_filename" in read_yaml(file)
 

@@ -91,8 +91,8 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         """Set this model's initial embeddings from the initial embeddings of a trained model.
 
         If the trained model's embeddings are wider than this model's, they are first rotated to
-        their principal axes, and the first columns are kept. Then all embeddings are multiplied by one number,
-        which gives this model's scores the standard deviation ``target_std``.
+        their principal axes, and the first columns are kept. Then all embeddings are multiplied by
+        one number, which gives this model's scores the standard deviation ``target_std``.
 
         Args:
             user: initial embeddings of the trained model. Shape: (users, given width)
