@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.planted import QUICK, columns, write_planted
+from helpers.planted import QUICK, WIDTH, columns, write_planted
 from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_model, get_trainer
@@ -34,6 +34,17 @@ UNTAUGHT = pytest.mark.parametrize(
     "name",
     [name for name in BASELINES if not issubclass(resolve(our_models()[name]), TaughtRecommender)],
 )
+
+
+@pytest.fixture
+def build(build):
+    """The same fixture, with a teacher as narrow as the model where the two are compared."""
+
+    def make(name="LightGNN", **settings):
+        teacher = {"teacher_settings": {"embedding_size": WIDTH}} if name == "SimRec" else {}
+        return build(name, **teacher, **settings)
+
+    return make
 
 
 def adjacency(model):
@@ -327,7 +338,7 @@ def test_sizes_count_what_is_trained(build, name):
     entries |= {"HCCF": 4 * 150 + 2 * 4 * 128}
     entries |= {"PinSage": 4 * 150 + 2 * (4 * 5 + 8 * 4 + 4) + 4 * 5 + 4 * 4}
     entries |= {"STARGCN": 4 * 150 + 2 * 2 * (2 * 4 * 64 + 3 * 4 * 4)}
-    entries |= {"AutoCF": 4 * 150 + 3 * 4 * 4}
+    entries |= {"AutoCF": 4 * 150 + 3 * 4 * 4, "SimRec": 4 * 150 + 4 * 4}
     entries |= {"ELSA": 4 * 60, "CompressedELSA": 4 * 60}
     entries = entries.get(name, 4 * 150)
     padding = {"BiasMF": 4 * 2 + 1, "AutoRec": 2 * 4 + 1, "ELSA": 4, "CompressedELSA": 4}
