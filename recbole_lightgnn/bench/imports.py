@@ -179,7 +179,7 @@ def text(result: dict[str, Any]) -> str:
     """The result as lines of text.
 
     Args:
-        result: result of `run`, with ``environment``.
+        result: result of `run`, and the key ``environment`` with the versions and the machine.
     """
     where, memory = result["environment"], result["memory"]
     lines = [f"a table of {result['interactions']} interactions; the imported pairs are its pairs"]

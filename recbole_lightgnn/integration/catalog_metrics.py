@@ -185,7 +185,7 @@ def _tail_percentage(metric: Any, data: Any, lists: Lists) -> float:
 
 
 def _mean_of(lists: Lists, value_of: Mapping[int, int]) -> float:
-    """Compute `mean_over_lists` with a mapping of values; an item without a value has 0."""
+    """Compute `mean_over_lists` from a value by item; an item that is not a key has 0."""
     values = np.zeros(1 + max([int(lists.max(initial=0)), *value_of]))
     values[list(value_of)] = list(value_of.values())
     return mean_over_lists(lists, values)

@@ -171,8 +171,8 @@ def weighted_lightgcn_inference(
     r"""Compute :func:`weighted_lightgcn` without gradients, also for packed tables (`PackedRows`).
 
     With two layers the result is :math:`3E + \hat A(3E + \hat A E)`, where :math:`\hat A` holds the
-    weighted edges. This polynomial takes two sparse products for users and two for items. Each
-    product includes the addition.
+    weighted edges (see `binomials` for the 3). This takes two sparse products for users and two for
+    items. Each product also adds 3E.
 
     Args:
         graph: the interaction graph.

@@ -150,8 +150,8 @@ def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products:
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
-        rows: rows of X for the rows of S, dense or packed. Shape: (rows, width)
-        cols: rows of X for the columns of S, dense or packed. Shape: (cols, width)
+        rows: table with a row for each row of S, dense or packed. Shape: (rows, width)
+        cols: table with a row for each column of S, dense or packed. Shape: (cols, width)
         n_products: K, the degree of the polynomial.
 
     Returns:
@@ -168,8 +168,8 @@ def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products:
 def resident_bytes(pattern: SparsePattern, rows: Rows, cols: Rows) -> int:
     """Count the bytes of memory that the inputs of :func:`polynomial` take.
 
-    The inputs are both tables and the matrix, which is stored once by row and once by column.
-    Results are not counted.
+    The inputs are the sparse matrix S, stored once by row and once by column, and two tables of
+    embeddings. Results are not counted.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)

@@ -354,7 +354,7 @@ class Recommender:
 
         Args:
             rows: table of user or item embeddings. Shape: (rows, width)
-            numbers: the row of ``rows`` to recommend for, one per query. Shape: (queries,)
+            numbers: index of a row of ``rows`` for each query. Shape: (queries,)
             columns: embeddings of all items, to multiply ``rows`` with. Shape: (items, width)
             k: number of items per query.
             excluded: items to leave out, one list per query.
