@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.models.base import GraphRecommender
+from recbole_lightgnn.nn.graph import largest_in_rows
 
 _ROWS = 1024  # rows of a sparse product in memory at once
 
@@ -191,23 +192,6 @@ class ItemItemRecommender(SolvedRecommender):
         """Multiply the interactions of users by W; see `SolvedRecommender.scores`."""
         rows = self._history[user.cpu().numpy()] @ self._weights
         return torch.from_numpy(rows.toarray()).to(self.device)
-
-
-def largest_in_rows(matrix: sp.csr_matrix, count: int) -> sp.csr_matrix:
-    """Keep the largest values of each row; among equal values, the first columns win.
-
-    Args:
-        matrix: a sparse matrix with values above 0. Shape: (rows, columns)
-        count: number of values to keep in a row; a row with fewer values keeps all values.
-    """
-    matrix.sort_indices()
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((-matrix.data, row))  # stable: equal values stay in the order of columns
-    rank = np.empty(matrix.nnz, dtype=np.int64)
-    rank[order] = np.arange(matrix.nnz) - matrix.indptr[row]
-    kept = rank < count
-    place = (row[kept], matrix.indices[kept])
-    return sp.csr_matrix((matrix.data[kept], place), shape=matrix.shape)
 
 
 def largest_products(left: sp.csr_matrix, right: sp.csr_matrix, count: int) -> sp.csr_matrix:

@@ -186,10 +186,10 @@ def augment_hops(
         paths = rows
         for _ in range(rounds):
             paths = (paths @ back) @ observed
-        chosen.append(_strongest(_without(paths, rows), cap))
+        chosen.append(largest_in_rows(_without(paths, rows), cap))
     by_item = sp.vstack(chosen, format="csr").T.tocsr()
     blocks = _blocks(np.diff(by_item.indptr), memory_mb)
-    added = sp.vstack([_strongest(by_item[block], cap) for block in blocks]).T.tocoo()
+    added = sp.vstack([largest_in_rows(by_item[block], cap) for block in blocks]).T.tocoo()
     pattern = graph.interactions.pattern
     user = np.concatenate([pattern.row.cpu().numpy(), added.row])
     item = np.concatenate([pattern.col.cpu().numpy(), added.col])
@@ -238,7 +238,7 @@ def walk_neighbors(
         start = np.arange(block.start, block.stop)
         ends.data[ends.indices == start.repeat(np.diff(ends.indptr))] = 0
         ends.eliminate_zeros()
-        kept.append(_strongest(ends, cap))
+        kept.append(largest_in_rows(ends, cap))
     shares = sp.vstack(kept, format="csr")
     row = np.repeat(np.arange(len(degree)), np.diff(shares.indptr))
     total = np.bincount(row, weights=shares.data, minlength=len(degree))
@@ -301,8 +301,13 @@ def _blocks(pairs: np.ndarray, memory_mb: int) -> Iterator[slice]:
         start = stop
 
 
-def _strongest(matrix: sp.csr_matrix, cap: int) -> sp.csr_matrix:
-    """Select the ``cap`` largest values of every row; among equal values, the first columns win."""
+def largest_in_rows(matrix: sp.csr_matrix, cap: int) -> sp.csr_matrix:
+    """Keep the largest values of every row; among equal values, the first columns win.
+
+    Args:
+        matrix: a sparse matrix with values above 0. Shape: (rows, columns)
+        cap: number of values to keep in a row; a row with fewer values keeps all values.
+    """
     matrix.sort_indices()
     counts, index = np.diff(matrix.indptr), matrix.indptr.dtype
     row = np.repeat(np.arange(matrix.shape[0], dtype=index), counts)

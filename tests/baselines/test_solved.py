@@ -16,7 +16,8 @@ from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.models.solved import largest_in_rows, largest_products
+from recbole_lightgnn.models.solved import largest_products
+from recbole_lightgnn.nn.graph import largest_in_rows
 from recbole_lightgnn.nn.truncated_svd import truncated_svd
 from recbole_lightgnn.quick_start import run
 
