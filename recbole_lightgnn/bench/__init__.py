@@ -1,1 +1,1 @@
-"""Benchmarks: check our code and its alternatives, then measure all of them in one run."""
+"""Benchmarks. Each checks the results of our code and of its alternatives, then measures them."""

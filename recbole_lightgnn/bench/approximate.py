@@ -1,4 +1,4 @@
-"""Approximate search for the best items, compared with exact search: recall, and time per user."""
+"""Approximate search for the best items, against exact search: recall, and time per user."""
 
 from __future__ import annotations
 
@@ -30,19 +30,18 @@ def run(file: Path | None, n_items: int) -> dict[str, Any]:
 
     Args:
         file: model exported by ``recbole-lightgnn export``; ``None`` for random embeddings.
-        n_items: number of random items. Random items are the hardest to search, because no two are
-            close to each other; recall on a real catalogue is higher.
+        n_items: number of random items. No two random items are close to each other, so recall on
+            a real catalogue is higher.
 
     Returns:
         The result, of plain values. ``recall``: for each share of searched items, the fraction of
-        the exact top 20 that the search finds, over 1000 users at most. ``build``: seconds to build
+        the exact top 20 that the search finds, over at most 1000 users. ``build``: seconds to build
         the index. ``rows``: seconds of each search for one user (see `measure.row`).
 
     Raises:
         InputError: if the file is not a model, if there are no users or items, or if faiss is not
             installed.
-        WrongResult: if a score is wrong, or if a score is above the exact search's score at the
-            same rank.
+        WrongResult: if a score is wrong, or above the exact search's score at the same rank.
     """
     before = conditions()
     model = _random(n_items) if file is None else read(file)
@@ -88,8 +87,7 @@ def _recall(name: str, got: Ranked, truth: Ranked, exact: Recommender, users: np
     """Fraction of the items found by exact search that the approximate search found.
 
     Raises:
-        WrongResult: if an item's score is wrong, or if a score is above the exact search's score at
-            the same rank.
+        WrongResult: if a score is wrong, or above the exact search's score at the same rank.
     """
     found = got.scores > -np.inf
     users_found = np.broadcast_to(users[:, None], found.shape)[found]
@@ -106,7 +104,7 @@ def _recall(name: str, got: Ranked, truth: Ranked, exact: Recommender, users: np
 
 
 def _next_user(recommender: Recommender, share: float | None, users: np.ndarray, k: int) -> Any:
-    """Function that recommends to the next user at each call, and searches a share of the items."""
+    """Function that recommends to the next user at each call, searching ``share`` of the items."""
     number = 0
 
     def recommend() -> Ranked:
@@ -120,11 +118,7 @@ def _next_user(recommender: Recommender, share: float | None, users: np.ndarray,
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result as a table with one line per search.
-
-    Args:
-        result: result of `run`, with ``environment``.
-    """
+    """Format the result of `run`, with ``environment``, as a table with one line per search."""
     from tabulate import tabulate
 
     (one_user,) = result["rows"]

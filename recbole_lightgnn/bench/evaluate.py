@@ -1,8 +1,8 @@
 """Our full ranking of a test split, from final embeddings to metrics, against RecBole's ranking.
 
 RecBole's trainer evaluates RecBole's LightGCN (64 columns) with either ranking. The embeddings are
-random. Each user's embedding is moved towards the user's test items, so that there are about as
-many hits as after training. Propagation is not timed.
+random, but each user's embedding is moved towards the user's test items. This gives about as many
+hits as after training.
 """
 
 import contextlib
@@ -59,9 +59,8 @@ def run(dataset: str) -> dict[str, Any]:
 
     Returns:
         The result, of plain values. ``deviation``: largest relative error of a metric in double
-        precision. ``extra_memory_mb``: for each evaluation, its peak memory minus the memory in use
-        before the evaluation, in 10^6 bytes; ``None`` if the system does not report the memory.
-        ``rows``: seconds of each evaluation.
+        precision. ``extra_memory_mb``: additional peak memory of each evaluation (see
+        `_with_memory`). ``rows``: seconds of each evaluation.
 
     Raises:
         InputError: if the dataset cannot be read.
@@ -117,10 +116,7 @@ def _drawn_tables(model: LightGCN, loader: FullSortEvalDataLoader) -> tuple[Tens
 
 
 def _ours(config: Any, model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metrics]:
-    """Function that evaluates with our ranking, by RecBole's trainer.
-
-    Each call also looks for the tables of final embeddings that give the model's scores.
-    """
+    """Function that evaluates with our ranking in RecBole's trainer."""
     trainer = Trainer(config, model)
     rank_by_tables(trainer)
     return partial(trainer.evaluate, loader, load_best_model=False)
@@ -129,7 +125,7 @@ def _ours(config: Any, model: LightGCN, loader: FullSortEvalDataLoader) -> Calla
 def _recboles(
     dataset: str, model: LightGCN, loader: FullSortEvalDataLoader, batch: int
 ) -> Callable[[], Metrics]:
-    """Function that evaluates by RecBole's unmodified trainer, with ``batch`` scores per batch."""
+    """Function that evaluates with RecBole's unmodified trainer, ``batch`` scores at a time."""
     config = build_config("LightGCN", dataset, (), {**SETTINGS, "eval_batch_size": batch})
     batched = FullSortEvalDataLoader(config, loader._dataset, loader._sampler)
     return partial(Trainer(config, model).evaluate, batched, load_best_model=False)
@@ -139,7 +135,7 @@ def _recboles(
 def _plain(model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metrics]:
     """Function that evaluates 64 MB of scores at once by matrix product, mask and ``torch.topk``.
 
-    The indices of the masked and of the relevant items are made before the measurement.
+    The indices of masked and relevant items are not part of the measured time.
     """
     chunks = []
     for users in loader.uid_list.split(max(1, (1 << 24) // model.n_items)):
@@ -168,7 +164,7 @@ def _plain(model: LightGCN, loader: FullSortEvalDataLoader) -> Callable[[], Metr
 
 
 def _indices(lists: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Row numbers and column numbers; ``lists`` holds a tensor of column numbers for each row."""
+    """Row and column numbers; ``lists`` holds a tensor of column numbers for each row."""
     sizes = torch.tensor([len(part) for part in lists])
     return torch.arange(len(lists)).repeat_interleave(sizes), torch.cat(list(lists))
 
@@ -177,8 +173,7 @@ def _compare(metrics: Mapping[str, Metrics], tolerance: float) -> float:
     """Largest error of a metric, divided by the largest of RecBole's metrics.
 
     Raises:
-        WrongResult: if a metric is missing, or differs from RecBole's metric by more than
-            ``tolerance``.
+        WrongResult: if a metric is missing, or is wrong by more than ``tolerance``.
     """
     truth, worst = metrics[LARGE], 0.0
     for name, values in metrics.items():
@@ -198,9 +193,9 @@ def _with_memory(
     """Run each evaluation; return its metrics and its memory.
 
     Returns:
-        First, the metrics of each evaluation. Second, the peak memory of each evaluation minus the
-        memory in use before the evaluation, in 10^6 bytes; ``None`` if the system does not report
-        the memory, as outside Linux. Keys: names of the evaluations.
+        First, the metrics of each evaluation, by name. Second, the peak memory of each evaluation
+        minus the memory in use before it, in 10^6 bytes; ``None`` if the system does not report the
+        memory (any system but Linux).
     """
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     metrics: dict[str, Metrics] = {}

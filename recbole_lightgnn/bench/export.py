@@ -33,11 +33,10 @@ def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
 
     Returns:
         The result, of plain values. ``rows`` has for each file the student (``row``), ``form``,
-        ``values`` (number format), ``bytes``, ``of_dense``
-        (bytes divided by the bytes of float32 tables with 64 columns), ``parts`` (bytes by part),
-        ``metrics`` and ``run_metrics`` (the metrics of the run's model, which the file was made
-        from). The rows ``dense, N`` are final embeddings of the unpruned student, reduced to the N
-        columns that approximate its scores best.
+        ``values`` (number format), ``bytes``, ``of_dense`` (bytes divided by the bytes of float32
+        tables with 64 columns), ``parts`` (bytes by part), ``metrics`` of the file and
+        ``run_metrics`` of the run's model. The rows ``dense, N`` are final embeddings of the
+        unpruned student, reduced to the N columns that approximate its scores best.
 
     Raises:
         InputError: if the run has no such student, or has a metric that only RecBole computes.
@@ -135,11 +134,7 @@ def _dense(trained: TrainedRun, width: int) -> Model:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result as a table with one line per file.
-
-    Args:
-        result: result of `run`.
-    """
+    """Format the result of `run` as a table with one line per file."""
     from tabulate import tabulate
 
     first = result["rows"][0]

@@ -1,7 +1,6 @@
 """Time and memory of exported models: cold start, and recommendation for one and all users.
 
-Each model is measured in processes that import only what a service imports: neither torch nor
-RecBole.
+The measured processes import only what a service imports: neither torch nor RecBole.
 """
 
 import json
@@ -106,11 +105,7 @@ def _in_new_process(what: str, file: Path) -> Any:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result as a table with one line per file.
-
-    Args:
-        result: result of `run`, with ``environment``.
-    """
+    """Format the result of `run`, with ``environment``, as a table with one line per file."""
     from tabulate import tabulate
 
     lines = [["", "bytes", "peak memory", *(each["operation"] for each in result["rows"])]]

@@ -15,14 +15,14 @@ _BLOCK = 1 << 20  # interactions drawn at once; they take about 60 MB
 
 
 class Density(NamedTuple):
-    """Size of a dataset; a generated graph has equally many users and items per interaction.
+    """Numbers of interactions, users and items of a dataset, to generate graphs of equal density.
 
     Attributes:
         interactions: number of interactions of the dataset.
         users: number of users of the dataset.
         items: number of items of the dataset.
-        least: smallest number of interactions that a generated graph may have. A smaller graph
-            would be nearly complete, without a power law.
+        least: smallest number of interactions of a generated graph. A smaller graph would be nearly
+            complete, without a power law.
     """
 
     interactions: int
@@ -33,10 +33,10 @@ class Density(NamedTuple):
 
 # The training part of the paper's Yelp split; the default for generated graphs.
 YELP = Density(182_357, 42_712, 26_822, least=100)
-# LightGCN's Gowalla, with 34 interactions per user and 25 per item, for graphs of several sizes. As
-# on Yelp, 10^8 interactions would have 38 million nodes, and embeddings with Adam's state would
-# take 39 GB. On a much denser graph, the embeddings for a million interactions would fit into the
-# processor's cache.
+# LightGCN's Gowalla, with 34 interactions per user and 25 per item, for graphs of several sizes.
+# With Yelp's density, 10^8 interactions would need 38 million nodes, and their embeddings with
+# Adam's state would take 39 GB. With a much higher density, the embeddings for a million
+# interactions would fit into the processor's cache.
 GOWALLA = Density(1_027_370, 29_858, 40_981, least=3000)
 
 
@@ -45,8 +45,8 @@ def power_law_graph(
 ) -> InteractionGraph:
     """Draw a random graph with its r-th largest degree proportional to r^(-1/2), as on Yelp.
 
-    The numbers of users and items are proportional to the number of interactions, so graphs of any
-    size have the same mean degrees. Nodes are numbered at random. Some nodes have no interaction.
+    The numbers of users and items are proportional to ``interactions``, so graphs of any size have
+    the same mean degrees. Nodes are numbered at random. Some nodes have no interaction.
 
     Args:
         interactions: number of interactions, all distinct.
@@ -71,12 +71,7 @@ def power_law_graph(
 
 
 def nodes_of(interactions: int, like: Density) -> tuple[int, int]:
-    """Number of users and of items of a generated graph.
-
-    Args:
-        interactions: number of interactions.
-        like: size of the dataset with the wanted mean degrees.
-    """
+    """Numbers of users and items of a generated graph with the mean degrees of ``like``."""
     users, items = (round(interactions * n / like.interactions) for n in (like.users, like.items))
     return users, items
 
@@ -88,8 +83,7 @@ def _blocks_of_pairs(
 
     Nodes are ranked by degree. Of n nodes, rank r is drawn with a probability proportional to
     r^(-1/2). The probability of a rank up to r is then about sqrt(r / n), so the rank is drawn as
-    ``n * u ** 2`` with u uniform in [0, 1). Each user is in one block only, so no pair is in two
-    blocks.
+    ``n * u ** 2`` with u uniform in [0, 1). A user is in one block only, and so is a pair.
 
     Yields:
         The pairs of one block, ascending.
@@ -114,7 +108,7 @@ def _blocks_of_pairs(
 def _union(ascending: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Merge two arrays into the ascending distinct numbers of both.
 
-    Merging is faster than ``np.union1d``, which would also sort ``ascending``.
+    Faster than ``np.union1d``, which would also sort ``ascending``.
     """
     together = np.concatenate([ascending, np.sort(others)])
     together.sort(kind="stable")  # merges the two sorted halves
@@ -123,10 +117,6 @@ def _union(ascending: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def dataset_graph(name: str, folder: Path = Path("dataset")) -> InteractionGraph:
     """Graph of an imported dataset's training interactions, or of all interactions without a split.
-
-    Args:
-        name: name of the dataset.
-        folder: folder of datasets.
 
     Raises:
         InputError: if the dataset is missing or has no interactions that can be read.

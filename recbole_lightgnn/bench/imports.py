@@ -54,11 +54,10 @@ def run(interactions: int | None = None, importer: Importer = import_table) -> d
 
     Returns:
         The result, of plain values. ``seconds``: seconds of the import (``ours``) and of
-        ``read_csv``, for a table with names of users and items and for a table with numbers instead
-        of names. ``times_read_csv``: median of the import divided by the median of ``read_csv``.
-        ``memory``: peak memory, in 10^6 bytes, of three processes with a table of numbers. The
-        first only imports the table (``ours``), the second only calls ``read_csv``, the third only
-        loads the libraries (``loaded``).
+        ``read_csv``, for a table with names of users and items, and for a table with numbers.
+        ``times_read_csv``: median of the import divided by the median of ``read_csv``. ``memory``:
+        peak memory, in 10^6 bytes, of three processes with a table of numbers. One only imports the
+        table (``ours``), one only calls ``read_csv``, one only loads the libraries (``loaded``).
 
     Raises:
         InputError: if the table would be too short.
@@ -104,7 +103,7 @@ def run(interactions: int | None = None, importer: Importer = import_table) -> d
 def write_table(path: Path, n: int, *, names: bool = False, seed: int = 0) -> None:
     """Write a table ``user,item,rating,timestamp`` with degrees as in `graphs.power_law_graph`.
 
-    There is one user per 34 interactions and one item per 25, as in LightGCN's Gowalla. About one
+    There is one user per 34 lines and one item per 25 lines, as in LightGCN's Gowalla. About one
     pair in thirty occurs twice.
 
     Args:
@@ -153,7 +152,7 @@ def _check(table: Path, folder: Path) -> None:
 
 
 def _measured(action: Action, importer: Importer, table: Path, out: Path) -> dict[str, float]:
-    """Run an action; return the action's seconds, and this process's peak memory in 10^6 bytes."""
+    """Run an action; return its seconds, and this process's peak memory in 10^6 bytes."""
     start = time.perf_counter()
     action(importer, table, out)
     seconds = time.perf_counter() - start
@@ -176,11 +175,7 @@ def _read(importer: Importer, table: Path, out: Path) -> None:
 
 
 def text(result: dict[str, Any]) -> str:
-    """The result as lines of text.
-
-    Args:
-        result: result of `run`, and the key ``environment`` with the versions and the machine.
-    """
+    """Format the result of `run`, with ``environment``, as lines of text."""
     where, memory = result["environment"], result["memory"]
     lines = [f"a table of {result['interactions']} interactions; the imported pairs are its pairs"]
     for ids, ratio in result["times_read_csv"].items():

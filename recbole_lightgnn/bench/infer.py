@@ -1,10 +1,9 @@
-r"""Inference with pruned students (LightGNN's models), against the unpruned student and a teacher.
+"""Inference with pruned students (LightGNN's models), against the unpruned student and a teacher.
 
 Two operations are measured. Propagation (Eq. 2 and 4) computes final embeddings from parameters,
 without gradients. Recommendation finds the best items from final embeddings, for one user and for
-all users. The multiply-adds of propagation and the bytes that propagation reads are counted. Our
-propagation is compared with two other ways to compute the same embeddings: torch's CSR products on
-dense tables, and `encode`, which training uses.
+all users. Our propagation is compared with two other ways to compute the same embeddings: torch's
+CSR products on dense tables, and `encode`, which training uses.
 """
 
 from collections.abc import Callable, Mapping
@@ -64,7 +63,7 @@ class Contender:
     others: Mapping[str, Callable[[], Tables]]
 
     def dense(self) -> Tables:
-        """Return the initial embeddings as dense tables, with zeros for pruned entries."""
+        """Return the initial embeddings as dense tables; pruned entries are zero."""
         rows, cols = (
             part if isinstance(part, Tensor) else part.dense() for part in (self.rows, self.cols)
         )
@@ -79,9 +78,9 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
         folder: run folder of trained students; ``None`` for untrained students.
 
     Returns:
-        The result, of plain values. ``models``: for each model ``multiply_adds``, ``of_teacher``
-        (the model's multiply-adds divided by the teacher's) and ``resident_bytes``
-        (bytes that propagation reads). ``rows``: seconds of propagation and of recommendation, and
+        The result, of plain values. ``models``: for each model ``multiply_adds`` of propagation,
+        ``of_teacher`` (``multiply_adds`` divided by the teacher's) and ``resident_bytes`` (bytes
+        that propagation reads). ``rows``: seconds of propagation and of recommendation, and
         ``times_ours``: the time of each model divided by the time of the first model, the pruned
         student with the fewest pruning runs.
 
@@ -133,7 +132,7 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
 
 
 def _contenders(students: Mapping[int, LightGNN]) -> dict[str, Contender]:
-    """The models to measure: students, and a teacher with the unpruned student's embeddings."""
+    """The students to measure, and a teacher with the unpruned student's initial embeddings."""
     unpruned = students[0]
     n_rows = unpruned.n_users + unpruned.n_items - 2  # without RecBole's padding
     contenders = {}
@@ -196,8 +195,8 @@ def _by_csr(
 ) -> Tables:
     """Compute a student's final embeddings by torch's CSR products on dense tables.
 
-    The sum of the layers is a polynomial in the adjacency matrix with binomial coefficients.
-    Horner's rule evaluates the polynomial.
+    The sum of the layers is a polynomial in the adjacency matrix with binomial coefficients,
+    evaluated by Horner's rule.
     """
     matrix, transposed = pattern.matrix(values), pattern.matrix(values, transpose=True)
     users, items, factor = user, item, 1.0
@@ -235,7 +234,7 @@ def _share(share: float) -> str:
 def _checked_propagations(
     contenders: Mapping[str, Contender],
 ) -> tuple[float, dict[str, Callable[[], Tables]]]:
-    """Check all propagations; return their largest relative error, and the propagations by name.
+    """Check all propagations; return their largest relative error, and each propagation by name.
 
     Raises:
         WrongResult: if a final embedding is wrong.
@@ -269,7 +268,7 @@ def _check_recommendations(name: str, tables: Tables, seen: SparsePattern) -> No
     """Check that the recommended items of the first users have the largest unseen scores.
 
     Raises:
-        WrongResult: if a recommended item has a smaller score than an unseen item left out.
+        WrongResult: if an unseen item that was left out has a larger score.
     """
     last = min(CHECKED, len(tables[0]))
     best = recommend(*tables, seen, 1, last)
@@ -319,11 +318,7 @@ def recommend(
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result as two tables: one line per model, then one line per alternative propagation.
-
-    Args:
-        result: result of `run`, with ``environment``.
-    """
+    """Format the result of `run`, with ``environment``, as tables of models and propagations."""
     from tabulate import tabulate
 
     rows = {row["operation"]: row for row in result["rows"]}

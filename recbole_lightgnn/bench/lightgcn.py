@@ -26,11 +26,7 @@ class LightGCN(nn.Module):
         decay: weight of the squared norm of the batch's initial embeddings in the loss.
 
     Attributes:
-        graph: as given.
-        n_layers: as given.
-        decay: as given.
-        user: initial embeddings of users. Shape: (users, width)
-        item: initial embeddings of items. Shape: (items, width)
+        graph, user, item, n_layers, decay: as given.
     """
 
     def __init__(
@@ -57,11 +53,11 @@ class LightGCN(nn.Module):
 
 
 def step_of(model: Any, *, fused: bool) -> Callable[[Any], float]:
-    """Return a function that makes one training step with Adam on a batch, and returns the loss.
+    """Return a function that makes one training step with Adam on a batch and returns the loss.
 
     Args:
         model: model with ``calculate_loss``.
-        fused: whether to use torch's fused (faster) form of Adam.
+        fused: whether to use torch's fused (faster) Adam.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=fused)
     model.train()

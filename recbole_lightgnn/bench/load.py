@@ -1,8 +1,8 @@
 """The service under load: response times and memory at a steady rate of requests.
 
 The service is a separate process on the same machine. Requests are due at fixed times, whether or
-not earlier requests are answered. The response time counts from the due time, so it includes the
-wait in a queue.
+not earlier requests are answered. The response time starts at the due time, so it includes the wait
+in a queue.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ONE_USER = f"top {K} for one user"
 _USERS = 500  # largest number of users that are requested in turn
 _CONNECTIONS = 32
 _PATIENCE = 60  # seconds to wait for an answer
-_WARM_UP = 0.1  # share of the duration, before it begins; first use allocates the service's memory
+_WARM_UP = 0.1  # duration of the warm-up, as a share; the service allocates memory on first use
 _SERVE = "import sys; from recbole_lightgnn.cli.main import main; sys.exit(main())"
 
 
@@ -42,15 +42,14 @@ def run(file: Path, rate: float, seconds: float) -> dict[str, Any]:
     Args:
         file: model exported by ``recbole-lightgnn export``.
         rate: requests per second, each for one user.
-        seconds: duration of the measurement in seconds. A warm-up comes first, which takes a tenth
-            of this duration.
+        seconds: duration of the measurement. A warm-up of a tenth of this duration comes first.
 
     Returns:
         The result, of plain values. ``requests``: number of requests, all answered. ``late``:
         number of answers more than a second after the due time. ``checked``: number of different
-        answers, all of them checked. ``rows``: response times in seconds. ``slowest``: 99th
-        percentile and maximum of the response times. ``memory_mb``: memory of the service (10^6
-        bytes) in the first and in the last tenth of the duration.
+        answers, all checked. ``rows``: response times in seconds. ``slowest``: 99th percentile and
+        maximum of the response times. ``memory_mb``: memory of the service (10^6 bytes) in the
+        first and in the last tenth of the duration.
 
     Raises:
         InputError: if the file is not a model, or if rate or seconds are not above 0.
@@ -91,7 +90,7 @@ def run(file: Path, rate: float, seconds: float) -> dict[str, Any]:
 
 @contextmanager
 def _serving(file: Path) -> Iterator[int]:
-    """Run the service with a model in a new process; yield the service's port."""
+    """Run the service with a model in a new process; yield its port."""
     command = [sys.executable, "-c", _SERVE, "serve", str(file), "--port=0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -108,13 +107,13 @@ class _Load:
 
     Args:
         port: port of the service.
-        users: names of the users that are requested in turn.
+        users: names of the users, who are requested in turn.
         rate: requests per second.
         k: number of items per request.
 
     Attributes:
         seconds: response time of each request, from its due time.
-        answers: the different answers that each user got.
+        answers: the different answers for each user.
         memory: memory of the service in bytes, once a second.
     """
 
@@ -126,10 +125,7 @@ class _Load:
         self.memory: list[int] = []
 
     async def run(self, seconds: float) -> None:
-        """Send requests for some time.
-
-        Args:
-            seconds: duration in seconds.
+        """Send requests for ``seconds``.
 
         Raises:
             WrongResult: if an answer is missing, or its status is not 200.
@@ -163,7 +159,7 @@ class _Load:
 
 
 class _Connection:
-    """HTTP client with one connection, which is opened again if it was closed."""
+    """HTTP client with one connection, which it reopens after the service has closed it."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -198,8 +194,8 @@ class _Connection:
 def _deviation(recommender: Recommender, answers: Mapping[str, set[bytes]]) -> float:
     """Check the answers; return the largest error of a score, divided by the largest score.
 
-    The answered scores are compared with the scores of the best items, and with the true scores of
-    the answered items.
+    The answered scores must equal the scores of the best items and the true scores of the answered
+    items.
 
     Raises:
         WrongResult: if the error is above 1e-5, or if items are missing or repeated.
@@ -222,11 +218,7 @@ def _deviation(recommender: Recommender, answers: Mapping[str, set[bytes]]) -> f
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result as lines of text.
-
-    Args:
-        result: result of `run`, with ``environment``.
-    """
+    """Format the result of `run`, with ``environment``, as lines of text."""
     ((seconds,),) = (each["seconds"].values() for each in result["rows"])
     slowest = ", ".join(f"{share}: {short(1e3 * s)}" for share, s in result["slowest"].items())
     memory = result["memory_mb"]

@@ -1,4 +1,4 @@
-"""Functions that all benchmarks use: check a result, then measure time and memory."""
+"""Parts of all benchmarks: check a result, then measure time and memory."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def deviation(what: str, result: Sequence[Tensor], truth: Sequence[Tensor]) -> f
         truth: correct tensors of the same shapes in float64, computed in a different way.
 
     Raises:
-        WrongResult: if a shape is wrong, or if the error is above 1e-5. In float32, a different
-            order of summation changes a sum by about 1e-6.
+        WrongResult: if a shape is wrong, or if the error is above 1e-5. For comparison: a different
+            order of summation changes a float32 sum by about 1e-6.
     """
     largest = 0.0
     for part, (got, expected) in enumerate(zip(result, truth, strict=True)):
@@ -57,7 +57,7 @@ def loss_deviation(what: str, losses: Sequence[float], truth: Sequence[float]) -
 
     Args:
         what: name of the training, for the error message.
-        losses: losses of the first steps of the training to check.
+        losses: losses of the first steps.
         truth: losses of the same steps in the training to compare with.
 
     Raises:
@@ -75,9 +75,9 @@ def measure(
     """Measure the time of some functions, the contenders, which take turns.
 
     Taking turns spreads other load of the machine evenly over all contenders. A turn lasts at least
-    20 ms and at least one call. So most calls of a fast contender find the processor's caches as
-    that contender left them, which is also the case in training. A contender that has used up its
-    share of the time is not called again.
+    20 ms and at least one call. So in most calls, a fast contender finds its own data in the
+    processor's caches, as in training. A contender that has used up its share of the time is not
+    called again.
 
     Args:
         contenders: functions without arguments, by name.
@@ -119,10 +119,7 @@ def row(operation: str, seconds: Mapping[str, Mapping[str, Any]]) -> dict[str, A
 
 
 def summary(times: Sequence[float]) -> dict[str, Any]:
-    """Median and quartiles of the times of repeated calls.
-
-    Args:
-        times: time of each call in seconds.
+    """Median and quartiles of ``times``, the seconds of repeated calls.
 
     Returns:
         ``median``, ``lower`` and ``upper`` quartile in seconds, and number of ``calls``.
@@ -135,9 +132,8 @@ def conditions() -> dict[str, float]:
     """Load and free memory of the machine, to be recorded before a benchmark begins.
 
     Returns:
-        ``load``: number of running or waiting processes, averaged over the last minute. If it is
-        above a few tenths, measured times are not reliable. ``free_memory_gb``: free memory in
-        10^9 bytes.
+        ``load``: number of running or waiting processes, averaged over the last minute. Above a few
+        tenths, measured times are not reliable. ``free_memory_gb``: free memory in 10^9 bytes.
     """
     return {
         "load": psutil.getloadavg()[0],
@@ -146,14 +142,11 @@ def conditions() -> dict[str, float]:
 
 
 def in_a_process(action: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a new process.
+    """Call a function in a new process and return its value.
 
     Args:
         action: function that another process can import.
         arguments: arguments of the function.
-
-    Returns:
-        The value that the function returns.
 
     Raises:
         InputError: if the process was killed, for example because memory ran out.
@@ -170,9 +163,9 @@ def in_a_process(action: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def peak_mb() -> float:
-    """Peak memory of this process, in 10^6 bytes.
+    """Peak memory of this process in 10^6 bytes, read from ``/proc``.
 
-    The number is read from ``/proc``, because ``getrusage`` includes the parent process's peak.
+    ``getrusage`` would include the parent process's peak.
 
     Raises:
         OSError: if the system does not report the peak.

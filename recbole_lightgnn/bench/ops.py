@@ -1,4 +1,4 @@
-r"""Our sparse products compared with torch's.
+"""Our sparse products compared with torch's.
 
 The products are of a sparse matrix S (users x items) with dense matrices X (items x width) and
 Y (users x width). The alternatives are
@@ -40,7 +40,7 @@ FORWARD, TRANSPOSED, TO_DENSE, TO_BOTH, SAMPLED = (
 
 @dataclass(frozen=True)
 class Case:
-    """The matrices that all products of the benchmark use.
+    """The matrices of all products in the benchmark.
 
     Attributes:
         pattern: positions of the nonzeros in S.
@@ -57,7 +57,7 @@ class Case:
 
     @classmethod
     def random(cls, pattern: SparsePattern, width: int) -> "Case":
-        """Make a case of standard normal numbers for a pattern; X and Y have ``width`` columns."""
+        """Make a case of standard normal numbers; X and Y have ``width`` columns."""
         draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
         rows, cols = pattern.shape
         return cls(pattern, draw(pattern.nnz), draw(cols, width), draw(rows, width))
@@ -72,15 +72,15 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
 
     Args:
         dataset: name of an imported dataset; ``None`` for a generated graph.
-        interactions: number of interactions of the generated graph; ``None`` for as many as Yelp
-            has.
+        interactions: number of interactions of the generated graph; ``None`` for as many as in
+            Yelp.
 
     Returns:
         The result, of plain values. ``deviation``: largest error, relative to the largest entry.
         ``rows``: one row per operation (see `measure.row`), with our product's times first. The
         rows of S X and S^T Y also have ``bytes_per_second``, the bytes that our product reads and
-        writes per second. ``copy_bytes_per_second``: bytes that a plain copy reads and writes per
-        second. The size of the graph is in ``users``, ``items`` and ``interactions``.
+        writes per second. ``copy_bytes_per_second``: the same of a plain copy. ``users``,
+        ``items`` and ``interactions``: size of the graph.
 
     Raises:
         InputError: if the dataset cannot be read, or if the graph would be too small.
@@ -126,8 +126,7 @@ def _row(operation: str, by_name: dict[str, Callable[[], Results]], case: Case) 
 def _bytes_moved(case: Case, operation: str) -> int:
     """Bytes that a product reads and writes.
 
-    For each nonzero, the product reads a value, an index and a row of the dense matrix. The result
-    is written once.
+    It reads a value, an index and a row of the dense matrix per nonzero. It writes the result once.
     """
     rows, cols = case.pattern.shape
     row_bytes = case.x.shape[1] * case.x.element_size()
@@ -186,11 +185,8 @@ def contenders(case: Case) -> Contenders:
     """Functions that compute each operation, by name; our function comes first.
 
     Everything that stays the same between training steps, such as the order of the nonzeros, is
-    prepared before the call. If the values of S have a gradient, they change at every step, so
-    every call builds the sparse matrix.
-
-    Args:
-        case: matrices of the products.
+    prepared before the call. If S needs a gradient, its values change at every step. Then every
+    call builds the sparse matrix.
     """
     pattern, values, x, y = case.pattern, case.values, case.x, case.y
     indices = torch.stack([pattern.row, pattern.col])
@@ -262,14 +258,7 @@ def _to_both(product: Product, values: Tensor, x: Tensor, gradient: Tensor) -> R
 
 
 def by_reference(case: Case) -> dict[str, Results]:
-    """Compute the correct results on a small graph, one nonzero at a time.
-
-    Args:
-        case: matrices of the products.
-
-    Returns:
-        The results by operation.
-    """
+    """Compute the correct results by operation on a small graph, one nonzero at a time."""
     product = partial(spmm_reference, case.pattern)
     transposed = partial(spmm_reference, case.pattern, transpose=True)
     return {
@@ -282,16 +271,10 @@ def by_reference(case: Case) -> dict[str, Results]:
 
 
 def by_coo(case: Case) -> dict[str, Results]:
-    """Compute the correct results on any graph, by torch's COO product and gradient formulas.
+    """Compute the correct results by operation on any graph, by torch's COO product.
 
-    If the gradient with respect to S X is Y, then the gradient with respect to X is S^T Y, and the
-    gradient with respect to the nonzero (i, j) of S is <Y_i, X_j>.
-
-    Args:
-        case: matrices of the products.
-
-    Returns:
-        The results by operation.
+    Gradients come from their formulas. If the gradient with respect to S X is Y, then the gradient
+    with respect to X is S^T Y, and with respect to the nonzero (i, j) of S it is <Y_i, X_j>.
     """
     row, col = case.pattern.row, case.pattern.col
     indices = torch.stack([row, col])

@@ -34,10 +34,10 @@ def run(interactions: int | None = None) -> dict[str, Any]:
         interactions: number of lines of the file; ``None`` for a million.
 
     Returns:
-        The result, of plain values. ``rows``: seconds of both readers. ``memory``: ``peak_mb``,
-        peak memory of each reader's process; ``loaded_mb``, peak memory of a process that only
-        loads the libraries; both in 10^6 bytes. After ``loaded_mb`` is subtracted from both peaks,
-        ``times_ours`` is the peak of RecBole's reader divided by the peak of our reader.
+        The result, of plain values. ``rows``: seconds of both readers. ``memory``, in 10^6 bytes:
+        ``peak_mb``, peak memory of each reader's process; ``loaded_mb``, peak memory of a process
+        that only loads the libraries. ``times_ours`` divides RecBole's ``peak_mb`` by ours, after
+        ``loaded_mb`` is subtracted from both.
 
     Raises:
         InputError: if the file would be too short.
@@ -109,11 +109,7 @@ def _measured(reader: str, file: Path) -> dict[str, Any]:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result as lines of text.
-
-    Args:
-        result: result of `run`, with ``environment``.
-    """
+    """Format the result of `run`, with ``environment``, as lines of text."""
     ((one,), memory) = (result["rows"], result["memory"])
     time_ratio, memory_ratio = short(one["times_ours"][THEIRS]), short(memory["times_ours"])
     readers = [

@@ -2,8 +2,8 @@
 
 A step is forward, backward and Adam of LightGCN with BPR on a generated graph. Each size is
 measured in a separate process, because peak memory is known per process. The time to fetch rows of
-an embedding table is also measured separately. It grows with the graph, because a smaller part of
-the table fits into the processor's cache.
+an embedding table is also measured. It grows with the graph, because a smaller part of the table
+fits into the processor's cache.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ BATCHES = 8  # batches that are drawn before the measurement, then repeated
 FETCHED, BAG = 1 << 20, 32  # largest number of rows to fetch, and rows that one sum adds
 
 Batch = dict[str, Tensor]  # name of the column -> numbers of users or items
-# Growing quantity -> key of the quantity per interaction; memory is without the libraries.
+# Quantity that grows -> key of its value per interaction; memory is without the libraries.
 EACH = {
     "seconds": "seconds_per_interaction",
     "memory": "bytes_per_interaction",
@@ -47,14 +47,13 @@ def run(largest: int | None = None) -> dict[str, Any]:
             start from 10^5 and grow by factors of sqrt(10).
 
     Returns:
-        The result, of plain values. ``deviation``: relative error of loss and gradients.
-        ``libraries_mb``: peak memory of a process with a tiny graph. ``sizes``: for each size
-        ``seconds`` of a step, ``peak_mb`` of the process, the estimate of the peak ``estimate_mb``,
-        time and memory per interaction (without the libraries), and the time to fetch a row of an
-        embedding table. ``fits``: how time, memory, and the time to fetch one row per interaction
-        grow, for graphs of `FITTED_FROM` interactions or more (see `_fits`); empty for fewer than
-        two such graphs. ``left_out``: a line of text on each size that did not fit into memory. MB
-        are 10^6 bytes.
+        The result, of plain values; MB are 10^6 bytes. ``deviation``: relative error of loss and
+        gradients. ``libraries_mb``: peak memory of a process with a tiny graph. ``sizes``: for each
+        size ``seconds`` of a step, ``peak_mb`` of the process, its estimate ``estimate_mb``, time
+        and memory per interaction (without the libraries), and the time to fetch a row of an
+        embedding table. ``fits``: growth of time, memory and fetching (see `_fits`); empty for
+        fewer than two graphs of `FITTED_FROM` interactions or more. ``left_out``: a line of text on
+        each size that did not fit into memory.
 
     Raises:
         InputError: if ``largest`` is too small, or if no size fits into memory.
@@ -202,10 +201,10 @@ def _batches(graph: InteractionGraph) -> list[Batch]:
 
 
 def check(interactions: int) -> float:
-    """Check a training step; return the largest relative error of its loss and gradients.
+    """Check a training step on a graph with ``interactions`` interactions.
 
-    Args:
-        interactions: number of interactions of the graph.
+    Returns:
+        The largest relative error of the step's loss and gradients.
 
     Raises:
         WrongResult: if the error is above 1e-5.
@@ -220,10 +219,6 @@ def check(interactions: int) -> float:
 
 def by_coo(model: LightGCN, batch: Batch) -> list[Tensor]:
     """Compute the correct loss and gradients in float64, by torch's COO product and autograd.
-
-    Args:
-        model: model with the initial embeddings.
-        batch: one batch of interactions and negative items.
 
     Returns:
         The loss, the gradient of the users' embeddings, and the gradient of the items' embeddings.
@@ -255,11 +250,7 @@ def by_coo(model: LightGCN, batch: Batch) -> list[Tensor]:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result as a table with one line per size.
-
-    Args:
-        result: result of `run`, with ``environment``.
-    """
+    """Format the result of `run`, with ``environment``, as a table with one line per size."""
     from tabulate import tabulate
 
     head = ["interactions", "users", "items", "seconds per step", "ns each", "ns per row"]

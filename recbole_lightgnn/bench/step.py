@@ -2,8 +2,7 @@
 
 LightGCN is trained with BPR, 64 columns, 3 layers and batches of 2048 interactions, in three forms:
 our model, RecBole's model, and RecBole's model with our sparse kernels. All three start with the
-same embeddings and train on the same batches. Their losses are checked to be equal before anything
-is measured.
+same embeddings and train on the same batches.
 """
 
 from itertools import cycle

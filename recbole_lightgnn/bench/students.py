@@ -17,8 +17,8 @@ from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.runs.finished_run import TrainedRun
 
-# Pruning runs to measure. On Yelp with the paper's ratios, .33 / .77 and .09 / .57 of the entries
-# and interactions remain.
+# Pruning runs to measure. On Yelp with the paper's ratios, .33 of the entries and .77 of the
+# interactions remain after run 5, and .09 and .57 after run 11.
 RUNS = (5, 11)
 
 Students = dict[int, LightGNN]  # number of pruning runs -> student; 0 for the unpruned one
@@ -27,10 +27,7 @@ Students = dict[int, LightGNN]  # number of pruning runs -> student; 0 for the u
 def students_of_run(folder: Path) -> tuple[str, Students]:
     """Load students of a finished run: unpruned, and after the pruning runs in `RUNS`.
 
-    Where a number in `RUNS` is larger than the number of pruning runs, the last student is used.
-
-    Args:
-        folder: run folder.
+    If the run has fewer pruning runs than a number in `RUNS`, the last student is used.
 
     Returns:
         First, the name of the dataset. Second, the students, by number of pruning runs.
@@ -53,11 +50,8 @@ def students_of_run(folder: Path) -> tuple[str, Students]:
 def untrained_students(name: str) -> Students:
     """Make students with the settings of a dataset, pruned several times without training.
 
-    Their initial embeddings come from a truncated SVD of the normalized interactions, and are
-    similar to learnt embeddings. The unpruned student acts as the teacher of Eq. 8.
-
-    Args:
-        name: name of the dataset.
+    Their initial embeddings, from a truncated SVD of the normalized interactions, are similar to
+    learnt embeddings. The unpruned student acts as the teacher of Eq. 8.
 
     Raises:
         InputError: if the dataset is missing.
@@ -80,15 +74,15 @@ def untrained_students(name: str) -> Students:
 
 
 def _measured(last: int) -> list[int]:
-    """Numbers of the pruning runs after which to measure; ``last`` is the last of all runs."""
+    """Numbers of pruning runs to measure after; ``last`` is the number of all pruning runs."""
     return sorted({0, *(min(run, last) for run in RUNS)})
 
 
 def _singular_vectors(student: LightGNN) -> tuple[Tensor, Tensor]:
     """Compute singular vectors of the normalized interactions, times roots of singular values.
 
-    If there are fewer singular vectors than columns of the student, the student's first columns
-    keep their initial embeddings.
+    If there are fewer singular vectors than columns, the student's first columns keep their initial
+    embeddings.
 
     Returns:
         Left vectors for users, and right vectors for items. Shapes: (users, width), (items, width)

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def rows_text(result: Mapping[str, Any]) -> str:
-    """Format a result as a table with one line per operation and one column per contender.
+    """Format a benchmark's result as a table with one line per operation.
 
     Args:
         result: result of a benchmark's ``run``, with ``environment``.
@@ -35,11 +35,7 @@ def rows_text(result: Mapping[str, Any]) -> str:
 
 
 def head_text(result: Mapping[str, Any]) -> list[str]:
-    """Two lines of text: the size of the graph, and the largest error that the check found.
-
-    Args:
-        result: result of a benchmark's ``run``.
-    """
+    """Two lines on a benchmark's result: size of the graph, and largest error of the check."""
     return [
         f"{result['graph']}: {result['users']} users, {result['items']} items, "
         f"{result['interactions']} interactions; width {result['width']}",
@@ -48,7 +44,7 @@ def head_text(result: Mapping[str, Any]) -> list[str]:
 
 
 def conditions_text(result: Mapping[str, Any]) -> str:
-    """One line of text on the machine, its libraries and its load before the benchmark.
+    """One line on the machine, its libraries and its load before the benchmark.
 
     Args:
         result: result of a benchmark's ``run``, with ``environment``.
