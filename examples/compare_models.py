@@ -18,7 +18,7 @@ FOLDER = Path("comparisons/example")
 
 
 def compare(dataset: str) -> int:
-    """Train each model in a process of its own; returns the exit status."""
+    """Train each model in a process of its own; return the exit status."""
     return main(
         [
             "compare",

@@ -4,8 +4,8 @@ Run it in a folder that has ``dataset/planted``, such as the checkout:
 
     python examples/train_compress_serve.py
 
-Another dataset: ``python examples/train_compress_serve.py ml-100k``. The last step answers with
-NumPy alone. ``recbole-lightgnn serve model.lgnn`` gives the same answers over HTTP.
+Another dataset: ``python examples/train_compress_serve.py ml-100k``. The last step needs only
+NumPy. ``recbole-lightgnn serve model.lgnn`` gives the same answers over HTTP.
 """
 
 import sys
@@ -18,7 +18,7 @@ from recbole_lightgnn.serving import Recommender
 
 
 def train(dataset: str) -> Path:
-    """Train all stages and two pruning runs; returns the folder of the run."""
+    """Train all stages and two pruning runs; return the folder of the run."""
     record = run(
         "LightGNN",
         dataset,

@@ -125,11 +125,7 @@ class _Load:
         self.memory: list[int] = []
 
     async def run(self, seconds: float) -> None:
-        """Send requests for ``seconds``.
-
-        Raises:
-            WrongResult: if an answer is missing, or its status is not 200.
-        """
+        """Send requests for ``seconds``; raise WrongResult if an answer is missing or not 200."""
         begun = time.perf_counter()
         due = ((n, begun + n / self._rate) for n in range(max(1, round(seconds * self._rate))))
         watching = asyncio.create_task(self._watch_memory())

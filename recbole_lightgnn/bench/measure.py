@@ -129,11 +129,9 @@ def summary(times: Sequence[float]) -> dict[str, Any]:
 
 
 def conditions() -> dict[str, float]:
-    """Load and free memory of the machine, to be recorded before a benchmark begins.
+    """Load (mean number of processes in the last minute) and free memory (10^9 bytes) of the machine.
 
-    Returns:
-        ``load``: number of running or waiting processes, averaged over the last minute. Above a few
-        tenths, measured times are not reliable. ``free_memory_gb``: free memory in 10^9 bytes.
+    Measured times are not reliable if the load before them is above a few tenths.
     """
     return {
         "load": psutil.getloadavg()[0],
@@ -163,12 +161,9 @@ def in_a_process(action: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def peak_mb() -> float:
-    """Peak memory of this process in 10^6 bytes, read from ``/proc``.
+    """Peak memory of this process in 10^6 bytes; raise OSError if the system does not report it.
 
     ``getrusage`` would include the parent process's peak.
-
-    Raises:
-        OSError: if the system does not report the peak.
     """
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

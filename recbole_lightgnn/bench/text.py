@@ -44,11 +44,7 @@ def head_text(result: Mapping[str, Any]) -> list[str]:
 
 
 def conditions_text(result: Mapping[str, Any]) -> str:
-    """One line on the machine, its libraries and its load before the benchmark.
-
-    Args:
-        result: result of a benchmark's ``run``, with ``environment``.
-    """
+    """One line on the machine and its libraries (``environment``) and on its load before a run."""
     where = result["environment"]
     libraries = (f"{name} {where['libraries'][name]}" for name in ("torch", "numpy", "scipy"))
     return (

@@ -21,14 +21,7 @@ _VARIANTS = "ablation.yaml"
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``ablate`` to the command line.
-
-    Args:
-        commands: subparsers of the command line.
-
-    Returns:
-        The parser of the command, in a list.
-    """
+    """Add ``ablate`` to the subparsers ``commands``; return its parser in a list."""
     ablate = commands.add_parser(
         "ablate",
         allow_abbrev=False,

@@ -17,7 +17,7 @@ class Benchmark(NamedTuple):
     """One benchmark: a part of the command ``bench``.
 
     Attributes:
-        help: text of one line that says what is measured.
+        help: one line that says what is measured.
         add_flags: function that adds the benchmark's flags to its parser.
         call: function of the parsed flags. It returns the name of a module in
             `recbole_lightgnn.bench`, and the arguments of the module's function ``run``.
@@ -33,14 +33,7 @@ class Benchmark(NamedTuple):
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``bench`` to the command line.
-
-    Args:
-        commands: subparsers of the command line.
-
-    Returns:
-        The parsers of all benchmarks.
-    """
+    """Add ``bench`` to the subparsers ``commands``; return the parsers of all benchmarks."""
     bench = commands.add_parser(
         "bench", help="check a part of the package, then measure it and its alternatives"
     )
@@ -62,9 +55,6 @@ def _add_part(parts: Any, name: str, benchmark: Benchmark) -> argparse.ArgumentP
 
 def run(options: argparse.Namespace) -> int:
     """Run one benchmark and print its result; write and draw the result if files are given.
-
-    Args:
-        options: flags of the command, as parsed.
 
     Returns:
         0, the exit status.

@@ -31,14 +31,7 @@ _VARIANTS = "variants.yaml"  # in properties/study
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``compare`` to the command line.
-
-    Args:
-        commands: subparsers of the command line.
-
-    Returns:
-        The parser of the command, in a list.
-    """
+    """Add ``compare`` to the subparsers ``commands``; return its parser in a list."""
     compare = commands.add_parser(
         "compare",
         allow_abbrev=False,
@@ -101,7 +94,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     """Make a comparison's runs that are not finished yet, then write its tables and its page.
 
     Args:
-        options: parsed flags.
+        options: flags of the command, as parsed.
         settings: settings given as ``--key=value``.
 
     Returns:
@@ -172,7 +165,7 @@ def _search(plan: Plan, jobs: int, lock: int) -> bool:
 
 
 def _run_unfinished(plan: Plan, jobs: int, lock: int) -> None:
-    """Make the unfinished runs, except runs that lack the settings of a search."""
+    """Make the unfinished runs, except runs that wait for a search of settings."""
     from recbole_lightgnn.comparison.popularity import popularity_of
     from recbole_lightgnn.comparison.progress import Progress
 

@@ -1,7 +1,6 @@
 """The command ``recbole-lightgnn data list | show | check | download | generate``.
 
-Heavy libraries are imported only inside the functions that need them, so that the command line
-starts fast.
+Heavy libraries are imported only in the functions that need them.
 """
 
 import argparse
@@ -115,7 +114,7 @@ def _find(options: argparse.Namespace, settings: Mapping[str, Any]) -> Any:
     from recbole_lightgnn.data.dataset_files import find_dataset
     from recbole_lightgnn.quick_start import names
 
-    given = {"load_col": None, **settings}  # every column is read, as some run may do
+    given = {"load_col": None, **settings}  # read every column, because a run may read any
     if options.data_path is not None:
         given["data_path"] = str(options.data_path)
     files = options.config_files.split()

@@ -1,7 +1,6 @@
 """The command ``recbole-lightgnn import paper | lightgcn | pairs | npz``.
 
-Heavy libraries are imported only inside the functions that need them, so that the command line
-starts fast.
+Heavy libraries are imported only in the functions that need them.
 """
 
 import argparse

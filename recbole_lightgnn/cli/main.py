@@ -1,8 +1,8 @@
 """The command line: ``recbole-lightgnn run | tune | ablate | compare | export | ...``.
 
-Each command has a separate file with a function ``add_parsers``. A parser's default ``handler`` is
-the function that runs the command. With the default ``takes_settings``, the command accepts
-settings as ``--key=value``. No heavy library is imported before the arguments have been read.
+Each command has its own file with a function ``add_parsers``. A parser's default ``handler`` is the
+function that runs the command. With the default ``takes_settings``, the command accepts settings as
+``--key=value``. No heavy library is imported before the arguments have been read.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    # Hide warnings about RecBole's use of NumPy, pandas and torch, which a user cannot change.
+    # Users cannot change how RecBole uses NumPy, pandas and torch: hide warnings about it.
     for category in (FutureWarning, UserWarning, DeprecationWarning, PendingDeprecationWarning):
         warnings.filterwarnings("ignore", category=category, module=r"recbole\.")
     try:

@@ -1,7 +1,6 @@
 """Flags that several commands share, and settings given as ``--key=value``.
 
-One function here adds a flag of several commands, so that the flag has the same name, type and help
-in all commands.
+A shared flag has the same name, type and help in all commands.
 """
 
 import argparse
@@ -29,9 +28,8 @@ def split_settings(
 ) -> tuple[list[str], list[str]]:
     """Separate settings (``--key=value``) from a command's flags and other arguments.
 
-    Every argument ``--key=value`` is a setting unless the parser has a flag ``--key``. Settings are
-    removed before argparse reads the rest, because argparse would misread a setting with a space in
-    its value.
+    Every argument ``--key=value`` is a setting unless the parser has a flag ``--key``. argparse
+    gets only the rest, because it would misread a setting with a space in its value.
 
     Args:
         parser: parser of the command.
@@ -97,12 +95,7 @@ def add_model_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def add_dataset_flag(parser: argparse._ActionsContainer, *, required: bool = False) -> None:
-    """Add ``--dataset``.
-
-    Args:
-        parser: parser of the command, or a group of its flags.
-        required: whether the flag must be given.
-    """
+    """Add ``--dataset`` to the parser of a command, or to a group of its flags."""
     default = "" if required else " (default: ml-100k)"
     parser.add_argument(
         "--dataset", "-d", required=required, metavar="NAME", help=f"name of a dataset{default}"
@@ -175,14 +168,9 @@ class _OldFlag(argparse.Action):
 
 
 def add_old_flag(parser: argparse.ArgumentParser, old: str, new: str) -> None:
-    """Let a flag have an old name, with a warning; ``--help`` does not show the old name.
+    """Let a flag (a path) have an old name, with a warning; ``--help`` does not show the old name.
 
-    The flag's value must be a path.
-
-    Args:
-        parser: parser of the command, with the new flag.
-        old: old name, such as ``--keep``.
-        new: new name, such as ``--archive``.
+    ``old`` and ``new`` are names such as ``--keep`` and ``--archive``.
     """
     parser.add_argument(
         old, action=_OldFlag, dest=new.removeprefix("--"), type=Path, help=argparse.SUPPRESS
@@ -216,17 +204,7 @@ def add_approximate_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def read_secret(path: Path | None) -> bytes | None:
-    """Read the secret with which names of users and items are hashed.
-
-    Args:
-        path: path of the file, or ``None``.
-
-    Returns:
-        The content of the file; ``None`` if no file is given.
-
-    Raises:
-        InputError: if the file cannot be read.
-    """
+    """Read the secret that names are hashed with (``None`` without a file), or raise InputError."""
     if path is None:
         return None
     try:
@@ -239,22 +217,14 @@ def read_secret(path: Path | None) -> bytes | None:
 
 
 def count(text: str) -> int:
-    """Read a whole number above 0.
-
-    Raises:
-        argparse.ArgumentTypeError: if the text is not a whole number above 0.
-    """
+    """Read a whole number above 0; raise ArgumentTypeError for any other text."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
 
 
 def whole_number(text: str) -> int:
-    """Read a whole number, also in the form ``1e9``.
-
-    Raises:
-        argparse.ArgumentTypeError: if the text is not a whole number.
-    """
+    """Read a whole number, also in the form ``1e9``; raise ArgumentTypeError for any other text."""
     try:
         number = float(text)
     except ValueError:
@@ -267,11 +237,7 @@ def whole_number(text: str) -> int:
 
 
 def minutes(text: str) -> float:
-    """Read a number of minutes above 0.
-
-    Raises:
-        argparse.ArgumentTypeError: if the text is not a number above 0.
-    """
+    """Read a number of minutes above 0; raise ArgumentTypeError for any other text."""
     try:
         number = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The command ``recbole-lightgnn recommend FILE``, which needs NumPy alone.
+"""The command ``recbole-lightgnn recommend FILE``, which needs only NumPy.
 
 Heavy libraries are imported only in the functions that run the command.
 """
@@ -16,14 +16,7 @@ _CHUNK = 1024  # users per write to the table
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``recommend`` to the command line.
-
-    Args:
-        commands: the subparsers of the command line.
-
-    Returns:
-        The parser of the command, in a list.
-    """
+    """Add ``recommend`` to the subparsers ``commands``; return its parser in a list."""
     recommend = commands.add_parser(
         "recommend", help="recommend items to users with an exported model"
     )
@@ -54,10 +47,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Recommend items, and print the items or write the items to a table.
-
-    Args:
-        options: the parsed command line.
+    """Recommend items; print them or write them to a table.
 
     Returns:
         The exit status, 0.

@@ -12,14 +12,7 @@ from recbole_lightgnn.errors import InputError
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``report`` to the command line.
-
-    Args:
-        commands: subparsers of the command line.
-
-    Returns:
-        The parser of the command, in a list.
-    """
+    """Add ``report`` to the subparsers ``commands``; return its parser in a list."""
     parser = commands.add_parser(
         "report",
         help="make tables and pictures from existing records",
@@ -57,9 +50,6 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 def run(options: argparse.Namespace) -> int:
     """Print the table of a comparison or of records, and write the files that the flags ask for.
-
-    Args:
-        options: parsed flags.
 
     Returns:
         The exit status, 0.

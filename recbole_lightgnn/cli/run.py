@@ -10,14 +10,7 @@ from recbole_lightgnn.errors import InputError
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add the command ``run``.
-
-    Args:
-        commands: subparsers of the command line.
-
-    Returns:
-        The parser of ``run``, in a list.
-    """
+    """Add ``run`` to the subparsers ``commands``; return its parser in a list."""
     parser = commands.add_parser(
         "run",
         allow_abbrev=False,
@@ -47,7 +40,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     """Train, test and record a model, and print its results.
 
     Args:
-        options: flags of the command.
+        options: flags of the command, as parsed.
         settings: settings given as ``--key=value``.
 
     Returns:

@@ -14,14 +14,7 @@ from recbole_lightgnn.errors import InputError
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``serve`` to the command line.
-
-    Args:
-        commands: the subparsers of the command line.
-
-    Returns:
-        The parser of the command, in a list.
-    """
+    """Add ``serve`` to the subparsers ``commands``; return its parser in a list."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "serve",
         help="serve an exported model over HTTP",
@@ -52,9 +45,6 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 def run(options: argparse.Namespace) -> int:
     """Serve a model until a signal stops the process.
 
-    Args:
-        options: the parsed command line.
-
     Returns:
         The exit status, 0.
 
@@ -67,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
             "serve needs FastAPI and uvicorn, which are not installed: "
             "pip install 'recbole-lightgnn[serve]'"
         )
-    # Until the first model is loaded, SIGHUP must not end the process.
+    # SIGHUP must not end the process before the model is loaded.
     signal.signal(signal.SIGHUP, lambda *_: None)
     from recbole_lightgnn.service.current import CurrentModel
     from recbole_lightgnn.service.process import open_listener, serve

@@ -30,8 +30,6 @@ def run(options: argparse.Namespace) -> int:
 def describe_settings(model: str) -> list[str]:
     """Describe the settings of a model, one in each line: name, default, type and range, meaning.
 
-    RecBole is not imported.
-
     Raises:
         InputError: if there is no such model.
     """
@@ -92,10 +90,7 @@ def _recbole_properties() -> Path:
 
 
 def _comments(file: Path) -> dict[str, str]:
-    """Comments in one of RecBole's yaml files, by name of the setting.
-
-    A line of the file is ``key: value  # (type) meaning``.
-    """
+    """Comments ``key: value  # comment`` in one of RecBole's yaml files, by name of the setting."""
     lines = file.read_text(encoding="utf-8").splitlines()
     found = (re.match(r"(\w+):.*?#\s*(.*)", line) for line in lines)
     return {match[1]: match[2].strip() for match in found if match}

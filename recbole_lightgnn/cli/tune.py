@@ -24,19 +24,12 @@ from recbole_lightgnn.config.files import nested, read_value
 from recbole_lightgnn.errors import InputError
 
 _TRIALS = 30  # default number of trials
-# A run prints a line for every epoch; a trial is to print only one line.
+# A trial prints one line, not a line for every epoch.
 _QUIET = {"state": "warning", "show_progress": False}
 
 
 def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
-    """Add ``tune`` to the command line.
-
-    Args:
-        commands: subparsers of the command line.
-
-    Returns:
-        The parser of the command, in a list.
-    """
+    """Add ``tune`` to the subparsers ``commands``; return its parser in a list."""
     tune = commands.add_parser(
         "tune",
         allow_abbrev=False,
@@ -134,11 +127,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
 
 
 def check_optuna(what: str) -> None:
-    """Raise InputError if Optuna is not installed.
-
-    Args:
-        what: the command or flag that needs Optuna, for the message.
-    """
+    """Raise InputError if Optuna is not installed; ``what`` is the command or flag to name."""
     try:
         import optuna  # noqa: F401
     except ModuleNotFoundError as error:

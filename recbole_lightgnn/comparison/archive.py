@@ -1,4 +1,4 @@
-"""Archive a comparison: copy the files needed to make its tables and page and to continue it."""
+"""Archive a comparison: copy the files that its tables, its page and its continuation need."""
 
 import shutil
 from pathlib import Path
@@ -25,19 +25,19 @@ from recbole_lightgnn.utils.files import check_folder, whole_file
 def save_archive(comparison: Comparison, target: Path) -> None:
     """Copy a comparison's records, settings and failures, without logs and checkpoints.
 
-    Of the test metrics of each user, the copy has only those that the table needs, in float32.
+    Of each user's test metrics, only those in the table are copied, in float32.
 
     Args:
         comparison: comparison to copy.
         target: a new folder, or an earlier archive of the same comparison.
 
     Raises:
-        InputError: if ``target`` is neither a new folder nor an archive of ``comparison``, or if
-            ``target`` has a record that ``comparison`` lacks.
+        InputError: if ``target`` is neither a new folder nor an archive of ``comparison``, or has a
+            record that ``comparison`` lacks.
     """
     _check(comparison, target)
     target.mkdir(parents=True, exist_ok=True)
-    # This file is written first, so that the same command can complete an interrupted archive.
+    # Written first, so that the same command can complete an interrupted archive.
     write_comparison(target, comparison.content | {"rows": comparison.rows})
     for model in comparison.content["models"]:
         _copy_study(comparison.folder, target, model)
@@ -99,7 +99,7 @@ def _copy_users(source: RunFolder, copy: RunFolder, metrics: list[str]) -> None:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Copy a file if it exists, and create the target's folder; return whether the file exists."""
+    """Copy a file if it exists, with the target's folder; return whether the file exists."""
     if not source.is_file():
         return False
     target.parent.mkdir(parents=True, exist_ok=True)

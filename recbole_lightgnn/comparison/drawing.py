@@ -29,7 +29,7 @@ _STYLE: Any = {  # matplotlib's names and values
     "svg.fonttype": "path",  # looks the same whatever fonts are installed
     "svg.hashsalt": "recbole-lightgnn",
 }
-# Lists of values that ticks may have, from long lists to short ones.
+# Values that ticks may have; later lists have fewer values.
 _BYTES = [
     [n * 10.0**power for power in range(2, 12) for n in of] for of in ((1, 2, 5), (1, 3), (1,))
 ]
@@ -38,8 +38,8 @@ _SECONDS = [
     [*_UNDER_1, *(unit * n for unit in (1, 60, 3600) for n in of)]
     for of in ((1, 2, 5, 10, 30), (1, 3, 10, 30), (1, 10))
 ]
-# Offsets of a label from its point, near offsets first, with the label's alignment. A later offset
-# is chosen only if the label then covers at least _MIN_GAIN square pixels less.
+# Offsets of a label from its point, with the label's alignment; near offsets first. A later offset
+# is chosen only if the label then covers over _MIN_GAIN square pixels less.
 _MIN_GAIN = 40
 _OFFSETS = [
     (dx * step, dy * step, ha, va)
@@ -60,7 +60,7 @@ _OFFSETS = [
 def svg_of(draw: Callable[[Any], None]) -> str:
     """Draw a picture and return its SVG element.
 
-    The XML prolog and the metadata are cut off, because they contain addresses of other sites.
+    XML prolog and metadata are cut off, because they contain addresses of other sites.
 
     Args:
         draw: function that draws into matplotlib's ``Axes``.
@@ -111,13 +111,13 @@ def place_labels(
 ) -> None:
     """Write a label beside each point, where the label covers as little else as possible.
 
-    A label that is not close to its point is connected to it by a thin line.
+    A thin line connects a label with its point if they are not close.
 
     Args:
         axes: matplotlib's ``Axes``, with everything else drawn.
         labels: x, y, text and colour of each label; the first labels are placed first.
         line: points (x, y) of a line that labels should not cover.
-        notes: matplotlib texts that are already drawn, which labels should not cover.
+        notes: matplotlib texts that labels should not cover.
     """
     from matplotlib.text import Text
 

@@ -12,9 +12,9 @@ from recbole_lightgnn.comparison.drawing import byte_ticks, place_labels, svg_of
 from recbole_lightgnn.comparison.results import Comparison, Entry
 from recbole_lightgnn.comparison.table import duration, short, size
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, except the yellow, which is
-# pale on white. LightGNN is blue, and the best other models have the other colours. All further
-# models are grey, because more colours could not be told apart.
+# Okabe and Ito's colours, which colour-blind readers can tell apart, without the pale yellow.
+# LightGNN is blue. The best other models have the other colours. All further models are grey,
+# because more colours could not be told apart.
 _OURS = "#0072B2"
 _COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("s", "^", "D", "v", "P", "X", "p")
@@ -28,7 +28,7 @@ class Picture(NamedTuple):
     Attributes:
         name: identifier of the picture on the page.
         svg: drawing as SVG.
-        caption: text that says what the picture shows and how to read it.
+        caption: what the picture shows and how to read it.
         alt: the picture's content in words and numbers, for readers who cannot see it.
     """
 
@@ -142,7 +142,7 @@ def _draw_entry(axes: Any, entry: Entry, cost: float, metric: str, look: tuple[s
 
 
 def _note_below(axes: Any, names: Sequence[str], least: float) -> Any:
-    """Write a note with the models that score too low to be drawn, and make space for the note.
+    """Write a note on the models that score too low to be drawn, and make space for it.
 
     Args:
         axes: matplotlib's ``Axes``.
@@ -224,7 +224,7 @@ def _curves(comparison: Comparison) -> Picture | None:
 
 
 def degree_groups(degree: np.ndarray, n_groups: int = _GROUPS) -> list[tuple[str, np.ndarray]]:
-    """Group users of similar numbers of train interactions, into groups of about equal size.
+    """Group users by their number of train interactions, into groups of about equal size.
 
     Users with the same number of interactions are in the same group.
 

@@ -10,17 +10,16 @@
 ``runs/NAME-SEED/saved/``            checkpoints of the run
 ``runs/NAME-SEED/record.json``       record of the run; missing until the run is finished
 ``runs/NAME-SEED/record.users.npz``  test metrics of every user
-``runs/NAME-SEED/failed.json``       why the last attempt failed
+``runs/NAME-SEED/failed.json``       reason why the last attempt failed
 ``studies/NAME/``                    the search of a model's settings, if there is one
 ``studies/NAME/saved/NAME.log``      log of the search, as ``recbole-lightgnn tune`` writes it
 ``studies/NAME/saved/NAME.json``     all trials of the search
 ``studies/NAME/chosen.json``         the best settings; missing until the search is finished
 ===================================  =============================================================
 
-The folder of a search also has ``asked.json``, ``log.txt`` and ``failed.json``, as the folder of a
-run. An archive has no lock, logs or checkpoints. Files of earlier versions have old names of keys
-and settings. The functions here translate old names when they read a file, so no other module sees
-an old name.
+The folder of a search also has ``asked.json``, ``log.txt`` and ``failed.json``. An archive has no
+lock, logs or checkpoints. Files of earlier versions have old names of keys and settings. Only this
+module sees old names: its functions translate them when they read a file.
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ COMPARISON, LOCK = "comparison.json", "lock"
 MARKDOWN, CSV, LATEX, PAGE = "table.md", "table.csv", "table.tex", "index.html"
 _RUNS, _STUDIES = "runs", "studies"
 
-# Keys of comparison.json: those that must not change when a comparison is continued, and all keys.
+# Keys of comparison.json: the keys that must not change when a comparison continues, and all keys.
 IDENTITY = ("dataset", "dataset_fingerprint", "protocol")
 COMPARISON_KEYS = {*IDENTITY, "models", "variants", "seeds", "rows", "given", "settings"}
-# Keys of a record: those that each row of a finished run has, and those that the table needs.
+# Keys of each row of a finished run; further keys that the table needs of a row, and of a record.
 _FINISHED_ROW_KEYS = {"seconds", "test", "test_seconds"}
 _ROW_KEYS = {"key", "stage", "entries_kept", "interactions_kept", "parameters", "bytes", "valid"}
 _RECORD_KEYS = {"model", "seed", "dataset_fingerprint", "rows", "settings", "environment"}
@@ -81,7 +80,7 @@ def write_comparison(folder: Path, content: Mapping[str, Any]) -> None:
 def is_other_folder(folder: Path) -> bool:
     """Whether a folder has files, but not the files of a comparison."""
     names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    # The lock is made before comparison.json, which is first written under another name.
+    # The lock is made before comparison.json, which is first written as .partial.
     return COMPARISON not in names and bool(names - {LOCK, f"{COMPARISON}.partial"})
 
 
@@ -139,14 +138,7 @@ class RunFolder:
         write_json(self.settings_file, {"settings": settings})
 
     def check_begun(self, settings: Mapping[str, Any]) -> None:
-        """Check that the folder holds nothing that was begun with other settings.
-
-        Args:
-            settings: the settings to continue with.
-
-        Raises:
-            InputError: if the folder holds work begun with other settings.
-        """
+        """Raise InputError if the folder holds work that was begun with other settings."""
         begun = self.settings()
         if begun is not None and (other := other_settings(settings, begun)):
             raise InputError(
@@ -171,13 +163,7 @@ class RunFolder:
 
 
 def run_folder(comparison: Path, name: str, seed: int) -> RunFolder:
-    """The folder of one run.
-
-    Args:
-        comparison: folder of the comparison.
-        name: name of the model or variant.
-        seed: seed of the run.
-    """
+    """The folder of one run; ``name`` is the name of the model or variant."""
     return RunFolder(comparison / _RUNS / f"{name}-{seed}")
 
 
@@ -207,12 +193,7 @@ class StudyFolder(RunFolder):
 
 
 def study_folder(comparison: Path, name: str) -> StudyFolder:
-    """The folder of the search of one model or variant.
-
-    Args:
-        comparison: folder of the comparison.
-        name: name of the model or variant.
-    """
+    """The folder of the search of one model or variant, named ``name``."""
     return StudyFolder(comparison / _STUDIES / name)
 
 
@@ -271,7 +252,7 @@ def is_record_of(
         fingerprint: counts and hashes of the data.
     """
     data = record.get("dataset_fingerprint") or {}
-    # Ignore the hash of the dataset's card, a text about the data that may be reworded.
+    # The dataset's card, a text about the data, may be reworded: ignore its hash.
     data = {key: value for key, value in data.items() if key != "card_sha256"}
     return (record.get("model"), record.get("seed"), data) == (model, seed, fingerprint)
 
@@ -322,11 +303,7 @@ class Run:
         ]
 
     def command(self, resumed: bool) -> list[str]:
-        """Command and arguments that make the run.
-
-        Args:
-            resumed: whether the command continues an interrupted run.
-        """
+        """Arguments of ``recbole-lightgnn`` that make the run, or continue it if ``resumed``."""
         return ["run", *self.arguments(), *["--resume"] * resumed]
 
     def begin(self) -> None:

@@ -41,7 +41,7 @@ td.rest { color: #a33; white-space: normal; }
 }
 @media print { body { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }
 """
-# Forbids the browser to load any other file, even if markup that does so is added later.
+# Forbids the browser to load any other file, even if later markup asks for one.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -93,7 +93,7 @@ def _heading(comparison: Comparison) -> str:
 
 
 def _finding(comparison: Comparison) -> str:
-    """The page's first sentence: score and size of the reference model and of its best rival."""
+    """The page's first sentence: score and size of the reference and of the best other model."""
     reference, metric = comparison.reference, comparison.tested_metrics[0]
     if reference is None:
         return "No run is done."

@@ -12,8 +12,7 @@ class Point(NamedTuple):
         model: name of the model in the paper.
         entries_kept: share of embedding entries kept; 1 without pruning.
         interactions_kept: share of interactions kept; 1 without pruning.
-        test: test scores by name of the metric; only those metrics of `METRICS` that the paper
-            reports.
+        test: test scores by name of the metric, of `METRICS`; some may be missing.
     """
 
     model: str

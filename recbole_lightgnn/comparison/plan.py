@@ -38,7 +38,7 @@ from recbole_lightgnn.registry import model_names, our_models, space_of
 from recbole_lightgnn.utils.files import check_folder, plain
 from recbole_lightgnn.utils.text import did_you_mean
 
-_SPLIT_SEED = 2020  # if RecBole splits the data, all runs share the split of this seed
+_SPLIT_SEED = 2020  # if RecBole splits the data, all runs share this seed's split
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ class Plan:
         }
 
     def check_folder(self) -> None:
-        """Check that the folder is new, or holds this comparison so that it can continue.
+        """Check that the folder is new, or that the comparison in it can continue as planned.
 
         Raises:
-            InputError: if the folder holds other files, another comparison, or runs with settings
-                that differ from this comparison's.
+            InputError: if the folder holds other files, another comparison, or runs with other
+                settings.
         """
         check_folder("--out", self.out, self.out)
         if is_other_folder(self.out):
@@ -244,10 +244,7 @@ def _check_names(models: Sequence[str], variants: Mapping[str, Variant]) -> None
 
 
 def _with_one_split(request: Request) -> tuple[Request, dict[str, Any]]:
-    """Return the request, and the ``Config`` of each model by name.
-
-    If the runs' seeds would split the data differently, the returned request has a ``split_seed``.
-    """
+    """Give the request a ``split_seed`` if its seeds would split the data; configure its models."""
     configs = _configure(request)
     if seeds_split_the_data(configs) and "split_seed" not in request.given:
         request = replace(request, given=request.given | {"split_seed": _SPLIT_SEED})
@@ -298,8 +295,8 @@ def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
       has settings for the model that were chosen after few manual trials or none.
     - ``tuned``: the dataset's yaml file has settings for the model that were chosen by a search or
       in many manual trials.
-    - ``default``: no setting of the model is given, and the yaml file has no settings for the
-      model.
+    - ``default``: no setting of the model is given, in the command, in a variant or in the yaml
+      file.
 
     Args:
         config: the model's ``Config``.
@@ -314,7 +311,7 @@ def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
 
 
 def _given_of_data(request: Request, configs: Mapping[str, Any]) -> dict[str, Any]:
-    """The given settings that concern data and evaluation; they are the same for all models."""
+    """The given settings of data and evaluation; they are the same for all models."""
     name, config = next(iter(configs.items()))
     shared = shared_keys(config)
     return {key: value for key, value in request.given_to(name).items() if key in shared}
@@ -341,9 +338,8 @@ def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
 def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
     """Counts and hashes of the dataset's interactions.
 
-    Our models and RecBole's models read the files by different code. If the comparison has models
-    of both kinds, the files are read once by each code, so that both report the faults that they
-    find.
+    Our models and RecBole's read the files by different code. Each code in use reads them once, to
+    report the faults that it finds.
     """
     kinds = {config["model"] in our_models(): config for config in configs.values()}
     *_, last = [fingerprint_of(config) for config in kinds.values()]
@@ -356,7 +352,7 @@ def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
 def _searches(
     request: Request, configs: Mapping[str, Any], out: Path, budget: Budget | None
 ) -> list[Study]:
-    """The searches to run: for each model with a setting in its search space that is not given."""
+    """The searches to run: one for each model with a setting to search that is not given."""
     if budget is None:
         return []
     return [

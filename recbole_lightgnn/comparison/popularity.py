@@ -1,7 +1,7 @@
-"""Compare validation scores with a ranking by popularity.
+"""Compare validation scores with a ranking by popularity, which is the same for all users.
 
-A ranking by popularity is the same for all users. If a model's score is not above the score of this
-ranking, the settings of the model do not suit the dataset.
+If a model's score is not above the score of this ranking, the model's settings do not suit the
+dataset.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from recbole_lightgnn.config.files import read_yaml
 from recbole_lightgnn.registry import space_of
 
-_WITHOUT_SETTINGS = ("Pop", "Random")  # models that no advice can help
+_WITHOUT_SETTINGS = ("Pop", "Random")  # models without settings to advise
 _MOST_NAMED = 4  # settings that the advice names
 
 
@@ -70,11 +70,7 @@ class Popularity:
 
 
 def popularity_of(comparison: Mapping[str, Any]) -> Popularity | None:
-    """Read the score of ``Pop`` from ``comparison.json``; ``None`` if the file has no such score.
-
-    Args:
-        comparison: content of ``comparison.json``.
-    """
+    """Read the score of ``Pop`` from the content of ``comparison.json``; ``None`` if missing."""
     score = comparison.get("popularity")
     if not isinstance(score, int | float):
         return None
@@ -90,7 +86,7 @@ def popularity_of(comparison: Mapping[str, Any]) -> Popularity | None:
 def _importance(setting: str) -> tuple[bool, bool]:
     """Sort key for names of settings, in the order in which to try them.
 
-    The learning rate is first, then temperatures and weights of a contrastive loss, then the rest.
+    First the learning rate, then settings of a contrastive loss, then the rest.
     """
     contrastive = re.search("temperature|contrast|ssl_", setting)
     return setting != "learning_rate", contrastive is None

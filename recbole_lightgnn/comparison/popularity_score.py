@@ -18,7 +18,7 @@ _QUIET = {"state": "warning", "show_progress": False}
 def with_popularity(plan: Plan) -> Plan:
     """Return the plan with the validation score of RecBole's ``Pop``, which needs no training.
 
-    The score is read from ``comparison.json`` if an earlier command has written it there.
+    If ``comparison.json`` has the score, it is read from there.
     """
     begun = read_comparison(plan.out) or {}
     score = begun.get("popularity")

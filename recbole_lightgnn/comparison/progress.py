@@ -14,7 +14,7 @@ from recbole_lightgnn.comparison.study import Task
 class Progress:
     """Print a line at each start and end of a run; on a terminal, also show the time left.
 
-    "Run" stands for a search, too: the runs are either all runs or all searches of a comparison.
+    Instead of runs, it can show the searches of a comparison. "Run" then stands for a search.
 
     Args:
         runs: all runs of the comparison, or all searches.
@@ -48,17 +48,12 @@ class Progress:
         self._last_update = 0.0
 
     def began(self, run: Task, resumed: bool) -> None:
-        """Record and print that a run has started from its beginning, or was resumed."""
+        """Record and print that a run has begun or, if ``resumed``, goes on."""
         self.begun[run] = time.monotonic()
         self._print(f"{run}: {'goes on' if resumed else 'begins'}")
 
     def ended(self, run: Task, reason: str | None) -> None:
-        """Record and print that a run has ended.
-
-        Args:
-            run: the run.
-            reason: why the run failed; ``None`` if it has not failed.
-        """
+        """Record and print that a run has ended, and the ``reason`` if it has failed."""
         self.left.remove(run)
         seconds = time.monotonic() - self.begun.pop(run)
         record = run.record()
@@ -86,10 +81,10 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Estimate the seconds until all runs are finished; ``None`` while no run is finished.
 
-        A run is expected to take the mean time of the finished runs of the same model or, without
-        any, of all finished runs. The time since its start is subtracted. A run is assumed to be at
-        most half done if it has already taken longer than expected, or if no run of the same model
-        is finished.
+        A run is expected to take the mean time of the finished runs of the same model, or of all
+        finished runs if there are none. The time since its start is subtracted. If the run has
+        already taken longer, or if no run of the same model is finished, it is assumed to be at
+        most half done.
         """
         if not self.seconds:
             return None

@@ -11,10 +11,7 @@ from recbole_lightgnn.errors import InputError
 def seeds_split_the_data(configs: Mapping[str, Any]) -> bool:
     """Whether runs with different seeds would have different splits of the data.
 
-    The splits differ if neither the dataset's files nor the setting ``split_seed`` fix the split.
-
-    Args:
-        configs: ``Config`` of each model, by name.
+    True if, for any model, neither the dataset's files nor ``split_seed`` fix the split.
     """
     return any(
         config["benchmark_filename"] is None and config["split_seed"] is None
@@ -23,7 +20,7 @@ def seeds_split_the_data(configs: Mapping[str, Any]) -> bool:
 
 
 def shared_protocol(configs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of data and evaluation, after checking that all models share them.
+    """Check that all models share the settings of data and evaluation; return these settings.
 
     Args:
         configs: ``Config`` of each model, by name.

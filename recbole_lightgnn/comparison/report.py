@@ -1,4 +1,4 @@
-"""Write the three tables and the page of a comparison, which are made from its records."""
+"""Write the three tables and the page of a comparison from its records."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,10 +33,7 @@ def report(folder: Path, rows: Sequence[str] | None = None) -> str:
 
 
 def report_tables(folder: Path, rows: Sequence[str] | None = None) -> str:
-    """Write the three tables of `report`, but not the page, which takes longer to make.
-
-    Arguments, return value and errors are the same as for `report`.
-    """
+    """Write the three tables as `report` does, but not the page, which takes longer to make."""
     comparison = Comparison(folder, rows)
     files = _tables(comparison, table(comparison))
     _write(folder, files)

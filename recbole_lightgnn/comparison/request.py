@@ -43,9 +43,8 @@ class Request:
     def given_to(self, name: str) -> dict[str, Any]:
         """Collect the settings that are given for one model or variant.
 
-        Settings given for this model or variant override the settings in the variant's file. The
-        settings in the variant's file override settings given for all models. A search adds
-        settings, and changes none of the given settings.
+        Settings given for this model or variant override the settings in the variant's file. These
+        override settings given for all models. A search only adds settings.
         """
         settings = {key: value for key, value in self.given.items() if not self._owner(key)}
         if name in self.variants:

@@ -1,4 +1,4 @@
-"""Compute the lines of a comparison's table from its records; the lines are called entries."""
+"""Compute the lines of a comparison's table, called entries, from its records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _THIRD = 0.33  # share of entries kept by the paper's main student
 class Entry:
     """A line of the table: a model, or one stage of a model with several stages.
 
-    Numbers are means over the seeds that are done, unless said otherwise.
+    Numbers are means over the seeds that are done (have a finished run), unless said otherwise.
 
     Attributes:
         label: text in the first column of the table.
@@ -41,12 +41,12 @@ class Entry:
             seed is done.
         settings_source: where the settings come from: ``tuned``, ``default`` or ``by hand``; with a
             search, ``tuned, N trials`` or ``not tuned``.
-        seeds: seeds with a finished run ("done").
-        problems: sentences that say why results of the remaining seeds are missing.
+        seeds: seeds that are done.
+        problems: sentences that say why results of the other seeds are missing.
         valid: validation score by which epochs are chosen.
         warning: which settings to try if the validation score is not above the score of a ranking
             by popularity; else ``None``.
-        test: test scores by name of the metric, a list with the score of each done seed.
+        test: list of test scores, one for each done seed, by name of the metric.
         epochs: largest number of epochs (for LightGNN's student, of each pruning run); ``None`` for
             a model that is not trained in epochs.
         patience: validations without a new best score after which training stops.
@@ -58,8 +58,9 @@ class Entry:
         ranking_ms: milliseconds to rank all items for one test user.
         users: the metrics of each test user, by name of the metric. Shape of each: (users,)
         paired_seeds: seeds that are done both for this entry and for the entry with which it is
-            compared (`Comparison.reference`); the comparison is over these seeds.
-        differences: differences from the reference entry, by name of the metric.
+            compared (`Comparison.reference`).
+        differences: differences from the reference entry over ``paired_seeds``, by name of the
+            metric.
     """
 
     label: str
@@ -104,11 +105,11 @@ class Comparison:
         folder: folder of the comparison.
         content: content of ``comparison.json``, with the names of earlier versions translated.
         dataset: name of the dataset.
-        seeds: seeds of the comparison, whether their runs are done or not.
+        seeds: seeds of the comparison, done or not.
         given: settings given for all models, and as ``NAME.KEY`` for one model or variant.
         fingerprint: counts and hashes of the dataset's interactions.
         variants: the ``model`` and the settings of each variant, by name of the variant.
-        rows: keys of the records' rows that the table is to show, or ``None`` for the default.
+        rows: keys of the records' rows to show, or ``None`` for the default.
         selection: validation metric by which epochs are chosen.
         popularity: validation score of a ranking by popularity; ``None`` if the comparison has no
             such score.
@@ -175,11 +176,7 @@ class Comparison:
         return [entry for entry in self.entries if entry.seeds]
 
     def curve(self, model: str, seed: int) -> list[tuple[list[float], list[float]]]:
-        """The validation curves of one run, one for each training.
-
-        Returns:
-            For each training, the seconds since the run's start and the score of each validation.
-        """
+        """Validation curve of each training of a run: seconds since the run's start, and scores."""
         parts, before = [], 0.0
         for row in self.records[model, seed]["rows"]:
             if curve := row.get("curve"):
@@ -194,7 +191,7 @@ class Comparison:
     # --- reading --------------------------------------------------------------------------------
 
     def _read(self, model: str, seed: int) -> None:
-        """Read the record of one run and its users' metrics, as far as the files exist."""
+        """Read the record and the users' metrics of one run, if these files exist."""
         folder = self.run_folder(model, seed)
         record = folder.record()
         if record is None:
@@ -215,7 +212,7 @@ class Comparison:
         self._users[model, seed] = users
 
     def _problems(self, model: str) -> list[str]:
-        """Sentences that say why results of seeds are missing, one sentence for each reason."""
+        """Say why results of seeds are missing: one sentence for each reason."""
         seeds_of: dict[str, list[str]] = {}
         for seed in self.seeds:
             if (model, seed) not in self.records:
@@ -252,10 +249,7 @@ class Comparison:
             yield self._entry(model, key)
 
     def _rows_of(self, model: str) -> list[dict[str, Any]]:
-        """Rows of a model's record that the table can show.
-
-        For a variant, rows of the teachers and of the intermediate model are left out.
-        """
+        """Rows of a model's record that the table can show; a variant's teachers are not shown."""
         rows = next(iter(self._records_of(model).values()))["rows"]
         hidden = ("teacher", "intermediate") if model in self.variants else ()
         return [row for row in rows if row["stage"] not in hidden]
@@ -288,11 +282,7 @@ class Comparison:
         )
 
     def _warning(self, rows: Mapping[int, Mapping[str, Any]]) -> str | None:
-        """Say what to try if a row's validation scores are not all above the score of ``Pop``.
-
-        Args:
-            rows: the same row of each seed's record, by seed.
-        """
+        """Advise on settings if a score in ``rows`` (by seed) is not above the score of ``Pop``."""
         if self.popularity is None:
             return None
         scores = {seed: row["valid"][self.selection] for seed, row in rows.items()}
@@ -324,8 +314,7 @@ class Comparison:
         """Compute each entry's differences from the reference entry, with p-values.
 
         The p-values are corrected for all tests of the table. Both entries are averaged over the
-        seeds that are done for both entries, because one seed may be easier than another seed for
-        every model.
+        seeds that are done for both, because a seed may be easier than another for every model.
         """
         reference = self.reference
         if reference is None or reference.users is None:
@@ -377,11 +366,7 @@ def _row(record: Mapping[str, Any], key: str) -> dict[str, Any]:
 def _epochs_and_patience(
     record: Mapping[str, Any], row: Mapping[str, Any]
 ) -> tuple[int | None, int | None]:
-    """The largest number of epochs, and the patience, with which a row's stage was trained.
-
-    If the stage has several trainings, these are the settings of the first training. Both values
-    are ``None`` for a model that is not trained in epochs.
-    """
+    """Epoch limit and patience of the first training of a row's stage; ``None`` without epochs."""
     first = next(one for one in record["rows"] if one["stage"] == row["stage"])
     settings = first.get("settings") or record["settings"]
     if settings.get("MODEL_TYPE") == "TRADITIONAL":  # RecBole's models that count or solve

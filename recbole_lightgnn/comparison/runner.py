@@ -1,7 +1,4 @@
-"""Run each search and run of a comparison in a process of its own.
-
-The failure of one process stops no other process.
-"""
+"""Run each search and run of a comparison in its own process; a failure stops no other process."""
 
 from __future__ import annotations
 
@@ -40,9 +37,9 @@ def run_all(runs: Sequence[Task], jobs: int, lock: int, progress: Progress) -> N
     """Execute runs or searches, ``jobs`` at a time, until all have ended.
 
     Each run writes its record, or a file with the reason of its failure. A run that was interrupted
-    or failed is resumed from its checkpoints, if it has any. If the resumed run fails before its
-    next epoch ends, the following attempt starts from the beginning. A search is continued in the
-    same way after its last ended trial.
+    or failed is resumed from its checkpoints, if it has any. If it then fails before its next epoch
+    ends, the following attempt starts from the beginning. A search is continued in the same way
+    after its last ended trial.
 
     Args:
         runs: runs or searches that are not done.
@@ -76,17 +73,14 @@ def run_all(runs: Sequence[Task], jobs: int, lock: int, progress: Progress) -> N
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[int]:
-    """Lock a comparison's folder, so that no second comparison writes to the folder.
-
-    Args:
-        folder: folder of the comparison.
+    """Lock a comparison's folder, so that no second comparison writes to it.
 
     Yields:
         The file descriptor of the lock. A process that inherits the descriptor holds the lock, too.
 
     Raises:
-        InputError: if another comparison holds the lock, or a process that a killed comparison
-            started still holds the lock.
+        InputError: if the lock is held by another comparison, or still by a process that a killed
+            comparison started.
     """
     with (folder / LOCK).open("ab") as file:
         deadline = time.monotonic() + _LOCK_SECONDS
@@ -147,7 +141,7 @@ def _start(run: Task, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[b
             stderr=subprocess.STDOUT,
             env=_environment(jobs),
             pass_fds=[lock],
-            start_new_session=True,  # Ctrl-C reaches this process alone, which stops the runs
+            start_new_session=True,  # Ctrl-C reaches only the comparison, which stops the runs
             preexec_fn=_before_run(),
         )
 
@@ -163,9 +157,8 @@ def _environment(jobs: int) -> dict[str, str]:
 def _before_run() -> Callable[[], None]:
     """Return a function that the new process calls before everything else.
 
-    The function makes the process react to Ctrl-C. Otherwise the process would ignore SIGINT if a
-    shell started the comparison with ``&``. On Linux, the function also makes the process end when
-    the comparison ends.
+    It makes the process react to Ctrl-C, which a process ignores if a shell started the comparison
+    with ``&``. On Linux, it also makes the process end when the comparison ends.
     """
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
@@ -182,8 +175,7 @@ def _note_failure(run: Task, status: int, resumed_after: Position | None) -> str
 
     Args:
         run: run that has ended.
-        status: exit status of the run's process. A negative status is minus the number of the
-            signal that ended the process.
+        status: exit status of the run's process, or minus the number of the signal that ended it.
         resumed_after: position from which the run was resumed; ``None`` if it was not resumed.
     """
     if status == 0:
@@ -212,7 +204,7 @@ def _reason(log: Path, status: int) -> str:
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Stop processes with SIGINT, as Ctrl-C does; kill processes that take too long to stop."""
+    """Stop processes with SIGINT, as Ctrl-C does; kill those that take too long to stop."""
     for process in processes:
         _signal(process, signal.SIGINT)
     deadline = time.monotonic() + _STOP_SECONDS

@@ -1,7 +1,4 @@
-"""Report on one model, trained on one split with several seeds.
-
-The report is a table, and a plot of accuracy against size.
-"""
+"""Report on one model trained with several seeds: a table, and a plot of accuracy against size."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,10 +84,10 @@ def summary(records: Sequence[Record]) -> list[Row]:
         records: records of one model, one per seed.
 
     Returns:
-        One row for each row of the records. The row has ``key`` (key of the records' row) and
-        ``seeds`` (number of records); means of ``entries_kept``, ``interactions_kept``, ``bytes``
-        and ``seconds`` over the records; and under ``test`` and ``valid``, the ``mean`` and ``std``
-        of each metric in `METRICS`. ``std`` is the sample standard deviation, 0 for one record.
+        One row for each row of the records: its ``key``; ``seeds`` (number of records); means of
+        ``entries_kept``, ``interactions_kept``, ``bytes`` and ``seconds``; and under ``test`` and
+        ``valid``, the ``mean`` and ``std`` of each metric in `METRICS`. ``std`` is the sample
+        standard deviation, 0 for one record.
     """
     rows = []
     for same in zip(*(record["rows"] for record in records), strict=True):
@@ -111,12 +108,12 @@ def summary(records: Sequence[Record]) -> list[Row]:
 
 
 def paper_points(records: Sequence[Record]) -> tuple[Point, ...]:
-    """The paper's published results on the records' split; empty if the paper has another split."""
+    """The paper's results on the records' split; empty if the paper has another split."""
     return POINTS.get(records[0]["dataset_fingerprint"]["train"]["sha256"], ())
 
 
 def markdown(records: Sequence[Record], keys: Sequence[str] = ()) -> str:
-    """Write the table as Markdown, with the paper's results if the paper uses the records' split.
+    """Write the table as Markdown, with the paper's results if they are on the records' split.
 
     Args:
         records: records of one model, one per seed.
@@ -162,9 +159,9 @@ def _short(share: float, digits: int) -> str:
 
 
 def draw(records: Sequence[Record], file: Path) -> None:
-    """Plot Recall@20 and NDCG@20 against the share of entries kept, with the paper's results.
+    """Plot Recall@20 and NDCG@20 against the share of embedding entries kept.
 
-    An entry is a single number in the embedding tables.
+    The paper's results are also shown, if they are on the records' split.
 
     Args:
         records: records of one model, one for each seed.

@@ -27,9 +27,8 @@ def paired_t(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
     .. math:: t = \bar d \,/\, (s_d / \sqrt n), \quad d_u = a_u - b_u
 
-    d is the difference between the models, with sample standard deviation s_d over the n users. The
-    test has n - 1 degrees of freedom. If d is the same for all users, p is 1 for d = 0 and 0
-    otherwise.
+    s_d is the sample standard deviation of d over the n users. The test has n - 1 degrees of
+    freedom. If d is the same for all users, p is 1 for d = 0 and 0 otherwise.
 
     Args:
         one: the first model's metric a of each user. Shape: (users,), at least 2 users
@@ -49,10 +48,10 @@ def paired_t(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 def holm(p: Sequence[float]) -> list[float]:
     r"""Correct the p-values of several tests with Holm's method.
 
-    If a difference is called significant where its corrected p is at most alpha, the chance of any
-    false call among the m tests is at most alpha.
-
     .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})
+
+    Call a difference significant if its corrected p is at most alpha. Then the chance of any false
+    call among the m tests is at most alpha.
 
     S. Holm, "A simple sequentially rejective multiple test procedure", 1979.
 

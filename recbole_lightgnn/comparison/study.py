@@ -11,7 +11,7 @@ from recbole_lightgnn.comparison.layout import COMPARISON, Run, StudyFolder
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.files import write_json
 
-SEED = 2020  # of every trial and of the proposals; the runs have the seeds of the comparison
+SEED = 2020  # seed of the search and of every trial; the runs have the seeds of the comparison
 _ENDED = ("finished", "stopped", "failed")  # states of the trials that count
 _CHOSEN_KEYS = {"settings", "trials", "valid_metric", "best_valid", "seconds"}
 
@@ -34,10 +34,10 @@ class Budget:
 
 
 def budget_of(comparison: Mapping[str, Any]) -> Budget | None:
-    """The limits of the searches in ``comparison.json``; ``None`` if the comparison has no search.
+    """Read the limits of the searches from the content of ``comparison.json``.
 
-    Args:
-        comparison: content of ``comparison.json``.
+    Returns:
+        The limits; ``None`` if the comparison has no search.
 
     Raises:
         InputError: if the file is damaged.
@@ -96,11 +96,9 @@ class Study:
         return [len(self._ended())] if self.folder.journal.is_file() else None
 
     def command(self, resumed: bool) -> list[str]:
-        """Command and arguments that start or continue the search.
+        """Arguments of ``recbole-lightgnn`` that start or continue the search.
 
-        Args:
-            resumed: whether the search is continued. It has no effect: the command finds the ended
-                trials by itself.
+        ``resumed`` has no effect: the command finds the ended trials by itself.
         """
         command = ["tune", f"--model={self.model}", f"--dataset={self.dataset}", f"--seed={SEED}"]
         command += [f"--study={self.name}", f"--storage={self.folder.journal}"]
@@ -117,11 +115,11 @@ class Study:
         self.folder.write_settings(self.settings)
 
     def check_begun(self) -> None:
-        """Raise InputError if the folder holds a search that began with different settings."""
+        """Raise InputError if the folder holds a search that began with other settings."""
         self.folder.check_begun(self.settings)
 
     def conclude(self) -> None:
-        """Write the best settings into a file if a trial succeeded; called after the search."""
+        """Write the best settings of a search that has ended into a file, if a trial succeeded."""
         study = self.folder.trials()
         if study.get("best") is None:
             return

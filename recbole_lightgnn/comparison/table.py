@@ -1,7 +1,6 @@
 """Make the table of a comparison: its cells, then the cells as Markdown, LaTeX or CSV.
 
-Markdown, LaTeX and the page show the same rounded numbers. The numbers in the CSV file are not
-rounded.
+Only the numbers in the CSV file are not rounded.
 """
 
 import csv
@@ -40,8 +39,7 @@ class Table(NamedTuple):
         head: names of the columns.
         lines: cells of each line; if a line has fewer cells than columns, its last cell spans the
             remaining columns.
-        notes: sentences below the table. They explain the columns and say which results are
-            missing.
+        notes: sentences below the table, which explain the columns and list missing results.
     """
 
     title: str
@@ -89,10 +87,7 @@ def _best(comparison: Comparison, metric: str) -> str:
 
 
 def _p(entry: Entry, comparison: Comparison, metric: str) -> str:
-    """Text of a cell: sign and corrected p-value of the difference from the reference entry.
-
-    Without a difference, the text says why.
-    """
+    """Sign and corrected p-value of the difference from the reference; else why it is missing."""
     reference = comparison.reference
     if entry is reference:
         return "reference"

@@ -29,11 +29,7 @@ _SMALL_CATALOGUE = 1 << 16  # items that are ranked for one user in about a mill
 
 
 def create_app(current: CurrentModel) -> FastAPI:
-    """Create the application that answers requests with the current model.
-
-    Args:
-        current: the exported model, which is reloaded when its file changes.
-    """
+    """Create the application that answers requests with the model ``current``."""
     app = FastAPI(
         title="recbole-lightgnn",
         summary="Recommendations from an exported model",

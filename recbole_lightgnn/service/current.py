@@ -24,7 +24,7 @@ _UNKNOWN_NAME = "\0"  # a name that hardly any dataset has
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory, with the time of loading.
+    """A model in memory.
 
     Attributes:
         recommender: the model, ready to recommend.
@@ -38,8 +38,8 @@ class LoadedModel:
 class CurrentModel:
     """The exported model in a file; it is loaded again when the file changes.
 
-    Each request reads `served` once and uses that model to its end, even if a reload replaces
-    `served` meanwhile. The old model is freed after the last request that uses it.
+    Each request reads `served` once and uses that model to its end, even if a reload replaces it
+    meanwhile.
 
     Args:
         path: path of the exported file.
@@ -47,8 +47,7 @@ class CurrentModel:
         share: share of the items that an approximate search ranks; ``None`` ranks all items.
 
     Attributes:
-        path: path of the exported file.
-        share: share of the items that an approximate search ranks, as given.
+        path, share: as given.
         served: the model that answers requests.
         error: reason why the newest file is not served, or ``None``.
         reloads: number of successful (``done``) and failed (``failed``) reloads.

@@ -37,20 +37,12 @@ class Refused(InputError):
         self.status, self.problem = status, Problem(what=what, got=got, expected=expected)
 
     def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
-        """Build the error response.
-
-        Args:
-            headers: additional HTTP headers.
-        """
+        """Build the error response, with additional HTTP ``headers``."""
         return JSONResponse(self.problem.model_dump(), self.status, headers)
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Make an application answer every exception with an error response (`Refused.response`).
-
-    Args:
-        app: the application.
-    """
+    """Make an application answer every exception with an error response (`Refused.response`)."""
 
     @app.exception_handler(Refused)
     async def on_refused(request: Request, error: Refused) -> JSONResponse:
@@ -79,7 +71,7 @@ def add_handlers(app: FastAPI) -> None:
         if error.status_code == 404:
             expected = f"one of {', '.join(paths)}"
         elif error.status_code == 405:
-            # FastAPI reports the methods of one of the path's functions; report those of all.
+            # FastAPI reports the methods of one of the path's functions; report all methods.
             expected = ", ".join(method.upper() for method in paths.get(path, {"get": {}}))
             headers["Allow"] = expected
         return Refused(error.status_code, str(error.detail), got, expected).response(headers)

@@ -27,13 +27,7 @@ class RequestMetrics:
         self._seconds = 0.0
 
     def count(self, path: str, status: int, seconds: float) -> None:
-        """Count a finished request.
-
-        Args:
-            path: URL path of the request, or ``other``.
-            status: HTTP status code of the response.
-            seconds: duration of the request.
-        """
+        """Count a finished request by URL path (or ``other``), HTTP status code and seconds."""
         self._counts[path, status] += 1
         self._seconds += seconds
         for place, bound in enumerate(_BUCKETS):
@@ -81,13 +75,7 @@ def family(name: str, kind: str, meaning: str, samples: Iterable[_Sample]) -> st
 
 
 def gauge(name: str, meaning: str, value: float) -> str:
-    """Format a Prometheus metric with a single value (gauge).
-
-    Args:
-        name: name of the metric.
-        meaning: help text, one line.
-        value: value of the metric.
-    """
+    """Format a Prometheus metric with a single value; ``meaning`` is the help text, one line."""
     return family(name, "gauge", meaning, [("", {}, value)])
 
 

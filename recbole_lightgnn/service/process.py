@@ -22,7 +22,7 @@ from recbole_lightgnn.service.messages import Problem
 MAX_UNREAD_SECONDS = 60  # time for a client to read its response
 _MAX_PORT = 65535
 _GRACE_SECONDS = 30  # time for requests in flight to finish after a signal to stop
-_MAX_ACCEPTED = 16  # connections accepted at a time; they use files before they are counted
+_MAX_ACCEPTED = 16  # connections accepted at a time; each is an open file before it is counted
 _BACKLOG = 1024  # connections that wait to be accepted
 
 
@@ -43,16 +43,13 @@ class _Protocol(H11Protocol):
     """uvicorn's HTTP/1.1 protocol, with a time limit on every connection and errors as JSON.
 
     uvicorn limits the time between two requests of a connection. Here the same limit applies to the
-    time before the first request and to the time until a request's head is complete. If there are
-    more than `MAX_CONNECTIONS` connections, the connection that has been idle longest is closed.
+    time until the head of any request is complete. If there are more than `MAX_CONNECTIONS`
+    connections, the connection that has been idle longest is closed.
     """
 
     # uvicorn narrows the type of `transport`, too.
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the time limit of a new connection.
-
-        If there are too many connections, close the connection that has been idle longest.
-        """
+        """Start the time limit of a new connection; if there are too many, close the idlest one."""
         super().connection_made(transport)
         self.idle_since = self.loop.time()
         self.timeout_keep_alive_task = self.loop.call_later(
@@ -72,7 +69,7 @@ class _Protocol(H11Protocol):
         self.handle_events()
 
     def on_response_complete(self) -> None:
-        """Note when a response was sent: a connection that stays idle is closed later."""
+        """Note when the response was sent, to find the connection that has been idle longest."""
         self.idle_since = self.loop.time()
         super().on_response_complete()
 
@@ -133,11 +130,7 @@ def open_listener(host: str, port: int) -> socket.socket:
 
 
 def create_server(current: CurrentModel) -> uvicorn.Server:
-    """Create the HTTP server that recommends from a model.
-
-    Args:
-        current: the exported model that answers requests.
-    """
+    """Create the HTTP server that recommends with the model ``current``."""
     config = uvicorn.Config(
         create_app(current),
         http=_Protocol,

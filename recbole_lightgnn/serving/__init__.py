@@ -1,4 +1,4 @@
-"""Read an exported model and recommend from it. Needs NumPy alone: no torch, no RecBole."""
+"""Read an exported model and recommend from it. Needs only NumPy: no torch, no RecBole."""
 
 from typing import Any
 

@@ -9,8 +9,8 @@ from recbole_lightgnn.serving.lists import NO_ITEMS, ItemLists
 from recbole_lightgnn.serving.ranking import top_k
 
 _LISTS_PER_ROOT = 4  # number of inverted lists = this times the square root of the number of items
-_TRAINING_ITEMS = 64  # most items per list that k-means trains on
-_MAX_GATHERED = 1 << 22  # numbers of item embeddings gathered at once: 16 MB of float32
+_TRAINING_ITEMS = 64  # largest number of items per list that k-means trains on
+_MAX_GATHERED = 1 << 22  # entries of item embeddings gathered at once: 16 MB of float32
 
 
 class ApproximateIndex:
@@ -18,8 +18,8 @@ class ApproximateIndex:
 
     Spherical k-means learns :math:`4 \sqrt{n}` directions from the embeddings of the n items. An
     item belongs to the list of the direction :math:`c` with the largest :math:`c \cdot \bar e_i`. A
-    query :math:`\bar e_u` searches the lists with the largest :math:`c \cdot \bar e_u`. Every item
-    found is ranked by its exact score: items may be missed, but no score is wrong.
+    query :math:`\bar e_u` searches the lists with the largest :math:`c \cdot \bar e_u`. Items found
+    are ranked by exact scores: items may be missed, but no score is wrong.
 
     Args:
         items: final embeddings of the items. Shape: (items, width)
@@ -50,14 +50,7 @@ class ApproximateIndex:
         self._lists.add(self._items)
 
     def set_share(self, share: float) -> None:
-        """Set the fraction of the lists that later queries search.
-
-        Args:
-            share: the fraction, above 0 and up to 1.
-
-        Raises:
-            InputError: if ``share`` is out of range.
-        """
+        """Set the fraction of lists to search; raise InputError unless above 0 and up to 1."""
         if not 0 < share <= 1:
             raise InputError(
                 f"the share of items to search must be above 0 and up to 1, got {share}"
@@ -73,8 +66,7 @@ class ApproximateIndex:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find the top-k items of each query among the items of the lists that the query searches.
 
-        faiss returns more than k items per query, so that k items remain after the excluded items
-        are removed. Fewer than k items remain if the searched lists have too few items.
+        Fewer than k items are found if the searched lists have too few items.
 
         Args:
             queries: final embeddings of users to recommend for. Shape: (queries, width)
@@ -83,13 +75,13 @@ class ApproximateIndex:
             excluded_from_all: items to leave out for every query. Shape: (excluded items,)
 
         Returns:
-            First, the items, best first. Second, the scores of the items. A missing item is -1,
-            with score minus infinity.
-            Shapes: (queries, k), (queries, k)
+            First, the items, best first. Second, their scores. A missing item is -1, with score
+            minus infinity. Shape of each: (queries, k)
         """
         shape = len(queries), k
         found, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)
-        # Round up to a power of two, so that queries with similar counts are searched together.
+        # Enough items that k remain without the excluded ones; rounded up to a power of two, so
+        # that queries with similar counts are searched together.
         n_wanted = k + len(excluded_from_all) + np.diff(excluded.pointers)
         fetched = 1 << np.ceil(np.log2(n_wanted)).astype(np.int64)
         for n_fetched in np.unique(fetched):

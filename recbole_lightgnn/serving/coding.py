@@ -1,7 +1,7 @@
 """Encode tables, edges and integers as a few small arrays, and decode the arrays.
 
-Encoded arrays come from a file that may be damaged: decoding raises `Damaged` for every array that
-does not fit the rest of the file. ``docs/reference/file-format.md`` describes the arrays.
+Decoding raises `Damaged` for every array that does not fit the rest of the file, because a file may
+be damaged. ``docs/reference/file-format.md`` describes the arrays.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pairs(NamedTuple):
 
 
 class ArrayReader:
-    """Give out the arrays of a file, after a check; each array is given out once.
+    """Give out each array of a file once, after a check.
 
     Args:
         arrays: the arrays by name.
@@ -43,7 +43,7 @@ class ArrayReader:
         self._arrays = dict(arrays)
 
     def __contains__(self, name: str) -> bool:
-        """Whether the file has an array of this name that was not given out yet."""
+        """Whether the file has an array of this name that was not yet given out."""
         return name in self._arrays
 
     def take(self, name: str, kind: str, size: int | None = None) -> np.ndarray:
@@ -69,11 +69,7 @@ class ArrayReader:
         return array
 
     def check_all_taken(self) -> None:
-        """Check that every array of the file was given out.
-
-        Raises:
-            Damaged: if an array was not given out.
-        """
+        """Raise Damaged if an array of the file was not given out."""
         if self._arrays:
             raise Damaged(f"it has an unknown array {next(iter(self._arrays))!r}")
 
@@ -82,11 +78,7 @@ class ArrayReader:
 
 
 def to_smallest_unsigned(numbers: np.ndarray) -> np.ndarray:
-    """Convert integers to the smallest unsigned type that can hold all of them.
-
-    Args:
-        numbers: integers from 0. Shape: (numbers,)
-    """
+    """Convert integers from 0 to the smallest unsigned type that can hold all of them."""
     largest = int(numbers.max(initial=0))
     dtypes = (np.uint8, np.uint16, np.uint32, np.uint64)
     return numbers.astype(next(dtype for dtype in dtypes if largest <= np.iinfo(dtype).max))
@@ -111,8 +103,7 @@ def bounded_sum(counts: np.ndarray, most: int, name: str) -> int:
 def encode_gaps(positions: np.ndarray) -> np.ndarray:
     """Encode ascending positions as gaps: numbers of positions skipped before each position.
 
-    A gap takes one or more bytes. A byte of 255 means that 255 positions are skipped and that the
-    next byte is added to the gap.
+    A gap is the sum of one or more bytes. The last byte is below 255, all others are 255.
 
     Args:
         positions: distinct positions, ascending, from 0. Shape: (positions,)
@@ -155,7 +146,7 @@ def encode_table(name: str, table: np.ndarray, values: str) -> Arrays:
     """Encode a pruned embedding table, column by column: the nonzero entries and their positions.
 
     Positions are stored as one bit per entry of the table (``.mask``) or as the gaps between
-    nonzero entries (``.gaps``). The form that takes fewer bytes in the file is used.
+    nonzero entries (``.gaps``), whichever takes fewer bytes in the file.
 
     Args:
         name: name of the table.
@@ -240,11 +231,7 @@ def decode_dense(name: str, reader: ArrayReader, shape: tuple[int, int], values:
 def column_scale(table: np.ndarray) -> np.ndarray:
     """Value of one int8 step in each column: largest magnitude over 127, or 1 if all are zero.
 
-    Args:
-        table: the table to encode. Shape: (rows, width)
-
-    Returns:
-        The scales, float32. Shape: (width,)
+    Shapes: (rows, width) to (width,), float32
     """
     largest = np.abs(table).max(axis=0, initial=0) / _INT8_MAX
     return np.where(largest > 0, largest, 1).astype(np.float32)

@@ -1,7 +1,7 @@
 """The file format of an exported model: magic, version, checksum, JSON header, named arrays.
 
 ``docs/reference/file-format.md`` describes the format byte by byte. Reading executes nothing from
-the file and checks all content: wrong content raises `Damaged`.
+the file. It raises `Damaged` for wrong content.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAGIC = b"\x8aLGNN\r\n\x1a"  # not text; any conversion of line endings changes 
 VERSION = 1  # of the format
 _START = struct.Struct("<8sII")  # magic, version, bytes of the header
 _HEADER_START = _START.size + hashlib.sha256().digest_size  # position of the header in the file
-_ALIGNMENT = 64  # bytes; an array that is not deflated begins at a multiple of it
+_ALIGNMENT = 64  # bytes; arrays that are not deflated begin at multiples of this number
 _DTYPES = {name: np.dtype("<" + name) for name in ("u1", "i1", "u2", "u4", "u8", "f2", "f4")}
 _MAX_EXPANSION = 1032  # DEFLATE's largest ratio: a small file cannot claim much memory
 
@@ -38,10 +38,7 @@ class Damaged(ValueError):
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Context manager that turns `Damaged` into an InputError with the file's name.
-
-    Args:
-        name: name of the file, for the error message.
+    """Context manager that turns `Damaged` into an InputError with the file's ``name``.
 
     Raises:
         InputError: if the code in the context raises `Damaged` or runs out of memory.
@@ -70,8 +67,8 @@ def pack(
     Args:
         meta: description of the content, values of strict JSON.
         arrays: arrays of one dimension by name, of the types in ``docs/reference/file-format.md``.
-        mapped: names of arrays that must not be deflated, so that a reader can memory-map them. Any
-            other array is deflated if deflating makes the array smaller.
+        mapped: names of arrays that must not be deflated, so that a reader can memory-map them.
+            Other arrays are deflated if this makes them smaller.
 
     Returns:
         First, the content of the file. Second, the number of bytes of each array in the file, by
@@ -110,9 +107,8 @@ def _padding(position: int, deflated: bool) -> int:
 def _deflate(raw: bytes, itemsize: int) -> bytes:
     """Compress an array with raw DEFLATE: first bytes of all numbers, then second bytes, ...
 
-    Quantized values and distances rarely repeat but are unevenly distributed. For such arrays,
-    Huffman coding alone can be smaller than full DEFLATE. Both are tried, and the smaller result is
-    used.
+    The smaller of two results is used: Huffman coding alone can be smaller than full DEFLATE for
+    quantized values and distances, which rarely repeat but are unevenly distributed.
     """
     planes = np.frombuffer(raw, np.uint8).reshape(-1, itemsize).T.tobytes()
     results = []
@@ -139,7 +135,7 @@ def read(path: Path, mapped: bool = True) -> tuple[dict[str, Any], Arrays]:
     try:
         data = np.asarray(np.memmap(path, np.uint8, "r"))
         if not mapped:
-            # Checked before copying, so that a large foreign file is not copied to memory.
+            # Checked first, so that a large file of another kind is not copied to memory.
             _check_start(bytes(data[:_HEADER_START]), len(data), str(path))
             with reading(str(path)):
                 data = np.fromfile(path, np.uint8)

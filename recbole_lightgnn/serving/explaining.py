@@ -22,8 +22,7 @@ def explain_scores(
     Returns:
         A mapping for each explained item, with ``item``; ``score``; ``own``, the part of the score
         from the user's own embedding; and ``carried``, a list with ``item``, ``weight`` and
-        ``contribution`` of each kept interaction of the user, largest contribution first
-        (`Recommender.explain`).
+        ``contribution`` of each kept interaction of the user, largest contribution first.
 
     Raises:
         InputError: if the user or the item is unknown, or the file has no edges.
@@ -56,8 +55,7 @@ def explanation_lines(explained: Mapping[str, Any], shown: int = 3) -> Iterator[
     Args:
         explained: ``scores``, the result of `explain_scores`; and optionally ``interactions``, the
             result of `runs.history.history`.
-        shown: number of contributions to show per score. If there is only one score, all its
-            contributions are shown.
+        shown: number of contributions to show per score; of a single score, all are shown.
     """
     if "interactions" in explained:
         yield "interaction\tweight\t"

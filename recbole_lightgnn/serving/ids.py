@@ -1,6 +1,6 @@
 """Names of users and items in an exported file: tokens, keyed hashes of tokens, or only numbers.
 
-A file numbers users from 0, and items from 0, in a reproducible order: by token (by value if all
+A file numbers users and items from 0 each, in a reproducible order: by token (by value if all
 tokens are integers, else by code points), or by hash.
 """
 
@@ -25,7 +25,7 @@ KINDS = ("tokens", "hashed", "none")
 _MIN_SECRET = 16  # bytes
 _HASH_SIZE = 8  # bytes
 _NEARBY = 100  # tokens on each side that are compared to suggest a similar name
-_MAX_SUGGESTED = 100  # characters; for a longer name no similar one is looked up
+_MAX_SUGGESTED = 100  # characters; for a longer name, no similar name is looked up
 _MAX_SHOWN = 60  # characters of a value in a message
 _MAX_DIGITS = 18  # every number of 18 digits fits 64 bits
 
@@ -39,8 +39,7 @@ class UnknownName(InputError):
         hint: text after the name in the message, such as a similar name.
 
     Attributes:
-        what: ``user`` or ``item``.
-        name: the requested name.
+        what, name: as given.
     """
 
     def __init__(self, what: str, name: Any, hint: str) -> None:
@@ -72,27 +71,14 @@ class Ids:
         return self._size
 
     def number(self, name: Any) -> int:
-        """Look up the number of a user or item.
-
-        Args:
-            name: name of the user or item; values other than text are converted with ``str``.
-
-        Raises:
-            UnknownName: if no user or item has this name.
-        """
+        """Return the number of a user or item by name; raise UnknownName if there is none."""
         found = self._find(str(name))
         if found is None:
             raise UnknownName(self.what, name, self._hint(str(name)))
         return found
 
     def numbers(self, names: Iterable[Any]) -> np.ndarray:
-        """Look up the numbers of several users or items.
-
-        Args:
-            names: names of the users or items.
-
-        Returns:
-            The numbers of these names, int64. Shape: (names,)
+        """Look up the numbers of several users or items by name. Shape: (names,), int64
 
         Raises:
             UnknownName: if a name is unknown.
@@ -108,13 +94,10 @@ class Ids:
             raise InputError(f"{self.what}s must be a list, got {shortened_repr(names)}") from error
 
     def names(self, numbers: np.ndarray | list[int] | slice) -> np.ndarray:
-        """Look up the names of users or items by number.
+        """Return names by number; -1, for a missing user or item, gives ``None``.
 
         Args:
-            numbers: integers, or a slice; -1 stands for a missing user or item. Shape: any
-
-        Returns:
-            The names, and ``None`` for -1; dtype object. Shape: as ``numbers``
+            numbers: integers (of any shape, which the result has too), or a slice.
         """
         names: np.ndarray = self._names[numbers]
         return names
@@ -151,7 +134,7 @@ class Tokens(Ids):
         tokens: distinct tokens in the order of `token_order`.
 
     Attributes:
-        tokens: the tokens, in order.
+        tokens: as given, a list.
     """
 
     kind = "tokens"
@@ -189,11 +172,7 @@ class Tokens(Ids):
         return f" (did you mean {similar[0]!r}?)" if similar else ""
 
     def arrays(self) -> Arrays:
-        """Encode the tokens as arrays for the file.
-
-        Integers are stored as differences of neighbours, other tokens as lengths and one joined
-        text.
-        """
+        """Encode the tokens: integers as differences, others as lengths and one joined text."""
         if self._are_numbers:
             numbers = np.array([int(token) for token in self.tokens], np.int64)
             distance = to_smallest_unsigned(np.diff(numbers, prepend=-1) - 1)
@@ -257,11 +236,8 @@ class Hashes(Ids):
 def derive_key(secret: bytes) -> bytes:
     """Derive the key for hashing tokens from a secret: a BLAKE2b digest of 64 bytes.
 
-    Args:
-        secret: the secret, at least 16 bytes.
-
     Raises:
-        InputError: if the secret is not bytes, or too short.
+        InputError: if the secret is not bytes, or shorter than 16 bytes.
     """
     if not isinstance(secret, bytes):
         raise InputError(f"a key must be bytes, got {type(secret).__name__}")
@@ -273,20 +249,12 @@ def derive_key(secret: bytes) -> bytes:
 
 
 def key_check(key: bytes) -> str:
-    """Checksum of a key, to recognize a wrong key; the checksum does not reveal the key.
-
-    Returns:
-        16 hexadecimal digits.
-    """
+    """Checksum of a key in 16 hexadecimal digits, to recognize a wrong key; it hides the key."""
     return f"{_hash('', 'check', key):016x}"
 
 
 def keyed_digest(text: str, key: bytes) -> str:
-    """Keyed digest of a text: only holders of the key can test a guess of the text.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Keyed digest of a text (64 hexadecimal digits); testing a guess of the text needs the key."""
     return hashlib.blake2b(text.encode(), key=key, person=b"lgnn data", digest_size=32).hexdigest()
 
 
@@ -297,15 +265,12 @@ def _hash(token: str, what: str, key: bytes) -> int:
 
 
 def hash_tokens(what: str, tokens: Sequence[str], key: bytes) -> np.ndarray:
-    """Hash tokens with a key, to name users or items (`Hashes.name_of`).
+    """Hash tokens with a key, to name users or items. Shape: (tokens,), uint64
 
     Args:
         what: ``user`` or ``item``; equal tokens of users and items get different hashes.
         tokens: the tokens.
         key: key that `derive_key` returned.
-
-    Returns:
-        The hashes, uint64, in the order of the tokens. Shape: (tokens,)
     """
     return np.array([_hash(token, what, key) for token in tokens], np.uint64)
 

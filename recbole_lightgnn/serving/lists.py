@@ -25,11 +25,7 @@ class ItemLists(NamedTuple):
 
     @classmethod
     def from_arrays(cls, lists: Sequence[np.ndarray]) -> ItemLists:
-        """Build the lists from one array per list.
-
-        Args:
-            lists: the arrays, one for each list. Shape of each: (items of the list,)
-        """
+        """Build the lists from one array of items per list."""
         return cls(_pointers([len(part) for part in lists]), np.concatenate([NO_ITEMS, *lists]))
 
     @classmethod
@@ -57,8 +53,8 @@ class ItemLists(NamedTuple):
         """Return all items of all lists, each with the number of its list.
 
         Returns:
-            First, the list number of each item. Second, the items.
-            Shapes: (items of all lists,), (items of all lists,)
+            First, the list number of each item. Second, the items. Shape of each: (items of all
+            lists,)
         """
         row = np.repeat(np.arange(len(self.pointers) - 1), np.diff(self.pointers))
         return row, self.item

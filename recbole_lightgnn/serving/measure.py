@@ -1,6 +1,6 @@
 """Measure speed and memory of an exported model: ``python -m ... MEASUREMENT FILE`` prints JSON.
 
-Run the module as a process of its own, so that only the libraries needed to serve are loaded.
+In its own process, the module loads only the libraries needed to serve.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 K = 20  # items per recommendation
-_SINGLE_USERS = 1000  # users asked for one at a time
-_BATCH = 1024  # users per call when all users are asked for
-_ROUNDS = 3  # times that all users are asked for
-_CHECKED = 50  # users with scores compared to exact ranking
+_SINGLE_USERS = 1000  # calls for a single user
+_BATCH = 1024  # users per call in a pass over all users
+_ROUNDS = 3  # passes over all users
+_CHECKED = 50  # users with scores compared to a full sort
 
 
 def first_answer(path: str) -> dict[str, float]:
@@ -26,7 +26,7 @@ def first_answer(path: str) -> dict[str, float]:
         path: the exported model.
 
     Returns:
-        ``load``, seconds from the import to the recommendations; ``ready``, the time of the
+        ``load``, seconds from after the import to the recommendations; ``ready``, the time of the
         recommendations on the clock ``time.monotonic``, which all processes of a machine share.
     """
     from recbole_lightgnn.serving.recommender import Recommender
@@ -46,9 +46,8 @@ def answers(path: str) -> dict[str, Any]:
     Returns:
         ``one_user``, seconds of each call for a single user; ``all_users``, seconds of each pass
         over all users; ``peak_mb``, peak memory in 10^6 bytes; ``dataset``, ``users`` and
-        ``items``; and ``deviation``, a check of the scores. For some users, the k returned scores
-        are compared with the k largest scores of a full sort. ``deviation`` is the largest
-        difference, divided by the largest score.
+        ``items``; and ``deviation``, the largest difference between the top-k scores and those of
+        a full sort, divided by the largest score, over some users.
     """
     import numpy as np
 

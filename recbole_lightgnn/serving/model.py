@@ -57,13 +57,12 @@ class Graph:
 class Model:
     """An exported model: names, embeddings, edges and seen interactions.
 
-    A model with a graph has initial embeddings; a model without a graph has final embeddings.
-
     Attributes:
         users: names of the users.
         items: names of the items.
-        user: embeddings of the users, float32. Shape: (users, width)
-        item: embeddings of the items, float32. Shape: (items, width)
+        user: embeddings of the users, float32; initial ones with a graph, final ones without.
+            Shape: (users, width)
+        item: embeddings of the items, likewise. Shape: (items, width)
         graph: the edges, or ``None``.
         seen: interactions not among the edges that are not recommended again.
         card: origin, settings and metrics of the model; plain JSON.
@@ -79,11 +78,7 @@ class Model:
 
     @property
     def form(self) -> str:
-        """Which embeddings the file has: ``graph`` or ``final``.
-
-        ``graph``: initial embeddings, and the edges for propagation. ``final``: final embeddings,
-        without edges.
-        """
+        """``graph``: initial embeddings and edges; or ``final``: final embeddings without edges."""
         return "final" if self.graph is None else "graph"
 
 
@@ -182,8 +177,7 @@ def _decode(meta: Mapping[str, Any], reader: ArrayReader, key: bytes | None) -> 
     if key and meta.get("key_check") != key_check(key):
         reason = "were hashed with another key" if kind == "hashed" else "are not hashed"
         raise InputError(f"--key does not fit: the names in this model {reason}")
-    # Decoded before the tables: arrays with one number per user or item confirm the header's
-    # counts before tables of that size are allocated.
+    # Names come first: they confirm the header's counts before tables of that size are allocated.
     users = read_ids("user", kind, n_users, reader, key)
     items = read_ids("item", kind, n_items, reader, key)
     graph = _decode_graph(meta, reader, n_users, n_items, values) if form == "graph" else None

@@ -1,7 +1,6 @@
 """Compute final embeddings from the edges of an exported model (Eq. 4 and 2 of LightGNN).
 
-The module needs NumPy alone: importing SciPy's sparse matrices would take longer than all matrix
-products of a propagation.
+SciPy's sparse matrices are not used: importing them takes longer than a whole propagation.
 """
 
 from __future__ import annotations
@@ -33,28 +32,15 @@ class CsrMatrix(NamedTuple):
     def from_edges(
         cls, row: np.ndarray, column: np.ndarray, value: np.ndarray, n_rows: int
     ) -> CsrMatrix:
-        """Build the matrix from edges in any order; the edges of a row keep their order.
-
-        Args:
-            row: row of each edge. Shape: (edges,)
-            column: column of each edge. Shape: (edges,)
-            value: value of each edge. Shape: (edges,)
-            n_rows: number of rows.
-        """
+        """Build the matrix from arrays of edges in any order; a row's edges keep their order."""
         order = np.argsort(row, kind="stable")
         ends = np.cumsum(np.bincount(row, minlength=n_rows))
         return cls(np.concatenate([[0], ends]), column[order], value[order])
 
     def matmul(self, dense: np.ndarray) -> np.ndarray:
-        """Multiply the matrix by a dense matrix.
+        """Multiply by a dense float32 matrix. Shapes: (columns, width) to (rows, width)
 
         Rows with the same number of entries are computed together.
-
-        Args:
-            dense: the dense matrix, float32. Shape: (columns, width)
-
-        Returns:
-            The product, float32. Shape: (rows, width)
         """
         product = np.zeros((len(self.pointers) - 1, dense.shape[1]), np.float32)
         degree = np.diff(self.pointers)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-_GROUP = 8  # scores per group of columns; the maxima of the groups give the bound
-_LOWEST = np.finfo(np.float32).min  # only excluded columns, minus infinity, are below it
+_GROUP = 8  # columns per group; the largest scores of the groups give the bound
+_LOWEST = np.finfo(np.float32).min  # only minus infinity (excluded columns) is below
 
 
 def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Select the k largest scores of each row, largest first; equal scores by column number.
 
-    The columns are divided into groups. The k-th largest maximum of a group is at most the k-th
-    largest score of the row. So only scores of at least this bound are sorted: little more than k
+    The columns are divided into groups. The k-th largest of the groups' maxima is at most the k-th
+    largest score of the row. Only scores of at least this bound are sorted: little more than k
     scores per row.
 
     Args:
@@ -21,9 +21,8 @@ def top_k(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         k: number of columns to select per row.
 
     Returns:
-        First, the selected columns. Second, the scores of these columns. If a row has fewer than k
-        columns to select, the remaining columns are -1, with score minus infinity. Shapes: (rows,
-        k), (rows, k)
+        First, the selected columns. Second, their scores. If a row has fewer than k columns to
+        select, the remaining columns are -1, with score minus infinity. Shape of each: (rows, k)
     """
     shape = len(scores), k
     columns, values = np.full(shape, -1, np.int64), np.full(shape, -np.inf, np.float32)

@@ -59,9 +59,8 @@ class Explanation:
 class Recommender:
     """Recommend with a model in memory. A recommender never changes, so threads can share it.
 
-    Users and items are named by the dataset's tokens. If the file has no names, users and items are
-    named by number. If the file has hashes and the key is not given, the names are the hashes, in
-    hexadecimal.
+    Users and items are named by the dataset's tokens. If the file has no names, they are named by
+    number. If the file has hashes and the key is not given, they are named by hash, in hexadecimal.
 
     Args:
         model: the model, from a file or from `export.served_model`.
@@ -152,8 +151,8 @@ class Recommender:
             k: number of items per user.
             exclude_seen: whether to leave out the items of each user's interactions in the file.
                 Pruned interactions are not in the file (unless exported with ``--seen all``), so
-                their items may be recommended again. In place of a bool, a list of the items to
-                leave out for each user can be given.
+                their items may be recommended again. Instead of a bool, lists of the items to leave
+                out can be given, one list per user.
             filter_items: the only items that may be recommended; by default all items.
             exclude_items: items that are recommended to none of the users.
 
@@ -177,10 +176,6 @@ class Recommender:
     def score(self, users: Iterable[Any], items: Iterable[Any]) -> np.ndarray:
         """Score user-item pairs: the first user with the first item, and so on.
 
-        Args:
-            users: name of the user of each pair.
-            items: name of the item of each pair.
-
         Returns:
             The scores, float32. Shape: (pairs,)
 
@@ -199,10 +194,6 @@ class Recommender:
     def similar_items(self, items: Iterable[Any], k: int) -> Ranked:
         """Find the k most similar other items for each item, by cosine of final embeddings.
 
-        Args:
-            items: names of the items.
-            k: number of similar items per item.
-
         Raises:
             InputError: if an item is unknown, or k is not from 1 to the number of items.
         """
@@ -215,8 +206,8 @@ class Recommender:
     def fold_in(self, items: Iterable[Any], k: int) -> Ranked:
         r"""Recommend k items to a new user, computed from the items that the user likes.
 
-        The new user's final embedding is Eq. 4 and 2 of LightGNN for a user with edges of weight 1
-        to the given items and without an embedding of its own:
+        The new user's final embedding is Eq. 4 and 2 of LightGNN for a user without an initial
+        embedding, with edges of weight 1 to the given items:
 
         .. math:: \bar e = \sum_j \frac{h_j}{\sqrt{n d_j}}
 
@@ -229,7 +220,7 @@ class Recommender:
             k: number of items to recommend.
 
         Returns:
-            The items and the scores of the items, in one row.
+            The items and their scores, in one row.
 
         Raises:
             InputError: if no item is given, an item is unknown, k is not from 1 to the number of
@@ -247,16 +238,12 @@ class Recommender:
         return self._rank(embedding, first, self.item, self._check_k(k), given)
 
     def explain(self, user: Any, item: Any) -> Explanation:
-        r"""Split the score of an item into the contributions of the user's kept interactions.
+        r"""Split the score of an item exactly into contributions of the user's kept interactions.
 
         .. math:: \bar e_u \cdot \bar e_i = c_0 e_u \cdot \bar e_i
                   + \sum_j \hat a_{uj}\, h_j \cdot \bar e_i
 
-        `Propagated` defines the terms. The sum is exact.
-
-        Args:
-            user: name of the user.
-            item: name of the item.
+        `Propagated` defines the terms.
 
         Raises:
             InputError: if a name is unknown, or the file holds only final embeddings.
@@ -362,7 +349,7 @@ class Recommender:
             excluded_from_all: items to leave out for every query, ascending. Shape: (excluded
                 items,)
         """
-        column_of = None  # column of each item, -1 for those not allowed
+        column_of = None  # column of each item; -1 for items that are not allowed
         if allowed is not None:
             allowed = np.setdiff1d(allowed, excluded_from_all, assume_unique=True)
             excluded_from_all = NO_ITEMS

@@ -23,12 +23,9 @@ WriteRows = Callable[[Sequence[str], Ranked], None]  # appends the recommendatio
 def check_table_path(path: Path) -> None:
     """Check that a table of recommendations can be written to a path.
 
-    Args:
-        path: path of the table; the suffix (such as ``.csv``) selects the format.
-
     Raises:
-        InputError: if the suffix is unknown, a library for the format is missing or the path is not
-            writable.
+        InputError: if the suffix is not ``.csv`` or ``.parquet``, a library for the format is
+            missing or the path is not writable.
     """
     if path.suffix not in _SUFFIXES:
         raise InputError(f"--out {path}: expected a name that ends in .csv or .parquet")
@@ -44,12 +41,8 @@ def check_table_path(path: Path) -> None:
 def table_writer(path: Path) -> Iterator[WriteRows]:
     """Open a table for writing. The complete file appears at ``path``; after an error, no file.
 
-    Args:
-        path: path of the table, checked by `check_table_path`.
-
-    Yields:
-        A function that appends the recommendations of some users: one row per user and item, with
-        the columns `COLUMNS`. The column of ranks starts at 1.
+    Yields a function that appends recommendations of some users: one row per user and item, with
+    the columns `COLUMNS`. Ranks start at 1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial, _WRITERS[path.suffix](partial) as write:

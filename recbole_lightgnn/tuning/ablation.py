@@ -1,8 +1,8 @@
 """An ablation of LightGNN: train variants of the model, each with some settings changed.
 
 The first variant is the whole recipe: all settings unchanged. Every variant is trained through all
-its pruning runs. A stage that the variant's changes do not affect is not trained again: the variant
-uses the stage that was trained for the whole recipe.
+its pruning runs. If a variant's changes do not affect a stage, the variant uses that stage of the
+whole recipe instead of training it again.
 """
 
 import copy
@@ -67,8 +67,8 @@ def read_variants(file: Path, only: Sequence[str] = ()) -> list[Variant]:
         The whole recipe, then the variants of the file.
 
     Raises:
-        InputError: if the file has no variant, lacks a variant of ``only`` or does not have these
-            lines, or if two variants would have the same file name.
+        InputError: if the file has no variant, lacks a variant of ``only`` or has other lines, or
+            if two variants would have the same file name.
     """
     content = read_yaml(file)
     for name, changes in content.items():
@@ -110,15 +110,13 @@ class Ablation:
     Args:
         dataset: name of the dataset; ``None`` for the default of the command ``run``.
         config_files: yaml files of settings, as for the command ``run``.
-        settings: settings of every variant. These settings override the files.
+        settings: settings of every variant, which override the files.
         variants: the variants, with the whole recipe first. A variant is left out if its changes
             have no effect on the settings in force.
         out: path of the folder.
 
     Attributes:
-        dataset: name of the dataset, as given.
-        config_files: yaml files of settings, as given.
-        out: path of the folder, as given.
+        dataset, config_files, out: as given.
         settings: settings of every variant; settings of an earlier stage are nested in a mapping.
         fingerprint: counts and hashes of the data's splits.
         variants: variants that are trained.
@@ -161,7 +159,7 @@ class Ablation:
     def run(self, tell: Callable[[str], None]) -> dict[str, str]:
         """Train all variants that are not finished.
 
-        If a variant fails, the next variant is trained, but an error in the whole recipe is raised.
+        An error in the whole recipe is raised. If another variant fails, the next one is trained.
 
         Args:
             tell: function called with one line of text when a variant begins, and when a variant
@@ -216,8 +214,7 @@ class Ablation:
     def _shared(self, variant: Variant) -> dict[str, Any]:
         """Return the settings that make a variant reuse trained stages: paths of their checkpoints.
 
-        The result is empty if the variant changes the teacher. The result is also empty if the user
-        gave a checkpoint, because the settings then already have its path.
+        Empty if the variant changes the teacher, or if the user gave a checkpoint.
         """
         if variant.touches("teacher", "teacher_settings", "n_teachers", "recipe", "ablation"):
             return {}
@@ -296,10 +293,7 @@ class Ablation:
         return study | {"variants": known | study["variants"]}
 
     def _study_before(self) -> dict[str, Any]:
-        """Read ``study.json``; return an empty mapping if the file is missing.
-
-        Old names of settings are replaced by the present names.
-        """
+        """Read ``study.json`` with present names of settings; empty if the file is missing."""
         study: dict[str, Any] = read_json(self.out / STUDY_FILE) or {}
         if "settings" in study:
             study["settings"] = renamed(study["settings"])
@@ -344,8 +338,8 @@ def _compact_row(row: Mapping[str, Any]) -> dict[str, Any]:
 def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = METRICS[0]) -> str:
     """Make a Markdown table of the accuracy of each variant's teacher and students.
 
-    The first row has the accuracy of the whole recipe. Every other row has the differences between
-    a variant and the first row, times 10^4.
+    The first row has the accuracy of the whole recipe. Every other row has a variant's differences
+    from the first row, times 10^4.
 
     Args:
         results: what `compact` returned, with the whole recipe first.

@@ -1,8 +1,8 @@
 """Read a study's journal: the file in which Optuna records the trials.
 
 A study is a search with its trials (trainings). Several processes may append to the file. Journals
-of earlier versions have old names of settings. These names are replaced when a line is read, so
-that no other module sees an old name. The file itself is not changed.
+of earlier versions have old names of settings. These names are replaced when a line is read; the
+file itself is not changed.
 """
 
 import json
@@ -22,9 +22,6 @@ def open_journal(file: Path) -> JournalStorage:
     """Open the journal of a study, or create an empty journal.
 
     An incomplete last line, left by a process that was killed, is removed.
-
-    Args:
-        file: path of the journal.
 
     Raises:
         InputError: if the file is not a journal, or if a line cannot be read.

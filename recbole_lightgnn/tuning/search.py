@@ -2,10 +2,9 @@
 
 The study, all trials of a search, is stored in a journal file, to which several processes may
 append. Optuna's sampler gets a new random seed for each trial, computed from the search's seed and
-the number of earlier trials. A killed trial and its repetition count as one trial. A search in one
-process therefore draws the same settings from the same seed, even if the process is killed and
-started again. The first trial has the settings of a run without a search, where the search space
-contains them.
+the number of earlier trials. A killed trial and its repetition count as one trial. So a search in
+one process draws the same settings from the same seed, even if the process is killed and started
+again. The first trial has the settings of a run without a search, if they are in the search space.
 """
 
 import gc
@@ -32,9 +31,9 @@ from recbole_lightgnn.tuning.trial_locks import TrialLocks
 from recbole_lightgnn.utils.files import check_writable, plain, write_json
 
 SCHEMA_VERSION = 1
-# A trial has failed once its process was killed this often, perhaps because memory ran out.
+# A trial counts as failed after its process was killed this often, for example out of memory.
 MOST_KILLS = 3
-# Median stopping begins with this many finished trials, and after this many epochs of a trial.
+# Median stopping needs this many finished trials, and this many epochs of a trial.
 _FIRST_TRIALS, _FIRST_EPOCHS = 4, 5
 
 
@@ -45,13 +44,12 @@ class Search:
         model: name of the model; ``None`` for the default of the command ``run``.
         dataset: name of the dataset; ``None`` for the default of the command ``run``.
         config_files: yaml files of settings, as for the command ``run``.
-        settings: settings that are not searched. These settings override the files and the search
-            space.
+        settings: settings that are not searched. They override the files and the search space.
         space: yaml file of the searched settings (see `read_space`).
         name: name of the study; by default ``MODEL-DATASET``.
         storage: path of the journal; by default ``tuning/NAME.log``.
         environment: function that returns facts about the machine, given the name of the device.
-            The facts are recorded with each trial.
+            They are recorded with each trial.
         median_stopping: whether to stop a trial when its best score so far is worse than the median
             of the finished trials' scores after the same epoch. Golovin et al., KDD'17, section
             3.2.2, give this rule for running means of the scores.
@@ -63,7 +61,7 @@ class Search:
         model: name of the model.
         dataset: name of the dataset.
         seed: random seed of every training, and of the drawn settings.
-        median_stopping: whether bad trials are stopped, as given.
+        median_stopping: as given.
         metric: name of the validation metric.
         bigger: whether a larger score is better.
         environment: facts about the machine.
@@ -99,7 +97,7 @@ class Search:
         self.space = settle(read, space, config)
         self.first = self._values_without_search(model, dataset)
         self.model, self.dataset, self.seed = config["model"], config["dataset"], config["seed"]
-        # Such a model trains several stages.
+        # Whether the model is trained in several stages.
         self._staged = getattr(get_model(self.model), "learns_from_teacher", False)
         if median_stopping and self._staged:
             raise InputError(
@@ -140,14 +138,14 @@ class Search:
             trials: number of finished, stopped and failed trials to reach; ``None`` for no limit.
             minutes: time in minutes after which this process begins no trial; ``None`` for no
                 limit.
-            report: function called with each trial of this process when the trial has ended.
+            report: function called with each trial of this process that has ended.
         """
         end = float("inf") if minutes is None else time.monotonic() + 60 * minutes
-        gc.freeze()  # so that a collection does not search all objects of the imported libraries
+        gc.freeze()  # so that collections skip all objects of the imported libraries
         try:
             while time.monotonic() < end and (trial := self._next_trial(trials)) is not None:
                 report(self._run_trial(trial))
-                gc.collect()  # a trainer and its model refer to each other, and keep their memory
+                gc.collect()  # frees the trainer and its model, which refer to each other
         finally:
             gc.unfreeze()
 
@@ -178,11 +176,7 @@ class Search:
         return max(finished, key=lambda trial: sign * cast(float, trial.value), default=None)
 
     def trials(self, state: str) -> list[FrozenTrial]:
-        """Return all trials in a given state, in the order of their numbers.
-
-        Args:
-            state: one of the states of `state_of`.
-        """
+        """Return all trials in a given state (see `state_of`), in the order of their numbers."""
         return [t for t in self.study.get_trials(deepcopy=False) if state_of(t) == state]
 
     # --- the study on disk ----------------------------------------------------------------------
@@ -212,7 +206,7 @@ class Search:
         files, given = self.config_files, self.settings
         try:
             config = configure(model, dataset, config_files=files, settings=given)
-        except InputError:  # the fixed settings may need a value that only the space gives
+        except InputError:  # the fixed settings may need a value from the space
             return {}
         found = {}
         for key, values in self.space.items():
@@ -309,13 +303,10 @@ class Search:
             return trial
 
     def _repeat(self, trial: FrozenTrial) -> None:
-        """End a trial of a killed process; queue its settings, unless killed too often.
-
-        If the process was killed before all settings were drawn, the next trial draws them again,
-        from the same random seed.
-        """
+        """End a trial of a killed process; queue its settings, unless killed too often."""
         self.study.tell(trial.number, state=TrialState.FAIL)
         kills = trial.user_attrs.get("kills", 0) + 1
+        # Settings that were not all drawn are drawn anew, from the same random seed.
         drawn = trial.params if "settings" in trial.user_attrs else {}
         settings = trial.system_attrs.get("fixed_params", {}) | drawn
         if settings and kills < MOST_KILLS:
@@ -356,12 +347,7 @@ class Search:
         return self.study.get_trials(deepcopy=False)[trial.number]
 
     def _report(self, trial: Trial, epoch: int, score: float) -> None:
-        """Report the validation score after an epoch to Optuna, for median stopping.
-
-        Raises:
-            optuna.TrialPruned: if median stopping is on and the trial is worse than the median of
-                the finished trials.
-        """
+        """Report an epoch's score to Optuna; raise TrialPruned if median stopping ends the trial."""
         if not math.isfinite(score):
             return  # the training itself reports the error
         trial.report(score, epoch)

@@ -37,16 +37,11 @@ class Range:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """Both ends of the range, which are checked in place of all values."""
+        """Both ends of the range, which are checked instead of all values."""
         return self.low, self.high
 
     def suggest(self, trial: Any, key: str) -> float:
-        """Let Optuna draw a value of the setting.
-
-        Args:
-            trial: Optuna's trial, for which the value is drawn.
-            key: name of the setting.
-        """
+        """Let Optuna draw a value of the setting ``key`` for a trial."""
         value: float
         if isinstance(self.low, int):
             step = 1 if self.step is None else self.step
@@ -72,7 +67,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    """Choices of a searched setting: a list of values.
+    """Choices of a searched setting.
 
     Attributes:
         values: the choices: any values that yaml can hold.
@@ -86,24 +81,12 @@ class Choices:
         return self.values
 
     def suggest(self, trial: Any, key: str) -> Any:
-        """Let Optuna draw a value of the setting.
-
-        Args:
-            trial: Optuna's trial, for which the value is drawn.
-            key: name of the setting.
-        """
+        """Let Optuna draw a value of the setting ``key`` for a trial."""
         names = [_name(value) for value in self.values]
         return self.values[names.index(trial.suggest_categorical(key, names))]
 
     def parameter(self, value: Any) -> Any:
-        """Return a value as Optuna stores it.
-
-        Args:
-            value: value of the setting.
-
-        Raises:
-            ValueError: if the value is not one of the choices.
-        """
+        """Return a value as Optuna stores it; raise ValueError if the value is not a choice."""
         return _name(self.values[self.values.index(value)])
 
     def described(self) -> dict[str, Any]:
@@ -121,10 +104,6 @@ def _name(value: Any) -> Any:
 
 def space_file(model: str, given: Path | None) -> Path:
     """Return the yaml file of a search space: the given file, or the package's file for the model.
-
-    Args:
-        model: name of the model.
-        given: file given on the command line, or ``None``.
 
     Raises:
         InputError: if no file is given and the package has no file for the model.
@@ -144,8 +123,7 @@ def space_file(model: str, given: Path | None) -> Path:
 def read_space(file: Path, fixed: Mapping[str, Any]) -> Space:
     """Read a search space from a yaml file, without the settings that have a fixed value.
 
-    Names and values of the settings are checked later, with a model's ``Config``: see `samples` and
-    `settle`.
+    Names and values of the settings are checked later: see `samples` and `settle`.
 
     Args:
         file: yaml file with lines ``key: {low: , high: , log: , step: }`` or
@@ -222,7 +200,7 @@ def _read_range(where: str, entry: Mapping[str, Any]) -> Range:
 
 
 def samples(space: Space) -> Iterator[dict[str, Any]]:
-    """Yield a few samples of the space, to check them in place of all possible settings.
+    """Yield a few samples of the space, to check them instead of all possible settings.
 
     Yields:
         A value for each searched setting. Together, the samples contain both ends of every range
@@ -259,7 +237,7 @@ def settle(space: Space, file: Path, config: RunConfig) -> Space:
 
 
 def owner_of(key: str, config: RunConfig) -> tuple[str, str, str]:
-    """Return the stage and the model that a searched setting belongs to, and its name in the stage.
+    """Find the stage and the model of a searched setting, and the setting's name in the stage.
 
     Args:
         key: flat name, such as ``teacher_settings.epochs``.
@@ -299,11 +277,7 @@ def _typed(values: Range, where: str, kind: str) -> Range:
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Give nested settings flat names, such as ``{"teacher_settings.epochs": 3}``.
-
-    Args:
-        settings: settings, in which a stage may be a mapping: ``{"teacher_settings": {...}}``.
-    """
+    """Replace the mapping of a stage's settings by flat names: ``teacher_settings.epochs``."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         if key in STAGE_SETTINGS and isinstance(value, Mapping) and value:

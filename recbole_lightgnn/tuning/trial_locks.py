@@ -8,9 +8,9 @@ from typing import Any
 class TrialLocks:
     """Locks on the trials of a study, and one lock on the study itself.
 
-    All locks are on bytes of one file: byte 0 stands for the study, byte n + 1 for trial n. When a
-    process ends or is killed, the operating system releases its locks. Therefore the process of a
-    running trial without a lock has ended.
+    All locks are on bytes of one file: byte 0 stands for the study, byte n + 1 for trial n. The
+    operating system releases the locks of a process that ends or is killed. So if a running trial
+    has no lock, its process has ended.
 
     The object is a context manager: it waits for the lock on the study, and holds the lock until
     the context ends.
@@ -31,14 +31,7 @@ class TrialLocks:
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
 
     def acquire(self, trial: int) -> bool:
-        """Lock a trial for this process, without waiting.
-
-        Args:
-            trial: number of the trial.
-
-        Returns:
-            Whether this process has the lock now; False if another process has the lock.
-        """
+        """Lock a trial for this process, without waiting; False if another process holds it."""
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, trial + 1)
         except OSError:
@@ -46,11 +39,7 @@ class TrialLocks:
         return True
 
     def release(self, trial: int) -> None:
-        """Release the lock on a trial.
-
-        Args:
-            trial: number of the trial.
-        """
+        """Release the lock on a trial."""
         fcntl.lockf(self._file, fcntl.LOCK_UN, 1, trial + 1)
 
     def close(self) -> None:

@@ -11,14 +11,14 @@ _FLAGS = re.compile(rf"{_FLAG}(?: {_FLAG})*")
 
 
 def remedies(message: str) -> list[dict[str, Any]]:
-    """The settings of each remedy in a message; flags beside one another belong together.
+    """Settings that each remedy in a message asks for; flags beside one another are one remedy.
 
-    They are split as a shell does, and read as by the command line.
+    Flags are split as by a shell, and read as by the command line.
     """
     return [read_settings(shlex.split(flags)) for flags in _FLAGS.findall(message)]
 
 
 def followed(given: dict[str, Any], remedy: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a user who follows a remedy, which replaces what was given."""
+    """The settings of a user who follows a remedy, which overrides the given settings."""
     kept = {key: value for key, value in given.items() if key not in remedy}
     return {**kept, **remedy}

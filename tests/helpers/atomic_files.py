@@ -1,6 +1,6 @@
 """Write atomic files, and read them in every way that a user has: import, data check, run, RecBole.
 
-Each way returns the pairs (user, item) that it sees in dataset ``d``, or raises InputError.
+Each way returns the pairs (user, item) that it reads from dataset ``d``, or raises InputError.
 """
 
 import contextlib
@@ -101,7 +101,7 @@ def _pairs_of(dataset):
 
 
 def by_run(model):
-    """Return the way of a run with a model, RecBole's or ours: the pairs that it loads."""
+    """Return a function that loads pairs as a run of a model does, RecBole's or ours."""
 
     def read(folder, **settings):
         given = {**QUIET, "data_path": str(folder), "load_col": None, **settings}
@@ -122,7 +122,7 @@ WAYS = {
     "run of RecBole's model": by_run("BPR"),
     "RecBole's API": by_recbole,
 }
-_SLOW = "run of RecBole's model"  # it differs from the API in the check of settings alone
+_SLOW = "run of RecBole's model"  # differs from the API only in the check of settings
 _MARKED = [pytest.param(way, marks=pytest.mark.slow) if way == _SLOW else way for way in WAYS]
 every_way = pytest.mark.parametrize("way", _MARKED)
 but_import = pytest.mark.parametrize("way", _MARKED[1:])

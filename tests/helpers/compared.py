@@ -1,7 +1,7 @@
 """Write a made-up folder of a comparison: records, user metrics and failures, without training.
 
-Every model has the same test users. A user's NDCG is .75 of its Recall. A metric at 40 is 1.5 times
-the metric at 20, so that a test can compute every cell.
+Every model has the same test users. A user's NDCG is .75 of its Recall, and a metric at 40 is 1.5
+times the metric at 20, so that a test can compute every cell.
 """
 
 import json
@@ -13,8 +13,7 @@ from recbole_lightgnn.runs.user_metrics import write_users
 
 METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 FACTORS = dict(zip(METRICS, (1.0, 0.75, 1.5, 1.125), strict=True))
-# Model: key, recall@20, embedding entries, bytes and seconds of each row; the last row is the final
-# model.
+# Model -> key, recall@20, embedding entries, bytes and seconds of each row; the last row is final.
 MODELS = {
     "LightGNN": [
         ("teacher", 0.095, 1.78e7, 7.12e7, 400),

@@ -1,4 +1,4 @@
-"""What every model of ours must do, as one function that a new model's test calls."""
+"""Check what every model of ours must do, by one function that a new model's test calls."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from recbole_lightgnn.config.files import defaults_of
 from recbole_lightgnn.config.schema import check_value, describe
 from recbole_lightgnn.models.scoring_tables import final_tables
 
-# Enough for the planted world: a community has 20 of the 60 items, so chance finds a third.
+# Enough to learn the planted world. A community has 20 of the 60 items, so chance finds a third.
 ENOUGH = {"epochs": 40, "learning_rate": 0.02, "train_batch_size": 256, "stopping_step": 40}
 
 
@@ -27,10 +27,10 @@ def check_model(
     Args:
         name: name of the model.
         build: the fixture ``build``, which makes a model on the planted world.
-        settings: settings with which it learns the planted world, instead of `ENOUGH`.
+        settings: settings with which it learns the planted world, in addition to `ENOUGH`.
 
     Raises:
-        AssertionError: with the sentence that does not hold.
+        AssertionError: with the requirement that the model does not meet.
     """
     _check_settings(name)
     model = build(name).eval()

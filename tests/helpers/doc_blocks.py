@@ -1,4 +1,4 @@
-"""The code blocks of a Markdown page: found, and run as a reader would run them.
+"""The code blocks of a Markdown page: find them, and run them as a reader would.
 
 - A ``console`` block has commands after ``$ `` and, below them, lines of their output.
 - A ``python`` block is executed; a ``text`` block right after it shows lines of its output.
@@ -33,8 +33,8 @@ class Block:
     """A code block of a page.
 
     Attributes:
-        language: its language, such as ``console``.
-        lines: its lines.
+        language: language of the block, such as ``console``.
+        lines: lines of the block.
         place: file and line, for messages.
         reason: why it is not run; empty if no reason is given; ``None`` if it is run.
         shown: lines of output that a ``text`` block after it shows.
@@ -48,7 +48,7 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """Name of the file that the block is, or ``None``."""
+        """Name of the file that the block shows, or ``None``."""
         match = _FILE.match(self.lines[0]) if self.lines else None
         return match[1] if match else None
 
@@ -82,11 +82,11 @@ def _reason(before: Sequence[str]) -> str | None:
 
 
 def command_environment(scripts: Path, checkout: Path) -> dict[str, str]:
-    """Return an environment with this interpreter's ``recbole-lightgnn`` and ``python``.
+    """Return environment variables with this interpreter's ``recbole-lightgnn`` and ``python``.
 
     Args:
         scripts: empty folder for the two commands.
-        checkout: checkout that they import the package from.
+        checkout: checkout from which they import the package.
     """
     for name, arguments in (("recbole-lightgnn", "-m recbole_lightgnn.cli.main"), ("python", "")):
         script = scripts / name
@@ -103,13 +103,13 @@ def command_environment(scripts: Path, checkout: Path) -> dict[str, str]:
 def run_block(
     block: Block, folder: Path, names: dict[str, Any], environment: Mapping[str, str]
 ) -> None:
-    """Run a block, or write the file that it is, and check the output that the page shows.
+    """Run a block, or write its file, and check the output that the page shows.
 
     Args:
         block: the block.
         folder: the folder to work in.
-        names: global names of the page's Python blocks, which share them.
-        environment: environment of the commands.
+        names: global variables that all Python blocks of the page share.
+        environment: environment variables of the commands.
 
     Raises:
         AssertionError: if a command fails, or if shown lines are not in the output.
@@ -129,9 +129,9 @@ def run_block(
 
 
 def _commands(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """The commands of a console block with the output shown below each.
+    """The commands of a console block, each with the output shown below it.
 
-    Commands up to one in the background belong together: they share a shell.
+    A command in the background (``&``) and the next command are one, to share a shell.
     """
     command: list[str] = []
     shown: list[str] = []

@@ -1,12 +1,12 @@
 """Fuzz every file reader with damaged files: ``make fuzz ARGS="--minutes=5"``.
 
-The readers are those of ``import`` and that of exported models. A damaged model may get a correct
-checksum again, so that the code behind the checksum is tested too.
+The readers are those of ``import`` and the reader of exported models. A damaged model may get a
+correct checksum again, to test the code behind the checksum.
 
 A reader must return a result, or raise InputError with a message of one line. A finding is any
-other exception, a longer message, a file that takes more than 10 seconds, or a forbidden action of
-the process: to start another process, to evaluate code, or to write elsewhere. Hypothesis draws the
-damage and minimizes it after a finding.
+other exception, a longer message, a file that takes more than 10 seconds, or a forbidden action:
+to start another process, to evaluate code, or to write elsewhere. Hypothesis draws the damage and
+minimizes it after a finding.
 """
 
 import argparse
@@ -53,7 +53,7 @@ FORBIDDEN = (  # names of audit events
     "pickle.find_class",  # raised by the unrestricted unpickler
 )
 
-# Pieces that are inserted into files; each has a special meaning for one of the readers.
+# Pieces to insert into files; each has a special meaning for one of the readers.
 PIECES = [
     *(b"\n", b"\r\n", b"\r", b"\0", b"\t", b" ", b",", b"::", b";", b"|", b'"', b'""', b"\x1f"),
     *(b"\xef\xbb\xbf", b"\xff\xfe", b"\xe9", "日".encode(), b"-1", b"0", b"007", b"1e999", b"nan"),
@@ -195,7 +195,7 @@ def damaged(content: bytes, others: list[bytes], draw: random.Random) -> bytes:
 
 
 def watch(folder: Path) -> Callable[[bool], None]:
-    """Raise ForbiddenAction for what no reader may do; returns the switch for the watch."""
+    """Raise ForbiddenAction for every forbidden action; return a switch for this watch."""
     watching = False
 
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
@@ -205,7 +205,7 @@ def watch(folder: Path) -> Callable[[bool], None]:
             event == "open" and arguments[1] is not None and set(str(arguments[1])) & set("wax+")
         )
         outside = wrote and not str(arguments[0]).startswith(str(folder))
-        # A module may be imported late, but code without a file was in the data.
+        # A late import is allowed; code without a file came from the data.
         evaluated = event == "exec" and arguments[0].co_filename == "<string>"
         if event.startswith(FORBIDDEN) or evaluated or (outside and arguments[0] != os.devnull):
             raise ForbiddenAction(f"{event} {arguments!r}")
@@ -219,7 +219,7 @@ def watch(folder: Path) -> Callable[[bool], None]:
 
 
 def main() -> int:
-    """Fuzz until the time is over, or until the first finding, and save its file."""
+    """Fuzz until the time is over, or until the first finding, and save the file of the finding."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=None, help="default: a random one")

@@ -1,8 +1,8 @@
 """Fuzz the settings of ``recbole-lightgnn run``: ``make fuzz ARGS="--minutes=5"``.
 
-Hypothesis draws a model, RecBole's or ours, and a few settings of it: valid values, values that are
-nearly valid, and values of other types; of mappings such as ``eval_args``, also single keys. Each
-run is one epoch on a small dataset.
+Hypothesis draws a model, RecBole's or ours, and a few of its settings, or single keys of mappings
+such as ``eval_args``. Values are valid, nearly valid, or of other types. Each run is one epoch on a
+small dataset.
 
 A run must end with status 0, or with status 2 and one line of error. A finding is any other end, or
 a run of more than `SECONDS_PER_RUN`. Hypothesis minimizes it.
@@ -43,13 +43,13 @@ from recbole_lightgnn.registry import our_models
 
 SECONDS_PER_RUN = 60
 _ROUND = 25  # runs between two checks of the time
-# They choose where files are, or whether the network, a GPU or other processes are used.
+# Settings that choose folders and files, or use the network, a GPU or other processes.
 _LEFT_OUT = {
     *("data_path", "checkpoint_dir", "dataset", "model", "config_files", "log_wandb", "nproc"),
     *("wandb_project", "local_rank", "worker", "state", "result_file", "resume", "url"),
     *("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_dataloaders"),
 }
-# Slow, or not installed.
+# Models that are slow, or need libraries that are not installed.
 _MODELS_LEFT_OUT = {"RippleNet", "DIEN", "DIN", "NNCF", "S3Rec", "RaCT", "ConvNCF", "Caser"}
 
 _NEED_LABELS = {name for kind, name in recbole_models() if kind == "context_aware"}
@@ -128,7 +128,7 @@ _ANYTHING = [0, 1, -1, 2, 3, 0.5, -0.5, 1e-9, 1e9, "", "x", "3", "0.1", True, Fa
 
 
 def near(value: Any) -> list[Any]:
-    """Values like the default of a setting, and nearly like it."""
+    """Values like the default of a setting, and values nearly like it."""
     if isinstance(value, bool):
         return [value, not value, str(value), int(value)]
     if isinstance(value, int):
@@ -166,13 +166,13 @@ def keys_of(model: str) -> dict[str, list[Any]]:
 
 
 def _mostly_first(values: list[Any]) -> list[Any]:
-    """More of the first two values, which are the most likely to be valid."""
+    """Repeat the first two values, which are the most likely to be valid."""
     return values[:2] * 2 * len(values) + values
 
 
 @st.composite
 def runs(draw: st.DrawFn, models: list[str]) -> tuple[str, dict[str, Any]]:
-    """A model and up to three settings, by flag."""
+    """Draw a model and up to three settings, by flag."""
     model = draw(st.sampled_from(models))
     known = keys_of(model)
     flags: dict[str, Any] = {}
@@ -201,7 +201,7 @@ def runs(draw: st.DrawFn, models: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 def arguments(model: str, flags: dict[str, Any]) -> list[str]:
-    """The command of a run."""
+    """Arguments of the command of a run."""
     quick = {"epochs": 1, "train_batch_size": 256, "show_progress": False, "state": "ERROR"}
     data = {"dataset": "world", "data_path": "dataset", "checkpoint_dir": "saved"}
     if model in our_models():
@@ -221,7 +221,7 @@ def _yaml(value: Any) -> str:
 
 
 def ends(model: str, flags: dict[str, Any]) -> tuple[int, str]:
-    """Run it; return the status and what was wrong with its end, if anything."""
+    """Run the command; return the status, and what was wrong with the end (empty if nothing)."""
     out, err = io.StringIO(), io.StringIO()
     torch.manual_seed(0)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -39,7 +39,7 @@ def lines(rows, delimiter=",", header="", end="\n"):
 
 
 def everything(folder):
-    """Read the pairs of all splits; fails if a pair occurs twice."""
+    """Read the pairs of all splits; fail if a pair occurs twice."""
     splits = imported(folder)
     pairs = [pair for split in SPLITS for pair in splits[split]]
     assert len(pairs) == len(set(pairs))
@@ -47,12 +47,12 @@ def everything(folder):
 
 
 def bring(path, **selection):
-    """Import a table as the dataset ``tiny``; returns its folder."""
+    """Import a table as the dataset ``tiny``; return its folder."""
     return import_pairs(path, "tiny", overwrite=True, selection=Selection(**selection))
 
 
 def parquet(path, frame):
-    """Write a data frame as a Parquet file; returns its path."""
+    """Write a data frame as a Parquet file; return its path."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -69,8 +69,8 @@ def refused(path, why, **selection):
     assert not Path("dataset").exists()
 
 
-# 4 users and 4 items. Each user has 1 item in each split, so 3 items can be ranked for valid (all
-# but the train item) and 2 for test (all but the train and the valid item).
+# 4 users and 4 items. Each user has 1 item in each split, so 3 items can be ranked for valid
+# (without the train item) and 2 for test (without the train and the valid item).
 TINY = {
     "train": [(0, 0), (1, 1), (2, 2), (3, 3)],
     "valid": [(0, 1), (1, 2), (2, 3), (3, 0)],

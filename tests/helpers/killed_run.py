@@ -2,13 +2,12 @@
 
 Usage: killed_run.py CASE MOMENT RECORD [resume], in a folder with the dataset.
 
-CASE is one of our models; ``LightGNN batch_by user``, with two teachers and ``batch_by: user`` in
-every stage; ``LightGCN teaches``, LightGNN with RecBole's LightGCN as teacher; or ``LightGNN
-rewinds``. Random parts of training are switched on, so that a lost random state changes the result.
+CASE is a key of `SETTINGS`. Random parts of training are switched on, so that a lost random state
+changes the result.
 
 MOMENT is ``never``; ``step:N``, in the N-th training step of the process; or
 ``write:FILE:N:WHEN``, at the N-th write of FILE. WHEN is ``half``, with half of the new file on
-disk; ``before`` the new file replaces the old one; or ``after`` it.
+disk; ``before`` the new file replaces the old one; or ``after``.
 """
 
 import os

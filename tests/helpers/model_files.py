@@ -22,8 +22,7 @@ def random_pairs(draw, n_users, n_items, share):
 
 
 def tokens_of(what, kind, size):
-    """Names of a kind: ``none``; ``numbers`` with gaps; ``hashed`` with `SECRET`; or ``words``, of
-    which some are in other scripts and one is empty."""
+    """Names of a kind: ``none``; ``numbers``; ``hashed``; or ``words``, some in other scripts."""
     if kind == "none":
         return Ids(what, size)
     if kind == "hashed":
@@ -67,7 +66,7 @@ def file_of(model, values="float32", secret=SECRET):
 
 
 def write_model(path, **settings):
-    """Write a file of a random model in float32; returns ``path``."""
+    """Write a file of a random model in float32; return ``path``."""
     path.write_bytes(file_of(random_model(**settings)))
     return path
 
@@ -83,12 +82,12 @@ def resigned(content):
     return head + hashlib.sha256(head + body).digest() + body
 
 
-# Values that replace those in a header.
+# Values to put into a header.
 ODD = [-1, 0, 1, 2, 255, 2**16, 2**31 - 1, 2**31, 2**64, 1e300, 0.5, None, "", "int8", [], {}, True]
 
 
 def altered(content, draw: random.Random):
-    """A well-formed file with invalid content: some arrays and header values are changed."""
+    """A file with a valid checksum, but with some arrays and header values changed."""
     meta, arrays = unpack(content)
     meta = json.loads(json.dumps(meta))
     arrays = {name: array.copy() for name, array in arrays.items()}
@@ -116,7 +115,7 @@ def altered(content, draw: random.Random):
 
 
 def kept_pairs(trained, row):
-    """User-item pairs that a student of a run kept, by token."""
+    """User-item pairs, by token, that a student of a run kept."""
     model = trained.model(row)
     users, items = (trained.dataset.field2id_token[f] for f in ("user_id", "item_id"))
     pattern = model.graph.interactions.pattern
@@ -125,6 +124,6 @@ def kept_pairs(trained, row):
 
 
 def written(content):
-    """Write the bytes to a file in the working folder; returns its path."""
+    """Write the bytes to a file in the working folder; return its path."""
     Path("model.lgnn").write_bytes(content)
     return Path("model.lgnn")

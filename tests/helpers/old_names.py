@@ -1,4 +1,4 @@
-"""Files as earlier versions wrote them: today's names of settings replaced by the old ones."""
+"""Files as earlier versions wrote them: with the old names of settings."""
 
 import json
 

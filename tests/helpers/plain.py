@@ -1,4 +1,4 @@
-"""Losses and matrices of baselines in plain loops, to compare the fast forms with."""
+"""Losses and matrices of baselines in plain loops, to check the fast forms."""
 
 from collections.abc import Sequence
 
@@ -28,8 +28,8 @@ def plain_contrast(anchor: Tensor, table: Tensor, nodes: list[int], others: list
     Args:
         anchor: one view of all nodes, divided by the temperature. Shape: (rows, width)
         table: the other view of all nodes. Shape: (rows, width)
-        nodes: the nodes that are contrasted.
-        others: the nodes that each is compared with.
+        nodes: the nodes to contrast.
+        others: the nodes to compare each of them with.
     """
     losses = []
     for node in nodes:
@@ -41,9 +41,7 @@ def plain_contrast(anchor: Tensor, table: Tensor, nodes: list[int], others: list
 def dense_graph(model, keep: Tensor | None = None) -> Tensor:
     """Build the normalized user-item matrix of a model from the degrees. Shape: (users, items)
 
-    Args:
-        model: a model with a graph.
-        keep: factor of each edge, or ``None`` for ones. Shape: (edges,)
+    ``keep`` is the factor of each edge, or ``None`` for ones. Shape: (edges,)
     """
     pattern = model.observed.interactions.pattern
     row, col = pattern.row.tolist(), pattern.col.tolist()

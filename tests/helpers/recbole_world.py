@@ -1,4 +1,4 @@
-"""A small dataset with every file that a model of RecBole's may need; the list of the models."""
+"""A small dataset with every file that a RecBole model may need; a list of RecBole's models."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def recbole_models() -> Iterator[tuple[str, str]]:
 
 
 def write_world(folder: Path, name: str = "world") -> None:
-    """Write the dataset: 15 interactions a user, features, a knowledge graph and vectors for it."""
+    """Write the dataset: 15 interactions per user, features, a knowledge graph and its vectors."""
     draw = np.random.default_rng(0)
     folder = folder / name
     folder.mkdir(parents=True)

@@ -1,7 +1,7 @@
 """Run the service in a process of its own that can import only the libraries it needs.
 
 ``python service_process.py FILE [FLAG ...]`` runs ``recbole-lightgnn serve FILE --port 0`` without
-the rest of the command line, because other commands import a YAML library.
+the other commands, because some import a YAML library.
 """
 
 import argparse
@@ -67,7 +67,7 @@ class Service:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
 
     def ask(self, method, path, body=None, headers=None):
-        """Send a request, a body as JSON unless it is bytes; returns status and JSON content."""
+        """Send a request, a body as JSON unless it is bytes; return status and JSON content."""
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if headers is None else headers
@@ -79,13 +79,13 @@ class Service:
             connection.close()
 
     def get(self, path):
-        """Send a GET request that must succeed; returns its content."""
+        """Send a GET request that must succeed; return its content."""
         status, content = self.ask("GET", path)
         assert status == 200, content
         return content
 
     def post(self, path, **body):
-        """Send a POST request with a JSON body that must succeed; returns its content."""
+        """Send a POST request with a JSON body that must succeed; return its content."""
         status, content = self.ask("POST", path, body)
         assert status == 200, content
         return content
@@ -105,13 +105,13 @@ class Service:
         return self.log.read()
 
     def stop(self):
-        """Stop the service by SIGTERM; returns its exit status."""
+        """Stop the service by SIGTERM; return its exit status."""
         self.process.terminate()
         return self.process.wait(SECONDS)
 
 
 def answer_of(connection):
-    """Read a response; returns status and JSON content."""
+    """Read a response; return status and JSON content."""
     response = connection.getresponse()
     content = response.read()
     assert response.headers["Content-Type"] == "application/json", content
@@ -119,7 +119,7 @@ def answer_of(connection):
 
 
 def rows(ranked):
-    """The service's answers for a `Ranked`: lists without the places that have no item."""
+    """The service's answers for a `Ranked`: lists without missing items."""
     answers = []
     for items, scores in zip(ranked.items, ranked.scores, strict=True):
         present = [item is not None for item in items]

@@ -3,8 +3,8 @@
     python stock_recbole.py SETTINGS.json
 
 The file maps each model to its settings. Each model is trained on the dataset ``world`` and leaves
-``MODEL.pth`` and ``MODEL.json``, its test metrics, in the working folder. Three faults that keep
-RecBole 1.2 from starting on current libraries are mended first; none concerns checkpoints.
+``MODEL.pth`` and ``MODEL.json``, its test metrics, in the working folder. `mend` first repairs
+three faults that keep RecBole 1.2 from starting on current libraries; none concerns checkpoints.
 """
 
 import json
@@ -38,7 +38,7 @@ def main(settings: dict) -> None:
 
 
 def mend() -> None:
-    """Stand in for ray and for names that numpy lacks; fill missing values on pandas 3."""
+    """Replace ray and the names that numpy lacks; fill missing values on pandas 3."""
     sys.modules["ray"] = sys.modules["ray.tune"] = ModuleType("ray")
     sys.modules["ray"].tune = None
     for name, value in {"float_": np.float64, "complex_": np.complex128, "object_": np.object_,

@@ -15,8 +15,8 @@ from torch import Tensor
 from recbole_lightgnn.nn.graph import InteractionGraph, Relation
 from recbole_lightgnn.ops import SparsePattern
 
-# Results of the code published by the paper's authors, on 6 users and 5 items. Users come above
-# items. Each entry of the file states its convention. The authors' code computes in float32.
+# Results of the authors' published code (float32), on 6 users and 5 items. Users come above items.
+# Each entry of the file states its convention.
 REFERENCE = json.loads(Path(__file__).with_name("lightgnn_tiny.json").read_text())
 N_USERS = REFERENCE["n_users"]
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
@@ -69,7 +69,7 @@ def adjacency(graph: InteractionGraph) -> np.ndarray:
 
 
 def edges(relation: Relation) -> set[tuple[int, int]]:
-    """The (row, col) pairs of a relation; fails if a pair is repeated."""
+    """The (row, col) pairs of a relation; fail if a pair is repeated."""
     pairs = list(zip(relation.pattern.row.tolist(), relation.pattern.col.tolist(), strict=True))
     assert len(pairs) == len(set(pairs))
     return set(pairs)

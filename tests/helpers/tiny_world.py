@@ -1,6 +1,7 @@
-"""The dataset of tests computed by hand: three users, three items, and one of each without train.
+"""A dataset for tests computed by hand: three users and three items, and one more of each.
 
-The interaction matrix of the first three users and items, and its normalized form::
+The fourth user and item have no train interaction. The interaction matrix of the first three users
+and items, and its normalized form::
 
     1 1 0      .5  .70711  0
     1 0 1      .5  0       .5
@@ -18,12 +19,7 @@ TINY = slice(1, 4)  # rows of the three users, and of the three items, after Rec
 
 
 def write_tiny(folder: Path, name: str = "planted") -> None:
-    """Write the dataset in the place of another one, by default of the planted one.
-
-    Args:
-        folder: folder of all datasets.
-        name: name of the dataset.
-    """
+    """Write the dataset into ``folder`` under the name of another one, by default ``planted``."""
     parts = {"train": TRAIN, "valid": [(3, 3)], "test": [(2, 3)]}
     splits = {
         split: Interactions(*np.array(pairs).T, shape=(4, 4)) for split, pairs in parts.items()

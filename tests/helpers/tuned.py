@@ -18,7 +18,7 @@ def space(text):
 
 
 def tune(*arguments):
-    """Run ``recbole-lightgnn tune``; returns its exit status."""
+    """Run ``recbole-lightgnn tune``; return its exit status."""
     return main(["tune", *arguments])
 
 

@@ -3,7 +3,7 @@
 Usage: ``tuning_process.py MOMENT ARGUMENT...``, in a folder with the dataset. MOMENT is
 
 - ``kill:N``: kill the process (SIGKILL) in the first training step of its N-th trial;
-- ``meet:N``: begin with the trials once N processes have started.
+- ``meet:N``: wait until N processes have started, then begin with the trials.
 """
 
 import os
@@ -18,7 +18,7 @@ from recbole_lightgnn.tuning.search import Search
 
 
 def kill_in_trial(number: int) -> None:
-    """Kill this process in the first epoch of a trial."""
+    """Kill this process in the first epoch of its trial ``number``."""
     begun = []
     train_epoch = Training._train_epoch
 
@@ -32,7 +32,7 @@ def kill_in_trial(number: int) -> None:
 
 
 def meet(number: int) -> None:
-    """Make `Search.run` wait for other processes."""
+    """Make `Search.run` wait until ``number`` processes have started."""
     run = Search.run
 
     def together(self: Search, *arguments: object) -> None:
