@@ -129,7 +129,7 @@ def summary(times: Sequence[float]) -> dict[str, Any]:
 
 
 def conditions() -> dict[str, float]:
-    """Load (mean number of processes in the last minute) and free memory (10^9 bytes) of the machine.
+    """Load (mean number of processes in the last minute) and free memory (10^9 bytes), now.
 
     Measured times are not reliable if the load before them is above a few tenths.
     """

@@ -347,7 +347,7 @@ class Search:
         return self.study.get_trials(deepcopy=False)[trial.number]
 
     def _report(self, trial: Trial, epoch: int, score: float) -> None:
-        """Report an epoch's score to Optuna; raise TrialPruned if median stopping ends the trial."""
+        """Report an epoch's score to Optuna; raise TrialPruned if the trial is to stop."""
         if not math.isfinite(score):
             return  # the training itself reports the error
         trial.report(score, epoch)
