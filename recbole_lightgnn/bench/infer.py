@@ -278,7 +278,7 @@ def _check_recommendations(name: str, tables: Tables, seen: SparsePattern) -> No
     here = (seen.row >= 1) & (seen.row < last)
     scores[seen.row[here] - 1, seen.col[here]] = -torch.inf
     truth = scores.sort(dim=1, descending=True).values[:, : best.shape[1]]
-    # A user with few unseen items also gets seen ones, which have the score -inf.
+    # A user with few unseen items also gets seen items, which have the score -inf.
     got, expected = (part.nan_to_num(neginf=0.0) for part in (scores.gather(1, best), truth))
     deviation(f"recommendations by {name}", [got], [expected])
 

@@ -99,7 +99,7 @@ def _serving(file: Path) -> Iterator[int]:
                 raise InputError(f"{file} cannot be served: see the error above")
             yield int(line.rpartition(":")[2])
         finally:
-            process.kill()  # it may not react to requests any more
+            process.kill()  # the service may have stopped reacting
 
 
 class _Load:

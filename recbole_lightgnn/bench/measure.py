@@ -15,7 +15,7 @@ import psutil
 
 from recbole_lightgnn.errors import InputError
 
-if TYPE_CHECKING:  # torch would add to the measured memory of a process that does not need it
+if TYPE_CHECKING:  # the import of torch would add to the measured memory
     from torch import Tensor
 
 WARM_UP = 1  # calls before the measured ones, besides the call of the check

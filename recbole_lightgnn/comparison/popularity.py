@@ -15,7 +15,7 @@ from typing import Any
 from recbole_lightgnn.config.files import read_yaml
 from recbole_lightgnn.registry import space_of
 
-_WITHOUT_SETTINGS = ("Pop", "Random")  # models without settings to advise
+_WITHOUT_SETTINGS = ("Pop", "Random")  # models that have no settings to try
 _MOST_NAMED = 4  # settings that the advice names
 
 

@@ -204,7 +204,7 @@ def _draw_ours(axes: Any, rows: Sequence[Row], metric: str) -> None:
     std = [row["test"][metric]["std"] for row in students]
     axes.errorbar(kept, mean, yerr=std, marker="o", capsize=3, label="ours, 2 layers, d=64")
     if teachers := [row for row in rows if row["key"].startswith("teacher")]:
-        level = teachers[-1]["test"][metric]["mean"]  # the last of several is their sum
+        level = teachers[-1]["test"][metric]["mean"]  # of several teachers, the last row is the sum
         axes.axhline(level, color="C0", linestyle=":", label="our teacher")
 
 

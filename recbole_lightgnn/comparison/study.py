@@ -12,7 +12,7 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.files import write_json
 
 SEED = 2020  # seed of the search and of every trial; the runs have the seeds of the comparison
-_ENDED = ("finished", "stopped", "failed")  # states of the trials that count
+_ENDED = ("finished", "stopped", "failed")  # states of trials that have ended
 _CHOSEN_KEYS = {"settings", "trials", "valid_metric", "best_valid", "seconds"}
 
 

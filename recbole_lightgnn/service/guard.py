@@ -13,7 +13,7 @@ from recbole_lightgnn.service.metrics import RequestMetrics
 
 MAX_BODY_BYTES = 1 << 20
 MAX_BODY_SECONDS = 10  # time for a whole head, and for a whole body, to arrive
-MAX_REQUESTS = 1000  # in flight; more would wait longer than any client does
+MAX_REQUESTS = 1000  # in flight; further requests would wait longer than any client does
 _CLIENT_CLOSED = 499  # nginx's status for a client that disconnects before the answer
 _MAX_DRAINED = 16 * MAX_BODY_BYTES  # bytes read of a large body, so that the client reads the error
 

@@ -13,7 +13,7 @@ from recbole_lightgnn.runs.user_metrics import write_users
 
 METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 FACTORS = dict(zip(METRICS, (1.0, 0.75, 1.5, 1.125), strict=True))
-# Model -> key, recall@20, embedding entries, bytes and seconds of each row; the last row is final.
+# Model -> rows of key, recall@20, embedding entries, bytes, seconds; the final model's row is last.
 MODELS = {
     "LightGNN": [
         ("teacher", 0.095, 1.78e7, 7.12e7, 400),
