@@ -13,7 +13,7 @@ from typing import Any
 
 from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.config.files import read_value
-from recbole_lightgnn.config.notations import has_interval, quote_intervals
+from recbole_lightgnn.config.intervals import has_interval, quote_intervals
 from recbole_lightgnn.config.schema import read_given
 from recbole_lightgnn.errors import InputError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.config.aliases import renamed
-from recbole_lightgnn.config.notations import has_interval
+from recbole_lightgnn.config.intervals import has_interval
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import properties_dir
 

@@ -1,8 +1,8 @@
 """Check values of settings that are written in a special notation.
 
-Intervals, splits, ranking modes and lists of columns have such notations. Each ``check_`` function
-checks one notation. The function raises an InputError of one line, which says what was given, what
-was expected, and which flag to type into a shell.
+Splits, ranking modes and lists of columns have such notations; `intervals` checks intervals. Each
+``check_`` function checks one notation. The function raises an InputError of one line, which says
+what was given, what was expected, and which flag to type into a shell.
 """
 
 import math
@@ -10,145 +10,22 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from recbole_lightgnn.config.intervals import (
+    check_interval,
+    check_threshold,
+    check_values_by_column,
+    is_number,
+)
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.text import did_you_mean, must_be_one_of
 
 MODES = "full, labeled, uniN or popN with N the number of sampled items, such as uni100"
-_INTERVAL = re.compile(r"[\[(]\s*([^\s,;\[\]()]+)\s*,\s*([^\s,;\[\]()]+)\s*[\])]")
-# A sign stands before a number, not between two: 5-20 is 5 to 20.
-_NUMBER = re.compile(r"(?:(?<![\d.])[-+])?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
 _MODE = re.compile(r"full|labeled|(?:uni|pop)0*[1-9]\d*")
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
 _SHARES = "[0.8, 0.1, 0.1]"
 _BUCKETS = "{method: ED, bucket: 5}"
 _GPU = r"\s*(?:\d+|(?:GPU|MIG)-[\w/-]+)\s*"
 _GPUS = re.compile(rf"(?:{_GPU}(?:,{_GPU})*)?|-1")
-
-
-# --- intervals --------------------------------------------------------------------------------
-
-
-def interval_problem(text: str) -> str:
-    """Describe the fault in a text of intervals such as ``[0,1);(3,4]``; empty if it has no fault.
-
-    Args:
-        text: intervals, separated by semicolons. A square bracket includes the end of the interval;
-            a round bracket excludes the end.
-    """
-    for part in text.split(";"):
-        match = _INTERVAL.fullmatch(part.strip())
-        ends = [_number(end) for end in match.groups()] if match else []
-        if match is None or any(math.isnan(end) for end in ends):
-            return "is no interval"
-        low, high = ends
-        closed = part.strip()[0] == "[" and part.strip()[-1] == "]"
-        if low > high or (low == high and not closed):
-            return f"holds no number ({part.strip()})"
-    return ""
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def interval_like(value: Any) -> str:
-    """Guess the interval that was meant by a value that is no interval: ``[5,inf)`` for 5."""
-    low, *higher = sorted(_NUMBER.findall(str(value))[:2], key=float) or ["5"]
-    return f"[{low},{higher[0]}]" if higher else f"[{low},inf)"
-
-
-def quote_intervals(text: str) -> str:
-    """Put the intervals in a text in quotes, because ``{rating: [3,inf)}`` alone is not YAML."""
-    return _INTERVAL.sub(lambda match: f"'{match[0]}'", text)
-
-
-def has_interval(text: str) -> bool:
-    """Whether a text has an interval such as ``[5,inf)``, which is not YAML without quotes."""
-    return any(match[0][0] == "(" or match[0][-1] == ")" for match in _INTERVAL.finditer(text))
-
-
-def check_interval(key: str, value: Any) -> None:
-    """Check an interval such as ``[5,inf)``, or several intervals such as ``[0,1);(3,4]``.
-
-    RecBole only warns of a text that is no interval, and ignores it.
-
-    Args:
-        key: name of the setting, for the message.
-        value: a text, or a list of two numbers (YAML reads ``[5,20]`` as such a list).
-
-    Raises:
-        InputError: if the value is not an interval, or the interval contains no number.
-    """
-    problem = _interval_problem(value)
-    if problem:
-        raise InputError(
-            f"{key} must be an interval such as [5,inf), got {value!r}, which {problem}: write "
-            f"--{key}='{interval_like(value)}', with the quotes"
-        )
-
-
-def _interval_problem(value: Any) -> str:
-    numbers = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
-    return interval_problem(str(value)) if isinstance(value, str) or numbers else "is no interval"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def check_values_by_column(key: str, value: Any) -> None:
-    """Check ``val_interval``: a mapping from columns to intervals or to lists of allowed ids.
-
-    Args:
-        key: name of the setting, for the message.
-        value: the value, such as ``{rating: "[3,inf)", item_id: ["17", "20"]}``.
-
-    Raises:
-        InputError: if the value is not such a mapping.
-    """
-    if not isinstance(value, Mapping):
-        raise InputError(
-            f"{key} must be a mapping from columns to intervals, got {value!r}: write "
-            f"--{key}=\"{{rating: '[3,inf)'}}\""
-        )
-    for column, wanted in value.items():
-        tokens = isinstance(wanted, list) and wanted and all(isinstance(x, str) for x in wanted)
-        if not tokens and (problem := _interval_problem(wanted)):
-            raise InputError(
-                f"{key}.{column} must be an interval, or a list of tokens in quotes, got "
-                f"{wanted!r}, which {problem}: write "
-                f'--{key}="{{{column}: {_values_like(wanted)}}}"'
-            )
-
-
-def _values_like(wanted: Any) -> str:
-    if isinstance(wanted, list) and wanted:
-        return "[" + ", ".join(f"'{token}'" for token in wanted) + "]"
-    return f"'{interval_like(wanted)}'"
-
-
-def check_threshold(key: str, value: Any) -> None:
-    """Check ``threshold``: a column, and the smallest number in the column that gives the label 1.
-
-    Args:
-        key: name of the setting, for the message.
-        value: the value, such as ``{rating: 4}``.
-
-    Raises:
-        InputError: if the value is not a mapping from one column to a number.
-    """
-    if not isinstance(value, Mapping) or len(value) != 1 or not _is_number(*value.values()):
-        raise InputError(
-            f"{key} must be a mapping from one column to a number, got {value!r}: write "
-            f'--{key}="{{rating: 4}}"'
-        )
 
 
 # --- splits and rankings ----------------------------------------------------------------------
@@ -194,7 +71,7 @@ def check_split(key: str, value: Any) -> None:
 def _are_three_shares(value: Any) -> bool:
     if not isinstance(value, list) or len(value) != 3:
         return False
-    return all(_is_number(one) and 0 <= one < math.inf for one in value) and sum(value) > 0
+    return all(is_number(one) and 0 <= one < math.inf for one in value) and sum(value) > 0
 
 
 def check_mode(key: str, value: Any) -> None:
@@ -289,6 +166,10 @@ def check_columns_by_column(key: str, value: Any) -> None:
                 f"{key} must be a mapping from columns of tokens to columns of vectors, got "
                 f'{value!r}: write --{key}="{{item_id: item_emb}}"'
             )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def check_lengths(key: str, value: Any) -> None:
@@ -421,3 +302,8 @@ def one_line_yaml(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(one_line_yaml, value)) + "]"
     return "'*'" if value == "*" else str(value)
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return the elements of a list or tuple, or a list of a single value."""
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.config.compatibility import (
-    check_columns_agree,
-    check_loaded,
     check_mask,
     check_metrics,
     check_sampling,
+    recbole_source,
+)
+from recbole_lightgnn.config.data_settings import (
+    check_columns_agree,
+    check_loaded,
     check_sequences,
     check_split_exists,
-    recbole_source,
 )
 from recbole_lightgnn.config.files import defaults_of, nested, recbole_yaml, recipes
 from recbole_lightgnn.config.recbole_models import check_own

@@ -16,24 +16,20 @@ Any other content raises an InputError that names file, line and remedy.
 """
 
 import io
-import json
 import math
-from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from recbole_lightgnn.data.atomic_header import AtomicFile, body
 from recbole_lightgnn.data.table import with_plain_delimiter
-from recbole_lightgnn.data.text import Block, blocks, first_line
+from recbole_lightgnn.data.text import Block
 from recbole_lightgnn.data.times import BadValue, parse_times
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.utils.text import did_you_mean
 
-TYPES = ("float", "float_seq", "token", "token_seq")
-_SEPARATORS = ("\t", ",", ";", "|", " ", "::")
 PADDING = "[PAD]"  # RecBole's token for no user and no item
 _PARTS_OF_BOOLEANS = (b"rue", b"RUE", b"alse", b"ALSE")  # pandas reads True and False as 1 and 0
 _EXACT: dict[str, Any] = (  # to read floats exactly; pandas 3.1 does so anyway, and would warn
@@ -42,175 +38,6 @@ _EXACT: dict[str, Any] = (  # to read floats exactly; pandas 3.1 does so anyway,
     else {}
 )
 _EXACT_IN_FLOAT64 = 2**53  # from this integer on, float64 skips some
-
-
-class AtomicFile(NamedTuple):
-    """An atomic file and what its header says.
-
-    Attributes:
-        path: the file.
-        types: type of each column, such as ``token``, by name of the column; in the order of the
-            file.
-        separator: text between two fields.
-        encoding: encoding of the file's text, such as ``utf-8``.
-    """
-
-    path: Path
-    types: dict[str, str]
-    separator: str = "\t"
-    encoding: str = "utf-8"
-
-    def fault(self, row: int, what: str, remedy: str) -> InputError:
-        """Return an InputError that names the line of a row.
-
-        Args:
-            row: row from 0; the header and empty lines are not counted.
-            what: what is wrong in the row.
-            remedy: what was expected, and what to do.
-        """
-        return InputError(f"{self.path}, line {_line_of(self, row)}: {what}; {remedy}")
-
-
-# --- header ---------------------------------------------------------------------------------
-
-
-def open_atomic(path: Path, separator: str = "\t", encoding: str | None = None) -> AtomicFile:
-    """Read the header of an atomic file, which has ``NAME:TYPE`` for each column.
-
-    Args:
-        path: the file.
-        separator: text between two fields.
-        encoding: encoding of the file's text; None for UTF-8.
-
-    Raises:
-        InputError: if the file cannot be read, a column is not ``NAME:TYPE``, or two columns have
-            the same name.
-    """
-    encoding = encoding or "utf-8"
-    if not separator:
-        raise InputError(
-            "field_separator is empty; expected the text between fields, such as a tab"
-        )
-    header = first_line(path, encoding)
-    types: dict[str, str] = {}
-    for column in header.split(separator):
-        name, _, kind = column.partition(":")
-        if not name or kind not in TYPES:
-            near = _other_separator(header) or (did_you_mean(kind, TYPES) if name else "")
-            raise InputError(
-                f"{path}, line 1: expected columns NAME:TYPE with TYPE one of {', '.join(TYPES)}, "
-                f"separated by {separator!r}, got {column!r}{near}"
-            )
-        if name in types:
-            raise InputError(
-                f"{path}, line 1: two columns are named {name!r}; expected different names: rename "
-                "or remove one of them"
-            )
-        types[name] = kind
-    return AtomicFile(path, types, separator, encoding)
-
-
-def _other_separator(header: str) -> str:
-    """Suggest a different separator that splits the header into valid columns.
-
-    Returns:
-        The suggestion as the end of a message; empty if no separator fits.
-    """
-    for separator in _SEPARATORS:
-        kinds = [column.partition(":")[2] for column in header.split(separator)]
-        if len(kinds) > 1 and all(kind in TYPES for kind in kinds):
-            flag = f"--field_separator='{json.dumps(separator)}'"
-            return (
-                f" (the columns are separated by {separator!r}: set field_separator to it, {flag})"
-            )
-    return ""
-
-
-def check_columns(file: AtomicFile, columns: Collection[str], needed: Collection[str]) -> None:
-    """Check that all columns of a file that a run needs are loaded.
-
-    Args:
-        file: the file.
-        columns: names of the file's columns that are loaded.
-        needed: names of the columns that must be loaded.
-
-    Raises:
-        InputError: if a needed column is not loaded.
-    """
-    for name in needed:
-        if name not in columns:
-            why = "is not loaded" if name in file.types else "is not in the file"
-            remedy = "add it to load_col" if name in file.types else "correct the header"
-            raise InputError(
-                f"{file.path}, line 1: column {name!r} {why}; expected it beside "
-                f"{', '.join(map(repr, columns))}: {remedy}, or the setting that names it"
-            )
-
-
-def check_ids(file: AtomicFile, ids: Collection[str]) -> None:
-    """Check that the id columns of a file have the type ``token``.
-
-    Args:
-        file: the file.
-        ids: names of columns with ids; the file may lack some of these columns.
-
-    Raises:
-        InputError: if an id column has a type other than ``token``.
-    """
-    for name in ids:
-        if file.types.get(name, "token") != "token":
-            raise InputError(
-                f"{file.path}, line 1: expected {name}:token, got {name}:{file.types[name]}; an id "
-                "is one token: correct the header"
-            )
-
-
-def check_new_columns(
-    file: AtomicFile,
-    columns: Collection[str],
-    kind: str,
-    known: Mapping[str, tuple[str, str]],
-    ids: Mapping[str, str],
-) -> None:
-    """Check that a file's columns do not conflict with columns of the dataset's earlier files.
-
-    RecBole keeps one column per name: a second column would silently replace the first. RecBole
-    concatenates the interaction files, so all interaction files must have the same columns.
-
-    Args:
-        file: the file.
-        columns: names of the file's columns that are loaded.
-        kind: kind of the file, such as ``inter`` or ``user``.
-        known: by name of a column in the earlier files, the kind of its file and its type.
-        ids: name of the id column by kind of file. Files of the kind ``inter`` may have the same
-            columns.
-
-    Raises:
-        InputError: if a column conflicts, or interaction files have different columns.
-    """
-    for name in columns:
-        here = file.types[name]
-        other, type_there = known.get(name, (kind, here))
-        if other != kind and not (name == ids.get(kind) and other == "inter"):
-            raise InputError(
-                f"{file.path}, line 1: the .{other} file has a column {name!r}, too; expected "
-                "different names, because RecBole would mix the two: rename one of them"
-            )
-        if type_there != here:
-            raise InputError(
-                f"{file.path}, line 1: {name}:{here} here, but {name}:{type_there} in the .{other} "
-                "file read before; expected the same type in each: correct the header"
-            )
-    before = {name for name, (other, _) in known.items() if other == kind}
-    if kind == "inter" and before and (odd := before.symmetric_difference(columns)):
-        is_here = "is" if min(odd) in columns else "is not"
-        raise InputError(
-            f"{file.path}, line 1: column {min(odd)!r} {is_here} in this file, unlike in the "
-            ".inter file read before; expected the same columns in each: add or remove it"
-        )
-
-
-# --- columns --------------------------------------------------------------------------------
 
 
 def read_columns(
@@ -239,7 +66,7 @@ def read_columns(
     floats = [name for name in names if file.types[name] == "float" and name not in text]
     parts: list[pd.DataFrame] = []
     n_rows = 0
-    for block in _body(file):
+    for block in body(file):
         parts.append(_frame(file, names, floats, block, n_rows))
         n_rows += len(parts[-1])
     if not parts:
@@ -252,15 +79,6 @@ def read_columns(
         if name in names:
             _check_tokens(file, name, frame[name])
     return frame
-
-
-def _body(file: AtomicFile) -> Iterator[Block]:
-    """Yield the lines of a file below its header, in blocks."""
-    for nth, block in enumerate(blocks(file.path, file.encoding)):
-        if nth == 0:
-            block = Block(file.path, block.data[block.data.index(b"\n") + 1 :], 2)
-        if block.data:
-            yield block
 
 
 def _frame(
@@ -431,17 +249,3 @@ def _check_tokens(file: AtomicFile, name: str, tokens: pd.Series) -> None:
                 f"{name} {what}",
                 f"expected an id ({PADDING} is RecBole's padding): correct or remove the line",
             )
-
-
-def _line_of(file: AtomicFile, row: int) -> int:
-    """Find the line number of a row by reading the file again.
-
-    Row 0 is the first line below the header that is not empty.
-    """
-    for block in _body(file):
-        for nth, line in enumerate(block.data.split(b"\n")[:-1]):
-            if line:
-                row -= 1
-            if row < 0:
-                return block.line + nth
-    raise IndexError(row)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_lightgnn.data.atomic import pairs_hash
 from recbole_lightgnn.data.dataset_files import (
     DatasetFiles,
     DatasetPairs,
@@ -17,6 +16,7 @@ from recbole_lightgnn.data.dataset_files import (
 )
 from recbole_lightgnn.data.inspect import count_text, is_absent, pair_keys
 from recbole_lightgnn.data.names import MISSING
+from recbole_lightgnn.data.pair_lines import pairs_hash
 from recbole_lightgnn.errors import InputError
 
 

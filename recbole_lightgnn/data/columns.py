@@ -15,7 +15,7 @@ from recbole.utils import ModelType, get_model
 from recbole_lightgnn.config.compatibility import needs_labels
 from recbole_lightgnn.config.notations import one_line_yaml
 from recbole_lightgnn.config.view import RunConfig
-from recbole_lightgnn.data.atomic_reader import open_atomic
+from recbole_lightgnn.data.atomic_header import open_atomic
 from recbole_lightgnn.data.file_kinds import feature_files, interaction_files
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.text import did_you_mean

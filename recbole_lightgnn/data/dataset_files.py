@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.config.files import read_yaml
-from recbole_lightgnn.data.atomic_reader import (
+from recbole_lightgnn.data.atomic_header import (
     AtomicFile,
     check_ids,
     check_new_columns,
     open_atomic,
-    split_sequences,
 )
+from recbole_lightgnn.data.atomic_reader import split_sequences
 from recbole_lightgnn.data.download import BLOB_IDS
 from recbole_lightgnn.data.features import check_header, read_features, with_times
 from recbole_lightgnn.data.file_kinds import (

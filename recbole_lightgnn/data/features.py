@@ -9,13 +9,8 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from recbole_lightgnn.data.atomic_reader import (
-    AtomicFile,
-    check_columns,
-    check_ids,
-    read_columns,
-    read_times,
-)
+from recbole_lightgnn.data.atomic_header import AtomicFile, check_columns, check_ids
+from recbole_lightgnn.data.atomic_reader import read_columns, read_times
 from recbole_lightgnn.data.file_kinds import FileSettings, id_columns, needed_columns
 from recbole_lightgnn.data.times import is_date
 from recbole_lightgnn.errors import InputError

@@ -13,7 +13,7 @@ from recbole.utils import init_seed
 
 from recbole_lightgnn.config.recbole_faults import explained, given_to
 from recbole_lightgnn.config.view import RunConfig
-from recbole_lightgnn.data.atomic_reader import check_ids, open_atomic
+from recbole_lightgnn.data.atomic_header import check_ids, open_atomic
 from recbole_lightgnn.data.columns import check_columns
 from recbole_lightgnn.data.dataset_files import dataset_not_found
 from recbole_lightgnn.data.file_kinds import interaction_files

@@ -11,14 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_lightgnn.data.atomic import (
-    SPLITS,
-    Interactions,
-    Tokens,
-    dataset_folder,
-    write_benchmark,
-)
+from recbole_lightgnn.data.atomic import SPLITS, Interactions, dataset_folder, write_benchmark
 from recbole_lightgnn.data.names import Names, renumber
+from recbole_lightgnn.data.pair_lines import Tokens
 from recbole_lightgnn.data.split import (
     cut_at_random,
     cut_in_order,

@@ -12,12 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_lightgnn.data.atomic_reader import (
-    AtomicFile,
-    check_new_columns,
-    open_atomic,
-    split_sequences,
-)
+from recbole_lightgnn.data.atomic_header import AtomicFile, check_new_columns, open_atomic
+from recbole_lightgnn.data.atomic_reader import split_sequences
 from recbole_lightgnn.data.features import check_header, read_features, with_times
 from recbole_lightgnn.data.file_kinds import owned_ids
 from recbole_lightgnn.errors import InputError

@@ -16,9 +16,9 @@ from typing import Any
 from recbole.utils import ModelType, get_model
 
 from recbole_lightgnn.config.compatibility import needs_labels
-from recbole_lightgnn.config.notations import one_line_yaml
+from recbole_lightgnn.config.notations import as_list, one_line_yaml
 from recbole_lightgnn.config.view import RunConfig
-from recbole_lightgnn.data.atomic_reader import open_atomic
+from recbole_lightgnn.data.atomic_header import open_atomic
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
@@ -154,8 +154,7 @@ def _check_knowledge(config: RunConfig) -> None:
 
 def _check_features(config: RunConfig, key: str) -> None:
     """Check that the item features in the setting ``key`` exist as columns and are loaded."""
-    given = config[key]
-    for feature in given if isinstance(given, list | tuple) else [given]:
+    for feature in as_list(config[key]):
         columns = _columns(config, "item")
         if feature not in columns:
             has = f"has {', '.join(columns)}" if columns else "does not exist"

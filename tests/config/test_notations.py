@@ -4,7 +4,8 @@ import pytest
 
 from recbole_lightgnn.cli.options import read_settings
 from recbole_lightgnn.config.files import read_yaml
-from recbole_lightgnn.config.notations import NOTATIONS, interval_like, interval_problem
+from recbole_lightgnn.config.intervals import interval_like, interval_problem
+from recbole_lightgnn.config.notations import NOTATIONS
 from recbole_lightgnn.errors import InputError
 
 

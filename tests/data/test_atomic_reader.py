@@ -8,7 +8,8 @@ from pandas.testing import assert_frame_equal
 
 import recbole_lightgnn  # noqa: F401  RecBole's Dataset then reads by our reader
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.data.atomic_reader import open_atomic, read_columns
+from recbole_lightgnn.data.atomic_header import open_atomic
+from recbole_lightgnn.data.atomic_reader import read_columns
 from recbole_lightgnn.data.check import check
 from recbole_lightgnn.data.dataset_files import find_dataset, read_dataset
 from recbole_lightgnn.errors import InputError

@@ -11,8 +11,9 @@ from helpers.paths import SHARED
 
 from recbole_lightgnn import quick_start
 from recbole_lightgnn.data import text
-from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
+from recbole_lightgnn.data.atomic import SPLITS
 from recbole_lightgnn.data.lightgcn import import_lightgcn, read_lists
+from recbole_lightgnn.data.pair_lines import pairs_hash
 from recbole_lightgnn.data.split import cut_at_random, cut_in_order, part_sizes
 from recbole_lightgnn.errors import InputError
 

@@ -12,8 +12,9 @@ from pandas._libs.parsers import STR_NA_VALUES
 
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.data import text
-from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
+from recbole_lightgnn.data.atomic import SPLITS
 from recbole_lightgnn.data.names import BadName, Names, joined
+from recbole_lightgnn.data.pair_lines import pairs_hash
 from recbole_lightgnn.data.table_layout import KNOWN_COLUMNS
 from recbole_lightgnn.errors import InputError
 

@@ -14,7 +14,8 @@ from helpers.imports import TINY, Sabotage, matrix
 from helpers.paths import ROOT, SHARED
 
 import recbole_lightgnn  # noqa: F401  (patches RecBole)
-from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
+from recbole_lightgnn.data.atomic import SPLITS
+from recbole_lightgnn.data.pair_lines import pairs_hash
 from recbole_lightgnn.data.paper import FILES, import_paper
 from recbole_lightgnn.errors import InputError
 

@@ -16,10 +16,11 @@ from helpers.paths import HELPERS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_lightgnn.data.atomic import SPLITS, pairs_hash
+from recbole_lightgnn.data.atomic import SPLITS
 from recbole_lightgnn.data.lightgcn import import_lightgcn
 from recbole_lightgnn.data.names import BadName, Names, joined
 from recbole_lightgnn.data.npz import import_npz
+from recbole_lightgnn.data.pair_lines import pairs_hash
 from recbole_lightgnn.data.pairs import Selection, import_pairs
 from recbole_lightgnn.data.paper import import_paper
 

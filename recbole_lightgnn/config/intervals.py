@@ -1,0 +1,135 @@
+"""Check settings that are intervals such as ``[5,inf)``, or mappings from columns to intervals.
+
+Each ``check_`` function raises an InputError of one line, as in `notations`.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from recbole_lightgnn.errors import InputError
+
+_INTERVAL = re.compile(r"[\[(]\s*([^\s,;\[\]()]+)\s*,\s*([^\s,;\[\]()]+)\s*[\])]")
+# A sign stands before a number, not between two: 5-20 is 5 to 20.
+_NUMBER = re.compile(r"(?:(?<![\d.])[-+])?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
+
+
+def interval_problem(text: str) -> str:
+    """Describe the fault in a text of intervals such as ``[0,1);(3,4]``; empty if it has no fault.
+
+    Args:
+        text: intervals, separated by semicolons. A square bracket includes the end of the interval;
+            a round bracket excludes the end.
+    """
+    for part in text.split(";"):
+        match = _INTERVAL.fullmatch(part.strip())
+        ends = [_number(end) for end in match.groups()] if match else []
+        if match is None or any(math.isnan(end) for end in ends):
+            return "is no interval"
+        low, high = ends
+        closed = part.strip()[0] == "[" and part.strip()[-1] == "]"
+        if low > high or (low == high and not closed):
+            return f"holds no number ({part.strip()})"
+    return ""
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def interval_like(value: Any) -> str:
+    """Guess the interval that was meant by a value that is no interval: ``[5,inf)`` for 5."""
+    low, *higher = sorted(_NUMBER.findall(str(value))[:2], key=float) or ["5"]
+    return f"[{low},{higher[0]}]" if higher else f"[{low},inf)"
+
+
+def quote_intervals(text: str) -> str:
+    """Put the intervals in a text in quotes, because ``{rating: [3,inf)}`` alone is not YAML."""
+    return _INTERVAL.sub(lambda match: f"'{match[0]}'", text)
+
+
+def has_interval(text: str) -> bool:
+    """Whether a text has an interval such as ``[5,inf)``, which is not YAML without quotes."""
+    return any(match[0][0] == "(" or match[0][-1] == ")" for match in _INTERVAL.finditer(text))
+
+
+def check_interval(key: str, value: Any) -> None:
+    """Check an interval such as ``[5,inf)``, or several intervals such as ``[0,1);(3,4]``.
+
+    RecBole only warns of a text that is no interval, and ignores it.
+
+    Args:
+        key: name of the setting, for the message.
+        value: a text, or a list of two numbers (YAML reads ``[5,20]`` as such a list).
+
+    Raises:
+        InputError: if the value is not an interval, or the interval contains no number.
+    """
+    problem = _interval_problem(value)
+    if problem:
+        raise InputError(
+            f"{key} must be an interval such as [5,inf), got {value!r}, which {problem}: write "
+            f"--{key}='{interval_like(value)}', with the quotes"
+        )
+
+
+def _interval_problem(value: Any) -> str:
+    numbers = isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
+    return interval_problem(str(value)) if isinstance(value, str) or numbers else "is no interval"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_values_by_column(key: str, value: Any) -> None:
+    """Check ``val_interval``: a mapping from columns to intervals or to lists of allowed ids.
+
+    Args:
+        key: name of the setting, for the message.
+        value: the value, such as ``{rating: "[3,inf)", item_id: ["17", "20"]}``.
+
+    Raises:
+        InputError: if the value is not such a mapping.
+    """
+    if not isinstance(value, Mapping):
+        raise InputError(
+            f"{key} must be a mapping from columns to intervals, got {value!r}: write "
+            f"--{key}=\"{{rating: '[3,inf)'}}\""
+        )
+    for column, wanted in value.items():
+        tokens = isinstance(wanted, list) and wanted and all(isinstance(x, str) for x in wanted)
+        if not tokens and (problem := _interval_problem(wanted)):
+            raise InputError(
+                f"{key}.{column} must be an interval, or a list of tokens in quotes, got "
+                f"{wanted!r}, which {problem}: write "
+                f'--{key}="{{{column}: {_values_like(wanted)}}}"'
+            )
+
+
+def _values_like(wanted: Any) -> str:
+    if isinstance(wanted, list) and wanted:
+        return "[" + ", ".join(f"'{token}'" for token in wanted) + "]"
+    return f"'{interval_like(wanted)}'"
+
+
+def check_threshold(key: str, value: Any) -> None:
+    """Check ``threshold``: a column, and the smallest number in the column that gives the label 1.
+
+    Args:
+        key: name of the setting, for the message.
+        value: the value, such as ``{rating: 4}``.
+
+    Raises:
+        InputError: if the value is not a mapping from one column to a number.
+    """
+    if not isinstance(value, Mapping) or len(value) != 1 or not is_number(*value.values()):
+        raise InputError(
+            f"{key} must be a mapping from one column to a number, got {value!r}: write "
+            f'--{key}="{{rating: 4}}"'
+        )
