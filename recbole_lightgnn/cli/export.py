@@ -133,7 +133,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format a result of `recbole_lightgnn.export.export`: bytes of each part, and validation."""
+    """Format the result of an export: file size, bytes of each part, and validation metrics."""
     from recbole_lightgnn.export import bytes_by_part
 
     lines = [

@@ -127,7 +127,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
 
 
 def check_optuna(what: str) -> None:
-    """Raise InputError if Optuna is not installed; ``what`` is the command or flag to name."""
+    """Raise InputError if Optuna is not installed; the message says that ``what`` needs it."""
     try:
         import optuna  # noqa: F401
     except ModuleNotFoundError as error:

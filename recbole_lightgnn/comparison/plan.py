@@ -60,7 +60,7 @@ class Plan:
         given_of_data: settings of data and evaluation among ``given``.
         fingerprint: counts and hashes of the data.
         budget: limits of each model's search; ``None`` without a search.
-        searches: the searches of the models that have a search space.
+        searches: one search for each model with a setting to search.
         runs: every model with the first seed, then every model with the second seed, and so on.
             Runs with a finished search have its best settings.
         popularity: validation score of ranking items by popularity; ``None`` if not known.

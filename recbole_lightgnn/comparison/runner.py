@@ -157,8 +157,8 @@ def _environment(jobs: int) -> dict[str, str]:
 def _before_run() -> Callable[[], None]:
     """Return a function that the new process calls before everything else.
 
-    It makes the process react to Ctrl-C, which a process ignores if a shell started the comparison
-    with ``&``. On Linux, it also makes the process end when the comparison ends.
+    It makes the process react to Ctrl-C, even if a shell started the comparison with ``&``. On
+    Linux, it also makes the process end when the comparison ends.
     """
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 

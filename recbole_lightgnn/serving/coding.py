@@ -1,7 +1,7 @@
 """Encode tables, edges and integers as a few small arrays, and decode the arrays.
 
-Decoding raises `Damaged` for every array that does not fit the rest of the file, because a file may
-be damaged. ``docs/reference/file-format.md`` describes the arrays.
+A file may be damaged: decoding raises `Damaged` for every array that does not fit the rest of the
+file. ``docs/reference/file-format.md`` describes the arrays.
 """
 
 from __future__ import annotations

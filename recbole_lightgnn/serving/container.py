@@ -1,7 +1,7 @@
 """The file format of an exported model: magic, version, checksum, JSON header, named arrays.
 
 ``docs/reference/file-format.md`` describes the format byte by byte. Reading executes nothing from
-the file. It raises `Damaged` for wrong content.
+the file. Wrong content raises `Damaged`, which `reading` turns into InputError.
 """
 
 from __future__ import annotations

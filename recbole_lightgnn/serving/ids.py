@@ -249,7 +249,7 @@ def derive_key(secret: bytes) -> bytes:
 
 
 def key_check(key: bytes) -> str:
-    """Checksum of a key in 16 hexadecimal digits, to recognize a wrong key; it hides the key."""
+    """Checksum of a key (16 hexadecimal digits) to detect a wrong key; does not reveal the key."""
     return f"{_hash('', 'check', key):016x}"
 
 

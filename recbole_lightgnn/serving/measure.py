@@ -20,14 +20,11 @@ _CHECKED = 50  # users with scores compared to a full sort
 
 
 def first_answer(path: str) -> dict[str, float]:
-    """Measure the time from the import of the package to the first recommendations.
-
-    Args:
-        path: the exported model.
+    """Measure the time from the end of the import to the first recommendations.
 
     Returns:
-        ``load``, seconds from after the import to the recommendations; ``ready``, the time of the
-        recommendations on the clock ``time.monotonic``, which all processes of a machine share.
+        ``load``, this time in seconds; ``ready``, the moment of the recommendations on the clock
+        ``time.monotonic``, which all processes of a machine share.
     """
     from recbole_lightgnn.serving.recommender import Recommender
 

@@ -32,7 +32,7 @@ class CsrMatrix(NamedTuple):
     def from_edges(
         cls, row: np.ndarray, column: np.ndarray, value: np.ndarray, n_rows: int
     ) -> CsrMatrix:
-        """Build the matrix from arrays of edges in any order; a row's edges keep their order."""
+        """Build from arrays of shape (edges,), in any order; edges of a row keep their order."""
         order = np.argsort(row, kind="stable")
         ends = np.cumsum(np.bincount(row, minlength=n_rows))
         return cls(np.concatenate([[0], ends]), column[order], value[order])

@@ -4,7 +4,7 @@ The study, all trials of a search, is stored in a journal file, to which several
 append. Optuna's sampler gets a new random seed for each trial, computed from the search's seed and
 the number of earlier trials. A killed trial and its repetition count as one trial. So a search in
 one process draws the same settings from the same seed, even if the process is killed and started
-again. The first trial has the settings of a run without a search, if they are in the search space.
+again. The first trial has the values of a run without a search that the search space contains.
 """
 
 import gc

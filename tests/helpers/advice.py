@@ -1,4 +1,4 @@
-"""Follow the advice of a message: the flags that it says to write."""
+"""Follow the advice of an error message: read the flags that the message suggests."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ _FLAGS = re.compile(rf"{_FLAG}(?: {_FLAG})*")
 
 
 def remedies(message: str) -> list[dict[str, Any]]:
-    """Settings that each remedy in a message asks for; flags beside one another are one remedy.
+    """Settings of each remedy in a message. Flags that stand side by side are one remedy.
 
     Flags are split as by a shell, and read as by the command line.
     """

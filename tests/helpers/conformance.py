@@ -1,4 +1,4 @@
-"""Check what every model of ours must do, by one function that a new model's test calls."""
+"""One function that checks what every model of ours must do; a new model's test calls it."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ def check_model(
     Args:
         name: name of the model.
         build: the fixture ``build``, which makes a model on the planted world.
-        settings: settings with which it learns the planted world, in addition to `ENOUGH`.
+        settings: settings with which it learns the planted world; they override `ENOUGH`.
 
     Raises:
         AssertionError: with the requirement that the model does not meet.

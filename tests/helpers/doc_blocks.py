@@ -131,7 +131,7 @@ def run_block(
 def _commands(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """The commands of a console block, each with the output shown below it.
 
-    A command in the background (``&``) and the next command are one, to share a shell.
+    A command in the background (``&``) and all commands after it are one, to share a shell.
     """
     command: list[str] = []
     shown: list[str] = []
