@@ -5,8 +5,7 @@ class InputError(ValueError):
     """Invalid input from the user: a file, a setting or a checkpoint that cannot be used.
 
     The message says what was wrong, where, what was expected and what to do. The command line
-    prints the message and exits with status 2. Only with ``--debug``, the command line shows a
-    traceback.
+    prints the message and exits with status 2; only ``--debug`` adds a traceback.
     """
 
 

@@ -36,7 +36,7 @@ from recbole_lightgnn.serving.recommender import Recommender
 from recbole_lightgnn.trainer.evaluation import FullRanking, Rankings
 from recbole_lightgnn.utils.files import check_writable, plain, whole_file
 
-SEEN = ("kept", "all", "none")  # interactions in a file
+SEEN = ("kept", "all", "none")  # training interactions that a file may hold
 _DENSE_WIDTH = 64  # columns of the float32 tables that a file's size is compared to
 
 
@@ -56,25 +56,23 @@ def export(
     Args:
         run: the finished run.
         out: the file to write.
-        row: which model of the run, by the key of a row in the run's record, such as
-            ``student-01``. By default the last student (the pruned model after the last pruning
-            run).
+        row: key of the model's row in the run's record, such as ``student-01``; by default the
+            last row, the final model.
         values: number type of embedding entries and edge weights: ``float32``, ``float16`` or
             ``int8``.
         ids: names of users and items in the file: ``tokens``, as in the dataset; ``hashed``, hashes
             of the tokens with a secret; or ``none``, only numbers in the order of the tokens.
         secret: secret of the hashes, with ``ids="hashed"``.
-        form: what the file stores: ``graph``, pruned embeddings and edges, propagated when the file
-            is loaded; or ``final``, final embeddings. By default the form with the smaller file.
-        seen: training interactions in the file, which are never recommended: ``kept``, the
-            interactions that pruning kept; ``all``; or ``none``, only with the form ``final``.
+        form: ``graph`` stores pruned embeddings and edges, which are propagated at loading;
+            ``final`` stores final embeddings. By default the smaller of the two files.
+        seen: training interactions in the file, which are never recommended: ``kept`` by pruning,
+            ``all``, or ``none`` (only with the form ``final``).
 
     Returns:
-        A dict with ``row``, ``form`` and ``values``, as chosen; ``bytes``, the size of the file;
-        ``arrays``, the bytes of each array; ``of_dense``, ``bytes`` divided by the size of float32
-        embeddings with 64 columns; ``valid``, validation metrics of the file, or ``None`` if
-        `metrics_of` returns ``None``; and ``run_valid``, the validation metrics in the run's
-        record.
+        ``row``, ``form`` and ``values``, as chosen; ``bytes``, the size of the file; ``arrays``,
+        the bytes of each array; ``of_dense``, ``bytes`` divided by the size of float32 embeddings
+        with 64 columns; ``valid``, validation metrics of the file (`metrics_of`); and
+        ``run_valid``, the validation metrics in the run's record.
 
     Raises:
         InputError: if the run kept no model for the row, the options contradict each other or do
@@ -112,14 +110,8 @@ def export(
 def served_model(run: TrainedRun, row: str, *, form: str, seen: str = "all") -> Model:
     """Build the model that `export` would write with float32 values and the dataset's tokens.
 
-    Args:
-        run: the finished run.
-        row: key of the model's row in the run's record.
-        form: ``graph`` or ``final``, as for `export`.
-        seen: training interactions in the model, as for `export`: ``kept``, ``all`` or ``none``.
-
-    Raises:
-        InputError: if the run kept no model for the row, or the model cannot have this form.
+    ``row`` is the key of the model's row in the record; ``form`` and ``seen`` are as for `export`.
+    Raises InputError if the run kept no model for the row, or the form is impossible.
     """
     model = run.model(row)
     _forms(model, form, seen)
@@ -135,7 +127,7 @@ def metrics_of(
         recommender: the exported model; loaded with the secret if its names are hashed.
         run: the run that the model was exported from.
         row: key of the model's row in the run's record.
-        split: split to evaluate on, ``valid`` or ``test``.
+        split: ``valid`` or ``test``.
 
     Returns:
         Metrics by name, or ``None`` if only RecBole's evaluator can compute some metric of the run.
@@ -148,15 +140,9 @@ def metrics_of(
 
 
 def metrics_of_row(run: TrainedRun, row: str, split: str) -> Mapping[str, float] | None:
-    """Evaluate a trained model of a run as the run did.
+    """Evaluate a trained model as the run did, on the split ``valid`` or ``test``.
 
-    Args:
-        run: the finished run.
-        row: key of the model's row in the run's record.
-        split: split to evaluate on, ``valid`` or ``test``.
-
-    Returns:
-        Metrics by name, or ``None``, as from `metrics_of`.
+    ``row`` is the key of the model's row in the run's record. The result is as from `metrics_of`.
     """
     ranking = _ranking(run, row, split)
     return None if ranking is None else ranking.evaluate(*run.model(row).final_embeddings())
@@ -175,8 +161,7 @@ class _Names(NamedTuple):
 
     Attributes:
         ids: the names: tokens, hashes, or only numbers.
-        order: for each user or item of the file, in order, the number in RecBole minus one.
-            Shape: (size,)
+        order: number in RecBole, minus one, of each user or item of the file. Shape: (size,)
     """
 
     ids: Ids
@@ -293,8 +278,8 @@ def _pairs(user: np.ndarray, item: np.ndarray, mask: np.ndarray) -> tuple[Pairs,
 def _card(run: TrainedRun, row: Mapping[str, Any], secret: bytes | None) -> dict[str, Any]:
     """Describe a model for the file: origin, settings and metrics, without paths and times.
 
-    With a split's hash, anyone could test a guess of the pruned interactions. If there is a secret,
-    the hash is keyed with the secret, so that only holders of the secret can test a guess.
+    With a split's hash, anyone could verify a guess of the pruned interactions. A secret keys the
+    hash, so that only holders of the secret can do so.
     """
     config, data = run.config(row["key"]), run.folder.content["data"]
     if secret is not None:
@@ -338,14 +323,7 @@ _PARTS = {"names": ("users.", "items."), "edges": ("edge.", "user.pruned", "item
 
 
 def bytes_by_part(result: Mapping[str, Any]) -> dict[str, int]:
-    """Split the size of a file into embeddings, names, edges, seen interactions and header.
-
-    Args:
-        result: a dict from `export`; ``bytes`` and ``arrays`` are used.
-
-    Returns:
-        Bytes of each of these five parts, by name; the sum is the size of the file.
-    """
+    """Split a file's size (a result of `export`) into embeddings, names, edges, seen and header."""
     sizes = {"embeddings": 0, **dict.fromkeys(_PARTS, 0), "seen": 0, "header": result["bytes"]}
     for name, size in result["arrays"].items():
         part = "seen" if name.startswith("seen.") else "embeddings"

@@ -1,7 +1,4 @@
-"""Train, test and record any model of RecBole or of this package, by one call of `run`.
-
-`choose` trains and validates a model without a test.
-"""
+"""Train, test and record any model by `run`; train and validate it without a test by `choose`."""
 
 import math
 import time
@@ -58,9 +55,8 @@ def run(
 ) -> dict[str, Any]:
     """Train a model, choose the best epoch by validation, test that epoch, and write the record.
 
-    If all items are ranked (no sample of items) and the setting ``metrics`` has recall and NDCG, a
-    file beside the record gets the recall and NDCG of every test user
-    (`recbole_lightgnn.runs.user_metrics`).
+    A file beside the record gets the recall and NDCG of every test user, if ``metrics`` has both
+    and all items are ranked (`recbole_lightgnn.runs.user_metrics`).
 
     Args:
         model: name of the model; by default the model in the config files, else ``LightGNN``.
@@ -87,7 +83,7 @@ def run(
     adapter = adapter_of(config["model"])
     if resume:
         adapter.check_resumable(config)
-    # Taken before the run, because the checkout may change while it runs.
+    # Taken before the run, because the checkout may change during the run.
     began = environment(threads=torch.get_num_threads(), device=_device_name(config["device"]))
     with _run_log(config):
         (train_data, valid_data, test_data), hashes = _load(config)
@@ -134,13 +130,10 @@ def choose(
     No ranking uses test interactions, and no record or checkpoint is left.
 
     Args:
-        model: as for `run`.
-        dataset: as for `run`.
-        config_files: as for `run`.
-        settings: as for `run`.
+        model, dataset, config_files, settings: as for `run`.
         after_validation: function called after each validation of every stage, with the epoch (from
-            1) and the score. An exception in the function ends the training. For RecBole's models
-            without epochs, the function is not called.
+            1) and the score. If it raises an exception, the training ends. It is never called for
+            RecBole's models without epochs.
 
     Returns:
         A dict with ``score``, the value of ``valid_metric`` on validation; ``valid``, all
@@ -173,13 +166,7 @@ def configure(
     config_files: Iterable[Path | str] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """Build the settings of a run, and check the settings and the dataset's files.
-
-    Args:
-        model: as for `run`.
-        dataset: as for `run`.
-        config_files: as for `run`.
-        settings: as for `run`.
+    """Build a run's settings from the arguments of `run`; check them and the dataset's files.
 
     Raises:
         InputError: if a setting or the dataset's files cannot be used.
@@ -195,11 +182,6 @@ def names(
     model: str | None, dataset: str | None, config_files: Iterable[Path | str]
 ) -> tuple[str, str]:
     """Return the names of a run's model and dataset: as given, else from files, else the defaults.
-
-    Args:
-        model: name of the model, or ``None`` if not given.
-        dataset: name of the dataset, or ``None`` if not given.
-        config_files: yaml files of settings; a later file takes precedence over an earlier file.
 
     Raises:
         InputError: if there is no model of this name.
@@ -273,8 +255,7 @@ def _write_users(
     Args:
         file: path of the file to write.
         config: settings of the run.
-        ranked: ranking of the test split by each tested model, by the key of the model's row in the
-            record.
+        ranked: ranking of the test split by each tested model, by key of the model's row.
         dataset: RecBole's training dataset.
         test_data: RecBole's test loader.
     """

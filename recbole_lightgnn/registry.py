@@ -1,9 +1,8 @@
 """Find our models and RecBole's models by name, and let unmodified RecBole find our models.
 
-RecBole looks up a model as ``recbole.model.general_recommender.<lowercase name>``, and the trainer
-as ``recbole.trainer.<Name>Trainer``. `install` puts a finder on ``sys.meta_path``. The finder
-answers for our models, and notices when RecBole is imported. `offer_trainers` then adds our
-trainers. The finder also runs code around the import of a module of RecBole (`during_import`).
+RecBole looks up a model as ``recbole.model.general_recommender.<lowercase name>``, and its trainer
+as ``recbole.trainer.<Name>Trainer``. `install` adds an import finder that answers for our models.
+`offer_trainers` adds our trainers. `during_import` runs code around the import of a module.
 """
 
 import re
@@ -31,11 +30,7 @@ _TRAINER = "recbole_lightgnn.trainer.staged:StagedTrainer"
 
 
 def properties_dir() -> Path:
-    """Return the folder of our yaml files: in the package (wheel) or beside the package (checkout).
-
-    Raises:
-        FileNotFoundError: if there is no such folder, that is, the installation is broken.
-    """
+    """Return the folder of our yaml files: in the package (wheel) or beside it (checkout)."""
     package = Path(__file__).resolve().parent
     for folder in (package / "properties", package.parent / "properties"):
         if (folder / "overall.yaml").is_file():
@@ -50,9 +45,7 @@ def space_of(model: str) -> Path:
 
 @cache
 def our_models() -> dict[str, str]:
-    """Return ``module:class`` of each of our models, by name, from the model's yaml file.
-
-    The yaml file has a line ``class: module:class``.
+    """Return ``module:class`` of each of our models, by name, from the yaml file's line ``class:``.
 
     Raises:
         ValueError: if a model's yaml file has no such line.
@@ -72,8 +65,8 @@ def install(ready: str) -> None:
     """Let Python and RecBole find our models: put the finder on ``sys.meta_path``.
 
     Args:
-        ready: ``module:function`` of a function to call as soon as ``recbole`` has been imported;
-            called at once if ``recbole`` is imported already.
+        ready: ``module:function`` to call after the import of ``recbole``; if that is already
+            imported, at once.
     """
 
     @contextmanager
@@ -95,7 +88,7 @@ def during_import(module: str, context: Callable[[], AbstractContextManager[Any]
 
 
 def offer_trainers() -> None:
-    """Add the trainers of our models to ``recbole.trainer``; first use imports a trainer."""
+    """Add our models' trainers to ``recbole.trainer``; each is imported at its first use."""
     vars(import_module("recbole.trainer"))["__getattr__"] = _trainer
 
 
@@ -154,10 +147,7 @@ def _execute_within(spec: ModuleSpec, context: Callable[[], AbstractContextManag
 
 
 class _MovedModules(MetaPathFinder):
-    """Finder that refuses old names of our modules and says the new name.
-
-    As the last finder on ``sys.meta_path``, this finder is asked only for missing modules.
-    """
+    """Last finder on ``sys.meta_path``: for an old name of our modules, say the new one."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         package, _, module = fullname.partition(".")

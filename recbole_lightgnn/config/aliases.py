@@ -97,8 +97,7 @@ def renamed(settings: Mapping[str, Any], where: str | None = None) -> dict[str, 
     """Translate old names and values of settings to current ones, in nested mappings, too.
 
     Args:
-        settings: settings by old or current name. A name may have a prefix, as in
-            ``teacher_settings.batches`` and ``SGL.our_products``.
+        settings: settings by old or current name, also with a prefix: ``teacher_settings.batches``.
         where: where the settings were given, such as ``the command line``. Each old name is then
             reported once, in one line on standard error. ``None`` reports nothing; it is for files
             that an earlier version wrote.

@@ -1,7 +1,7 @@
 """Check that a run's metrics, ranking mode and sampling fit the model and each other.
 
 RecBole notices a conflict in the middle of a training, or never. Each ``check_`` function raises an
-InputError of one line. The message says with which flags the conflict is resolved.
+InputError of one line, with flags that resolve the conflict.
 """
 
 import inspect
@@ -18,10 +18,6 @@ from recbole_lightgnn.utils.text import did_you_mean, must_be_one_of
 
 def check_metrics(settings: Mapping[str, Any], model_class: type[Any]) -> None:
     """Check that ``metrics``, ``valid_metric``, the ranking mode and the model fit each other.
-
-    Args:
-        settings: all settings of a run.
-        model_class: class of the model.
 
     Raises:
         InputError: if a metric does not exist, if ``valid_metric`` is none of the metrics, or if a
@@ -108,11 +104,8 @@ def short_list_warning(settings: Mapping[str, Any]) -> str:
     In the modes ``uniN`` and ``popN``, the list of a user with one test item has only this item and
     N sampled items.
 
-    Args:
-        settings: all settings of a run.
-
     Returns:
-        The warning in one line, with a remedy; an empty text if there is nothing to warn of.
+        The warning in one line, with a remedy; empty if there is nothing to warn of.
     """
     most, ranked = max(as_list(settings["topk"])), as_list(settings["metrics"])
     ranked = [metric for metric in ranked if metric.lower() in ("recall", "hit")]
@@ -129,11 +122,7 @@ def short_list_warning(settings: Mapping[str, Any]) -> str:
 
 
 def _gives_probabilities(model_class: type[Any]) -> bool:
-    """Whether a model's scores are probabilities.
-
-    The scores of RecBole's context-aware models and tree models are always probabilities. The
-    scores of any other model are probabilities if the model's ``predict`` applies a sigmoid.
-    """
+    """Whether a model's scores are probabilities, as in context-aware and tree models."""
     from recbole.utils import ModelType
 
     if model_class.type in (ModelType.CONTEXT, ModelType.DECISIONTREE):
@@ -146,15 +135,12 @@ def check_mask(settings: Mapping[str, Any]) -> None:
 
     With sampled items, RecBole masks no items, so ``eval_mask`` would have no effect.
 
-    Args:
-        settings: all settings of a run.
-
     Raises:
         InputError: if the test does not rank all items.
     """
     ranking = settings["eval_args"]
     mode = ranking.get("mode", "full") if isinstance(ranking, dict) else "full"
-    if isinstance(mode, dict):  # a split without a mode has that of the other split
+    if isinstance(mode, dict):  # a split without a mode has the other split's mode
         mode = mode.get("test", mode.get("valid", "full"))
     if settings.get("eval_mask") == "train" and mode != "full":
         raise InputError(
@@ -172,7 +158,7 @@ def check_sampling(settings: Mapping[str, Any], model_class: type[Any], prefix: 
     Args:
         settings: settings of a run or of a stage.
         model_class: class of the model.
-        prefix: text put before the names of settings in messages, such as ``teacher_settings.``.
+        prefix: text before the names of settings in messages, such as ``teacher_settings.``.
 
     Raises:
         InputError: if negative items are sampled but the loss does not use them; or if the loss
@@ -224,9 +210,7 @@ def _distribution(settings: Mapping[str, Any]) -> str:
 def _learns_from_pairs(model_class: type[Any]) -> bool:
     """Whether the model's loss compares a positive item with a sampled negative item.
 
-    Our models have an attribute that says so. For RecBole's models, the source code is searched,
-    because the attribute ``input_type`` may be wrong: MultiVAE has ``PAIRWISE``, but uses no
-    negative items.
+    For RecBole's models, the source is searched: ``input_type`` may be wrong, as in MultiVAE.
     """
     if model_class.__name__ in our_models():
         samples: bool = model_class.samples_items
@@ -235,10 +219,7 @@ def _learns_from_pairs(model_class: type[Any]) -> bool:
 
 
 def learns_from_labels(model_class: type[Any]) -> bool:
-    """Whether the model's loss compares scores with labels.
-
-    Labels are read from the files; sampled items have the label 0.
-    """
+    """Whether the loss compares scores with labels: those in the files, or 0 for sampled items."""
     ours = model_class.__name__ in our_models()
     return not ours and "interaction[self.LABEL]" in recbole_source(model_class)
 
@@ -246,12 +227,8 @@ def learns_from_labels(model_class: type[Any]) -> bool:
 def needs_labels(settings: Mapping[str, Any], model_class: type[Any]) -> bool:
     """Whether a run needs labels in the dataset's files.
 
-    The run needs labels if the loss needs labels and no negative items are sampled, or if the
+    It does if the loss compares scores with labels and no negative items are sampled, or if the
     evaluation has the mode ``labeled``.
-
-    Args:
-        settings: all settings of a run.
-        model_class: class of the model.
     """
     trains = learns_from_labels(model_class) and not _distribution(settings)
     return trains or "labeled" in _modes(settings)

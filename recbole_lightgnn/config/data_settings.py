@@ -1,7 +1,7 @@
 """Check that a run's settings for split, sequences and columns fit the model and each other.
 
-RecBole notices a conflict at the end of the loading, or never. Each ``check_`` function raises an
-InputError of one line. The message says with which flags the conflict is resolved.
+RecBole notices a conflict late, or never. Each ``check_`` function raises an InputError of one
+line, with flags that resolve the conflict.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,16 +17,7 @@ _SUFFIXES = ("inter", "user", "item", "kg", "link")
 
 
 def check_split_exists(settings: Mapping[str, Any]) -> None:
-    """Check that the installed RecBole has the split ``TS`` (by time), if the run uses this split.
-
-    RecBole 1.2.0 does not have this split.
-
-    Args:
-        settings: all settings of a run.
-
-    Raises:
-        InputError: if the installed RecBole lacks the split.
-    """
+    """Raise InputError if a run splits by time (``TS``) and RecBole lacks this, as 1.2.0 does."""
     from recbole.data.dataset import Dataset
 
     if "TS" in (settings["eval_args"].get("split") or {}) and not hasattr(
@@ -40,10 +31,6 @@ def check_split_exists(settings: Mapping[str, Any]) -> None:
 
 def check_sequences(settings: Mapping[str, Any], model_class: type[Any]) -> None:
     """Check the settings that concern sequences of interactions.
-
-    Args:
-        settings: all settings of a run.
-        model_class: class of the run's model; it need not be a sequential model.
 
     Raises:
         InputError: if the run has a sequential model, and ``eval_args.order`` is not ``TO`` (order
@@ -74,9 +61,6 @@ def check_sequences(settings: Mapping[str, Any], model_class: type[Any]) -> None
 def check_columns_agree(settings: Mapping[str, Any]) -> None:
     """Check that no two settings about columns contradict each other.
 
-    Args:
-        settings: all settings of a run.
-
     Raises:
         InputError: if both ``normalize_all`` and ``normalize_field`` are set, or if one column is
             named as the column of users and as the column of items.
@@ -102,9 +86,6 @@ def check_columns_agree(settings: Mapping[str, Any]) -> None:
 
 def check_loaded(settings: Mapping[str, Any]) -> None:
     """Check that a run loads all columns that it needs.
-
-    Args:
-        settings: all settings of a run.
 
     Raises:
         InputError: if the column of users or of items, or a column in ``val_interval`` or
@@ -140,12 +121,7 @@ def check_loaded(settings: Mapping[str, Any]) -> None:
 def _needed(
     settings: Mapping[str, Any], load: Mapping[str, Any]
 ) -> Iterator[tuple[str, str, set[str]]]:
-    """Yield the columns that a run needs.
-
-    Yields:
-        For each column: its name, the setting that needs the column, and the names of the loaded
-        columns among which the column must be.
-    """
+    """Yield each needed column, the setting that needs it, and the loaded columns it must be in."""
     inter = set(as_list(load.get("inter") or []))
     everywhere = {column for columns in load.values() for column in as_list(columns)}
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):

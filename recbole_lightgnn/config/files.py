@@ -76,9 +76,6 @@ def nested(layer: Mapping[str, Any]) -> dict[str, Any]:
     """Turn dotted names of settings into nested mappings.
 
     ``{"teacher_settings.epochs": 3}`` becomes ``{"teacher_settings": {"epochs": 3}}``.
-
-    Args:
-        layer: settings by dotted name.
     """
     found: dict[str, Any] = {}
     for key, value in layer.items():
@@ -126,10 +123,8 @@ def defaults_of(model: str) -> dict[str, Any]:
 def property_files(name: str) -> list[Path]:
     """Paths of the files that a yaml file includes, then the path of the yaml file itself.
 
-    A file includes other files with the line ``include: [FOLDER/NAME, ...]``.
-
-    Args:
-        name: folder and name of the yaml file in ``properties/``, without ``.yaml``.
+    A file includes others with the line ``include: [FOLDER/NAME, ...]``. ``name`` is the folder and
+    name of the yaml file in ``properties/``, without ``.yaml``.
     """
     file = properties_dir() / f"{name}.yaml"
     included = [property_files(other) for other in read_yaml(file).get("include", ())]

@@ -1,6 +1,6 @@
 """Check settings that are intervals such as ``[5,inf)``, or mappings from columns to intervals.
 
-Each ``check_`` function raises an InputError of one line, as in `notations`.
+Each ``check_`` function raises an InputError of one line; ``key`` is the setting's name in it.
 """
 
 import math
@@ -60,11 +60,8 @@ def has_interval(text: str) -> bool:
 def check_interval(key: str, value: Any) -> None:
     """Check an interval such as ``[5,inf)``, or several intervals such as ``[0,1);(3,4]``.
 
-    RecBole only warns of a text that is no interval, and ignores it.
-
-    Args:
-        key: name of the setting, for the message.
-        value: a text, or a list of two numbers (YAML reads ``[5,20]`` as such a list).
+    RecBole only warns of a text that is no interval, and ignores it. A list of two numbers is
+    accepted, because YAML reads ``[5,20]`` as such a list.
 
     Raises:
         InputError: if the value is not an interval, or the interval contains no number.
@@ -90,12 +87,7 @@ def is_number(value: Any) -> bool:
 def check_values_by_column(key: str, value: Any) -> None:
     """Check ``val_interval``: a mapping from columns to intervals or to lists of allowed ids.
 
-    Args:
-        key: name of the setting, for the message.
-        value: the value, such as ``{rating: "[3,inf)", item_id: ["17", "20"]}``.
-
-    Raises:
-        InputError: if the value is not such a mapping.
+    Raises InputError unless ``value`` is like ``{rating: "[3,inf)", item_id: ["17", "20"]}``.
     """
     if not isinstance(value, Mapping):
         raise InputError(
@@ -119,15 +111,7 @@ def _values_like(wanted: Any) -> str:
 
 
 def check_threshold(key: str, value: Any) -> None:
-    """Check ``threshold``: a column, and the smallest number in the column that gives the label 1.
-
-    Args:
-        key: name of the setting, for the message.
-        value: the value, such as ``{rating: 4}``.
-
-    Raises:
-        InputError: if the value is not a mapping from one column to a number.
-    """
+    """Check ``threshold``: ``{rating: 4}`` gives label 1 to interactions with ratings >= 4."""
     if not isinstance(value, Mapping) or len(value) != 1 or not is_number(*value.values()):
         raise InputError(
             f"{key} must be a mapping from one column to a number, got {value!r}: write "

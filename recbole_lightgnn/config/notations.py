@@ -1,8 +1,8 @@
 """Check values of settings that are written in a special notation.
 
 Splits, ranking modes and lists of columns have such notations; `intervals` checks intervals. Each
-``check_`` function checks one notation. The function raises an InputError of one line, which says
-what was given, what was expected, and which flag to type into a shell.
+``check_`` function checks one notation; ``key`` is the setting's name. Its InputError of one line
+says what was given, what was expected, and which flag to type into a shell.
 """
 
 import math
@@ -34,13 +34,8 @@ _GPUS = re.compile(rf"(?:{_GPU}(?:,{_GPU})*)?|-1")
 def check_split(key: str, value: Any) -> None:
     """Check the kind of split, such as ``{RS: [0.8, 0.1, 0.1]}`` or ``{LS: valid_and_test}``.
 
-    Args:
-        key: name of the setting, for the message.
-        value: a mapping with one key: RS (shares, in random order or in order of time), LS (leave
-            one out) or TS (shares by time).
-
-    Raises:
-        InputError: if the value is no such mapping.
+    Raises InputError unless ``value`` is a mapping with one key: RS (shares, in random order or in
+    order of time), LS (leave one out) or TS (shares by time).
     """
     ways = ("RS", "LS", "TS")
     if not isinstance(value, Mapping) or not value:
@@ -109,13 +104,8 @@ def _mode_like(value: Any) -> str:
 def check_columns(key: str, value: Any) -> None:
     """Check a mapping from suffixes of files to lists of columns, such as ``load_col``.
 
-    Args:
-        key: name of the setting, for the message.
-        value: the value, such as ``{inter: [user_id, item_id], item: "*"}``; ``*`` stands for all
-            columns.
-
-    Raises:
-        InputError: if the value is not such a mapping.
+    Raises InputError unless ``value`` is like ``{inter: [user_id, item_id], item: "*"}``; ``*``
+    stands for all columns.
     """
     if not isinstance(value, Mapping):
         raise InputError(
@@ -135,15 +125,7 @@ def check_columns(key: str, value: Any) -> None:
 
 
 def check_column_list(key: str, value: Any) -> None:
-    """Check that a value is the name of one column, or a list of names, which may be empty.
-
-    Args:
-        key: name of the setting, for the message.
-        value: the value, such as ``[age, year]``.
-
-    Raises:
-        InputError: if the value is neither a list of texts nor a text.
-    """
+    """Raise InputError unless ``value`` is a column's name or a (perhaps empty) list of names."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not all(isinstance(one, str) for one in names):
         raise InputError(f"{key} must be a list of columns, got {value!r}")
@@ -152,12 +134,7 @@ def check_column_list(key: str, value: Any) -> None:
 def check_columns_by_column(key: str, value: Any) -> None:
     """Check ``preload_weight``: a mapping from columns of ids to columns of vectors.
 
-    Args:
-        key: name of the setting, for the message.
-        value: the value, such as ``{ent_id: ent_emb}``.
-
-    Raises:
-        InputError: if the value is not such a mapping.
+    Raises InputError unless ``value`` is like ``{ent_id: ent_emb}``.
     """
     pairs = value.items() if isinstance(value, Mapping) else [("", None)]
     for column, vectors in pairs:
@@ -175,12 +152,7 @@ def _is_count(value: Any) -> bool:
 def check_lengths(key: str, value: Any) -> None:
     """Check ``seq_len``: a mapping from columns of sequences to the largest length of a sequence.
 
-    Args:
-        key: name of the setting, for the message.
-        value: the value, such as ``{class: 3}``.
-
-    Raises:
-        InputError: if the value is not a mapping, or a length is not an integer of 1 or more.
+    Raises InputError unless ``value`` is like ``{class: 3}``, with lengths of 1 or more.
     """
     lengths = value if isinstance(value, Mapping) else {"class": value}
     for column, length in lengths.items():
@@ -194,13 +166,8 @@ def check_lengths(key: str, value: Any) -> None:
 def check_buckets(key: str, value: Any) -> None:
     """Check ``discretization``: how the numbers of a column are grouped into buckets.
 
-    Args:
-        key: name of the setting, for the message.
-        value: the value, such as ``{rating: {method: ED, bucket: 5}}`` (5 buckets of equal width)
-            or ``{rating: {method: LD}}`` (buckets by logarithm).
-
-    Raises:
-        InputError: if the value is not such a mapping.
+    Raises InputError unless ``value`` is like ``{rating: {method: ED, bucket: 5}}`` (5 buckets of
+    equal width) or ``{rating: {method: LD}}`` (buckets by logarithm).
     """
     if not isinstance(value, Mapping):
         raise InputError(
@@ -237,9 +204,9 @@ def check_gpus(key: str, value: Any) -> None:
 
     Args:
         key: name of the setting, for the message.
-        value: the number of a GPU; several numbers or names as a text, such as ``0,1``, or several
-            numbers as a tuple, but not as a list; names begin with GPU- or MIG-. An empty text or
-            -1 stands for no GPU.
+        value: the number of a GPU; a text of numbers or names, such as ``0,1``, where names begin
+            with GPU- or MIG-; or a tuple of numbers, but not a list. An empty text or -1 stands for
+            no GPU.
 
     Raises:
         InputError: if the value has none of these forms.
@@ -254,15 +221,7 @@ def check_gpus(key: str, value: Any) -> None:
 
 
 def check_encoding(key: str, value: Any) -> None:
-    """Check that ``encoding`` is the name of a text encoding.
-
-    Args:
-        key: name of the setting, for the message.
-        value: the value, such as ``utf-8``.
-
-    Raises:
-        InputError: if Python knows no encoding of this name.
-    """
+    """Raise InputError unless ``value`` is an encoding that Python knows, such as ``utf-8``."""
     try:
         "".encode(value)
     except (LookupError, TypeError, ValueError):
@@ -292,11 +251,7 @@ NOTATIONS: dict[str, Callable[[str, Any], None]] = {
 
 
 def one_line_yaml(value: Any) -> str:
-    """Write names as one line of YAML, such as ``{inter: [user_id, item_id], item: '*'}``.
-
-    Args:
-        value: a name, or a list or mapping of names, lists and mappings.
-    """
+    """Write nested names as a line of YAML, such as ``{inter: [user_id, item_id], item: '*'}``."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {one_line_yaml(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list | tuple):

@@ -41,8 +41,8 @@ from recbole_lightgnn.utils.text import must_be_one_of
 # Set while our own code (command line, quick_start, a stage) builds a Config. Then sys.argv is not
 # read, and our overall.yaml applies to RecBole's models too.
 _OUR_FRONT_DOOR: ContextVar[bool] = ContextVar("our_front_door", default=False)
-# Set while that Config is for a part of a run (a stage, a checkpoint). The run's own Config has the
-# settings of all stages and has been checked.
+# Set while that Config is for a part of a run (a stage, a checkpoint). The settings of all stages
+# have been checked with the run's own Config.
 _PART_OF_A_RUN: ContextVar[bool] = ContextVar("part_of_a_run", default=False)
 # RecBole's layers that a user gives, from low to high, and their names in messages.
 _EXTERNAL = {
@@ -58,10 +58,7 @@ _RECIPE: ContextVar[str] = ContextVar("recipe", default="default")
 
 
 def extend_recbole() -> None:
-    """Extend RecBole's ``Config`` by our layers of settings and by the method ``stage``.
-
-    A second call does nothing.
-    """
+    """Extend RecBole's ``Config`` by our layers of settings and by the method ``stage``, once."""
     from recbole.config.configurator import Config
 
     if "stage" not in vars(Config):
@@ -101,12 +98,11 @@ def build_config(
 
 
 def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
-    """Build the ``Config`` of an earlier stage of a run, such as its teacher.
+    """Build the ``Config`` of an earlier stage of a run, such as its teacher, without ``sys.argv``.
 
     From low to high precedence: the defaults of the stage's model; the run's general settings and
     settings of data and evaluation; ``overrides``. So run and stage have the same data, split and
     metrics. The run's settings of training, such as ``epochs``, do not affect the stage.
-    ``sys.argv`` is not read.
 
     Args:
         config: the run's ``Config``.
@@ -136,11 +132,7 @@ def stage_config(config: Any, model: str, overrides: Mapping[str, Any]) -> Any:
 
 
 def rebuild_config(meta: Mapping[str, Any]) -> Any:
-    """Build again the ``Config`` of the training that wrote one of our checkpoints.
-
-    Args:
-        meta: the metadata of the checkpoint (`recbole_lightgnn.runs.checkpoint.load`).
-    """
+    """Build again the ``Config`` of a training from the metadata of the training's checkpoint."""
     with _set(_PART_OF_A_RUN):
         config = build_config(meta["model"], meta["dataset"], (), meta["shared_settings"])
     config.external_config_dict = {}  # a user gave none of these
@@ -194,7 +186,7 @@ def _load_cmd_line(original: Any) -> Any:
 
 def _merge_external_config_dict(self: Any) -> None:
     self.external_config_dict = {}
-    # RecBole's own doors replace a mapping such as eval_args whole, as RecBole does.
+    # In runs by RecBole's own functions, a mapping such as eval_args is replaced as a whole.
     by_key = BY_KEY if _OUR_FRONT_DOOR.get() else STAGE_SETTINGS
     for name, where in _EXTERNAL.items():
         layer = renamed(getattr(self, name), where)
@@ -205,7 +197,7 @@ def _merge_external_config_dict(self: Any) -> None:
 def _update_internal_config_dict(original: Any) -> Any:
     def update(self: Any, file: str) -> Any:
         path, ours = Path(file), self.model in our_models()
-        if path.name == "sample.yaml":  # the first file of datasets, after those of models
+        if path.name == "sample.yaml":  # the first of the dataset files; these follow model files
             if ours:
                 self.internal_config_dict.update(defaults_of(self.model))
             if self.model == STUDENT:
@@ -231,8 +223,8 @@ def _load_internal_config_dict(original: Any) -> Any:
         ours = read_yaml(file) if file.is_file() else {}
         tuned = ours.pop("tuned", ())
         self.tuned, self.of_dataset = False, {}
-        # If our dataset of this name has three files and this one has one file, it is another
-        # dataset, such as RecBole's gowalla.
+        # Our yaml file may be for a dataset in three files. A dataset in one file with this name is
+        # another one, such as RecBole's gowalla.
         if parts or not whole or "benchmark_filename" not in ours:
             recipe = self.external_config_dict.get("recipe", _RECIPE.get())
             self.of_dataset = ours
@@ -260,10 +252,7 @@ def _compares_with_all(config: Any, model_class: type[Any]) -> bool:
 
 
 def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str, Any]:
-    """Settings in a dataset's yaml file that apply to one model.
-
-    The settings in the model's section override the settings for all models.
-    """
+    """A dataset's settings for one model; the model's section overrides those for all models."""
     from recbole_lightgnn.registry import model_names
 
     common = {key: value for key, value in settings.items() if key not in model_names()}
@@ -312,7 +301,7 @@ def _make_plain(settings: dict[str, Any]) -> None:
 def _our_overall(model_class: type) -> dict[str, Any]:
     overall = read_yaml(properties_dir() / "overall.yaml")
     if not _scores_whole_lists(model_class):
-        # RecBole's small batch stays: a sequential model takes it for a number of lists, a model
+        # Keep RecBole's small batch: a sequential model takes it for a number of lists, and a model
         # without full_sort_predict scores pair by pair.
         del overall["eval_batch_size"]
     return overall
@@ -337,12 +326,7 @@ def _recipe(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dataset_files(data_path: Path, dataset: str) -> tuple[bool, bool]:
-    """Tell which files of interactions a dataset has.
-
-    Returns:
-        First, whether the dataset has one file of all interactions. Second, whether the dataset has
-        one file for each of the three splits.
-    """
+    """Whether a dataset has one file of all interactions, and whether it has one for each split."""
     folder = data_path / dataset
     parts = [folder / f"{dataset}.{part}.inter" for part in ("train", "valid", "test")]
     return (folder / f"{dataset}.inter").is_file(), all(part.is_file() for part in parts)

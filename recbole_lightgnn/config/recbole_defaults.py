@@ -4,8 +4,8 @@ from typing import Any
 
 from recbole_lightgnn.config.files import recbole_yaml
 
-# RecBole 1.2.1 gives these sequential models neither an order nor the knowledge graph that they
-# read, and KSR no vectors of relations.
+# RecBole 1.2.1's defaults lack the order of time and the knowledge graph for these sequential
+# models, and the vectors of relations for KSR.
 _SEQUENTIAL: dict[str, Any] = {
     "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
     "load_col": {
@@ -33,12 +33,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 def own_defaults(model: str) -> dict[str, Any]:
     """Defaults to add for a RecBole model; empty if RecBole's own defaults are enough.
 
-    For the models XGBoost and LightGBM, RecBole looks for ``XGBoost.yaml`` and ``LightGBM.yaml``,
-    but its files are called ``xgboost.yaml`` and ``lightgbm.yaml``. Both files misspell the setting
-    ``token_num_threshold``.
-
-    Args:
-        model: name of the model.
+    RecBole does not find its own yaml files of XGBoost and LightGBM, and they misspell a setting.
     """
     if model in ("XGBoost", "LightGBM"):
         own = recbole_yaml(f"model/{model}")

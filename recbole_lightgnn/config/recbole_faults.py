@@ -1,8 +1,8 @@
 """Translate errors that RecBole raises for settings or data into one line that names the settings.
 
 RecBole checks few of its settings. A wrong setting fails deep in RecBole's code, or in a library
-that RecBole calls, with an error that does not name the setting. So our code calls RecBole
-(settings, data, model, training, test) within the context manager `explained`.
+that RecBole calls, with an error that does not name the setting. So our code calls RecBole within
+the context manager `explained`.
 """
 
 import inspect
@@ -54,19 +54,14 @@ def explained(what: str, given: Mapping[str, Any], *more: type[Exception]) -> It
 
 
 def given_to(config: Any) -> dict[str, Any]:
-    """The settings of a run that the user has given, in files, in code or on the command line.
-
-    Args:
-        config: RecBole's ``Config`` of the run.
-    """
+    """The settings of a run that the user has given, in files, in code or on the command line."""
     return dict(getattr(config, "external_config_dict", {}))
 
 
 def _recbole_codes(error: Exception) -> list[CodeType]:
-    """RecBole's functions in an error's traceback; empty if our own code raised the error.
+    """RecBole's functions in an error's traceback, in call order; empty if our own code raised it.
 
-    The functions are in the order of the calls. Functions of our package `integration` are counted
-    as RecBole's functions, because they replace parts of RecBole.
+    Functions of our package `integration` count as RecBole's: they replace parts of RecBole.
     """
     codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     recbole = Path(str(sys.modules["recbole"].__file__)).parent

@@ -108,7 +108,7 @@ _CHOICES = {
     "train_method": "after_pretrain | no_pretrain",
     "weight_mode": "dynamic | static | max_logits",
 }
-# Not checked here: numbers separated by commas (`trainer.recbole_needs` does it); a number or True.
+# Not checked here: numbers with commas, which `trainer.recbole_needs` checks; a number or True.
 _UNCHECKED = {"reranker_CAN_NUM", "xgb_verbose_eval"}
 # Lists in which each place has its own meaning.
 _OF_FIXED_LENGTH = {"reg_weight", "reg_weights", "mixture_weights", "dropout_probs"}
@@ -146,11 +146,6 @@ def own_setting(model: str, key: str) -> Setting | None:
 
 def check_own(settings: Mapping[str, Any], model: str, prefix: str = "") -> None:
     """Check the settings that are in RecBole's yaml file of a model.
-
-    Args:
-        settings: settings of a run or of a stage.
-        model: name of the model.
-        prefix: text put before the names of settings in messages, such as ``teacher_settings.``.
 
     Raises:
         InputError: if a setting does not have the type of its default, or is not in its range.

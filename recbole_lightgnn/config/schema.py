@@ -138,12 +138,7 @@ def unlisted() -> dict[str, Setting]:
 
 @cache
 def describe(model: str) -> dict[str, Setting]:
-    """Type, range and meaning of each setting of a model, by name of the setting.
-
-    Args:
-        model: name of a model. For a RecBole model, only the settings that all models have are
-            described.
-    """
+    """Type, range and meaning of a model's settings; of RecBole's models, only of general ones."""
     settings = dict(_general())
     if model in our_models():
         for file in property_files(f"model/{model}"):
@@ -154,8 +149,7 @@ def describe(model: str) -> dict[str, Setting]:
 def read_given(key: str, text: str) -> Any:
     """Read the value of a flag ``--key=text`` as YAML, except for a separator or an interval.
 
-    The text of a separator or an interval is kept, because YAML refuses ``,`` and ``[5,inf)`` and
-    reads a space as no value.
+    Such a text is kept, because YAML refuses ``,`` and ``[5,inf)``, and reads a space as no value.
 
     Raises:
         yaml.YAMLError: if the text is not YAML.
@@ -183,10 +177,7 @@ def owners(key: str) -> list[str]:
 def check_value(setting: Setting, value: Any, prefix: str = "") -> None:
     """Raise InputError if ``value`` is not of the setting's type or not in its range.
 
-    Args:
-        setting: type and range of the setting.
-        value: the value to check.
-        prefix: text put before the setting's name in messages, such as ``teacher_settings.``.
+    ``prefix`` stands before the setting's name in messages, such as ``teacher_settings.``.
     """
     key, kind = prefix + setting.key, setting.type
     if value is None and setting.optional and kind not in ("int", "float"):

@@ -14,7 +14,7 @@ _ENVIRONMENT = {
     *("show_progress", "checkpoint_dir", "data_path", "result_file", "resume", "debug"),
     *("log_wandb", "wandb_project", "config_files", "nproc", "world_size", "offset", "ip", "port"),
 }
-# Settings of data and evaluation that are not in RecBole's own lists of them.
+# Settings of data and evaluation that RecBole's own lists of such settings lack.
 _UNLISTED = {
     *("split_seed", "eval_mask", "worker", "shuffle", "wandb_project", "encoding", "tail_ratio"),
     *("discretization", "numerical_features", "kg_reverse_r"),

@@ -35,14 +35,7 @@ _FULL_PRECISION = 16  # rounding a number below 1 to 16 decimals changes nothing
 
 
 def check_heeded(config: Any) -> None:
-    """Check that all settings that the user has given to a run have an effect.
-
-    Args:
-        config: the complete ``Config`` of the run, not the ``Config`` of one of its earlier stages.
-
-    Raises:
-        InputError: if a setting has no effect. The message says why, and what to do.
-    """
+    """Raise InputError, with reason and remedy, if a setting that the user gave has no effect."""
     given, default = config.external_config_dict, config.internal_config_dict
     changed = dict(_changed("", given, default))
     changed |= _changed("eval_args.", *(_mapping(one.get("eval_args")) for one in (given, default)))
@@ -55,14 +48,8 @@ def check_stage_heeded(
 ) -> None:
     """Check that all settings that the user has given to an earlier stage have an effect.
 
-    Args:
-        given: the user's settings for the stage that differ from the stage's defaults.
-        settings: all settings of the stage.
-        model_class: class of the stage's model.
-        prefix: text put before the names of settings in messages, such as ``teacher_settings.``.
-
-    Raises:
-        InputError: as `check_heeded`.
+    ``given`` has the user's settings that differ from the stage's defaults; ``settings`` has all
+    settings of the stage. Raises InputError as `check_heeded`.
     """
     _check(given, settings, model_class, prefix)
 

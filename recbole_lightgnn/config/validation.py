@@ -1,7 +1,7 @@
 """Check the settings of a run before the run uses them.
 
 `check_settings` checks each setting by itself. `check_run` checks that every stage has a loss, and
-that every stage fits the earlier stage from which it learns.
+fits the earlier stage from which it learns.
 """
 
 import re
@@ -51,11 +51,8 @@ def check_settings(config: Any) -> None:
 
     Settings in config files and ``config_dict`` must be known to RecBole or to us. Unknown names on
     the command line are accepted, because RecBole reads the command line of any program that makes
-    a ``Config``. Settings that our yaml files describe must have the right type and range. This
-    includes the settings of earlier stages.
-
-    Args:
-        config: a ``Config`` with all layers of settings merged.
+    a ``Config``. Settings that our yaml files describe, also those of earlier stages, must have the
+    right type and range.
 
     Raises:
         InputError: if a setting is wrong. The message says what is expected, or which known name is
@@ -171,12 +168,7 @@ def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> 
 
 
 def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
-    """Check that the settings for losses and negative items fit the setting ``batch_by``.
-
-    Args:
-        settings: all settings of one of our models.
-        prefix: text put before the names of settings in messages, such as ``teacher_settings.``.
-    """
+    """Check that the settings for losses and negative items fit the setting ``batch_by``."""
     by_user = settings.get("batch_by") == "user"
     others = {"interaction_loss": "softmax", "prediction_kd": "listwise", "negatives": "batch"}
     for key, value in others.items():
@@ -208,8 +200,7 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
 
     Args:
         config: the ``Config`` of the whole run, which `check_settings` has accepted.
-        stage_defaults: function that returns a stage's default settings, given the name of the
-            stage's model.
+        stage_defaults: function that returns the default settings of a stage's model, by name.
 
     Raises:
         InputError: if a stage would have no loss; if the embedding size of a stage does not fit the
@@ -283,11 +274,10 @@ def _check_ignored(settings: Mapping[str, Any]) -> None:
 def _teacher_widths(
     settings: Mapping[str, Any], stage_defaults: Callable[[str], dict[str, Any]]
 ) -> tuple[int | None, int | None]:
-    """Return how many numbers per user the teacher's initial and final embeddings have.
+    """Return the widths (numbers per user) of the teacher's initial and of its final embeddings.
 
-    Returns:
-        First, the width of the initial embeddings. Second, the width of the final embeddings; 0 if
-        the teacher has no final embeddings. A width is ``None`` if it is known only during the run.
+    The second is 0 if the teacher has no final embeddings. A width that is known only during the
+    run is ``None``.
     """
     model, own = settings["teacher"], settings["teacher_settings"] or {}
     if settings["teacher_checkpoint"]:
@@ -300,7 +290,7 @@ def _teacher_widths(
     tables = re.findall(r"self\.user_embedding = (?:torch\.)?(nn\.Embedding\()?", source)
     known = isinstance(width, int) and tables and all(tables)
     initial = width if known else None
-    if "restore_user_e" not in source:  # RecBole's models with final embeddings call them so
+    if "restore_user_e" not in source:  # RecBole's models store final embeddings under this name
         return initial, 0
     # Other models may concatenate layers.
     known = initial is not None and model in _KEEP_WIDTH
@@ -314,11 +304,9 @@ def _check_learner(
 
     Args:
         own: settings of the model that learns from the earlier stage.
-        prefix: text put before the names of settings in messages, such as
-            ``intermediate_settings.``.
+        prefix: text before the names of settings in messages, such as ``intermediate_settings.``.
         source: the earlier stage: ``teacher`` or ``intermediate``.
-        widths: width of the earlier stage's initial embeddings, and width of its final embeddings;
-            ``None`` where a width is unknown.
+        widths: widths of the earlier stage's initial and final embeddings; ``None`` if unknown.
     """
     _check_objective(own, prefix)
     (initial, final), width = widths, own["embedding_size"]
@@ -345,8 +333,7 @@ def _check_learner(
 def _check_objective(own: Mapping[str, Any], prefix: str) -> None:
     """Refuse a model without a loss, or with only an interaction loss that ends too early.
 
-    If the interaction loss is the model's only loss, it must last until the end of the last pruning
-    run.
+    An interaction loss that is the only loss must last until the end of the last pruning run.
     """
     lasting = ["prediction_kd_weight", "embedding_kd_weight", "uniformity_weight"]
     lasting = [key for key in lasting if key in own]

@@ -88,10 +88,7 @@ class Settings(Mapping[str, Any]):
         return None if self[key] is None else self.text(key)
 
     def texts(self, key: str) -> list[str]:
-        """The setting with the name ``key``, as a list of texts.
-
-        A single text becomes a list with one element; ``None`` becomes an empty list.
-        """
+        """The setting with the name ``key``, as a list of texts; ``None`` gives an empty list."""
         value = self[key]
         texts = [] if value is None else [value] if isinstance(value, str) else value
         if not isinstance(texts, list | tuple) or not all(isinstance(one, str) for one in texts):
@@ -99,10 +96,7 @@ class Settings(Mapping[str, Any]):
         return list(texts)
 
     def section(self, key: str) -> Mapping[str, Any]:
-        """The setting with the name ``key``, which must be a mapping.
-
-        Such a mapping has the settings of an earlier stage, by name.
-        """
+        """The setting with the name ``key``, which must be a mapping, as a stage's settings are."""
         value = self[key]
         if not isinstance(value, Mapping):
             raise TypeError(f"the setting {key} is no mapping but {value!r}")

@@ -2,14 +2,12 @@
 
 Every importer calls `write_benchmark`, which writes ``NAME.train.inter``, ``NAME.valid.inter``,
 ``NAME.test.inter`` (header ``user_id:token<TAB>item_id:token``) and ``NAME.card.json`` to the
-folder ``dataset/NAME/``. Either all four files are written or none.
+folder ``dataset/NAME/``.
 
-In memory, users and items are numbers from 0. In the files they are tokens. If the source has
-names, the token is the name in a table of `Tokens`. Otherwise the token is the number in decimal
-digits.
+In memory, users and items are numbers from 0. In the files they are tokens: their names, if the
+source has names (`Tokens`), or else their numbers in decimal digits.
 
-RecBole loads the users and items that occur in at least one of the three files. So a user that
-occurs only in valid or test stays in the dataset.
+RecBole loads every user and item of the three files, even those that occur only in valid or test.
 """
 
 import itertools
@@ -43,7 +41,7 @@ class Interactions(NamedTuple):
         users: user number of each pair, from 0. Shape: (n_pairs,)
         items: item number of each pair, from 0. Shape: (n_pairs,)
         shape: number of users and number of items in the source.
-        duplicates: number of repeated pairs that were dropped to make the pairs distinct.
+        duplicates: number of repeated pairs that were dropped.
     """
 
     users: NDArray[np.integer]
@@ -53,15 +51,7 @@ class Interactions(NamedTuple):
 
 
 def dataset_folder(out: Path, name: str, *, overwrite: bool) -> Path:
-    """Return the folder for a new dataset, after checking that the dataset may be written there.
-
-    Args:
-        out: folder of all datasets.
-        name: name of the dataset.
-        overwrite: whether an existing dataset may be replaced.
-
-    Returns:
-        ``out/name``.
+    """Return the folder ``out/name``, after checking that a new dataset may be written there.
 
     Raises:
         InputError: if the name is not a plain file name, if the dataset exists and ``overwrite`` is
@@ -108,10 +98,9 @@ def write_benchmark(
 ) -> Path:
     """Write the three splits and the card of a dataset to ``out/name``: all files or none.
 
-    The files are first written to a temporary folder, which is then renamed, so no reader sees an
-    incomplete dataset. A killed process can leave the hidden temporary folder (``.NAME.*``). If the
-    process is killed after the old dataset was renamed and before the new dataset was renamed, the
-    old dataset remains as ``.NAME.*.old``.
+    The files are written to a hidden temporary folder, ``.NAME.*``, which is then renamed. A killed
+    process can leave this folder. If it was replacing a dataset, the old dataset may remain as
+    ``.NAME.*.old``.
 
     Args:
         out: folder of all datasets.
@@ -184,8 +173,7 @@ def _check_pair_of_splits(
 ) -> None:
     """Raise InputError if a user-item pair is in both splits, ``first`` and ``second``.
 
-    Our models reject such a dataset. Evaluation of the second split masks the pairs of the first
-    split, so a model could never rank the pairs that are in both splits.
+    Evaluation can mask the pairs of earlier splits, and would then never rank such a pair.
     """
     n_items = splits[first].shape[1]
     keys = [splits[s].users.astype(np.int64) * n_items + splits[s].items for s in (first, second)]
@@ -225,13 +213,7 @@ def _write_inter(path: Path, pairs: Interactions, tokens: Tokens | None) -> str:
 
 
 def progress_bar(total: int, title: str, unit: str = "lines") -> Any:
-    """Return a progress bar on standard error; it is hidden if standard error is no terminal.
-
-    Args:
-        total: number of units, such as lines, in the whole work.
-        title: text before the bar.
-        unit: name of the unit, such as ``lines``.
-    """
+    """Return a progress bar on standard error; it is hidden if standard error is no terminal."""
     return tqdm(total=total, desc=title, unit=unit, unit_scale=True, leave=False, disable=None)
 
 
@@ -264,12 +246,9 @@ def _card(
 
 
 def _distinct(parts: Sequence[NDArray[Any]], size: int) -> int:
-    """Count the distinct numbers in arrays of numbers below ``size``.
-
-    If ``size`` is large compared with the length of the arrays, a hash table saves memory.
-    """
+    """Count the distinct numbers, all below ``size``, in several arrays."""
     if size > 4 * sum(map(len, parts)):
-        return len(pd.unique(np.concatenate(parts)))
+        return len(pd.unique(np.concatenate(parts)))  # a hash table needs less memory then
     present = np.zeros(size, bool)
     for part in parts:
         present[part] = True

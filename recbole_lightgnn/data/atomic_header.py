@@ -21,8 +21,7 @@ class AtomicFile(NamedTuple):
 
     Attributes:
         path: the file.
-        types: type of each column, such as ``token``, by name of the column; in the order of the
-            file.
+        types: type of each column, such as ``token``, by name, in the order of the file.
         separator: text between two fields.
         encoding: encoding of the file's text, such as ``utf-8``.
     """
@@ -80,11 +79,7 @@ def open_atomic(path: Path, separator: str = "\t", encoding: str | None = None) 
 
 
 def _other_separator(header: str) -> str:
-    """Suggest a different separator that splits the header into valid columns.
-
-    Returns:
-        The suggestion as the end of a message; empty if no separator fits.
-    """
+    """End of a message that suggests a separator which fits the header; empty if none fits."""
     for separator in _SEPARATORS:
         kinds = [column.partition(":")[2] for column in header.split(separator)]
         if len(kinds) > 1 and all(kind in TYPES for kind in kinds):
@@ -98,13 +93,8 @@ def _other_separator(header: str) -> str:
 def check_columns(file: AtomicFile, columns: Collection[str], needed: Collection[str]) -> None:
     """Check that all columns of a file that a run needs are loaded.
 
-    Args:
-        file: the file.
-        columns: names of the file's columns that are loaded.
-        needed: names of the columns that must be loaded.
-
     Raises:
-        InputError: if a needed column is not loaded.
+        InputError: if a name in ``needed`` is not in ``columns``, the names of the loaded columns.
     """
     for name in needed:
         if name not in columns:
@@ -117,15 +107,7 @@ def check_columns(file: AtomicFile, columns: Collection[str], needed: Collection
 
 
 def check_ids(file: AtomicFile, ids: Collection[str]) -> None:
-    """Check that the id columns of a file have the type ``token``.
-
-    Args:
-        file: the file.
-        ids: names of columns with ids; the file may lack some of these columns.
-
-    Raises:
-        InputError: if an id column has a type other than ``token``.
-    """
+    """Raise InputError if a column of ``ids`` is in the file and its type is not ``token``."""
     for name in ids:
         if file.types.get(name, "token") != "token":
             raise InputError(
@@ -151,8 +133,7 @@ def check_new_columns(
         columns: names of the file's columns that are loaded.
         kind: kind of the file, such as ``inter`` or ``user``.
         known: by name of a column in the earlier files, the kind of its file and its type.
-        ids: name of the id column by kind of file. Files of the kind ``inter`` may have the same
-            columns.
+        ids: by kind of file, the name of its id column, which ``inter`` files may have too.
 
     Raises:
         InputError: if a column conflicts, or interaction files have different columns.
@@ -189,10 +170,7 @@ def body(file: AtomicFile) -> Iterator[Block]:
 
 
 def _line_of(file: AtomicFile, row: int) -> int:
-    """Find the line number of a row by reading the file again.
-
-    Row 0 is the first line below the header that is not empty.
-    """
+    """Find the line number of a row (from 0, without empty lines) by reading the file again."""
     for block in body(file):
         for nth, line in enumerate(block.data.split(b"\n")[:-1]):
             if line:

@@ -1,8 +1,8 @@
 """Read atomic files without changing any field, for a run and for ``data check``.
 
-RecBole alone reads these files with the defaults of ``pandas.read_csv``, which guess. A line with
-one field more than the header shifts all columns by one. A stray quote swallows the lines up to the
-next quote. The ids ``NA``, ``null``, ``None`` and ``nan`` become missing values. Here:
+RecBole alone reads these files with the defaults of ``pandas.read_csv``, which guess. One field
+too many in a line shifts all columns by one. A stray quote swallows the lines up to the next
+quote. Ids such as ``NA``, ``null``, ``None`` and ``nan`` become missing values. Here:
 
 - A line is split at every separator. It must have as many fields as the header. Empty lines are
   skipped.
@@ -155,16 +155,10 @@ def _numbers(file: AtomicFile, name: str, texts: pd.Series, first_row: int) -> N
 
 
 def parse_number(file: AtomicFile, name: str, text: str, row: int) -> float:
-    """Parse the text of one field in a column of floats.
-
-    Args:
-        file: the file.
-        name: name of the column.
-        text: the number as text.
-        row: row of the field, from 0, for the error message.
+    """Parse the text of one field in the column ``name`` of floats.
 
     Raises:
-        InputError: if the text is not a finite number.
+        InputError: if the text is not a finite number; the message names the line of ``row``.
     """
     try:
         number = math.nan if "_" in text else float(text)
@@ -210,12 +204,7 @@ def read_times(file: AtomicFile, name: str, texts: pd.Series) -> NDArray[Any]:
 
 
 def _numbers_below(limit: int, tokens: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Parse times that are plain numbers, five times as fast as `parse_times`.
-
-    Returns:
-        The numbers; None if a token is not a number, or a number is not between ``-limit`` and
-        ``limit``.
-    """
+    """Parse plain numbers within ±``limit``, 5 times as fast as `parse_times`; else return None."""
     try:
         numbers = tokens.astype(np.float64)
     except ValueError:

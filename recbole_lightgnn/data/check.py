@@ -33,15 +33,12 @@ class Finding(NamedTuple):
 
 
 def check(dataset: DatasetFiles, content: DatasetPairs) -> list[Finding]:
-    """Find all problems of a dataset that make results wrong or doubtful.
+    """Find all problems of a dataset that make results wrong or doubtful; list errors first.
 
     These problems are errors: a missing or empty split, malformed lines, repeated pairs in one
     split, pairs in two splits, pairs that do not match the hashes in the card, and everything else
     for which a run would refuse the dataset. These problems are warnings: users and items without a
     train pair, ids that RecBole misreads without this package, and a missing card.
-
-    Returns:
-        The problems, errors first.
     """
     errors = [
         f"{file} is missing: a run needs three splits; import again" for file in dataset.missing

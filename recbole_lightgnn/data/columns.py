@@ -1,7 +1,6 @@
 """Check that a dataset's files have the columns that the settings name.
 
-RecBole silently ignores a column that a file does not have. It notices only during training that
-labels are missing.
+RecBole silently ignores a missing column, and notices only during training that labels are missing.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from recbole_lightgnn.utils.text import did_you_mean
 _ALIASES = ("user", "item", "entity", "relation")
 Columns = dict[str, str]  # name of a column -> its type, such as token
 
-# Settings that name columns -> beginning and end of the columns' types, and these in words.
+# Setting that names columns -> start and end of the allowed types, and these types in words.
 _NAMED = {
     "numerical_features": (("float", ""), "columns of numbers"),
     "discretization": (("float", ""), "columns of numbers"),
@@ -37,8 +36,7 @@ _NAMED = {
 def check_columns(config: RunConfig) -> None:
     """Check that the files have the columns that the settings name or the model needs.
 
-    Args:
-        config: the run's configuration. Its interaction files must exist and have valid headers.
+    The interaction files must exist and have valid headers.
 
     Raises:
         InputError: if a file lacks a column, the values in ``val_interval`` do not fit the column's
@@ -89,10 +87,7 @@ def _check_given(config: Any, files: dict[str, Path], columns: dict[str, Columns
 
 
 def _check_named(config: Any, files: dict[str, Path], columns: dict[str, Columns]) -> None:
-    """Check the columns in the user's settings that `_check_given` does not check.
-
-    Each column must exist, be loaded, and have the type that the setting needs.
-    """
+    """Check that columns in the settings of `_NAMED` exist, are loaded and have the right type."""
     known = {name: kind for one in columns.values() for name, kind in one.items()}
     for key, (kinds, wanted) in _NAMED.items():
         for name in _names(config[key]) if key in config.external_config_dict else ():
@@ -140,10 +135,7 @@ def _missing(key: str, name: str, file: Path, columns: Columns) -> InputError:
 
 
 def _check_values(name: str, kind: str, wanted: Any) -> None:
-    """Check that a column's value in ``val_interval`` fits the column's type.
-
-    A column of numbers needs an interval; a column of tokens needs a list of tokens.
-    """
+    """Check a column's value in ``val_interval``: an interval for numbers, a list for tokens."""
     tokens = isinstance(wanted, list) and wanted and all(isinstance(one, str) for one in wanted)
     if kind.startswith("float") and tokens:
         raise InputError(

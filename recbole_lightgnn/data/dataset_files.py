@@ -1,11 +1,10 @@
 """Find the datasets on disk and read their user-item pairs line by line.
 
-Reading needs 16 bytes of memory per pair, and memory for one token per user and item.
+A run reads the files faster, by `recbole_lightgnn.data.atomic_reader`, which stops at the first
+malformed line. Reading line by line finds all malformed lines. Both readers accept the same lines.
+`refused` lists the other faults for which a run would refuse the files.
 
-A run reads the files with `recbole_lightgnn.data.atomic_reader`, which stops at the first malformed
-line. Reading line by line is slower, but it finds all malformed lines and their numbers. Both
-readers accept the same lines. `refused` lists further faults for which a run would refuse the
-files.
+Reading needs 16 bytes of memory per pair, and memory for one token per user and item.
 """
 
 import codecs
@@ -53,8 +52,7 @@ class DatasetFiles(NamedTuple):
     Attributes:
         name: name of the dataset.
         folder: folder of the dataset's files.
-        files: path of each split's file, by name of the split. A dataset in one file has only the
-            key `WHOLE`.
+        files: path of each split's file, by split; only the key `WHOLE` for a dataset in one file.
         missing: paths of the splits' files that should exist but do not.
         settings: the settings of a run that say how to read the files.
     """
@@ -102,12 +100,7 @@ class DatasetPairs(NamedTuple):
 
 
 def find_dataset(name: str, data_path: Path, settings: FileSettings | None = None) -> DatasetFiles:
-    """Find the files of the dataset that a run with ``--dataset=name`` uses.
-
-    Args:
-        name: name of the dataset.
-        data_path: folder of all datasets.
-        settings: settings of the run; None for the default settings.
+    """Find the files of the dataset that a run with ``--dataset=name`` and ``settings`` uses.
 
     Raises:
         InputError: if the dataset does not exist.
@@ -125,13 +118,8 @@ def find_dataset(name: str, data_path: Path, settings: FileSettings | None = Non
 def dataset_not_found(name: str, data_path: Path, files: Sequence[Path]) -> InputError:
     """Return the error for a dataset that does not exist or is incomplete.
 
-    The message names the missing files, the dataset with the most similar name, and commands that
-    add a dataset.
-
-    Args:
-        name: name of the dataset.
-        data_path: folder of all datasets.
-        files: paths at which files were expected.
+    The message names the expected ``files``, the dataset with the most similar name, and commands
+    that add a dataset.
     """
     similar = did_you_mean(name, {dataset.name for dataset in find_datasets(data_path)} - {name})
     if name in BLOB_IDS:
@@ -235,11 +223,7 @@ def count_lines(file: Path) -> int:
 
 
 def read_dataset(dataset: DatasetFiles) -> DatasetPairs:
-    """Read all pairs of a dataset; users and items get numbers in the order of appearance.
-
-    Raises:
-        InputError: if a file cannot be read, or its header has no user or item column.
-    """
+    """Read all pairs; raise InputError if a file is unreadable or lacks the columns of ids."""
     users, items = dict[str, int](), dict[str, int]()
     splits = {
         split: _read(file, dataset.settings, users, items) for split, file in dataset.files.items()
@@ -332,7 +316,7 @@ def _is_text(token: str) -> bool:
 
 
 def refused(dataset: DatasetFiles, content: DatasetPairs) -> list[str]:
-    """Describe each fault for which a run would refuse the dataset, if the run loads all columns.
+    """Describe each fault for which a run that loads all columns would refuse the dataset.
 
     If an interaction file has no pairs or has malformed lines (`Pairs.malformed`), only its header
     is checked.
@@ -370,7 +354,7 @@ def _read_as_a_run(
         path: the file.
         kind: kind of the file, such as ``inter``.
         settings: settings that say how to read the file.
-        known: kind of file and type of each column read so far, by name of the column; updated.
+        known: by name of a column read so far, the kind of its file and its type; updated.
         dated: whether the time column has dates in the files read so far, by name of the column;
             updated. None to read only the header.
     """

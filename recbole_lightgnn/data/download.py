@@ -1,12 +1,11 @@
 """Download the splits of the LightGNN paper from its authors' repository, and verify the files.
 
-Each file must have a known git blob id. So the files can be downloaded from a mirror, and a changed
-file is rejected. While a file is being downloaded, its name in the cache is ``FILE.partial``. After
-a broken connection, the next download continues at the end of this file.
+Each file must have the git blob id of the published file (github.com/HKUDS/LightGNN, folder
+``Datasets/``). So the files can come from a mirror, and a changed file is rejected. A file with the
+same pairs, but pickled again, has a different id and is rejected, too.
 
-The known ids belong to the published files (github.com/HKUDS/LightGNN, folder ``Datasets/``). If
-the same pairs are pickled again, as in a rebuilt ``trnMat.pkl`` of Gowalla, the file has a
-different id.
+During a download, the file is called ``FILE.partial``. After a broken connection, the next download
+continues at its end.
 """
 
 import hashlib
@@ -57,10 +56,7 @@ BLOB_IDS = {
 
 
 def default_cache() -> Path:
-    """Return the folder of downloads: ``recbole-lightgnn`` in ``XDG_CACHE_HOME`` or ``~/.cache``.
-
-    ``~/.cache`` is used if the environment variable ``XDG_CACHE_HOME`` is not set.
-    """
+    """Return ``$XDG_CACHE_HOME/recbole-lightgnn`` or, if unset, ``~/.cache/recbole-lightgnn``."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification says to ignore a relative path.
     folder = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
@@ -75,7 +71,7 @@ def download(
     timeout: float = TIMEOUT,
     say: Callable[[str], object] = print,
 ) -> Path:
-    """Download a dataset's three files into the cache; files already in the cache are skipped.
+    """Download a dataset's files into the cache, unless they are there; return their folder.
 
     Args:
         name: name of the dataset, a key of `BLOB_IDS`.
@@ -83,9 +79,6 @@ def download(
         cache: folder for the downloaded files; the default is `default_cache`.
         timeout: seconds without a byte after which a connection is given up.
         say: function that receives a message about each file.
-
-    Returns:
-        The folder with the files.
 
     Raises:
         InputError: if a file cannot be downloaded or is not the published file.
@@ -110,16 +103,13 @@ def download(
 def download_and_import(
     name: str, out: Path = Path("dataset"), *, overwrite: bool = False, **options: Any
 ) -> Path:
-    """Download the three splits of a dataset of the paper and import them (`paper.import_paper`).
+    """Download a dataset of the paper, import it (`paper.import_paper`), and return its folder.
 
     Args:
         name: name of the dataset, a key of `BLOB_IDS`.
         out: folder of all datasets, RecBole's ``data_path``.
         overwrite: whether an existing dataset may be replaced.
         options: further keyword arguments for `download`.
-
-    Returns:
-        The dataset's folder.
 
     Raises:
         InputError: as `download` and `import_paper`.

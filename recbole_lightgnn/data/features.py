@@ -19,16 +19,9 @@ from recbole_lightgnn.errors import InputError
 def check_header(
     file: AtomicFile, columns: Collection[str], kind: str, settings: FileSettings
 ) -> None:
-    """Check that a file's ids are tokens, and that the columns that a run needs are loaded.
+    """Raise InputError if an id is not a token, or a column that a run needs is not loaded.
 
-    Args:
-        file: the file.
-        columns: names of the file's columns that are loaded.
-        kind: kind of the file, such as ``inter`` (`file_kinds`).
-        settings: the run's settings.
-
-    Raises:
-        InputError: if an id is not a token, or a needed column is not loaded.
+    ``columns`` names the loaded columns; ``kind`` is the kind of file, such as ``inter``.
     """
     check_ids(file, id_columns(settings))
     check_columns(file, columns, needed_columns(settings, kind))
@@ -46,8 +39,8 @@ def with_times(
         settings: the run's settings.
 
     Returns:
-        First, a copy of ``file`` in which the column has the type ``float``. Second, the column. If
-        no column must be parsed, ``file`` itself and ``None``.
+        A copy of ``file`` in which the column has the type ``float``, and the column; if no column
+        must be parsed, ``file`` itself and ``None``.
 
     Raises:
         InputError: if the run orders interactions by time and the file has no such column.
@@ -72,8 +65,7 @@ def read_features(
         columns: names of the columns to read.
         settings: the run's settings.
         time: the column of times to parse (`with_times`), or ``None``.
-        dated: whether the column of times has dates in the files read so far, by name of the
-            column; updated.
+        dated: by name of the column of times, whether it has dates in the earlier files; updated.
 
     Raises:
         InputError: if the file cannot be used; the message names file, line and remedy.
@@ -90,11 +82,7 @@ def read_features(
 
 
 def why_ordered(settings: FileSettings) -> str:
-    """Name the setting or model that needs interactions in order of time; empty if none does.
-
-    Args:
-        settings: the run's settings.
-    """
+    """Name the setting or model that needs interactions in order of time; empty if none does."""
     from recbole.utils import ModelType
 
     if settings["time-aware"]:
@@ -125,10 +113,6 @@ def _without_times(settings: FileSettings) -> str:
 class TimeColumn:
     """The column of times in an interaction file.
 
-    Args:
-        settings: the run's settings.
-        file: the file.
-
     Raises:
         InputError: if the run needs times, and the column is missing or is in the setting
             ``discretization``.
@@ -156,19 +140,12 @@ class TimeColumn:
 
     @property
     def parsed(self) -> bool:
-        """Whether the column must be parsed.
-
-        A column of type ``float`` is always parsed; a column of type ``token`` only if interactions
-        are put in order of time.
-        """
+        """Whether to parse the column: always if ``float``; if ``token``, only to order by time."""
         ordered = self.reason or self.settings["rm_dup_inter"]
         return self.type == "float" or (self.type == "token" and bool(ordered))
 
     def parse(self, texts: Any) -> NDArray[Any]:
-        """Convert the column's texts to numbers; a missing time becomes NaN.
-
-        Args:
-            texts: pandas series of strings.
+        """Convert the column's texts, a pandas series, to numbers; a missing time becomes NaN.
 
         Raises:
             InputError: if a time is malformed, or if one is missing and the run needs all times.
@@ -187,8 +164,7 @@ class TimeColumn:
 
         Args:
             texts: pandas series of strings.
-            before: whether the column has dates in the files read so far, by name of the column;
-                updated.
+            before: by name of the column, whether it has dates in the earlier files; updated.
 
         Raises:
             InputError: if this file has dates and an earlier file has numbers, or the reverse.

@@ -69,8 +69,7 @@ def split_files(folder: Path, name: str, parts: Sequence[str] | None = None) -> 
     Args:
         folder: folder of the dataset.
         name: name of the dataset.
-        parts: value of the setting ``benchmark_filename``; None for ``train``, ``valid`` and
-            ``test``.
+        parts: the setting ``benchmark_filename``; None for ``train``, ``valid`` and ``test``.
 
     Raises:
         InputError: if the setting is not a list of three names.

@@ -22,8 +22,7 @@ def dataset_fingerprint(
     Args:
         user_tokens: token of each user, by index; index 0 is padding. Shape: (n_users + 1,)
         item_tokens: token of each item, by index; index 0 is padding. Shape: (n_items + 1,)
-        splits: for each split, the user index and the item index of each pair. Shape: (n_pairs,)
-            each
+        splits: user index and item index of each pair, by split. Shape: (n_pairs,) each
 
     Returns:
         ``users`` and ``items``, the numbers of users and items without padding. For each split, a
@@ -46,10 +45,7 @@ def dataset_fingerprint(
 
 
 def fingerprints(train_data: Any, valid_data: Any) -> dict[str, str]:
-    """Return the hash of the training split and the hash of the validation split.
-
-    `split_fingerprint` computes each hash.
-    """
+    """Return the hashes of the training split and the validation split (`split_fingerprint`)."""
     splits = {"train": train_data, "valid": valid_data}
     return {split: split_fingerprint(loader._dataset) for split, loader in splits.items()}
 
@@ -61,7 +57,7 @@ def split_fingerprint(dataset: Any) -> str:
 
 
 def pairs_fingerprint(n_users: int, n_items: int, users: np.ndarray, items: np.ndarray) -> str:
-    """Hash user-item pairs in RecBole's numbering of users and items.
+    """Hash user-item pairs in RecBole's numbering, as 64 hexadecimal digits.
 
     This numbering is also the order of the rows in a model's embedding tables.
 
@@ -70,9 +66,6 @@ def pairs_fingerprint(n_users: int, n_items: int, users: np.ndarray, items: np.n
         n_items: number of items, padding included.
         users: user index of each pair. Shape: (n_pairs,)
         items: item index of each pair. Shape: (n_pairs,)
-
-    Returns:
-        The hash, as 64 hexadecimal digits.
     """
     order = np.lexsort((items, users))
     digest = hashlib.sha256(f"{n_users} {n_items}".encode())

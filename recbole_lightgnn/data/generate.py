@@ -44,7 +44,7 @@ def planted_pairs(world: World) -> dict[str, Pairs]:
     The time is proportional to users x items, so the function is for tests and examples.
 
     Returns:
-        The pairs of ``train``, ``valid`` and ``test``, by split. The key ``noise`` has the noise
+        The pairs of ``train``, ``valid`` and ``test``, by split; and the key ``noise``, the noise
         pairs, which are also in ``train``.
 
     Raises:
@@ -68,20 +68,16 @@ def planted_pairs(world: World) -> dict[str, Pairs]:
 def generate(
     name: str, world: World | None = None, out: Path = Path("dataset"), overwrite: bool = False
 ) -> Path:
-    """Generate a dataset and write it as RecBole benchmark files to ``out/name``.
+    """Generate a dataset; write it as RecBole benchmark files to ``out/name``; return this folder.
 
-    The same parameters always give the same bytes. The dataset has three splits, a card
-    (description of the source) and the file ``NAME.noise.inter`` of noise pairs, which no run
-    reads.
+    The same parameters always give the same bytes. Besides the three splits and the card, the file
+    ``NAME.noise.inter`` lists the noise pairs; no run reads this file.
 
     Args:
         name: name of the dataset.
         world: parameters of the dataset; the default is ``World()``.
         out: folder of all datasets, RecBole's ``data_path``.
         overwrite: whether an existing dataset may be replaced.
-
-    Returns:
-        The dataset's folder.
 
     Raises:
         InputError: as `planted_pairs` and `atomic.write_benchmark`.
@@ -102,10 +98,7 @@ def generate(
 
 
 def _complete(folder: Path, name: str, noise: Pairs) -> None:
-    """Write the file of noise pairs, and remove the time of the import from the card.
-
-    Without the time, the bytes of the card are reproducible.
-    """
+    """Write the file of noise pairs; remove the import time, to make the card reproducible."""
     lines = ["user_id:token\titem_id:token", *(f"{u}\t{i}" for u, i in sorted(noise))]
     card = folder / f"{name}.card.json"
     content = json.loads(card.read_bytes())

@@ -22,13 +22,7 @@ QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "90%": 0.9, "9
 
 
 def summary(dataset: DatasetFiles) -> dict[str, Any]:
-    """Return the name, folder, source format and number of pairs of a dataset.
-
-    The files are not parsed: the number of pairs comes from the number of lines.
-
-    Raises:
-        InputError: if a file cannot be read.
-    """
+    """Return a dataset's name, folder, source format, and number of pairs (lines of its files)."""
     return {
         "name": dataset.name,
         "folder": str(dataset.folder),
@@ -50,10 +44,9 @@ def _card_or_none(dataset: DatasetFiles) -> dict[str, Any]:
 def statistics(dataset: DatasetFiles, content: DatasetPairs) -> dict[str, Any]:
     """Return the statistics of a dataset as plain JSON values.
 
-    A degree is the number of pairs of a user or item in a split. Users and items without a pair in
-    the split do not affect the statistics of degrees. The keys ``without_train`` and ``overlap``
-    exist only if the dataset has splits. ``without_train`` has the number of users and of items
-    without a train pair; and, for validation and test, the number of pairs of these users or items.
+    A degree is the number of pairs of a user or item in a split; degrees of 0 are left out. The
+    keys ``without_train`` and ``overlap`` exist only if the dataset has splits. ``without_train``
+    counts users and items without a train pair, and their pairs in validation and test.
     """
     n_users, n_items = len(content.users), len(content.items)
     total = sum(len(pairs.users) for pairs in content.splits.values())
@@ -72,13 +65,10 @@ def statistics(dataset: DatasetFiles, content: DatasetPairs) -> dict[str, Any]:
 
 
 def degrees(nodes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the pairs of each user or item that has at least one pair.
+    """Count the pairs of each user (or item) that has a pair. Shape: (n_pairs,) -> (n_occurring,)
 
     Args:
-        nodes: user index of each pair, or item index of each pair. Shape: (n_pairs,)
-
-    Returns:
-        Number of pairs of each user or item with a pair, by increasing index. Shape: (n_occurring,)
+        nodes: user index of each pair, or item index of each pair.
     """
     counts = np.bincount(nodes)
     return counts[counts > 0]
@@ -114,14 +104,10 @@ def _without_train(content: DatasetPairs) -> dict[str, Any]:
 
 
 def is_absent(nodes: NDArray[np.int64], n_nodes: int) -> NDArray[np.bool_]:
-    """Find the users, or items, that have no pair.
+    """Find the users (or items) that have no pair. Shape: (n_pairs,) -> (n_nodes,)
 
     Args:
-        nodes: user index of each pair, or item index of each pair. Shape: (n_pairs,)
-        n_nodes: number of users, or of items, in the dataset.
-
-    Returns:
-        Whether each user or item is absent from ``nodes``. Shape: (n_nodes,)
+        nodes: user index of each pair, or item index of each pair.
     """
     absent = np.ones(n_nodes, dtype=bool)
     absent[nodes] = False

@@ -42,8 +42,7 @@ def import_lightgcn(
         name: the dataset's name, as for ``--dataset``.
         out: folder of all datasets, RecBole's ``data_path``.
         overwrite: whether an existing dataset may be replaced.
-        valid_share: share of each user's train items that go to validation if there is no
-            ``valid.txt``.
+        valid_share: share of each user's train items for validation, without ``valid.txt``.
         seed: seed of the random validation split.
         skip_empty: whether to skip users without items; amazon-book's test.txt has 4 such lines.
 
@@ -100,8 +99,7 @@ def read_lists(path: Path, skip_empty: bool = False) -> tuple[NDArray[Any], NDAr
         skip_empty: whether to skip users without items.
 
     Returns:
-        First, the user of each pair. Second, the item of each pair. Both int32. Shape: (n_pairs,)
-        each
+        The user of each pair and the item of each pair, int32. Shape: (n_pairs,) each
 
     Raises:
         InputError: if the file is empty, or a line is not a user and its items.
@@ -115,12 +113,7 @@ def read_lists(path: Path, skip_empty: bool = False) -> tuple[NDArray[Any], NDAr
 
 
 def _parsed(block: Block, skip_empty: bool) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Parse the user-item pairs of a block of lines.
-
-    Yields:
-        First, the user of each pair. Second, the item of each pair. A block without pairs yields
-        nothing.
-    """
+    """Parse a block; yield the users and the items of its pairs, or nothing if it has no pairs."""
     data = np.frombuffer(block.data, np.uint8)
     is_gap = (data == _SPACE) | (data == _LINE_END) | (data == _TAB)
     edges = np.flatnonzero(is_gap[1:] != is_gap[:-1]) + 1

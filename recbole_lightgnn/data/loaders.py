@@ -23,16 +23,14 @@ from recbole_lightgnn.registry import our_models
 
 
 def check_dataset_files(config: RunConfig) -> None:
-    """Check that the dataset's interaction files exist and have valid headers.
+    """Check that the dataset's interaction files exist, with valid headers and the needed columns.
 
     Call this function before RecBole loads the dataset: RecBole would try to download missing
     files.
 
-    Args:
-        config: the run's configuration.
-
     Raises:
-        InputError: if a file is missing or cannot be read, or its header is invalid.
+        InputError: if a file is missing or cannot be read, its header is invalid, or it lacks a
+            column that the run needs.
     """
     name, folder = config["dataset"], Path(config["data_path"])
     files = interaction_files(folder, name, config)
@@ -57,17 +55,10 @@ def _check_header(config: RunConfig, file: Path) -> None:
 
 
 def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
-    """Create RecBole's data loaders for train, validation and test.
+    """Create RecBole's data loaders for train, validation and test, in this order.
 
-    If RecBole splits the dataset at random, it uses the current state of the random generators. If
-    ``split_seed`` is set, the generators get this seed before the split, and the run's own seed
-    after the split.
-
-    Args:
-        config: the run's configuration.
-
-    Returns:
-        The loaders of the train, validation and test splits, in this order.
+    A random split uses the current state of the random generators. If ``split_seed`` is set, the
+    generators get this seed before the split, and the run's own seed after the split.
 
     Raises:
         InputError: if the files cannot be parsed or a split is empty. For RecBole's models, also if

@@ -1,7 +1,4 @@
-"""Turn the arrays of a sparse user-item matrix into checked pairs.
-
-The arrays may come from a malicious file.
-"""
+"""Turn the arrays of a sparse user-item matrix, which may be malicious, into checked pairs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +15,7 @@ MAX_ID = 2**31 - 1  # largest number of users or items; row * n_columns + column
 
 
 class InvalidMatrix(Exception):
-    """Error for arrays that do not form a usable matrix.
-
-    The message says why. The code that opened the file adds the file's path and a remedy.
-    """
+    """Error for arrays that do not form a usable matrix; the caller adds the file and a remedy."""
 
 
 def one_line(value: object) -> str:

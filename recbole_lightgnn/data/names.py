@@ -1,8 +1,6 @@
 """Give numbers to the tokens of users and items while a table is read, and find the tokens again.
 
-A token is the text of a user or item in the table. A token of up to 18 decimal digits without
-leading zero has its value as its number. Any other token is called a name, and gets a negative
-number.
+A token is the text of a user or item in the table. `Names` describes the numbers.
 """
 
 import re
@@ -53,8 +51,7 @@ class Names:
 
     Args:
         any_text: whether to accept words for a missing value, such as ``NA``, and names that begin
-            with a quote. RecBole without this package misreads such tokens; our runs read them
-            unchanged.
+            with a quote. Our runs read such tokens unchanged; RecBole alone misreads them.
     """
 
     def __init__(self, any_text: bool = False) -> None:
@@ -71,15 +68,12 @@ class Names:
     def numbers(
         self, data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Return the number of each token; new names are added to the table.
+        """Return the number of each token; new names are added to the table. Shape: (n,)
 
         Args:
             data: bytes of the text. Shape: (n_bytes,)
             starts: position of the first byte of each token. Shape: (n,)
             ends: position after the last byte of each token. Shape: (n,)
-
-        Returns:
-            Number of each token. Shape: (n,)
 
         Raises:
             BadName: if a token cannot be an id in an atomic file.
@@ -130,12 +124,7 @@ def _reason(name: bytes) -> str:
 
 
 def joined(names: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Join names without separator.
-
-    Returns:
-        First, the bytes of all names. Second, the position of each name's first byte. Third, the
-        position after each name's last byte.
-    """
+    """Join names without separator; return the bytes, and each name's start and end in them."""
     ends = np.cumsum([len(name) for name in names])
     return np.frombuffer(b"".join(names), np.uint8), np.append(0, ends[:-1]), ends
 
@@ -177,9 +166,8 @@ def _look_up(
         bad_start: byte that no name may begin with; 0 for none.
 
     Returns:
-        First, the index of the token at which the search stopped; ``n_tokens`` if it did not stop
-        early. Second, the number of names in the table after the call. Third, whether the search
-        stopped at a bad name.
+        The index of the token at which the search stopped early, else ``n_tokens``; the number of
+        names in the table after the call; and whether the search stopped at a bad name.
     """
     for nth in range(first, len(starts)):
         start, end = starts[nth], ends[nth]
@@ -236,8 +224,8 @@ def renumber(numbers: NDArray[np.int64], names: Names) -> tuple[NDArray[Any], ND
         names: the table from which the numbers come.
 
     Returns:
-        First, the new numbers, int32. Shape: (n,). Second, the distinct tokens in sorted order.
-        Shape: (n_distinct,)
+        The new numbers, int32, of shape (n,), and the sorted distinct tokens, of shape
+        (n_distinct,).
     """
     least = numbers.min(initial=0)
     if numbers.max(initial=0) - least <= 4 * len(numbers):  # close together: no hash table needed
@@ -257,12 +245,7 @@ def renumber(numbers: NDArray[np.int64], names: Names) -> tuple[NDArray[Any], ND
 def _sorted_tokens(
     distinct: NDArray[np.int64], names: Names
 ) -> tuple[NDArray[np.bytes_], NDArray[np.int32]]:
-    """Sort the tokens that belong to distinct numbers.
-
-    Returns:
-        First, the sorted tokens. Second, for each number, the position of its token among the
-        sorted tokens.
-    """
+    """Sort the tokens of distinct numbers; return them, and each number's position among them."""
     tokens = format_integers(np.maximum(distinct, 0))
     is_name = distinct < 0
     if is_name.any():

@@ -1,8 +1,9 @@
 """Import a dataset from three sparse matrices that ``scipy.sparse.save_npz`` wrote.
 
-The import does not call ``scipy.sparse.load_npz``. It builds the arrays from the bytes of the
-files, with checks. An array of Python objects would be a pickle, which can run code, so it is
-rejected. A forged header cannot make the import allocate more memory than the file's content needs.
+The files may be malicious. So the import does not call ``scipy.sparse.load_npz``, but builds the
+arrays from the bytes of the files, with checks. An array of Python objects is rejected: it would be
+a pickle, which can run code. A forged header cannot make the import allocate more memory than the
+file's content needs.
 """
 
 import io
@@ -55,8 +56,7 @@ def import_npz(
         The dataset's folder.
 
     Raises:
-        InputError: if a file is missing or does not contain a matrix, or as
-            `atomic.write_benchmark`.
+        InputError: if a file is missing or contains no matrix, or as `atomic.write_benchmark`.
     """
     source, out = Path(source), Path(out)
     dataset_folder(out, name, overwrite=overwrite)

@@ -29,16 +29,13 @@ class Tokens(NamedTuple):
 
 
 def pairs_hash(users: ArrayLike, items: ArrayLike) -> str:
-    """Hash user-item pairs so that the order of the pairs does not matter.
+    """Hash user-item pairs, in any order: the SHA-256 of the sorted lines ``user<TAB>item``.
 
-    The hash is the SHA-256 of the sorted lines ``user<TAB>item``. A run's record contains the same
-    hash (`fingerprint.dataset_fingerprint`).
+    A run's record contains the same hash (`fingerprint.dataset_fingerprint`).
 
     Args:
-        users: token (text or number) of each pair's user; a number stands for its decimal digits.
-            Shape: (n_pairs,)
-        items: token (text or number) of each pair's item; a number stands for its decimal digits.
-            Shape: (n_pairs,)
+        users: token of each pair's user; a number stands for its decimal digits. Shape: (n_pairs,)
+        items: token of each pair's item; a number stands for its decimal digits. Shape: (n_pairs,)
 
     Returns:
         64 hexadecimal digits. Two lists of pairs have equal hashes if and only if every pair occurs
@@ -57,8 +54,7 @@ def numbered(
         items: token (text or number) of each pair's item. Shape: (n_pairs,)
 
     Returns:
-        First, the user number of each pair. Second, the item number of each pair. Third, the tokens
-        of the numbered users and items.
+        The user number of each pair, the item number of each pair, and the tokens of the numbers.
     """
     numbers, names = [], []
     for column in (users, items):
@@ -76,15 +72,12 @@ def numbered(
 def format_lines(
     users: NDArray[Any], items: NDArray[Any], tokens: Tokens
 ) -> Iterator[tuple[bytes, int]]:
-    """Format each pair as the line ``user<TAB>item<LF>``.
+    """Yield the lines ``user<TAB>item<LF>`` of pairs in chunks, each with its number of lines.
 
     Args:
         users: user number of each pair, from 0. Shape: (n_pairs,)
         items: item number of each pair, from 0. Shape: (n_pairs,)
         tokens: tokens of the numbered users and items.
-
-    Yields:
-        First, a chunk of lines. Second, the number of lines in the chunk.
     """
     letters = [names.view(np.uint8).reshape(len(names), names.itemsize) for names in tokens]
     width = sum(table.shape[1] for table in letters) + 2  # bytes of the longest possible line
@@ -115,7 +108,7 @@ def _join(
         item_letters: bytes of each item's token, padded with zeros. Shape: (n_items, width)
         lines: buffer that receives the lines, at least as long as the lines. Shape: (n_bytes,)
     """
-    size = 0  # the inner loop is written twice: as a function it made an import a sixth slower
+    size = 0  # the inner loop is written twice: a function made imports a sixth slower
     for user, item in zip(users, items):  # noqa: B905  numba does not support strict
         for letter in range(user_letters.shape[1]):
             if user_letters[user, letter] == 0:
@@ -141,9 +134,6 @@ def hash_numbered(users: NDArray[Any], items: NDArray[Any], tokens: Tokens) -> s
         users: user number of each pair, from 0. Shape: (n_pairs,)
         items: item number of each pair, from 0. Shape: (n_pairs,)
         tokens: tokens of the numbered users and items.
-
-    Returns:
-        64 hexadecimal digits.
     """
     by_name = [np.argsort(names) for names in tokens]  # number of the n-th token in sorted order
     users, items = (

@@ -1,7 +1,4 @@
-"""Import a dataset from a table of interactions, in delimited text or Parquet.
-
-The interactions are filtered and split.
-"""
+"""Import a table of interactions, delimited text or Parquet, as a dataset: filter and split it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -42,11 +39,9 @@ class Selection:
         delimiter: text between two fields of a text file; None to detect it.
         header: whether the first line has the names of the columns; None to detect it.
         min_rating: smallest rating of an interaction that is used; None to use all interactions.
-        k_core: smallest number of interactions of a user or item. Users and items with fewer
-            interactions are removed; this is repeated until all remaining users and items have
-            enough interactions.
-        split: ``random``, to split at random; or ``time``, to put the latest interactions into
-            test.
+        k_core: smallest number of interactions of a user or item. Users and items with fewer are
+            removed; this is repeated until all have enough.
+        split: ``random``, or ``time`` to put the latest interactions into test.
         per: ``user``, to split each user's interactions, or ``all``, to split the whole table.
         ratio: shares of the interactions for train, valid and test; they sum to 1.
         seed: seed of the random split.
@@ -82,10 +77,7 @@ class Selection:
             raise InputError(f"--seed must be 0 or more, got {self.seed}")
 
     def columns(self) -> dict[str, str | None]:
-        """Return the name or position (from 1) of each column to read, by meaning of the column.
-
-        The value is None for a column that is to be detected.
-        """
+        """Return the name or position (from 1) of each column to read, None for one to detect."""
         wanted = {"user": self.user, "item": self.item}
         if self.min_rating is not None:
             wanted["rating"] = self.rating
@@ -130,7 +122,7 @@ def import_pairs(
     """Filter and split a table; write the splits as RecBole benchmark files to ``out/name``.
 
     The tokens of users and items are written unchanged. If a user has several interactions with the
-    same item, only one interaction of the pair is used (with a split by time, the earliest).
+    same item, only one of them is used (with a split by time, the earliest).
 
     Args:
         source: delimited text, or Parquet if the name ends in ``.parquet``.
@@ -178,11 +170,7 @@ def _listed(dropped: Mapping[str, int]) -> str:
 
 
 def _read(source: Path, selection: Selection) -> tuple[_Table, bool]:
-    """Read the table, and leave out interactions with too low a rating.
-
-    Returns:
-        First, the table. Second, whether the source has a header.
-    """
+    """Read the table without interactions of too low a rating; tell whether it has a header."""
     names: dict[str, Names] = {}
     parts: dict[str, list[NDArray[Any]]] = {what: [] for what in Rows._fields}
     below = 0

@@ -20,7 +20,7 @@ def import_paper(
     """Write the paper's splits in ``source`` as RecBole benchmark files to ``out/name``.
 
     User tokens are the row numbers of the matrices, item tokens the column numbers, both from 0. No
-    code in the pickles is executed (see `unpickle`). Either all files are written or none.
+    code in the pickles is executed (see `unpickle`).
 
     Args:
         source: folder with ``trnMat.pkl``, ``valMat.pkl``, ``tstMat.pkl`` (or ``train_mat.pkl``,
@@ -33,8 +33,7 @@ def import_paper(
         The dataset's folder.
 
     Raises:
-        InputError: if a file is missing or does not contain a matrix, or as
-            `atomic.write_benchmark`.
+        InputError: if a file is missing or contains no matrix, or as `atomic.write_benchmark`.
     """
     source, out = Path(source), Path(out)
     dataset_folder(out, name, overwrite=overwrite)  # fail before the minutes that reading may take

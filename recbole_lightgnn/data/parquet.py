@@ -26,8 +26,7 @@ def parquet_rows(
     Args:
         path: the Parquet file.
         wanted: for each column to read, its name or its position from 1; None to detect it.
-        names: receives two tables: the numbers of the user tokens (key ``user``) and of the item
-            tokens (key ``item``).
+        names: receives the `Names` of users (key ``user``) and of items (key ``item``).
 
     Raises:
         InputError: if pyarrow is not installed, the file is damaged, or a column is missing, has an
@@ -140,12 +139,7 @@ def _token_numbers(
 
 
 def _text_and_bounds(column: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Split a column of texts into its bytes and positions.
-
-    Returns:
-        First, the bytes of all texts. Second, the position of each text's first byte. Third, the
-        position after each text's last byte.
-    """
+    """Return the bytes of all texts of a column, and the start and end of each text in them."""
     _, bounds, data = column.buffers()
     bounds = np.frombuffer(bounds, np.int64)[column.offset : column.offset + len(column) + 1].copy()
     data = np.frombuffer(data or b"", np.uint8)

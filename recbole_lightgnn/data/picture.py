@@ -15,8 +15,8 @@ from recbole_lightgnn.utils.files import check_can_draw
 def draw_degrees(name: str, content: DatasetPairs, file: Path) -> None:
     """Plot how many users, and how many items, have at least d pairs in each split, against d.
 
-    Both axes are logarithmic. The plotted numbers are cumulative, because the bars of a plain
-    histogram of such a heavy-tailed distribution would mostly have height 1.
+    Both axes are logarithmic. The numbers are cumulative, because most bars of a plain histogram of
+    such a heavy-tailed distribution would have height 1.
 
     Args:
         name: name of the dataset, for the title.
@@ -56,14 +56,10 @@ def _draw(axes: Any, what: str, splits: dict[str, NDArray[np.int64]]) -> None:
 
 
 def survival(degree: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each degree that occurs, count the nodes (users or items) with at least this degree.
+    """Return the degrees that occur, ascending, and the number of nodes with at least each degree.
 
     Args:
-        degree: degree (number of pairs) of each node. Shape: (n_nodes,)
-
-    Returns:
-        First, the distinct degrees in ascending order. Second, for each of these degrees, the
-        number of nodes with this degree or a higher degree. Shape: (n_degrees,) each
+        degree: number of pairs of each node (user or item). Shape: (n,) -> 2 x (n_degrees,)
     """
     values, counts = np.unique(degree, return_counts=True)
     return values, counts[::-1].cumsum()[::-1]

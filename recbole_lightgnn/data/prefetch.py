@@ -14,7 +14,7 @@ def map_ahead(function: Callable[[Part], Result], parts: Iterable[Part]) -> Iter
     """Yield ``function(part)`` for each part in order, while threads compute the next results.
 
     If ``function`` or the iteration over ``parts`` raises an error, the results of all earlier
-    parts are yielded before the error is raised.
+    parts are yielded first.
 
     Args:
         function: function of one part; it is called in up to 8 threads.

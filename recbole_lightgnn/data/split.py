@@ -22,8 +22,7 @@ def distinct_pairs(
         n_items: number of items, at most 2^31.
 
     Returns:
-        First, the user of each distinct pair. Second, the item of each distinct pair. Third, the
-        number of removed pairs.
+        The users and the items of the distinct pairs, and the number of removed pairs.
     """
     bits = max(1, int(n_items - 1).bit_length())
     key = users.astype(np.int64)
@@ -40,8 +39,7 @@ def distinct_pairs(
 def k_core(users: NDArray[Any], items: NDArray[Any], k: int) -> NDArray[np.bool_]:
     """Find the pairs of the k-core, in which every user and every item has at least k pairs.
 
-    Users and items with fewer than k pairs are removed; this is repeated until every remaining user
-    and item has at least k pairs.
+    Users and items with fewer pairs are removed; this is repeated until all have enough.
 
     Args:
         users: user of each pair, from 0. Shape: (n,)
@@ -119,8 +117,8 @@ def cut_in_order(
 ) -> NDArray[np.int8]:
     """Cut every group of pairs (such as one user's pairs) into parts (splits) in a given order.
 
-    In this order, the first pairs of a group form the group's first part, the next pairs form the
-    second part, and so on. `part_sizes` gives the sizes.
+    The first pairs of a group form its first part, the next pairs its second part, and so on.
+    `part_sizes` gives the sizes.
 
     Args:
         groups: number of each pair's group, from 0 without large gaps. Shape: (n,)
@@ -161,9 +159,9 @@ def _assign(
 def part_sizes(totals: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np.int64]:
     """Compute the size of each part (split) of each group of pairs, by RecBole's rule.
 
-    The first part gets the pairs that are not in the remaining parts. Each remaining part gets its
-    share of the group's pairs, rounded down. If the share is below 1 pair, the part gets 1 pair, as
-    long as 1 pair stays in the first part.
+    Every part after the first gets its share of the group's pairs, rounded down. If the share is
+    below 1 pair, it gets 1 pair, as long as 1 pair stays in the first part. The first part gets the
+    rest.
 
     Args:
         totals: number of pairs of each group. Shape: (n_groups,)
@@ -183,14 +181,7 @@ def part_sizes(totals: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np
 
 
 def time_order(times: NDArray[Any]) -> NDArray[np.int64]:
-    """Compute the order of times from the earliest to the latest; equal times keep their order.
-
-    Args:
-        times: times as integers or floats. Shape: (n,)
-
-    Returns:
-        Indices that sort ``times``. Shape: (n,)
-    """
+    """Return the indices that sort times; equal times keep their order. Shape: (n,) -> (n,)"""
     n = len(times)
     if n == 0 or times.dtype.kind == "f":
         return np.argsort(times, kind="stable")
@@ -227,14 +218,7 @@ def first_of_each_pair(
 
 
 def inverse_permutation(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the position of each index in ``order``.
-
-    Args:
-        order: a permutation of the indices. Shape: (n,)
-
-    Returns:
-        The inverse permutation. Shape: (n,)
-    """
+    """Return the position of each index in ``order``, a permutation. Shape: (n,) -> (n,)"""
     position = np.empty(len(order), np.int64)
     position[order] = np.arange(len(order))
     return position

@@ -43,14 +43,8 @@ class Rows(NamedTuple):
 def text_rows(path: Path, layout: Layout, names: dict[str, Names]) -> Iterator[Rows]:
     """Yield the interactions of a delimited text file, block by block.
 
-    Args:
-        path: the text file.
-        layout: layout of the file (`detect_layout`).
-        names: receives two tables: the numbers of the user tokens (key ``user``) and of the item
-            tokens (key ``item``).
-
-    Raises:
-        InputError: if a line has more or fewer fields than the first line, or a field is malformed.
+    ``names`` receives the `Names` of users (key ``user``) and of items (key ``item``). Raises
+    InputError if a line has more or fewer fields than the first line, or a field is malformed.
     """
     names |= {what: Names(any_text=layout.typed) for what in ("user", "item")}
     for fields in map_ahead(functools.partial(_Fields, layout), _body(path, layout)):
@@ -75,11 +69,7 @@ def _body(path: Path, layout: Layout) -> Iterator[Block]:
 
 
 class _Fields:
-    """The fields of the wanted columns in a block of lines.
-
-    Args:
-        layout: layout of the text, which says which columns are wanted.
-        block: lines below the header.
+    """The fields of the wanted columns in a block of lines below the header.
 
     Raises:
         InputError: if a line has more or fewer fields than the layout says.
@@ -119,12 +109,7 @@ class _Fields:
         return self._integers[row] if self._only_integers[row] else None
 
     def bounds(self, what: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the start and the end of each field of a column in ``data``.
-
-        Returns:
-            First, the position of each field's first byte. Second, the position after each field's
-            last byte. Shape: (n_lines,) each
-        """
+        """Return start and end, in ``data``, of each field of a column. Shape: (n_lines,) each"""
         row = self._row[what]
         return self._starts[row], self._ends[row]
 
@@ -135,13 +120,7 @@ class _Fields:
         return [data[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def fault(self, line: int, what: str, remedy: str) -> InputError:
-        """Return an InputError that names a line of the file.
-
-        Args:
-            line: number of the line in the block, from 0; skipped empty lines are not counted.
-            what: what is wrong in the line.
-            remedy: what was expected, and what to do.
-        """
+        """Return an InputError for line ``line`` of the block, from 0 without skipped lines."""
         if self._lines is not self.block:
             texts = self._lines.data.split(b"\n")
             line = [nth for nth, text in enumerate(texts) if text][line]
@@ -200,11 +179,7 @@ def _parse(
 
 
 def with_plain_delimiter(block: Block, delimiter: str) -> tuple[Block, str]:
-    """Rewrite lines so that they have a delimiter of one byte that occurs in no field.
-
-    Returns:
-        First, the rewritten lines. Second, their delimiter.
-    """
+    """Rewrite lines with a one-byte delimiter that is in no field; return lines and delimiter."""
     quoted = delimiter in QUOTING and b'"' in block.data
     if not quoted and len(delimiter) == 1:
         return block, delimiter

@@ -45,9 +45,8 @@ class Layout(NamedTuple):
         columns: position, from 0, of each column that is read, by its meaning (``user``, ``item``,
             ``rating``, ``time``).
         dated: whether the times in the file are dates and not numbers.
-        typed: whether the header has the type of each column, as in an atomic file. In this case
-            any text can be a user or item, and empty lines are skipped, because a run would read
-            the file in this way.
+        typed: whether the header has the type of each column, as in an atomic file. Then, as in a
+            run, any text can be a user or item, and empty lines are skipped.
     """
 
     delimiter: str
@@ -103,7 +102,7 @@ def _parse_delimiter(delimiter: str) -> str:
 
 
 def _detect_delimiter(path: Path, lines: list[str]) -> str:
-    for delimiter in DELIMITERS:  # a header with types tells, whatever is below it
+    for delimiter in DELIMITERS:  # a header with types is enough
         names = split_line(lines[0], delimiter)
         if len(names) > 1 and has_types(names):
             return delimiter
@@ -127,12 +126,7 @@ def split_line(line: str, delimiter: str) -> list[str]:
 
 
 def _has_header(rows: list[list[str]], wanted: Mapping[str, str | None]) -> bool:
-    """Decide whether the first row has the names of the columns.
-
-    The first row is a header in three cases: all its fields have a type; one of its fields is a
-    usual column name or a name that the user gives; or one of its fields is not a number but all
-    fields below this field are numbers.
-    """
+    """Whether the first row is a header: types, known names, or a text with only numbers below."""
     first = {_plain(field) for field in rows[0]}
     known = {name for names in KNOWN_COLUMNS.values() for name in names.split() if len(name) > 2}
     named = {_plain(name) for name in wanted.values() if name is not None and not name.isdigit()}
@@ -163,16 +157,13 @@ def _plain(name: str) -> str:
 def find_columns(
     where: str, header: list[str] | None, n_fields: int, wanted: Mapping[str, str | None]
 ) -> dict[str, int]:
-    """Find the positions of the columns to read.
+    """Find the position, from 0, of each column to read.
 
     Args:
         where: file and line of the header, for error messages.
         header: names of all columns; None if the table has no header.
         n_fields: number of columns.
         wanted: for each column to read, its name or its position from 1; None to detect it.
-
-    Returns:
-        Position, from 0, of each column to read.
 
     Raises:
         InputError: if a column is missing, two columns have the name of a column to read, one

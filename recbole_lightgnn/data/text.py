@@ -1,6 +1,6 @@
 """Read text files in blocks of whole lines; parse numbers and write numbers as text.
 
-The needed memory does not grow with the size of the file. Every error names a line of the file.
+The needed memory does not grow with the size of the file.
 
 Files may have text in UTF-8, with or without a byte order mark, or in an encoding that the caller
 names. Lines may end with LF or CRLF. The last line may have no line ending. Empty lines at the end
@@ -55,13 +55,7 @@ class Block(NamedTuple):
     line: int
 
     def fault(self, offset: int, what: str, remedy: str) -> InputError:
-        """Return an InputError that names the line of a byte in the block.
-
-        Args:
-            offset: position of the byte in the block's data.
-            what: what is wrong at this byte.
-            remedy: what was expected, and what to do.
-        """
+        """Return an InputError that names the line of the block's byte ``offset``."""
         line = self.line + self.data.count(b"\n", 0, offset)
         return InputError(f"{self.path}, line {line}: {what}; {remedy}")
 
@@ -72,11 +66,7 @@ class Block(NamedTuple):
 
 
 def first_line(path: Path, encoding: str = "utf-8") -> str:
-    """Return the first line of a text file, without its line ending.
-
-    Raises:
-        InputError: if the file cannot be read, or its first bytes are not text.
-    """
+    """Return a file's first line without its ending; raise InputError if the file is not text."""
     try:
         with path.open("rb") as file:
             head = next(_pieces(path, file, encoding), b"")
@@ -138,8 +128,7 @@ def _unreadable(path: Path, error: OSError) -> InputError:
 def _pieces(path: Path, file: BinaryIO, encoding: str) -> Iterator[bytes]:
     """Yield the content of a file as UTF-8, piece by piece.
 
-    Content in UTF-8 is yielded without a check. Content in a different encoding is decoded, and an
-    error of the decoding raises InputError.
+    UTF-8 is not checked here. An error in the decoding of another encoding raises InputError.
     """
     try:
         if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
@@ -237,13 +226,7 @@ def _parse_integers(
 
 @compiled
 def parse_integer(data: NDArray[np.uint8], start: int, end: int) -> int:
-    """Parse one token as `parse_integers` does; return -1 if the token is not such an integer.
-
-    Args:
-        data: bytes of the text. Shape: (n_bytes,)
-        start: position of the token's first byte.
-        end: position after the token's last byte.
-    """
+    """Parse the token ``data[start:end]`` as `parse_integers` does; return -1 if this fails."""
     if not 0 < end - start <= MAX_DIGITS or (data[start] == _ZERO and end - start > 1):
         return -1
     number = 0
@@ -258,16 +241,9 @@ def parse_integer(data: NDArray[np.uint8], start: int, end: int) -> int:
 def parse_floats(
     data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Parse tokens such as ``4.5`` or ``-12`` to the same floats as Python's ``float`` does.
+    """Parse tokens such as ``4.5`` as Python's ``float`` does; arguments as of `parse_integers`.
 
-    Args:
-        data: bytes of the text. Shape: (n_bytes,)
-        starts: position of the first byte of each token. Shape: (n,)
-        ends: position after the last byte of each token. Shape: (n,)
-
-    Returns:
-        The numbers. Shape: (n,). None if any token has another form (``1e3``, a sign alone) or has
-        more than 15 digits, because a float cannot always represent so many digits.
+    Returns None if any token has another form (``1e3``, a sign alone) or more than 15 digits.
     """
     numbers = np.empty(len(starts), np.float64)
     return numbers if _parse_floats(data, starts, ends, _POWERS_OF_TEN, numbers) else None

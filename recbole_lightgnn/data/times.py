@@ -1,7 +1,4 @@
-"""Parse times exactly: integers as int64, other numbers as float64, dates as microseconds.
-
-The importer and the reader of a run both parse times by this file, so both get equal times.
-"""
+"""Parse times exactly: integers as int64, other numbers as float64, dates as microseconds."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -68,12 +65,7 @@ def parse_dates(tokens: Sequence[bytes]) -> NDArray[np.int64]:
 def parse_numbers(tokens: Sequence[bytes], or_dates: bool = False) -> NDArray[Any]:
     """Parse numbers: as int64 if all are integers, such as nanoseconds since 1970, else float64.
 
-    Args:
-        tokens: the text of each number.
-        or_dates: whether the error message says that the column may also have dates.
-
-    Raises:
-        BadValue: if a token is not a finite number.
+    Raises BadValue if one is not finite; with ``or_dates``, its message allows dates as well.
     """
     if all(map(_INTEGER.fullmatch, tokens)):
         return np.array([int(token) for token in tokens], np.int64)

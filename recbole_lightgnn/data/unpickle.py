@@ -1,11 +1,10 @@
 """Read a pickled SciPy matrix without executing anything in the pickle.
 
 ``pickle.load`` calls every function that the file names, so a matrix from the web could run any
-program. While it unpickles, this reader does not call NumPy or SciPy either. A pickle names
-functions and classes. Each name that a pickled matrix needs stands here for an inert record class,
-which only keeps the arguments of the call. Every unknown name is rejected. Plain code then checks
-the records and builds the arrays. So forged content never reaches NumPy's C code
-(``ndarray.__setstate__`` trusts its argument).
+program. Here, each name that a pickled matrix needs stands for an inert record class, which only
+keeps the arguments of the call. Every other name is rejected. Plain code then checks the records
+and builds the arrays. So forged content never reaches NumPy's C code (``ndarray.__setstate__``
+trusts its argument).
 """
 
 import io
@@ -192,7 +191,7 @@ def _check_opcodes(content: bytes) -> None:
     """Reject a pickle with opcodes (instructions) that no matrix needs, before the unpickler runs.
 
     The check limits time and memory: for a memo index of 4 billion, ``pickle`` would allocate 4
-    billion slots. ``find_class`` later checks the names of functions and classes.
+    billion slots.
     """
     try:
         for step, (opcode, argument, _) in enumerate(pickletools.genops(content)):

@@ -37,14 +37,10 @@ def item_coverage(lists: Lists, n_items: int) -> float:
 
 
 def gini_index(lists: Lists, n_items: int) -> float:
-    r"""Compute the Gini index of the numbers P(i); 0 if all items are recommended equally often.
+    r"""Compute the Gini index of P(i), the number of lists with item i; 0 if all P(i) are equal.
 
-    With the items numbered in ascending order of P, the index is
-    :math:`\sum_i (2i - |I| - 1) P(i) / (|I| \sum_i P(i))`.
-
-    Args:
-        lists: item numbers of each user's list; 0 fills a shorter list. Shape: (users, k)
-        n_items: number of items, :math:`|I|`.
+    In ascending order of P, it is :math:`\sum_i (2i - |I| - 1) P(i) / (|I| \sum_i P(i))`, where
+    ``n_items`` is :math:`|I|`. In ``lists``, 0 fills a shorter list. Shape: (users, k)
     """
     counts = np.sort(_list_counts(lists, n_items))
     ranks = 2 * np.arange(1, n_items + 1) - n_items - 1
@@ -52,12 +48,10 @@ def gini_index(lists: Lists, n_items: int) -> float:
 
 
 def shannon_entropy(lists: Lists) -> float:
-    r"""Compute the entropy of the items in all lists, in nats.
+    r"""Compute the entropy of the items in all lists, in nats: :math:`-\sum_i p(i) \log p(i)`.
 
-    With :math:`p(i) = P(i) / \sum_j P(j)`, the entropy is :math:`-\sum_i p(i) \log p(i)`.
-
-    Args:
-        lists: item numbers of each user's list; 0 fills a shorter list. Shape: (users, k)
+    Here :math:`p(i) = P(i) / \sum_j P(j)`, and P(i) is the number of lists with item i. In
+    ``lists``, 0 fills a shorter list. Shape: (users, k)
     """
     counts = np.unique(lists[lists > 0], return_counts=True)[1]
     shares = counts / max(counts.sum(), 1)
@@ -117,11 +111,7 @@ def extend_recbole() -> None:
 
 
 def is_exact(config: Any) -> bool:
-    """Whether the setting ``catalog_metrics`` of a run is ``exact``, the default.
-
-    Raises:
-        InputError: if the setting is neither ``exact`` nor ``recbole``.
-    """
+    """Whether ``catalog_metrics`` is ``exact``, the default; an unknown value raises InputError."""
     from recbole_lightgnn.errors import InputError
 
     choice = config["catalog_metrics"]

@@ -1,9 +1,9 @@
 """Patches that let RecBole run on current libraries, one function for each fault.
 
 Each docstring names the library, the function at fault and the symptom. A patch returns whether it
-replaced anything; where the fault is absent, a patch replaces nothing. The original of a replaced
-method stays available as ``__wrapped__``. `apply` applies all patches. Once `recbole_lightgnn` is
-imported, `apply` is called as soon as RecBole is imported.
+replaced anything; where the fault is absent, it replaces nothing. The original of a replaced
+method stays available as ``__wrapped__``. Once `recbole_lightgnn` is imported, `apply` runs as soon
+as RecBole is imported.
 """
 
 import sys
@@ -28,11 +28,7 @@ from recbole_lightgnn.registry import during_import
 
 @cache
 def apply() -> dict[str, bool]:
-    """Apply every patch, once per process.
-
-    Returns:
-        For each patch, by the patch's name, whether the patch replaced anything.
-    """
+    """Apply every patch, once per process; return, by name, whether a patch replaced anything."""
     return {patch.__name__: patch() for patch in PATCHES}
 
 
@@ -66,10 +62,9 @@ def patch_unknown_model_name() -> bool:
 def patch_config_numpy_names() -> bool:
     """numpy >= 2: ``Config.compatibility_settings`` uses the removed name ``np.float_``.
 
-    Symptom: ``AttributeError: `np.float_` was removed in the NumPy 2.0
-    release`` at every ``Config()``. ``np.complex_`` and ``np.unicode_`` fail in the same way. The
-    method only adds old names to numpy. `patch_metric_numpy_names` also adds these names, so an
-    empty method can replace the method.
+    Symptom: ``AttributeError: `np.float_` was removed in the NumPy 2.0 release`` at every
+    ``Config()``. The method only adds old names to numpy. An empty method replaces it, because
+    `patch_metric_numpy_names` adds these names as well.
     """
     import numpy as np
 
@@ -129,8 +124,7 @@ def patch_checkpoint_loading() -> bool:
     Symptom: ``UnpicklingError: Weights only load failed`` when the best checkpoint is loaded for
     the test, on resuming, and in ``load_data_and_model``. The functions that load checkpoints now
     read through `runs.recbole_loaders`, which trusts a fixed list of classes; arbitrary unpickling
-    stays off. A trainer of RecBole that overrides a patched function calls the patched function, or
-    does not use ``torch.load``.
+    stays off.
     """
     import torch
 
@@ -178,7 +172,7 @@ def _fill_nan(original: Callable[..., Any]) -> Callable[..., Any]:
                 elif self.field2type[field] == FeatureType.FLOAT:
                     feat[field] = feat[field].fillna(feat[field].mean())
         with _fills_on_copies():
-            original(self)  # fills the sequences; nothing is left for its other fills
+            original(self)  # fills the sequences; the other columns are full
 
     return fill_nan
 
@@ -257,9 +251,9 @@ def patch_download() -> bool:
     """RecBole 1.2.1: a single process waits at ``torch.distributed.barrier`` after a download.
 
     Symptom: ``ValueError: Default process group has not been initialized`` after a successful
-    download. A failed download raises a bare ``HTTPError`` or ``URLError``. RecBole's bucket fails
-    at present. With this patch a single process skips the barrier, and a failure raises an
-    InputError that names the folder of the dataset and the remedies.
+    download. A failed download raises a bare ``HTTPError`` or ``URLError``. With this patch, a
+    single process skips the barrier, and a failure raises an InputError that names the folder of
+    the dataset and the remedies.
     """
     import torch
 

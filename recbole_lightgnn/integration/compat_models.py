@@ -32,7 +32,7 @@ def patch_ngcf_dropout() -> bool:
 
 
 def patch_gru4reckg_dropout() -> bool:
-    """RecBole 1.2.0: GRU4RecKG drops input numbers in evaluation; cause as in NGCF (above)."""
+    """RecBole 1.2.0: GRU4RecKG drops input numbers in evaluation, as in `patch_ngcf_dropout`."""
     if import_module("recbole").__version__ != "1.2.0":
         return False
 
@@ -101,9 +101,9 @@ def patch_pretrained_loading() -> bool:
 
     Symptom: ``UnpicklingError: Weights only load failed`` in S3Rec, RaCT, ConvNCF, NeuMF, NAIS and
     KD_DAGFM, because RecBole's checkpoints hold a ``Config``. These models now read through
-    `load_recbole_checkpoint`. RaCT has a second fault: the model logs the file's name as an
-    argument of a message without a placeholder. Symptom: ``--- Logging error ---`` and a traceback
-    on standard error.
+    `load_recbole_checkpoint`. RaCT has a second fault: it logs the file's name as an argument of a
+    message without a placeholder. Symptom: ``--- Logging error ---`` and a traceback on standard
+    error.
     """
     import torch
 
@@ -284,12 +284,7 @@ def _attention_by_degree(self: Any) -> Any:
 
 
 def training_only(forward: Callable[..., Any], rate: str) -> Callable[..., Any]:
-    """Wrap a module's ``forward`` so that the module's dropout rate is 0 in evaluation.
-
-    Args:
-        forward: the method to wrap.
-        rate: name of the module's attribute that holds the dropout rate.
-    """
+    """Wrap ``forward`` so that its module's dropout rate, named ``rate``, is 0 in evaluation."""
 
     def changed(self: Any, *inputs: Any) -> Any:
         given = getattr(self, rate)
@@ -308,12 +303,7 @@ def replace(owner: Any, name: str, new: Callable[..., Any]) -> None:
 
 
 def once_imported(model: str, change: Callable[[ModuleType], None]) -> None:
-    """Patch the module of a RecBole model, at once if it is imported, else right after its import.
-
-    Args:
-        model: name of the module, without the prefix ``recbole.model.``.
-        change: function that patches the module in place.
-    """
+    """Call ``change`` with the module ``recbole.model.MODEL``, now or right after its import."""
     module = f"recbole.model.{model}"
 
     @contextmanager

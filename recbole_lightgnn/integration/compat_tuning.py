@@ -13,13 +13,12 @@ from recbole_lightgnn.integration.compat_models import replace
 def patch_ray_import() -> bool:
     """ray: ``recbole.quick_start`` imports ``ray.tune``, which only hyper-tuning needs.
 
-    RecBole requires ray <= 2.6.3. That version has no wheel for Python >= 3.12. On older Pythons
-    that version can be installed, but ``ray.tune`` cannot be imported: setuptools has no
-    ``pkg_resources`` any more, and numpy has no ``np.bool8``. Symptom:
-    ``ModuleNotFoundError: No module named 'ray'``. If ``ray.tune`` can be imported, nothing is
-    changed. Otherwise a stand-in module replaces ``ray.tune``. The stand-in has a function
-    ``report`` that does nothing: ``recbole.quick_start.objective_function`` calls ``report`` in
-    every search, even in searches by ``recbole.trainer.HyperTuning``, which need no ray.
+    RecBole requires ray <= 2.6.3, which has no wheel for Python >= 3.12. On older Pythons, its
+    ``ray.tune`` cannot be imported: setuptools has no ``pkg_resources`` any more, and numpy has no
+    ``np.bool8``. Symptom: ``ModuleNotFoundError: No module named 'ray'``. If ``ray.tune`` cannot be
+    imported, a stand-in module replaces it. The stand-in has a function ``report`` that does
+    nothing. RecBole calls ``report`` in every search, even in those by
+    ``recbole.trainer.HyperTuning``, which need no ray.
     """
     try:
         import_module("ray.tune")

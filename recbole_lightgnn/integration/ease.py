@@ -54,14 +54,11 @@ def learn(model: Any, config: RunConfig, dataset: Any) -> None:
 
 
 def invert(matrix: np.ndarray) -> bool:
-    """Invert a symmetric positive definite matrix in place.
+    """Invert a symmetric positive definite matrix in place; return False if it is not one.
 
     Args:
         matrix: the matrix, float64 in C order. Overwritten by the inverse, or by garbage if the
             matrix is not positive definite. Shape: (n, n)
-
-    Returns:
-        Whether the matrix was positive definite, and so was inverted.
 
     Raises:
         ValueError: if the matrix is not float64 in C order: LAPACK would then overwrite a copy

@@ -14,10 +14,7 @@ from recbole_lightgnn.errors import InputError
 
 
 def extend_recbole() -> None:
-    """Make RecBole's evaluation loaders apply ``eval_mask``, in runs by RecBole's API as well.
-
-    A second call does nothing.
-    """
+    """Make RecBole's evaluation loaders apply ``eval_mask``, also in runs by RecBole's own API."""
     from recbole.data.dataloader.general_dataloader import (
         FullSortEvalDataLoader,
         NegSampleEvalDataLoader,
@@ -32,9 +29,6 @@ def extend_recbole() -> None:
 
 def mask_in_force(config: RunConfig) -> str:
     """Return the value of ``eval_mask`` in force, for the run's record.
-
-    Args:
-        config: RecBole's ``Config``.
 
     Returns:
         ``train+valid`` or ``train``, or ``none`` if RecBole masks nothing. RecBole masks nothing in
@@ -71,7 +65,7 @@ def _with_mask(original: Callable[..., None]) -> Callable[..., None]:
         mask = mask_in_force(config)
         original(self, config, *args, **kwargs)
         phase = getattr(self._sampler, "phase", None)  # loaders of labelled items have no sampler
-        # A loader that RecBole saved may have been made under the other value.
+        # A loader that RecBole saved may have been made with the other value.
         if phase == "test" and mask not in ("none", getattr(self, "eval_mask", "train+valid")):
             _set_masked_items(self, mask)
 

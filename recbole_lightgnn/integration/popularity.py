@@ -7,9 +7,9 @@ from typing import Any
 def extend_recbole() -> None:
     """Make ``Pop`` rank items by the number of training interactions of each item.
 
-    RecBole's own ``calculate_loss`` adds 1 to each item that occurs in a batch, however often the
-    item occurs there, and even if the item is a sampled negative item. The ranking therefore
-    depends on ``train_batch_size`` and on the seed.
+    RecBole's own ``calculate_loss`` adds 1 to each item that occurs in a batch, however often it
+    occurs, and even if it is a sampled negative item. So RecBole's ranking depends on
+    ``train_batch_size`` and on the seed.
     """
     from recbole.model.general_recommender import Pop
 

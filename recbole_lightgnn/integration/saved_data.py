@@ -4,12 +4,12 @@ RecBole compares only some settings, not the files and not ``split_seed``. So ``
 ``save_dataloaders`` may silently give a later run the interactions and the split of an earlier run.
 The functions here compare everything that shapes the data: hashes and folder of the files, versions
 of packages, and settings. If anything differs, the data are made anew, and the log says why. The
-states of the random generators are saved with the data, so a run on saved data gives the same
-result as a run that makes the data.
+states of the random generators are saved, too, so a run gives the same result with saved data as
+with new data.
 
-A saved file has three parts: RecBole's own pickle, a second pickle of the random states, and one
-line of JSON. The line has the hash of both pickles, and lists what the data were made of. The line
-is checked before anything is unpickled. Anyone who can write to the folder can still forge a file.
+A saved file has RecBole's own pickle, a second pickle of the random states, and one line of JSON.
+The line has the hash of both pickles, and lists what the data were made of. It is checked before
+anything is unpickled. Anyone who can write to the folder can still forge a file.
 """
 
 import functools
@@ -62,13 +62,7 @@ def _replace_in(module: Any, new: dict[str, Callable[..., Any]]) -> None:
 
 
 def create_dataset(config: Any) -> Any:
-    """Load the saved dataset if it fits this run, else make a dataset.
-
-    A dataset that is made here is saved if the setting ``save_dataset`` is true.
-
-    Args:
-        config: RecBole's ``Config``.
-    """
+    """Load the saved dataset if it fits this run; else make one, saved with ``save_dataset``."""
     cls = _dataset_class(config)
     name = f"{config['dataset']}-{cls.__name__}.pth"
     file = Path(config["dataset_save_path"] or Path(config["checkpoint_dir"], name))
@@ -85,28 +79,19 @@ def create_dataset(config: Any) -> Any:
 
 
 def load_split_dataloaders(config: Any) -> tuple[Any, ...] | None:
-    """Load the saved loaders; return None if there are no saved loaders that fit this run.
-
-    Args:
-        config: RecBole's ``Config``.
-    """
+    """Load the saved loaders; return None if there are no saved loaders that fit this run."""
     file = Path(config["dataloaders_save_path"] or _loaders_file(config))
     if not (file.exists() or config["save_dataloaders"] or config["dataloaders_save_path"]):
         return None
     content = _content_of_loaders(config)
     if (saved := _load(file, content, config, "dataloaders_save_path")) is not None:
         return tuple(_revived(loader, states, config) for loader, states in saved)
-    config.content_of_loaders = content  # until they are saved: making them changes some settings
+    config.content_of_loaders = content  # for saving: making loaders changes some settings
     return None
 
 
 def save_split_dataloaders(config: Any, dataloaders: tuple[Any, ...]) -> None:
-    """Save loaders, and keep them usable; RecBole's own function removes the loaders' generators.
-
-    Args:
-        config: RecBole's ``Config``.
-        dataloaders: the loaders of the train, validation and test splits.
-    """
+    """Save loaders, and keep them usable; RecBole's own function removes their generators."""
     content = vars(config).pop("content_of_loaders", None) or _content_of_loaders(config)
     generators = [[part.generator for part in _parts(loader)] for loader in dataloaders]
     states = [[generator.get_state() for generator in group] for group in generators]
@@ -136,8 +121,7 @@ def _revived(loader: Any, states: list[Any], config: Any) -> Any:
 def _parts(loader: Any) -> list[Any]:
     """Return the loaders inside a loader that have a random generator.
 
-    A loader of a knowledge model has two loaders inside. Otherwise the list has the loader
-    itself.
+    A knowledge model's loader has two of them; any other loader is the only one itself.
     """
     if hasattr(loader, "kg_dataloader"):
         return [loader.general_dataloader, loader.kg_dataloader]
@@ -211,10 +195,7 @@ def _read_by(package: str) -> frozenset[str]:
 
 
 def _difference(content: dict[str, Any], other: Any) -> str:
-    """Describe how saved data differ from a run's data, such as ``other settings (split_seed)``.
-
-    Empty if nothing differs.
-    """
+    """Describe how saved data differ from a run's: ``other settings (seed)``; empty if equal."""
     if not isinstance(other, dict):
         return "what it was made of is not known"
     groups = []
@@ -244,7 +225,7 @@ def _load(file: Path, content: dict[str, Any], config: Any, setting: str) -> Any
         try:
             stream = io.BytesIO(data)
             saved, states = pickle.load(stream), pickle.load(stream)
-        except Exception as error:  # of an unknown class of a user's, for example
+        except Exception as error:  # for example, if a class is not known here
             reason = f"it cannot be read ({type(error).__name__}: {error})"
     if reason:
         log.warning(f"{file} is not used, the data are made anew: {reason}")
@@ -258,7 +239,7 @@ def _why_unfit(data: bytes, trailer: bytes, content: dict[str, Any]) -> str:
     try:
         made = json.loads(trailer)
         digest, other = made["sha256"], made["content"]
-    except (ValueError, TypeError, KeyError):  # RecBole's own, for example
+    except (ValueError, TypeError, KeyError):  # for example, a file that RecBole saved
         return "what it was made of is not known"
     if digest != hashlib.sha256(data).hexdigest():
         return "it is damaged"

@@ -2,9 +2,9 @@
 
 RecBole keeps the time column as float32, which rounds a present-day time in seconds to steps of 128
 s, and a time in milliseconds to steps of 131 s. RecBole sorts a column of type ``token`` by first
-appearance, and RecBole does not parse dates. Here `recbole_lightgnn.data.features` parses the
-column. The times stay float64 in sorts and splits, or int64 where float64 would round. If a setting
-orders interactions by time, the column is always loaded.
+appearance, and does not parse dates. Here `recbole_lightgnn.data.features` parses the column. The
+times stay float64 in sorts and splits, or int64 where float64 would round. If a setting orders
+interactions by time, the column is always loaded.
 """
 
 import functools

@@ -22,13 +22,7 @@ _FORMAT = "recbole_lightgnn checkpoint 1"
 
 
 def save(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-    """Write a checkpoint atomically: readers see the old file or the whole new file.
-
-    Args:
-        path: the file to write or replace.
-        tensors: the tensors to save, by name.
-        meta: metadata, of values that JSON can express.
-    """
+    """Write a checkpoint atomically: tensors by name, and metadata that JSON can express."""
     header = {"format": _FORMAT, "meta": json.dumps(meta)}
     with whole_file(path) as partial:
         save_file(_without_sharing(tensors), partial, header)
@@ -45,14 +39,10 @@ def _without_sharing(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a checkpoint. Nothing in the file is executed.
-
-    Args:
-        path: a file that :func:`save` of this or an earlier version wrote.
+    """Read a checkpoint that :func:`save` wrote, in this or an earlier version; execute nothing.
 
     Returns:
-        The tensors by name, and the metadata. Old names of settings in the metadata are replaced by
-        the present names.
+        The tensors by name, and the metadata with the present names of settings.
 
     Raises:
         InputError: if the file is missing, damaged, or not written by :func:`save`.
@@ -91,13 +81,8 @@ def capture(
 ) -> dict[str, Tensor]:
     """Collect everything needed to resume a training after an epoch, as tensors by name.
 
-    Args:
-        model: the model.
-        optimizer: the optimizer of the model's parameters.
-        generator: the random generator of the training loader.
-
-    Returns:
-        Weights, optimizer state, and the state of every random generator, as tensors by name.
+    These are the weights, the optimizer's state, and the state of every random generator;
+    ``generator`` belongs to the training loader.
     """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for number, slots in optimizer.state_dict()["state"].items():
@@ -111,14 +96,7 @@ def restore(
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> None:
-    """Set a training back to the state that :func:`capture` collected.
-
-    Args:
-        state: the tensors that :func:`capture` returned.
-        model: the model; changed in place.
-        optimizer: the optimizer of the model's parameters; changed in place.
-        generator: the random generator of the training loader; changed in place.
-    """
+    """Set model, optimizer and random generators, in place, to a state from :func:`capture`."""
     model.load_state_dict(_part(state, "model."))
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in _part(state, "optimizer.").items():
@@ -134,11 +112,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def capture_rng(generator: torch.Generator) -> dict[str, Tensor]:
-    """Collect the state of every random generator that training uses, as tensors by name.
-
-    Args:
-        generator: the random generator of the training loader.
-    """
+    """Collect the states of all random generators; ``generator`` belongs to the training loader."""
     _, keys, position, has_gauss, gauss = np.random.get_state()
     _, python_keys, python_gauss = random.getstate()
     state = {

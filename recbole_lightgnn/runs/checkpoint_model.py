@@ -99,15 +99,7 @@ class CheckpointModel:
         return cls(path, saved["model"], settings, state, other, content["epoch"] + 1)
 
     def expect(self, model: str, setting: str) -> None:
-        """Check that the checkpoint's model is of the expected class.
-
-        Args:
-            model: name of the expected class.
-            setting: name of the setting with the checkpoint's path, for the error message.
-
-        Raises:
-            InputError: if the checkpoint's model is of another class.
-        """
+        """Raise InputError if the model's class is not ``model``; ``setting`` gave the path."""
         if self.model != model:
             raise InputError(
                 f"{setting} {self.path} holds a {self.model}, expected a {model}: "
@@ -115,14 +107,7 @@ class CheckpointModel:
             )
 
     def expect_encoding(self, config: RunConfig) -> None:
-        """Check that the propagation has the same settings in the checkpoint and in a run.
-
-        Args:
-            config: settings of the run.
-
-        Raises:
-            InputError: if one of the compared settings differs.
-        """
+        """Raise InputError if a run's settings of the propagation differ from the checkpoint's."""
         for key in _ENCODING:
             if self.settings.get(key) != config[key]:
                 raise InputError(
@@ -132,9 +117,6 @@ class CheckpointModel:
 
     def load_into(self, model: Any) -> None:
         """Load the checkpoint's tensors into a model that was built with the checkpoint's settings.
-
-        Args:
-            model: the model; changed in place.
 
         Raises:
             InputError: if the tensors do not fit the model.

@@ -26,9 +26,6 @@ from recbole_lightgnn.utils.text import must_be_one_of
 class TrainedRun:
     """A run with at least one finished training: results, trained models and data.
 
-    Args:
-        path: the run folder.
-
     Attributes:
         folder: the run folder.
         rows: one row (name, sizes and metrics) for each finished training, in order.
@@ -47,8 +44,7 @@ class TrainedRun:
         """Return the row of a training, with test metrics if the run has been tested.
 
         Args:
-            key: name of the training, ``row["key"]``; by default the last training, which gave the
-                final model.
+            key: name of the training, ``row["key"]``; by default the last, of the final model.
 
         Raises:
             InputError: if no finished training has this name.
@@ -66,10 +62,7 @@ class TrainedRun:
         return rows[key]
 
     def model(self, key: str) -> Any:
-        """Load the model of a training, in evaluation mode, on the CPU.
-
-        Args:
-            key: name of the training, ``row["key"]``.
+        """Load the model of the training with the name ``key``, in evaluation mode, on the CPU.
 
         Raises:
             InputError: if the folder has no checkpoint of the training in our format, or the
@@ -108,11 +101,7 @@ class TrainedRun:
         return split_fingerprint(self.dataset)
 
     def config(self, key: str) -> RunConfig:
-        """Return the settings of a training, but with ``use_gpu`` False.
-
-        Args:
-            key: name of the training, ``row["key"]``.
-        """
+        """Return the settings of the training with the name ``key``, but with ``use_gpu`` False."""
         meta = checkpoint.load(self.folder.best_file(key))[1]
         meta["shared_settings"]["use_gpu"] = False
         config: RunConfig = rebuild_config(meta)

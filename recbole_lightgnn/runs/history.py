@@ -22,14 +22,14 @@ def history(run: TrainedRun, key: str, user: str) -> list[dict[str, Any]]:
     Returns:
         For each interaction: ``item``, the item's token; ``weight``, the learned weight in the last
         student that has the interaction; ``pruned_in``, the number of the pruning run that removed
-        the interaction, or ``None``. Remaining interactions come first. Pruned interactions follow,
-        the latest pruning run first. Within a pruning run, larger weights come first.
+        it, or ``None``. Remaining interactions come first, then pruned ones, the latest pruning run
+        first. Within a pruning run, larger weights come first.
     """
     dataset = run.dataset
     users, items = (dataset.field2id_token[f] for f in (dataset.uid_field, dataset.iid_field))
     (number,) = np.flatnonzero(users == user)[:1]
     pattern = run.model(key).observed.interactions.pattern
-    edges = (pattern.row == int(number)).nonzero().squeeze(1).numpy()  # of the user
+    edges = (pattern.row == int(number)).nonzero().squeeze(1).numpy()  # the user's edges
     weight, last = np.zeros(len(edges), np.float32), np.zeros(len(edges), np.int64)
     final = run.row(key)["run"]
     for row in run.rows:

@@ -1,8 +1,7 @@
 """Replacements for RecBole's three functions that load a checkpoint: they fail on current torch.
 
-The replacements read checkpoints that RecBole or this package wrote. `recbole_pickle` lists the
-content of a RecBole checkpoint that is trusted. `integration.compat` puts the replacements into
-RecBole.
+The replacements read checkpoints that RecBole or this package wrote. `recbole_pickle` lists what is
+trusted in RecBole's checkpoints. `integration.compat` puts the replacements into RecBole.
 """
 
 from collections.abc import Callable
@@ -16,8 +15,7 @@ from recbole_lightgnn.runs.recbole_pickle import load_recbole_checkpoint, load_w
 def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
     """Make a ``Trainer.evaluate`` that can load the best model from RecBole's or our checkpoint.
 
-    Args:
-        original: RecBole's ``Trainer.evaluate``, which then evaluates the loaded model.
+    RecBole's own method, ``original``, then evaluates the loaded model.
     """
 
     def evaluate(
@@ -37,12 +35,7 @@ def evaluate_with(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def resume_checkpoint(self: Any, resume_file: Any) -> None:
-    """Do what RecBole's ``Trainer.resume_checkpoint`` does, but read the checkpoint safely.
-
-    Args:
-        self: RecBole's trainer.
-        resume_file: the checkpoint to resume from.
-    """
+    """Do what RecBole's ``Trainer.resume_checkpoint`` does, but read the checkpoint safely."""
     self.saved_model_file = str(resume_file)
     checkpoint = _read(resume_file, self.device)
     self.start_epoch = checkpoint["epoch"] + 1
@@ -60,9 +53,6 @@ def resume_checkpoint(self: Any, resume_file: Any) -> None:
 
 def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
     """Do what RecBole's ``load_data_and_model`` does, for RecBole's and our checkpoints.
-
-    Args:
-        model_file: the checkpoint.
 
     Returns:
         Config, model, dataset, training loader, validation loader, test loader.

@@ -10,7 +10,7 @@ What is trusted, and why:
 
 - Tensors and plain containers, as torch itself reads them.
 - NumPy arrays, scalars and dtypes, SciPy's sparse matrices, and RecBole's enums. Constructing these
-  objects runs no other code. EASE and ItemKNN save arrays; the best score is a NumPy scalar.
+  objects runs no other code.
 - ``defaultdict(list)``, which RippleNet saves: only with the argument ``list``. A plain dictionary
   is read in its place.
 - RecBole's ``Config``, yaml's ``FullLoader``, and model classes under ``recbole.model.``,
@@ -18,14 +18,14 @@ What is trusted, and why:
   file can call these classes. Calls would be dangerous: ``Config(...)`` evaluates strings as
   Python. The ``Config`` object is assembled after reading.
 - Layers of torch and of RecBole, and RecBole's datasets, samplers and loggers: **not read**. DIN,
-  DIEN, GRU4RecF, FDSA and SASRecF put a whole layer into ``other_parameter``, and the layer holds
-  its dataset. An empty object takes the place of each layer, and is left out of the result. The
-  layer's weights are in ``state_dict`` anyway.
+  DIEN, GRU4RecF, FDSA and SASRecF put a whole layer, with its dataset, into ``other_parameter``. An
+  empty object takes the place of each layer, and is left out of the result. The layer's weights are
+  in ``state_dict`` anyway.
 
 Every other name is refused. The *settings* in a checkpoint are not checked: `load_data_and_model`
-builds the dataset that the settings describe. `load_data_and_model` also unpickles the files
-``dataset_save_path`` and ``dataloaders_save_path`` if the last line of each file says that the file
-fits the run (`integration.saved_data`).
+builds the dataset that the settings describe. It also unpickles the files ``dataset_save_path`` and
+``dataloaders_save_path``, if the last line of each file says that the file fits the run
+(`integration.saved_data`).
 """
 
 import io
@@ -114,12 +114,7 @@ def load_recbole_checkpoint(path: str | Path, map_location: Any = None) -> dict[
 
 
 def load_weights(model: Any, checkpoint: dict[str, Any]) -> None:
-    """Load the weights of a checkpoint into a RecBole model.
-
-    Args:
-        model: the model; changed in place.
-        checkpoint: the dictionary that `load_recbole_checkpoint` returned.
-    """
+    """Load the weights of a checkpoint from `load_recbole_checkpoint` into a RecBole model."""
     model.load_state_dict(checkpoint["state_dict"])
     model.load_other_parameter(checkpoint.get("other_parameter"))
 

@@ -40,10 +40,9 @@ def make_record(
         dataset: name of the dataset.
         seed: the setting ``seed`` of the run.
         settings: all settings in force.
-        fingerprint: counts and hashes of the train, validation and test split
-            (`dataset_fingerprint`).
-        masking: splits of which the items are left out of a user's test ranking: ``train``
-            or ``train+valid``.
+        fingerprint: counts and hashes of the splits (`dataset_fingerprint`).
+        masking: splits of which a user's items are left out of the user's test ranking:
+            ``train``, ``train+valid`` or ``none``.
         valid_metric: validation metric by which the best epoch was chosen.
         valid: validation metrics of the final model, not rounded. Keys are names of metrics, such
             as ``recall@20``.
@@ -85,9 +84,7 @@ def make_record(
 def environment(*, threads: int, device: str) -> dict[str, Any]:
     """Describe the machine and software that times and last digits of metrics may depend on.
 
-    Args:
-        threads: torch's number of threads.
-        device: device of the run: ``cpu``, or the name of a GPU.
+    ``threads`` is torch's number of threads; ``device`` is ``cpu`` or the name of a GPU.
     """
     return {
         "python": platform.python_version(),
@@ -125,9 +122,6 @@ def library_versions() -> dict[str, str | None]:
 
 def git_state(checkout: Path) -> dict[str, Any] | None:
     """Return the git commit of a checkout, and whether files differ from this commit.
-
-    Args:
-        checkout: top folder of the checkout.
 
     Returns:
         A mapping with ``commit``, the hash, and ``dirty``, true if code or default settings differ

@@ -56,13 +56,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, base: Path, config: RunConfig, data: dict[str, str]) -> RunFolder:
-        """Create the folder of a new run, named after model, dataset and time.
-
-        Args:
-            base: parent folder.
-            config: settings of the run.
-            data: hashes of the run's training and validation split (`fingerprints`).
-        """
+        """Create a run's folder in ``base``, named after model, dataset and time."""
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         path = base / f"{config['model']}-{config['dataset']}-{stamp}"
         path.mkdir(parents=True)
@@ -111,29 +105,17 @@ class RunFolder:
         )
 
     def row(self, key: str) -> dict[str, Any] | None:
-        """Return the row of a training, or ``None`` if the training is not finished.
-
-        Args:
-            key: name of the training.
-        """
+        """Return the row of the training with the name ``key``; ``None`` if it is not finished."""
         return next((row for row in self.rows if row["key"] == key), None)
 
     def finish(self, row: dict[str, Any]) -> None:
-        """Add the row of a finished training to ``run.json``, and remove the progress file.
-
-        Args:
-            row: name (``key``), sizes and metrics of the training.
-        """
+        """Add the ``row`` of a finished training to ``run.json``, and remove the progress file."""
         self.rows.append(row)
         write_json(self.path / RUN_FILE, self.content)
         self.progress_file.unlink(missing_ok=True)
 
     def best_file(self, key: str) -> Path:
-        """Return the path of a training's best checkpoint.
-
-        Args:
-            key: name of the training.
-        """
+        """Return the path of the best checkpoint of the training with the name ``key``."""
         return self.path / f"{key}{checkpoint.SUFFIX}"
 
     @property

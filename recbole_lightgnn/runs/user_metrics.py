@@ -35,11 +35,7 @@ class Users(NamedTuple):
 
 
 def users_file(record: Path) -> Path:
-    """Return the path of the file with the user metrics of a record.
-
-    Args:
-        record: path of the record.
-    """
+    """Return the path of the file with the user metrics of the record at ``record``."""
     return record.with_suffix(".users.npz")
 
 
@@ -71,13 +67,7 @@ def write_users(
 
 
 def read_users(file: Path) -> Users | None:
-    """Read the file that `write_users` wrote. Nothing is unpickled.
-
-    Args:
-        file: the file (`users_file`).
-
-    Returns:
-        The test metrics of each user, or ``None`` if there is no file.
+    """Read the file that `write_users` wrote, without unpickling; ``None`` if there is no file.
 
     Raises:
         InputError: if the file is damaged, or was not written by `write_users`.

@@ -10,14 +10,12 @@ _LARGEST = 32 << 20  # bytes; the largest M_MMAP_THRESHOLD that glibc accepts
 def keep_freed_memory() -> bool:
     """Make glibc keep freed blocks of up to 32 MiB for reuse, in the whole process.
 
-    By default glibc returns large blocks to the system when they are freed. Every training step
-    then requests memory for its tables from the system again. On Yelp these requests cause 11,000
-    page faults per step and take a fifth of a step's time. Peak memory is the same with this
-    setting.
+    By default, glibc returns large freed blocks to the system, and every training step requests
+    them again. On Yelp this causes 11,000 page faults per step and takes a fifth of the step's
+    time. Peak memory is the same with this setting.
 
     Returns:
-        Whether the setting took effect. False on systems without glibc, which do not need the
-        setting.
+        Whether the setting took effect; False without glibc, where it is not needed.
     """
     if sys.platform != "linux":
         return False

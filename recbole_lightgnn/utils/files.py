@@ -21,14 +21,11 @@ _PICTURES = (".png", ".svg", ".pdf")
 def whole_file(path: Path) -> Iterator[Path]:
     """Write a file atomically: readers see the old file or the whole new file.
 
-    The file is whole even after a crash or a power failure. After an exception the old file stays.
-
-    Args:
-        path: the file to write or replace.
+    This holds even after a crash or a power failure. After an exception the old file stays.
 
     Yields:
-        A temporary path in the same folder, to write to. At the end of the context, the temporary
-        file is renamed to ``path``.
+        A temporary path in the same folder, to write to. At the end of the context, this file is
+        renamed to ``path``.
     """
     partial = path.with_name(path.name + ".partial")
     try:
@@ -48,12 +45,7 @@ def _replace(partial: Path, path: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write a file of strict JSON atomically; create its folder if it is missing.
 
-    Args:
-        path: the file to write or replace.
-        content: values that JSON can express; see :func:`plain`.
-
-    Raises:
-        ValueError: if a number is not finite.
+    Raises ValueError if a number is not finite; :func:`plain` turns such numbers into ``None``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -70,14 +62,10 @@ def read_json(path: Path) -> Any | None:
 
 
 def check_writable(what: str, path: Path) -> None:
-    """Check that a file can be written, before a run starts.
+    """Check that a file can be written, before a run starts; its folder need not exist yet.
 
-    Args:
-        what: the setting or option with the path of the file, for the error message.
-        path: the file; its folder need not exist yet.
-
-    Raises:
-        InputError: if ``path`` is a folder, or no file can be created there.
+    Raises InputError if ``path`` is a folder, or no file can be created there. ``what`` is the
+    setting or option with the path, for the error message.
     """
     if path.is_dir():
         raise InputError(f"{what} {path} is a folder; name a file in it")
@@ -85,15 +73,10 @@ def check_writable(what: str, path: Path) -> None:
 
 
 def check_folder(what: str, path: Path, folder: Path) -> None:
-    """Check that files can be created in a folder, which need not exist yet.
+    """Check that files can be created in ``folder``, which need not exist yet.
 
-    Args:
-        what: the setting or option with the value ``path``, for the error message.
-        path: the path that the user gave, for the error message.
-        folder: the folder to create files in.
-
-    Raises:
-        InputError: if the folder, or its nearest existing parent, is not a writable folder.
+    Raises InputError if ``folder``, or its nearest existing parent, is not a writable folder. The
+    message names the setting or option ``what`` and its value ``path``.
     """
     existing = folder.absolute()
     while not os.path.lexists(existing):
@@ -105,15 +88,7 @@ def check_folder(what: str, path: Path, folder: Path) -> None:
 
 
 def check_can_draw(file: Path) -> None:
-    """Check that the option ``--plot`` can write a picture, before a run starts.
-
-    Args:
-        file: the picture to write.
-
-    Raises:
-        InputError: if the file's suffix is not that of a supported picture format, the folder is
-            missing, or matplotlib is not installed.
-    """
+    """Raise InputError if ``--plot`` cannot write ``file``: suffix, folder or no matplotlib."""
     if file.suffix.lower() not in _PICTURES:
         raise InputError(f"--plot {file}: expected a name that ends in {', '.join(_PICTURES)}")
     if file.is_dir() or not file.absolute().parent.is_dir():
@@ -122,14 +97,7 @@ def check_can_draw(file: Path) -> None:
 
 
 def check_matplotlib(what: str) -> None:
-    """Check that matplotlib is installed.
-
-    Args:
-        what: the option or command that needs matplotlib, for the error message.
-
-    Raises:
-        InputError: if matplotlib is not installed.
-    """
+    """Raise InputError if matplotlib, which the option or command ``what`` needs, is missing."""
     try:
         importlib.import_module("matplotlib")
     except ImportError as error:
@@ -147,9 +115,6 @@ def plain(value: Any, *, text: Callable[[str], str] = str) -> Any:
     Args:
         value: settings, metrics and other values, nested in dicts, lists, tuples and sets.
         text: function that is applied to every string and path.
-
-    Returns:
-        The converted value.
     """
     if isinstance(value, enum.Enum):
         return value.name

@@ -45,17 +45,10 @@ class _DiskCache(FunctionCache):
 
 
 def compiled(loop: Loop) -> Loop:
-    """Decorator that compiles a loop to machine code at the first call.
+    """Decorator that compiles a loop to machine code at the first call; the loop releases the GIL.
 
-    The machine code is cached on disk, beside the source or in the user's cache folder. So only the
-    first process on a machine waits for the compiler. If neither folder is writable, every process
-    waits for the compiler.
-
-    Args:
-        loop: a function that numba can compile.
-
-    Returns:
-        The compiled function, which releases the GIL.
+    The machine code is cached on disk, beside the source or in the user's cache folder. If neither
+    folder is writable, every process compiles again.
     """
     function: Any = numba.njit(nogil=True)(loop)
     if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]

@@ -8,11 +8,7 @@ from recbole_lightgnn.errors import InputError
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Suggest the valid name that is closest to a wrong name.
-
-    Args:
-        name: the wrong name, in upper or lower case.
-        names: the valid names.
+    """Suggest the valid name that is closest to a wrong name, in upper or lower case.
 
     Returns:
         `` (did you mean 'x'?)``, or an empty string if no name is close.
@@ -23,17 +19,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def must_be_one_of(key: str, value: Any, names: Iterable[str]) -> None:
-    """Check a value against a list of valid names.
-
-    Args:
-        key: name of the setting or option, for the error message.
-        value: the value to check.
-        names: the valid names.
-
-    Raises:
-        InputError: if ``value`` is not one of ``names``; the error message suggests the closest
-            name.
-    """
+    """Raise InputError if ``value``, of the setting or option ``key``, is not one of ``names``."""
     names = list(names)
     if value not in names:
         raise InputError(
