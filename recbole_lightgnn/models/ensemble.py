@@ -33,6 +33,8 @@ class Ensemble:
         InputError: if a member does not score by the inner product of two tables.
     """
 
+    ranks_by_tables = True  # so that `final_tables` finds the concatenated tables
+
     @torch.no_grad()
     def __init__(self, members: Sequence[Any]) -> None:
         first = members[0]

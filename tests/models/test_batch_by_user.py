@@ -269,6 +269,7 @@ def test_scores_of_several_teachers_are_divided_by_their_deviation_and_added(bui
     expected = sum(one.scores(users, items) for one in alone) / together.divisor
     assert_close(together.scores(users, items), expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(together.initial_embeddings()[0], members[0].user_embedding)
+    assert together.user.shape == (members[0].n_users, 4 + 64)  # not scored row by row
 
 
 def test_each_of_several_teachers_has_a_seed_of_its_own(by_users):
