@@ -62,10 +62,10 @@ def patch_dgcf_samples() -> bool:
 
 
 def patch_ease_memory() -> bool:
-    """numpy: EASE inverts a float32 matrix by way of float64 copies, 27 GB for Yelp.
+    """numpy: EASE inverts a float32 matrix by way of float64 copies, about 26 GB for Yelp.
 
     EASE calls ``np.linalg.inv``. Symptom: ``MemoryError``, or the operating system kills the
-    process. With `integration.ease.learn`, which computes the same matrix, the run needs 12 GB.
+    process. `integration.ease.learn` computes the same matrix in a third of the memory.
     """
 
     def learn(model: Any, config: RunConfig, dataset: Any) -> None:

@@ -1,4 +1,4 @@
-"""Train RecBole's EASE faster and in less than half the memory, with the same result."""
+"""Train RecBole's EASE faster and in a third of the memory, with the same result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError
 
-_BLOCK = 256  # rows mirrored at a time
+_BLOCK = 256  # rows computed or mirrored at a time
 
 
 def learn(model: Any, config: RunConfig, dataset: Any) -> None:
@@ -21,9 +21,11 @@ def learn(model: Any, config: RunConfig, dataset: Any) -> None:
     .. math:: P = (X^\top X + \lambda I)^{-1}, \qquad B_{ij} = -P_{ij} / P_{jj},\quad B_{jj} = 0
 
     Source: H. Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019, Eq. 8. Replaces
-    ``EASE.__init__``. RecBole's ``np.linalg.inv`` needs four float64 matrices besides the float32
-    matrix: 27 GB for 27 thousand items. The matrix is symmetric and positive definite, so first the
-    Cholesky factor and then the inverse can overwrite the matrix, with the same accuracy.
+    ``EASE.__init__``. RecBole's ``np.linalg.inv`` copies the matrix to float64 several times. The
+    matrix is symmetric and positive definite, so here the Cholesky factor and then the inverse
+    overwrite the matrix, with the same accuracy. Measured with 6000 items, RecBole's version needs
+    the memory of 4.6 float64 matrices of items x items, and this version that of 1.6. For the 26.8
+    thousand items of Yelp, these would be 26 GB and 9 GB.
 
     Args:
         model: the EASE model, not yet initialized.
@@ -36,8 +38,7 @@ def learn(model: Any, config: RunConfig, dataset: Any) -> None:
     super(EASE, model).__init__(config, dataset)
     model.dummy_param = torch.nn.Parameter(torch.zeros(1))  # for RecBole's optimizer
     interactions = dataset.inter_matrix(form="csr").astype(np.float32)
-    counts = interactions.astype(np.float64)
-    gram = (counts.T @ counts).toarray(order="C")
+    gram = _gram(interactions.astype(np.float64))
     gram.flat[:: len(gram) + 1] += config["reg_weight"]
     if not invert(gram):
         raise InputError(
@@ -51,6 +52,20 @@ def learn(model: Any, config: RunConfig, dataset: Any) -> None:
     model.interaction_matrix = interactions
     model.other_parameter_name = ["interaction_matrix", "item_similarity"]
     model.device = config["device"]
+
+
+def _gram(matrix: Any) -> np.ndarray:
+    """Compute the dense product of a sparse matrix, transposed, and the matrix itself.
+
+    Only some rows of the product are sparse at a time: a sparse product with few zeros needs more
+    memory than the dense one. Shape: (n, m) -> (m, m)
+    """
+    gram = np.empty((matrix.shape[1], matrix.shape[1]))
+    transposed = matrix.T.tocsr()
+    for start in range(0, len(gram), _BLOCK):
+        rows = transposed[start : start + _BLOCK] @ matrix
+        rows.toarray(out=gram[start : start + _BLOCK])
+    return gram
 
 
 def invert(matrix: np.ndarray) -> bool:

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import recbole
 import scipy
+import scipy.sparse as sp
 import torch
 from helpers.planted import write_planted
 from recbole.config import Config
@@ -414,6 +415,24 @@ def test_ease_inverts_in_place():
     np.testing.assert_allclose(inverse @ matrix, np.eye(1000), atol=1e-9)
     with pytest.raises(ValueError, match="expected a float64 matrix in C order"):
         invert(np.asfortranarray(matrix))
+
+
+@pytest.mark.parametrize("density", [0.001, 0.1])  # 0.1: few products of items are 0
+def test_ease_needs_the_memory_of_a_matrix_and_a_half(density):
+    n = 1200
+    draws = sp.random(n // 4, n, density, format="csr", dtype=np.float32, random_state=0)
+    draws.data[:] = 1
+    model, config = EASE.__new__(EASE), build_config("EASE", "ml-100k", (), {})
+    dataset = load_data(config)[0].dataset
+    dataset.inter_matrix = lambda form: draws
+    tracemalloc.start()
+    EASE.__init__(model, config, dataset)
+    assert 1.4 < tracemalloc.get_traced_memory()[1] / (8 * n * n) < 1.75
+    tracemalloc.stop()
+    gram = (draws.T @ draws).toarray().astype(np.float64) + config["reg_weight"] * np.eye(n)
+    inverse = np.linalg.inv(gram)
+    expected = -inverse / inverse.diagonal() * (1 - np.eye(n))
+    np.testing.assert_allclose(np.asarray(model.item_similarity), expected, rtol=1e-4, atol=1e-7)
 
 
 def test_ease_without_an_inverse_is_refused(tmp_path):
