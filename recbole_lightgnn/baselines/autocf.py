@@ -17,7 +17,7 @@ from recbole_lightgnn.models.objective import Tables
 from recbole_lightgnn.nn.graph import InteractionGraph, norm_without
 from recbole_lightgnn.ops import SparsePattern, edge_products, spmm
 
-_LARGEST_LOGIT = 10.0  # of attention; larger ones, and those below its negative, are cut off
+_LARGEST_LOGIT = 10.0  # of attention; clipped to this absolute value
 
 
 class AutoCF(EmbeddingRecommender):
@@ -41,20 +41,19 @@ class AutoCF(EmbeddingRecommender):
     - An edge is masked if at least one of its nodes is a seed node or a neighbor of a seed node.
       :math:`\hat A_e` is the normalized adjacency matrix without the masked edges.
     - The graph of the attention has the unmasked edges, a loop at every node, and as many random
-      pairs of nodes as there are interactions. The nodes of the random pairs are seed nodes,
-      neighbors of seed nodes, or in a random share ``pair_share`` of all nodes.
+      pairs of nodes as there are interactions. Their nodes are seed nodes, neighbors of seed nodes,
+      and a random share ``pair_share`` of all nodes.
 
     The loss has the term with :math:`s_a` only in steps that draw the graphs. The ranking uses all
     edges and no random pairs.
 
-    Differs from the authors' code:
+    The authors' code differs:
 
-    - The authors' code always compares with all users or all items in :math:`\mathcal S`, as
-      ``contrast_with: all`` does here.
-    - The authors' code sets the number of seed nodes instead of their share ``seed_share``.
-    - In the formula of :math:`s_a`, the authors' code subtracts a node's own embedding from the sum
-      over the node's walks, as if every node had a loop. Here nothing is subtracted.
-    - The authors' code draws two random pairs for each interaction.
+    - In :math:`\mathcal S`, it always compares with all users or all items
+      (``contrast_with: all``).
+    - It sets the number of seed nodes, not their share.
+    - In :math:`s_a`, it subtracts a node's own embedding from the sum over the node's walks.
+    - It draws two random pairs for each interaction.
 
     Source: Xia et al., "Automated Self-Supervised Learning for Recommendation", WWW'23.
     """
@@ -101,7 +100,7 @@ class AutoCF(EmbeddingRecommender):
         return self.autoencode(user, item, self.observed.interactions.norm, self._whole)
 
     def autoencode(self, user: Tensor, item: Tensor, norm: Tensor, pairs: SparsePattern) -> Tables:
-        """Compute final embeddings: the sum of all layers of the encoder and the attention.
+        """Sum all layers of the encoder and the attention. Shapes: (users, width), (items, width)
 
         Args:
             user: initial embeddings of users. Shape: (users, width)
@@ -145,7 +144,7 @@ class AutoCF(EmbeddingRecommender):
         }
 
     def connected(self) -> Tensor:
-        """Return the numbers of nodes with an interaction, ascending. Shape: (connected,)"""
+        """Return the nodes with an interaction, in ascending order. Shape: (connected,)"""
         nodes: Tensor = torch.cat([self._user, self._item]).unique()
         return nodes
 
@@ -153,13 +152,11 @@ class AutoCF(EmbeddingRecommender):
         """Draw seed nodes, mask the edges near them, and draw random pairs for the attention.
 
         Args:
-            scores: logarithm of s (`seed_scores`), by which seed nodes are drawn.
-                Shape: (users + items,)
-            connected: numbers of the nodes with an interaction. Shape: (connected,)
+            scores: log s (`seed_scores`), by which seed nodes are drawn. Shape: (users + items,)
+            connected: nodes with an interaction. Shape: (connected,)
 
         Returns:
-            First, the norms of the encoder's edges. Second, the edges of the attention's graph.
-            Both are arguments of `autoencode`.
+            The norms of the encoder's edges, and the attention's graph; see `autoencode`.
         """
         n_seeds = max(1, round(self.seed_share * len(connected)))
         gumbel = -torch.empty_like(scores).exponential_().log()
@@ -213,15 +210,12 @@ class Attention(nn.Module):
             nn.init.xavier_uniform_(parameter)
 
     def forward(self, pairs: SparsePattern, table: Tensor) -> Tensor:
-        """Compute the output o of every node.
+        """Compute the output o of every node. Shape: (nodes, width)
 
         Args:
             pairs: positions (a, b) of a sparse matrix, at least one in every row.
                 Shape: (nodes, nodes)
             table: embeddings of all nodes. Shape: (nodes, width)
-
-        Returns:
-            o, one row for each node. Shape: (nodes, width)
         """
         row, heads = pairs.row, []
         maps = (linear(table).chunk(self.n_heads, dim=1) for linear in self.children())
@@ -234,7 +228,7 @@ class Attention(nn.Module):
 
 
 def seed_scores(graph: InteractionGraph, user: Tensor, item: Tensor) -> Tensor:
-    r"""Compute how similar each node is to the nodes near it in the graph.
+    r"""Compute log s: how similar each node is to nearby nodes. Shape: (users + items,)
 
     .. math:: \log s_a = \log\sigma\Big(\cos\Big(e_a,\
               \big[(A + A^2)E\big]_a\Big)\Big)
@@ -246,9 +240,6 @@ def seed_scores(graph: InteractionGraph, user: Tensor, item: Tensor) -> Tensor:
         graph: the interaction graph.
         user: embeddings of users. Shape: (users, width)
         item: embeddings of items. Shape: (items, width)
-
-    Returns:
-        Logarithm of the similarity s of each node, users first. Shape: (users + items,)
     """
     pattern = graph.interactions.pattern
     ones = torch.ones_like(graph.interactions.norm)
@@ -263,7 +254,7 @@ def seed_scores(graph: InteractionGraph, user: Tensor, item: Tensor) -> Tensor:
 
 
 def spread(table: Tensor, nodes: Tensor, *, with_all: bool) -> Tensor:
-    r"""Compute a loss that pushes embeddings apart: a mean log-sum-exp of inner products.
+    r"""Compute a loss that pushes embeddings apart: a mean log-sum-exp. Shape: ()
 
     .. math:: \frac1{|B|}\sum_{a\in B}\log\sum_{c\in C}e^{\bar e_a\cdot\bar e_c}
 
@@ -271,13 +262,10 @@ def spread(table: Tensor, nodes: Tensor, *, with_all: bool) -> Tensor:
         table: embeddings of all users, or of all items. Shape: (nodes, width)
         nodes: B, distinct rows of the table. Shape: (batch,)
         with_all: if true, C is all nodes of the table; if false, C is B.
-
-    Returns:
-        The mean over the nodes of B. Shape: ()
     """
     rows, n = table[nodes], len(nodes)
     own = nodes if with_all else torch.arange(n, device=nodes.device)
-    # The loss of the full softmax with a node itself as target, and the node's own product back.
+    # log-sum-exp = softmax loss with the node itself as target + the node's own product.
     target = RaggedIndices(torch.arange(n + 1, device=nodes.device), own)
     loss = full_softmax(rows, table if with_all else rows, target, rows.new_full((n,), 1 / n))
     return loss + rows.square().sum() / n

@@ -20,15 +20,13 @@ class AutoRec(GraphRecommender):
               \min\sum_u\|r_u - \hat r_u\|^2 + \tfrac{\lambda}{2}(\|V\|_F^2 + \|W\|_F^2)
 
     :math:`r_u` is the row of user u in the interaction matrix. The output is linear, as in the
-    authors' experiments. So the score is the inner product of the embeddings :math:`[h_u, 1]` and
+    authors' experiments. The score is the inner product of the embeddings :math:`[h_u, 1]` and
     :math:`[w_i, b_i]`, where :math:`w_i` is row i of W.
 
     The paper sums the error over observed ratings only. Here all observed values are 1, so a
     constant output would have no error. The sum is therefore over all items, with
-    :math:`r_{ui} = 0` for items without an interaction. The error is computed without the scores of
-    single pairs, because :math:`\sum_i\hat r_{ui}^2` is a quadratic form of :math:`[h_u, 1]`. The
-    error is averaged over the batch's users, and the weight decay is divided by the number of all
-    users.
+    :math:`r_{ui} = 0` for items without an interaction. The error is averaged over the batch's
+    users, and the weight decay is divided by the number of all users.
 
     Source: Sedhain et al., "AutoRec: Autoencoders Meet Collaborative Filtering", WWW'15.
 
@@ -71,10 +69,7 @@ class AutoRec(GraphRecommender):
         return torch.cat([self.decoder, self.output_bias], dim=1)
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        """Return final embeddings: h and a column of ones for users, W and b for items.
-
-        Shapes: (users, width + 1), (items, width + 1)
-        """
+        """Return [h, 1] and [W, b]. Shapes: (users, width + 1), (items, width + 1)"""
         return self.hidden(torch.arange(self.n_users, device=self.device)), self.output()
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
@@ -84,7 +79,7 @@ class AutoRec(GraphRecommender):
         items = output[1:]  # without RecBole's padding row
         squares = ((hidden @ (items.T @ items)) * hidden).sum()
         observed = (hidden * self._sums(output, user)).sum()
-        # An interaction's error is (1 - y)^2 = y^2 - 2 y + 1.
+        # An interaction's error is (1 - y)^2 = y^2 - 2 y + 1; `squares` has the y^2 of all pairs.
         error = squares - 2 * observed + len(batch.item)
         weights = self.encoder.square().sum() + self.decoder.square().sum()
         return {

@@ -19,10 +19,10 @@ class BiasMF(EmbeddingRecommender):
     .. math:: \hat y_{ui} = \mu + b_u + b_i + p_u\cdot q_i
 
     :math:`\mu` is the mean rating, b are biases, and p and q are embeddings. The paper fits ratings
-    by squared error. Here all observed values are 1, so a constant score would fit all of them. BPR
-    compares items of one user, so :math:`\mu + b_u` changes neither the loss nor a ranking, and is
-    left out. The score is the inner product of :math:`[p_u, 1]` and :math:`[q_i, b_i]`. Weight
-    decay applies to p, q and the item biases.
+    by squared error. Here all observed values are 1, and a constant score would fit them. BPR
+    compares items of one user, so :math:`\mu + b_u` has no effect and is left out. The score is the
+    inner product of :math:`[p_u, 1]` and :math:`[q_i, b_i]`. Weight decay applies to p, q and the
+    item biases.
 
     Source: Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems",
     IEEE Computer 2009.
@@ -44,10 +44,7 @@ class BiasMF(EmbeddingRecommender):
         return width, width + 1
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        """Return the embeddings and one more column: ones for users, biases for items.
-
-        Shapes: (users, width + 1), (items, width + 1)
-        """
+        """Return [p, 1] and [q, b_i]. Shapes: (users, width + 1), (items, width + 1)"""
         ones = torch.ones_like(self.user_embedding[:, :1])
         user = torch.cat([self.user_embedding, ones], dim=1)
         return user, torch.cat([self.item_embedding, self.item_bias], dim=1)

@@ -17,20 +17,20 @@ class CompressedELSA(ELSA):
     .. math:: F_i = \frac{m_i\odot w_i}{\|m_i\odot w_i\|},\qquad \|m_i\|_0 = k
 
     For item i, :math:`w_i` are the trained entries and :math:`m_i` is the mask of kept entries. k
-    begins with all entries of a row and is halved at each level until it is ``kept_share`` of the
-    row's entries (:func:`kept_entries`). k shrinks during the first epochs (``compression_share``
-    of all epochs) and then stays the same. Only epochs with the smallest k are validated. At a new
-    level, the k remaining entries with the largest :math:`|w|` are kept. With ``rewind``, the kept
-    entries are reset to their initial values (Frankle and Carbin, ICLR'19).
+    starts at the row length and is halved at each level, down to ``kept_share`` of the row
+    (:func:`kept_entries`). It shrinks during the first ``compression_share`` of all epochs. Only
+    epochs with the smallest k are validated. Each level keeps the k entries with the largest
+    :math:`|w|`. With ``rewind``, the kept entries are reset to their initial values (Frankle and
+    Carbin, ICLR'19).
 
     Only items have an embedding table. A kept entry takes 4 bytes, and its column number 2 bytes.
 
     Source: Vančura et al., "Efficient Learning of Sparse Representations from Interactions",
     WWW'26.
 
-    Differs from the authors' code in the points listed at `ELSA`, and as follows. The optimizer is
-    not reset at a new level. The mask is fixed within a level. The loss is over all items; in the
-    authors' code, it is over the batch's items and a random sample.
+    Differs from the authors' code as `ELSA` does. In addition, the optimizer is not reset at a new
+    level, the mask is fixed within a level, and the loss is over all items. The authors' loss is
+    over the batch's items and a random sample.
 
     Attributes:
         item_embedding: trained entries w and masks m of all items.
@@ -57,7 +57,7 @@ class CompressedELSA(ELSA):
         """Drop embedding entries if a new level begins; see `GraphRecommender.begin_epoch`."""
         table = self.item_embedding
         last = max(1, round(self.kept_share * table.width))
-        # From epoch `length` on, k is the last one. It is so in the last epoch.
+        # k is the smallest one from epoch `length` on, so always in the last epoch.
         length = self.compression_share * (epochs - 1)
         done = 1.0 if epoch >= length else epoch / length
         count = kept_entries(table.width, last, done)
@@ -76,12 +76,12 @@ class CompressedELSA(ELSA):
 
 
 def kept_entries(width: int, last: int, done: float) -> int:
-    """Compute how many entries of an embedding are kept: first all, then half at each new level.
+    """Compute how many entries of an embedding are kept: first all, then half at each level.
 
     Args:
         width: number of entries of an embedding.
-        last: number of entries to keep in the end, from 1 to ``width``.
-        done: share of the levels that has passed, from 0 to 1; with 1, ``last`` entries are kept.
+        last: number of entries of the last level, from 1 to ``width``.
+        done: share of the levels done, from 0 to 1; 1 gives ``last`` entries.
     """
     levels = 0
     while width >> levels > last:

@@ -19,11 +19,10 @@ class DirectAU(EmbeddingRecommender):
 
     :math:`\ell_{align}` is `alignment` of users with their items. :math:`\ell_{uniform}` is
     `gaussian_potential` of users (U) or of items (I). :math:`\gamma` is ``uniformity_weight``.
-    Alignment and uniformity are computed on the normalized final embeddings of a batch's users and
-    items; a user or item counts as often as it occurs in the batch. No items are sampled. The
-    ranking is by the inner product without normalization. The encoder is LightGCN; with
-    ``n_layers: 0``, the authors' default, the model is matrix factorization. The optimizer applies
-    weight decay to every parameter at every step.
+    Alignment and uniformity use the normalized final embeddings of the batch; a user or item counts
+    as often as it occurs there. No negative items are sampled. The ranking is by the inner product
+    without normalization. With ``n_layers: 0``, the authors' default, the model is matrix
+    factorization. The optimizer applies weight decay to every parameter at every step.
 
     Source: Wang et al., "Towards Representation Alignment and Uniformity in Collaborative
     Filtering", KDD'22.
@@ -38,8 +37,8 @@ class DirectAU(EmbeddingRecommender):
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Sum LightGCN's layers; see `GraphRecommender.propagate`.
 
-        The authors average the layers. The sum is the mean times a constant, which changes neither
-        the loss, because the loss normalizes embeddings, nor the ranking.
+        The authors average the layers. This constant factor changes neither the loss, which
+        normalizes embeddings, nor the ranking.
         """
         return lightgcn(self.observed, user, item, n_layers=self.n_layers)
 

@@ -26,18 +26,15 @@ class ELSA(GraphRecommender):
     zero. Only items have parameters.
 
     The final embeddings are :math:`A F` for users and F for items. Their inner product lacks the
-    term :math:`-I`. So it differs from :math:`\hat y` only at the user's train items, which a
-    ranking leaves out. The term acts in the loss alone.
-
-    No matrix of users by items is computed: the loss needs only the sums :math:`z_u = r_u F` and
-    the matrix :math:`F^\top F` (:func:`reconstruction_error`).
+    term :math:`-I`, so it differs from :math:`\hat y` only at the user's train items, which a
+    ranking leaves out.
 
     Source: Vančura et al., "Scalable Linear Shallow Autoencoder for Collaborative Filtering",
     RecSys'22.
 
-    Differs from the authors' code as follows. The optimizer is Adam, because RecBole has no NAdam.
-    The error is summed over items, not averaged. The authors' newer code passes :math:`\hat y`
-    through a ReLU; here the output is linear, as in the paper.
+    Differs from the authors' code: the optimizer is Adam, because RecBole has no NAdam, and the
+    error is summed over items, not averaged. The authors' newer code passes :math:`\hat y` through
+    a ReLU; here the output is linear, as in the paper.
 
     Attributes:
         item_embedding: F before its rows are scaled to length 1. Shape: (items, width)
@@ -82,27 +79,25 @@ class ELSA(GraphRecommender):
 
 
 def reconstruction_error(sums: Tensor, items: Tensor, degree: Tensor) -> Tensor:
-    r"""Compute ELSA's loss from the sum z of the embeddings of each user's items.
+    r"""Compute ELSA's loss, averaged over the users; 0 without users. Shape: ()
 
-    With :math:`z = r F` and d interactions, :math:`\|r\|^2 = d` and
+    For a user with d interactions and the sum of item embeddings :math:`z = r F`,
+    :math:`\|r\|^2 = d` and
 
     .. math:: r\cdot\hat y = \|z\|^2 - d,\qquad
               \|\hat y\|^2 = z F^\top F z^\top - 2\|z\|^2 + d
 
-    The loss of a user is 2 minus twice the cosine of r and :math:`\hat y`.
+    A user's loss is 2 minus twice the cosine of r and :math:`\hat y`. No matrix of users by items
+    is needed.
 
     Args:
-        sums: z, one row for each user, as computed from F; receives gradients.
-            Shape: (users, width)
+        sums: z of each user, computed from F; receives gradients. Shape: (users, width)
         items: F, with rows of length 1; receives gradients. Shape: (items, width)
         degree: d, number of interactions of each user, at least 1. Shape: (users,)
-
-    Returns:
-        The mean over the users; 0 without users. Shape: ()
     """
     squares = sums.square().sum(dim=-1)
     length = ((sums @ (items.T @ items)) * sums).sum(dim=-1) - 2 * squares + degree
-    # Items that resemble no other give the output 0 up to rounding. Its cosine is 0.
+    # If a user's items resemble no other item, the output is 0 up to rounding: cosine 0.
     smallest = 1e-6 * degree.square()
     cosine = (squares - degree) / (degree * length.clamp_min(smallest)).sqrt()
     return (2 - 2 * cosine.where(length > smallest, 0.0)).sum() / max(1, len(degree))

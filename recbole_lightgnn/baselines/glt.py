@@ -26,11 +26,10 @@ class GLT(PrunedRecommender):
     remaining masks become 1, and the remaining entries are reset to their initial values. In the
     last run the masks stay 1, so that the final model needs no masks.
 
-    Differs from the published code as follows. In the published code, a graph convolutional network
-    classifies nodes, and its weights are pruned; here the embeddings are pruned. Both directions of
-    an edge share one mask. Exactly the given share of entries and edges is kept, even if masks are
-    equal. A node keeps at least ``entry_floor`` entries and ``edge_floor`` edges. The gradient of
-    the absolute value of a mask at 0 is 0.
+    Differs from the published code as follows. The published code prunes the weights of a node
+    classifier; here the embeddings are pruned. Both directions of an edge share one mask. Exactly
+    the given share of entries and edges is kept, even if masks are equal. A node keeps at least
+    ``entry_floor`` entries and ``edge_floor`` edges. The gradient of :math:`|m|` at 0 is 0.
 
     Source: Chen et al., "A Unified Lottery Ticket Hypothesis for Graph Neural Networks", ICML'21.
 
@@ -66,7 +65,7 @@ class GLT(PrunedRecommender):
         )
 
     def begin_run(self, run: int) -> None:
-        """Prepare a run; see `PrunedRecommender.begin_run`. The last run has fixed masks."""
+        """Prepare a run, the last one with fixed masks; see `PrunedRecommender.begin_run`."""
         super().begin_run(run)
         if run == self.last_run:
             for mask in self.masks():
@@ -106,8 +105,7 @@ class GLT(PrunedRecommender):
     def sizes(self) -> dict[str, float]:
         """Count edges, parameters and bytes; see `GraphRecommender.sizes`.
 
-        Masks of entries are not counted, because a stored model needs none: an embedding can be
-        stored multiplied by its masks.
+        Masks of entries are not counted: a stored embedding can be multiplied by them.
         """
         sizes = super().sizes()
         state = [*self.user_mask.state_dict().values(), *self.item_mask.state_dict().values()]

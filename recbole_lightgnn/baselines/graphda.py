@@ -26,25 +26,24 @@ class GraphDA(TaughtRecommender, EmbeddingRecommender):
     .. math:: E_l = D^{-1/2}\begin{pmatrix}S_{UU} & C\\ C^\top & S_{VV}\end{pmatrix}D^{-1/2}E_{l-1},
               \qquad \bar E = \sum_{l=0}^{L} E_l
 
-    C has an edge of weight 1 between a user and each of its ``items_per_user`` best items, and
-    between an item and each of its ``users_per_item`` best users, if :math:`\sigma(s)` of the
-    teacher's score s is at least ``edge_threshold``. Train items may be among a user's best items.
-    :math:`S_{UU}` joins each user to the ``users_per_user`` users, and :math:`S_{VV}` each item to
-    the ``items_per_item`` items, with the largest weights. The weight of nodes a and b is
-    :math:`\sigma(\bar e_a\cdot\bar e_b)` of the teacher's final embeddings. D has each node's sum
-    of weights on its diagonal. Without a teacher, the edges are the interactions, and the model is
-    LightGCN.
+    C joins each user to its ``items_per_user`` best items, train items included, and each item to
+    its ``users_per_item`` best users. Such an edge has weight 1, and needs :math:`\sigma(s)` of the
+    teacher's score s to be at least ``edge_threshold``. :math:`S_{UU}` joins each user to
+    ``users_per_user`` users, and :math:`S_{VV}` each item to ``items_per_item`` items. These are
+    the nodes with the largest weights :math:`\sigma(\bar e_a\cdot\bar e_b)` by the teacher's final
+    embeddings. D is the diagonal matrix of each node's sum of weights. Without a teacher, the edges
+    are the interactions, and the model is LightGCN.
 
     With ``similarity: cosine``, the teacher's embeddings are first scaled to length 1; the authors
-    do not scale them. With inner products, a few long embeddings are best for almost all nodes: on
+    do not scale them. Without scaling, a few long embeddings are best for almost all nodes: on
     Yelp, one user has 21,594 edges.
 
     Source: Fan et al., "Graph Collaborative Signals Denoising and Augmentation for
     Recommendation", SIGIR'23.
 
-    Differs from the published code as follows. An edge of C that both of its nodes choose has the
-    weight 1, not 2. A node is not its own neighbor. A pair below the threshold is left out; in the
-    published code, it is an edge of weight 0. The final embeddings are sums of layers.
+    Differs from the published code as follows. An edge of C that both nodes choose has weight 1,
+    not 2. A node is not its own neighbor. A pair below the threshold is left out; the published
+    code gives it an edge of weight 0. The final embeddings are sums of layers.
 
     Attributes:
         edge: nodes of each edge, the smaller number first; users come before items. int32.
@@ -96,7 +95,7 @@ class GraphDA(TaughtRecommender, EmbeddingRecommender):
         self.norm = weight * (degree[row] * degree[col]).rsqrt()
 
     def load_state_dict(self, state: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Load a state dict, in which the graph may have any number of edges."""
+        """Load a state dict; its graph may have any number of edges."""
         if {"edge", "edge_weight"} <= state.keys():
             self._set_graph(*(state[name].to(self.device) for name in ("edge", "edge_weight")))
         return super().load_state_dict(state, *args, **kwargs)
@@ -132,13 +131,12 @@ def rewired(
     Args:
         user: embeddings of users, RecBole's padding row first. Shape: (users, width)
         item: embeddings of items, RecBole's padding row first. Shape: (items, width)
-        counts: four numbers of neighbors to find: items of a user, users of an item, users of a
-            user, items of an item. A number larger than the number of such nodes finds all of them.
-        threshold: smallest sigmoid of the score of an edge between a user and an item.
+        counts: largest numbers of neighbors: items of a user, users of an item, users of a user,
+            items of an item.
+        threshold: smallest sigmoid of the score that joins a user and an item.
 
     Returns:
-        The edges, and their weights; both as in the attributes of `GraphDA`. Shapes: (2, edges),
-        (edges,)
+        The edges and their weights, as the attributes of `GraphDA`. Shapes: (2, edges), (edges,)
     """
     both, n_users = torch.cat([user, item]), len(user)
     users, items = (1, n_users), (n_users + 1, len(both))
@@ -158,8 +156,8 @@ def nearest(table: Tensor, rows: tuple[int, int], columns: tuple[int, int], coun
 
     Args:
         table: embeddings of all nodes. Shape: (nodes, width)
-        rows: number of the first node to find neighbors of, and of the last such node plus 1.
-        columns: number of the first node that may be a neighbor, and of the last such node plus 1.
+        rows: nodes to find neighbors of: first number, and last number plus 1.
+        columns: nodes that may be neighbors: first number, and last number plus 1.
         count: number of neighbors to find for a node; all if there are fewer.
 
     Returns:

@@ -16,7 +16,7 @@ from recbole_lightgnn.nn.propagation import dropped_layer
 
 
 class HCCF(EmbeddingRecommender):
-    r"""LightGCN plus global layers over learned hyperedges; a contrast aligns both kinds of layers.
+    r"""LightGCN plus global layers over learned hyperedges, aligned by a contrast.
 
     .. math:: E_l = Z_l + \Gamma_l,\qquad Z_l = \hat A E_{l-1},\qquad
               \Gamma_l = \phi(H\,\phi(H^\top E_{l-1})),\qquad H = \alpha E_0 W
@@ -25,8 +25,8 @@ class HCCF(EmbeddingRecommender):
               + \lambda_1\sum_l \mathcal L_{nce}(\mathrm{sg}(Z_l), \Gamma_l)
               + \lambda_2\|\Theta\|^2,\qquad \bar E = \sum_{l=0}^L E_l
 
-    :math:`Z_l` is the local layer, as in LightGCN, and :math:`\Gamma_l` the global layer. H says
-    how strongly each node belongs to each hyperedge, and :math:`\alpha` is ``hyper_scale``.
+    :math:`Z_l` is the local layer, as in LightGCN, and :math:`\Gamma_l` the global layer. H is how
+    strongly each node belongs to each hyperedge, and :math:`\alpha` is ``hyper_scale``.
     :math:`\Gamma`, H and W are separate for users and items, and :math:`\phi` is LeakyReLU.
     :math:`\mathcal L_{nce}` is `node_contrast` of cosines, on the batch's distinct users and on its
     distinct items, with no gradient to :math:`Z_l`. In training, every layer drops edges of
@@ -36,10 +36,9 @@ class HCCF(EmbeddingRecommender):
     Source: Xia et al., "Hypergraph Contrastive Collaborative Filtering", SIGIR'22.
 
     Differs from the authors' code (PyTorch; akaxlh/HCCF) in three points. The contrast compares a
-    node with the nodes of the batch, or with all nodes as in the code if ``contrast_with: all``.
-    The code has no :math:`\phi`, which is ``slope: 1`` here. RecBole's padding nodes have no
-    hyperedges. The authors' TensorFlow code also mixes the hyperedges in additional layers, adds
-    the previous layer to each layer, and has a hinge loss.
+    node with the nodes of the batch; the code compares with all nodes (``contrast_with: all``). The
+    code has no :math:`\phi` (``slope: 1`` here). RecBole's padding nodes have no hyperedges. The
+    authors' TensorFlow code is another variant, with a hinge loss and additional layers.
 
     Attributes:
         user_hyper: W of the users. Shape: (width, hyperedges)
@@ -75,9 +74,8 @@ class HCCF(EmbeddingRecommender):
             keep_rate: share of edges, and of entries of H, that each layer keeps.
 
         Returns:
-            First, the final embeddings: the sum of the layers 0 to L. Second, a list of pairs (Z_l,
-            Gamma_l) for l = 1 to L. The final embeddings, Z_l and Gamma_l are each a table of users
-            and a table of items.
+            The final embeddings, and the pairs (Z_l, Gamma_l) for l = 1 to L. Each of these is a
+            table of users and a table of items.
         """
         hyper = [
             self.hyper_scale * _without_padding(table) @ weight
@@ -128,19 +126,16 @@ class HCCF(EmbeddingRecommender):
 
 
 def through_hyperedges(hyper: Tensor, table: Tensor, *, slope: float) -> Tensor:
-    r"""Send embeddings of nodes to the hyperedges and back: :math:`\phi(H\,\phi(H^\top E))`.
+    r"""Send embeddings to the hyperedges and back: :math:`\phi(H\,\phi(H^\top E))`
 
     Args:
         hyper: H, how strongly each node belongs to each hyperedge. Shape: (nodes, hyperedges)
         table: E, embeddings of the nodes. Shape: (nodes, width)
         slope: slope of the LeakyReLU :math:`\phi` below 0; 1 is no activation.
-
-    Returns:
-        The new embeddings of the nodes. Shape: (nodes, width)
     """
     return F.leaky_relu(hyper @ F.leaky_relu(hyper.T @ table, slope), slope)
 
 
 def _without_padding(table: Tensor) -> Tensor:
-    """Return H with 0 in RecBole's padding row, so that padding is in no hyperedge."""
+    """Set RecBole's padding row of H to 0, so that padding is in no hyperedge."""
     return F.pad(table[1:], (0, 0, 1, 0))
