@@ -126,7 +126,7 @@ class HCCF(EmbeddingRecommender):
 
 
 def through_hyperedges(hyper: Tensor, table: Tensor, *, slope: float) -> Tensor:
-    r"""Send embeddings to the hyperedges and back: :math:`\phi(H\,\phi(H^\top E))`
+    r"""Send embeddings to the hyperedges and back: :math:`\phi(H\,\phi(H^\top E))`. Shape: as E
 
     Args:
         hyper: H, how strongly each node belongs to each hyperedge. Shape: (nodes, hyperedges)

@@ -14,25 +14,24 @@ from torch.nn.utils.rnn import pad_sequence
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.models.solved import SolvedTables
 
-_NUMBERS = 1 << 24  # numbers of the gathered rows and of the systems in memory at once
+_NUMBERS = 1 << 24  # size of the gathered rows and the linear systems in memory at once
 
 
 class IALS(SolvedTables):
-    r"""Matrix factorization by squared error, which weights pairs without an interaction less.
+    r"""Matrix factorization by squared error, with less weight on pairs without an interaction.
 
     .. math:: \sum_{(u,i)\in A}(1 - x_u\cdot y_i)^2 + \alpha_0\sum_{u,i}(x_u\cdot y_i)^2
               + \lambda\Bigl[\sum_u (d_u + \alpha_0|I|)^\nu\|x_u\|^2
               + \sum_i (d_i + \alpha_0|U|)^\nu\|y_i\|^2\Bigr]
 
-    x and y are embeddings of users and items, A is the set of interactions, and d are numbers of
-    interactions. An epoch solves for all users with fixed items, then for all items with fixed
-    users:
+    x and y are embeddings of users and items, A is the set of interactions, and d are degrees. An
+    epoch solves for all users with fixed items, then for all items with fixed users:
 
     .. math:: x_u = \Bigl(\sum_{i\in N_u} y_i y_i^\top + \alpha_0 Y^\top Y
               + \lambda(d_u + \alpha_0|I|)^\nu\,\mathbb 1\Bigr)^{-1}\sum_{i\in N_u} y_i
 
-    Item embeddings start from a normal distribution with standard deviation .1 / sqrt(width). Users
-    and items without interactions get embeddings of zeros.
+    Item embeddings start from a normal distribution with standard deviation .1 / sqrt(width). They
+    are 0 for nodes without interactions.
 
     Source: Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets",
     ICDM'08. The power nu and the settings: Rendle et al., "Revisiting the Performance of iALS on
@@ -58,9 +57,8 @@ class IALS(SolvedTables):
         Nodes with similar numbers of interactions are solved together.
 
         Args:
-            rows: interactions, one row for each node to solve for. Shape: (nodes, other nodes)
-            fixed: embeddings of the other nodes (items, if users are solved for).
-                Shape: (other nodes, width)
+            rows: interactions of the nodes to solve for. Shape: (nodes, other nodes)
+            fixed: embeddings of the other nodes (e.g. items). Shape: (other nodes, width)
         """
         width = fixed.shape[1]
         weight = self.settings.number("unobserved_weight")
@@ -74,7 +72,7 @@ class IALS(SolvedTables):
         order = order[frequency[order] > 0]
         item = torch.from_numpy(rows.indices.astype(np.int64)).to(fixed.device)
         while len(order):
-            # The last row of the batch has most interactions; all rows are padded to its length.
+            # A batch is padded to its last row, which has most interactions.
             sizes = np.arange(1, len(order) + 1) * (frequency[order] + width) * width
             count = max(1, int(np.searchsorted(sizes, _NUMBERS, side="right")))
             batch, order = order[:count], order[count:]

@@ -36,11 +36,11 @@ class LightGCL(EmbeddingRecommender):
     Source: Cai et al., "LightGCL: Simple Yet Effective Graph Contrastive Learning for
     Recommendation", ICLR'23.
 
-    Differs from the authors' code (HKUDS/LightGCL) in four points. The singular vectors are exact;
-    the authors' code draws a random approximation. The low-rank graph has a degree offset; the
-    authors' code has none. The contrast compares a node with the nodes of the batch, or with all
-    nodes as in the authors' code if ``contrast_with: all``. The ranking propagates the trained
-    embeddings; the authors' code ranks by the final embeddings of the last training step.
+    Differs from the authors' code (HKUDS/LightGCL) in four points. The singular vectors are exact,
+    not a random approximation. The low-rank graph has a degree offset. The contrast compares a node
+    with the nodes of the batch; the code compares with all nodes (``contrast_with: all``). The
+    ranking propagates the trained embeddings; the code ranks by the final embeddings of the last
+    training step.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -95,7 +95,7 @@ class LightGCL(EmbeddingRecommender):
         }
 
     def contrast(self, final: Tables, view: Tables, batch: Batch) -> Tensor:
-        """Compute the contrast of the batch's users plus the contrast of its items.
+        """Compute the contrast of the batch's users plus the contrast of its items. Shape: ()
 
         Args:
             final: final embeddings of users and items. Shapes: (users, width), (items, width)

@@ -20,12 +20,10 @@ class LRGCCF(EmbeddingRecommender):
     .. math:: E_l = \tilde D^{-1/2}(A + I)\tilde D^{-1/2} E_{l-1},\qquad
               \bar E = E_0 \,\|\, E_1 \,\|\, \dots \,\|\, E_L
 
-    with :math:`\tilde D = D + I`, where D has the degrees on its diagonal. The inner product of
-    concatenated layers is the sum of the layers' inner products. So each layer adds its inner
-    product to the score of the layers before it, as the paper's residual does. Weight decay applies
-    to the final embeddings of a batch.
-
-    The layers have no weight matrix: the authors' code has none, unlike the paper.
+    with :math:`\tilde D = D + I` and D the diagonal matrix of degrees. The inner product of
+    concatenated layers is the sum of the layers' inner products: each layer adds to the score, as
+    the paper's residual does. Weight decay applies to the final embeddings of a batch. The layers
+    have no weight matrix, as in the authors' code and unlike the paper.
 
     Source: Chen et al., "Revisiting Graph Based Collaborative Filtering: A Linear Residual Graph
     Convolutional Network Approach", AAAI'20.

@@ -24,21 +24,19 @@ class PinSage(EmbeddingRecommender):
 
     .. math:: \bar e_a = G_2\,\mathrm{ReLU}(G_1 h_a + g)
 
-    h starts as the trained embedding of a node, which is a user or an item. The nodes b are the
-    ``n_neighbors`` nodes where a random walk of ``walk_length`` steps from a ends most often. The
-    probabilities of these nodes, scaled to the sum 1, are the :math:`\alpha_{ab}`
-    (`walk_neighbors`). The score is the inner product of the :math:`\bar e`. Weight decay is on the
-    batch's final embeddings: the length of an initial embedding hardly matters, because each
-    layer's output is normalized.
+    h starts as the trained embedding of a node (user or item). The nodes b are the ``n_neighbors``
+    nodes where a random walk of ``walk_length`` steps from a ends most often. Their probabilities,
+    scaled to the sum 1, are :math:`\alpha_{ab}` (`walk_neighbors`). The score is the inner product
+    of the :math:`\bar e`. Weight decay is on the batch's final embeddings, because layers normalize
+    their outputs and the length of an initial embedding hardly matters.
 
-    Differs from the paper, as there are users and no features of items:
+    Differs from the paper, because items have no features:
 
     - Users and items are both nodes, and share the weights of a layer.
-    - Embeddings are trained in place of the features.
-    - The probabilities are exact. The paper counts the visits of sampled walks.
-    - The loss is BPR or a softmax on user-item pairs. The paper has a margin loss on pairs of
-      items. The paper's negative items are shared by all pairs of a batch, as in the softmax. Some
-      of these items are hard to tell from positive items.
+    - Trained embeddings replace the features.
+    - The probabilities are exact, not counts of sampled walks.
+    - The loss is BPR or a softmax on user-item pairs, not a margin loss on pairs of items with hard
+      negatives.
 
     Source: Ying et al., "Graph Convolutional Neural Networks for Web-Scale Recommender Systems",
     KDD'18.
@@ -64,7 +62,7 @@ class PinSage(EmbeddingRecommender):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:  # torch's own would be larger than the embeddings
+                if module.bias is not None:  # torch's default would exceed the embeddings
                     nn.init.zeros_(module.bias)
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
@@ -101,15 +99,12 @@ class Convolution(nn.Module):
         self.update = nn.Linear(2 * width, width)
 
     def forward(self, neighbors: SparsePattern, shares: Tensor, hidden: Tensor) -> Tensor:
-        """Compute the h after this layer.
+        """Compute h after this layer; each row has length 1 or is zero. Shape: (nodes, width)
 
         Args:
             neighbors: pairs (a, b) of a node and its neighbor. Shape: (nodes, nodes)
             shares: weight alpha of each pair. Shape: (pairs,)
             hidden: h before this layer. Shape: (nodes, width)
-
-        Returns:
-            The h after this layer; each row has length 1 or is zero. Shape: (nodes, width)
         """
         gathered = spmm(neighbors, shares, F.relu(self.message(hidden)))  # n
         return F.normalize(F.relu(self.update(torch.cat([hidden, gathered], dim=1))), dim=-1)

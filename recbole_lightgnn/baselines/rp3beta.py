@@ -14,12 +14,12 @@ class RP3beta(ItemItemRecommender):
               P^{IU} = (D_I + c)^{-1}A^\top,\quad P^{UI} = (D_U + c)^{-1}A
 
     W has the similarities of items, A is the interaction matrix, and D are diagonal matrices of
-    degrees. The power alpha acts on each probability. beta lowers the similarities to popular
-    items. Of each row of W, the ``n_neighbors`` largest values off the diagonal are kept. With
-    ``normalize``, the kept values of a row then sum to 1.
+    degrees. alpha acts on each probability; beta lowers the similarities to popular items. A row of
+    W keeps its ``n_neighbors`` largest values off the diagonal. With ``normalize``, they then sum
+    to 1.
 
-    The authors' method lacks two options, which are off by default here: the offset c of the
-    degrees, which helps on very sparse graphs, and ``normalize``, which later studies tuned.
+    The authors have no ``normalize`` and no offset c, which helps on very sparse graphs. Both are
+    off by default.
 
     Source: Paudel et al., "Updatable, Accurate, Diverse, and Scalable Recommendations for
     Interactive Applications", ACM TiiS 2017.

@@ -14,7 +14,7 @@ from recbole_lightgnn.models.objective import Tables, batch_bpr
 from recbole_lightgnn.models.taught import TaughtRecommender
 from recbole_lightgnn.nn.propagation import lightgcn
 
-_LEFT_OUT = -1e9  # score of an item that a list does not have
+_LEFT_OUT = -1e9  # score of an absent item in a list
 
 
 class RRD(TaughtRecommender, EmbeddingRecommender):
@@ -23,18 +23,16 @@ class RRD(TaughtRecommender, EmbeddingRecommender):
     .. math:: \mathcal L = \mathcal L_{bpr} + w\,\mathcal L_{order} + \lambda_4\|\Theta\|^2
 
     :math:`\mathcal L_{order}` is `relaxed_order` for the users of the batch. It asks for the
-    teacher's K best items, in the teacher's order, above ``other_items`` random items in any order.
-    Items that the user has interacted with are in neither list. With ``n_layers: 0`` the model is
-    matrix factorization.
+    teacher's K best items, in the teacher's order, above ``other_items`` random items. Neither list
+    has items of the user's interactions. With ``n_layers: 0`` the model is matrix factorization.
 
     Source: Kang et al., "DE-RRD: A Knowledge Distillation Framework for Recommender System",
     CIKM'20 (the method RRD).
 
     Differs from the published code as follows. The teacher's K best items are used, as the authors
-    recommend later; the published code draws items by rank. :math:`\mathcal L_{order}` and BPR are
-    means; in the published code, both are sums. A random item that is among the K best, or that the
-    user has interacted with, is left out; the published code draws a replacement. Random items are
-    drawn in each step, not once in each epoch.
+    recommend later, not items drawn by rank. :math:`\mathcal L_{order}` and BPR are means, not
+    sums. A random item that is among the K best or in the user's interactions is left out, not
+    replaced. Random items are drawn in each step, not once in each epoch.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -81,20 +79,19 @@ class RRD(TaughtRecommender, EmbeddingRecommender):
 
 
 def relaxed_order(ordered: Tensor, others: Tensor, ranked: Tensor) -> Tensor:
-    r"""Compute the loss of items that should rank in a given order, above other items in any order.
+    r"""Compute the loss of items that should rank in the given order, above others. Shape: ()
 
     .. math:: -\frac1{|U|}\sum_u\frac1K\sum_{k=1}^K\Big[s_k - \log\Big(\sum_{j\ge k}\exp s_j
               + \sum_n\exp s_n\Big)\Big]
+
+    U are the users with an ordered item; without any, the loss is 0.
 
     Args:
         ordered: scores s_1 ... s_K of the ordered items, best item first; receive gradients.
             Shape: (users, K)
         others: scores s_n of the items without order; receive gradients. Shape: (users, others)
-        ranked: false where a user has fewer than K ordered items. There, the score must be very
-            small, and is left out of the loss. Shape: (users, K)
-
-    Returns:
-        The mean over the users with an ordered item; 0 if there is no such user. Shape: ()
+        ranked: false where a user has fewer than K ordered items; there, the score must be very
+            small. Shape: (users, K)
     """
     below = ordered.flip(-1).logcumsumexp(dim=-1).flip(-1)  # log of the sum over j >= k
     below = torch.logaddexp(below, others.logsumexp(dim=-1, keepdim=True))

@@ -21,9 +21,9 @@ class SimGCL(EmbeddingRecommender):
               + \lambda_4\|\Theta\|^2
 
     :math:`\mathcal L_{nce}` is `info_nce` between the two views of the batch's distinct users, and
-    of its distinct items. A view, or noisy copy, is the mean of the layers 1 to L with noise in
-    every layer (`noisy_layers`). BPR and the ranking use the mean of the layers without noise.
-    Weight decay is LightGCN's: half the squared norm of the batch's initial embeddings.
+    of its distinct items. A view is the mean of the layers 1 to L with noise in every layer
+    (`noisy_layers`). BPR and the ranking use the mean without noise. Weight decay is LightGCN's:
+    half the squared norm of the batch's initial embeddings.
 
     Source: Yu et al., "Are Graph Augmentations Necessary? Simple Graph Contrastive Learning for
     Recommendation", SIGIR'22.
@@ -61,10 +61,8 @@ class SimGCL(EmbeddingRecommender):
         """Compute InfoNCE of the batch's users plus InfoNCE of the batch's items. Shape: ()
 
         Args:
-            first: embeddings of all users and items in the first view. Shapes: (users, width),
-                (items, width)
-            second: embeddings of all users and items in the second view. Shapes: (users, width),
-                (items, width)
+            first: final embeddings in the first view. Shapes: (users, width), (items, width)
+            second: final embeddings in the second view, in the same shapes.
             batch: the training batch.
         """
         nodes = (batch.user.unique(), batch.item.unique())
@@ -81,8 +79,8 @@ class SimGCL(EmbeddingRecommender):
     def _view(self, final: Tables) -> Tables:
         """Compute a noisy copy (view) of the final embeddings, with new noise.
 
-        Propagation is linear and noise is constant, so a view is the sum of ``final`` and a
-        constant. Therefore one backward pass through one propagation serves both views and BPR.
+        Propagation is linear, so a view is ``final`` plus a constant. One backward pass through one
+        propagation therefore serves both views and BPR.
         """
         with torch.no_grad():
             layers = noisy_layers(

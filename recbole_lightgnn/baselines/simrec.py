@@ -35,7 +35,7 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
     .. math:: \mathcal L = -\frac1B\sum_{(u,i)}\hat y_{ui} + \mathcal L_1 + \mathcal L_2
               + \mathcal L_3 + \lambda_4\|\Theta\|^2
 
-    - :math:`\phi` is a leaky ReLU of slope 0.5. The final embeddings are :math:`f(e)`.
+    - :math:`\phi` is a leaky ReLU of slope 0.5. Final embeddings are :math:`f(e)`.
     - :math:`\mathcal L_1 = w_1` `pairwise_alignment` with the teacher's scores, for random users
       and pairs of items.
     - :math:`\mathcal L_2 = w_2` `embedding_alignment` of e with ``target``, for users plus for
@@ -55,11 +55,10 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
 
     Differs from the published code as follows. :math:`\mathcal L_2` and :math:`\mathcal L_3`
     compare ``contrast_nodes`` nodes of the batch with each other and with ``contrast_candidates``
-    random nodes; the published code compares all nodes of the batch with all nodes. ``target`` is
-    the teacher's final embeddings propagated ``target_layers`` times; in the published code, it is
-    the sum of the teacher's layers from the second layer on. :math:`\mathcal L_1` divides the
-    teacher's scores by their standard deviation. The teacher's graph has no self-loops. Weight
-    decay is LightGCN's, on the embeddings of the batch.
+    random nodes, not the whole batch with all nodes. ``target`` is the teacher's final embeddings
+    propagated ``target_layers`` times, not the sum of its layers from the second on.
+    :math:`\mathcal L_1` divides the teacher's scores by their standard deviation. The teacher's
+    graph has no self-loops. Weight decay is LightGCN's, on the embeddings of the batch.
 
     Attributes:
         layer: W. Shape: (width, width)
@@ -95,7 +94,7 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
             )
 
     def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:
-        """Set the teacher, and compute ``target`` from its embeddings; see the base class."""
+        """Set the teacher and compute ``target``; see the base class."""
         super().distill_from(teacher, prefix=prefix)
         if not self.embedding_weight:
             return
@@ -107,10 +106,7 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
         self.target = user, item
 
     def propagate(self, user: Tensor, item: Tensor) -> Tables:
-        """Compute final embeddings by the layer f, without a graph; see `transform`.
-
-        Shapes: (users, width), (items, width)
-        """
+        """Apply the layer f, without a graph. Shapes: (users, width), (items, width)"""
         return self.transform(user), self.transform(item)
 
     def transform(self, rows: Tensor) -> Tensor:
@@ -140,7 +136,7 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
     def distillation(
         self, teacher: FrozenTeacher, tables: Tables, nodes: tuple[Contrast, Contrast]
     ) -> dict[str, Tensor]:
-        """Compute the terms L_1 and L_2 that compare with the teacher, as a dict by name.
+        """Compute the terms L_1 and L_2, as a dict by name.
 
         Args:
             teacher: the trained teacher.
@@ -175,13 +171,11 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
     def weights(
         self, terms: dict[str, Tensor], nodes: tuple[Contrast, Contrast]
     ) -> tuple[Tensor, Tensor]:
-        """Compute the weights omega of the anchors, the nodes that L_3 pushes away.
-
-        Shapes: (user anchors,), (item anchors,)
+        """Compute the weights omega in L_3. Shapes: (user anchors,), (item anchors,)
 
         Args:
             terms: the terms of the loss except L_3, by name.
-            nodes: the users and the items of L_3, with their anchors.
+            nodes: the users and the items of L_3; its sums over u and i are over their anchors.
         """
         if self.teacher is None:
             ones = [torch.ones(len(side.anchors), device=self.device) for side in nodes]
@@ -227,7 +221,7 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
 
 
 def log_sums(rows: Tensor, others: Tensor, weight: Tensor, *, temperature: float) -> Tensor:
-    r"""Compute a weighted sum of log-sums of exponentials, without storing all logits.
+    r"""Compute a weighted sum of log-sum-exps, without storing all logits. Shape: ()
 
     .. math:: \sum_a \omega_a\log\sum_c\exp(x_a\cdot y_c/\tau)
 
@@ -239,21 +233,18 @@ def log_sums(rows: Tensor, others: Tensor, weight: Tensor, *, temperature: float
     """
     rows = rows / temperature
     number = torch.arange(len(rows) + 1, device=rows.device)
-    # A softmax with the first of the others as target is the log-sum less the first logit.
+    # Softmax loss with others[0] as target = log-sum-exp - first logit.
     target = RaggedIndices(number, torch.zeros_like(number[1:]))
     return full_softmax(rows, others, target, weight) + (weight * (rows @ others[0])).sum()
 
 
 def node_weights(first: Tensor, second: Tensor, main: Tensor) -> Tensor:
-    """Compute the weight omega of each node, 1.2 or 0.8, from gradients; see `SimRec`.
+    """Compute omega of each node (1.2 or 0.8) from gradients; see `SimRec`. Shape: (nodes,)
 
     Args:
         first: g_1, gradients of the term on the teacher's scores. Shape: (nodes, width)
         second: g_2, gradients of the term on the teacher's embeddings. Shape: (nodes, width)
         main: g_0, gradients of the term on observed interactions. Shape: (nodes, width)
-
-    Returns:
-        omega. Shape: (nodes,)
     """
     with_main = F.cosine_similarity(first + second, main, dim=-1)
     raised = with_main <= F.cosine_similarity(first, second, dim=-1)

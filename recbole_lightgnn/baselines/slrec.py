@@ -28,17 +28,15 @@ class SLRec(EmbeddingRecommender):
     f are the two towers (small networks). :math:`\mathcal L_{softmax}` is `BatchSoftmax`, over the
     items of the batch. :math:`\mathcal L_{nce}` is `info_nce` on the batch's distinct items; m and
     m' are dropout masks. The final embeddings are z, scaled to length 1. With ``tower_hidden: 0``
-    there is no tower, and :math:`z = e`. The model is then matrix factorization, trained by the
-    softmax and the contrast.
+    there is no tower: :math:`z = e`, and the model is matrix factorization.
 
     Source: Yao et al., "Self-supervised Learning for Large-scale Item Recommendations", CIKM'21.
 
-    Differs from the paper in the masks: the paper masks correlated features of an item, but here an
-    item has only an ID. Differs from SSL4Rec of Coder-Yu/SELFRec, which has the same masks, as
-    follows. The softmax is corrected for popularity, as in the paper. The candidates of the softmax
-    are the distinct items of the batch, without other positive items of the user. The ranking is by
-    the cosine, as in training; SSL4Rec ranks by the inner product. Weight decay is LightGCN's, on
-    the embeddings of the batch; SSL4Rec has the norm of the towers' outputs.
+    The paper masks correlated features of an item; here an item has only an ID. SSL4Rec of
+    Coder-Yu/SELFRec has the same masks, but differs as follows. Its softmax is not corrected for
+    popularity, and its candidates include other positive items of the user. It ranks by the inner
+    product, not the cosine. Its weight decay is on the towers' outputs, not on the embeddings of
+    the batch.
 
     Attributes:
         user_tower: f_U, or the identity.
@@ -84,11 +82,7 @@ class SLRec(EmbeddingRecommender):
         }
 
     def view(self, rows: Tensor) -> Tensor:
-        """Compute the item tower's outputs, with a new dropout mask on its inputs.
-
-        Args:
-            rows: initial embeddings of items. Shape: (rows, width)
-        """
+        """Apply the item tower to items' embeddings with a new dropout mask. Shape: (rows, outputs)"""
         masked: Tensor = self.item_tower(F.dropout(rows, self.item_dropout))
         return masked
 
@@ -103,9 +97,6 @@ def tower(settings: Settings) -> nn.Module:
 
 
 def _outputs(tower: nn.Module, table: Tensor, nodes: Tensor) -> Tensor:
-    """Apply a tower to the nodes of a batch; the outputs of other nodes are 0 and not used.
-
-    Applying the tower to every node would cost several times as much as the rest of the step.
-    """
+    """Apply a tower to the nodes of a batch, to save time; the outputs of other nodes are 0."""
     rows = tower(table.index_select(0, nodes))
     return torch.zeros(len(table), rows.shape[1], device=rows.device).index_copy(0, nodes, rows)

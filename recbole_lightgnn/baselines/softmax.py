@@ -10,11 +10,8 @@ class SoftmaxLightGCN(LightGNNTeacher):
               \hat y_{ui} = \bar e_u\cdot\bar e_i
 
     The softmax is over the items of the batch, corrected for popularity (Yi et al., RecSys'19).
-    With ``batch_by: user``, the softmax is over all items: the multinomial likelihood (Liang et
-    al., WWW'18).
-
-    The model is LightGNN's teacher, with a name, a yaml file and tuned settings of its own. Compare
-    distillation and pruning with this baseline.
+    With ``batch_by: user``, it is over all items: the multinomial likelihood (Liang et al.,
+    WWW'18). The model is LightGNN's teacher with its own tuned settings.
 
     Source of the model: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network
     for Recommendation", SIGIR'20.

@@ -1,4 +1,4 @@
-"""Spectral filters: training-free models of one family."""
+"""Spectral filters: a family of training-free models."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recbole_lightgnn.models.solved import SolvedTables, power, scaled
 from recbole_lightgnn.nn.truncated_svd import truncated_svd
 from recbole_lightgnn.ops import SparsePattern, spmm
 
-_SINGLE_TABLES = ("ideal", "svdae")  # filters that are an inner product of two narrow tables
+_SINGLE_TABLES = ("ideal", "svdae")  # filters that rank by inner products of two tables
 
 
 class Spectral(SolvedTables):
@@ -27,8 +27,8 @@ class Spectral(SolvedTables):
     .. math:: R = (D_U + c)^{-\alpha}\,A\,(D_I + c)^{\alpha - 1}
 
     with :math:`\alpha = 1/2` for all filters but ``turbo``. S has the k largest singular values of
-    R, and U and V have their left and right singular vectors, with k = ``embedding_size``. The
-    scores of a user are, by ``filter``:
+    R, and U and V have their left and right singular vectors, with k = ``embedding_size``. A user's
+    scores by each ``filter`` are:
 
     .. math::
         \text{ideal}:\quad & r_u\,(D_I + c)^{-1/2}\,V S^{p-1} V^\top (D_I + c)^{\gamma} \\
@@ -45,12 +45,10 @@ class Spectral(SolvedTables):
     The :math:`c_j` of ``cheby`` interpolate its plateau filter
     :math:`h(x) = \tfrac12 - \tfrac12\,\mathrm{sign}(x)\,|x|^\varphi` at Chebyshev nodes.
 
-    ``ideal`` and ``svdae`` rank by inner products of two tables, of users and of items. In
-    ``ideal``, a user's row is a sum over the user's items, so that a new user needs no training.
-    The scores of the other filters have full rank, and are computed without such tables.
-
-    The authors' filters have no offset c, and their ``ideal`` has no settings p and gamma. No dense
-    matrix of items by items is stored. Users and items without interactions have scores of 0.
+    ``ideal`` and ``svdae`` rank by inner products of a user table and an item table. In ``ideal``,
+    a user's row is a sum over the user's items, so a new user needs no training. The authors'
+    filters have no offset c, and their ``ideal`` has no p and gamma. No dense matrix of items by
+    items is stored. Users and items without interactions have scores of 0.
 
     Source: Shen et al., "How Powerful is Graph Convolution for Recommendation?", CIKM'21
     (ideal, linear, gfcf); Hong et al., "SVD-AE", IJCAI'24; Park et al., "Turbo-CF", SIGIR'24; Kim
@@ -79,11 +77,11 @@ class Spectral(SolvedTables):
         return None, settings["embedding_size"] if settings["filter"] in _SINGLE_TABLES else 0
 
     def solve(self) -> None:
-        """Compute the tables of users and items that the filter needs."""
+        """Compute the tables that the filter needs."""
         width = self.settings.integer("embedding_size")
         if self.filter in ("linear", "turbo"):
             return
-        # RecBole's padding row and column are left out, so that they have no singular vectors.
+        # Without RecBole's padding row and column, which must have no part in the vectors.
         left, values, right = truncated_svd(self._normalized()[1:, 1:], width)
         left, right = (np.pad(vectors, ((1, 0), (0, 0))) for vectors in (left, right))
         if self.filter == "svdae":

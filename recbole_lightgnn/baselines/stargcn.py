@@ -27,27 +27,25 @@ class STARGCN(EmbeddingRecommender):
     .. math:: \mathcal L = \sum_t\Big[\mathcal L_0(\bar E^t) + \lambda\,
               \frac{1}{|S|}\sum_{a\in S}\|\hat x_a^t - e_a\|^2\Big] + \lambda_4\|\Theta\|^2
 
-    :math:`\varphi` is LeakyReLU, and :math:`\mathcal L_0` is BPR or a softmax. t numbers the
-    blocks. Each block has separate weights W, O, R and P for users and for items. The first block
-    starts from the trained embeddings e: its input x is e. The input of a later block is
-    :math:`\hat x` of the block before it. The ranking is by :math:`\bar e` of the last block.
+    :math:`\varphi` is LeakyReLU, and :math:`\mathcal L_0` is BPR or a softmax. Each block t has
+    separate weights W, O, R and P for users and for items. The input x is the trained embeddings e
+    in the first block, and :math:`\hat x` of the block before in later ones. The ranking is by
+    :math:`\bar e` of the last block.
 
     S are the nodes to restore: a random share ``restored_share`` of all nodes in each step. Each
     node of S enters the first block as zero with the probability ``mask_probability``.
 
-    The graph of a step lacks the interactions of the batch (`norm_without`). Otherwise a score
-    would be computed from the interaction that it predicts. A step predicts at most half of all
-    interactions, so that edges are left. Of a larger batch, the step uses only the first
-    interactions, which are a random sample.
+    The graph of a step lacks the interactions of the batch (`norm_without`), so that no score uses
+    the interaction it predicts. A batch larger than half of all interactions is cut to that half,
+    so that edges are left.
 
     Differs from the paper, which predicts ratings, and from the authors' code:
 
     - There is one kind of edge, not one for each rating.
     - The loss is BPR or a softmax, not the squared error of ratings.
-    - h and :math:`\bar e` have the width of the embeddings. In the code, the widths of e, h and
-      :math:`\bar e` are 64, 75 and 64.
-    - In the restoration error, the target e is treated as constant. Otherwise embeddings of length
-      0 would have the smallest error.
+    - h has the width of the embeddings. In the code, e, h and :math:`\bar e` have the widths 64, 75
+      and 64.
+    - The target e of the restoration is constant; otherwise embeddings could shrink to 0.
     - Dropout is on the input of a block only.
 
     Source: Zhang et al., "STAR-GCN: Stacked and Reconstructed Graph Convolutional Networks for
@@ -73,7 +71,7 @@ class STARGCN(EmbeddingRecommender):
         return self.run_blocks((user, item), self.observed.interactions.norm)[-1].projected
 
     def run_blocks(self, tables: Tables, norm: Tensor) -> list[BlockOutput]:
-        """Run all blocks in order; each gets the embeddings that the block before it restored.
+        """Run all blocks; each gets the embeddings that the block before it restored.
 
         Args:
             tables: input of the first block, for users and for items.
@@ -88,7 +86,7 @@ class STARGCN(EmbeddingRecommender):
         return outputs
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the interaction loss and restoration error of all blocks, and weight decay."""
+        """Compute interaction loss and restoration error of all blocks, and weight decay."""
         most = max(1, self.observed.n_edges // 2)
         batch = Batch(*(column[:most] for column in self.batch_of(interaction)))
         tables = self.initial()
@@ -104,7 +102,7 @@ class STARGCN(EmbeddingRecommender):
         }
 
     def norm_outside(self, batch: Batch) -> Tensor:
-        """Compute the norm of each edge in the graph without a batch's edges. Shape: (edges,)"""
+        """Compute the norm of each edge in the graph without the batch. Shape: (edges,)"""
         number = self.observed.interaction_numbers(batch.user, batch.item)
         left_out = torch.zeros(self.observed.n_edges, dtype=torch.bool, device=self.device)
         left_out[number[number >= 0]] = True
@@ -125,19 +123,14 @@ class STARGCN(EmbeddingRecommender):
 
 
 def restoration(restored: Tables, tables: Tables, nodes: list[Tensor]) -> Tensor:
-    r"""Compute the mean squared distance of restored embeddings from e, over users and items.
+    r"""Compute the mean squared distance of restored embeddings from e; 0 if S is empty. Shape: ()
 
     .. math:: \frac{1}{|S|}\sum_{a\in S}\|\hat x_a - e_a\|^2
 
     Args:
-        restored: x-hat of users and items; receives gradients. Shapes: (users, width),
-            (items, width)
-        tables: e, trained embeddings of users and items; treated as constant. Shapes: as
-            ``restored``
+        restored: x-hat; receives gradients. Shapes: (users, width), (items, width)
+        tables: e; treated as constant. Shapes: as ``restored``
         nodes: S, the users and the items to restore. Shape of each: (drawn,)
-
-    Returns:
-        The mean; 0 if S is empty. Shape: ()
     """
     distances = [
         (guess[rows] - truth.detach()[rows]).square().sum()
@@ -159,7 +152,7 @@ class BlockOutput(NamedTuple):
 
 
 class Block(nn.Module):
-    """Encoder, decoder and projection of users and items; one block of `STARGCN`.
+    """One block of `STARGCN`: encoder, decoder and projection of users and items.
 
     Args:
         width: number of columns of x, h, x-hat and e-bar.

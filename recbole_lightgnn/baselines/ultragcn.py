@@ -29,15 +29,14 @@ class UltraGCN(EmbeddingRecommender):
 
     The c are n items drawn uniformly; some of them may be items of the user. :math:`S_i` are the
     ``n_similar`` items with the largest :math:`\omega_{ij}` (:func:`similar_items`). The score is
-    the inner product of the trained embeddings, so nothing is propagated.
+    the inner product of the trained embeddings.
 
     Source: Mao et al., "UltraGCN: Ultra Simplification of Graph Convolutional Networks for
     Recommendation", CIKM'21.
 
-    Differs from the authors' code as follows. The n items c are drawn once for a batch, so that one
-    matrix product computes their scores; the authors draw items for each interaction. An item is
-    not similar to itself. :math:`\omega` is as in the paper; the code adds 1 under the roots. The
-    loss is divided by B, the number of interactions of the batch.
+    Differs from the authors' code as follows. The n items c are drawn once for a batch, not for
+    each interaction. An item is not similar to itself. :math:`\omega` is as in the paper; the code
+    adds 1 under the roots. The loss is divided by B, the number of interactions of the batch.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -69,7 +68,7 @@ class UltraGCN(EmbeddingRecommender):
         batch = self.batch_of(interaction)
         size, similar = len(batch.user), self.similar[batch.item]  # (batch, similar)
         drawn = torch.randint(1, self.n_items, (self.n_negatives,), device=self.device)
-        # One gather, because the gradient of each gather is as large as the whole table.
+        # One gather, because each gather has a gradient as large as the table.
         rows = self.item_embedding.index_select(
             0, torch.cat([batch.item, drawn, similar.flatten()])
         )
@@ -109,9 +108,8 @@ def similar_items(graph: InteractionGraph, count: int) -> tuple[Tensor, Tensor]:
         count: number of items to find.
 
     Returns:
-        First, the similar items of each item. Second, their :math:`\omega`. If an item has fewer
-        than ``count`` similar items, item 0 with the weight 0 fills the row.
-        Shapes: (items, count), (items, count)
+        The similar items of each item, and their :math:`\omega`. Item 0 with the weight 0 fills the
+        row of an item with fewer similar items. Shapes: (items, count), (items, count)
     """
     pattern = graph.interactions.pattern
     place = pattern.row.cpu().numpy(), pattern.col.cpu().numpy()

@@ -23,18 +23,17 @@ class UnKD(TaughtRecommender, EmbeddingRecommender):
               - w\,\mathrm{mean}_{(u,a,b)}\log\sigma(\hat y_{ua} - \hat y_{ub})
               + \lambda_4\|\Theta\|^2
 
-    The items are sorted by their number of interactions and cut into groups with about equally many
-    interactions. So a pair (a, b) within a group says little about popularity. The teacher ranks
-    the group's items that user u has not interacted with. Both items of a pair are drawn from this
-    list: the item at rank r with the probability :math:`p(r)\propto\exp(-r/\mu)`. Item a has a
-    better rank than item b.
+    The items are sorted by popularity and cut into groups with about equally many interactions. So
+    a pair (a, b) within a group says little about popularity. The teacher ranks the group's items
+    that user u has not interacted with. Both items of a pair are drawn from this list, with
+    :math:`p(r)\propto\exp(-r/\mu)` for rank r. Item a has the better rank.
 
     Source: Chen et al., "Unbiased Knowledge Distillation for Recommendation", WSDM'23.
 
     Differs from the published code as follows. Each step draws new pairs for the users of its
-    batch; the published code draws pairs for all users once in each epoch. Every group has the same
-    number of pairs. A list has the best ``list_items`` items instead of 1000. The final embeddings
-    are sums of layers, and weight decay is LightGCN's, on the embeddings of the batch.
+    batch, not once in each epoch for all users. Every group has the same number of pairs. A list
+    has the best ``list_items`` items, not 1000. The final embeddings are sums of layers, and weight
+    decay is LightGCN's.
 
     Attributes:
         group: group of each item, from 0 for the most popular items; -1 for RecBole's padding row.
@@ -89,8 +88,7 @@ class UnKD(TaughtRecommender, EmbeddingRecommender):
             user: users, possibly repeated. Shape: (batch,)
 
         Returns:
-            User of each pair, its better ranked item, and its worse ranked item. Shapes: (pairs,),
-            (pairs,), (pairs,)
+            User of each pair, its better ranked and its worse ranked item. Shape of each: (pairs,)
         """
         user = user.unique()
         lengths = self.lengths[user].long()[..., None, None]  # (users, groups, 1, 1)
@@ -106,8 +104,8 @@ class UnKD(TaughtRecommender, EmbeddingRecommender):
         Args:
             tables: final embeddings of all users and items. Shapes: (users, width), (items, width)
             user: user of each pair. Shape: (pairs,)
-            better: item of each pair with the better rank in the teacher's list. Shape: (pairs,)
-            worse: item of each pair with the worse rank in the teacher's list. Shape: (pairs,)
+            better: better ranked item of each pair. Shape: (pairs,)
+            worse: worse ranked item of each pair. Shape: (pairs,)
         """
         rows = tables[0].index_select(0, user)
         first, second = tables[1].index_select(0, torch.cat([better, worse])).chunk(2)
@@ -120,8 +118,7 @@ def popularity_groups(counts: Tensor, n_groups: int) -> Tensor:
 
     Args:
         counts: number of interactions of each item. Shape: (items,)
-        n_groups: largest number of groups. There are fewer if an item has more interactions than
-            a group should have.
+        n_groups: number of groups; fewer if an item has more interactions than a group's share.
 
     Returns:
         Group of each item, from 0 for the most popular. Shape: (items,)
@@ -136,14 +133,11 @@ def popularity_groups(counts: Tensor, n_groups: int) -> Tensor:
 
 
 def draw_ranks(lengths: Tensor, scale: float) -> Tensor:
-    r"""Draw one rank from each list, with :math:`p(r)\propto\exp(-r/\mu)` for r = 0 ... length - 1.
+    r"""Draw a rank from each list by :math:`p(r)\propto\exp(-r/\mu)`; 0 for an empty list.
 
     Args:
-        lengths: number of items of each list. Any shape
-        scale: mu; with a smaller mu, the first ranks are drawn more often.
-
-    Returns:
-        The drawn ranks, from 0; 0 for an empty list. Shape: as ``lengths``
+        lengths: number of items of each list, in any shape; the result has the same shape.
+        scale: mu; a smaller one draws the first ranks (from 0) more often.
     """
     uniform = torch.rand(lengths.shape, device=lengths.device, dtype=torch.float64)
     # Inverse of the distribution function (1 - exp(-(r + 1) / mu)) / (1 - exp(-length / mu)).
