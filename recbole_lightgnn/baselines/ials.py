@@ -30,8 +30,8 @@ class IALS(SolvedTables):
     .. math:: x_u = \Bigl(\sum_{i\in N_u} y_i y_i^\top + \alpha_0 Y^\top Y
               + \lambda(d_u + \alpha_0|I|)^\nu\,\mathbb 1\Bigr)^{-1}\sum_{i\in N_u} y_i
 
-    Item embeddings start from a normal distribution with standard deviation .1 / sqrt(width). They
-    are 0 for nodes without interactions.
+    Item embeddings start from a normal distribution with standard deviation .1 / sqrt(width). Users
+    and items without interactions have embeddings of 0.
 
     Source: Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets",
     ICDM'08. The power nu and the settings: Rendle et al., "Revisiting the Performance of iALS on

@@ -82,7 +82,7 @@ class SLRec(EmbeddingRecommender):
         }
 
     def view(self, rows: Tensor) -> Tensor:
-        """Apply the item tower to items' embeddings with a new dropout mask. Shape: (rows, outputs)"""
+        """Apply the item tower with a new dropout mask on its inputs. Shape: (rows, outputs)"""
         masked: Tensor = self.item_tower(F.dropout(rows, self.item_dropout))
         return masked
 

@@ -20,10 +20,10 @@ class Batch(NamedTuple):
 
     Attributes:
         user: user of each interaction, or distinct users with ``batch_by: user``. Shape: (batch,)
-        item: item of each interaction (positive item). With ``batch_by: user``, the items of all
-            users, one user after another. Shape: (interactions,)
-        negative: an item sampled for each interaction, for BPR and Eq. 5; empty with
-            ``batch_by: user``. Shape: (batch,) or (0,)
+        item: positive item of each interaction; with ``batch_by: user``, sorted by user.
+            Shape: (interactions,)
+        negative: an item sampled for each interaction; empty with ``batch_by: user``.
+            Shape: (batch,) or (0,)
     """
 
     user: Tensor
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 class PositiveItems:
-    """Look-up of the positive items of a user: the items of the user's interactions.
+    """Look-up of users' positive items: the items they have interacted with.
 
     Args:
         graph: the observed interactions.
@@ -48,11 +48,7 @@ class PositiveItems:
         self._start = self.degree.cumsum(0) - self.degree
 
     def __call__(self, user: Tensor) -> RaggedIndices:
-        """Return the lists of positive items of the given users, in the order of the users.
-
-        Args:
-            user: users, in any order. Shape: (users,)
-        """
+        """Return the positive items of the given users, in the users' order."""
         degree = self.degree[user]
         pointers = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
         shift = (self._start[user] - pointers[:-1]).repeat_interleave(degree)
@@ -61,21 +57,21 @@ class PositiveItems:
 
 
 class GraphRecommender(GeneralRecommender):
-    """Recommender that computes final embeddings from a graph, and scores by their inner products.
+    """Recommender that scores by inner products of final embeddings, computed from a graph.
 
     In evaluation mode the final embeddings are computed once and cached.
 
     Args:
         config: settings of the run.
-        dataset: RecBole's training dataset; the interactions are the edges of the graph.
+        dataset: RecBole's training dataset; its interactions are the graph's edges.
 
     Attributes:
         observed: the graph of the training interactions.
-        positive_items: look-up of each user's items in the training interactions.
-        by_user: whether a batch holds users and all their interactions (``batch_by: user``).
-        samples_items: class attribute; true if RecBole's loader samples an item for each
+        positive_items: look-up of each user's training items.
+        by_user: whether ``batch_by`` is ``user``; see `Batch`.
+        samples_items: class attribute; whether RecBole's loader samples an item for each
             interaction.
-        ranks_by_tables: class attribute; true if the scores are inner products of final embeddings.
+        ranks_by_tables: class attribute; whether scores are inner products of final embeddings.
     """
 
     input_type = InputType.PAIRWISE
@@ -84,11 +80,10 @@ class GraphRecommender(GeneralRecommender):
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> None:
-        """Check settings that depend on one another; a model overrides this method to add checks.
+        """Check settings that depend on one another; models override this method.
 
         Args:
-            settings: all settings in force. The type and range of each setting have been checked
-                already.
+            settings: all settings in force, each of the right type and range.
 
         Raises:
             InputError: if two settings contradict each other.
@@ -109,57 +104,42 @@ class GraphRecommender(GeneralRecommender):
         self._final: tuple[Tensor, Tensor] | None = None
 
     def initial(self) -> tuple[Tensor, Tensor]:
-        """Return the initial embeddings of users and items.
-
-        Shapes: (users, width), (items, width)
-        """
+        """Return the initial embeddings. Shapes: (users, width), (items, width)"""
         raise NotImplementedError
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute final embeddings from initial embeddings.
+        """Compute final embeddings from initial embeddings. Shapes: (users, width), (items, width)
 
         Args:
             user: initial embeddings. Shape: (users, width)
             item: initial embeddings. Shape: (items, width)
-
-        Returns:
-            Final embeddings of users and items. Shapes: (users, width), (items, width)
         """
         raise NotImplementedError
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        """Compute the final embeddings of users and items, with gradients.
-
-        Shapes: (users, width), (items, width)
-        """
+        """Compute final embeddings, with gradients. Shapes: (users, width), (items, width)"""
         return self.propagate(*self.initial())
 
     def infer(self) -> tuple[Tensor, Tensor]:
         """Compute the embeddings to rank by, without gradients. Shapes as for :meth:`encode`.
 
-        A model overrides this method to rank by embeddings that differ from :meth:`encode`, or to
-        compute the embeddings faster than with gradients.
+        A model overrides this method to rank by other embeddings, or to compute them faster.
         """
         return self.encode()
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the terms of the model's loss (Eq. 11) on a batch: weighted terms by name.
-
-        Args:
-            interaction: a batch of RecBole's loader.
-        """
+        """Compute the weighted terms of the loss (Eq. 11) on a batch of RecBole's loader, as a dict."""
         raise NotImplementedError
 
     def begin_epoch(self, epoch: int, epochs: int) -> bool:
-        """Prepare a training epoch; a model that differs from epoch to epoch overrides this method.
+        """Prepare a training epoch; models that change between epochs override this method.
 
         Args:
             epoch: number of the epoch, from 0.
             epochs: maximum number of epochs of the training.
 
         Returns:
-            Whether the model may be validated after the epoch, and chosen as the best epoch. Must
-            be true for the last epoch.
+            Whether the epoch may be validated and chosen as the best; always true for the last one.
         """
         return True
 
@@ -168,9 +148,6 @@ class GraphRecommender(GeneralRecommender):
 
         With ``batch_by: user``, users without interactions, such as RecBole's padding user, are
         left out. If no user is left, every loss term is 0.
-
-        Args:
-            interaction: a batch of RecBole's loader.
         """
         if self.by_user:
             user = interaction[self.USER_ID].unique()
@@ -182,9 +159,8 @@ class GraphRecommender(GeneralRecommender):
     def decay(self, user: Tensor, item: Tensor, batch: Batch) -> Tensor:
         r"""Compute weight decay, :math:`\|\Theta\|_F^2` of Eq. 11, on the embeddings of a batch.
 
-        The decay covers the embeddings of the batch's users and items, and with BPR also the
-        embeddings of the sampled items. Edge weights have no decay: they start at 1, and decay
-        would pull every edge weight towards zero, even if the edge is important.
+        It covers the batch's users and items, and with BPR also the sampled items. Edge weights
+        have no decay, because it would pull even important edges from 1 towards 0.
 
         Args:
             user: embeddings of all users. Shape: (users, width)
@@ -203,9 +179,7 @@ class GraphRecommender(GeneralRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return the width (number of columns) of the initial and of the final embeddings.
-
-        The first width is ``None`` if the model has no initial embeddings.
+        """Return the widths of initial embeddings (``None`` without) and of final embeddings.
 
         Args:
             settings: settings of the model, by name.
@@ -216,10 +190,9 @@ class GraphRecommender(GeneralRecommender):
         """Count the model's interactions (edges), embedding entries, parameters and bytes.
 
         Returns:
-            ``interactions``: number of edges of the graph. ``entries``: number of parameters,
-            without RecBole's padding rows and without edge weights. ``entries_kept``: ``entries``
-            divided by the number of entries before any pruning. ``parameters``: ``entries`` plus
-            the number of edge weights. ``bytes``: size of all tensors in the state dict.
+            ``interactions``: edges of the graph. ``entries``: parameters without RecBole's padding
+            rows and edge weights. ``entries_kept``: share of ``entries`` left by pruning.
+            ``parameters``: ``entries`` plus edge weights. ``bytes``: size of the state dict.
         """
         entries = entries_of(self)
         return {
@@ -231,7 +204,7 @@ class GraphRecommender(GeneralRecommender):
         }
 
     def train(self, mode: bool = True) -> GraphRecommender:
-        """Switch to training mode, which drops the cached embeddings, or to evaluation mode."""
+        """Set the mode; training mode drops the cached final embeddings."""
         if mode:
             self._final = None
         super().train(mode)
@@ -244,10 +217,7 @@ class GraphRecommender(GeneralRecommender):
 
     @torch.no_grad()
     def final_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Return the embeddings to rank by, cached in evaluation mode.
-
-        Shapes as for :meth:`infer`.
-        """
+        """Return the embeddings to rank by, cached in evaluation mode; see :meth:`infer`."""
         if self.training:
             return self.infer()
         if self._final is None:
@@ -269,10 +239,8 @@ class EmbeddingRecommender(GraphRecommender):
     """Graph recommender that learns an embedding of every user and of every item.
 
     Attributes:
-        user_embedding: embeddings of users, a parameter with Xavier initialization.
-            Shape: (users, width)
-        item_embedding: embeddings of items, a parameter with Xavier initialization.
-            Shape: (items, width)
+        user_embedding: parameter with Xavier initialization. Shape: (users, width)
+        item_embedding: parameter with Xavier initialization. Shape: (items, width)
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -290,13 +258,11 @@ class EmbeddingRecommender(GraphRecommender):
 
 
 def entries_of(model: Any) -> int:
-    """Count the single numbers in a model's parameters, without RecBole's padding rows.
+    """Count the numbers in a model's parameters, without RecBole's padding rows.
 
-    A table of users, or of items, has one padding row. A table of users and items together has two
-    padding rows.
+    A table of users, or of items, has one padding row; a table of both has two.
 
-    Args:
-        model: any of our models or RecBole's models.
+
     """
     return sum(_without_padding(parameter, model) for parameter in model.parameters())
 

@@ -24,13 +24,13 @@ class AlignmentObjective:
     """Alignment of a student to a frozen teacher, by predictions (Eq. 5) and embeddings (Eq. 6).
 
     Args:
-        settings: the run's settings. This class uses ``batch_by`` and all settings with a name that
-            starts with ``prediction_kd``, ``embedding_kd`` or ``contrast``.
+        settings: settings of the run: ``batch_by``, and those with names that start with
+            ``prediction_kd``, ``embedding_kd`` or ``contrast``.
         positive_items: look-up of each user's training items, which are left out of rankings.
 
     Attributes:
-        embedding_weight: weight of the embedding term (Eq. 6); 0 switches the term off.
-        sample: sampler of the nodes (users or items) that the embedding term compares.
+        embedding_weight: weight of the embedding term (Eq. 6); 0 is off.
+        sample: sampler of the nodes (users or items) in the embedding term.
     """
 
     def __init__(self, settings: Settings, positive_items: PositiveItems) -> None:
@@ -41,12 +41,11 @@ class AlignmentObjective:
         self.sample = ContrastSampler(settings)
 
     def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> dict[str, Tensor]:
-        """Compute the weighted alignment terms with a weight above 0, as a dict by name.
+        """Compute the weighted terms with a weight above 0, by name.
 
         Args:
             teacher: the teacher.
-            tables: the student's final embeddings of all users and items.
-                Shapes: (users, width), (items, width)
+            tables: the student's final embeddings. Shapes: (users, width), (items, width)
             batch: the training batch.
         """
         terms = {}
@@ -137,8 +136,8 @@ class BatchPredictions:
 class AllItemsPredictions:
     """Listwise alignment of predictions over all items, for ``batch_by: user``.
 
-    The loss compares the teacher's softmax over the teacher's best items with the student's softmax
-    over all items. Both softmaxes leave out the user's positive items, which are not ranked.
+    The teacher's softmax is over its best items, the student's over all items. Both leave out the
+    user's positive items, which are not ranked.
 
     Args:
         temperature: tau of `listwise_alignment`, above 0.
@@ -155,7 +154,7 @@ class AllItemsPredictions:
         user = batch.user
         best, scores = teacher.best_items(user, self.length, self.positive_items)
         weight = (scores / self.temperature).softmax(dim=-1) / len(user)
-        ranked = weight > 0  # if few items are left to rank, positive items fill up the list
+        ranked = weight > 0  # false for positive items, which fill up a short list
         count = ranked.sum(dim=-1)
         pointers = torch.cat([count.new_zeros(1), count.cumsum(0)])
         positive = self.positive_items(user)
@@ -173,7 +172,7 @@ class Contrast(NamedTuple):
 
     Attributes:
         anchors: distinct nodes of the batch. Shape: (anchors,)
-        candidates: nodes to compare the anchors with, ascending; all anchors are candidates.
+        candidates: nodes to compare the anchors with, ascending; they include the anchors.
             Shape: (candidates,)
         position: position of each anchor in ``candidates``. Shape: (anchors,)
     """
@@ -184,15 +183,14 @@ class Contrast(NamedTuple):
 
 
 class ContrastSampler:
-    """Sampler of the nodes that Eq. 6 and 9 compare: anchors and candidates.
+    """Sampler of the nodes that Eq. 6 and 9 compare, users or items.
 
-    Anchors are drawn from the batch's nodes, candidates from all nodes. Each call draws users only,
-    or items only.
+    Anchors are drawn from the batch's nodes, candidates from all nodes.
 
     Args:
         settings: ``contrast_nodes``, the maximum number of anchors, and ``contrast_candidates``,
-            the number of candidates to draw. All nodes are candidates if there are at most
-            ``contrast_candidates`` nodes.
+            the number of candidates to draw; if it is at least the number of nodes, all are
+            candidates.
     """
 
     def __init__(self, settings: Settings) -> None:

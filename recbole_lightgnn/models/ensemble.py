@@ -15,15 +15,15 @@ from recbole_lightgnn.models.scoring_tables import final_tables, table_named
 
 
 class Ensemble:
-    r"""Teacher with scores that are the sum of several trained models' scores.
+    r"""Teacher that sums the scores of several trained models.
 
     .. math:: \hat y_{ui} = \sum_m \hat y^m_{ui} / \sigma_m
 
     :math:`\sigma_m` is the standard deviation of the scores :math:`\hat y^m` of model m
-    (`score_std`). The sum is the inner product of concatenated final embeddings of the models.
+    (`score_std`). The sum is the inner product of the models' concatenated final embeddings.
 
     Args:
-        members: trained models of the same users and items, switched to evaluation mode here.
+        members: trained models of the same users and items; set to evaluation mode.
 
     Attributes:
         user_embedding: initial embeddings of the first member, or ``None``. Shape: (users, width)
@@ -58,14 +58,11 @@ class Ensemble:
         self._final = torch.cat(user_parts, dim=1), torch.cat(item_parts, dim=1)
 
     def eval(self) -> Ensemble:
-        """Return the ensemble itself, which is always in evaluation mode."""
+        """Return self; the members are in evaluation mode."""
         return self
 
     def final_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Return concatenated final embeddings, with the ensemble's scores as inner products.
-
-        Shapes: (users, sum of the widths), (items, sum of the widths)
-        """
+        """Return concatenated embeddings. Shapes: (users, sum of widths), (items, sum of widths)"""
         return self._final
 
     # RecBole's evaluator calls these methods of every model.

@@ -25,8 +25,8 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
     .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
               + \lambda_2\mathcal L_{e-kd} + \lambda_4\|\Theta\|^2
 
-    :math:`\mathcal L_{p-kd}` (Eq. 5) and :math:`\mathcal L_{e-kd}` (Eq. 6) align to the teacher.
-    Call :meth:`distill_from` before training; without a teacher, these terms are left out.
+    :math:`\mathcal L_{p-kd}` (Eq. 5) and :math:`\mathcal L_{e-kd}` (Eq. 6) align to the teacher set
+    by :meth:`distill_from`; without a teacher, they are left out.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -41,8 +41,7 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         """Build the graph to propagate over: augmented, or observed with ``augmentation: none``.
 
         Args:
-            settings: settings of the run. This method uses ``augmentation``, ``augmentation_hops``,
-                ``augmentation_cap`` and ``augmentation_memory``.
+            settings: settings of the run, of which those with names ``augmentation...`` are used.
         """
         if settings.text("augmentation") == "none":
             return self.observed
@@ -54,11 +53,7 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         ).to(self.device)
 
     def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:
-        """Set the teacher to align to.
-
-        Args:
-            teacher: the teacher.
-            prefix: prefix of the names of this model's settings, for the error message.
+        """Set the teacher to align to; see `TaughtRecommender.distill_from`.
 
         Raises:
             InputError: if the embedding term (Eq. 6) is on and the teacher has no final embeddings
@@ -70,13 +65,10 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         super().distill_from(teacher, prefix=prefix)
 
     def begin_from(self, teacher: FrozenTeacher) -> None:
-        """Copy the teacher's initial embeddings, if the setting ``initial_embedding`` says so.
-
-        Args:
-            teacher: the teacher.
+        """Copy the teacher's initial embeddings with ``initial_embedding: teacher``.
 
         Raises:
-            InputError: if the teacher's embeddings are narrower than this model's embeddings.
+            InputError: if the teacher's embeddings are narrower than this model's.
         """
         if self.initial_embedding != "teacher":
             return
@@ -88,19 +80,18 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
 
     @torch.no_grad()
     def start_from(self, user: Tensor, item: Tensor, *, target_std: float = 1.0) -> None:
-        """Set this model's initial embeddings from the initial embeddings of a trained model.
+        """Set the initial embeddings from those of a trained model.
 
-        If the trained model's embeddings are wider than this model's, they are first rotated to
-        their principal axes, and the first columns are kept. Then all embeddings are multiplied by
-        one number, which gives this model's scores the standard deviation ``target_std``.
+        Wider embeddings are first rotated to their principal axes, and their first columns kept.
+        Then one factor gives this model's scores the standard deviation ``target_std``.
 
         Args:
             user: initial embeddings of the trained model. Shape: (users, given width)
             item: initial embeddings of the trained model. Shape: (items, given width)
-            target_std: wanted standard deviation of this model's scores (`score_std`).
+            target_std: standard deviation of this model's scores (`score_std`).
 
         Raises:
-            InputError: if the given embeddings are narrower than this model's embeddings.
+            InputError: if the given embeddings are narrower than this model's.
         """
         width = self.user_embedding.shape[1]
         if user.shape[1] < width:
@@ -122,7 +113,7 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         self._final = None
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the weighted terms of Eq. 11 with a weight above 0, as a dict by name."""
+        """Compute the terms of Eq. 11 with a weight above 0, by name."""
         batch, initial = self.batch_of(interaction), self.initial()
         terms = self._terms(self.propagate(*initial), batch)
         if self.reg_weight:
@@ -130,7 +121,7 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         return terms
 
     def _terms(self, tables: Tables, batch: Batch) -> dict[str, Tensor]:
-        """Compute the weighted loss terms that use final embeddings, all but weight decay."""
+        """Compute all weighted loss terms except weight decay."""
         terms = {}
         if self.interaction_weight:
             terms["interaction"] = self.interaction_weight * self.objective(tables, batch)

@@ -40,9 +40,8 @@ def interaction_objective(
     """Return the loss on observed interactions that the settings choose.
 
     Args:
-        settings: settings of the run. ``interaction_loss`` is ``bpr`` (`batch_bpr`) or ``softmax``.
-            With ``softmax``, ``batch_by`` is ``interaction`` (`BatchSoftmax`) or ``user``
-            (`AllItemsSoftmax`).
+        settings: settings of the run. ``interaction_loss: bpr`` is `batch_bpr`; ``softmax`` is
+            `BatchSoftmax`, or with ``batch_by: user`` `AllItemsSoftmax`.
         graph: the observed interactions.
         positive_items: look-up of each user's positive items.
     """
@@ -60,7 +59,7 @@ def batch_bpr(tables: Tables, batch: Batch) -> Tensor:
         batch: interactions, with a sampled item for each interaction.
     """
     user = tables[0].index_select(0, batch.user)
-    # One gather for both, because the gradient of each gather is as large as the whole table.
+    # One gather, because each gather has a gradient as large as the table.
     pair = tables[1].index_select(0, torch.cat([batch.item, batch.negative])).chunk(2)
     return bpr(*((user * rows).sum(dim=-1) for rows in pair))
 
@@ -71,14 +70,13 @@ class BatchSoftmax:
     .. math:: -\frac1B\sum_{(u,i)}\log\frac{\exp(s_{ui}/\tau - \alpha\log q_i)}
               {\sum_c\exp(s_{uc}/\tau - \alpha\log q_c)}
 
-    s is the inner product or the cosine, and q the probability that an item is a candidate. A
-    candidate that is a positive item of the user, but not the item i, is left out of the
-    denominator.
+    s is the inner product or the cosine, and q the probability that an item is a candidate. The
+    denominator leaves out the user's positive items other than i.
 
     Args:
-        settings: settings of the run. This class uses ``similarity`` (choice of s), ``temperature``
-            (tau), ``popularity_correction`` (alpha), ``negatives`` and ``n_negatives``, the number
-            of sampled items.
+        settings: settings of the run: ``similarity`` (s), ``temperature`` (tau),
+            ``popularity_correction`` (alpha), ``negatives``, and ``n_negatives``, the number of
+            sampled items.
         graph: the observed interactions, for the popularity of items.
         positive_items: look-up of each user's positive items.
     """
@@ -117,21 +115,16 @@ class BatchSoftmax:
         )
 
     def _log_probability(self, candidates: Tensor, batch_size: int) -> Tensor:
-        """Compute log q, the logarithm of each item's probability to be a candidate.
-
-        An item is a candidate if an interaction of the batch, or a sample, has the item.
-        Shape: (candidates,)
-        """
+        """Compute log q, for the batch's items and the sampled items. Shape: (candidates,)"""
         absent = torch.log1p(-self.popularity[candidates].clamp(max=1 - 1e-6)) * batch_size
         if self.n_samples:
             absent = absent + self.n_samples * math.log1p(-1 / max(2, len(self.popularity) - 1))
         return torch.log(-torch.expm1(absent))
 
     def _with_samples(self, items: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Add uniformly sampled items to the batch's distinct items.
+        """Add uniformly sampled items to the batch's distinct items; return as `batch_items`.
 
-        Returns first the candidates, ascending, and second the position of each interaction's item
-        among the candidates. Shapes: (candidates,), (batch,)
+        Shapes: (candidates,), (batch,)
         """
         n_items = len(self.popularity)
         drawn = torch.randint(1, n_items, (self.n_samples,), device=items.device)
@@ -139,12 +132,7 @@ class BatchSoftmax:
         return candidates, torch.searchsorted(candidates, items[target])
 
     def _accidental(self, user: Tensor, candidates: Tensor, target: Tensor) -> Tensor:
-        """Find the candidates that are positive items of the user, except the interaction's item.
-
-        Bool, true at each such candidate.
-
-        Shape: (batch, candidates)
-        """
+        """Mark candidates that are the user's other positive items. Shape: (batch, candidates)"""
         column = torch.full_like(self.popularity, -1, dtype=torch.int64)
         column[candidates] = torch.arange(len(candidates), device=user.device)
         positive = self.positive_items(user)
@@ -166,8 +154,8 @@ class AllItemsSoftmax:
     :math:`d_i` the number of interactions of item i.
 
     Args:
-        settings: settings of the run. This class uses ``similarity`` (choice of s), ``temperature``
-            (tau) and ``popularity_prior`` (beta).
+        settings: settings of the run: ``similarity`` (s), ``temperature`` (tau),
+            ``popularity_prior`` (beta).
         graph: the observed interactions, for the popularity of items.
         positive_items: look-up of each user's positive items.
     """
@@ -207,29 +195,28 @@ def log_popularity(graph: InteractionGraph) -> Tensor:
 
 
 def batch_items(item: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the distinct items of a batch, and the position of each interaction's item.
+    """Find the distinct items of a batch, ascending, and each interaction's position among them.
 
     Args:
         item: item of each interaction. Shape: (batch,)
 
     Returns:
-        First, the distinct items, ascending. Second, the position in this list of each
-        interaction's item. Shapes: (distinct,), (batch,)
+        Items and positions. Shapes: (distinct,), (batch,)
     """
     candidates, target = torch.unique(item, return_inverse=True)
     return candidates, target
 
 
 def contrast_candidates(table: Tensor, nodes: Tensor, *, with_all: bool) -> tuple[Tensor, Tensor]:
-    """Select the embeddings that a contrastive loss compares nodes (users or items) with.
+    """Select the embeddings to compare nodes (users or items) with in a contrastive loss.
 
     Args:
         table: embeddings of all users or items, RecBole's padding row first. Shape: (rows, width)
         nodes: distinct nodes, without padding. Shape: (nodes,)
-        with_all: true to take all nodes except padding as candidates, false to take ``nodes``.
+        with_all: whether all nodes except padding are candidates, or only ``nodes``.
 
     Returns:
-        First, the candidates' embeddings. Second, the row of each node among these embeddings.
+        The candidates' embeddings, and each node's row in them.
         Shapes: (candidates, width), (nodes,)
     """
     if with_all:
