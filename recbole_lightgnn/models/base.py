@@ -128,7 +128,7 @@ class GraphRecommender(GeneralRecommender):
         return self.encode()
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the weighted terms of the loss (Eq. 11) on a batch of RecBole's loader, as a dict."""
+        """Compute the weighted loss terms (Eq. 11) on a batch of RecBole's loader, by name."""
         raise NotImplementedError
 
     def begin_epoch(self, epoch: int, epochs: int) -> bool:
@@ -261,8 +261,6 @@ def entries_of(model: Any) -> int:
     """Count the numbers in a model's parameters, without RecBole's padding rows.
 
     A table of users, or of items, has one padding row; a table of both has two.
-
-
     """
     return sum(_without_padding(parameter, model) for parameter in model.parameters())
 

@@ -1,4 +1,4 @@
-"""A trained model as a frozen teacher, which is not trained further."""
+"""A trained model as a frozen teacher."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recbole_lightgnn.models.base import PositiveItems
 from recbole_lightgnn.models.scoring_tables import final_tables, table_named
 from recbole_lightgnn.ops import SparsePattern, sddmm
 
-_SAMPLE = 256  # users in the sample that the standard deviation of scores is measured on
+_SAMPLE = 256  # users to measure the standard deviation of scores on
 _TABLE = 1 << 26  # maximum number of cached scores: 256 MB
 _CHUNK = 256  # users scored at once
 _PAIRS = 1 << 16  # pairs scored at once
@@ -36,24 +36,21 @@ def score_std(scores: Tensor) -> float:
 class FrozenTeacher:
     """Scores and embeddings of a trained model, for a student to learn from.
 
-    Our models, and RecBole's BPR, LightGCN, NGCF, SGL, NCL and others, score by the inner product
-    of two tables of final embeddings. These tables are computed once (`final_tables`). For a
-    general recommender without such tables, all scores are computed once if they fit into 256 MB,
-    and otherwise at every use.
+    Most models score by the inner product of two tables of final embeddings, computed once
+    (`final_tables`). For a general recommender without such tables, all scores are computed once if
+    they fit into 256 MB, and otherwise at every use.
 
     Args:
-        model: the trained model, switched to evaluation mode here.
-        scale: how to scale the scores. ``std`` divides all scores by the standard deviation of the
-            model's scores, so that one distillation temperature suits every teacher. ``none``
-            leaves the scores as they are.
+        model: the trained model; set to evaluation mode.
+        scale: ``std`` divides all scores by their standard deviation, so that one distillation
+            temperature suits every teacher; ``none`` keeps them.
 
     Attributes:
         model: the trained model.
         user: final embeddings of users, or ``None`` without tables. Shape: (users, width)
         item: final embeddings of items, or ``None`` without tables. Shape: (items, width)
         divisor: the number that all scores are divided by.
-        score_std: standard deviation of a user's divided scores over all items, averaged over a
-            sample of users.
+        score_std: `score_std` of the divided scores of a sample of users.
     """
 
     @torch.no_grad()
@@ -80,20 +77,17 @@ class FrozenTeacher:
         self.score_std = std / self.divisor
 
     def initial_embeddings(self) -> tuple[Tensor, Tensor] | None:
-        """Return the initial embeddings of users and items, or ``None`` if the model has none."""
+        """Return the initial embeddings, or ``None`` if the model has none."""
         user = table_named(self.model, "user_embedding")
         item = table_named(self.model, "item_embedding")
         return None if user is None or item is None else (user, item)
 
     def require_embeddings(self, setting: str, width: int) -> tuple[Tensor, Tensor]:
-        """Return the final embeddings for the embedding term (Eq. 6), or raise an error.
+        """Return the final embeddings for Eq. 6. Shapes: (users, width), (items, width)
 
         Args:
-            setting: name of the setting that switches the term on, for the error message.
+            setting: name of the setting that needs them, for the error message.
             width: width of the student's embeddings.
-
-        Returns:
-            Final embeddings of users and items. Shapes: (users, width), (items, width)
 
         Raises:
             InputError: if the model has no final embeddings, or their width is not ``width``.
@@ -114,14 +108,11 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def scores(self, user: Tensor, item: Tensor) -> Tensor:
-        """Compute the scores of every given user for every given item.
+        """Compute scores, divided by ``divisor``, of users for items. Shape: (users, items)
 
         Args:
             user: user numbers, possibly repeated. Shape: (users,)
             item: item numbers. Shape: (items,)
-
-        Returns:
-            Scores, divided by ``divisor``. Shape: (users, items)
         """
         if self.user is not None and self.item is not None:
             return self.user[user] @ self.item[item].T / self.divisor
@@ -136,19 +127,14 @@ class FrozenTeacher:
     def best_items(
         self, user: Tensor, k: int, positive_items: PositiveItems
     ) -> tuple[Tensor, Tensor]:
-        """Return the k items with the highest scores for each given user, without positive items.
+        """Return the k best items of each given user and their scores; see :meth:`rank`.
 
-        The first call computes and caches the lists of all users, with 8 bytes for each item of a
-        list.
+        The first call caches the lists of all users, with 8 bytes for each item of a list.
 
         Args:
             user: user numbers. Shape: (users,)
-            k: number of items in a list; if there are fewer items, a list has all items.
+            k: number of items in a list, or all if there are fewer.
             positive_items: look-up of each user's positive items.
-
-        Returns:
-            First, item numbers, best first. Second, the scores of these items, divided by
-            ``divisor``. Shapes: (users, k), (users, k)
         """
         if self._best is None or self._best[0].shape[1] != min(k, self.model.n_items - 1):
             self._best = self.rank(k, positive_items)
@@ -162,15 +148,13 @@ class FrozenTeacher:
         """Find the k items with the highest scores for every user, without positive items.
 
         Args:
-            k: number of items in a list; if there are fewer items, a list has all items.
+            k: number of items in a list, or all if there are fewer.
             positive_items: look-up of each user's positive items.
-            items: numbers of the items to rank; by default all items. RecBole's padding item is
-                never ranked.
+            items: numbers of the items to rank (default: all), RecBole's padding item ignored.
 
         Returns:
-            First, item numbers, best first. Second, the scores of these items, divided by
-            ``divisor``. If fewer than k items are left to rank, positive items with score -inf fill
-            up the list. Shapes: (users, k), (users, k)
+            Item numbers, best first, and their scores divided by ``divisor``. Positive items with
+            score -inf fill up a short list. Shapes: (users, k), (users, k)
         """
         n_items, device = self.model.n_items, self.model.device
         if items is None:
@@ -190,14 +174,11 @@ class FrozenTeacher:
 
     @torch.no_grad()
     def pair_scores(self, user: Tensor, item: Tensor) -> Tensor:
-        """Compute the scores of user-item pairs, divided by ``divisor``.
+        """Compute the scores of user-item pairs, divided by ``divisor``. Shape: (pairs,)
 
         Args:
             user: user number of each pair. Shape: (pairs,)
             item: item number of each pair. Shape: (pairs,)
-
-        Returns:
-            The scores. Shape: (pairs,)
         """
         return self._pairs(user, item) / self.divisor
 
@@ -220,10 +201,7 @@ class FrozenTeacher:
         return torch.cat([self._predict(*chunk) for chunk in chunks])
 
     def _pairs_from_rows(self, user: Tensor, item: Tensor) -> Tensor:
-        """Compute scores of user-item pairs from each user's scores for all items.
-
-        Faster for models that always score all items. Shape: (pairs,)
-        """
+        """Compute scores of user-item pairs from users' scores for all items. Shape: (pairs,)"""
         distinct, row = user.unique(return_inverse=True)
         found = torch.empty(len(user), device=user.device)
         for start in range(0, len(distinct), _CHUNK):
@@ -233,10 +211,7 @@ class FrozenTeacher:
         return found
 
     def _rows(self, user: Tensor, item: Tensor | None = None) -> Tensor:
-        """Compute the scores of users for items (default: all items), not divided by ``divisor``.
-
-        Shape: (users, items)
-        """
+        """Compute users' scores of items (default: all), not divided. Shape: (users, items)"""
         if self._whole_rows:
             rows: Tensor = self.model.full_sort_predict(Interaction({self.model.USER_ID: user}))
             rows = rows.view(len(user), -1).to(user.device)  # EASE's scores stay on the CPU
@@ -253,7 +228,7 @@ class FrozenTeacher:
         return scores.flatten().to(user.device)
 
     def _can_score_all_items(self) -> bool:
-        """Whether the model can score all items of a user in one call; RecBole's NeuMF cannot."""
+        """Whether the model can score all items of a user in one call, unlike RecBole's NeuMF."""
         user = torch.ones(1, dtype=torch.int64, device=self.model.device)
         try:
             self.model.full_sort_predict(Interaction({self.model.USER_ID: user}))

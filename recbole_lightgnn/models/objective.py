@@ -115,7 +115,7 @@ class BatchSoftmax:
         )
 
     def _log_probability(self, candidates: Tensor, batch_size: int) -> Tensor:
-        """Compute log q, for the batch's items and the sampled items. Shape: (candidates,)"""
+        """Compute log q, each item's log-probability to be a candidate. Shape: (candidates,)"""
         absent = torch.log1p(-self.popularity[candidates].clamp(max=1 - 1e-6)) * batch_size
         if self.n_samples:
             absent = absent + self.n_samples * math.log1p(-1 / max(2, len(self.popularity) - 1))

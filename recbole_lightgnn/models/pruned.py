@@ -16,15 +16,14 @@ from recbole_lightgnn.nn.pruning import keep_largest, principal_axes, varimax_ax
 class PrunedRecommender(WeightedGraphRecommender):
     """Recommender that loses embedding entries and interactions between training runs.
 
-    The trainer trains the unpruned model once. Then, ``n_pruning_runs`` times, the trainer calls
-    :meth:`prune` and trains the model again. Pruned weights are not stored. With the setting
-    ``rewind``, each pruning also sets the remaining weights back to their values before the first
-    run. Setting weights back is the lottery ticket method (Chen et al., "A Unified Lottery Ticket
-    Hypothesis for Graph Neural Networks", ICML'21).
+    The trainer trains the model once. Then, ``n_pruning_runs`` times, it calls :meth:`prune` and
+    trains again. Pruned weights are not stored. With ``rewind``, each pruning also sets the
+    remaining weights back to their values before the first run: the lottery ticket method (Chen et
+    al., "A Unified Lottery Ticket Hypothesis for Graph Neural Networks", ICML'21).
 
     Attributes:
-        edge_bits: mask of the interactions that are not pruned, packed by `pack_mask`; empty before
-            the first pruning. Shape: (ceil(observed interactions / 8),)
+        edge_bits: mask of the remaining interactions, packed by `pack_mask`; empty before the first
+            pruning. Shape: (ceil(observed interactions / 8),)
     """
 
     edge_bits: Tensor
@@ -62,7 +61,7 @@ class PrunedRecommender(WeightedGraphRecommender):
             )
 
     def entry_scores(self, values: Tensor) -> Tensor:
-        """Compute the importance of each embedding entry (number); by default, the absolute value.
+        """Compute the importance of each embedding entry; by default, the absolute value.
 
         Args:
             values: the embeddings of users, then of items. Shape: (users + items, width)
@@ -70,15 +69,14 @@ class PrunedRecommender(WeightedGraphRecommender):
         return values.abs()
 
     def edge_scores(self) -> Tensor:
-        """Compute the importance of the interactions that are not pruned yet. Shape: (edges,)"""
+        """Compute the importance of the remaining interactions. Shape: (edges,)"""
         return self.edge_weight.abs()
 
     @torch.no_grad()
     def prune(self) -> None:
-        """Apply one pruning step: remove the least important embedding entries, then interactions.
+        """Remove the least important embedding entries, then interactions.
 
-        The first step of a model rotates the embeddings before removing entries, unless the setting
-        ``rotation`` is ``none``.
+        The first pruning rotates the embeddings beforehand, unless ``rotation`` is ``none``.
         """
         self._prune_entries()
         self._prune_edges()

@@ -20,19 +20,17 @@ _CHECKED = 8  # number of users to verify the tables on
 
 @torch.no_grad()
 def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
-    """Return two tables with inner products that are a model's scores, or ``None``.
+    """Return two tables with a model's scores as their inner products, or ``None``.
 
-    For RecBole's models, inner products and the model's scores are compared for 8 users. The
-    difference must be at most 1e-5 of the largest inner product. The difference is larger if the
-    model has a bias, a cosine or layers between tables and scores. Training makes the tables
-    outdated: call this function again after training.
+    RecBole's models are tested on 8 users: products and scores may differ by at most 1e-5 of the
+    largest product. A bias, a cosine or layers above the tables fail this test. Training makes the
+    tables outdated.
 
     Args:
         model: a model in evaluation mode.
 
     Returns:
-        Tables of users and of items, without gradients, or ``None`` if there are no such tables.
-        Shapes: (users, width), (items, width)
+        Tables of users and items, without gradients. Shapes: (users, width), (items, width)
     """
     if hasattr(model, "ranks_by_tables"):  # one of our models
         return model.final_embeddings() if model.ranks_by_tables else None
@@ -53,15 +51,11 @@ def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
 
 
 def table_named(model: Any, name: str) -> Tensor | None:
-    """Return an attribute of a model as a table without gradients, or ``None``.
+    """Return a model's attribute as a table without gradients, or ``None``. Shape: (rows, width)
 
     Args:
         model: any of our models or RecBole's models.
-        name: name of the attribute: a tensor, an ``nn.Embedding`` or a `PrunableEmbedding`.
-
-    Returns:
-        The table, or ``None`` if the model has no attribute of this name with two dimensions.
-        Shape: (rows, width)
+        name: name of a two-dimensional tensor, ``nn.Embedding`` or `PrunableEmbedding`.
     """
     table = getattr(model, name, None)
     if isinstance(table, PrunableEmbedding):

@@ -1,4 +1,4 @@
-"""Base classes of models that are computed from the interactions without gradient descent."""
+"""Base classes of models computed without gradient descent."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ROWS = 1024  # rows of a sparse product in memory at once
 class SolvedRecommender(GraphRecommender):
     """Recommender that the method :meth:`solve` computes, without batches and gradients.
 
-    :meth:`solve` keeps the results in buffers, so that checkpoints hold the results. One call of
-    :meth:`solve` is one epoch. A model of RecBole's type TRADITIONAL, the default of the class
-    attribute ``type``, has one epoch. With a different type, a model may have several epochs.
+    :meth:`solve` keeps its results in buffers, which checkpoints store. One call is one epoch. A
+    model of RecBole's type TRADITIONAL, the default of the class attribute ``type``, has a single
+    epoch.
 
     Attributes:
         settings: settings of the run.
-        interactions: 1 where a user has interacted with an item, in SciPy's CSR format, float64.
-            RecBole's padding row and column are included. Shape: (users, items)
+        interactions: 1 where a user has interacted with an item, with RecBole's padding row and
+            column. CSR, float64. Shape: (users, items)
     """
 
     input_type = InputType.POINTWISE
@@ -44,11 +44,11 @@ class SolvedRecommender(GraphRecommender):
         self.interactions = sp.csr_matrix((ones, place), shape=pattern.shape)
 
     def solve(self) -> None:
-        """Compute the model from the interactions, or one epoch of a model with several epochs."""
+        """Compute the model, or one epoch of a model with several epochs."""
         raise NotImplementedError
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Return no terms, an empty dict: there is no loss on batches."""
+        """Return no terms: there is no loss on batches."""
         return {}
 
     def calculate_loss(self, interaction: Any) -> Tensor:
@@ -56,13 +56,10 @@ class SolvedRecommender(GraphRecommender):
         return torch.zeros((), device=self.device)
 
     def scores(self, user: Tensor) -> Tensor:
-        """Compute the scores of users for all items; only for models without two tables to rank by.
+        """Compute users' scores of all items, if the model has no tables. Shape: (users, items)
 
         Args:
             user: user numbers. Shape: (users,)
-
-        Returns:
-            The scores. Shape: (users, items)
         """
         raise NotImplementedError
 
@@ -82,14 +79,13 @@ class SolvedRecommender(GraphRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``None``, because there are no initial embeddings, and the tables' width."""
+        """Return ``None`` (no initial embeddings), and the tables' width."""
         return None, settings["embedding_size"]
 
     def sizes(self) -> dict[str, float]:
-        """Count interactions, entries, parameters and bytes as `GraphRecommender.sizes` does.
+        """Count as `GraphRecommender.sizes`; the entries are the buffers' floating-point numbers.
 
-        The entries are the floating-point numbers in the buffers, without the tables' padding rows,
-        which are 0.
+        The tables' padding rows are not counted.
         """
         entries = sum(self._entries(buffer) for buffer in self.buffers())
         return super().sizes() | {"entries": entries, "parameters": entries}
@@ -119,32 +115,27 @@ class SolvedTables(SolvedRecommender):
         self.register_buffer("item_table", torch.zeros(self.n_items, width))
 
     def encode(self) -> tuple[Tensor, Tensor]:
-        """Return the tables of users and of items, filled by :meth:`solve`."""
+        """Return the two tables, filled by :meth:`solve`."""
         return self.user_table, self.item_table
 
     def fill(self, user: np.ndarray, item: np.ndarray) -> None:
-        """Set the two tables, converted to float32.
-
-        Args:
-            user: table of users. Shape: (users, width)
-            item: table of items. Shape: (items, width)
-        """
+        """Set the two tables, as float32. Shapes: (users, width), (items, width)"""
         self.user_table.copy_(torch.from_numpy(np.ascontiguousarray(user)))
         self.item_table.copy_(torch.from_numpy(np.ascontiguousarray(item)))
 
 
 class ItemItemRecommender(SolvedRecommender):
-    r"""Recommender that scores an item by similarities to the items of the user's history.
+    r"""Recommender that scores an item by its similarities to the user's items.
 
     .. math:: \hat y_{ui} = \sum_{j \in N_u} W_{ji}
 
-    :math:`N_u` is the set of user u's training items. :meth:`solve` computes the sparse matrix W,
-    and passes W to :meth:`keep`. There are no final embeddings.
+    :math:`N_u` is the set of user u's training items. :meth:`solve` computes the sparse matrix W
+    and passes it to :meth:`keep`. There are no final embeddings.
 
     Attributes:
-        weight_start: position in ``weight`` of the first weight of each row of W, and the end of
-            the last row. Shape: (items + 1,), int64
-        weight_item: column in W of each weight. Shape: (weights,), int32
+        weight_start: start of each row of W in ``weight``, and end of the last row. int64.
+            Shape: (items + 1,)
+        weight_item: column in W of each weight. int32. Shape: (weights,)
         weight: the nonzero weights of W, row by row. Shape: (weights,)
     """
 
@@ -159,15 +150,11 @@ class ItemItemRecommender(SolvedRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return ``None`` and 0, because there are neither initial nor final embeddings."""
+        """Return ``None`` and 0: there are no initial and no final embeddings."""
         return None, 0
 
     def keep(self, weights: sp.csr_matrix) -> None:
-        """Set the matrix W of item-item weights.
-
-        Args:
-            weights: W without stored zeros. Shape: (items, items)
-        """
+        """Set the matrix W, given without stored zeros. Shape: (items, items)"""
         self._set(
             weight_start=torch.from_numpy(weights.indptr.astype(np.int64)),
             weight_item=torch.from_numpy(weights.indices.astype(np.int32)),
@@ -184,7 +171,7 @@ class ItemItemRecommender(SolvedRecommender):
         self._history = self.interactions.astype(np.float32)
 
     def load_state_dict(self, state: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-        """Load a state dict, which may have any number of weights of W."""
+        """Load a state dict; W may have any number of weights."""
         self._set(**{name: state[name] for name in ("weight_start", "weight_item", "weight")})
         return super().load_state_dict(state, *args, **kwargs)
 
@@ -195,17 +182,14 @@ class ItemItemRecommender(SolvedRecommender):
 
 
 def largest_products(left: sp.csr_matrix, right: sp.csr_matrix, count: int) -> sp.csr_matrix:
-    """Multiply two sparse matrices, and keep the largest values off the diagonal of each row.
+    """Multiply sparse matrices and keep each row's largest values off the diagonal. Shape: (n, n)
 
-    The product is computed for 1024 rows at a time, so that the whole product is never in memory.
+    Only 1024 rows of the product are in memory at once.
 
     Args:
         left: first factor, with values above 0. Shape: (n, m)
         right: second factor, with values above 0. Shape: (m, n)
         count: number of values to keep in a row.
-
-    Returns:
-        Sparse matrix of the kept values. Shape: (n, n)
     """
     blocks = []
     for start in range(0, left.shape[0], _ROWS):
@@ -219,11 +203,11 @@ def largest_products(left: sp.csr_matrix, right: sp.csr_matrix, count: int) -> s
 
 
 def power(degree: np.ndarray, exponent: float) -> np.ndarray:
-    """Raise degrees to a power; a degree of 0 gives 0, even if the exponent is negative.
+    """Raise degrees to a power, of either sign; a degree of 0 gives 0. Shape: (nodes,)
 
     Args:
         degree: degree of each node, 0 or larger. Shape: (nodes,)
-        exponent: the exponent, of either sign.
+        exponent: the power.
     """
     result = np.zeros(len(degree))
     np.power(degree, exponent, out=result, where=degree > 0)
@@ -231,10 +215,10 @@ def power(degree: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def scaled(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> sp.csr_matrix:
-    """Multiply each value of a sparse matrix by a factor of the row and a factor of the column.
+    """Multiply a sparse (n, m) matrix by factors of its rows and columns. Shape: (n, m)
 
     Args:
-        matrix: the sparse matrix. Shape: (n, m)
+        matrix: the sparse matrix.
         rows: factor of each row. Shape: (n,)
         columns: factor of each column. Shape: (m,)
     """

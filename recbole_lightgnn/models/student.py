@@ -1,4 +1,4 @@
-"""The student, LightGNN's final model, which is pruned between training runs (Algorithm 1)."""
+"""The student, LightGNN's final model, pruned between training runs (Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class LightGNN(PrunedRecommender, LightGNNIntermediate):
               + \lambda_2\mathcal L_{e-kd} + \lambda_3\mathcal L_{u-reg} + \lambda_4\|\Theta\|^2
 
     The loss is Eq. 11. Between training runs, :meth:`prune` removes interactions by Eq. 8, and
-    embedding entries by absolute value. Without the setting ``rewind``, the remaining weights are
-    kept from run to run, as in Algorithm 1; the published code differs.
+    embedding entries by absolute value. Without ``rewind``, the remaining weights are kept from run
+    to run, as in Algorithm 1; the published code differs.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -48,11 +48,7 @@ class LightGNN(PrunedRecommender, LightGNNIntermediate):
         return self.observed
 
     def begin_run(self, run: int) -> None:
-        """Prepare a training run; from run ``interaction_runs`` on, the interaction loss is off.
-
-        Args:
-            run: number of the run; run 0 is the training before the first pruning.
-        """
+        """Prepare a training run; from run ``interaction_runs`` on, the interaction loss is off."""
         super().begin_run(run)
         if run >= self.interaction_runs:
             self.interaction_weight = 0.0
@@ -67,7 +63,7 @@ class LightGNN(PrunedRecommender, LightGNNIntermediate):
 
     @torch.no_grad()
     def infer(self) -> tuple[Tensor, Tensor]:
-        """Compute the embeddings to rank by from the remaining entries alone, without gradients."""
+        """Compute the embeddings to rank by from the remaining entries alone."""
         return weighted_lightgcn_inference(
             self.graph,
             None if self.binary_edges else self.edge_weight,

@@ -12,13 +12,12 @@ from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 class TaughtRecommender(GraphRecommender):
     """Recommender that learns from a trained model, the teacher.
 
-    The trainer trains or loads the teacher first, by the settings in
-    ``properties/shared/teacher.yaml``. Then the trainer calls :meth:`distill_from` and
-    :meth:`begin_from`. Without a teacher, the loss has no terms that compare with a teacher.
+    The trainer trains or loads the teacher by the settings in ``properties/shared/teacher.yaml``.
+    Then it calls :meth:`distill_from` and :meth:`begin_from`. Without a teacher, the loss has no
+    terms that compare with one.
 
     Attributes:
-        learns_from_teacher: class attribute; if true, the settings of the teacher are checked
-            together with the model's settings.
+        learns_from_teacher: class attribute; whether the teacher's settings are checked, too.
         teacher: the teacher, or ``None`` before :meth:`distill_from`.
     """
 
@@ -33,7 +32,7 @@ class TaughtRecommender(GraphRecommender):
 
         Args:
             teacher: the frozen teacher.
-            prefix: prefix of the names of this model's settings, for error messages.
+            prefix: prefix of this model's settings in error messages.
 
         Raises:
             InputError: if this model cannot learn from the teacher.
@@ -41,8 +40,4 @@ class TaughtRecommender(GraphRecommender):
         self.teacher = teacher
 
     def begin_from(self, teacher: FrozenTeacher) -> None:
-        """Initialize this model from the teacher; by default, do nothing.
-
-        Args:
-            teacher: the frozen teacher.
-        """
+        """Initialize this model from the teacher; by default, do nothing."""

@@ -24,8 +24,8 @@ class LightGNNTeacher(EmbeddingRecommender):
     ranking but not the training:
 
     - ``ranking_self_weight`` :math:`\omega` is the weight of a node's initial embedding:
-      :math:`\bar E = \omega E_0 + \sum_{l=1}^{L} E_l`. On a sparse graph, a node's initial
-      embedding overfits the node's few interactions.
+      :math:`\bar E = \omega E_0 + \sum_{l=1}^{L} E_l`. On a sparse graph, initial embeddings
+      overfit the nodes' few interactions.
     - With ``ranking_norm`` :math:`\gamma` below 1 or ``ranking_prior`` :math:`\beta` above 0, the
       ranking is by
 
@@ -34,9 +34,9 @@ class LightGNNTeacher(EmbeddingRecommender):
 
       with the temperature :math:`\tau` of the softmax, the number :math:`d_i` of the item's
       interactions and the mean norm :math:`\overline{|e|}` of the items. The embeddings to rank by
-      have one more column, so that inner products of the embeddings are this score. If
-      ``similarity`` is ``cosine``, :math:`\gamma = 0` and :math:`\beta` equals
-      ``popularity_prior``, the scores are the training logits times :math:`\tau`.
+      have one more column, which makes their inner products these scores. With
+      ``similarity: cosine``, :math:`\gamma = 0` and :math:`\beta` equal to ``popularity_prior``,
+      they are the training logits times :math:`\tau`.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -82,7 +82,7 @@ class LightGNNTeacher(EmbeddingRecommender):
         return torch.cat([user, torch.ones_like(user[:, :1])], 1), torch.cat([item, prior], 1)
 
     def loss_terms(self, interaction: Any) -> dict[str, Tensor]:
-        """Compute the interaction loss, and the weight decay of initial embeddings, by name."""
+        """Compute the interaction loss and the weight decay of initial embeddings."""
         batch = self.batch_of(interaction)
         terms = {"interaction": self.objective(self.encode(), batch)}
         if self.reg_weight:

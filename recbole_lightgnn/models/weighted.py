@@ -36,7 +36,7 @@ class WeightedGraphRecommender(GraphRecommender):
         self.edge_weight = nn.Parameter(torch.ones(self.graph.n_edges))
 
     def build_graph(self, settings: Settings) -> InteractionGraph:
-        """Return the graph to propagate over; the observed graph, if not overridden.
+        """Return the graph to propagate over; by default, the observed graph.
 
         Args:
             settings: settings of the run.
@@ -54,8 +54,7 @@ class WeightedGraphRecommender(GraphRecommender):
     def sizes(self) -> dict[str, float]:
         """Count edges, parameters and bytes; see `GraphRecommender.sizes`.
 
-        ``interactions`` is the number of edges of ``graph``, and ``entries`` the number of
-        embedding entries that are not pruned.
+        ``interactions`` are edges of ``graph``, ``entries`` the embedding entries not pruned.
         """
         masks = [table.entry_mask[1:] for table in (self.user_embedding, self.item_embedding)]
         entries = sum(int(mask.sum()) for mask in masks)
