@@ -1,8 +1,8 @@
 """Loss functions of LightGNN and its baselines, one for each equation.
 
 Equation numbers are from the LightGNN paper. The paper sums over users, items or tuples. The
-functions here return means, so that a loss weight has the same effect at every batch size. The
-exception is :func:`full_softmax`, which returns the sum.
+functions here return scalar means, so that a loss weight has the same effect at every batch size.
+Only :func:`full_softmax` returns a sum.
 """
 
 from __future__ import annotations
@@ -47,9 +47,6 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
         positive: :math:`\hat y_{ui^+}`, scores of observed user-item pairs. Shape: (batch,)
         negative: :math:`\hat y_{ui^-}`, scores of the same users for sampled items. Shape: (batch,)
 
-    Returns:
-        The mean loss over the batch. Shape: ()
-
     Raises:
         ValueError: if the shapes differ.
     """
@@ -68,22 +65,18 @@ def sampled_softmax(
 
     .. math:: -\frac1B\sum_u\log\frac{\exp(z_{ut} - \log q_t)}{\sum_c \exp(z_{uc} - \log q_c)}
 
-    t is the user's positive item, and q the probability that an item is a candidate. Popular items
-    are more often candidates. Subtracting log q makes the loss an estimate of the softmax over all
-    items (Bengio and Senecal, 2008; Yi et al., RecSys'19).
+    t is the user's positive item, and q the probability that an item is a candidate. Subtracting
+    log q makes the loss an estimate of the softmax over all items, although popular items are more
+    often candidates (Bengio and Senecal, 2008; Yi et al., RecSys'19).
 
     Args:
         logits: z, scores of users for candidates, divided by the temperature.
             Shape: (batch, candidates)
         target: column in ``logits`` of each row's positive item. Shape: (batch,)
-        log_probability: log q, logarithm of the probability of each candidate, or ``None`` to leave
-            out the correction. Shape: (candidates,)
-        accidental: bool, true where a candidate is left out of the row's denominator, because the
-            candidate is a positive item of the user besides t. Must be false at t.
-            Shape: (batch, candidates)
-
-    Returns:
-        The mean loss over the batch. Shape: ()
+        log_probability: log q of each candidate, or ``None`` for no correction.
+            Shape: (candidates,)
+        accidental: bool, true where a candidate is another positive item of the user, and is left
+            out of the denominator; false at t. Shape: (batch, candidates)
     """
     loss: Tensor = SampledSoftmax.apply(  # type: ignore[no-untyped-call]
         logits, target, log_probability, accidental
@@ -100,28 +93,24 @@ def full_softmax(
     bias: Tensor | None = None,
     left_out: RaggedIndices | None = None,
 ) -> Tensor:
-    r"""Softmax cross-entropy over all items.
+    r"""Softmax cross-entropy over all items, summed over users.
 
     .. math:: -\sum_u \sum_{k \in T_u} q_{uk}\,\log
               \frac{\exp(z_{uk})}{\sum_{c \notin O_u} \exp(z_{uc})},
               \qquad z_{uc} = e_u\cdot e_c + b_c
 
     With a user's positive items as targets, this is the negative log-likelihood of a multinomial
-    (Liang et al., WWW'18). If q is a teacher's softmax divided by the batch size, and O are the
-    positive items, the loss is :func:`listwise_alignment` over the remaining items, plus a constant
-    (the teacher's entropy). The logits and gradients of all users are never in memory at once.
+    (Liang et al., WWW'18). With a teacher's softmax divided by the batch size as q, and the
+    positive items as O, it is :func:`listwise_alignment` over the other items, plus a constant (the
+    teacher's entropy). Logits and gradients are computed in chunks of users.
 
     Args:
         user: user embeddings divided by the temperature; receive gradients. Shape: (batch, width)
         item: embeddings of all items; receive gradients. Shape: (items, width)
-        target: T, the list of target items of each user.
+        target: T, the target items of each user.
         weight: q, the weight of each target item, in the order of ``target.col``. Shape: (targets,)
         bias: b, a constant added to all logits of an item, or ``None`` for 0. Shape: (items,)
-        left_out: O, the list of items left out of each user's denominator, or ``None``. Must not
-            contain a target item of the user.
-
-    Returns:
-        The sum of the loss over users. Shape: ()
+        left_out: O, items left out of each user's denominator, or ``None``; no targets of the user.
     """
     loss: Tensor = FullSoftmax.apply(user, item, target, weight, bias, left_out)  # type: ignore[no-untyped-call]
     return loss
@@ -133,14 +122,9 @@ def info_nce(view: Tensor, other: Tensor, *, temperature: float) -> Tensor:
     .. math:: -\frac1B\sum_i\log\frac{\exp(\cos(z_i, z'_i)/\tau)}{\sum_j\exp(\cos(z_i, z'_j)/\tau)}
 
     Args:
-        view: z, the first view: an embedding of each node; receives gradients.
-            Shape: (nodes, width)
-        other: z', the second view: an embedding of each node, in the same order as ``view``;
-            receives gradients. Shape: (nodes, width)
+        view: z, the first view; receives gradients. Shape: (nodes, width)
+        other: z', the second view, in the same order; receives gradients. Shape: (nodes, width)
         temperature: tau > 0; smaller is sharper.
-
-    Returns:
-        The mean loss over the nodes. Shape: ()
 
     Raises:
         ValueError: if the shapes differ or ``temperature`` is not positive.
@@ -158,20 +142,14 @@ def node_contrast(
 
     .. math:: -\frac1B\sum_i\log\frac{\exp(a_i\cdot c_{t_i}/\tau)}{\sum_j\exp(a_i\cdot c_j/\tau)}
 
-    With rows of length 1, and the nodes as candidates, the loss is :func:`info_nce`. Logits are
-    computed in chunks and never stored for all nodes at once, so every node of the graph may be a
-    candidate.
+    With rows of length 1 and the nodes as candidates, this is :func:`info_nce`. Logits are computed
+    in chunks, so every node of the graph may be a candidate. Without nodes, the loss is 0.
 
     Args:
-        anchor: a, the first view: an embedding of each node; receives gradients.
-            Shape: (nodes, width)
-        candidate: c, the second view: an embedding of each candidate; receives gradients.
-            Shape: (candidates, width)
-        target: t, the row in ``candidate`` of each node's second view. Shape: (nodes,)
+        anchor: a, the first view of the nodes; receives gradients. Shape: (nodes, width)
+        candidate: c, second view of the candidates; receives gradients. Shape: (candidates, width)
+        target: t, the row of each node in ``candidate``. Shape: (nodes,)
         temperature: tau > 0; smaller is sharper.
-
-    Returns:
-        The mean loss over the nodes; 0 if there are no nodes. Shape: ()
 
     Raises:
         ValueError: if ``temperature`` is not positive.
@@ -190,11 +168,8 @@ def alignment(user: Tensor, item: Tensor) -> Tensor:
     Source: Wang and Isola, ICML'20.
 
     Args:
-        user: embedding of the user of each interaction (pair). Shape: (pairs, width)
-        item: embedding of the item of each interaction (pair). Shape: (pairs, width)
-
-    Returns:
-        The mean loss over the pairs. Shape: ()
+        user: embedding of each interaction's user. Shape: (pairs, width)
+        item: embedding of each interaction's item. Shape: (pairs, width)
 
     Raises:
         ValueError: if the shapes differ.
@@ -210,14 +185,11 @@ def gaussian_potential(embedding: Tensor) -> Tensor:
     .. math:: \log\frac{2}{B(B-1)}\sum_{i<j}\exp(-2\|x_i - x_j\|^2),\qquad
               x = \frac{e}{\|e\|},\quad \|x_i - x_j\|^2 = 2 - 2\,x_i\cdot x_j
 
-    Source: Wang and Isola, ICML'20. This loss is not :func:`uniformity`, LightGNN's Eq. 9.
+    Source: Wang and Isola, ICML'20. :func:`uniformity` is another loss, LightGNN's Eq. 9. With
+    fewer than two rows, the loss is 0.
 
     Args:
-        embedding: e, the embeddings of the users, or of the items, of a batch; receives gradients.
-            Shape: (rows, width)
-
-    Returns:
-        The loss; 0 for fewer than two rows. Shape: ()
+        embedding: e of a batch's users or items; receives gradients. Shape: (rows, width)
     """
     n = len(embedding)
     if n < 2:
@@ -235,14 +207,10 @@ def pairwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
               \epsilon = \hat y_{uj_1} - \hat y_{uj_2},\quad \bar\sigma = 1 - \sigma
 
     Args:
-        student: epsilon^s, the student's score of item j_1 minus the student's score of item j_2;
-            receives gradients. Shape: (batch,)
-        teacher: epsilon^t, the teacher's score of item j_1 minus the teacher's score of item j_2;
-            treated as constant. Shape: (batch,)
+        student: epsilon^s, the student's score of j_1 minus that of j_2; receives gradients.
+            Shape: (batch,)
+        teacher: epsilon^t, likewise of the teacher; treated as constant. Shape: (batch,)
         temperature: tau > 0; smaller is sharper.
-
-    Returns:
-        The mean loss over the batch. Shape: ()
 
     Raises:
         ValueError: if the shapes differ or ``temperature`` is not positive.
@@ -259,18 +227,14 @@ def listwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
     .. math:: \frac{1}{B}\sum_u \mathrm{KL}\big(\mathrm{softmax}(t_u/\tau)\,\|\,
               \mathrm{softmax}(s_u/\tau)\big)
 
-    Generalizes Eq. 5 from two items to a list. For two items the loss is Eq. 5 minus a constant,
-    the teacher's entropy.
+    For two items, the loss is Eq. 5 minus a constant, the teacher's entropy.
 
     Args:
         student: s, the student's scores of users for items; receives gradients.
             Shape: (batch, items)
-        teacher: t, the teacher's scores of the same users and items; treated as constant.
+        teacher: t, the teacher's scores of the same pairs; treated as constant.
             Shape: (batch, items)
         temperature: tau > 0; smaller is sharper.
-
-    Returns:
-        The mean loss over the batch. Shape: ()
 
     Raises:
         ValueError: if the shapes differ or ``temperature`` is not positive.
@@ -289,21 +253,15 @@ def embedding_alignment(
     .. math:: -\frac{1}{|B|}\sum_{i\in B}\log
               \frac{\exp(\cos(s_i, t_i)/\tau)}{\sum_{i'}\exp(\cos(s_{i'}, t_i)/\tau)}
 
-    Call this function once for users and once for items. An anchor i is a node of the batch; the
-    candidates i' are the nodes to compare the anchors with. Eq. 6 has no temperature (tau = 1); the
-    published code has a temperature. This function aligns with the teacher's final embeddings; the
-    published code, with the sum of the teacher's layers from the second on.
+    Anchors i are nodes of the batch, users or items; candidates i' are the nodes to compare them
+    with. Eq. 6 has no temperature (tau = 1), but the published code does. The published code aligns
+    with the sum of the teacher's layers from the second on, not with its final embeddings.
 
     Args:
-        student: s, the student's final embeddings of the candidates; receives gradients.
-            Shape: (candidates, width)
-        teacher: t, the teacher's final embeddings of the anchors; treated as constant.
-            Shape: (anchors, width)
+        student: s, the student's final embeddings; receives gradients. Shape: (candidates, width)
+        teacher: t, the teacher's final embeddings; treated as constant. Shape: (anchors, width)
         anchors: row number of each anchor in ``student``. Shape: (anchors,)
         temperature: tau > 0; smaller is sharper.
-
-    Returns:
-        The mean loss over the anchors. Shape: ()
 
     Raises:
         ValueError: if the widths differ or ``temperature`` is not positive.
@@ -332,21 +290,17 @@ def uniformity(
               \frac{\sum_{i_1\in S_i}\exp(e_{i_1}\!\cdot e_i/\tau)}
                    {\sum_{i_2}\exp(e_i\!\cdot e_{i_2}/\tau)}
 
-    :math:`S_i` is the set of node i and all nodes with an entry mask similar to the mask of i (Eq.
-    10); see :func:`similar_masks`. In the published code, the sums of numerator and denominator
-    have separate weights, and the denominator includes user-item pairs.
+    :math:`S_i` are the nodes with an entry mask similar to that of i, i included (Eq. 10,
+    :func:`similar_masks`). In the published code, numerator and denominator have separate weights,
+    and the denominator includes user-item pairs.
 
     Args:
-        embedding: final embeddings e of all users or all items; receives gradients.
-            Shape: (nodes, width)
+        embedding: final embeddings e of users or items; receives gradients. Shape: (nodes, width)
         anchors: row number in ``embedding`` of each node i of the batch. Shape: (anchors,)
-        entry_mask: true where an entry (a single number) of the initial embeddings is not pruned.
+        entry_mask: true where an entry of the initial embeddings is not pruned.
             Shape: (nodes, width)
         slack: delta of Eq. 10, a number of entries, at least 0.
         temperature: tau > 0; smaller is sharper.
-
-    Returns:
-        The mean loss over the anchors. Shape: ()
 
     Raises:
         ValueError: if ``temperature`` is not positive or ``slack`` negative.
@@ -358,27 +312,23 @@ def uniformity(
 
 
 def similar_masks(entry_mask: Tensor, anchors: Tensor, *, slack: int) -> Tensor:
-    r"""Find the nodes with an entry mask similar to the mask of each anchor (Eq. 10).
+    r"""Find the nodes with an entry mask similar to each anchor's. Shape: (anchors, nodes)
 
-    .. math:: S_i = \{i_1 : \|m_i\odot m_{i_1}\|_0 \ge
-              \max(\|m_i\|_0, \|m_{i_1}\|_0) - \delta\}
+    .. math:: S_i = \{i_1 : \|m_i\odot m_{i_1}\|_0 \ge \max(\|m_i\|_0, \|m_{i_1}\|_0) - \delta\}
+
+    True where a node is in the anchor's set :math:`S_i` of Eq. 10, which includes the anchor.
 
     Args:
-        entry_mask: m, true where an entry (a single number) of the embeddings is not pruned.
-            Shape: (nodes, width)
+        entry_mask: m, true where an embedding entry is not pruned. Shape: (nodes, width)
         anchors: row number in ``entry_mask`` of each anchor i. Shape: (anchors,)
         slack: delta, a number of entries, at least 0.
-
-    Returns:
-        True where a node belongs to the anchor's set S_i. The anchor itself belongs to S_i.
-        Shape: (anchors, nodes)
 
     Raises:
         ValueError: if ``slack`` is negative.
     """
     if slack < 0:
         raise ValueError(f"slack must be at least 0 entries (got {slack})")
-    # bfloat16 has the fastest product, and is exact for whole numbers up to 256.
+    # bfloat16 has the fastest product, exact for whole numbers up to 256.
     mask = entry_mask.to(torch.bfloat16 if entry_mask.shape[1] <= 256 else torch.float32)
     size = mask.sum(dim=-1)
     shared = mask[anchors] @ mask.T  # (anchors, nodes)
@@ -390,16 +340,12 @@ def weight_decay(*parameters: Tensor, batch_size: int) -> Tensor:
 
     .. math:: \frac{1}{2B}\sum_k\|\theta_k\|^2
 
-    The equation is :math:`\|\Theta\|_F^2` of Eq. 11, with LightGCN's factor 1/2B, over the
-    embeddings that the batch uses. RecBole computes the same value with ``require_pow``, and does
-    not square the norm without ``require_pow``.
+    This is :math:`\|\Theta\|_F^2` of Eq. 11 on the embeddings of a batch, with LightGCN's factor
+    1/2B. RecBole computes the same value with ``require_pow``.
 
     Args:
         parameters: theta, tables of embeddings. Shape of each: (rows, width)
         batch_size: B, the number of interactions in the batch, or of users with ``batch_by: user``.
-
-    Returns:
-        The weight decay. Shape: ()
     """
     squares = torch.stack([p.square().sum() for p in parameters])
     return squares.sum() / (2 * batch_size)

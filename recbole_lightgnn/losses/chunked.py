@@ -1,7 +1,7 @@
 """Losses over many candidates, computed in chunks of rows, with hand-written gradients.
 
-The logits of a chunk stay in the CPU's cache until the chunk's gradient is computed. Autograd would
-go through all rows for every operation. The full softmax stores the logits of one chunk at a time.
+The logits of a chunk stay in the CPU's cache until its gradient is computed. Autograd would go
+through all rows for every operation.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _FULL_CHUNK = 1 << 21  # the same for the full softmax; large enough for a fast 
 
 @dataclass(frozen=True)
 class RaggedIndices:
-    """One list of column numbers for each row of a matrix, such as each user's items, in CSR form.
+    """A list of column numbers for each row of a matrix, such as each user's items, in CSR form.
 
     Attributes:
         pointers: the list of row r is ``col[pointers[r] : pointers[r + 1]]``. Shape: (rows + 1,)
-        col: the lists of all rows, one after another. Shape: (entries,)
+        col: the lists, one after another. Shape: (entries,)
     """
 
     pointers: Tensor
@@ -44,9 +44,8 @@ class RaggedIndices:
             rows: slice of the rows, with ``start`` and ``stop``.
 
         Returns:
-            First, the row of each selected entry, from 0 at ``rows.start``. Second, the column of
-            each selected entry. Third, the slice of ``col`` with the selected entries. Shapes of
-            row and column: (selected,)
+            Row (from 0 at ``rows.start``) and column of each entry, and the slice of the entries in
+            ``col``. Shapes: (selected,), (selected,)
         """
         pointers = self.pointers[rows.start : rows.stop + 1]
         entries = slice(int(pointers[0]), int(pointers[-1]))
@@ -57,8 +56,7 @@ class RaggedIndices:
 class PrecomputedGradients(torch.autograd.Function):
     """Base class of losses that compute the gradients together with the loss.
 
-    In a subclass, ``forward`` saves gradients for its first arguments, in order. The later
-    arguments receive no gradient.
+    ``forward`` saves the gradients of its first arguments, in order; later ones have none.
     """
 
     @staticmethod
@@ -126,8 +124,7 @@ class FullSoftmax(PrecomputedGradients):
             logits.sub_(top).exp_()
             sums = logits.sum(dim=-1)
             total += mass @ sums.log()
-            # Gradient of a row's logits: its exponentials times mass / sums, minus the weights of
-            # its targets.
+            # Gradient of a row's logits: exponentials * mass / sums - weights of its targets.
             scale = mass / sums
             logits.view(-1).index_add_(0, row * logits.shape[1] + col, -share / scale[row])
             torch.mm(logits, item, out=user_grad[rows])
@@ -214,10 +211,7 @@ def _chunks(logits: Tensor) -> Iterator[slice]:
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the summed cross-entropy of all rows, and its gradient with respect to the logits.
-
-    The gradient is the softmax minus the one-hot target. Shapes: (), as ``logits``
-    """
+    """Return the summed cross-entropy and its gradient, softmax minus one-hot target."""
     column = target[:, None]
     probability = logits.softmax(dim=-1)
     loss = (_logsumexp(logits, probability) - logits.gather(1, column).squeeze(1)).sum()
@@ -225,8 +219,5 @@ def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _logsumexp(logits: Tensor, probability: Tensor) -> Tensor:
-    """Compute each row's logsumexp. Shape: (rows,)
-
-    The value is the largest logit minus the logarithm of this logit's softmax probability.
-    """
+    """Compute each row's logsumexp: largest logit minus its log-probability. Shape: (rows,)"""
     return logits.amax(dim=-1) - probability.amax(dim=-1).log()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from recbole_lightgnn.ops import SparsePattern
 
-_PATH_BYTES = 48  # bytes of temporary arrays for each user-item pair that a path connects
+_PATH_BYTES = 48  # bytes of temporary arrays for each connected user-item pair
 _EDGES = 1 << 20  # norms are computed in float64, in chunks of this many edges
 
 
@@ -22,8 +22,8 @@ class Relation:
 
     Attributes:
         pattern: positions of the edges in the user-item matrix. Shape: (users, items)
-        norm: :math:`1/\sqrt{d_i d_j}` of each edge, with the degrees in the graph before pruning, A
-            of Eq. 4. Shape: (edges,)
+        norm: :math:`1/\sqrt{d_i d_j}` of each edge, with the degrees before pruning (A of Eq. 4).
+            Shape: (edges,)
     """
 
     pattern: SparsePattern
@@ -47,8 +47,8 @@ class Relation:
 class InteractionGraph:
     """The bipartite graph of users and items.
 
-    An edge is an interaction, or a user-item pair that augmentation added. An edge is stored once,
-    for both directions. Edges are numbered in order of user, then of item.
+    An edge is an interaction, or a user-item pair that augmentation added, and is stored once for
+    both directions. Edges are numbered in order of user, then of item.
 
     Attributes:
         interactions: the edges, users as rows and items as columns.
@@ -65,8 +65,8 @@ class InteractionGraph:
         Args:
             user: user number of each pair. Shape: (pairs,)
             item: item number of each pair. Shape: (pairs,)
-            n_users: number of users, including users without interactions.
-            n_items: number of items, including items without interactions.
+            n_users: number of users, with or without interactions.
+            n_items: number of items, with or without interactions.
 
         Raises:
             ValueError: if there is no pair, or a number is out of range.
@@ -79,7 +79,7 @@ class InteractionGraph:
                     f"{name} numbers must lie in [0, {size}) (got {index.min()} to {index.max()})"
                 )
         ones = np.ones(len(user), dtype=np.bool_)
-        # SciPy sorts and merges repeated pairs by counting, which needs no 64-bit sort keys.
+        # SciPy sorts and merges pairs by counting, without 64-bit sort keys.
         matrix = sp.csr_matrix((ones, (user, item)), shape=(n_users, n_items))
         user_degree = np.diff(matrix.indptr)
         item_degree = np.bincount(matrix.indices, minlength=n_items)
@@ -110,14 +110,11 @@ class InteractionGraph:
         return InteractionGraph(self.interactions.to(device))
 
     def interaction_numbers(self, user: Tensor, item: Tensor) -> Tensor:
-        """Look up the edge numbers (positions in the order of edges) of user-item pairs.
+        """Look up the edge numbers of user-item pairs, -1 for pairs without an edge. Shape: (pairs,)
 
         Args:
             user: user number of each pair. Shape: (pairs,)
             item: item number of each pair. Shape: (pairs,)
-
-        Returns:
-            Number of each pair's edge, or -1 if the pair is not an edge. Shape: (pairs,)
         """
         pattern = self.interactions.pattern
         edge_keys = pattern.row * self.n_items + pattern.col
@@ -127,16 +124,13 @@ class InteractionGraph:
 
 
 def norm_without(graph: InteractionGraph, left_out: Tensor) -> Tensor:
-    r"""Compute the norms of edges as if some edges, such as edges to predict, were left out.
+    r"""Compute the norms of edges if some edges are left out, 0 for those. Shape: (edges,)
 
     .. math:: \frac{1}{\sqrt{d'_i d'_j}},\qquad d' \text{: degree without the edges left out}
 
     Args:
         graph: the interaction graph.
         left_out: true where an edge is left out. Shape: (edges,)
-
-    Returns:
-        The norm of each edge; 0 for an edge that is left out. Shape: (edges,)
     """
     pattern = graph.interactions.pattern
     kept = (~left_out).to(graph.interactions.norm.dtype)
@@ -153,20 +147,18 @@ def augment_hops(
     r"""Add to a graph the strongest user-item pairs within ``hops`` hops (Eq. 7).
 
     The strength of a pair is the value in :math:`\hat A^h`: the normalized count of the pair's
-    paths of length h. Here h is the largest odd number up to ``hops``. Pairs with a shorter path
-    are included, since a path may go back and forth. The Yelp split has 21.7 million pairs within
-    three hops, so ``cap`` limits the number of added pairs. Observed interactions are always kept.
-    Norms use the degrees of the augmented graph.
+    paths of length h, the largest odd number up to ``hops``. A path may go back and forth, so pairs
+    with a shorter path are included. Observed interactions are always kept. Norms use the degrees
+    of the augmented graph.
 
     Args:
         graph: the graph of observed interactions.
-        hops: maximum length of a path, in edges. An even number adds no more pairs than the next
-            smaller odd number.
-        cap: maximum number of added pairs for each user and for each item. First, each user selects
-            the user's strongest pairs. Of these pairs, each item then selects the item's strongest
-            pairs.
-        memory_mb: limit on temporary arrays in MB (10^6 bytes). The graph and the added pairs are
-            not counted. The paths of one node are always counted at once, with at most 48 bytes for
+        hops: maximum length of a path, in edges; even numbers add nothing to the odd number below.
+        cap: maximum number of added pairs for each user and each item: of each user's strongest
+            pairs, those that are also among the strongest of the item. Yelp has 21.7 million pairs
+            within three hops.
+        memory_mb: limit on temporary arrays in MB (10^6 bytes), without the graph and the added
+            pairs. The paths of one node are counted at once in any case, with at most 48 bytes for
             every user or item. The result does not depend on the limit.
 
     Returns:
@@ -199,26 +191,24 @@ def augment_hops(
 def walk_neighbors(
     graph: InteractionGraph, *, length: int, cap: int, memory_mb: int = 256
 ) -> tuple[SparsePattern, Tensor]:
-    r"""For each node, find the nodes where random walks from the node end most often (PinSage).
+    r"""Find the nodes where random walks from each node end most often (PinSage).
 
     .. math:: \alpha_{ab}\propto\big[(D^{-1}A)^{k}\big]_{ab},\quad b\ne a,\qquad
               \sum_b\alpha_{ab} = 1
 
     A is the symmetric adjacency matrix of all nodes, users first. A walk of even length ends at a
-    node of the same kind: a user at a user, an item at an item. The probabilities are computed
-    exactly, without drawing walks. Of nodes with equal probabilities, the smaller node number comes
-    first.
+    node of the same kind: a user at a user, an item at an item. The probabilities are exact; no
+    walks are drawn. Of equal ones, the smaller node number comes first.
 
     Args:
         graph: the interaction graph.
         length: k, the number of steps of a walk.
-        cap: maximum number of end nodes kept for each start node. The sum is over the kept nodes b.
+        cap: maximum number of end nodes b kept for each start node; the sum is over these.
         memory_mb: limit on temporary arrays in MB (10^6 bytes), as for :func:`augment_hops`.
 
     Returns:
-        First, the kept pairs (a, b), as positions in a matrix of shape (nodes, nodes). Second,
-        :math:`\alpha_{ab}` of each pair, shape (pairs,). Both are on the graph's device. If walks
-        from a node reach no further node, the node's row is empty.
+        The kept pairs (a, b) and their :math:`\alpha_{ab}`, on the graph's device. A node without
+        neighbors has an empty row. Shapes: (nodes, nodes), (pairs,)
 
     Raises:
         ValueError: if ``length``, ``cap`` or ``memory_mb`` is below 1.
@@ -252,9 +242,8 @@ def walk_neighbors(
 def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np.ndarray:
     """Bound the nonzeros in each row of the products ``observed @ back @ observed ...``.
 
-    A nonzero needs a walk (a path that may go back and forth) from the node of the row to the node
-    of the column. So a row has at most as many nonzeros as walks. Products with a vector count the
-    walks.
+    A nonzero needs a walk from the node of the row to the node of the column. So a row has at most
+    as many nonzeros as walks, and products with a vector count these.
 
     Args:
         observed: user-item matrix. Shape: (rows, cols)
@@ -262,8 +251,7 @@ def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np
         length: number of factors of the longest product.
 
     Returns:
-        For each row, the largest bound among the products of 1 to ``length`` factors.
-        Shape: (rows,)
+        The largest bound of each row among the products of 1 to ``length`` factors. Shape: (rows,)
     """
     steps = [
         sp.csr_matrix((np.ones(m.nnz), m.indices, m.indptr), shape=m.shape)
@@ -280,7 +268,7 @@ def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np
 
 
 def _blocks(pairs: np.ndarray, memory_mb: int) -> Iterator[slice]:
-    """Yield slices that cut rows into blocks within a memory limit; a block has at least one row.
+    """Yield slices of at least one row that keep to a memory limit.
 
     Args:
         pairs: maximum number of nonzeros in each row. Shape: (rows,)
@@ -306,7 +294,7 @@ def largest_in_rows(matrix: sp.csr_matrix, cap: int) -> sp.csr_matrix:
 
     Args:
         matrix: a sparse matrix with values above 0. Shape: (rows, columns)
-        cap: number of values to keep in a row; a row with fewer values keeps all values.
+        cap: number of values to keep in a row, or all if there are fewer.
     """
     matrix.sort_indices()
     counts, index = np.diff(matrix.indptr), matrix.indptr.dtype

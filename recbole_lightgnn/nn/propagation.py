@@ -25,23 +25,18 @@ def lightgcn(
     n_layers: int,
     edge_weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    r"""Propagate embeddings as LightGCN does (Eq. 1, 2).
+    r"""Propagate as LightGCN (Eq. 1, 2). Shapes: (users, width), (items, width)
 
     .. math:: E_l = \hat A E_{l-1},\qquad \bar E = \sum_{l=0}^{L} E_l
 
-    LightGNN's Eq. 2 has this sum of the layers. LightGCN's authors and RecBole use the mean, which
-    gives the same ranking as the sum.
+    LightGCN's authors and RecBole use the mean of the layers, which gives the same ranking.
 
     Args:
         graph: the interaction graph.
         user: E_0, initial embeddings of users. Shape: (users, width)
         item: E_0, initial embeddings of items. Shape: (items, width)
         n_layers: L, the number of layers; 0 returns the initial embeddings.
-        edge_weight: number to multiply each edge of :math:`\hat A` by, or ``None`` for 1.
-            Shape: (edges,)
-
-    Returns:
-        Final embeddings of users, shape (users, width), and items, shape (items, width).
+        edge_weight: factor of each edge of :math:`\hat A`, or ``None`` for 1. Shape: (edges,)
     """
     values, ones = _edge_values(graph, edge_weight), [1.0] * (n_layers + 1)
     return power_sum(graph.interactions.pattern, values, user, item, coefficients=ones)
@@ -50,7 +45,7 @@ def lightgcn(
 def mean_of_layers(
     graph: InteractionGraph, user: Tensor, item: Tensor, *, n_layers: int
 ) -> tuple[Tensor, Tensor]:
-    r"""Average LightGCN's layers 1 to L, without the initial embeddings, as SimGCL does.
+    r"""Average LightGCN's layers 1 to L, as SimGCL. Shapes: (users, width), (items, width)
 
     .. math:: \bar E = \frac1L\sum_{l=1}^{L}\hat A^l E_0
 
@@ -59,9 +54,6 @@ def mean_of_layers(
         user: E_0, initial embeddings of users. Shape: (users, width)
         item: E_0, initial embeddings of items. Shape: (items, width)
         n_layers: L, the number of layers, at least 1.
-
-    Returns:
-        Final embeddings of users, shape (users, width), and items, shape (items, width).
     """
     interactions, powers = graph.interactions, [0.0] + [1.0] * n_layers
     pair = power_sum(interactions.pattern, interactions.norm, user, item, coefficients=powers)
@@ -71,13 +63,13 @@ def mean_of_layers(
 def noisy_layers(
     graph: InteractionGraph, user: Tensor, item: Tensor, *, n_layers: int, noise: float
 ) -> list[tuple[Tensor, Tensor]]:
-    r"""Compute LightGCN's layers with noise added to each layer (SimGCL; Yu et al., SIGIR'22).
+    r"""Compute LightGCN's layers 1 to L with noise in each layer (SimGCL; Yu et al., SIGIR'22).
 
     .. math:: E_l = \hat A E_{l-1} + \epsilon\,\mathrm{sign}(\hat A E_{l-1})\odot
               \frac{z}{\|z\|},\qquad z\sim U(0, 1)^d
 
-    The noise of a node has length :math:`\epsilon`, and the signs of the node's embedding in this
-    layer. For gradients, noise is a constant.
+    Noise has the length :math:`\epsilon` and the signs of the node's embedding. For gradients, it
+    is a constant.
 
     Args:
         graph: the interaction graph.
@@ -87,8 +79,7 @@ def noisy_layers(
         noise: epsilon, the length of each node's noise in each layer.
 
     Returns:
-        The layers 1 to L. Each layer is a pair: embeddings of users, shape (users, width), and
-        embeddings of items, shape (items, width).
+        Users' and items' embeddings of each layer. Shapes: (users, width), (items, width)
     """
     pattern, norm = graph.interactions.pattern, graph.interactions.norm
     layers = []
@@ -101,9 +92,8 @@ def noisy_layers(
 
 @torch.no_grad()
 def _direction(table: Tensor) -> Tensor:
-    """Draw random rows of length 1, with the signs of the table's numbers. Shape: as ``table``"""
-    # Drawing takes most of a SimGCL step's time. So one random number of 64 bits is cut into four
-    # fractions of 15 bits, which are precise enough.
+    """Draw random rows of length 1 with the table's signs. Shape: as ``table``"""
+    # Drawing takes most of a SimGCL step, so one number of 64 bits gives four fractions of 15 bits.
     drawn = torch.empty(-(-table.numel() // 4), dtype=torch.int64, device=table.device).random_()
     magnitude = drawn.view(torch.int16)[: table.numel()].view(table.shape).to(table.dtype).abs_()
     return F.normalize(magnitude, dim=-1).mul_(table.sign())
@@ -114,18 +104,16 @@ def dropped_layer(
 ) -> tuple[Tensor, Tensor]:
     r"""Compute one layer of LightGCN, :math:`\hat A' E`, after dropping edges at random.
 
-    Each direction of an edge is kept with the probability ``keep_rate``. In :math:`\hat A'`, the
-    values of kept edges are divided by ``keep_rate``.
+    Each direction of an edge is kept with the probability ``keep_rate``, and then divided by it.
 
     Args:
         graph: the interaction graph.
         user: E, embeddings of users in the layer before. Shape: (users, width)
         item: E, embeddings of items in the layer before. Shape: (items, width)
-        keep_rate: probability of keeping an edge, above 0. With 1, all edges are kept, and no
-            random numbers are drawn.
+        keep_rate: probability of keeping an edge, above 0; 1 draws no random numbers.
 
     Returns:
-        Embeddings in the layer: of users, shape (users, width), and of items, shape (items, width).
+        Embeddings in the layer. Shapes: (users, width), (items, width)
     """
     pattern, norm = graph.interactions.pattern, graph.interactions.norm
     to_user = to_item = norm
@@ -142,24 +130,20 @@ def weighted_lightgcn(
     *,
     n_layers: int,
 ) -> tuple[Tensor, Tensor]:
-    r"""Propagate embeddings with a learned weight for each edge (Eq. 4) and sum the layers (Eq. 2).
+    r"""Propagate with learned edge weights (Eq. 4, 2). Shapes: (users, width), (items, width)
 
     .. math:: E_{U,l} = D_U^{-1/2}(A\odot W)D_V^{-1/2}E_{V,l-1} + E_{U,l-1},\qquad
               \bar E = \sum_{l=0}^{L} E_l
 
-    The equation of :math:`E_{V,l}` for items has :math:`(A\odot W)^\top`, so an edge has one weight
-    for both directions. The published code has self loops, and does not add the previous layer.
+    Items have :math:`(A\odot W)^\top`, so an edge has one weight for both directions. The published
+    code has self loops, and does not add the previous layer.
 
     Args:
         graph: the interaction graph.
-        edge_weight: W, one weight for each edge in the graph's order, or ``None`` for all ones.
-            Shape: (edges,)
+        edge_weight: W, the weight of each edge, or ``None`` for all ones. Shape: (edges,)
         user: E_0, initial embeddings of users. Shape: (users, width)
         item: E_0, initial embeddings of items. Shape: (items, width)
         n_layers: L, the number of layers; 0 returns the initial embeddings.
-
-    Returns:
-        Final embeddings of users, shape (users, width), and items, shape (items, width).
     """
     values, coefficients = _edge_values(graph, edge_weight), binomials(n_layers)
     return power_sum(graph.interactions.pattern, values, user, item, coefficients=coefficients)
@@ -170,20 +154,15 @@ def weighted_lightgcn_inference(
 ) -> tuple[Tensor, Tensor]:
     r"""Compute :func:`weighted_lightgcn` without gradients, also for packed tables (`PackedRows`).
 
-    With two layers the result is :math:`3E + \hat A(3E + \hat A E)`, where :math:`\hat A` holds the
-    weighted edges (see `binomials` for the 3). This takes two sparse products for users and two for
-    items. Each product also adds 3E.
+    For example, two layers are :math:`3E + \hat A(3E + \hat A E)` with the weighted edges
+    :math:`\hat A` (see `binomials`).
 
     Args:
         graph: the interaction graph.
-        edge_weight: W, one weight for each edge in the graph's order, or ``None`` for all ones.
-            Shape: (edges,)
+        edge_weight: W, the weight of each edge, or ``None`` for all ones. Shape: (edges,)
         user: E_0, initial embeddings of users, dense or packed. Shape: (users, width)
         item: E_0, initial embeddings of items, dense or packed. Shape: (items, width)
         n_layers: L, the number of layers; 0 returns the initial embeddings.
-
-    Returns:
-        Final embeddings of users, shape (users, width), and items, shape (items, width).
     """
     with torch.no_grad():
         values = _edge_values(graph, edge_weight)
@@ -191,23 +170,16 @@ def weighted_lightgcn_inference(
 
 
 def _edge_values(graph: InteractionGraph, edge_weight: Tensor | None) -> Tensor:
-    """Multiply the norm of each edge by the weight of the edge. Shape: (edges,)"""
+    """Multiply each edge's norm by its weight. Shape: (edges,)"""
     norm = graph.interactions.norm
     return norm if edge_weight is None else norm * edge_weight
 
 
 def binomials(n_layers: int) -> list[float]:
-    r"""Compute the coefficients that write :func:`weighted_lightgcn` as a polynomial.
+    r"""Compute the coefficients of :math:`\hat A^0 \dots \hat A^L` in :func:`weighted_lightgcn`.
 
-    By Eq. 4, each layer is :math:`E_l = (I + \hat A) E_{l-1}`. So the sum of the layers (Eq. 2) is
+    By Eq. 4, :math:`E_l = (I + \hat A) E_{l-1}`. So the sum of the layers (Eq. 2) is
 
     .. math:: \sum_{l=0}^{L}(I + \hat A)^l E = \sum_{k=0}^{L}\binom{L+1}{k+1}\hat A^k E
-
-    Args:
-        n_layers: L, the number of layers.
-
-    Returns:
-        The coefficients of :math:`\hat A^0 \dots \hat A^L`; the last coefficient is 1.
-        Length: L + 1
     """
     return [float(math.comb(n_layers + 1, k + 1)) for k in range(n_layers + 1)]

@@ -1,4 +1,4 @@
-"""Embedding table with entries (single numbers) that can be pruned, and then are not stored."""
+"""Embedding table with entries (single numbers) that can be pruned."""
 
 from __future__ import annotations
 
@@ -22,15 +22,7 @@ def pack_mask(mask: Tensor) -> Tensor:
 
 
 def unpack_mask(bits: Tensor, size: int) -> Tensor:
-    """Return the mask that :func:`pack_mask` packed into ``bits``.
-
-    Args:
-        bits: the packed mask, uint8. Shape: (ceil(size / 8),)
-        size: number of elements of the mask.
-
-    Returns:
-        The mask, bool. Shape: (size,)
-    """
+    """Return the bool mask that :func:`pack_mask` packed into ``bits``. Shape: (size,)"""
     mask = np.unpackbits(bits.cpu().numpy(), count=size).astype(bool)
     return torch.from_numpy(mask).to(bits.device)
 
@@ -38,10 +30,9 @@ def unpack_mask(bits: Tensor, size: int) -> Tensor:
 class PrunableEmbedding(nn.Module):
     """Embedding table that stores only the entries (single numbers) that are not pruned.
 
-    Before the first pruning, the parameter is the whole table. After a pruning, the parameter is a
-    vector of the remaining entries, so gradients and optimizer state shrink with the parameter. A
-    checkpoint of a pruned table holds the remaining entries, and one bit for each entry of the
-    whole table.
+    The parameter is the whole table, and after a pruning a vector of the remaining entries. So
+    gradients and optimizer state shrink with it. A checkpoint of a pruned table holds the remaining
+    entries, and one bit for each entry of the whole table.
 
     Args:
         n_nodes: number of rows, one for each user or each item.
@@ -51,8 +42,8 @@ class PrunableEmbedding(nn.Module):
         values: the parameter. Shape: (n_nodes, width), or (remaining entries,) after a pruning
         bits: mask of the remaining entries, packed by :func:`pack_mask`; empty before the first
             pruning. Shape: (ceil(n_nodes * width / 8),)
-        positions: position of each remaining entry in the flattened table, derived from ``bits``;
-            empty before the first pruning. Shape: (remaining entries,)
+        positions: positions of the remaining entries in the flattened table, derived from ``bits``.
+            Shape: (remaining entries,)
     """
 
     bits: Tensor
@@ -100,7 +91,7 @@ class PrunableEmbedding(nn.Module):
     def prune(self, entry_mask: Tensor) -> None:
         """Keep only the entries where ``entry_mask`` is true.
 
-        Pruning replaces the parameter, so create a new optimizer after this call.
+        The parameter is replaced, so create a new optimizer after this call.
 
         Args:
             entry_mask: true where an entry is to remain. Shape: (n_nodes, width)

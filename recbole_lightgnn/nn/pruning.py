@@ -1,4 +1,4 @@
-"""Pruning: importance of edges, masks with exact counts, rotations before entries are pruned."""
+"""Pruning: importance of edges, masks with exact counts, rotations of embeddings."""
 
 from __future__ import annotations
 
@@ -16,26 +16,20 @@ def keep_largest(
     groups: Sequence[Tensor] = (),
     floor: int = 0,
 ) -> Tensor:
-    """Apply one pruning step: keep the candidates with the largest scores.
+    """Apply one pruning step: keep the candidates with the largest scores. Shape: (candidates,)
 
     A candidate is an entry of a table or an edge of the graph. Exactly ``round(fraction * n)`` of
-    the n remaining candidates are kept; among equal scores, the first candidates win. A pruned
-    candidate stays pruned, even with a high score. The published code compares with a threshold,
-    which can drop all candidates with equal scores.
+    the n remaining candidates are kept; among equal scores, the first ones. The published code
+    compares with a threshold, which can drop all candidates with equal scores.
 
     Args:
         scores: importance of each candidate. Shape: (candidates,)
-        alive: true where the candidate was not pruned in an earlier step. Shape: (candidates,)
+        alive: true for candidates not pruned before; others stay pruned. Shape: (candidates,)
         fraction: fraction of the remaining candidates to keep, in (0, 1].
-        groups: tensors with the numbers of the nodes that each candidate belongs to: one tensor of
-            rows for entries, or a tensor of users and a tensor of items for edges.
-            Shape of each: (candidates,)
-        floor: number of highest-scoring candidates that every node keeps in any case. These
-            candidates are part of the ``round(fraction * n)``. If there are more of these
-            candidates than that, no further candidates are kept.
-
-    Returns:
-        True where a candidate remains after the step. Shape: (candidates,)
+        groups: nodes that each candidate belongs to: one tensor of rows for entries, or tensors of
+            users and of items for edges. Shape of each: (candidates,)
+        floor: number of best candidates that every node keeps in any case. They are part of the
+            ``round(fraction * n)``, or more if they exceed it.
 
     Raises:
         ValueError: if ``fraction`` is outside (0, 1], shapes differ, the score of a remaining
@@ -81,26 +75,22 @@ def edge_importance(
     weight_importance: float,
     score_importance: float,
 ) -> Tensor:
-    r"""Compute the importance of edges for pruning (Eq. 8).
+    r"""Compute the importance of edges for pruning (Eq. 8), at least 0. Shape: (edges,)
 
     .. math:: |\tilde w_{ij}| = |w^s_{ij} + \beta_1 w^t_{ij}
               + \beta_2\,\sigma(\tilde e^t_i\cdot\tilde e^t_j)|
 
     Here s is the student, and t the student's teacher: the intermediate model, or a model without
-    edge weights. Terms of opposite sign can cancel: an edge is unimportant if the terms add up to
-    about zero.
+    edge weights. Terms of opposite sign can cancel, which makes an edge unimportant.
 
     Args:
         student_weight: w^s, the student's weight of each remaining edge. Shape: (edges,)
-        teacher_weight: w^t, the teacher's weight of the same edges, or ``None`` if the teacher is
-            not an intermediate model. Shape: (edges,)
-        teacher_score: the teacher's inner product for each remaining edge, before sigma, or
-            ``None`` without a teacher. Shape: (edges,)
+        teacher_weight: w^t, the teacher's weight of the same edges, or ``None`` without weights.
+            Shape: (edges,)
+        teacher_score: the teacher's inner product of each edge, or ``None`` without a teacher.
+            Shape: (edges,)
         weight_importance: beta_1, the factor of the teacher's weights.
         score_importance: beta_2, the factor of the teacher's scores.
-
-    Returns:
-        Importance of each edge, at least 0. Shape: (edges,)
     """
     total = student_weight
     if teacher_weight is not None:
@@ -113,15 +103,14 @@ def edge_importance(
 def principal_axes(embedding: Tensor) -> Tensor:
     r"""Compute the rotation Q to principal axes: the right singular vectors of the uncentred E.
 
-    A rotation :math:`E \to E Q` does not change inner products, and propagation is linear. So
-    rotating the embeddings before pruning leaves the model's scores as before.
+    Rotating the embeddings, :math:`E \to E Q`, leaves the model's scores as before, because inner
+    products do not change and propagation is linear.
 
     Args:
         embedding: E, embeddings of users, then embeddings of items. Shape: (nodes, width)
 
     Returns:
-        Q, an orthogonal matrix, with columns in descending order of singular values.
-        Shape: (width, width)
+        Q, orthogonal, by descending singular values. Shape: (width, width)
     """
     gram = embedding.double().T @ embedding.double()
     _, ascending = torch.linalg.eigh(gram)
@@ -133,10 +122,10 @@ def varimax_axes(embedding: Tensor, *, iterations: int = 60) -> Tensor:
     r"""Compute the rotation Q that makes embeddings nearly sparse: varimax (Kaiser, 1958).
 
     Varimax maximizes the variance of the squared entries of :math:`B = \hat E Q`, where
-    :math:`\hat E` is E with rows scaled to length 1. The computation starts from the principal axes
-    and iterates :math:`Q \leftarrow UV^\top`, with U and V from the SVD of
-    :math:`\hat E^\top (B^{\circ 3} - \frac1n B\,\mathrm{diag}(B^\top B))`. Here n is the number of
-    rows, and :math:`B^{\circ 3}` the elementwise cube.
+    :math:`\hat E` is E with its n rows scaled to length 1. From the principal axes, it iterates
+    :math:`Q \leftarrow UV^\top`, with U and V from the SVD of
+    :math:`\hat E^\top (B^{\circ 3} - \frac1n B\,\mathrm{diag}(B^\top B))` and :math:`B^{\circ 3}`
+    the elementwise cube.
 
     Args:
         embedding: E, embeddings of users, then embeddings of items. Shape: (nodes, width)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class SparseRows(nn.Module):
-    """Table that keeps, and stores in checkpoints, only the largest entries of every row.
+    """Table that keeps only the largest entries of every row, also in checkpoints.
 
     The parameter stays a whole table, so one optimizer serves the whole training. A dropped entry
     is 0, receives no gradient and never comes back.
@@ -17,7 +17,7 @@ class SparseRows(nn.Module):
     Args:
         n_rows: number of rows.
         width: number of columns, at most 32767.
-        restart: true to keep the initial table, which :meth:`restart` needs.
+        restart: whether to keep the initial table for :meth:`restart`.
 
     Attributes:
         table: the parameter. Shape: (n_rows, width)
@@ -51,15 +51,15 @@ class SparseRows(nn.Module):
         return self.table if self.kept == self.width else self.table * self.mask()
 
     def mask(self) -> Tensor:
-        """Return 1 where an entry is kept, 0 where an entry is dropped. Shape: (n_rows, width)"""
+        """Return 1 for kept entries, 0 for dropped ones. Shape: (n_rows, width)"""
         return torch.zeros_like(self.table).scatter_(1, self.columns.long(), 1.0)
 
     @torch.no_grad()
     def keep(self, count: int) -> None:
-        """Keep the entries of each row with the largest absolute values; among equals, the first.
+        """Keep each row's entries with the largest absolute values; among equals, the first.
 
         Args:
-            count: number of entries to keep in a row, from 1 to ``kept``, the number kept so far.
+            count: number of entries to keep in a row, from 1 to ``kept``.
 
         Raises:
             ValueError: if ``count`` is outside this range.

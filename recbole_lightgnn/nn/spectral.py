@@ -32,14 +32,13 @@ def low_rank_graph(graph: InteractionGraph, *, rank: int, degree_offset: float) 
 
     .. math:: (D_U + c)^{-1/2} A\,(D_I + c)^{-1/2} \approx U S V^\top
 
-    Without an offset c, the largest singular value of each connected component is 1. In a sparse
-    graph, small components can then supply all ``rank`` values. The result is exact to rounding,
-    and equal at every call. Rows of nodes without interactions are 0.
+    Without an offset c, the largest singular value of each connected component is 1, and small
+    components of a sparse graph can supply all ``rank`` values. The result is equal at every call.
+    Rows of nodes without interactions are 0.
 
     Args:
         graph: the interaction graph.
-        rank: number of singular values, at least 1, below the number of users and below the number
-            of items.
+        rank: number of singular values, at least 1 and below the numbers of users and items.
         degree_offset: c, the number added to every degree, at least 0.
 
     Returns:

@@ -9,7 +9,7 @@ from scipy.sparse.linalg import svds
 
 from recbole_lightgnn.errors import InputError
 
-_DENSE = 4_000_000  # numbers of a matrix that LAPACK decomposes as a whole in seconds
+_DENSE = 4_000_000  # size of a matrix that LAPACK decomposes in seconds
 
 
 def truncated_svd(
@@ -17,9 +17,9 @@ def truncated_svd(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compute the largest singular values of a sparse matrix, and the singular vectors.
 
-    A small matrix is decomposed whole. For a large matrix, Lanczos iterations from a fixed start
-    run until the values are exact. A randomized method with few iterations would give inexact
-    vectors, because the singular values of interaction matrices fall slowly.
+    A small matrix is decomposed whole; a large one by Lanczos iterations from a fixed start, until
+    the values are exact. A randomized method would be inexact, because the singular values of
+    interaction matrices fall slowly.
 
     Args:
         matrix: the sparse matrix, float64. Shape: (rows, columns)
@@ -27,8 +27,8 @@ def truncated_svd(
         setting: name of the setting that gave ``rank``, for the error message.
 
     Returns:
-        First, left singular vectors. Second, singular values, largest first. Third, right singular
-        vectors. Shapes: (rows, rank), (rank,), (columns, rank)
+        Left vectors, values (largest first) and right vectors. Shapes: (rows, rank), (rank,) ,
+        (columns, rank)
 
     Raises:
         InputError: if ``rank`` exceeds the number of rows or of columns.
