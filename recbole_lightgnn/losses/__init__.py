@@ -209,7 +209,7 @@ def pairwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
     Args:
         student: epsilon^s, the student's score of j_1 minus that of j_2; receives gradients.
             Shape: (batch,)
-        teacher: epsilon^t, likewise of the teacher; treated as constant. Shape: (batch,)
+        teacher: epsilon^t, the same of the teacher; treated as constant. Shape: (batch,)
         temperature: tau > 0; smaller is sharper.
 
     Raises:

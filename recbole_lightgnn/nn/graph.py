@@ -110,7 +110,7 @@ class InteractionGraph:
         return InteractionGraph(self.interactions.to(device))
 
     def interaction_numbers(self, user: Tensor, item: Tensor) -> Tensor:
-        """Look up the edge numbers of user-item pairs, -1 for pairs without an edge. Shape: (pairs,)
+        """Look up the edge numbers of user-item pairs, -1 if there is no edge. Shape: (pairs,)
 
         Args:
             user: user number of each pair. Shape: (pairs,)
@@ -124,7 +124,7 @@ class InteractionGraph:
 
 
 def norm_without(graph: InteractionGraph, left_out: Tensor) -> Tensor:
-    r"""Compute the norms of edges if some edges are left out, 0 for those. Shape: (edges,)
+    r"""Compute the norms of a graph without some edges; 0 for these. Shape: (edges,)
 
     .. math:: \frac{1}{\sqrt{d'_i d'_j}},\qquad d' \text{: degree without the edges left out}
 
@@ -153,10 +153,10 @@ def augment_hops(
 
     Args:
         graph: the graph of observed interactions.
-        hops: maximum length of a path, in edges; even numbers add nothing to the odd number below.
-        cap: maximum number of added pairs for each user and each item: of each user's strongest
-            pairs, those that are also among the strongest of the item. Yelp has 21.7 million pairs
-            within three hops.
+        hops: maximum length of a path, in edges; an even number acts as the odd one below.
+        cap: maximum number of added pairs for each user and each item. Each user selects its
+            strongest pairs; of these, each item then selects its strongest. Yelp has 21.7 million
+            pairs within three hops.
         memory_mb: limit on temporary arrays in MB (10^6 bytes), without the graph and the added
             pairs. The paths of one node are counted at once in any case, with at most 48 bytes for
             every user or item. The result does not depend on the limit.
@@ -268,7 +268,7 @@ def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np
 
 
 def _blocks(pairs: np.ndarray, memory_mb: int) -> Iterator[slice]:
-    """Yield slices of at least one row that keep to a memory limit.
+    """Yield slices of rows, at least one each, within a memory limit.
 
     Args:
         pairs: maximum number of nonzeros in each row. Shape: (rows,)

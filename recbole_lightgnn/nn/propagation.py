@@ -45,7 +45,7 @@ def lightgcn(
 def mean_of_layers(
     graph: InteractionGraph, user: Tensor, item: Tensor, *, n_layers: int
 ) -> tuple[Tensor, Tensor]:
-    r"""Average LightGCN's layers 1 to L, as SimGCL. Shapes: (users, width), (items, width)
+    r"""Average LightGCN's layers 1 to L, as SimGCL does. Shapes: (users, width), (items, width)
 
     .. math:: \bar E = \frac1L\sum_{l=1}^{L}\hat A^l E_0
 
@@ -104,7 +104,8 @@ def dropped_layer(
 ) -> tuple[Tensor, Tensor]:
     r"""Compute one layer of LightGCN, :math:`\hat A' E`, after dropping edges at random.
 
-    Each direction of an edge is kept with the probability ``keep_rate``, and then divided by it.
+    Each direction of an edge is kept with the probability ``keep_rate``, and its value is then
+    divided by ``keep_rate``.
 
     Args:
         graph: the interaction graph.

@@ -16,7 +16,7 @@ def keep_largest(
     groups: Sequence[Tensor] = (),
     floor: int = 0,
 ) -> Tensor:
-    """Apply one pruning step: keep the candidates with the largest scores. Shape: (candidates,)
+    """Apply one pruning step: mark the candidates with the largest scores. Shape: (candidates,)
 
     A candidate is an entry of a table or an edge of the graph. Exactly ``round(fraction * n)`` of
     the n remaining candidates are kept; among equal scores, the first ones. The published code
@@ -28,8 +28,8 @@ def keep_largest(
         fraction: fraction of the remaining candidates to keep, in (0, 1].
         groups: nodes that each candidate belongs to: one tensor of rows for entries, or tensors of
             users and of items for edges. Shape of each: (candidates,)
-        floor: number of best candidates that every node keeps in any case. They are part of the
-            ``round(fraction * n)``, or more if they exceed it.
+        floor: number of best candidates that every node keeps. They count among the
+            ``round(fraction * n)``, or replace it if they are more.
 
     Raises:
         ValueError: if ``fraction`` is outside (0, 1], shapes differ, the score of a remaining

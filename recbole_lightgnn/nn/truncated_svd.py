@@ -27,8 +27,8 @@ def truncated_svd(
         setting: name of the setting that gave ``rank``, for the error message.
 
     Returns:
-        Left vectors, values (largest first) and right vectors. Shapes: (rows, rank), (rank,) ,
-        (columns, rank)
+        Left vectors, values (largest first), right vectors.
+        Shapes: (rows, rank), (rank,), (columns, rank)
 
     Raises:
         InputError: if ``rank`` exceeds the number of rows or of columns.

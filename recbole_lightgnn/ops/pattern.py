@@ -10,16 +10,15 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-# torch warns on first use that its CSR layout is in beta; users of this package need not know.
+# torch warns on first use that its CSR layout is in beta.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
 
 
 class SparsePattern:
     """Positions of a sparse matrix's nonzeros; the positions are fixed, the values are trained.
 
-    The order by row and the order by column are computed once and kept. So a product with the
-    transpose takes no more time than a product with the matrix. A position may be repeated; then
-    the values at this position are added.
+    The orders by row and by column are computed once, so that products with the transpose are as
+    fast as with the matrix. The values of a repeated position are added.
 
     Args:
         row: row number of every nonzero, in ascending order. Shape: (nnz,)
@@ -27,8 +26,7 @@ class SparsePattern:
         shape: number of rows and number of columns of the matrix.
 
     Raises:
-        ValueError: if ``row`` and ``col`` differ in shape, a position lies outside ``shape``, or
-            ``row`` is not in ascending order.
+        ValueError: if shapes differ, a position is outside ``shape``, or ``row`` does not ascend.
     """
 
     def __init__(self, row: Tensor, col: Tensor, shape: tuple[int, int]) -> None:
@@ -46,24 +44,24 @@ class SparsePattern:
             raise ValueError("row must ascend: sort the positions by row first")
         small = max(len(row), *shape) <= torch.iinfo(torch.int32).max
         self.shape = shape
-        # A product reads mostly indices. Indices of 32 bits, where they suffice, halve the bytes.
+        # A product reads mostly indices; 32 bits, where they suffice, halve the bytes.
         dtype = torch.int32 if small else torch.int64
         self._by_row = _compress(row, shape[0]).to(dtype), col.to(dtype)
 
     @property
     def row(self) -> Tensor:
-        """Row number of every nonzero, ascending; built anew at every access. Shape: (nnz,)"""
+        """Row number of every nonzero, ascending; built at every access. Shape: (nnz,)"""
         number = torch.arange(self.shape[0], device=self.device)
         return number.repeat_interleave(self._by_row[0].diff(), output_size=self.nnz)
 
     @property
     def col(self) -> Tensor:
-        """Column number of every nonzero; built anew at every access. Shape: (nnz,)"""
+        """Column number of every nonzero; built at every access. Shape: (nnz,)"""
         return self._by_row[1].long()
 
     @property
     def nnz(self) -> int:
-        """Number of nonzeros, counting a repeated position every time."""
+        """Number of nonzeros, repeated positions included."""
         return len(self._by_row[1])
 
     @property
@@ -81,13 +79,9 @@ class SparsePattern:
 
     @cached_property
     def _transposed(self) -> tuple[Tensor, Tensor, Tensor]:
-        """CSR form of the transpose, from a stable sort of the nonzeros by column.
+        """CSR form of the transpose: pointers, row numbers, and the permutation by column.
 
-        First, the pointer to each column's first nonzero. Second, the row number of each nonzero.
-        Third, the permutation that sorts the nonzeros.
-
-        SciPy sorts by counting, which takes one pass and less memory than a comparison sort.
-        Shapes: (cols + 1,), (nnz,), (nnz,)
+        SciPy sorts stably by counting, in one pass. Shapes: (cols + 1,), (nnz,), (nnz,)
         """
         pointers, col = (part.cpu().numpy() for part in self._by_row)
         numbers = np.arange(self.nnz, dtype=col.dtype)

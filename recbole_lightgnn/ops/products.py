@@ -1,9 +1,9 @@
 """Differentiable products of a sparse matrix with a dense matrix.
 
-torch can differentiate a product by the values of a CSR matrix, but builds dense matrices for the
-gradient: 24 GB were not enough on the Yelp graph. torch's product of a COO matrix is several times
-slower. The functions here, gradients included, use three products only: sparse times dense,
-transposed sparse times dense, and dense times dense at the nonzeros.
+torch builds dense matrices for the gradient of a CSR matrix's values (24 GB were not enough on the
+Yelp graph), and its COO product is several times slower. The functions here use three products
+only, also for gradients: sparse times dense, transposed sparse times dense, and dense times dense
+at the nonzeros.
 """
 
 from __future__ import annotations
@@ -27,25 +27,23 @@ def spmm(
     add: Tensor | None = None,
     transpose: bool = False,
 ) -> Tensor:
-    r"""Multiply a sparse matrix by a dense matrix, and add a dense matrix.
+    r"""Multiply a sparse matrix by a dense one and add a dense one: :math:`S X + Y`.
 
-    The result is :math:`S X + Y`, or with ``transpose`` :math:`S^\top X + Y`.
-
-    With the upstream gradient G, the gradients are :math:`\partial_X = S^\top G`,
-    :math:`\partial_Y = G` and :math:`\partial_{S_{ij}} = \langle G_i, X_j \rangle`, where
-    :math:`\partial_{S_{ij}}` is computed at the nonzeros only.
+    With ``transpose``, it is :math:`S^\top X + Y`. With the upstream gradient G, the gradients are
+    :math:`\partial_X = S^\top G`, :math:`\partial_Y = G` and
+    :math:`\partial_{S_{ij}} = \langle G_i, X_j \rangle`, where :math:`\partial_{S_{ij}}` is
+    computed at the nonzeros only.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
         values: values of the nonzeros of S. Shape: (nnz,)
-        dense: X, the dense matrix to multiply. Shape: (cols, width), or (rows, width) with
-            ``transpose``
-        add: Y, the dense matrix to add, or ``None`` for the product alone. Adding Y here is faster
-            than adding Y to the result. Shape: as the result
+        dense: X. Shape: (cols, width), or (rows, width) with ``transpose``
+        add: Y, the dense matrix to add, or ``None``; faster than adding it later. Shape: as the
+            result
         transpose: whether to multiply by the transpose of S.
 
     Returns:
-        The product plus Y. Shape: (rows, width), or (cols, width) with ``transpose``
+        The result. Shape: (rows, width), or (cols, width) with ``transpose``
 
     Raises:
         ValueError: if a shape does not fit the pattern.
@@ -74,9 +72,8 @@ def power_sum(
               \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix},\qquad c_L = 1
 
     Horner's rule computes the polynomial: :math:`H_L = X`, then
-    :math:`H_l = c_l X + \hat A H_{l+1}` down to the result :math:`H_0`. Each power takes one
-    product, which includes the addition. With the upstream gradient G and :math:`G_l = \hat A^l G`,
-    since :math:`\hat A` is symmetric, the gradients are :math:`\partial_X = \sum_l c_l G_l` and, at
+    :math:`H_l = c_l X + \hat A H_{l+1}` down to the result :math:`H_0`. With the upstream gradient
+    G and :math:`G_l = \hat A^l G`, the gradients are :math:`\partial_X = \sum_l c_l G_l` and, at
     the nonzeros only, :math:`\partial_{\hat A} = \sum_{l<L} G_l H_{l+1}^\top`.
 
     Args:
@@ -87,8 +84,7 @@ def power_sum(
         coefficients: :math:`c_0 \dots c_L`; the last must be 1. Length: L + 1
 
     Returns:
-        The polynomial for the rows of S, shape (rows, width), and for the columns of S, shape
-        (cols, width).
+        The polynomial for the rows and the columns of S. Shapes: (rows, width), (cols, width)
 
     Raises:
         ValueError: if a shape does not fit the pattern, or the last coefficient is not 1.
@@ -107,54 +103,43 @@ def power_sum(
 
 
 def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
-    r"""Compute inner products of rows of two tables, :math:`\langle L_i, R_j \rangle`, at nonzeros.
+    r"""Compute inner products :math:`\langle L_i, R_j \rangle` at nonzeros (i, j). Shape: (nnz,)
 
-    Not differentiable. This function computes the gradient of :func:`spmm` with respect to the
-    values, and the scores of a graph's edges.
+    Not differentiable. They are the gradient of the values in :func:`spmm`, and the scores of a
+    graph's edges.
 
     Args:
         pattern: positions (i, j) of the nonzeros. Shape: (rows, cols)
-        left: L, the first table. Shape: (rows, width)
-        right: R, the second table. Shape: (cols, width)
-
-    Returns:
-        One inner product for each nonzero. Shape: (nnz,)
+        left: L. Shape: (rows, width)
+        right: R. Shape: (cols, width)
     """
     with torch.no_grad():
         return _sampled(pattern, left, right, None)
 
 
 def edge_products(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
-    r"""Compute :math:`\langle L_i, R_j \rangle` at nonzeros as :func:`sddmm` does, with gradients.
+    r"""Compute the inner products of :func:`sddmm` with gradients. Shape: (nnz,)
 
-    Attention over a graph uses these inner products as logits. With the upstream gradient G, a
-    sparse matrix, the gradients are :math:`\partial_L = G R` and :math:`\partial_R = G^\top L`. No
-    tensor of shape (nnz, width) is built.
+    Attention over a graph has these logits. With the upstream gradient G, a sparse matrix, the
+    gradients are :math:`\partial_L = G R` and :math:`\partial_R = G^\top L`. No tensor of shape
+    (nnz, width) is built.
 
     Args:
         pattern: positions (i, j) of the nonzeros. Shape: (rows, cols)
-        left: L, the first table. Shape: (rows, width)
-        right: R, the second table. Shape: (cols, width)
-
-    Returns:
-        One inner product for each nonzero. Shape: (nnz,)
+        left: L. Shape: (rows, width)
+        right: R. Shape: (cols, width)
     """
     result: Tensor = _EdgeProducts.apply(left, right, pattern)  # type: ignore[no-untyped-call]
     return result
 
 
 def product(matrix: Tensor, dense: Tensor, add: Tensor | None = None) -> Tensor:
-    r"""Multiply a CSR tensor by a dense matrix, and add a dense matrix: :math:`S X + Y`.
-
-    Not differentiable. The differentiable products of this module call this function.
+    r"""Compute :math:`S X + Y` with a CSR tensor S, without gradients. Shape: (rows, width)
 
     Args:
-        matrix: S, a CSR tensor from :meth:`SparsePattern.matrix`. Shape: (rows, cols)
-        dense: X, the dense matrix to multiply. Shape: (cols, width)
-        add: Y, the dense matrix to add, or ``None`` for the product alone. Shape: (rows, width)
-
-    Returns:
-        The product plus Y. Shape: (rows, width)
+        matrix: S, from :meth:`SparsePattern.matrix`. Shape: (rows, cols)
+        dense: X. Shape: (cols, width)
+        add: Y, or ``None`` for the product alone. Shape: (rows, width)
     """
     parts = (matrix.values(), dense) if add is None else (matrix.values(), dense, add)
     with product_backend(*parts) as multiply:
@@ -226,7 +211,7 @@ class _PowerSum(torch.autograd.Function):
         pattern: SparsePattern,
         coefficients: tuple[float, ...],
     ) -> tuple[Tensor, Tensor]:
-        """Compute the polynomial; save the dense factors that the gradient of ``values`` needs."""
+        """Compute the polynomial; save the dense factors for the gradient of ``values``."""
         ctx.pattern, ctx.lower = pattern, coefficients[:-1]
         ctx.matrices = pattern.matrix(values), pattern.matrix(values, transpose=True)
         factors: list[Tensor] | None = [] if ctx.needs_input_grad[0] else None
@@ -271,8 +256,8 @@ def _horner(
         matrices: S and its transpose.
         pair: X for the rows of S, and X for the columns of S.
         lower: the coefficients c_0, ..., c_{L-1}.
-        factors: list to append the dense factors H_L, ..., H_1 to, or ``None``. Each factor is two
-            tensors: for the rows of S and for the columns of S.
+        factors: list to append the factors H_L, ..., H_1 to, or ``None``; each is two tensors, for
+            the rows and the columns of S.
     """
     result = pair
     with product_backend(matrices[0].values(), *pair) as multiply:
@@ -298,10 +283,7 @@ def _bipartite_product(
 
 
 def _sampled(pattern: SparsePattern, left: Tensor, right: Tensor, add: Tensor | None) -> Tensor:
-    """Compute inner products of rows of ``left`` and ``right`` at the nonzeros, and add ``add``.
-
-    Shape: (nnz,)
-    """
+    """Compute :func:`sddmm` plus ``add``. Shape: (nnz,)"""
     if pattern.nnz == 0:
         return left.new_zeros(0)
     matrix = pattern.matrix(left.new_zeros(pattern.nnz) if add is None else add)

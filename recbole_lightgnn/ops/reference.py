@@ -1,4 +1,4 @@
-"""Reference implementations of the sparse products: plain loops, to test the fast products."""
+"""Reference implementations of the sparse products in plain loops, for tests."""
 
 from __future__ import annotations
 
@@ -35,10 +35,7 @@ def power_sum_reference(
     *,
     coefficients: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    """Compute :func:`recbole_lightgnn.ops.power_sum` power by power.
-
-    On dense tables, this function is the reference for :func:`recbole_lightgnn.ops.polynomial`.
-    """
+    """Compute `recbole_lightgnn.ops.power_sum` and `polynomial` of dense tables, power by power."""
     row_sum, col_sum = coefficients[0] * rows, coefficients[0] * cols
     for coefficient in coefficients[1:]:
         rows, cols = (

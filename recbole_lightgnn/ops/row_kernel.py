@@ -1,11 +1,10 @@
 """Compiled kernel (numba and LLVM) that computes rows of a sparse product in vector registers.
 
 A packed row (:class:`recbole_lightgnn.ops.PackedRows`) stores only the entries that pruning left. A
-plain numba loop loads these entries one by one, and writes the running sum of a row to memory at
-every term. Here the sum stays in vector registers. One instruction (`expandload`) moves the stored
-entries of 16 columns to their columns, so a packed row of 64 columns takes four instructions. numba
-offers no such instruction, so the code is written as LLVM instructions.
-:func:`recbole_lightgnn.ops.reference.power_sum_reference` computes the same result in plain torch.
+plain numba loop loads them one by one, and writes a row's running sum to memory at every term. Here
+the sum stays in vector registers, and one instruction (`expandload`) moves the stored entries of 16
+columns to their columns. numba has no such instruction, so the code is written in LLVM's.
+:func:`recbole_lightgnn.ops.reference.power_sum_reference` gives the same result in plain torch.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ Array = npt.NDArray[Any]
 AddedKind = Literal["packed", "dense", "none"]
 
 _LANES = 16  # floats in one vector register of AVX-512
-_TERMS = 64  # terms added before the sum is stored; short partial sums have less rounding error
+_TERMS = 64  # terms in a partial sum; short ones have less rounding error
 _AHEAD = 8  # number of terms between the prefetch of a row and its use
 
 _I8, _I32, _I64, _FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
 def compiler_available() -> bool:
-    """Whether numba compiles. The environment variable NUMBA_DISABLE_JIT switches compiling off."""
+    """Whether numba compiles; the environment variable NUMBA_DISABLE_JIT switches this off."""
     return not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
@@ -62,10 +61,9 @@ def row_kernel(width: int, packed_source: bool, added_kind: AddedKind) -> Callab
 
     Returns:
         A function that writes the rows ``first`` to ``last`` (exclusive) of Y and releases the GIL.
-        The function's arguments are, in order: ``pointers``, ``columns`` and ``weights`` of M;
-        entries and index of Z; entries and index of X; beta; Y; ``first``; ``last``. Entries and
-        index are as in :class:`recbole_lightgnn.ops.PackedRows`; the index of a dense table is not
-        used.
+        Its arguments: ``pointers``, ``columns`` and ``weights`` of M; entries and index of Z;
+        entries and index of X; beta; Y; ``first``; ``last``. Entries and index are as in
+        :class:`recbole_lightgnn.ops.PackedRows`; a dense table needs no index.
     """
 
     def rows(
@@ -145,8 +143,8 @@ def _write_sum_row(
 ) -> tuple[Any, Any]:
     """Generate code for a row of Y: the sum over the nonzeros ``start`` to ``stop`` (exclusive).
 
-    ``width``, ``packed_source`` and ``added_kind`` are compile-time constants. Arrays are passed as
-    memory addresses.
+    ``width``, ``packed_source`` and ``added_kind`` are compile-time constants; arrays are
+    addresses.
     """
     blocks = [_LANES] * (width.literal_value // _LANES)
     if width.literal_value % _LANES:
@@ -208,8 +206,7 @@ _sum_row: Any = intrinsic(prefer_literal=True)(_write_sum_row)
 class _Code:
     """Writer of LLVM instructions for one row of a table.
 
-    The columns are cut into blocks of up to 16 columns. A row is a list of vectors, one vector for
-    each block.
+    A row is a list of vectors, one for each block of up to 16 columns.
     """
 
     def __init__(self, builder: Any, blocks: list[int]) -> None:
@@ -218,7 +215,7 @@ class _Code:
         self.index_width = 1 + -(-self.width // 64)
 
     def call(self, name: str, result: Any, arguments: list[Any]) -> Any:
-        """Write a call of an LLVM intrinsic function, and return the value of the call."""
+        """Write a call of an LLVM intrinsic function and return its value."""
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         function = cgutils.get_or_insert_function(  # type: ignore[no-untyped-call]
             self.builder.module, kind, name
@@ -226,7 +223,7 @@ class _Code:
         return self.builder.call(function, arguments)
 
     def at(self, base: Any, position: Any, kind: Any, size: int) -> Any:
-        """Return a pointer to an array's element ``position``; an element has ``size`` bytes."""
+        """Return a pointer to element ``position`` of an array with elements of ``size`` bytes."""
         address = self.builder.add(base, self.builder.mul(position, _I64(size)))
         return self.builder.inttoptr(address, kind.as_pointer())
 
@@ -251,7 +248,7 @@ class _Code:
         return result
 
     def dense(self, data: Any, _index: Any, row: Any) -> tuple[list[Any], list[Any]]:
-        """Load a dense row; return the blocks, and for each block ``None`` in place of a mask."""
+        """Load a dense row; return its blocks, and ``None`` as the mask of each."""
         start = self.builder.mul(row, _I64(self.width))
         terms = []
         for block, lanes in enumerate(self.blocks):
@@ -260,7 +257,7 @@ class _Code:
         return terms, [None] * len(self.blocks)
 
     def packed(self, data: Any, index: Any, row: Any) -> tuple[list[Any], list[Any]]:
-        """Load a packed row; return its blocks, 0 where nothing is stored, and a mask a block."""
+        """Load a packed row; return its blocks, 0 where nothing is stored, and their masks."""
         b = self.builder
         position, words = self.start(index, row), {}
         terms, masks = [], []
@@ -297,13 +294,13 @@ class _Code:
         return result
 
     def ahead(self, edge: Any, distance: int, final_edge: Any) -> Any:
-        """Return ``edge + distance``, the number of a later nonzero, but at most ``final_edge``."""
+        """Return the later nonzero ``edge + distance``, at most ``final_edge``."""
         later = self.builder.add(edge, _I64(distance))
         within = self.builder.icmp_signed("<", later, final_edge)
         return self.builder.select(within, later, final_edge)
 
     def prefetch(self, packed: bool, data: Any, index: Any, row: Any) -> None:
-        """Prefetch a dense row, or of a packed row about half as many bytes."""
+        """Prefetch a dense row, or about half as many bytes of a packed row."""
         b = self.builder
         start = self.start(index, row) if packed else b.mul(row, _I64(self.width))
         n_lines = -(-4 * self.width // 64)

@@ -1,7 +1,6 @@
 """Propagation without gradients: polynomials of a bipartite matrix, for dense or packed tables.
 
-A packed table stores only the entries that pruning left. On a CPU the products run in the compiled
-kernel of `row_kernel`.
+On a CPU the products run in the compiled kernel of `row_kernel`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor
 from recbole_lightgnn.ops.pattern import SparsePattern
 from recbole_lightgnn.ops.row_kernel import AddedKind, Array, compiler_available, row_kernel
 
-_PARTS = 4  # parts of a product for each thread; a thread that is done takes another's parts
+_PARTS = 4  # parts of a product for each thread; a free thread takes another's parts
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,8 @@ class PackedRows:
     Attributes:
         values: the stored entries, row by row. Shape: (entries,)
         index: int64. ``index[r, 0]`` is the position in ``values`` of row r's first entry. The
-            columns after column 0 are a bit mask: bit b (bit 0 is the lowest) of
-            ``index[r, 1 + w]`` is 1 if row r stores an entry in column ``64 * w + b``.
-            Shape: (rows, 1 + ceil(width / 64))
+            other columns are a bit mask: bit b (0 is the lowest) of ``index[r, 1 + w]`` is 1 if row
+            r stores an entry in column ``64 * w + b``. Shape: (rows, 1 + ceil(width / 64))
         width: number of columns of the table.
     """
 
@@ -43,13 +41,10 @@ class PackedRows:
 
     @staticmethod
     def index_of(mask: Tensor) -> Tensor:
-        """Build the attribute ``index`` of a packed table from a mask of the stored entries.
+        """Build ``index`` from a mask of the stored entries. Shape: (rows, 1 + ceil(width / 64))
 
         Args:
             mask: true where an entry is stored. Shape: (rows, width)
-
-        Returns:
-            The index, as described for the class. Shape: (rows, 1 + ceil(width / 64))
         """
         stored = mask.cpu().numpy()
         rows, width = stored.shape
@@ -95,10 +90,9 @@ def polynomial(
     .. math:: \sum_{k=0}^{K} c_k \hat A^k X,\qquad
               \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix},\qquad c_K = 1
 
-    Horner's rule computes the polynomial as :math:`c_0 X + \hat A(c_1 X + \hat A(\dots))`, by K
-    products with S and K products with the transpose. The products include the additions. A packed
-    X is not expanded in memory; all results are dense. :func:`recbole_lightgnn.ops.power_sum`
-    computes the same polynomial with gradients.
+    Horner's rule, :math:`c_0 X + \hat A(c_1 X + \hat A(\dots))`, takes K products with S and K with
+    the transpose, additions included. A packed X is not expanded in memory; all results are dense.
+    :func:`recbole_lightgnn.ops.power_sum` computes the same with gradients.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
@@ -108,8 +102,7 @@ def polynomial(
         coefficients: :math:`c_0 \dots c_K`; the last must be 1. Length: K + 1
 
     Returns:
-        The polynomial for the rows of S, shape (rows, width), and for the columns of S, shape
-        (cols, width).
+        The polynomial for the rows and the columns of S. Shapes: (rows, width), (cols, width)
 
     Raises:
         ValueError: if a shape does not fit the pattern, the widths differ, or the last coefficient
@@ -144,18 +137,15 @@ def polynomial(
 def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products: int) -> int:
     r"""Count the multiply-add operations of :func:`polynomial`.
 
-    Each nonzero of S takes one operation for every entry of the row that the nonzero multiplies.
-    Adding :math:`c_k X` takes one operation for every entry of X. In a packed table, only stored
-    entries take operations.
+    Each nonzero of S takes an operation (a multiplication and an addition) for every entry of the
+    row that it multiplies, and adding :math:`c_k X` one for every entry of X. Of a packed table,
+    only the stored entries count.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
         rows: table with a row for each row of S, dense or packed. Shape: (rows, width)
         cols: table with a row for each column of S, dense or packed. Shape: (cols, width)
         n_products: K, the degree of the polynomial.
-
-    Returns:
-        Number of operations. One operation is a multiplication together with an addition.
     """
     if n_products == 0:
         return 0
@@ -166,18 +156,12 @@ def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products:
 
 
 def resident_bytes(pattern: SparsePattern, rows: Rows, cols: Rows) -> int:
-    """Count the bytes of memory that the inputs of :func:`polynomial` take.
-
-    The inputs are the sparse matrix S, stored once by row and once by column, and two tables of
-    embeddings. Results are not counted.
+    """Count the bytes of the inputs of :func:`polynomial`: two tables, and S by row and by column.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
         rows: rows of X for the rows of S, dense or packed. Shape: (rows, width)
         cols: rows of X for the columns of S, dense or packed. Shape: (cols, width)
-
-    Returns:
-        Number of bytes.
     """
     tables = sum(
         part.values.nbytes + part.index.nbytes if isinstance(part, PackedRows) else part.nbytes
@@ -198,18 +182,16 @@ Backend = Callable[..., list[Tensor]]  # products -> their results
 def product_backend(*operands: Tensor) -> Iterator[Backend]:
     """Choose how to compute sparse products: by the compiled kernel or by torch.
 
-    The kernel computes products of float32 on a CPU; torch computes all remaining products. The
-    kernel runs in as many threads as torch may use. The threads are Python threads, which end with
-    this context manager. numba's threads would stay alive, and compete with torch's threads for the
-    cores.
+    The kernel computes products of float32 on a CPU, and torch all others. The kernel runs in as
+    many threads as torch may use: Python threads, which end with this context manager. numba's
+    threads would stay alive and compete with torch's for the cores.
 
     Args:
         operands: all values and tables that are multiplied or added.
 
     Yields:
-        A function that computes one or more products. Each argument is a product, written (M, Z, X,
-        beta). The function returns a list with ``M Z + beta X`` for each product, or ``M Z`` if X
-        is ``None``.
+        A function of one or more products (M, Z, X, beta). It returns the list of ``M Z + beta X``,
+        or ``M Z`` if X is ``None``.
     """
     n_threads = torch.get_num_threads()
     if not _kernel_applies(*operands):
@@ -259,7 +241,7 @@ def _compute(parts: Iterator[Part]) -> None:
 
 
 def _parts(product: Product, result: Tensor, n_parts: int) -> Iterator[Part]:
-    """Cut a product into ranges of rows with about equal work; yield a function for each range."""
+    """Yield functions for ranges of a product's rows with about equal work."""
     matrix, source, added, beta = product
     kind: AddedKind = "dense"
     if added is None:
