@@ -27,11 +27,7 @@ class XSimGCL(SimGCL):
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> None:
-        """Check that ``contrast_layer`` is at most ``n_layers``.
-
-        Raises:
-            InputError: if ``contrast_layer`` is larger than ``n_layers``.
-        """
+        """Raise InputError if ``contrast_layer`` is larger than ``n_layers``."""
         layer, last = settings["contrast_layer"], settings["n_layers"]
         if layer > last:
             raise InputError(

@@ -132,11 +132,7 @@ class GraphRecommender(GeneralRecommender):
         raise NotImplementedError
 
     def begin_epoch(self, epoch: int, epochs: int) -> bool:
-        """Prepare a training epoch; models that change between epochs override this method.
-
-        Args:
-            epoch: number of the epoch, from 0.
-            epochs: maximum number of epochs of the training.
+        """Prepare the epoch ``epoch`` (from 0) of at most ``epochs``.
 
         Returns:
             Whether the epoch may be validated and chosen as the best; always true for the last one.

@@ -53,12 +53,7 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         ).to(self.device)
 
     def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:
-        """Set the teacher to align to; see `TaughtRecommender.distill_from`.
-
-        Raises:
-            InputError: if the embedding term (Eq. 6) is on and the teacher has no final embeddings
-                of this model's width.
-        """
+        """Set the teacher; raise InputError if Eq. 6 is on and its embeddings' width differs."""
         if self.alignment.embedding_weight:
             width = self.user_embedding.shape[1]
             teacher.require_embeddings(f"{prefix}embedding_kd_weight", width)

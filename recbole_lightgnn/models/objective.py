@@ -52,12 +52,7 @@ def interaction_objective(
 
 
 def batch_bpr(tables: Tables, batch: Batch) -> Tensor:
-    """Compute the BPR loss (Eq. 3) of each interaction's item against a sampled item. Shape: ()
-
-    Args:
-        tables: final embeddings of all users and items. Shapes: (users, width), (items, width)
-        batch: interactions, with a sampled item for each interaction.
-    """
+    """Compute the BPR loss (Eq. 3) of each interaction's item against a sampled item. Shape: ()"""
     user = tables[0].index_select(0, batch.user)
     # One gather, because each gather has a gradient as large as the table.
     pair = tables[1].index_select(0, torch.cat([batch.item, batch.negative])).chunk(2)
@@ -197,11 +192,7 @@ def log_popularity(graph: InteractionGraph) -> Tensor:
 def batch_items(item: Tensor) -> tuple[Tensor, Tensor]:
     """Find the distinct items of a batch, ascending, and each interaction's position among them.
 
-    Args:
-        item: item of each interaction. Shape: (batch,)
-
-    Returns:
-        Items and positions. Shapes: (distinct,), (batch,)
+    Shapes: (distinct,), (batch,)
     """
     candidates, target = torch.unique(item, return_inverse=True)
     return candidates, target

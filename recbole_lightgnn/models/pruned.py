@@ -49,11 +49,7 @@ class PrunedRecommender(WeightedGraphRecommender):
         self.register_buffer("edge_bits", torch.empty(0, dtype=torch.uint8))
 
     def begin_run(self, run: int) -> None:
-        """Prepare a training run.
-
-        Args:
-            run: number of the run; run 0 is the training before the first pruning.
-        """
+        """Prepare a training run; run 0 is the training before the first pruning."""
         if self.rewind and run == 0:
             self._first_tables = (
                 self.user_embedding().detach().clone(),
@@ -74,10 +70,7 @@ class PrunedRecommender(WeightedGraphRecommender):
 
     @torch.no_grad()
     def prune(self) -> None:
-        """Remove the least important embedding entries, then interactions.
-
-        The first pruning rotates the embeddings beforehand, unless ``rotation`` is ``none``.
-        """
+        """Remove the least important embedding entries (rotated once, by ``rotation``), then edges."""
         self._prune_entries()
         self._prune_edges()
         if self.rewind:

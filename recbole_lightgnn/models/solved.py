@@ -203,24 +203,13 @@ def largest_products(left: sp.csr_matrix, right: sp.csr_matrix, count: int) -> s
 
 
 def power(degree: np.ndarray, exponent: float) -> np.ndarray:
-    """Raise degrees to a power, of either sign; a degree of 0 gives 0. Shape: (nodes,)
-
-    Args:
-        degree: degree of each node, 0 or larger. Shape: (nodes,)
-        exponent: the power.
-    """
+    """Raise degrees (0 or larger) to a power of either sign; 0 stays 0. Shape: (nodes,)"""
     result = np.zeros(len(degree))
     np.power(degree, exponent, out=result, where=degree > 0)
     return result
 
 
 def scaled(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> sp.csr_matrix:
-    """Multiply a sparse (n, m) matrix by factors of its rows and columns. Shape: (n, m)
-
-    Args:
-        matrix: the sparse matrix.
-        rows: factor of each row. Shape: (n,)
-        columns: factor of each column. Shape: (m,)
-    """
+    """Multiply row i of a sparse matrix by ``rows[i]`` and column j by ``columns[j]``."""
     data = np.repeat(rows, np.diff(matrix.indptr)) * matrix.data * columns[matrix.indices]
     return sp.csr_matrix((data, matrix.indices, matrix.indptr), shape=matrix.shape)

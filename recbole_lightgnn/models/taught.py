@@ -28,14 +28,11 @@ class TaughtRecommender(GraphRecommender):
         self.teacher: FrozenTeacher | None = None
 
     def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:
-        """Set the teacher that this model learns from.
+        """Set the teacher; raise InputError if this model cannot learn from it.
 
         Args:
             teacher: the frozen teacher.
             prefix: prefix of this model's settings in error messages.
-
-        Raises:
-            InputError: if this model cannot learn from the teacher.
         """
         self.teacher = teacher
 

@@ -38,8 +38,7 @@ def spmm(
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
         values: values of the nonzeros of S. Shape: (nnz,)
         dense: X. Shape: (cols, width), or (rows, width) with ``transpose``
-        add: Y, the dense matrix to add, or ``None``; faster than adding it later. Shape: as the
-            result
+        add: Y, or ``None``; adding it here is faster. Shape: as the result
         transpose: whether to multiply by the transpose of S.
 
     Returns:

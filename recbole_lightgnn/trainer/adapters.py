@@ -1,7 +1,4 @@
-"""One interface to train and test a model, with two adapters: for our models and for RecBole's.
-
-`adapter_of` chooses the adapter by the model's name.
-"""
+"""One interface to train and test a model, with adapters for our models and for RecBole's."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ AfterValidation = Callable[[int, float], None]  # called with epoch (from 1) and
 class ModelTraining(ABC):
     """Interface to train and test the model of a run.
 
-    Call :meth:`fit`, :meth:`test` and, once the record is written, :meth:`clear`, in this order.
+    Call :meth:`fit`, :meth:`test` and, once the record is written, :meth:`clear`.
 
     Args:
         config: settings of the run.
@@ -55,14 +52,7 @@ class ModelTraining(ABC):
     @classmethod
     @abstractmethod
     def check_resumable(cls, config: RunConfig) -> None:
-        """Check that the run can be resumed after an interruption.
-
-        Args:
-            config: settings of the run.
-
-        Raises:
-            InputError: if the run cannot be resumed.
-        """
+        """Raise InputError if a run with these settings cannot be resumed after an interruption."""
 
     @abstractmethod
     def fit(
@@ -73,40 +63,32 @@ class ModelTraining(ABC):
         resume: Path | bool = False,
         after_validation: AfterValidation | None = None,
     ) -> dict[str, float]:
-        """Train the model, and choose the best epoch by validation.
+        """Train the model; return the validation metrics of the best epoch.
 
         Args:
             valid_data: RecBole's validation loader.
-            saved: whether to keep on disk the best checkpoint and the state to resume from.
-            resume: folder of the run to resume; True for the newest run with the same settings;
-                False to start a new run.
-            after_validation: function called after each validation, with epoch and validation
-                score.
-
-        Returns:
-            Validation metrics of the best epoch.
+            saved: whether to keep the best checkpoint and the state to resume from on disk.
+            resume: folder of the run to resume, or True for the newest run with the same settings.
+            after_validation: function called after each validation, with epoch and score.
 
         Raises:
-            InputError: if the run to resume does not exist or has other settings or data than
-                ``config``, or if the training diverges.
+            InputError: if the run to resume does not exist or has other settings or data, or if the
+                training diverges.
         """
 
     @abstractmethod
     def test(self, test_data: Any) -> tuple[list[dict[str, Any]], dict[str, Ranked]]:
         """Rank the items of the test split with each trained model, as of its best epoch.
 
-        Args:
-            test_data: RecBole's test loader.
-
         Returns:
-            First, one row of the run's record for each trained model; the final model is last.
-            Second, the ranking result of each model, by ``key`` of the row.
+            One row of the record for each trained model (the final model last), and each ranking by
+            ``key`` of the row.
         """
 
     @property
     @abstractmethod
     def run_dir(self) -> Path | None:
-        """Folder from which the run can be resumed, or ``None`` if no folder was created."""
+        """Folder to resume the run from, or ``None`` if none was created."""
 
     @abstractmethod
     def record_file(self) -> Path:
@@ -118,7 +100,7 @@ class ModelTraining(ABC):
 
 
 class OurTraining(ModelTraining):
-    """Train one of this package's models by `StagedTrainer`, which saves its state and resumes."""
+    """Train one of this package's models by `StagedTrainer`."""
 
     @classmethod
     def check_resumable(cls, config: RunConfig) -> None:
@@ -157,7 +139,7 @@ class OurTraining(ModelTraining):
 
     @property
     def run_dir(self) -> Path | None:
-        """The trainer's run folder, which :meth:`fit` creates; ``None`` before :meth:`fit`."""
+        """The run folder; ``None`` before :meth:`fit`."""
         folder: RunFolder | None = self.trainer.folder
         return folder.path if folder else None
 
@@ -172,8 +154,7 @@ class OurTraining(ModelTraining):
 class RecBoleTraining(ModelTraining):
     """Train one of RecBole's own models by RecBole's trainer.
 
-    The time to build the model is part of the training time, because building EASE or ItemKNN
-    trains the model.
+    Building the model is part of the training time, because it trains EASE or ItemKNN.
     """
 
     def __init__(self, config: RunConfig, train_data: Any) -> None:
@@ -184,7 +165,7 @@ class RecBoleTraining(ModelTraining):
         super().__init__(last_stage, train_data)
         self._made = last_stage["pre_model_path"] if last_stage is not config else None
         trainer = self.trainer
-        # RecBole's file name has the time in seconds, so two runs could get the same name.
+        # RecBole's file name has the time in seconds, which two runs could share.
         file = Path(trainer.saved_model_file)
         trainer.saved_model_file = str(file.with_stem(f"{file.stem}-{os.getpid()}"))
         prepare(trainer)
@@ -222,7 +203,7 @@ class RecBoleTraining(ModelTraining):
             build_seconds=self._build_seconds,
         )
         options = {"saved": saved, "show_progress": self.config["show_progress"]}
-        if isinstance(self.trainer, Trainer):  # trainers of RecBole's tree models have no epochs
+        if isinstance(self.trainer, Trainer):  # trainers of tree models have no epochs
             options["callback_fn"] = progress.validated
         with explain_recbole_errors(self.config):
             _, valid = self.trainer.fit(self.train_data, valid_data, **options)
@@ -236,7 +217,7 @@ class RecBoleTraining(ModelTraining):
     def _folder(
         self, valid_data: Any, resume: Path | bool
     ) -> tuple[RunFolder | None, Callable[[], RunFolder]]:
-        """Return the folder to resume from, or ``None``; and a function to create a new folder."""
+        """Return the folder to resume from (or ``None``), and a function to create one."""
         config, data = self.config, fingerprints(self.train_data, valid_data)
         path = resume if isinstance(resume, Path) else None
         folder = RunFolder.reopen(config, data, path) if resume else None
@@ -274,22 +255,18 @@ class RecBoleTraining(ModelTraining):
         return Path(self.config["checkpoint_dir"]) / name
 
     def clear(self) -> None:
-        """Remove the saved state; remove the folder, too, if the folder is then empty."""
+        """Remove the saved state, and its folder if this is then empty."""
         if self._progress is not None:
             self._progress.clear()
 
 
 def adapter_of(model: str) -> type[ModelTraining]:
-    """Return the adapter class that trains a model.
-
-    Args:
-        model: name of the model, RecBole's or ours.
-    """
+    """Return the adapter class for a model, RecBole's or ours, by its name."""
     return OurTraining if model in our_models() else RecBoleTraining
 
 
 def build_trainer(config: RunConfig, train_data: Any) -> Any:
-    """Build the untrained model of a run, and return its trainer.
+    """Build the untrained model of a run and return its trainer.
 
     Args:
         config: settings of the run.

@@ -17,7 +17,7 @@ from recbole_lightgnn.errors import InputError
 
 _SCORES = 1 << 23  # scores in memory at once: 32 MB, about the size of a processor's last cache
 _SCORES_ON_GPU = 1 << 26  # 256 MB: a GPU is inefficient on small products
-_LEAST_USERS = 32  # with fewer users per product, the item embeddings are read too often
+_LEAST_USERS = 32  # with fewer users per product, item embeddings are read too often
 _GROUP = 8  # scores per group; see `_maxima`
 
 # Function of each metric, by the metric's name; filled at the end of the file.
@@ -25,21 +25,17 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {}
 
 
 def supports_metrics(metrics: list[str]) -> bool:
-    """Whether `FullRanking` computes all of the metrics.
-
-    Args:
-        metrics: RecBole's names of metrics, in upper or lower case.
-    """
+    """Whether `FullRanking` computes all of these metrics, named in upper or lower case."""
     return all(metric.lower() in METRICS for metric in metrics)
 
 
 def is_full_ranking(eval_data: Any) -> bool:
-    """Whether a RecBole loader asks to rank all items for each user, and is not sequential."""
+    """Whether a RecBole loader ranks all items for each user and is not sequential."""
     return isinstance(eval_data, FullSortEvalDataLoader) and not eval_data.is_sequential
 
 
 class Rankings:
-    """Make a `FullRanking` for each loader once, and keep it for the next evaluation.
+    """Cache of one `FullRanking` for each loader.
 
     Args:
         config: settings of the run, with ``metrics`` and ``topk``.
@@ -51,13 +47,10 @@ class Rankings:
         self._cache: WeakKeyDictionary[Any, FullRanking] = WeakKeyDictionary()
 
     def of(self, eval_data: Any) -> FullRanking | None:
-        """Return the `FullRanking` of a loader, or ``None`` if RecBole's evaluator must be used.
+        """Return the `FullRanking` of a validation or test loader, or ``None``.
 
-        RecBole's evaluator is needed for metrics that are not in `METRICS`, for rankings of sampled
-        items, and for sequential models.
-
-        Args:
-            eval_data: RecBole's validation or test loader.
+        ``None`` means that RecBole's evaluator must be used: for metrics not in `METRICS`, rankings
+        of sampled items, and sequential models.
         """
         if not is_full_ranking(eval_data) or not supports_metrics(self.config["metrics"]):
             return None
@@ -73,10 +66,10 @@ class Ranked(NamedTuple):
 
     Attributes:
         metrics: averages over users, by RecBole's names (``recall@20``).
-        hits: ``hits[u, r]`` is True if the item at rank r of user u is relevant; ``None`` if the
-            hits are not known. Shape: (users of the loader, largest cut-off), bool
-        seconds: time in seconds for scores, masks, top-k lists and metrics, and also for
-            propagation unless the final embeddings were cached.
+        hits: ``hits[u, r]`` is True if user u's item at rank r is relevant; ``None`` if unknown.
+            bool. Shape: (users of the loader, largest cut-off)
+        seconds: seconds for scores, masks, top-k lists and metrics, and for propagation unless
+            final embeddings were cached.
     """
 
     metrics: dict[str, float]
@@ -85,7 +78,7 @@ class Ranked(NamedTuple):
 
 
 def metrics_by_user(ranked: Ranked, eval_data: Any, topk: list[int]) -> dict[str, np.ndarray]:
-    """Compute recall and NDCG for each user; `Ranked.metrics` has the averages over users.
+    """Compute each user's recall and NDCG; `Ranked.metrics` has their averages.
 
     Args:
         ranked: result of ranking ``eval_data``, with hits.
@@ -93,8 +86,7 @@ def metrics_by_user(ranked: Ranked, eval_data: Any, topk: list[int]) -> dict[str
         topk: cut-offs k of the metrics.
 
     Returns:
-        ``recall@k`` and ``ndcg@k`` for each k: one value per user, in the loader's order.
-        Shape of each: (users,)
+        ``recall@k`` and ``ndcg@k`` for each k, in the loader's order of users. Shape: (users,)
 
     Raises:
         ValueError: if ``ranked`` has no hits.
@@ -108,10 +100,9 @@ def metrics_by_user(ranked: Ranked, eval_data: Any, topk: list[int]) -> dict[str
 
 
 class _Chunk(NamedTuple):
-    """A chunk of users who are ranked at the same time.
+    """Users who are ranked together. Their scores form a table: users by items.
 
-    The scores of the chunk form a table with one row per user and one column per item. A position
-    is an index into the flattened table.
+    A position is an index into the flattened table.
 
     Attributes:
         start: number of users in earlier chunks.
@@ -131,11 +122,11 @@ class _Chunk(NamedTuple):
 class FullRanking:
     """Rank all items for every user of a RecBole loader, and compute metrics.
 
-    Users are ranked in chunks, so that the scores of all users are never in memory together. Items
-    with equal scores always come in the same order.
+    Users are ranked in chunks, to save memory. Items with equal scores always come in the same
+    order.
 
     Args:
-        eval_data: a ``FullSortEvalDataLoader``; the items in a user's history are masked.
+        eval_data: a ``FullSortEvalDataLoader``; items in a user's history are masked.
         metrics: RecBole's names of metrics, all in `METRICS`.
         topk: cut-offs k of the metrics.
         device: device to score on.
@@ -169,7 +160,7 @@ class FullRanking:
             self.chunks.append(_Chunk(start, *(tensor.to(device) for tensor in tensors)))
 
     def evaluate(self, user_table: Tensor, item_table: Tensor) -> OrderedDict[str, float]:
-        """Return only the metrics of :meth:`rank`; same arguments and errors."""
+        """Return only the metrics of :meth:`rank`, with the same arguments and errors."""
         return self.rank(user_table, item_table)[0]
 
     @torch.no_grad()
@@ -179,15 +170,11 @@ class FullRanking:
         """Rank all items for every user by inner product.
 
         Args:
-            user_table: final embeddings of all users, RecBole's padding row first.
-                Shape: (users, width)
-            item_table: final embeddings of all items, RecBole's padding row first.
-                Shape: (items, width)
+            user_table: final embeddings, RecBole's padding row first. Shape: (users, width)
+            item_table: final embeddings, RecBole's padding row first. Shape: (items, width)
 
         Returns:
-            First, the metrics, averaged over users and named as in RecBole (``recall@20``). Second,
-            the hits: ``hits[u, r]`` is True if the item at rank r of user u is relevant.
-            Shape of the hits: (users of the loader, largest cut-off), bool
+            Metrics and hits, as in `Ranked`.
 
         Raises:
             InputError: if a score may overflow or be NaN.
@@ -205,11 +192,9 @@ class FullRanking:
         return result, all_hits
 
     def _hits(self, user_table: Tensor, item_table: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Find all users with a hit, and the hits; some users without a hit may be included.
+        """Find all users with a hit (and some without), by position in the loader, and their hits.
 
-        Returns:
-            First, the positions of these users in the loader. Second, the hits of these users.
-            Shapes: (users,), (users, largest cut-off)
+        Shapes: (users,), (users, largest cut-off)
         """
         largest = min(max(self.topk), self.n_items)
         scores = user_table.new_full((min(self.at_once, self.n_users), self.columns), -torch.inf)
@@ -238,17 +223,16 @@ class FullRanking:
 def _maxima(scores: Tensor, k: int) -> list[Tensor]:
     """Compute maxima of groups of 8 scores, of groups of 8 maxima, and so on, for `_top`.
 
-    Each level holds the maxima of the previous level. Levels are added as long as they save time.
-    With n groups, group g holds the columns g, g + n, g + 2n, ..., so that maxima are computed on
-    contiguous parts of rows. The k best items are always in the k groups with the largest maxima.
+    Levels are added as long as they save time. With n groups, group g holds the columns g, g + n, g
+    + 2n, ..., so that maxima are computed on contiguous parts of rows. The k best items are always
+    in the k groups with the largest maxima.
 
     Args:
         scores: score of each column for each user. Shape: (users, columns)
-        k: number of best items that `_top` will find for each user.
+        k: number of best items to find for each user.
 
     Returns:
-        The scores, then the maxima of each level.
-        Shapes: (users, columns), (users, columns / 8), ...
+        The scores and each level's maxima. Shapes: (users, columns), (users, columns / 8), ...
     """
     levels = [scores]
     while levels[-1].shape[1] > 2 * _GROUP * k and levels[-1].shape[1] % _GROUP == 0:
@@ -257,15 +241,12 @@ def _maxima(scores: Tensor, k: int) -> list[Tensor]:
 
 
 def _top(levels: list[Tensor], row: Tensor, k: int) -> Tensor:
-    """Find the columns of the k largest scores in some rows of the score table, largest first.
+    """Find the columns of each row's k largest scores, largest first. Shape: (rows, k)
 
     Args:
         levels: result of `_maxima`.
         row: row numbers in the score table. Shape: (rows,)
         k: number of columns to find in each row.
-
-    Returns:
-        Numbers of the columns. Shape: (rows, k)
     """
     best = levels[-1][row].topk(k, dim=-1).indices
     member = torch.arange(_GROUP, device=row.device)
@@ -278,9 +259,8 @@ def _top(levels: list[Tensor], row: Tensor, k: int) -> Tensor:
 def _columns(n_items: int) -> int:
     """Number of columns of the score table: number of items, rounded up to an odd multiple of 64.
 
-    With a multiple of 64 columns, every row starts at a cache line. This halves the time of the
-    matrix product. Also, a multiple of 64 can be divided twice into groups of 8, for `_maxima`. An
-    odd multiple spreads the rows over the cache.
+    Then every row starts at a cache line, which halves the time of the matrix product, and
+    `_maxima` can divide rows twice by 8. An odd multiple spreads the rows over the cache.
     """
     return 64 * (-(-n_items // 64) | 1)
 
@@ -308,8 +288,8 @@ def _metric(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callabl
     return function
 
 
-# Each metric takes hits, bool of shape (users, cut-offs), and numbers of relevant items of shape
-# (users,). It returns the value of every user at every cut-off, of shape (users, cut-offs).
+# Each metric takes hits (users, cut-offs) and numbers of relevant items (users,), and returns the
+# value of every user at every cut-off (users, cut-offs).
 
 
 @_metric

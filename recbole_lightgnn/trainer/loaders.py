@@ -12,14 +12,11 @@ from recbole_lightgnn.config.view import RunConfig
 
 
 class TrainingLoaders:
-    """Make the training loader of each stage.
-
-    All loaders have the same interactions. Batches, negative sampling and seed differ by stage.
+    """Make each stage's training loader, always with the same interactions.
 
     Args:
         train_data: RecBole's loader of the run's training batches.
-        repeatable: RecBole's setting ``repeatable``: whether a user may interact with an item
-            several times.
+        repeatable: RecBole's setting: whether a user may interact with an item several times.
     """
 
     def __init__(self, train_data: Any, *, repeatable: bool) -> None:
@@ -27,7 +24,7 @@ class TrainingLoaders:
         self._samplers: dict[tuple[str, float], Any] = {}
 
     def of(self, config: RunConfig, seed: int) -> Any:
-        """Make a loader with batches of interactions, or of users if ``batch_by`` is ``user``.
+        """Make a loader with batches of interactions, or of users (``batch_by: user``).
 
         Args:
             config: settings of the stage: ``batch_by``, ``train_batch_size``,
@@ -47,8 +44,7 @@ class TrainingLoaders:
     def _sampler(self, arguments: dict[str, Any]) -> Any:
         """Return the sampler of negative items for a stage's ``train_neg_sample_args``.
 
-        Sampling by popularity uses the number of an item's training interactions. RecBole's own
-        sampler would also count validation and test interactions.
+        Popularity counts training interactions only; RecBole's own sampler would count all.
         """
         distribution = arguments["distribution"]
         if self._repeatable or distribution not in ("uniform", "popularity"):

@@ -1,4 +1,4 @@
-"""Estimate the memory that a training needs, and refuse a run that will not fit in memory."""
+"""Estimate the memory that a training needs, and refuse runs that will not fit."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ if TYPE_CHECKING:  # `bench scale` measures the memory of processes that must no
 
 
 def step_bytes(n_users: int, n_items: int, n_edges: int, *, width: int, n_layers: int) -> int:
-    r"""Estimate the peak memory of a training step of LightGCN with Adam, without libraries.
+    r"""Estimate the peak memory in bytes of a LightGCN training step with Adam, without libraries.
 
     .. math:: 4\,(5 + \min(L, 2))\,(|U| + |V|)\,d + 20\,|E|
 
-    There are 5 tables as large as the embeddings: the embeddings, Adam's two moments, the gradient
-    of weight decay and the gradient of the loss. With one layer, propagation needs one more table;
-    with two or more layers, two more tables. An edge takes 20 bytes: column and normalization in
-    the list sorted by user; row, normalization and edge number in the list sorted by item. Learned
-    edge weights and losses over all nodes need memory that is not in this estimate.
+    There are 5 tables as large as the embeddings: the embeddings, Adam's two moments, and the
+    gradients of weight decay and loss. Propagation needs one more table with one layer, two more
+    with more layers. An edge takes 20 bytes: column and norm by user; row, norm and edge number by
+    item. Learned edge weights and losses over all nodes are not counted.
 
     Args:
         n_users: number of users.
@@ -30,32 +29,29 @@ def step_bytes(n_users: int, n_items: int, n_edges: int, *, width: int, n_layers
         n_edges: number of interactions, below 2^31.
         width: d, the embedding size.
         n_layers: L, the number of layers.
-
-    Returns:
-        The estimate in bytes.
     """
     table = 4 * (n_users + n_items) * width
     return (5 + min(n_layers, 2)) * table + 20 * n_edges
 
 
 def available_bytes() -> int:
-    """Return the memory available without swapping, in bytes."""
+    """Return the bytes of memory available without swapping."""
     return int(psutil.virtual_memory().available)
 
 
 def check_training(config: RunConfig, model: GraphRecommender) -> None:
-    """Refuse a training that will not fit into memory, before the training starts.
+    """Refuse a training that will not fit into memory.
 
-    The estimate is that of LightGCN with the same width and layers (`step_bytes`): no model of ours
-    needs less. The memory of the parameters is subtracted, because it is in use already. Models on
-    a GPU and models without the setting ``n_layers`` are not checked.
+    The estimate is LightGCN's (`step_bytes`): no model of ours needs less. The parameters are
+    subtracted, because they are in memory already. Models on a GPU or without ``n_layers`` are not
+    checked.
 
     Args:
         config: settings of the run.
         model: the model of the last stage.
 
     Raises:
-        InputError: if more memory is needed than is available. The message gives both amounts.
+        InputError: if more memory is needed than is available.
     """
     if model.device.type != "cpu" or config["n_layers"] is None:
         return

@@ -1,4 +1,4 @@
-"""Replace errors of RecBole's own models and trainers by messages that say what to do."""
+"""Replace RecBole's errors by messages that say what to do."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from recbole_lightgnn.errors import InputError
 
 @contextmanager
 def explain_recbole_errors(config: RunConfig, prefix: str = "") -> Iterator[None]:
-    """Context manager that explains two errors of RecBole's trainers: NaN loss, too many clusters.
+    """Context manager that explains a NaN loss and too many clusters in RecBole's trainers.
 
     Args:
         config: settings of the model that is trained.
         prefix: text before the name of a setting in error messages, such as ``teacher_settings.``.
 
     Raises:
-        InputError: if the loss is NaN, or if NCL has more clusters than users or items. All other
-            errors pass unchanged.
+        InputError: if the loss is NaN, or NCL has more clusters than users or items.
     """
     try:
         yield
@@ -41,7 +40,7 @@ def explain_recbole_errors(config: RunConfig, prefix: str = "") -> Iterator[None
 
 @contextmanager
 def explain_missing_package(config: RunConfig) -> Iterator[None]:
-    """Context manager that explains a failed import in a RecBole model: a package is missing.
+    """Context manager that explains a package missing for a RecBole model.
 
     Args:
         config: settings of the model.
@@ -58,7 +57,7 @@ def explain_missing_package(config: RunConfig) -> Iterator[None]:
 
 
 def missing_package(config: RunConfig, error: ModuleNotFoundError) -> InputError:
-    """Build the InputError for a package that a model needs and that is not installed.
+    """Build the InputError for a missing package.
 
     Args:
         config: settings of the model.

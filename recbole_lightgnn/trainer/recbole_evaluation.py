@@ -1,7 +1,4 @@
-"""Evaluate faster in RecBole's own trainers, if scores are inner products of two tables.
-
-`rank_by_tables` prepares a trainer, and `ranked_by` evaluates with the prepared trainer.
-"""
+"""Evaluate faster in RecBole's own trainers, if scores are inner products of two tables."""
 
 from __future__ import annotations
 
@@ -25,13 +22,11 @@ from recbole_lightgnn.trainer.evaluation import Ranked, Rankings, is_full_rankin
 def rank_by_tables(trainer: Any, *, prefix: str = "") -> None:
     """Replace ``evaluate`` of a RecBole trainer by a faster method with the same results.
 
-    RecBole's ``fit`` then uses the new ``evaluate``. Metrics are rounded as in RecBole. RecBole's
-    evaluator is still used for models that do not score by the inner product of two tables, for
-    metrics that `FullRanking` lacks, for rankings of sampled items and for sequential models.
-    Distributed trainers and the trainers of RecBole's tree models are not changed.
-
-    The new ``evaluate`` raises an InputError if the model has diverged, and stores its result in
-    ``trainer.ranked`` for `ranked_by`.
+    Metrics are rounded as in RecBole. RecBole's evaluator is still used for models without two
+    scoring tables, metrics that `FullRanking` lacks, rankings of sampled items and sequential
+    models. Distributed trainers and those of tree models are not changed. The new ``evaluate``
+    raises InputError if the model has diverged, and stores its result in ``trainer.ranked`` for
+    `ranked_by`.
 
     Args:
         trainer: the trainer; changed in place.
@@ -49,12 +44,12 @@ def ranked_by(
     Args:
         trainer: the trainer.
         eval_data: RecBole's validation or test loader.
-        load_best_model: whether to load the best checkpoint from its file first.
+        load_best_model: whether to load the best checkpoint first.
         show_progress: whether RecBole's evaluator draws a progress bar.
 
     Returns:
-        The metrics; the result also has the hits if `rank_by_tables` prepared the trainer and all
-        items were ranked.
+        The metrics, and the hits if `rank_by_tables` prepared the trainer and all items were
+        ranked.
     """
     trainer.ranked, started = None, perf_counter()
     metrics = trainer.evaluate(
@@ -66,8 +61,7 @@ def ranked_by(
 def has_epochs(config: RunConfig) -> bool:
     """Whether a model is trained in epochs, so that the best epoch must be loaded from a file.
 
-    A model of RecBole's type TRADITIONAL has no epochs; its result is still in memory. Loading the
-    result would be slow: EASE's file takes gigabytes.
+    RecBole's type TRADITIONAL has none, and loading would be slow: EASE's file takes gigabytes.
     """
     return config["MODEL_TYPE"] is not ModelType.TRADITIONAL
 
@@ -76,7 +70,7 @@ class TableEvaluation:
     """Evaluate a split with one of RecBole's trainers, by `FullRanking` if possible.
 
     Args:
-        trainer: the trainer. Its evaluator and collector are changed in place, to see the hits and
+        trainer: the trainer; its evaluator and collector are changed in place, to see hits and
             scores.
         prefix: text before the name of a setting in error messages.
     """
@@ -95,10 +89,7 @@ class TableEvaluation:
         model_file: Any = None,
         show_progress: bool = False,
     ) -> Any:
-        """Evaluate a split as RecBole's ``Trainer.evaluate`` does, with the same arguments.
-
-        Returns:
-            RecBole's rounded metrics by name, or ``None`` if there is no data.
+        """Return a split's rounded metrics by name, as RecBole's ``Trainer.evaluate`` does.
 
         Raises:
             InputError: if the model has diverged, or the best checkpoint cannot be read.
@@ -132,7 +123,7 @@ class TableEvaluation:
         return result
 
     def _rounded(self, metrics: dict[str, float]) -> OrderedDict[str, float]:
-        """Round metrics as RecBole does: NumPy's numbers round halves differently from Python's."""
+        """Round metrics as RecBole does: NumPy rounds halves differently from Python."""
         places = self._trainer.config["metric_decimal_place"]
         return OrderedDict((name, round(np.float64(v), places)) for name, v in metrics.items())
 
@@ -141,8 +132,7 @@ class _EvaluatorHits:
     """Store the hits of a RecBole evaluator's last evaluation; the evaluator is changed in place.
 
     Attributes:
-        last: ``last[u, r]`` is True if the item at rank r of user u is relevant; ``None`` if the
-            evaluation had no ranked lists. Shape: (users, largest cut-off)
+        last: the hits, as in `Ranked`; ``None`` if the evaluation had no ranked lists.
     """
 
     def __init__(self, evaluator: Any) -> None:
@@ -160,8 +150,8 @@ class _EvaluatorHits:
 class _DivergenceCheck:
     """Check that a model evaluated by RecBole has finite scores and parameters.
 
-    The trainer's collector is changed in place, to look for a user with finite scores. A single
-    user with finite scores is enough: a model may give NaN for users without interactions.
+    One user with finite scores is enough, because a model may give NaN for users without
+    interactions. The trainer's collector is changed in place, to see the scores.
     """
 
     def __init__(self, trainer: Any, prefix: str) -> None:
@@ -176,7 +166,7 @@ class _DivergenceCheck:
         self._recbole_collect(scores, *rest)
 
     def check(self) -> None:
-        """Raise InputError unless some user had finite scores and all parameters are finite."""
+        """Raise InputError unless a user had finite scores and all parameters are finite."""
         trainer, parameters = self._trainer, self._trainer.model.parameters()
         finite = self._found_finite and all(bool(torch.isfinite(p).all()) for p in parameters)
         self._found_finite = False

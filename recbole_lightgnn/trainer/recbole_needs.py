@@ -1,7 +1,6 @@
 """Check before the training that a RecBole model has the packages, files and columns it needs.
 
-Without this check, RecBole fails in the middle of a run, with an error that does not say what to
-do.
+RecBole itself would fail in the middle of a run, without saying what to do.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ from recbole_lightgnn.registry import our_models
 # Models that read item features, each with the setting that names the features.
 _FEATURES = dict.fromkeys(("GRU4RecF", "SASRecF", "FDSA"), "selected_features")
 _FEATURES |= {"S3Rec": "item_attribute"}
-# Sequential models that read a knowledge graph, each with the vectors that it reads: those of
-# entities (ent) or also of relations (rel).
+# Sequential models that read a knowledge graph: vectors of entities (ent), of relations (rel).
 _VECTORS = {"GRU4RecKG": ("ent",), "KSR": ("ent", "rel")}
 # Models that import a package only with certain settings.
 _IMPORTS_IF: dict[str, Callable[[RunConfig], bool]] = {
@@ -48,8 +46,7 @@ def check_needs(config: RunConfig) -> None:
         config: settings of the run.
 
     Raises:
-        InputError: if a package, file or column is missing. The message gives its name and says
-            what to do.
+        InputError: if a package, file or column is missing.
     """
     name = config["model"]
     if name in our_models():
@@ -71,8 +68,7 @@ def check_size(config: RunConfig, n_items: int) -> None:
         n_items: number of items in the dataset.
 
     Raises:
-        InputError: if a setting is too large. The message gives the largest possible value of the
-            setting.
+        InputError: if a setting is too large.
     """
     key = _AT_MOST_ITEMS.get(config["model"])
     if key is None:
@@ -108,10 +104,7 @@ def check_labels(config: RunConfig, dataset: Any) -> None:
 
 
 def _missing_package(model_class: type) -> str | None:
-    """Return a package that the model's module imports but that is not installed, or ``None``.
-
-    Imports inside functions are included: they would fail only when the model is trained.
-    """
+    """Return a missing package that the model's module imports (also in functions), or ``None``."""
     tree = ast.parse(Path(inspect.getfile(model_class)).read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -177,7 +170,7 @@ def _file(config: RunConfig, suffix: str) -> Path:
 
 
 def _columns(config: RunConfig, suffix: str) -> list[str]:
-    """Return the names of the columns of an atomic file; none if the file does not exist."""
+    """Return the column names of an atomic file; none if it does not exist."""
     file = _file(config, suffix)
     if not file.is_file():
         return []
@@ -185,12 +178,9 @@ def _columns(config: RunConfig, suffix: str) -> list[str]:
 
 
 def exlib_missing(name: Any) -> list[str]:
-    """Return the names of the packages that a tree model of RecBole needs and that are missing.
+    """Return the missing packages of the model ``name``, if it is a tree model; otherwise none.
 
-    RecBole imports both ``lightgbm`` and ``xgboost``, whichever of its two tree models is used.
-
-    Args:
-        name: name of a model. For a model that is not a tree model, the list is empty.
+    For either tree model, RecBole imports both ``lightgbm`` and ``xgboost``.
     """
     packages = ("lightgbm", "xgboost")
     if str(name).lower() not in packages:

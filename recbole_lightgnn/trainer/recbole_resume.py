@@ -1,4 +1,4 @@
-"""Resume trainings of RecBole's own models: save their state between epochs; restore the state."""
+"""Resume trainings of RecBole's own models: save and restore their state between epochs."""
 
 from __future__ import annotations
 
@@ -29,34 +29,27 @@ SECONDS_APART = 20.0  # minimum time between two saved states
 
 
 def can_resume(config: RunConfig) -> bool:
-    """Whether a killed run of a RecBole model can be resumed and then gives the same result.
+    """Whether a killed run of a RecBole model can be resumed with the same result.
 
-    Runs with worker processes of the data loader cannot be resumed, because the random states of
-    the workers are not saved.
-
-    Args:
-        config: settings of the run.
+    Not with worker processes of the data loader: their random states are not saved.
     """
     return config["model"] in RESUMABLE and not config["worker"]
 
 
 class RecBoleProgress:
-    """Record the validation scores of a RecBole model's training, and save its state on disk.
+    """Record the validation scores of a RecBole model's training, and save its state.
 
-    Construct the object before the training: the constructor restores a state that is in the
-    folder. Without a folder, or if the model cannot be resumed (`can_resume`), only the scores are
-    recorded.
+    Construct it before the training: the constructor restores a state in the folder. Without a
+    folder, or if the model cannot be resumed (`can_resume`), only scores are recorded.
 
     Args:
         trainer: RecBole's trainer, not yet fitted, with ``saved_model_file`` set.
         train_data: RecBole's loader of training batches.
-        folder: folder to restore a state from and to save states in, or ``None``.
-        key: name of the training, used in the names of its files in the folder.
+        folder: folder of the saved state, or ``None``.
+        key: name of the training, used in file names.
         make_folder: function that creates a folder for the first state if ``folder`` is ``None``.
-        after_validation: function called after each validation, with epoch (from 1) and validation
-            score.
-        build_seconds: seconds that building the model took. Building EASE or ItemKNN trains the
-            model.
+        after_validation: function called after each validation, with epoch (from 1) and score.
+        build_seconds: seconds that building the model took, which trains EASE or ItemKNN.
 
     Attributes:
         curve: epoch, seconds and score of each validation so far.
@@ -94,9 +87,7 @@ class RecBoleProgress:
         return self._earlier_seconds + perf_counter() - self._started
 
     def validated(self, index: int, score: float) -> None:
-        """Record a validation, and save the state of the training if `_worth_saving` says so.
-
-        RecBole's ``fit`` calls this method if it is passed as ``callback_fn``.
+        """Record a validation, and save the state if due; RecBole's ``fit`` calls this method.
 
         Args:
             index: the epoch, counted from 0.
@@ -114,11 +105,10 @@ class RecBoleProgress:
             self._saved = perf_counter()
 
     def _worth_saving(self, epoch: int) -> bool:
-        """Whether to save the state of the training after an epoch.
+        """Whether to save the state after an epoch, `SECONDS_APART` or more after the last save.
 
-        The state after the last epoch is not saved: RecBole would resume with one epoch too many.
-        The state of NCL is saved only before an E-step, because the prototypes that an E-step
-        computes are not saved. At least `SECONDS_APART` seconds pass between two saves.
+        The state after the last epoch is not saved: RecBole would train one epoch too many. NCL's
+        is saved only before an E-step, because the E-step's prototypes are not saved.
         """
         trainer = self.trainer
         ends = trainer.cur_step > trainer.stopping_step or epoch >= trainer.epochs
@@ -126,10 +116,7 @@ class RecBoleProgress:
         return before_e_step and not ends and perf_counter() - self._saved >= SECONDS_APART
 
     def clear(self) -> None:
-        """Remove the saved state, and the folder if it was created only for the state.
-
-        Call this method after the result is recorded.
-        """
+        """Remove the saved state and a folder created for it, once the result is recorded."""
         if self.folder is None:
             return
         self.folder.progress_file.unlink(missing_ok=True)
@@ -165,7 +152,7 @@ class RecBoleProgress:
         self._remove_best(but=best)
 
     def _restore(self, folder: RunFolder) -> None:
-        """Restore the state in the folder, if the state belongs to this training."""
+        """Restore the state in the folder, if it belongs to this training."""
         trainer, file = self.trainer, folder.progress_file
         try:
             state, meta = checkpoint.load(file)

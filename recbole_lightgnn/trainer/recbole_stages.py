@@ -1,7 +1,7 @@
 """Train the first stages of the RecBole models that have several stages: S3Rec and RaCT.
 
-RecBole trains one stage per call. The user must find the path of the stage's checkpoint in the log,
-and set ``pre_model_path`` to this path for the next stage. Here one run trains all stages.
+RecBole trains one stage per call, and the user must set ``pre_model_path`` to its checkpoint for
+the next stage. Here one run trains all stages.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 def pretrained(
     config: RunConfig, train_data: Any, build: Callable[[RunConfig, Any], Any]
 ) -> RunConfig:
-    """Train the stages before the last stage, from the stage ``train_stage`` on.
+    """Train the stages before the last one, from ``train_stage`` on.
 
     Args:
         config: settings of the run.
@@ -38,12 +38,10 @@ def pretrained(
         build: function that builds a model from settings and loader, and returns its trainer.
 
     Returns:
-        The settings of the last stage, with ``pre_model_path`` set; or ``config`` itself if the
-        model has only one stage.
+        The settings of the last stage, with ``pre_model_path``; ``config`` for a single stage.
 
     Raises:
-        InputError: if the model has no such ``train_stage``, or if the checkpoint that the stage
-            begins with does not exist.
+        InputError: if the model has no such stage, or the checkpoint to begin with is missing.
     """
     stages = STAGES.get(config["model"], ())
     if not stages:

@@ -10,7 +10,7 @@ from recbole.trainer.trainer import DecisionTreeTrainer
 
 
 def prepare(trainer: Any) -> None:
-    """Make a trainer of tree models store its epochs, and use file names that no other run uses.
+    """Make a trainer of tree models count its epochs and use file names of its own.
 
     Args:
         trainer: any trainer of RecBole; changed in place if it trains tree models.
@@ -31,7 +31,7 @@ def prepare(trainer: Any) -> None:
 
 
 def clear(trainer: Any) -> None:
-    """Remove the temporary file that a trainer of tree models needs only between epochs.
+    """Remove the temporary file of a trainer of tree models.
 
     Args:
         trainer: any trainer of RecBole.
@@ -41,13 +41,7 @@ def clear(trainer: Any) -> None:
 
 
 def leaves_and_bytes(model: Any) -> tuple[int, int]:
-    """Return the number of leaves of all trees, and the model's size in bytes.
-
-    Each leaf has one learned value.
-
-    Args:
-        model: a trained ``Booster`` of xgboost or lightgbm.
-    """
+    """Return the numbers of leaves (each one value) and bytes of xgboost's or lightgbm's Booster."""
     if hasattr(model, "get_dump"):  # xgboost
         return sum(tree.count("leaf=") for tree in model.get_dump()), len(model.save_raw())
     trees = model.dump_model()["tree_info"]

@@ -16,22 +16,20 @@ _CACHED = {"pred_mat", "i_embedding"}
 
 
 def size_row(model: Any, n_pairs: int) -> dict[str, Any]:
-    """Return the numbers of interactions, entries, parameters and bytes of a trained model.
+    """Count the interactions, entries, parameters and bytes of a trained model.
 
-    Entries are single numbers of the embedding tables. `GraphRecommender.sizes` describes the sizes
-    of our models. For RecBole's own models, the entries are the numbers in all parameters, and the
-    bytes are the size of the state dict. Shared weights, as in GCMC, are counted once. Arrays and
-    matrices that are not parameters, as in EASE, are included in entries and bytes, but caches are
-    not. RecBole's padding rows are not counted as entries. The entries of a tree model are its
-    leaves.
+    For our models, see `GraphRecommender.sizes`. For RecBole's, the entries are the numbers in all
+    parameters without padding rows, and the bytes are the size of the state dict. Shared weights,
+    as in GCMC, count once. Arrays that are not parameters, as in EASE, are included, but caches are
+    not. The entries of a tree model are its leaves.
 
     Args:
         model: the trained model, ours or RecBole's.
         n_pairs: number of interactions in the training data.
 
     Returns:
-        ``interactions``, ``entries``, ``parameters`` and ``bytes``, the numbers;
-        ``interactions_kept`` and ``entries_kept``, the fractions that remain after pruning.
+        ``interactions``, ``entries``, ``parameters`` and ``bytes``; ``interactions_kept`` and
+        ``entries_kept``, the fractions left by pruning.
     """
     if not isinstance(model, GraphRecommender):
         entries, n_bytes = _sizes(model)
@@ -52,29 +50,18 @@ Curve = dict[str, list[float]]
 
 
 def new_curve() -> Curve:
-    """Return a curve (the validation scores of a training) without scores."""
+    """Return a curve without scores."""
     return {"epoch": [], "seconds": [], "score": []}
 
 
 def add_point(curve: Curve, epoch: int, seconds: float, score: float) -> None:
-    """Add the score of a validation to a curve.
-
-    Args:
-        curve: the curve; changed in place.
-        epoch: the epoch, from 1.
-        seconds: seconds since the start of the training.
-        score: validation score.
-    """
+    """Add an epoch (from 1), its seconds since the start and its validation score to a curve."""
     for name, value in (("epoch", epoch), ("seconds", seconds), ("score", float(score))):
         curve[name].append(value)
 
 
 def epochs_of(trainer: Any) -> dict[str, int]:
-    """Return a RecBole trainer's number of epochs so far, ``epochs``, and ``best_epoch``.
-
-    Args:
-        trainer: RecBole's own trainer, after or during a training.
-    """
+    """Return the ``epochs`` so far and the ``best_epoch`` of a RecBole trainer."""
     epochs = len(trainer.train_loss_dict)
     return {"epochs": epochs, "best_epoch": epochs - trainer.cur_step * trainer.eval_step}
 
@@ -89,12 +76,12 @@ def _sizes(model: Any) -> tuple[int, int]:
 
 
 def _state(model: Any) -> list[Tensor]:
-    """Return the tensors of a model's ``state_dict``; a shared tensor is returned once."""
+    """Return the tensors of a model's ``state_dict``, a shared tensor once."""
     return list({tensor.data_ptr(): tensor for tensor in model.state_dict().values()}.values())
 
 
 def _other_values(model: Any) -> list[Any]:
-    """Return the values that a RecBole model keeps outside its state dict, without its caches."""
+    """Return a RecBole model's values outside its state dict, without caches."""
     other = model.other_parameter() or {}
     if not other and hasattr(model, "dummy_param"):  # ADMMSLIM and NCEPLRec do not list theirs
         other = vars(model)

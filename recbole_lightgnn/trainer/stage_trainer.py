@@ -41,9 +41,6 @@ Row = dict[str, Any]  # row of the record
 class StageTrainer(Trainer):
     """Train one stage at a time: our models by `Training`, RecBole's models by RecBole's trainers.
 
-    For each training, the trainer stores a row of the record, and a function that ranks the items
-    of a split with the model of the best epoch.
-
     Args:
         config: settings of the run.
         model: model of the last stage.
@@ -60,7 +57,7 @@ class StageTrainer(Trainer):
         self.settings = Settings(config)
         self.folder: RunFolder | None = None
         self._rankings = Rankings(config, self.device)
-        # Row of each finished training, with a function that ranks a split with its best state.
+        # Row of each finished training, and function that ranks a split with its best epoch.
         self._trained: list[tuple[Row, Callable[[Any], Ranked]]] = []
         pattern = model.observed.interactions.pattern
         pairs = (pattern.row.cpu().numpy(), pattern.col.cpu().numpy())
@@ -74,7 +71,7 @@ class StageTrainer(Trainer):
 
     @property
     def rows(self) -> list[Row]:
-        """One row of the record for each finished training, in order, without test metrics."""
+        """One row of the record for each finished training, without test metrics."""
         return [row for row, _ in self._trained]
 
     def _open(
@@ -95,7 +92,7 @@ class StageTrainer(Trainer):
     # --- one training ---------------------------------------------------------------------------
 
     def _fit(self, label: Label, config: RunConfig, model: GraphRecommender) -> None:
-        """Train one of our models, or only load the best checkpoint of a finished training."""
+        """Train one of our models, or load the best checkpoint of a finished training."""
         folder = self._run_folder
         path = folder.best_file(label.key)
         row = folder.row(label.key)
@@ -133,7 +130,7 @@ class StageTrainer(Trainer):
     def _fit_recbole(
         self, label: Label, config: RunConfig, model: Any, *, build_seconds: float
     ) -> None:
-        """Train a RecBole model, or only load the best checkpoint of a finished training."""
+        """Train a RecBole model, or load the best checkpoint of a finished training."""
         folder, best = self._run_folder, has_epochs(config)
         trainer = self._recbole_trainer(config, model)
         trainer.saved_model_file = str(folder.path / f"{label.key}.pth")
@@ -161,7 +158,7 @@ class StageTrainer(Trainer):
         self._trained.append((row, partial(ranked_by, trainer)))
 
     def _from_checkpoint(self, label: Label, path: str, expected: str) -> Any:
-        """Rebuild a model from an earlier run's checkpoint, with the settings in the checkpoint."""
+        """Rebuild a model from an earlier run's checkpoint, with its settings."""
         saved = CheckpointModel.read(path, self.config, self._data)
         saved.expect(expected, f"{label.stage}_checkpoint")
         config = self.config.stage(saved.model, {})
@@ -181,7 +178,7 @@ class StageTrainer(Trainer):
         return model
 
     def _recbole_trainer(self, config: RunConfig, model: Any) -> Any:
-        """Build RecBole's own trainer for a RecBole model, to train or to evaluate the model."""
+        """Build RecBole's own trainer, to train or evaluate a RecBole model."""
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
         rank_by_tables(trainer, prefix="teacher_settings.")
         trainer.eval_collector.data_collect(self._train_data)
@@ -200,7 +197,7 @@ class StageTrainer(Trainer):
         return row | size_row(model, self._train_data._dataset.inter_num) | dict(result)
 
     def _rank(self, model: Any, data: Any) -> Ranked:
-        """Rank a split with a model's current weights, by `FullRanking` or RecBole's evaluator."""
+        """Rank a split by a model's current weights."""
         ranking, started = self._rankings.of(data), perf_counter()
         if ranking is not None and (tables := final_tables(model)) is not None:
             metrics, hits = ranking.rank(*tables)
@@ -225,7 +222,7 @@ class StageTrainer(Trainer):
         return model.to(self.device)
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
-        """Build RecBole's optimizer, also for a `SolvedRecommender`, which has no parameters."""
+        """Build RecBole's optimizer, also for a `SolvedRecommender` without parameters."""
         params = list(kwargs.pop("params", self.model.parameters()))
         return super()._build_optimizer(params=params or [torch.zeros(1)], **kwargs)
 
@@ -238,7 +235,7 @@ class StageTrainer(Trainer):
         )
         if type(optimizer) is not torch.optim.Adam or isinstance(model, SolvedRecommender):
             return optimizer
-        # The same steps in one pass over each table; torch's default takes several passes.
+        # The same steps in one pass over each table instead of several.
         return torch.optim.Adam(
             model.parameters(),
             lr=config["learning_rate"],
@@ -250,7 +247,7 @@ class StageTrainer(Trainer):
         init_seed(self._seed_of(label), self.config["reproducibility"])
 
     def _seed_of(self, label: Label) -> int:
-        """Derive a training's random seed from the setting ``seed`` and the training's label."""
+        """Derive a training's random seed from the setting ``seed`` and its label."""
         stage = _SEED.get(label.stage, _FIRST_SEED)
         key = [self.settings.integer("seed"), stage, label.run or 0]
         return int(np.random.SeedSequence(key).generate_state(1)[0])
@@ -270,7 +267,7 @@ class StageTrainer(Trainer):
 
 
 def _floats(metrics: Mapping[str, Any]) -> OrderedDict[str, float]:
-    """Convert metrics to Python floats: JSON cannot hold NumPy numbers, such as RecBole's GAUC."""
+    """Convert metrics to Python floats, because JSON cannot hold NumPy's (RecBole's GAUC)."""
     return OrderedDict((name, float(value)) for name, value in metrics.items())
 
 

@@ -31,21 +31,21 @@ _STAGE = {TEACHER: "teacher", INTERMEDIATE: "intermediate"}
 
 
 class StagedTrainer(StageTrainer):
-    """Train all stages of LightGNN, or a `TaughtRecommender` after its teacher, or one model alone.
+    """Train LightGNN's stages, or a `TaughtRecommender` after its teacher, or one model alone.
 
-    Each training's best epoch is chosen on validation data. Test data is used only by
-    :meth:`stage_rows` and :meth:`evaluate`, after all epochs are chosen.
+    Best epochs are chosen on validation data. Only :meth:`stage_rows` and :meth:`evaluate` use test
+    data, after all epochs are chosen.
 
     Args:
-        config: settings of the run. Its method ``stage`` returns the settings of an earlier stage
-            (`recbole_config.extend_recbole` adds the method to RecBole's ``Config``).
+        config: settings of the run, with the method ``stage`` of `recbole_config.extend_recbole`,
+            which returns the settings of an earlier stage.
         model: model of the last stage.
 
     Attributes:
         run_dir: path of the run folder, which :meth:`fit` creates.
         rows: one row (name, settings, sizes, validation) for each finished training, in order.
-        ranked: result of ranking the test split for each training, by ``key`` of its row; empty
-            before :meth:`stage_rows`.
+        ranked: ranking of the test split by each training, by ``key`` of its row; see
+            :meth:`stage_rows`.
     """
 
     def __init__(self, config: RunConfig, model: GraphRecommender) -> None:
@@ -56,18 +56,14 @@ class StagedTrainer(StageTrainer):
 
     @property
     def run_dir(self) -> Path:
-        """Path of the run folder.
-
-        Raises:
-            RuntimeError: if :meth:`fit` was not called yet.
-        """
+        """Path of the run folder. Raises RuntimeError before :meth:`fit`."""
         return self._run_folder.path
 
     def resume(self, path: Path | None = None) -> None:
         """Let :meth:`fit` resume an interrupted run.
 
         Args:
-            path: the run folder; by default the folder of the newest run with the same settings.
+            path: the run folder; by default, of the newest run with the same settings.
         """
         self._resume = (path,)
 
@@ -85,15 +81,13 @@ class StagedTrainer(StageTrainer):
         Args:
             train_data: RecBole's loader of training batches.
             valid_data: RecBole's validation loader.
-            verbose: has no effect; RecBole passes this argument.
-            saved: whether to keep the run folder; otherwise the folder is temporary.
+            verbose: has no effect; RecBole passes it.
+            saved: whether to keep the run folder; otherwise it is temporary.
             show_progress: whether to draw a progress bar for each epoch.
-            callback_fn: function called after each validation, with epoch (from 0) and validation
-                score.
+            callback_fn: function called after each validation, with epoch (from 0) and score.
 
         Returns:
-            First, the best validation score of the last training. Second, all validation metrics of
-            the epoch with this score.
+            The best validation score of the last training, and all metrics of its epoch.
 
         Raises:
             InputError: if there is no validation data, a checkpoint to start from does not fit, or
@@ -129,16 +123,13 @@ class StagedTrainer(StageTrainer):
         model_file: str | None = None,
         show_progress: bool = False,
     ) -> dict[str, float] | None:
-        """Compute the metrics of the model of the last training on a split.
+        """Compute the last model's metrics on a split, not rounded; ``None`` without data.
 
         Args:
             eval_data: RecBole's loader of the split.
             load_best_model: whether to load a checkpoint first.
-            model_file: the checkpoint; by default the best checkpoint of the last training.
-            show_progress: has no effect; RecBole passes this argument.
-
-        Returns:
-            Metrics by name, not rounded; ``None`` if there is no data.
+            model_file: the checkpoint; by default, the best of the last training.
+            show_progress: has no effect; RecBole passes it.
 
         Raises:
             InputError: if the checkpoint does not fit the model.
@@ -155,20 +146,13 @@ class StagedTrainer(StageTrainer):
         return self._rank(self.model, eval_data).metrics
 
     def stage_rows(self, test_data: Any) -> list[Row]:
-        """Test the best checkpoint of every training; return all rows, with test metrics.
-
-        Args:
-            test_data: RecBole's test loader.
-
-        Returns:
-            One row of the record for each training, in order; the last row is the final model's.
-        """
+        """Test the best checkpoint of every training; return all rows, the final model's last."""
         self.ranked = {row["key"]: rank(test_data) for row, rank in self._trained}
         rows = [(row, self.ranked[row["key"]]) for row in self.rows]
         return [row | {"test": r.metrics, "test_seconds": r.seconds} for row, r in rows]
 
     def _run_folder_of(self, train_data: Any, valid_data: Any, saved: bool) -> RunFolder:
-        """Open the folder to resume, or create a folder, which is temporary without ``saved``."""
+        """Open the folder to resume, or create one, temporary without ``saved``."""
         data = fingerprints(train_data, valid_data)
         if self._resume is not None:
             return RunFolder.reopen(self.config, data, *self._resume)
@@ -179,13 +163,13 @@ class StagedTrainer(StageTrainer):
         return RunFolder.create(Path(base), self.config, data)
 
     def _fit_student(self, model: LightGNN) -> None:
-        """Train the earlier stages, then the student: once unpruned, and after each pruning."""
+        """Train the earlier stages, then the student."""
         source = self._intermediate() if self.settings.flag("use_intermediate") else self._teacher()
         self._distill(self.config, model, source)
         self._fit_in_runs(model)
 
     def _fit_in_runs(self, model: PrunedRecommender) -> None:
-        """Train a model that is pruned in runs: once unpruned, and again after each pruning."""
+        """Train a model once unpruned, and again after each pruning."""
         last_run = self.settings.integer("n_pruning_runs")
         for run in range(last_run + 1):
             label = Label("student", run, last_run)
@@ -196,10 +180,7 @@ class StagedTrainer(StageTrainer):
             self._fit(label, self.config, model)
 
     def _fit_alone(self, model: GraphRecommender) -> None:
-        """Train a model that is not pruned.
-
-        If the model learns from a teacher, the teacher is loaded or trained first.
-        """
+        """Train a model that is not pruned, after loading or training its teacher, if any."""
         name = self.settings.text("model")
         label = Label(_STAGE.get(name, name))
         if isinstance(model, TaughtRecommender):
@@ -211,14 +192,14 @@ class StagedTrainer(StageTrainer):
         self._fit(label, self.config, model)
 
     def _distill(self, config: RunConfig, model: TaughtRecommender, source: Any) -> None:
-        """Set the model's teacher; initialize the model from the teacher if the settings say so."""
+        """Set the model's teacher; initialize from it if the settings say so."""
         teacher = FrozenTeacher(source, scale=config["teacher_scale"])
         prefix = "" if config is self.config else "intermediate_settings."
         model.distill_from(teacher, prefix=prefix)
         model.begin_from(teacher)
 
     def _intermediate(self) -> LightGNNIntermediate:
-        """Load the intermediate model from a checkpoint, or train the model after its teacher."""
+        """Load the intermediate model from a checkpoint, or train it after its teacher."""
         label = Label("intermediate")
         if path := self.settings.optional_text("intermediate_checkpoint"):
             loaded: LightGNNIntermediate = self._from_checkpoint(label, path, INTERMEDIATE)
@@ -237,9 +218,9 @@ class StagedTrainer(StageTrainer):
         paths = self.settings.texts("teacher_checkpoint")
         last = (len(paths) or self.settings.integer("n_teachers")) - 1
         if last and not paths:
-            # Raises an error before the training if the scores of such teachers cannot be added.
+            # Raises an error before the training if such teachers' scores cannot be added.
             Ensemble([self._build(self._teacher_config())])
-        # The first teacher has no number, so that its key is the same with one teacher or several.
+        # The first teacher has no number, so that its key is that of a single teacher.
         labels = [Label("teacher", number or None, last) for number in range(last + 1)]
         if paths:
             name, files = self.settings.text("teacher"), zip(labels, paths, strict=True)
@@ -253,10 +234,7 @@ class StagedTrainer(StageTrainer):
         return self.config.stage(teacher, self.settings.section("teacher_settings"))
 
     def _ensemble(self, members: list[Any]) -> Ensemble:
-        """Combine several teachers into an ensemble, and add a row of the record for the ensemble.
-
-        The student learns from the sum of the teachers' scores.
-        """
+        """Combine several teachers into an ensemble, with a row of its own in the record."""
         ensemble = Ensemble(members)
         member_rows = self.rows[-len(members) :]
         rank = partial(self._rank, ensemble)

@@ -40,8 +40,8 @@ class Label:
 
     Attributes:
         stage: ``teacher``, ``intermediate``, ``student``, or the name of a model trained alone.
-        run: for a student, the number of pruning steps before the training, from 0; for the second
-            and every later teacher, the number of the teacher, from 1; ``None`` otherwise.
+        run: for a student, the number of prunings before the training, from 0; for the second and
+            later teachers, a number from 1; ``None`` otherwise.
         last_run: largest value of ``run`` in the stage.
     """
 
@@ -51,7 +51,7 @@ class Label:
 
     @property
     def key(self) -> str:
-        """Name of the training's files, and ``key`` of its row in the record: ``student-02``."""
+        """Name of the training's files and of its row in the record: ``student-02``."""
         return self.stage if self.run is None else f"{self.stage}-{self.run:02d}"
 
     def __str__(self) -> str:
@@ -61,30 +61,29 @@ class Label:
 class Training:
     """Train one model until validation stops improving; the model then has its best weights.
 
-    Two things differ from RecBole's training loop: validation scores are compared without rounding,
-    and an equal score is no improvement. Weights, optimizer state and all random states are saved
-    after each epoch, so that a killed training can be resumed and gives the same result.
+    Unlike in RecBole's training loop, validation scores are compared without rounding, and an equal
+    score is no improvement. Weights, optimizer state and all random states are saved after each
+    epoch, so that a killed training can be resumed with the same result.
 
     Args:
         config: settings of the stage.
         model: the model.
         label: name of the training.
-        folder: run folder, in which the training's files are saved.
+        folder: run folder for the training's files.
         optimizer: optimizer of the model's parameters.
-        validate: function that computes the model's validation metrics.
+        validate: function that returns the model's validation metrics.
         meta: metadata of the checkpoints.
         tensorboard: RecBole's TensorBoard writer.
         show_progress: whether to draw a progress bar for each epoch.
-        callback: function called after each validation, with epoch (from 0) and validation score;
-            or ``None``.
+        callback: function called after each validation, with epoch (from 0) and score; or ``None``.
 
     Attributes:
         epoch: number of finished epochs.
         best_epoch: epoch with the best validation score so far.
-        best_score: validation score of the best epoch, negated if a smaller score is better.
+        best_score: validation score of the best epoch, negated if smaller is better.
         best_valid: validation metrics of the best epoch.
         epochs_without_improvement: number of validations since the best epoch.
-        seconds: seconds of training so far, including earlier processes of the run.
+        seconds: seconds of training so far, including earlier processes.
         curve: epoch, seconds and score of each validation so far.
     """
 
@@ -123,14 +122,14 @@ class Training:
         self.curve = new_curve()
 
     def fit(self, train_data: Any) -> dict[str, Any]:
-        """Train the model; start from the saved state if the folder has a saved state.
+        """Train the model, from the saved state if the folder has one.
 
         Args:
             train_data: RecBole's loader of training batches.
 
         Returns:
-            A mapping with ``epochs`` (number), ``best_epoch``, ``seconds``, ``valid`` (validation
-            metrics of the best epoch) and ``curve`` (all validation scores).
+            ``epochs`` (number), ``best_epoch``, ``seconds``, ``valid`` (metrics of the best epoch)
+            and ``curve`` (all validation scores), by name.
 
         Raises:
             InputError: if the training diverges; the best checkpoint so far stays on disk.
@@ -161,18 +160,14 @@ class Training:
         }
 
     def _set_learning_rate(self) -> None:
-        """Set the epoch's learning rate, which falls linearly over the epochs.
-
-        ``learning_rate_end`` is the learning rate of the last possible epoch, as a fraction of the
-        learning rate of the first epoch.
-        """
+        """Lower the learning rate linearly, to ``learning_rate_end`` of it in the last epoch."""
         done = self.epoch / max(1, self.epochs - 1)
         fraction = 1 - done * (1 - self.learning_rate_end)
         for group in self.optimizer.param_groups:
             group["lr"] = fraction * self.learning_rate
 
     def _train_epoch(self, train_data: Any) -> dict[str, float]:
-        """Train one epoch; return the mean of each loss term over the batches."""
+        """Train one epoch; return each loss term's mean over the batches."""
         self.model.train()
         if isinstance(self.model, SolvedRecommender):
             self.model.solve()
@@ -200,7 +195,7 @@ class Training:
         return {name: value / len(train_data) for name, value in sums.items()}
 
     def _diverged(self, terms: dict[str, Tensor]) -> None:
-        """Raise an InputError with the names of the loss terms that are not finite."""
+        """Raise InputError with the names of the loss terms that are not finite."""
         bad = [name for name, value in terms.items() if not bool(torch.isfinite(value))]
         best = self.folder.best_file(self.label.key)
         saved = f"the best state so far is kept in {best}" if best.exists() else "no epoch was done"
@@ -211,7 +206,7 @@ class Training:
         )
 
     def _validate(self) -> dict[str, float]:
-        """Validate the model, and write the checkpoint if this epoch is the best so far."""
+        """Validate the model; write the checkpoint if this epoch is the best so far."""
         self.model.eval()
         result = self.validate(self.model)
         score = self.sign * result[self.metric]
@@ -232,7 +227,7 @@ class Training:
     def _report(
         self, losses: dict[str, float], result: dict[str, float] | None, seconds: float
     ) -> None:
-        """Write an epoch's losses, validation score and time to the log and to TensorBoard."""
+        """Write an epoch's losses, score and time to the log and to TensorBoard."""
         for name, value in losses.items():
             self.tensorboard.add_scalar(f"{self.label.key}/loss/{name}", value, self.epoch)
         parts = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
@@ -248,7 +243,7 @@ class Training:
         checkpoint.save(self.folder.progress_file, tensors, meta)
 
     def _restore(self, train_data: Any) -> None:
-        """Restore the saved state of training, if the state belongs to this training."""
+        """Restore the saved state, if it belongs to this training."""
         if not self.folder.progress_file.exists():
             return
         tensors, meta = checkpoint.load(self.folder.progress_file)
