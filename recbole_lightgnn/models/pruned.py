@@ -70,7 +70,7 @@ class PrunedRecommender(WeightedGraphRecommender):
 
     @torch.no_grad()
     def prune(self) -> None:
-        """Remove the least important embedding entries (rotated once, by ``rotation``), then edges."""
+        """Remove the least important entries, rotated once (``rotation``), and interactions."""
         self._prune_entries()
         self._prune_edges()
         if self.rewind:

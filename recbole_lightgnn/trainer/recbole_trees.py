@@ -41,7 +41,7 @@ def clear(trainer: Any) -> None:
 
 
 def leaves_and_bytes(model: Any) -> tuple[int, int]:
-    """Return the numbers of leaves (each one value) and bytes of xgboost's or lightgbm's Booster."""
+    """Return the numbers of leaves (one value each) and bytes of a ``Booster``."""
     if hasattr(model, "get_dump"):  # xgboost
         return sum(tree.count("leaf=") for tree in model.get_dump()), len(model.save_raw())
     trees = model.dump_model()["tree_info"]
