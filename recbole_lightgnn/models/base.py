@@ -132,7 +132,7 @@ class GraphRecommender(GeneralRecommender):
         raise NotImplementedError
 
     def begin_epoch(self, epoch: int, epochs: int) -> bool:
-        """Prepare the epoch ``epoch`` (from 0) of at most ``epochs``.
+        """Prepare the epoch ``epoch`` (from 0) of at most ``epochs``; models may override this.
 
         Returns:
             Whether the epoch may be validated and chosen as the best; always true for the last one.
@@ -156,7 +156,7 @@ class GraphRecommender(GeneralRecommender):
         r"""Compute weight decay, :math:`\|\Theta\|_F^2` of Eq. 11, on the embeddings of a batch.
 
         It covers the batch's users and items, and with BPR also the sampled items. Edge weights
-        have no decay, because it would pull even important edges from 1 towards 0.
+        have no decay, which would pull even important edges from 1 towards 0.
 
         Args:
             user: embeddings of all users. Shape: (users, width)
