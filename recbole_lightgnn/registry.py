@@ -147,7 +147,7 @@ def _execute_within(spec: ModuleSpec, context: Callable[[], AbstractContextManag
 
 
 class _MovedModules(MetaPathFinder):
-    """Last finder on ``sys.meta_path``: for an old name of our modules, say the new one."""
+    """Last finder on ``sys.meta_path``: refuse old names of our modules, and say the new names."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         package, _, module = fullname.partition(".")

@@ -33,7 +33,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 def own_defaults(model: str) -> dict[str, Any]:
     """Defaults to add for a RecBole model; empty if RecBole's own defaults are enough.
 
-    RecBole does not find its own yaml files of XGBoost and LightGBM, and they misspell a setting.
+    RecBole does not find its yaml files of XGBoost and LightGBM, which also misspell a setting.
     """
     if model in ("XGBoost", "LightGBM"):
         own = recbole_yaml(f"model/{model}")

@@ -200,7 +200,7 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
 
     Args:
         config: the ``Config`` of the whole run, which `check_settings` has accepted.
-        stage_defaults: function that returns the default settings of a stage's model, by name.
+        stage_defaults: function that returns a stage's default settings, from its model's name.
 
     Raises:
         InputError: if a stage would have no loss; if the embedding size of a stage does not fit the

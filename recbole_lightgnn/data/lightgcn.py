@@ -42,7 +42,7 @@ def import_lightgcn(
         name: the dataset's name, as for ``--dataset``.
         out: folder of all datasets, RecBole's ``data_path``.
         overwrite: whether an existing dataset may be replaced.
-        valid_share: share of each user's train items for validation, without ``valid.txt``.
+        valid_share: share of each user's train items for validation if there is no ``valid.txt``.
         seed: seed of the random validation split.
         skip_empty: whether to skip users without items; amazon-book's test.txt has 4 such lines.
 

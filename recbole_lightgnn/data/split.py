@@ -160,8 +160,8 @@ def part_sizes(totals: NDArray[np.int64], ratios: Sequence[float]) -> NDArray[np
     """Compute the size of each part (split) of each group of pairs, by RecBole's rule.
 
     Every part after the first gets its share of the group's pairs, rounded down. If the share is
-    below 1 pair, it gets 1 pair, as long as 1 pair stays in the first part. The first part gets the
-    rest.
+    below 1 pair, the part gets 1 pair, as long as 1 pair stays in the first part. The first part
+    gets the rest.
 
     Args:
         totals: number of pairs of each group. Shape: (n_groups,)

@@ -120,7 +120,7 @@ class _Fields:
         return [data[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def fault(self, line: int, what: str, remedy: str) -> InputError:
-        """Return an InputError for line ``line`` of the block, from 0 without skipped lines."""
+        """Return an InputError for the block's line ``line``, from 0 and without empty lines."""
         if self._lines is not self.block:
             texts = self._lines.data.split(b"\n")
             line = [nth for nth, text in enumerate(texts) if text][line]

@@ -39,7 +39,7 @@ def item_coverage(lists: Lists, n_items: int) -> float:
 def gini_index(lists: Lists, n_items: int) -> float:
     r"""Compute the Gini index of P(i), the number of lists with item i; 0 if all P(i) are equal.
 
-    In ascending order of P, it is :math:`\sum_i (2i - |I| - 1) P(i) / (|I| \sum_i P(i))`, where
+    With items in ascending order of P: :math:`\sum_i (2i - |I| - 1) P(i) / (|I| \sum_i P(i))`.
     ``n_items`` is :math:`|I|`. In ``lists``, 0 fills a shorter list. Shape: (users, k)
     """
     counts = np.sort(_list_counts(lists, n_items))

@@ -48,8 +48,8 @@ def patch_dgcf_samples() -> bool:
     """RecBole 1.2.1: DGCF samples as many users as items, even if fewer users or items exist.
 
     Symptom: ``ValueError: Sample larger than population or is negative`` in the first training
-    step, on datasets of few batches with many more users than items, or many more items than users.
-    With this patch, DGCF uses all users (or all items) if there are fewer than the sample size.
+    step, on datasets of few batches with many more users than items, or the reverse. With this
+    patch, DGCF uses all users (or all items) if there are fewer than the sample size.
     """
 
     def sample(n_users: int, n_items: int, size: int) -> tuple[list[int], ...]:
@@ -154,7 +154,7 @@ def patch_dssm_features() -> bool:
     """RecBole 1.2.1: DSSM's first layers are too wide if a float column is not embedded.
 
     Symptom: ``RuntimeError: mat1 and mat2 shapes cannot be multiplied`` in the first step, if a
-    ``float`` column of ``.user`` or ``.item`` is loaded that ``numerical_features`` does not name.
+    loaded ``float`` column of ``.user`` or ``.item`` is not in ``numerical_features``.
     """
     model = import_module("recbole.model.abstract_recommender").ContextRecommender
     original = model.__init__
@@ -284,7 +284,7 @@ def _attention_by_degree(self: Any) -> Any:
 
 
 def training_only(forward: Callable[..., Any], rate: str) -> Callable[..., Any]:
-    """Wrap ``forward`` so that its module's dropout rate, named ``rate``, is 0 in evaluation."""
+    """Wrap ``forward`` to set the module's dropout rate, attribute ``rate``, to 0 in evaluation."""
 
     def changed(self: Any, *inputs: Any) -> Any:
         given = getattr(self, rate)

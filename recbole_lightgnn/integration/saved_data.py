@@ -62,7 +62,10 @@ def _replace_in(module: Any, new: dict[str, Callable[..., Any]]) -> None:
 
 
 def create_dataset(config: Any) -> Any:
-    """Load the saved dataset if it fits this run; else make one, saved with ``save_dataset``."""
+    """Load the saved dataset if it fits this run, else make a dataset.
+
+    A new dataset is saved if the setting ``save_dataset`` is true.
+    """
     cls = _dataset_class(config)
     name = f"{config['dataset']}-{cls.__name__}.pth"
     file = Path(config["dataset_save_path"] or Path(config["checkpoint_dir"], name))
@@ -121,7 +124,7 @@ def _revived(loader: Any, states: list[Any], config: Any) -> Any:
 def _parts(loader: Any) -> list[Any]:
     """Return the loaders inside a loader that have a random generator.
 
-    A knowledge model's loader has two of them; any other loader is the only one itself.
+    The loader of a knowledge model has two inside. For any other loader, it is the loader itself.
     """
     if hasattr(loader, "kg_dataloader"):
         return [loader.general_dataloader, loader.kg_dataloader]
@@ -195,7 +198,7 @@ def _read_by(package: str) -> frozenset[str]:
 
 
 def _difference(content: dict[str, Any], other: Any) -> str:
-    """Describe how saved data differ from a run's: ``other settings (seed)``; empty if equal."""
+    """Describe how saved data differ from a run's: ``... other settings (seed)``; else empty."""
     if not isinstance(other, dict):
         return "what it was made of is not known"
     groups = []

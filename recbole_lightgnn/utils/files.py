@@ -88,7 +88,7 @@ def check_folder(what: str, path: Path, folder: Path) -> None:
 
 
 def check_can_draw(file: Path) -> None:
-    """Raise InputError if ``--plot`` cannot write ``file``: suffix, folder or no matplotlib."""
+    """Raise InputError if ``--plot`` cannot write ``file`` (suffix, folder) or lacks matplotlib."""
     if file.suffix.lower() not in _PICTURES:
         raise InputError(f"--plot {file}: expected a name that ends in {', '.join(_PICTURES)}")
     if file.is_dir() or not file.absolute().parent.is_dir():
