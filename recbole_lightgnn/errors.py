@@ -1,4 +1,6 @@
-"""The exception for errors that the user can correct."""
+"""Errors that the user can correct, and warnings."""
+
+import sys
 
 
 class InputError(ValueError):
@@ -13,3 +15,12 @@ def in_a_line(error: Exception) -> str:
     """Return ``type: message`` of an error on one line; for an InputError, the message alone."""
     message = " ".join(str(error).split())
     return message if isinstance(error, InputError) else f"{type(error).__name__}: {message}"
+
+
+def warn(message: str) -> None:
+    """Print the line ``warning: message`` on standard error.
+
+    Args:
+        message: what may be wrong, and what to do, in one line.
+    """
+    print(f"warning: {message}", file=sys.stderr)

@@ -6,7 +6,6 @@ A shared flag has the same name, type and help in all commands.
 import argparse
 import math
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.config.files import read_value
 from recbole_lightgnn.config.intervals import has_interval, quote_intervals
 from recbole_lightgnn.config.schema import read_given
-from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.errors import InputError, warn
 
 SHARE = 1 / 16  # default share of the items that approximate search scores
 
@@ -163,7 +162,7 @@ class _OldFlag(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         new = f"--{self.dest}"
-        print(f"warning: the flag {option_string} is called {new} now", file=sys.stderr)
+        warn(f"the flag {option_string} is called {new} now")
         setattr(namespace, self.dest, values)
 
 

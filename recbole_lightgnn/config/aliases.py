@@ -4,11 +4,10 @@
 checkpoints, studies and records. So a file of an earlier version keeps its meaning.
 """
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
-from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.errors import InputError, warn
 
 # Old name -> new name, of settings.
 SETTINGS = {
@@ -142,4 +141,4 @@ def _renamed_value(name: str, value: Any, where: str | None) -> Any:
 def _warn(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
-        print(f"warning: {message}", file=sys.stderr)
+        warn(message)

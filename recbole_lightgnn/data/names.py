@@ -16,15 +16,14 @@ from recbole_lightgnn.data.text import format_integers, parse_integer
 from recbole_lightgnn.utils.jit import compiled
 
 MAX_BYTES = 255  # longest name; a longer one is a sign of a wrong delimiter
-# pandas, and so RecBole, reads these tokens as missing values and would silently drop such a user.
+# Tokens that pandas reads as missing values. RecBole alone silently drops such users and items.
 MISSING = (
     *b"-1.#IND 1.#QNAN 1.#IND -1.#QNAN #N/A N/A n/a NA <NA> #NA NULL null NaN -NaN nan -nan None"
     .split(), b"#N/A N/A",
 )  # fmt: skip
 _PADDING = b"[PAD]"  # RecBole's token for no user and no item
 _CONTROL = re.compile(rb"[\x00-\x1f]")
-_FIRST_PRINTABLE, _QUOTE = 0x20, ord('"')
-_IF_MEANT = " (if it is an id, give all columns their types: user_id:token, item_id:token, ...)"
+_FIRST_PRINTABLE = 0x20
 _MULTIPLIER, _HALF = np.uint64(0x9E3779B97F4A7C15), np.uint64(32)  # odd, with well mixed bits
 
 
@@ -48,22 +47,17 @@ class Names:
     token is called a name. The names get the numbers -1, -2, ... in order of first occurrence.
 
     The names are in a hash table with open addressing. Their bytes are joined in one array.
-
-    Args:
-        any_text: whether to accept words for a missing value, such as ``NA``, and names that begin
-            with a quote. Our runs read such tokens unchanged; RecBole alone misreads them.
+    Words for a missing value, such as ``NA``, are names like any other, as in a run.
     """
 
-    def __init__(self, any_text: bool = False) -> None:
-        self._forbidden = (_PADDING,) if any_text else (_PADDING, *MISSING)
-        self._bad_start = 0 if any_text else _QUOTE  # 0: none, a NUL is no text
+    def __init__(self) -> None:
         self._slots = np.full(2**10, -1)  # index of the name in each slot; length: a power of two
         self._hashes = np.empty(2**9, np.uint64)  # hash of each name
         self._bounds = np.zeros(2**9 + 1, np.int64)  # start of each name in the text
         self._text = np.empty(2**12, np.uint8)  # bytes of all names
         self._n = 0
         self._secret = np.uint64(secrets.randbits(64))  # nobody can prepare names that collide
-        self.numbers(*joined(self._forbidden))  # the first names are the forbidden ones
+        self.numbers(*joined([_PADDING]))  # name 0, which is forbidden
 
     def numbers(
         self, data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
@@ -83,7 +77,7 @@ class Names:
         while True:
             nth, self._n, is_bad = _look_up(
                 data, starts, ends, nth, numbers, self._secret, self._slots, self._hashes,
-                self._bounds, self._text, self._n, len(self._forbidden), self._bad_start,
+                self._bounds, self._text, self._n,
             )  # fmt: skip
             if is_bad:
                 raise BadName(data[starts[nth] : ends[nth]].tobytes(), nth)
@@ -93,7 +87,7 @@ class Names:
 
     def texts(self) -> NDArray[np.bytes_]:
         """Return all names in the order of their numbers -1, -2, ..."""
-        bounds = self._bounds[len(self._forbidden) : self._n + 1]
+        bounds = self._bounds[1 : self._n + 1]
         lengths = np.diff(bounds)
         table = np.zeros((len(lengths), lengths.max(initial=1)), np.uint8)
         table[np.arange(table.shape[1]) < lengths[:, None]] = self._text[bounds[0] : bounds[-1]]
@@ -116,11 +110,7 @@ def _reason(name: bytes) -> str:
         return f"has {len(name)} bytes, more than {MAX_BYTES}"
     if _CONTROL.search(name):
         return "has a tab, line end or other control character"
-    if name == _PADDING:
-        return "is what RecBole uses for no user and no item"
-    if name in MISSING:
-        return f"is what RecBole reads as a missing value{_IF_MEANT}"
-    return f'begins with a ", which RecBole takes for a quoted field{_IF_MEANT}'
+    return "is what RecBole uses for no user and no item"
 
 
 def joined(names: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -142,12 +132,10 @@ def _look_up(
     bounds: NDArray[np.int64],
     text: NDArray[np.uint8],
     n: int,
-    n_forbidden: int,
-    bad_start: int,
 ) -> tuple[int, int, bool]:
     """Find the number of each token (`Names`), from token ``first`` on, and add new names.
 
-    The search stops early at a bad name, or at a new name if the table is full.
+    The search stops early at a bad name, or at a new name if the table is full. Name 0 is bad.
 
     Args:
         data: bytes of the text. Shape: (n_bytes,)
@@ -162,8 +150,6 @@ def _look_up(
         bounds: start of each name in ``text``; updated. Shape: (capacity + 1,)
         text: bytes of all names; updated. Shape: (bytes_capacity,)
         n: number of names in the table before the call.
-        n_forbidden: number of forbidden names, which are the first in the table.
-        bad_start: byte that no name may begin with; 0 for none.
 
     Returns:
         The index of the token at which the search stopped early, else ``n_tokens``; the number of
@@ -174,7 +160,7 @@ def _look_up(
         numbers[nth] = parse_integer(data, start, end)
         if numbers[nth] >= 0:
             continue
-        if not 0 < end - start <= MAX_BYTES or data[start] == bad_start:
+        if not 0 < end - start <= MAX_BYTES:
             return nth, n, True
         hashed = secret
         for position in range(start, end):
@@ -200,9 +186,9 @@ def _look_up(
             bounds[n + 1] = bounds[n] + end - start
             hashes[n], slots[slot] = hashed, n
             n += 1
-        elif slots[slot] < n_forbidden:
+        elif slots[slot] == 0:
             return nth, n, True
-        numbers[nth] = n_forbidden - 1 - slots[slot]
+        numbers[nth] = -slots[slot]
     return len(starts), n, False
 
 

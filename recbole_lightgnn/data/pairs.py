@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.data.atomic import SPLITS, Interactions, dataset_folder, write_benchmark
-from recbole_lightgnn.data.names import Names, renumber
+from recbole_lightgnn.data.names import MISSING, Names, renumber
 from recbole_lightgnn.data.pair_lines import Tokens
 from recbole_lightgnn.data.split import (
     cut_at_random,
@@ -22,7 +22,7 @@ from recbole_lightgnn.data.split import (
 )
 from recbole_lightgnn.data.table import Rows, text_rows
 from recbole_lightgnn.data.table_layout import detect_layout
-from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.errors import InputError, warn
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def import_pairs(
 ) -> Path:
     """Filter and split a table; write the splits as RecBole benchmark files to ``out/name``.
 
-    The tokens of users and items are written unchanged. If a user has several interactions with the
+    The tokens of users and items are written unchanged, also ``NA``, ``null``, ``None`` and
+    ``nan``, of which a line on standard error warns. If a user has several interactions with the
     same item, only one of them is used (with a split by time, the earliest).
 
     Args:
@@ -160,9 +161,26 @@ def import_pairs(
         "dropped": table.dropped,
     }
     splits = _split(table, selection, source)
-    return write_benchmark(
+    folder = write_benchmark(
         out, name, splits, origin, tokens=table.tokens, overwrite=overwrite, presplit=False
     )
+    _warn_of_missing(source, table)
+    return folder
+
+
+def _warn_of_missing(source: Path, table: _Table) -> None:
+    """Warn of ids such as ``NA``, which other programs write for a missing id."""
+    found = []
+    columns = (("user", table.users), ("item", table.items))
+    for (what, column), tokens in zip(columns, table.tokens, strict=True):
+        for number in np.flatnonzero(np.isin(tokens, MISSING)):
+            count = np.count_nonzero(column == number)
+            found.append(f"{what} {tokens[number].decode()!r} in {count}")
+    if found:
+        warn(
+            f"{source}: {', '.join(found)} of {len(table.users)} interactions, taken as an id like "
+            "any other: remove these lines if the id is missing there"
+        )
 
 
 def _listed(dropped: Mapping[str, int]) -> str:

@@ -11,7 +11,7 @@ from recbole_lightgnn.data.atomic import progress_bar
 from recbole_lightgnn.data.matrix import one_line
 from recbole_lightgnn.data.names import BadName, Names
 from recbole_lightgnn.data.table import Rows
-from recbole_lightgnn.data.table_layout import find_columns, has_types
+from recbole_lightgnn.data.table_layout import find_columns
 from recbole_lightgnn.data.text import quote_token
 from recbole_lightgnn.errors import InputError
 
@@ -44,7 +44,7 @@ def parquet_rows(
         with parquet.ParquetFile(path) as file:
             header = file.schema_arrow.names
             columns = find_columns(str(path), header, len(header), wanted)
-            names |= {what: Names(any_text=has_types(header)) for what in ("user", "item")}
+            names |= {what: Names() for what in ("user", "item")}
             titles = {what: header[position] for what, position in columns.items()}
             for title in titles.values():
                 if header.count(title) > 1:

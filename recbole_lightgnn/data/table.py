@@ -46,7 +46,7 @@ def text_rows(path: Path, layout: Layout, names: dict[str, Names]) -> Iterator[R
     ``names`` receives the `Names` of users (key ``user``) and of items (key ``item``). Raises
     InputError if a line has more or fewer fields than the first line, or a field is malformed.
     """
-    names |= {what: Names(any_text=layout.typed) for what in ("user", "item")}
+    names |= {what: Names() for what in ("user", "item")}
     for fields in map_ahead(functools.partial(_Fields, layout), _body(path, layout)):
         yield Rows(**{what: _column(fields, names, what) for what in layout.columns})
 

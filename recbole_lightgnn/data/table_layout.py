@@ -45,8 +45,8 @@ class Layout(NamedTuple):
         columns: position, from 0, of each column that is read, by its meaning (``user``, ``item``,
             ``rating``, ``time``).
         dated: whether the times in the file are dates and not numbers.
-        typed: whether the header has the type of each column, as in an atomic file. Then, as in a
-            run, any text can be a user or item, and empty lines are skipped.
+        typed: whether the header has the type of each column, as in an atomic file. Then empty
+            lines are skipped, as in a run.
     """
 
     delimiter: str

@@ -13,7 +13,7 @@ from pandas._libs.parsers import STR_NA_VALUES
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.data import text
 from recbole_lightgnn.data.atomic import SPLITS
-from recbole_lightgnn.data.names import BadName, Names, joined
+from recbole_lightgnn.data.names import MISSING, Names, joined
 from recbole_lightgnn.data.pair_lines import pairs_hash
 from recbole_lightgnn.data.table_layout import KNOWN_COLUMNS
 from recbole_lightgnn.errors import InputError
@@ -184,7 +184,6 @@ BAD_TABLES = {
     "no user": (GOOD + ",5\n", "line 61: user '' is empty", {}),
     "no item": (GOOD + "5,\n", "line 61: item '' is empty", {}),
     "a long name": (GOOD + "a" * 256 + ",5\n", "line 61: user .* has 256 bytes, more than", {}),
-    "a missing value": (GOOD + "nan,5\n", "line 61: user 'nan' is what RecBole reads as", {}),
     "padding": (GOOD + "5,[PAD]\n", r"line 61: item '\[PAD\]' is what RecBole", {}),
     "a tab": (GOOD + "a\tb,5\n", r"line 61: user 'a\\tb' has a tab", {}),
     "a NUL": (GOOD + "a\0b,5\n", "line 61: a NUL byte", {}),
@@ -192,11 +191,6 @@ BAD_TABLES = {
     "a quoted line end": (GOOD + '"a\nb",5\n', "line 61: .*expected quotes that end", {}),
     "a quote goes on": (GOOD + '"a"b,5\n', "line 61: .*expected quotes that end", {}),
     "a quoted tab": (GOOD + '"a\tb",5\n', r"line 61: user 'a\\tb' has a tab", {}),
-    "a name that opens a quote": (
-        lines(ROWS, "\t") + '"a\t5\n',
-        r"""line 61: user '"a' begins with a \"""",
-        {},
-    ),
     "control character": (lines(ROWS, "::") + "a\x1fb::5\n", "line 61: a control character", {}),
     "Latin-1": (GOOD.encode() + b"\xe9,5\n", "line 61: byte 0xe9 is not UTF-8", {}),
     "mixed encodings": ("é,5\n".encode() + b"\xe9,5\n", "line 2: byte 0xe9 is not UTF-8", {}),
@@ -289,10 +283,13 @@ def test_all_options_on_the_command_line(table, capsys):
 # --- names ----------------------------------------------------------------------------------
 
 
-def test_a_missing_value_of_pandas_is_a_bad_name():
-    for missing in STR_NA_VALUES:
-        with pytest.raises(BadName):
-            Names().numbers(*joined([missing.encode()]))
+def test_every_missing_value_of_pandas_is_a_name_that_is_warned_of(table, capsys):
+    words = sorted(STR_NA_VALUES - {""})
+    assert words == sorted(word.decode() for word in MISSING)
+    assert everything(bring(table(lines([*ROWS, *((word, 5) for word in words)])))) > set(ROWS)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: ")
+    assert [f"user {word!r} in 1" in line for word in words] == [True] * len(words)
 
 
 def test_digits_are_their_own_number_and_names_get_negative_numbers():

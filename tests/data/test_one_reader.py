@@ -3,7 +3,7 @@
 Each is read to the same pairs in every way, or refused in every way.
 """
 
-import re
+import csv
 
 import pandas as pd
 import pytest
@@ -11,6 +11,7 @@ from helpers.atomic_files import WAYS, but_import, by_check, by_import, every_wa
 from helpers.imports import parquet
 
 from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.data.atomic import SPLITS
 from recbole_lightgnn.data.pairs import Selection, import_pairs
 from recbole_lightgnn.errors import InputError
 
@@ -216,28 +217,52 @@ def test_an_id_is_not_empty_and_not_padding(tmp_path, way, line):
 # --- tables without types ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("token", ids_of([*WORDS_FOR_MISSING, '""""', '"""a"']))
-def test_the_advice_on_a_word_for_a_missing_value_works(tmp_path, token):
-    """Other programs write missing ids so; the types of an atomic file say that it is an id."""
-    (tmp_path / "d").mkdir()
-    table = tmp_path / "d" / "d.inter"
-    lines = [f"{token},i0,1", *(line.replace("\t", ",") for line in MORE)]
-    table.write_text("\n".join(["user,item,rating", *lines]))
-    with pytest.raises(
-        InputError, match=r"line 2: user .* RecBole .*id, give all columns"
-    ) as error:
-        by_import(tmp_path)
-    types = re.search("user_id:token, item_id:token", str(error.value))[0].split(", ")
-    table.write_text("\n".join([",".join([*types, "rating:float"]), *lines]))
-    read = token[1:-1].replace('""', '"') if token[0] == '"' else token
-    assert by_import(tmp_path) == sorted([(read, "i0"), *PAIRS])
+IDS = [*WORDS_FOR_MISSING, *QUOTED]
+ROWS = [*((token, "i0") for token in IDS), *(("u", token) for token in IDS), *PAIRS]
+
+
+def write_table(folder, form):
+    """Write the rows as a table in which only the columns' names say what they are, if anything."""
+    (folder / "d").mkdir(exist_ok=True)
+    path = folder / "d" / ("d.parquet" if form == "Parquet" else "d.inter")
+    rows = [(*row, "1") for row in ROWS]
+    if form == "Parquet":
+        return parquet(path, pd.DataFrame(rows, columns=["user", "item", "rating"]))
+    if form == "commas":  # with quotes where they are needed
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([("user", "item", "rating"), *rows])
+    else:
+        header = [("user_id", "item_id", "rating")] if form == "tabs, header" else []
+        path.write_text("".join("\t".join(row) + "\n" for row in [*header, *rows]))
+    return path
+
+
+@pytest.mark.parametrize("form", ["commas", "tabs", "tabs, header", "Parquet"])
+def test_ids_of_a_table_without_types_are_what_stands_there(tmp_path, form, capsys):
+    path = write_table(tmp_path, form)
+    out = import_pairs(path, "d", tmp_path / "out", selection=Selection())
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {path}: user ")
+    assert [f"user {word!r} in 1" in line for word in WORDS_FOR_MISSING] == [True] * 13
+    assert [f"item {word!r} in 1" in line for word in WORDS_FOR_MISSING] == [True] * 13
+    assert f" of {len(ROWS)} interactions, taken as an id like any other: remove these" in line
+    assert out == tmp_path / "out" / "d"
+    for way in list(WAYS)[1:]:
+        assert WAYS[way](tmp_path / "out", benchmark_filename=list(SPLITS)) == sorted(ROWS), way
+
+
+def test_the_advice_on_words_for_a_missing_id_works(tmp_path, capsys):
+    path = write_table(tmp_path, "tabs, header")
+    words = set(WORDS_FOR_MISSING)
+    lines = [line for line in path.read_text().splitlines() if not words & set(line.split("\t"))]
+    path.write_text("\n".join(lines))
+    assert by_import(tmp_path) == sorted(row for row in ROWS if not words & set(row))
+    assert capsys.readouterr().err == ""
 
 
 def test_parquet_has_missing_values_of_its_own(tmp_path):
     typed = {"user_id:token": ["NA", *["more"] * 10], "item_id:token": ["i0", *"0123456789"]}
-    path = parquet(tmp_path / "t.parquet", pd.DataFrame(typed))
-    out = import_pairs(path, "d", tmp_path, selection=Selection())
-    assert "NA\ti0\n" in "".join(file.read_text() for file in out.glob("*.inter"))
+    path = tmp_path / "t.parquet"
     for missing in (None, ""):
         typed["user_id:token"][0] = missing
         parquet(path, pd.DataFrame(typed))
