@@ -130,9 +130,11 @@ def metrics_of(
         split: ``valid`` or ``test``.
 
     Returns:
-        Metrics by name, or ``None`` if only RecBole's evaluator can compute some metric of the run.
+        Metrics by name; ``None`` if only RecBole's evaluator can compute some metric of the run, or
+        if the model was trained on the validation split.
     """
-    if (ranking := _ranking(run, row, split)) is None:
+    trained_on_it = split == "valid" and run.folder.is_refit
+    if trained_on_it or (ranking := _ranking(run, row, split)) is None:
         return None
     tables = (recommender.user, recommender.item)
     ids = (recommender.users, recommender.items)

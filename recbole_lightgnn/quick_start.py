@@ -18,6 +18,7 @@ from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.config.recbole_faults import explained, given_to
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.loaders import card_hash, check_dataset_files, fingerprint, load_data
+from recbole_lightgnn.data.refit import check_refit, refit_loaders
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.integration.eval_mask import mask_in_force
 from recbole_lightgnn.registry import model_names, our_models
@@ -55,6 +56,9 @@ def run(
 ) -> dict[str, Any]:
     """Train a model, choose the best epoch by validation, test that epoch, and write the record.
 
+    With the setting ``refit``, the model is then trained again on train and validation interactions
+    for as many epochs, without validation, and this second model is tested.
+
     A file beside the record gets the recall and NDCG of every test user, if ``metrics`` has both
     and all items are ranked (`recbole_lightgnn.runs.user_metrics`).
 
@@ -91,7 +95,12 @@ def run(
             training = adapter(config, train_data)
             try:
                 training.fit(valid_data, saved=True, resume=_resumed(resume))
-                rows, ranked = training.test(test_data)
+                tested = training
+                if config["refit"]:
+                    loaders = refit_loaders(config, (train_data, valid_data, test_data))
+                    train_data, _, test_data = loaders
+                    tested = training.refit(train_data, valid_data)
+                rows, ranked = tested.test(test_data)
             except KeyboardInterrupt as stop:
                 raise Interrupted(training.run_dir) from stop
         record = make_record(
@@ -109,10 +118,11 @@ def run(
             resumed=bool(resume),
             seconds=time.monotonic() - start,
         )
-        path = Path(result_file) if result_file is not None else training.record_file()
+        path = Path(result_file) if result_file is not None else tested.record_file()
         _write_users(users_file(path), config, ranked, train_data._dataset, test_data)
         write_json(path, record)  # the last file: if it exists, the run is complete
         training.clear()
+        tested.clear()
         _log_result(record, path)
     return {**record, "result_file": str(path)}
 
@@ -175,6 +185,7 @@ def configure(
     config: RunConfig = build_config(model, dataset, config_files, settings or {})
     check_dataset_files(config)
     check_needs(config)
+    check_refit(config)
     return config
 
 

@@ -16,6 +16,7 @@ from recbole_lightgnn.config.intervals import has_interval, quote_intervals
 from recbole_lightgnn.config.schema import read_given
 from recbole_lightgnn.errors import InputError, warn
 
+_SWITCHES = {"--refit"}  # settings that may be given without a value, for True
 SHARE = 1 / 16  # default share of the items that approximate search scores
 
 
@@ -37,6 +38,7 @@ def split_settings(
     Returns:
         The settings, and the other arguments.
     """
+    arguments = [f"{one}=True" if one in _SWITCHES else one for one in arguments]
     flags = {flag for action in parser._actions for flag in action.option_strings}
     settings = [
         argument

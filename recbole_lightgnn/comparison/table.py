@@ -104,11 +104,13 @@ def _title(comparison: Comparison) -> str:
     masking = sorted({record["masking"] for record in comparison.records.values()})
     masked = f"a user's ranking leaves out the items of {', '.join(masking).replace('+', ' and ')}"
     seeds = ", ".join(map(str, comparison.seeds))
+    protocol = comparison.content["protocol"]
     plural = "s" if len(comparison.seeds) > 1 else ""
     return (
         f"{comparison.dataset}: test, seed{plural} {seeds}"
         + (f"; {masked}" if masking else "")
         + f"; validation {comparison.selection} chooses the epochs"
+        + ("; then trained on train and validation" if protocol.get("refit") else "")
     )
 
 

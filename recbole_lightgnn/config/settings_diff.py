@@ -16,12 +16,23 @@ _ENVIRONMENT = {
 }
 # Settings of data and evaluation that RecBole's own lists of such settings lack.
 _UNLISTED = {
-    *("split_seed", "eval_mask", "worker", "shuffle", "wandb_project", "encoding", "tail_ratio"),
+    *(
+        "split_seed",
+        "eval_mask",
+        "refit",
+        "worker",
+        "shuffle",
+        "wandb_project",
+        "encoding",
+        "tail_ratio",
+    ),
     *("discretization", "numerical_features", "kg_reverse_r"),
     *("relation_kg_num_interval", "entity_kg_num_interval"),
 }
 # Settings that change memory and time but not the result. A run may be resumed with other values.
 WITHOUT_EFFECT = {"eval_batch_size"}
+# Settings that earlier versions did not have, each with the value that their runs had in effect.
+_ADDED: dict[str, Any] = {"rewind": False, "refit": False, "catalog_metrics": "exact"}
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
@@ -36,10 +47,13 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 def other_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Names of the settings that differ between two runs and affect the result.
 
-    If a run of an older version lacks a setting, the setting counts as ``None`` in this run.
+    A setting that a run of an older version lacks has its value in `_ADDED`, else ``None``.
     """
     keys = (one.keys() | other.keys()) - WITHOUT_EFFECT
-    return sorted(key for key in keys if one.get(key) != other.get(key))
+    values = ((key, _ADDED.get(key)) for key in keys)
+    return sorted(
+        key for key, missing in values if one.get(key, missing) != other.get(key, missing)
+    )
 
 
 def model_settings(config: RunConfig) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def mask_in_force(config: RunConfig) -> str:
     # RecBole's own functions run its models without checking our settings.
     if config["eval_mask"] not in (None, "train+valid", "train"):
         raise InputError(f"eval_mask must be train+valid or train, got {config['eval_mask']!r}")
-    wants_train = config["eval_mask"] == "train"
+    # A refit trains on validation interactions, so that these are train interactions, too.
+    wants_train = config["eval_mask"] == "train" and not config["refit"]
     full = config["eval_args"]["mode"]["test"] == "full"
     if full and not config["repeatable"] and config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
         return "train" if wants_train else "train+valid"

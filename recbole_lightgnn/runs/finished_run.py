@@ -15,6 +15,7 @@ from recbole_lightgnn.config.recbole_config import rebuild_config
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.fingerprint import split_fingerprint
 from recbole_lightgnn.data.loaders import check_dataset_files, load_data
+from recbole_lightgnn.data.refit import refit_loaders
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models, resolve
 from recbole_lightgnn.runs import checkpoint
@@ -86,7 +87,8 @@ class TrainedRun:
         config = self.config(next(filter(self._has_checkpoint, keys), keys[0]))
         check_dataset_files(config)
         init_seed(config["seed"], config["reproducibility"])  # RecBole may split at random
-        return load_data(config)
+        loaders = load_data(config)
+        return refit_loaders(config, loaders) if self.folder.is_refit else loaders
 
     def _has_checkpoint(self, key: str) -> bool:
         return self.folder.best_file(key).is_file()

@@ -16,6 +16,7 @@ from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.utils.files import write_json
 
 RUN_FILE = "run.json"
+REFIT = "refit"  # folder of the training on train and validation, in the folder of the first one
 
 
 class RunFolder:
@@ -59,7 +60,27 @@ class RunFolder:
         """Create a run's folder in ``base``, named after model, dataset and time."""
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         path = base / f"{config['model']}-{config['dataset']}-{stamp}"
-        path.mkdir(parents=True)
+        return cls._begin(path, config, data)
+
+    @classmethod
+    def begin_or_reopen(cls, path: Path, config: RunConfig, data: dict[str, str]) -> RunFolder:
+        """Open a folder to resume its run; create the folder if it does not exist.
+
+        Args:
+            path: the folder.
+            config: settings of the run.
+            data: hashes of the run's training and validation split (`fingerprints`).
+
+        Raises:
+            InputError: as from :meth:`reopen`.
+        """
+        if (path / RUN_FILE).exists():
+            return cls.reopen(config, data, path)
+        return cls._begin(path, config, data)
+
+    @classmethod
+    def _begin(cls, path: Path, config: RunConfig, data: dict[str, str]) -> RunFolder:
+        path.mkdir(parents=True, exist_ok=path.name == REFIT)
         write_json(path / RUN_FILE, {"settings": settings_of(config), "data": data, "rows": []})
         return cls(path)
 
@@ -117,6 +138,11 @@ class RunFolder:
     def best_file(self, key: str) -> Path:
         """Return the path of the best checkpoint of the training with the name ``key``."""
         return self.path / f"{key}{checkpoint.SUFFIX}"
+
+    @property
+    def is_refit(self) -> bool:
+        """Whether the folder holds models trained on train and validation interactions."""
+        return self.path.resolve().name == REFIT
 
     @property
     def progress_file(self) -> Path:

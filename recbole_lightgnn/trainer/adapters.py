@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from abc import ABC, abstractmethod
@@ -27,7 +28,7 @@ from recbole_lightgnn.trainer.recbole_needs import check_labels, check_size
 from recbole_lightgnn.trainer.recbole_resume import RESUMABLE, RecBoleProgress, can_resume
 from recbole_lightgnn.trainer.recbole_stages import pretrained
 from recbole_lightgnn.trainer.recbole_trees import clear, prepare
-from recbole_lightgnn.trainer.record_rows import epochs_of, size_row
+from recbole_lightgnn.trainer.record_rows import epochs_of, refit_row, size_row
 
 AfterValidation = Callable[[int, float], None]  # called with epoch (from 1) and validation score
 
@@ -85,6 +86,18 @@ class ModelTraining(ABC):
             ``key`` of the row.
         """
 
+    @abstractmethod
+    def refit(self, train_data: Any, valid_data: Any) -> ModelTraining:
+        """Train an equal model on more interactions, for the epochs that :meth:`fit` chose.
+
+        Args:
+            train_data: RecBole's loader of training batches: train and validation interactions.
+            valid_data: RecBole's validation loader.
+
+        Returns:
+            The new training, to test and record instead of this one.
+        """
+
     @property
     @abstractmethod
     def run_dir(self) -> Path | None:
@@ -137,6 +150,13 @@ class OurTraining(ModelTraining):
         rows = self.trainer.stage_rows(test_data)
         return rows, self.trainer.ranked
 
+    def refit(self, train_data: Any, valid_data: Any) -> OurTraining:
+        """Train every stage again; see `ModelTraining.refit`."""
+        again = OurTraining(self.config, train_data)
+        show_progress = self.config["show_progress"]
+        again.trainer.refit(train_data, valid_data, self.trainer, show_progress=show_progress)
+        return again
+
     @property
     def run_dir(self) -> Path | None:
         """The run folder; ``None`` before :meth:`fit`."""
@@ -173,6 +193,7 @@ class RecBoleTraining(ModelTraining):
         self._build_seconds = time.perf_counter() - started
         self._progress: RecBoleProgress | None = None
         self._result: dict[str, Any] = {}
+        self._chosen: dict[str, Any] = {}  # what an earlier training chose, see `refit`
 
     @classmethod
     def check_resumable(cls, config: RunConfig) -> None:
@@ -193,6 +214,24 @@ class RecBoleTraining(ModelTraining):
     ) -> dict[str, float]:
         """Train the model with RecBole's training loop; see `ModelTraining.fit`."""
         folder, make_folder = self._folder(valid_data, resume) if saved else (None, None)
+        return self._train(
+            valid_data,
+            saved=saved,
+            folder=folder,
+            make_folder=make_folder,
+            after_validation=after_validation,
+        )
+
+    def _train(
+        self,
+        valid_data: Any,
+        *,
+        saved: bool,
+        folder: RunFolder | None,
+        make_folder: Callable[[], RunFolder] | None,
+        after_validation: AfterValidation | None,
+    ) -> dict[str, float]:
+        """Train; without ``valid_data``, train all epochs and keep the last one's weights."""
         self._progress = progress = RecBoleProgress(
             self.trainer,
             self.train_data,
@@ -210,7 +249,7 @@ class RecBoleTraining(ModelTraining):
         clear(self.trainer)
         if self._made and not saved:
             Path(self._made).unlink()
-        metrics: dict[str, float] = valid
+        metrics: dict[str, float] = valid if valid_data is not None else {}
         self._result = {"seconds": progress.seconds, "valid": metrics, "curve": progress.curve}
         return metrics
 
@@ -232,7 +271,7 @@ class RecBoleTraining(ModelTraining):
             load_best_model=has_epochs(self.config),
             show_progress=self.config["show_progress"],
         )
-        row = {
+        row: dict[str, Any] = {
             **{"key": name, "stage": name, "run": None, "model": name},
             **size_row(self.trainer.model, self.train_data._dataset.inter_num),
             **epochs_of(self.trainer),
@@ -240,7 +279,22 @@ class RecBoleTraining(ModelTraining):
             "test": ranked.metrics,
             "test_seconds": ranked.seconds,
         }
-        return [row], {name: ranked}
+        return [refit_row(row, self._chosen) if self._chosen else row], {name: ranked}
+
+    def refit(self, train_data: Any, valid_data: Any) -> RecBoleTraining:
+        """Train the model again with RecBole's training loop; see `ModelTraining.refit`."""
+        chosen = epochs_of(self.trainer) | self._result
+        settings = dict(self.config.final_config_dict)
+        if has_epochs(self.config):
+            settings["epochs"] = chosen["best_epoch"]
+        config = copy.copy(self.config)
+        config.final_config_dict = settings
+        again = RecBoleTraining(config, train_data)
+        again._chosen = chosen
+        file = Path(again.trainer.saved_model_file)
+        again.trainer.saved_model_file = str(file.with_stem(f"{file.stem}-refit"))
+        again._train(None, saved=True, folder=None, make_folder=None, after_validation=None)
+        return again
 
     @property
     def run_dir(self) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from recbole_lightgnn.models.base import GraphRecommender, entries_of
 from recbole_lightgnn.trainer.recbole_trees import leaves_and_bytes
 
+_CHOICE = ("epochs", "best_epoch", "valid", "curve")  # what a validated training tells
 # Caches computed from other values: scores of all users (ItemKNN, AsymKNN), item vectors (DMF).
 _CACHED = {"pred_mat", "i_embedding"}
 
@@ -58,6 +60,23 @@ def add_point(curve: Curve, epoch: int, seconds: float, score: float) -> None:
     """Add an epoch (from 1), its seconds since the start and its validation score to a curve."""
     for name, value in (("epoch", epoch), ("seconds", seconds), ("score", float(score))):
         curve[name].append(value)
+
+
+def refit_row(row: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the row of a model that was trained again on train and validation interactions.
+
+    Args:
+        row: row of the second training.
+        chosen: row of the first training, which chose the epoch by validation.
+
+    Returns:
+        ``row`` with the epochs and validation of ``chosen``, and with the seconds of both trainings
+        together; ``refit_seconds`` are those of the second training.
+    """
+    copied = {key: chosen[key] for key in _CHOICE if key in chosen}
+    seconds = row["seconds"]
+    times = {"seconds": chosen["seconds"] + seconds, "refit_seconds": seconds}
+    return {**row, **copied, **times}
 
 
 def epochs_of(trainer: Any) -> dict[str, int]:

@@ -59,6 +59,8 @@ class StageTrainer(Trainer):
         self._rankings = Rankings(config, self.device)
         # Row of each finished training, and function that ranks a split with its best epoch.
         self._trained: list[tuple[Row, Callable[[Any], Ranked]]] = []
+        # By key, rows of an earlier fit, of which this one takes the epochs (`StagedTrainer.refit`)
+        self._chosen: dict[str, Row] = {}
         pattern = model.observed.interactions.pattern
         pairs = (pattern.row.cpu().numpy(), pattern.col.cpu().numpy())
         self._data = pairs_fingerprint(model.n_users, model.n_items, *pairs)
@@ -114,18 +116,23 @@ class StageTrainer(Trainer):
         self._trained.append((row, rank))
 
     def _training(self, label: Label, config: RunConfig, model: GraphRecommender) -> Training:
+        chosen = self._chosen.get(label.key)
         return Training(
             config,
             model,
             label,
             self._run_folder,
             self._optimizer(config, model),
-            lambda model: self._rank(model, self._valid_data).metrics,
+            None if chosen else self._validate,
+            last_epoch=chosen["best_epoch"] if chosen else None,
             meta=self._meta(label, config),
             tensorboard=self.tensorboard,
             show_progress=self._show_progress,
             callback=self._callback,
         )
+
+    def _validate(self, model: Any) -> dict[str, float]:
+        return self._rank(model, self._valid_data).metrics
 
     def _fit_recbole(
         self, label: Label, config: RunConfig, model: Any, *, build_seconds: float
@@ -136,6 +143,9 @@ class StageTrainer(Trainer):
         trainer.saved_model_file = str(folder.path / f"{label.key}.pth")
         row = folder.row(label.key)
         if row is None:
+            chosen = self._chosen.get(label.key)
+            if chosen and best:
+                trainer.epochs = chosen["best_epoch"]
             loader = self._loaders.of(config, self._seed_of(label))
             progress = RecBoleProgress(
                 trainer, loader, folder, label.key, build_seconds=build_seconds
@@ -143,13 +153,13 @@ class StageTrainer(Trainer):
             with explain_recbole_errors(config, prefix="teacher_settings."):
                 trainer.fit(
                     loader,
-                    self._valid_data,
+                    None if chosen else self._valid_data,
                     show_progress=self._show_progress,
                     callback_fn=progress.validated,
                 )
             seconds = progress.seconds
-            valid = _floats(trainer.evaluate(self._valid_data, load_best_model=best))
-            result = epochs_of(trainer) | {"seconds": seconds, "valid": valid}
+            valid = {} if chosen else trainer.evaluate(self._valid_data, load_best_model=best)
+            result = epochs_of(trainer) | {"seconds": seconds, "valid": _floats(valid)}
             row = self._row(label, config, model, result | {"curve": progress.curve})
             folder.finish(row)
             progress.clear()

@@ -21,9 +21,10 @@ from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.models.taught import TaughtRecommender
 from recbole_lightgnn.registry import INTERMEDIATE, TEACHER
 from recbole_lightgnn.runs.checkpoint_model import CheckpointModel
-from recbole_lightgnn.runs.run_folder import RunFolder
+from recbole_lightgnn.runs.run_folder import REFIT, RunFolder
 from recbole_lightgnn.trainer import memory
 from recbole_lightgnn.trainer.evaluation import Ranked
+from recbole_lightgnn.trainer.record_rows import refit_row
 from recbole_lightgnn.trainer.stage_trainer import Row, StageTrainer
 from recbole_lightgnn.trainer.training import Label
 
@@ -104,17 +105,40 @@ class StagedTrainer(StageTrainer):
         memory.check_training(self.config, self.model)
         folder = self._run_folder_of(train_data, valid_data, saved)
         self._open(folder, train_data, valid_data, show_progress, callback_fn)
+        self._fit_stages()
+        row = self.rows[-1]
+        self.saved_model_file = str(folder.best_file(row["key"]))
+        self.best_valid_result: dict[str, float] = row["valid"]
+        self.best_valid_score: float = row["valid"][self.valid_metric]
+        return self.best_valid_score, self.best_valid_result
+
+    def refit(
+        self, train_data: Any, valid_data: Any, earlier: StagedTrainer, *, show_progress: bool
+    ) -> None:
+        """Train every stage without validation, for the epochs that an earlier fit has chosen.
+
+        The run folder is `REFIT` in the folder of the earlier fit.
+
+        Args:
+            train_data: RecBole's loader of training batches: train and validation interactions.
+            valid_data: RecBole's validation loader; only the hash of its interactions is used.
+            earlier: trainer of the same run, after its :meth:`fit`.
+            show_progress: whether to draw a progress bar for each epoch.
+        """
+        self._chosen = {row["key"]: row for row in earlier.rows}
+        data = fingerprints(train_data, valid_data)
+        folder = RunFolder.begin_or_reopen(earlier.run_dir / REFIT, self.config, data)
+        self._open(folder, train_data, valid_data, show_progress, None)
+        self._fit_stages()
+        self.saved_model_file = str(folder.best_file(self.rows[-1]["key"]))
+
+    def _fit_stages(self) -> None:
         if isinstance(self.model, LightGNN):
             self._fit_student(self.model)
         elif isinstance(self.model, PrunedRecommender):
             self._fit_in_runs(self.model)
         else:
             self._fit_alone(self.model)
-        row = self.rows[-1]
-        self.saved_model_file = str(folder.best_file(row["key"]))
-        self.best_valid_result: dict[str, float] = row["valid"]
-        self.best_valid_score: float = row["valid"][self.valid_metric]
-        return self.best_valid_score, self.best_valid_result
 
     def evaluate(
         self,
@@ -146,10 +170,18 @@ class StagedTrainer(StageTrainer):
         return self._rank(self.model, eval_data).metrics
 
     def stage_rows(self, test_data: Any) -> list[Row]:
-        """Test the best checkpoint of every training; return all rows, the final model's last."""
+        """Test the best checkpoint of every training; return all rows, the final model's last.
+
+        After :meth:`refit`, the rows have the epochs and validation of the earlier fit.
+        """
         self.ranked = {row["key"]: rank(test_data) for row, rank in self._trained}
-        rows = [(row, self.ranked[row["key"]]) for row in self.rows]
-        return [row | {"test": r.metrics, "test_seconds": r.seconds} for row, r in rows]
+        rows = []
+        for row in self.rows:
+            key = row["key"]
+            ranked = self.ranked[key]
+            row = refit_row(row, self._chosen[key]) if self._chosen else row
+            rows.append(row | {"test": ranked.metrics, "test_seconds": ranked.seconds})
+        return rows
 
     def _run_folder_of(self, train_data: Any, valid_data: Any, saved: bool) -> RunFolder:
         """Open the folder to resume, or create one, temporary without ``saved``."""
@@ -243,7 +275,8 @@ class StagedTrainer(StageTrainer):
         for key in ("entries", "parameters", "bytes"):  # earlier versions had no parameters
             row[key] = sum(member.get(key, member["entries"]) for member in member_rows)
         row |= {"entries_kept": 1.0, "seconds": 0.0, "epochs": 0, "best_epoch": 0}
-        self._trained.append((row | {"valid": rank(self._valid_data).metrics}, rank))
+        valid = {} if self._chosen else rank(self._valid_data).metrics
+        self._trained.append((row | {"valid": valid}, rank))
         return ensemble
 
     def _train_teacher(self, label: Label) -> Any:

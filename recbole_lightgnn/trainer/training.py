@@ -71,7 +71,10 @@ class Training:
         label: name of the training.
         folder: run folder for the training's files.
         optimizer: optimizer of the model's parameters.
-        validate: function that returns the model's validation metrics.
+        validate: function that returns the model's validation metrics; or ``None`` to train until
+            ``last_epoch`` and keep the weights of that epoch.
+        last_epoch: epoch after which the training stops; ``None`` for the setting ``epochs``, with
+            which the schedule of the learning rate always ends.
         meta: metadata of the checkpoints.
         tensorboard: RecBole's TensorBoard writer.
         show_progress: whether to draw a progress bar for each epoch.
@@ -94,8 +97,9 @@ class Training:
         label: Label,
         folder: RunFolder,
         optimizer: torch.optim.Optimizer,
-        validate: Callable[[GraphRecommender], dict[str, float]],
+        validate: Callable[[GraphRecommender], dict[str, float]] | None,
         *,
+        last_epoch: int | None = None,
         meta: dict[str, Any],
         tensorboard: Any,
         show_progress: bool,
@@ -110,6 +114,7 @@ class Training:
         self.clip_grad_norm = settings["clip_grad_norm"]
         self.metric = settings.text("valid_metric").lower()
         self.sign = 1.0 if settings.flag("valid_metric_bigger") else -1.0
+        self.last_epoch = self.epochs if last_epoch is None else last_epoch
         self.model, self.label, self.folder = model, label, folder
         self.optimizer, self.validate, self.meta = optimizer, validate, meta
         self.tensorboard, self.show_progress, self.callback = tensorboard, show_progress, callback
@@ -135,19 +140,20 @@ class Training:
             InputError: if the training diverges; the best checkpoint so far stays on disk.
         """
         self._restore(train_data)
-        while self.epoch < self.epochs and self.epochs_without_improvement <= self.patience:
+        while self.epoch < self.last_epoch and self.epochs_without_improvement <= self.patience:
             started = perf_counter()
             self._set_learning_rate()
             candidate = self.model.begin_epoch(self.epoch, self.epochs)
             losses = self._train_epoch(train_data)
             self.epoch += 1
-            due = self.epoch % self.eval_step == 0 or self.epoch == self.epochs
-            result = self._validate() if due and candidate else None
+            result = self._validate() if candidate and self._due() else None
             self.seconds += perf_counter() - started
             if result:
                 add_point(self.curve, self.epoch, self.seconds, result[self.metric])
             self._report(losses, result, perf_counter() - started)
             self._save(train_data)
+        if self.validate is None:
+            self._keep({})
         tensors, _ = checkpoint.load(self.folder.best_file(self.label.key))
         self.model.load_state_dict(tensors)
         self.model.eval()
@@ -158,6 +164,11 @@ class Training:
             "valid": self.best_valid,
             "curve": self.curve,
         }
+
+    def _due(self) -> bool:
+        """Whether the epoch that has just ended is validated."""
+        last = self.epoch == self.epochs
+        return self.validate is not None and (last or self.epoch % self.eval_step == 0)
 
     def _set_learning_rate(self) -> None:
         """Lower the learning rate linearly, to ``learning_rate_end`` of it in the last epoch."""
@@ -207,6 +218,7 @@ class Training:
 
     def _validate(self) -> dict[str, float]:
         """Validate the model; write the checkpoint if this epoch is the best so far."""
+        assert self.validate is not None
         self.model.eval()
         result = self.validate(self.model)
         score = self.sign * result[self.metric]
@@ -214,15 +226,18 @@ class Training:
         if score > self.best_score:
             self.best_epoch, self.best_score, self.best_valid = self.epoch, score, result
             self.epochs_without_improvement = 0
-            meta = self.meta | {"epoch": self.epoch, "valid": result}
-            path = self.folder.best_file(self.label.key)
-            checkpoint.save(path, self.model.state_dict(), meta)
+            self._keep(result)
         self.tensorboard.add_scalar(
             f"{self.label.key}/valid_score", result[self.metric], self.epoch
         )
         if self.callback:
             self.callback(self.epoch - 1, result[self.metric])
         return result
+
+    def _keep(self, valid: dict[str, float]) -> None:
+        """Write the model's weights to the checkpoint of the best epoch."""
+        meta = self.meta | {"epoch": self.epoch, "valid": valid}
+        checkpoint.save(self.folder.best_file(self.label.key), self.model.state_dict(), meta)
 
     def _report(
         self, losses: dict[str, float], result: dict[str, float] | None, seconds: float

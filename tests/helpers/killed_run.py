@@ -50,6 +50,7 @@ SETTINGS["LightGNN batch_by user"] = {
     "intermediate_settings": QUICK["intermediate_settings"] | BY_USERS,
 }
 SETTINGS["LightGCN teaches"] = SETTINGS["LightGNN"] | OF_RECBOLE
+SETTINGS["LightGNN refits"] = QUICK | {"refit": True}
 SETTINGS["LightGNN rewinds"] = QUICK | {"rewind": True, "n_pruning_runs": 2}
 SETTINGS["SimGCL"] = SHARED | {"epochs": 4, "embedding_size": 16}  # draws noise
 SETTINGS["UnKD"] = SETTINGS["SimGCL"] | OF_RECBOLE  # draws pairs, after its teacher

@@ -24,6 +24,7 @@ FINAL = {
     "LightGNN batch_by user": "student-02",
     "LightGCN teaches": "student-02",
     "LightGNN rewinds": "student-02",
+    "LightGNN refits": "refit/student-02",
     "SimGCL": "SimGCL",
     "AutoRec": "AutoRec",
     "UnKD": "UnKD",
@@ -42,6 +43,7 @@ def outcome(folder: Path, model: str) -> tuple[list, dict, dict]:
     rows = record["rows"]
     for row in rows:
         del row["seconds"], row["test_seconds"]
+        row.pop("refit_seconds", None)
         row.get("curve", {}).pop("seconds", None)  # an ensemble has no curve
     (path,) = (folder / "saved").glob(f"*-planted-*/{FINAL[model]}.safetensors")
     tensors, meta = checkpoint.load(path)
@@ -91,6 +93,9 @@ def undisturbed(tmp_path_factory):
         ("LightGCN teaches", ("write:student-00.safetensors:1:after",)),
         ("LightGNN rewinds", ("write:student-00.safetensors:1:after",)),
         ("LightGNN rewinds", ("write:student-01.safetensors:1:after",)),
+        # The second training's folder begins with the seventh write of a run.json.
+        ("LightGNN refits", ("write:run.json:7:before", "write:run.json:2:after")),
+        ("LightGNN refits", ("write:run.json:9:after", "write:progress.safetensors:1:half")),
         ("LightGNNTeacher", ("step:7",)),
         ("SimGCL", ("step:7", "write:progress.safetensors:1:half")),
         ("AutoRec", ("write:progress.safetensors:2:after",)),
@@ -127,6 +132,21 @@ def test_a_finished_run_resumes_to_its_record_without_training(tmp_path, monkeyp
     for row in again["rows"] + first["rows"]:
         assert row.pop("test_seconds") > 0
     assert again["rows"] == first["rows"]
+
+
+def test_a_run_of_a_version_with_fewer_settings_is_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_planted(tmp_path / "dataset")
+    settings = {**QUICK, "n_pruning_runs": 0, "epochs": 1}
+    first = run("LightGNN", "planted", settings=settings)
+    file = Path(first["result_file"]).with_name("run.json")
+    content = json.loads(file.read_text())
+    for added in ("rewind", "refit", "catalog_metrics"):
+        del content["settings"][added]
+    file.write_text(json.dumps(content))
+    assert run("LightGNN", "planted", settings=settings, resume=True)["test"] == first["test"]
+    with pytest.raises(InputError, match=r"other settings \(rewind\)"):
+        run("LightGNN", "planted", settings={**settings, "rewind": True}, resume=file.parent)
 
 
 def test_what_cannot_be_resumed_is_refused(tmp_path, monkeypatch):
