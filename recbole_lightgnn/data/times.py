@@ -65,7 +65,7 @@ def parse_dates(tokens: Sequence[bytes]) -> NDArray[np.int64]:
 def parse_numbers(tokens: Sequence[bytes], or_dates: bool = False) -> NDArray[Any]:
     """Parse numbers: as int64 if all are integers, such as nanoseconds since 1970, else float64.
 
-    Raises BadValue for any other token; ``or_dates`` is for its message.
+    Raises BadValue for any other token. With ``or_dates``, the error message also mentions dates.
     """
     if all(map(_INTEGER.fullmatch, tokens)):
         return np.array([int(token) for token in tokens], np.int64)

@@ -49,7 +49,7 @@ class RecBoleProgress:
         key: name of the training, used in file names.
         make_folder: function that creates a folder for the first state if ``folder`` is ``None``.
         after_validation: function called after each validation, with epoch (from 1) and score.
-        build_seconds: seconds that building the model took, which trains EASE or ItemKNN.
+        build_seconds: seconds that building the model took. Building trains EASE and ItemKNN.
 
     Attributes:
         curve: epoch, seconds and score of each validation so far.

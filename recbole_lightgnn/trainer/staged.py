@@ -38,14 +38,14 @@ class StagedTrainer(StageTrainer):
     data, after all epochs are chosen.
 
     Args:
-        config: settings of the run, with the method ``stage`` of `recbole_config.extend_recbole`,
-            which returns the settings of an earlier stage.
+        config: settings of the run. Its method ``stage``, which `recbole_config.extend_recbole`
+            adds, returns the settings of an earlier stage.
         model: model of the last stage.
 
     Attributes:
         run_dir: path of the run folder, which :meth:`fit` creates.
         rows: one row (name, settings, sizes, validation) for each finished training, in order.
-        ranked: ranking of the test split by each training, by ``key`` of its row; see
+        ranked: for the ``key`` of each row, the ranking of the test split by its model; see
             :meth:`stage_rows`.
     """
 
