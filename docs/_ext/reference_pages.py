@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.cli import main as command_line
+from recbole_lightgnn.comparison.families import FAMILIES, models_by_family
 from recbole_lightgnn.config import aliases
 from recbole_lightgnn.config.files import defaults_of, nested, read_yaml, recipes
 from recbole_lightgnn.config.schema import Setting, describe, read_settings
@@ -41,6 +42,7 @@ def fragments() -> Iterator[tuple[str, str]]:
     yield "settings.md", _settings()
     yield "old-names.md", _old_names()
     yield "commands.md", _commands()
+    yield "families.md", _families()
 
 
 # --- settings -----------------------------------------------------------------------------------
@@ -129,6 +131,16 @@ def _old_names() -> str:
     for key, values in aliases.VALUES.items():
         lines += [f"| `{key}: {old}` | `{key}: {new}` |" for old, new in values.items()]
     return "\n".join(lines) + "\n"
+
+
+def _families() -> str:
+    models = models_by_family()
+    lines = [
+        f"| {name} | {what} | {', '.join(f'`{model}`' for model in models[name])} |"
+        for name, what in FAMILIES.items()
+    ]
+    head = ["{.wrapped}", "| family | what its models have in common | models |", "|---|---|---|"]
+    return "\n".join([*head, *lines]) + "\n"
 
 
 # --- commands -----------------------------------------------------------------------------------

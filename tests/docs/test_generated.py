@@ -7,6 +7,7 @@ import pytest
 from helpers.paths import ROOT
 
 from recbole_lightgnn.cli import main as command_line
+from recbole_lightgnn.comparison.families import FAMILIES
 from recbole_lightgnn.config.schema import describe
 
 
@@ -39,6 +40,13 @@ def test_every_setting_of_a_model_is_on_the_page(model, reference):
     for key, setting in describe(model).items():
         assert f"| `{key}` |" in reference["settings.md"]
         assert " ".join(setting.meaning.split()).replace("|", "\\|") in reference["settings.md"]
+
+
+def test_every_family_is_on_the_page_with_its_models(reference):
+    lines = [line for line in reference["families.md"].splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[0][2:] for line in lines[1:]] == list(FAMILIES)
+    (pruned,) = (line for line in lines if line.startswith("| pruned |"))
+    assert pruned.endswith("| `CompressedELSA`, `GLT`, `LightGNN` |")
 
 
 def test_every_package_has_a_page_with_its_modules():

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from helpers.planted import write_planted
 from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.comparison.families import FAMILIES, family_of
 from recbole_lightgnn.config.files import defaults_of
 from recbole_lightgnn.config.schema import check_value, describe
 from recbole_lightgnn.models.scoring_tables import final_tables
@@ -41,6 +42,7 @@ def check_model(
 
 def _check_settings(name: str) -> None:
     described = describe(name)
+    assert family_of(name) in FAMILIES, f"the yaml of {name} needs a line `family: FAMILY`"
     for key, value in defaults_of(name).items():
         assert key in described, f"the yaml of {name} has no comment for {key}"
         check_value(described[key], value)
