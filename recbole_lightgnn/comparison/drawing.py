@@ -106,7 +106,7 @@ def _log_ticks(axes: Any, choices: Sequence[Sequence[float]], text: Callable[[fl
 def place_labels(
     axes: Any,
     labels: Sequence[tuple[float, float, str, str]],
-    line: Sequence[tuple[float, float]],
+    lines: Sequence[Sequence[tuple[float, float]]],
     notes: Sequence[Any] = (),
 ) -> None:
     """Write a label beside each point, where the label covers as little else as possible.
@@ -116,7 +116,7 @@ def place_labels(
     Args:
         axes: matplotlib's ``Axes``, with everything else drawn.
         labels: x, y, text and colour of each label; the first labels are placed first.
-        line: points (x, y) of a line that labels should not cover.
+        lines: points (x, y) of each line that labels should not cover.
         notes: matplotlib texts that labels should not cover.
     """
     from matplotlib.text import Text
@@ -125,9 +125,10 @@ def place_labels(
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     points = [axes.transData.transform((x, y)) for x, y, *_ in labels]
-    bends = [axes.transData.transform(place) for place in line]
-    for one, other in itertools.pairwise(bends):
-        points += [one + share * (other - one) for share in (0.0, 0.25, 0.5, 0.75)]
+    for line in lines:
+        bends = [axes.transData.transform(place) for place in line]
+        for one, other in itertools.pairwise(bends):
+            points += [one + share * (other - one) for share in (0.0, 0.25, 0.5, 0.75)]
     taken = [_box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
     taken += [note.get_window_extent(renderer) for note in notes]
     frame = axes.get_window_extent(renderer)

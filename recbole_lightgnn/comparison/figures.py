@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recbole_lightgnn.comparison.drawing import byte_ticks, place_labels, svg_of, time_ticks
-from recbole_lightgnn.comparison.results import Comparison, Entry
+from recbole_lightgnn.comparison.entry import Entry
+from recbole_lightgnn.comparison.pareto import pareto_front
+from recbole_lightgnn.comparison.results import Comparison
 from recbole_lightgnn.comparison.table import duration, short, size
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, without the pale yellow.
@@ -19,6 +21,7 @@ _OURS = "#0072B2"
 _COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("s", "^", "D", "v", "P", "X", "p")
 _GREY = "#777777"
+_FRONT, _PALE = "#444444", 0.4  # colour of the Pareto front; opacity of the models off the front
 _GROUPS = 5
 
 
@@ -41,7 +44,15 @@ class Picture(NamedTuple):
 def pictures(comparison: Comparison) -> list[Picture]:
     """Draw every picture for which the comparison has data."""
     drawn = [
-        _scatter(comparison, "size", lambda entry: entry.bytes, "stored size", size, byte_ticks),
+        _scatter(
+            comparison,
+            "size",
+            lambda entry: entry.bytes,
+            "stored size",
+            size,
+            byte_ticks,
+            with_front=True,
+        ),
         _scatter(
             comparison,
             "time",
@@ -66,6 +77,8 @@ def _scatter(
     what: str,
     text: Callable[[float], str],
     ticks: Callable[[Any], None],
+    *,
+    with_front: bool = False,
 ) -> Picture | None:
     """Draw accuracy against a cost, such as model size; return ``None`` if no model is done.
 
@@ -76,6 +89,7 @@ def _scatter(
         what: name of the cost, for the axis and the caption.
         text: function that formats a cost.
         ticks: function that sets the ticks of the axis of costs.
+        with_front: whether to join the models on the `pareto_front`, and to draw the others paler.
     """
     metric, entries = comparison.tested_metrics[0], comparison.done()
     if not entries:
@@ -83,19 +97,25 @@ def _scatter(
     students = comparison.students
     means = [entry.mean(metric) for entry in entries]
     lowest = _lowest(means)
+    places = pareto_front([value(entry) for entry in entries], means) if with_front else []
+    front = [entries[place] for place in places]
 
     def draw(axes: Any) -> None:
         axes.set_xscale("log")
+        drawn_front = [(value(e), e.mean(metric)) for e in front if e.mean(metric) >= lowest]
+        if len(drawn_front) > 1:
+            axes.plot(*zip(*drawn_front, strict=True), "--", color=_FRONT, linewidth=1, zorder=1)
         curve = [(value(entry), entry.mean(metric)) for entry in students]
         if len(curve) > 1:
             axes.plot(
                 *zip(*curve, strict=True), "-o", color=_OURS, markersize=2.5, linewidth=1, alpha=0.6
             )
         labels = []
-        for entry in entries:
+        for place, entry in enumerate(entries):
             cost, mean, look = value(entry), entry.mean(metric), _look(comparison, entry)
             if mean >= lowest:
-                _draw_entry(axes, entry, cost, metric, look)
+                pale = with_front and place not in places
+                _draw_entry(axes, entry, cost, metric, look, pale=pale)
                 labels.append((cost, mean, entry.label, look[0]))
         below = [
             f"{entry.label} {short(entry.mean(metric))}"
@@ -109,7 +129,7 @@ def _scatter(
         axes.set_xlabel(f"{what} (log scale)")
         axes.set_ylabel(f"test {_title(metric)}")
         labels.sort(key=lambda label: label[-1] == _GREY)
-        place_labels(axes, labels, curve, notes)
+        place_labels(axes, labels, [curve, drawn_front], notes)
 
     values_text = "; ".join(
         f"{entry.label} {short(entry.mean(metric))} at {text(value(entry))}" for entry in entries
@@ -121,12 +141,30 @@ def _scatter(
     return Picture(
         name,
         svg_of(draw),
-        f"Accuracy against {what}: up and to the left is better.{bars}{line}",
-        f"{_title(metric)} against {what}. {values_text}.",
+        f"Accuracy against {what}: up and to the left is better.{bars}{line}"
+        + (f" {_front_text(front, metric, lowest)}" if front else ""),
+        f"{_title(metric)} against {what}. {values_text}."
+        + (f" Pareto front: {_labels(front)}." if front else ""),
     )
 
 
-def _draw_entry(axes: Any, entry: Entry, cost: float, metric: str, look: tuple[str, str]) -> None:
+def _front_text(front: Sequence[Entry], metric: str, lowest: float) -> str:
+    """Say in a caption which models are on the front, and which of them are not in the picture."""
+    text = (
+        "A dashed line joins the Pareto front, the models that no other model of the table beats "
+        f"in both bytes and test {_title(metric)}: {_labels(front)}. The other models are paler."
+    )
+    below = [entry for entry in front if entry.mean(metric) < lowest]
+    return f"{text} Too low for the picture: {_labels(below)}." if below else text
+
+
+def _labels(entries: Sequence[Entry]) -> str:
+    return ", ".join(entry.label for entry in entries)
+
+
+def _draw_entry(
+    axes: Any, entry: Entry, cost: float, metric: str, look: tuple[str, str], *, pale: bool
+) -> None:
     colour, marker = look
     axes.errorbar(
         cost,
@@ -138,6 +176,7 @@ def _draw_entry(axes: Any, entry: Entry, cost: float, metric: str, look: tuple[s
         markersize=6,
         capsize=2,
         linewidth=1,
+        alpha=_PALE if pale else 1,
     )
 
 

@@ -1,11 +1,20 @@
-"""The page of a comparison: pictures and table in one HTML file that loads nothing else."""
+"""The page of a comparison: pictures and table in one HTML file that loads nothing else.
+
+A script in the page sorts the table and filters its lines by family. Without the script, the page
+shows the same content.
+"""
 
 import base64
+from collections.abc import Sequence
+from hashlib import sha256
 from html import escape
+from pathlib import Path
 
+from recbole_lightgnn.comparison.entry import Entry
+from recbole_lightgnn.comparison.families import FAMILIES
 from recbole_lightgnn.comparison.figures import Picture
 from recbole_lightgnn.comparison.results import Comparison
-from recbole_lightgnn.comparison.table import Table, short, size
+from recbole_lightgnn.comparison.table import Cell, Table, short, size
 
 _STYLE = """
 :root { color-scheme: light; --ink: #1b1b1b; --soft: #5c5c5c; --rule: #d9d9d9; --ours: #0072b2; }
@@ -29,24 +38,43 @@ table { border-collapse: collapse; min-width: 100%; white-space: nowrap;
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; white-space: normal; }
 th { font-weight: 600; border-top: 1.5px solid var(--ink); border-bottom: 1px solid var(--ink); }
 th, td { padding: .32rem .6rem .32rem 0; text-align: right; }
-th:nth-child(-n+2), td:nth-child(-n+2), td.rest { text-align: left; }
+th:nth-child(-n+3), td:nth-child(-n+3), td.rest { text-align: left; }
 td:first-child, th:first-child { position: sticky; left: 0; background: #fff; }
 tbody tr + tr td { border-top: 1px solid var(--rule); }
 tr.ours td:first-child { color: var(--ours); font-weight: 600; }
 td.rest { color: #a33; white-space: normal; }
+th button { font: inherit; color: inherit; background: none; border: 0; padding: 0;
+  cursor: pointer; }
+th button::after { position: absolute; margin-left: .1rem; font-size: .7em; }
+th[aria-sort=ascending] button::after { content: "\\25b2"; }
+th[aria-sort=descending] button::after { content: "\\25bc"; }
+.families { border: 0; margin: 0 0 .8rem; padding: 0; font: 13px/1.6 system-ui, sans-serif; }
+.families legend { float: left; padding: 0; margin-right: 1rem; font-weight: 600; }
+.families label { margin-right: 1rem; white-space: nowrap; }
+.families output { color: var(--soft); }
 .notes { padding-left: 1.1rem; max-width: 52rem; }
 @media (max-width: 46rem) {
   body { padding: 1.2rem .9rem 3rem; }
   .pictures { grid-template-columns: minmax(0, 1fr); }
 }
-@media print { body { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }
+@media print {
+  body { max-width: none; padding: 0; }
+  figure, tr { break-inside: avoid; }
+  .families { display: none; }
+}
 """
-# Forbids the browser to load any other file, even if later markup asks for one.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# Sorts and filters the table.
+_SCRIPT = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
+# Forbids the browser to load any other file and to run any other script, even if later markup asks
+# for one.
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    f"script-src 'sha256-{base64.b64encode(sha256(_SCRIPT.encode()).digest()).decode()}'"
+)
 
 
 def page(comparison: Comparison, content: Table, pictures: list[Picture]) -> str:
-    """Write the page as HTML, without scripts or links to other files.
+    """Write the page as HTML, without links to other files.
 
     Args:
         comparison: comparison to show.
@@ -75,6 +103,7 @@ def page(comparison: Comparison, content: Table, pictures: list[Picture]) -> str
 {drawn}
 </section>
 <h2>Results</h2>
+{_families(comparison.entries)}
 <div class="scroll" role="region" aria-label="Table of results" tabindex="0">
 {_table(comparison, content)}
 </div>
@@ -82,6 +111,7 @@ def page(comparison: Comparison, content: Table, pictures: list[Picture]) -> str
 {notes}
 </ul>
 </main>
+<script>{_SCRIPT}</script>
 </body>
 </html>
 """
@@ -133,23 +163,40 @@ def _figure(number: int, picture: Picture) -> str:
     )
 
 
+def _families(entries: Sequence[Entry]) -> str:
+    """A box to tick for each family of the table, shown by the script; empty for one family."""
+    present = {entry.family for entry in entries}
+    families = [family for family in [*FAMILIES, ""] if family in present]
+    if len(families) < 2:
+        return ""
+    boxes = "\n".join(
+        f'<label><input type="checkbox" value="{family}" checked> {family or "other"}</label>'
+        for family in families
+    )
+    return (
+        f'<fieldset class="families" hidden>\n<legend>Families</legend>\n{boxes}\n'
+        "<output></output>\n</fieldset>"
+    )
+
+
 def _table(comparison: Comparison, content: Table) -> str:
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in content.head)
     lines = []
     for entry, line in zip(comparison.entries, content.lines, strict=True):
-        cells = []
-        for cell in line:
-            text = f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text)
-            left = len(content.head) - len(line) + 1
-            cells.append(
-                f'<td class="rest" colspan="{left}">{text}</td>'
-                if cell.spans_rest
-                else f"<td>{text}</td>"
-            )
+        left = len(content.head) - len(line) + 1
+        cells = "".join(_cell(cell, left) for cell in line)
         ours = ' class="ours"' if entry.model == "LightGNN" else ""
-        lines.append(f"<tr{ours}>{''.join(cells)}</tr>")
+        lines.append(f'<tr{ours} data-family="{escape(entry.family)}">{cells}</tr>')
     body = "\n".join(lines)
     return (
         f"<table>\n<caption>{escape(content.title)}.</caption>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{body}\n</tbody>\n</table>"
     )
+
+
+def _cell(cell: Cell, left: int) -> str:
+    text = f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text)
+    if cell.spans_rest:
+        return f'<td class="rest" colspan="{left}">{text}</td>'
+    value = "" if cell.value is None else f' data-value="{cell.value:.9g}"'
+    return f"<td{value}>{text}</td>"

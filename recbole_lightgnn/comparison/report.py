@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recbole_lightgnn.comparison.figures import pictures
+from recbole_lightgnn.comparison.forms import full_csv, latex, markdown
 from recbole_lightgnn.comparison.layout import CSV, LATEX, MARKDOWN, PAGE
 from recbole_lightgnn.comparison.page import page
 from recbole_lightgnn.comparison.results import Comparison
-from recbole_lightgnn.comparison.table import Table, full_csv, latex, markdown, table
+from recbole_lightgnn.comparison.table import Table, table
 from recbole_lightgnn.utils.files import whole_file
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recbole_lightgnn.comparison.entry import Entry
+from recbole_lightgnn.comparison.families import family_of, family_of_row
 from recbole_lightgnn.comparison.layout import (
     COMPARISON,
     COMPARISON_KEYS,
@@ -19,6 +20,7 @@ from recbole_lightgnn.comparison.layout import (
     run_folder,
     study_folder,
 )
+from recbole_lightgnn.comparison.paper_numbers import METRICS, Point, split_of
 from recbole_lightgnn.comparison.popularity import popularity_of
 from recbole_lightgnn.comparison.significance import Difference, holm, paired_t
 from recbole_lightgnn.errors import InputError
@@ -26,71 +28,6 @@ from recbole_lightgnn.runs.user_metrics import Users, read_users
 from recbole_lightgnn.utils.text import must_be_one_of
 
 _THIRD = 0.33  # share of entries kept by the paper's main student
-
-
-@dataclass
-class Entry:
-    """A line of the table: a model, or one stage of a model with several stages.
-
-    Numbers are means over the seeds that are done (have a finished run), unless said otherwise.
-
-    Attributes:
-        label: text in the first column of the table.
-        model: name of the model or of the variant.
-        key: key of the record's row that the line shows, such as ``student-03``; ``None`` if no
-            seed is done.
-        settings_source: where the settings come from: ``tuned``, ``default`` or ``by hand``; with a
-            search, ``tuned, N trials`` or ``not tuned``.
-        seeds: seeds that are done.
-        problems: sentences that say why results of the other seeds are missing.
-        valid: validation score by which epochs are chosen.
-        warning: which settings to try if the validation score is not above the score of a ranking
-            by popularity; else ``None``.
-        test: list of test scores, one for each done seed, by name of the metric.
-        epochs: largest number of epochs (for LightGNN's student, of each pruning run); ``None`` for
-            a model that is not trained in epochs.
-        patience: validations without a new best score after which training stops.
-        parameters: number of trained values left after pruning, edge weights included.
-        entries_kept: share of the embedding tables' entries that are left after pruning.
-        interactions_kept: share of the interactions that are left after pruning.
-        bytes: bytes of the model's arrays, indices included.
-        seconds: time of training and validation in seconds, earlier stages included.
-        ranking_ms: milliseconds to rank all items for one test user.
-        users: the metrics of each test user, by name of the metric. Shape of each: (users,)
-        paired_seeds: seeds that are done both for this entry and for the entry with which it is
-            compared (`Comparison.reference`).
-        differences: differences from the reference entry over ``paired_seeds``, by name of the
-            metric.
-    """
-
-    label: str
-    model: str
-    key: str | None
-    settings_source: str
-    seeds: list[int] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    valid: float = 0.0
-    warning: str | None = None
-    test: dict[str, list[float]] = field(default_factory=dict)
-    epochs: int | None = None
-    patience: int | None = None
-    parameters: float = 0.0
-    entries_kept: float = 1.0
-    interactions_kept: float = 1.0
-    bytes: float = 0.0
-    seconds: float = 0.0
-    ranking_ms: float = 0.0
-    users: dict[str, np.ndarray] | None = None
-    paired_seeds: list[int] = field(default_factory=list)
-    differences: dict[str, Difference] = field(default_factory=dict)
-
-    def mean(self, metric: str) -> float:
-        """Mean of a test metric over the seeds that are done."""
-        return float(np.mean(self.test[metric]))
-
-    def deviation(self, metric: str) -> float | None:
-        """Sample standard deviation of a test metric over seeds; ``None`` if one seed is done."""
-        return float(np.std(self.test[metric], ddof=1)) if len(self.seeds) > 1 else None
 
 
 class Comparison:
@@ -116,6 +53,8 @@ class Comparison:
         records: records of the finished runs, by (name of the model or variant, seed).
         degree: number of train interactions of each test user; ``None`` if no run has user
             metrics. Shape: (users,)
+        paper: the split of the LightGNN paper with the same train interactions; ``None`` if the
+            paper has no such split, or if the table lacks the paper's metrics.
         metrics: the table's metrics: Recall and NDCG at the cutoff of ``selection`` and at larger
             cutoffs.
         tested_metrics: metrics tested for significance: Recall and NDCG at the cutoff of
@@ -148,6 +87,8 @@ class Comparison:
         cutoffs = sorted(k for k in content["protocol"]["topk"] if k >= cutoff)
         self.tested_metrics = [f"recall@{cutoff}", f"ndcg@{cutoff}"]
         self.metrics = [f"{name}@{k}" for k in cutoffs for name in ("recall", "ndcg")]
+        has_metrics = {*METRICS[:2]} <= {*self.metrics}
+        self.paper = split_of(self.fingerprint) if has_metrics else None
         self.records: dict[tuple[str, int], dict[str, Any]] = {}
         self._unusable: set[tuple[str, int]] = set()  # runs with a record that is left out
         self.degree: np.ndarray | None = None
@@ -196,9 +137,8 @@ class Comparison:
         record = folder.record()
         if record is None:
             return
-        recbole_name = self.variants.get(model, {}).get("model", model)
         if not is_complete(record) or not is_record_of(
-            record, recbole_name, seed, self.fingerprint
+            record, self._model_of(model), seed, self.fingerprint
         ):
             self._unusable.add((model, seed))
             return
@@ -234,6 +174,11 @@ class Comparison:
             return f"not done, its search failed: {failure.get('reason')}"
         return "not done yet"
 
+    def _model_of(self, name: str) -> str:
+        """Name of a variant's model; if ``name`` is a model, ``name``."""
+        model: str = self.variants.get(name, {}).get("model", name)
+        return model
+
     def _records_of(self, model: str) -> dict[int, dict[str, Any]]:
         """Records of the finished runs of one model or variant, by seed."""
         return {seed: record for (name, seed), record in self.records.items() if name == model}
@@ -242,8 +187,8 @@ class Comparison:
 
     def _entries(self, model: str) -> Iterator[Entry]:
         if not self._records_of(model):
-            source = self._settings_source[model]
-            yield Entry(model, model, None, source, problems=self._problems(model))
+            source, family = self._settings_source[model], family_of(self._model_of(model))
+            yield Entry(model, model, None, source, family, problems=self._problems(model))
             return
         for key in shown_rows(self._rows_of(model), self.rows):
             yield self._entry(model, key)
@@ -258,13 +203,15 @@ class Comparison:
         """Make the table line of one row of the records: means over the seeds that are done."""
         records = self._records_of(model)
         rows = [_row(record, key) for record in records.values()]
+        first = next(iter(records.values()))
         n_users = self.fingerprint["test"]["users"]
-        epochs, patience = _epochs_and_patience(next(iter(records.values())), rows[0])
+        epochs, patience = _epochs_and_patience(first, rows[0])
         return Entry(
             _label(model, rows[0], len(self._rows_of(model))),
             model,
             key,
             self._settings_source[model],
+            family_of_row(first, rows[0]),
             seeds=list(records),
             problems=self._problems(model),
             valid=_mean(row["valid"][self.selection] for row in rows),
@@ -279,7 +226,14 @@ class Comparison:
             seconds=_mean(_seconds_to(record, key) for record in records.values()),
             ranking_ms=1e3 * _mean(row["test_seconds"] for row in rows) / n_users,
             users=self._mean_users(model, key, list(records)),
+            paper=self._point_of(model, rows[0]),
         )
+
+    def _point_of(self, model: str, row: Mapping[str, Any]) -> Point | None:
+        """The paper's result beside a row; ``None`` for variants, which the paper does not have."""
+        if self.paper is None or model in self.variants:
+            return None
+        return self.paper.point_of_row(model, row)
 
     def _warning(self, rows: Mapping[int, Mapping[str, Any]]) -> str | None:
         """Advise on settings if a score in ``rows`` (by seed) is not above the score of ``Pop``."""

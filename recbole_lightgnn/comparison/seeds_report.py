@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.comparison.layout import renamed_record
-from recbole_lightgnn.comparison.paper_numbers import METRICS, POINTS, Point
+from recbole_lightgnn.comparison.paper_numbers import METRICS, Point, split_of
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.files import check_can_draw
 from recbole_lightgnn.utils.text import must_be_one_of
@@ -17,6 +17,8 @@ Record = Mapping[str, Any]
 Row = dict[str, Any]
 
 _KEYS = {"model", "dataset", "seed", "settings", "rows", "dataset_fingerprint"}
+# Models of the paper that are shown beside the records.
+_SHOWN = ("LightGNN", "LightGCN", "SimGCL", "SGL", "NCL", "SimRec")
 
 
 def read_records(files: Sequence[Path]) -> list[Record]:
@@ -107,9 +109,11 @@ def summary(records: Sequence[Record]) -> list[Row]:
     return rows
 
 
-def paper_points(records: Sequence[Record]) -> tuple[Point, ...]:
-    """The paper's results on the records' split; empty if the paper has another split."""
-    return POINTS.get(records[0]["dataset_fingerprint"]["train"]["sha256"], ())
+def paper_points(records: Sequence[Record]) -> list[Point]:
+    """The paper's results for `_SHOWN` on the records' split; empty if the split is another."""
+    split = split_of(records[0]["dataset_fingerprint"])
+    points = () if split is None else split.points
+    return [point for name in _SHOWN for point in points if point.model == name]
 
 
 def markdown(records: Sequence[Record], keys: Sequence[str] = ()) -> str:

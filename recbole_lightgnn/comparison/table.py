@@ -1,20 +1,20 @@
-"""Make the table of a comparison: its cells, then the cells as Markdown, LaTeX or CSV.
+"""Make the table of a comparison: its cells, with rounded numbers, and the notes below it."""
 
-Only the numbers in the CSV file are not rounded.
-"""
-
-import csv
-import io
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
-from recbole_lightgnn.comparison.results import Comparison, Entry
+from recbole_lightgnn.comparison.entry import Entry
+from recbole_lightgnn.comparison.paper_numbers import METRICS, PAPER_NAMES, PAPER_TEACHERS
+from recbole_lightgnn.comparison.results import Comparison
 from recbole_lightgnn.comparison.study import budget_of
 from recbole_lightgnn.config.settings_diff import WITHOUT_EFFECT
 from recbole_lightgnn.registry import ACCELERATED
 
 _NAMES = {"recall": "R", "ndcg": "N"}
+_OF_PAPER = METRICS[:2]  # the paper's metrics that the table shows
 
 
 class Cell(NamedTuple):
@@ -24,11 +24,13 @@ class Cell(NamedTuple):
         text: text of the cell, without markup.
         best: whether the cell holds the best value of its column.
         spans_rest: whether the cell fills the rest of the line, to say why there are no numbers.
+        value: unrounded number by which the page sorts the lines; ``None`` for a text.
     """
 
     text: str
     best: bool = False
     spans_rest: bool = False
+    value: float | None = None
 
 
 class Table(NamedTuple):
@@ -50,8 +52,10 @@ class Table(NamedTuple):
 
 def table(comparison: Comparison) -> Table:
     """Make the table of a comparison, with rounded numbers."""
-    head = ["model", "settings", "parameters", "size"]
+    head = ["model", "family", "settings", "parameters", "size"]
     head += [short_name(metric) for metric in comparison.metrics]
+    if has_paper(comparison):
+        head += [*(f"paper {short_name(metric)}" for metric in _OF_PAPER), "vs. paper"]
     head += [f"p {short_name(metric)}" for metric in comparison.tested_metrics]
     head += ["epochs / patience", "training", "ranking"]
     best = {metric: _best(comparison, metric) for metric in comparison.metrics}
@@ -63,19 +67,42 @@ def _line(entry: Entry, comparison: Comparison, best: dict[str, str]) -> list[Ce
     label, n_seeds = entry.label, len(comparison.seeds)
     if 0 < len(entry.seeds) < n_seeds:
         label += f" ({len(entry.seeds)} of {n_seeds} seeds)"
-    first = [Cell(label), Cell(entry.settings_source)]
+    first = [Cell(label), Cell(entry.family), Cell(entry.settings_source)]
     if not entry.seeds:
         return [*first, Cell("; ".join(entry.problems), spans_rest=True)]
-    cells = [Cell(count(entry.parameters)), Cell(size(entry.bytes))]
+    cells = [_number(entry.parameters, count), _number(entry.bytes, size)]
     for metric in comparison.metrics:
         shown = short(entry.mean(metric))
         deviation = entry.deviation(metric)
         text = shown if deviation is None else f"{shown} ± {short(deviation)}"
-        cells.append(Cell(text, best=shown == best[metric]))
-    cells += [Cell(_p(entry, comparison, metric)) for metric in comparison.tested_metrics]
-    ranking = _milliseconds(entry.ranking_ms)
+        cells.append(Cell(text, best=shown == best[metric], value=entry.mean(metric)))
+    if has_paper(comparison):
+        cells += _paper_cells(entry)
+    cells += [_p(entry, comparison, metric) for metric in comparison.tested_metrics]
     limits = "" if entry.epochs is None else f"{entry.epochs} / {entry.patience}"
-    return [*first, *cells, Cell(limits), Cell(duration(entry.seconds)), Cell(ranking)]
+    times = [_number(entry.seconds, duration), _number(entry.ranking_ms, _milliseconds)]
+    return [*first, *cells, Cell(limits, value=entry.epochs), *times]
+
+
+def _number(value: float, text: Callable[[float], str]) -> Cell:
+    return Cell(text(value), value=value)
+
+
+def has_paper(comparison: Comparison) -> bool:
+    """Whether the paper has a result for at least one line of the table."""
+    return any(entry.paper for entry in comparison.entries)
+
+
+def _paper_cells(entry: Entry) -> list[Cell]:
+    """The paper's Recall@20 and NDCG@20, as printed, and whether ours are at least as large."""
+    if entry.paper is None:
+        return [Cell("")] * (len(_OF_PAPER) + 1)
+    test, digits = entry.paper.test, entry.paper.digits
+    cells = [
+        _number(test[metric], partial(short, digits=digits)) if metric in test else Cell("")
+        for metric in _OF_PAPER
+    ]
+    return [*cells, Cell(entry.paper.verdict(entry.means()))]
 
 
 def _milliseconds(number: float) -> str:
@@ -86,18 +113,21 @@ def _best(comparison: Comparison, metric: str) -> str:
     return short(max((entry.mean(metric) for entry in comparison.done()), default=0.0))
 
 
-def _p(entry: Entry, comparison: Comparison, metric: str) -> str:
-    """Sign and corrected p-value of the difference from the reference; else why it is missing."""
+def _p(entry: Entry, comparison: Comparison, metric: str) -> Cell:
+    """Sign and corrected p-value of the difference from the reference; else why it is missing.
+
+    The page sorts these cells from clearly worse to clearly better than the reference.
+    """
     reference = comparison.reference
     if entry is reference:
-        return "reference"
+        return Cell("reference", value=0.0)
     if metric not in entry.differences:
         missing = entry.users is None or reference is None or reference.users is None
-        return "no user data" if missing else "no common seed"
+        return Cell("no user data" if missing else "no common seed")
     difference = entry.differences[metric]
     direction = "−" if difference.mean < 0 else "+"
     p = "<.001" if difference.p_holm < 0.001 else short(difference.p_holm, 3)
-    return f"{direction} {p}"
+    return Cell(f"{direction} {p}", value=math.copysign(1 - difference.p_holm, difference.mean))
 
 
 def _title(comparison: Comparison) -> str:
@@ -117,6 +147,8 @@ def _title(comparison: Comparison) -> str:
 # --- notes ------------------------------------------------------------------------------------
 
 _COLUMNS = (
+    "family: kind of the model. An earlier stage has the family of its own model. LightGNN's "
+    "student is distilled before it is pruned.",
     "parameters: number of trained values left after pruning, edge weights included.",
     "size: bytes of the model's arrays, indices included.",
     "epochs / patience: largest number of epochs (of LightGNN's student, in each pruning run); "
@@ -125,6 +157,14 @@ _COLUMNS = (
     "models, it includes what they compute before the first epoch.",
     "ranking: time for one test user, including scores, masks, top lists and metrics.",
 )
+_PAPER = (
+    "paper: the numbers that the LightGNN paper prints (Tables 2 and 3, and its supplement). vs. "
+    "paper: above if the test R@20 and N@20 here, rounded as printed, are both at least the "
+    "paper's; below if both are less; else one word for each (R, N), or for R alone if the paper "
+    "has no N@20. In the paper, a ranking leaves out the items of train, most models have an "
+    "embedding size of 32, and the published code chooses the epochs on test."
+)
+_UNPUBLISHED = " The paper's split is not published: only the counts are known to be the same."
 _SEARCHED = (
     "settings tuned, N trials: the best on this dataset's validation split of N trainings, which "
     "a search proposed ({}). The search is the same for every model. not tuned: the model has no "
@@ -142,6 +182,7 @@ def _notes(comparison: Comparison) -> list[str]:
     return [
         *(f"{e.label}: {e.warning}." for e in comparison.entries if e.warning),
         *_notes_on_numbers(comparison),
+        *_notes_on_paper(comparison),
         *_COLUMNS,
         *_notes_on_training(comparison),
         _settings_note(comparison),
@@ -171,6 +212,31 @@ def _notes_on_numbers(comparison: Comparison) -> list[str]:
             "a / b: shares of the embedding entries (a) and of the interactions (b) that are kept."
         )
     return notes
+
+
+def _notes_on_paper(comparison: Comparison) -> list[str]:
+    shown = {entry.model: entry.paper for entry in comparison.entries if entry.paper}
+    if comparison.paper is None or not shown:
+        return []
+    notes = [_PAPER if comparison.paper.is_published else _PAPER + _UNPUBLISHED]
+    if names := [f"{PAPER_NAMES[one]} for {one}" for one in shown if one in PAPER_NAMES]:
+        notes.append(f"Other names in the paper: {', '.join(names)}.")
+    for model, point in shown.items():
+        if not point.says_shares:
+            notes.append(f"{model}: the paper does not say which shares it keeps.")
+        if point.model in comparison.paper.oddities:
+            notes.append(f"{model}: {comparison.paper.oddities[point.model]}.")
+    return notes + _notes_on_teachers(comparison, shown)
+
+
+def _notes_on_teachers(comparison: Comparison, models: Iterable[str]) -> list[str]:
+    """Name the teacher of each model whose teacher is not the paper's."""
+    notes = []
+    for (model, _), record in comparison.records.items():
+        own, paper = record["settings"].get("teacher"), PAPER_TEACHERS.get(model)
+        if model in models and paper and own != paper:
+            notes.append(f"{model}: the paper's teacher is {paper} with 8 layers; here {own}.")
+    return list(dict.fromkeys(notes))
 
 
 def _notes_on_training(comparison: Comparison) -> list[str]:
@@ -254,88 +320,6 @@ def _accelerated(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-# --- forms ------------------------------------------------------------------------------------
-
-
-def markdown(content: Table) -> str:
-    """Write the table as Markdown, with its notes as a list."""
-    lines = [content.title + ".", "", "| " + " | ".join(content.head) + " |"]
-    lines.append("|" + "---|" * len(content.head))
-    for line in content.lines:
-        cells = [cell.text.replace("|", "\\|") for cell in line]
-        shown = [f"**{c}**" if cell.best else c for c, cell in zip(cells, line, strict=True)]
-        shown += [""] * (len(content.head) - len(shown))
-        lines.append("| " + " | ".join(shown) + " |")
-    return "\n".join([*lines, "", *(f"- {note}" for note in content.notes)]) + "\n"
-
-
-def latex(content: Table) -> str:
-    r"""Write the table as a LaTeX ``table*``, which needs ``\usepackage{booktabs}``."""
-    columns = "ll" + "r" * (len(content.head) - 2)
-    lines = [
-        r"\begin{table*}",
-        r"\centering",
-        rf"\caption{{{_tex(content.title)}.}}",
-        rf"\begin{{tabular}}{{{columns}}}",
-        r"\toprule",
-        " & ".join(map(_tex, content.head)) + r" \\",
-        r"\midrule",
-    ]
-    for line in content.lines:
-        cells = []
-        for cell in line:
-            text = rf"\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text)
-            left = len(content.head) - len(line) + 1
-            cells.append(rf"\multicolumn{{{left}}}{{l}}{{{text}}}" if cell.spans_rest else text)
-        lines.append(" & ".join(cells) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\footnotesize {_tex(note)}" for note in content.notes]
-    return "\n".join([*lines, r"\end{table*}"]) + "\n"
-
-
-def full_csv(comparison: Comparison) -> str:
-    """Write the table as CSV, with unrounded numbers and the reasons why runs are missing."""
-    heads = ["label", "model", "row", "settings", "seeds_done", "epochs_at_most", "patience"]
-    heads += ["parameters", "bytes"]
-    heads += ["entries_kept", "interactions_kept", "training_seconds", "ranking_ms_per_user"]
-    for metric in comparison.metrics:
-        heads += [f"{metric}_mean", f"{metric}_std"]
-    for metric in comparison.tested_metrics:
-        heads += [f"{metric}_difference", f"{metric}_p", f"{metric}_p_holm"]
-    if comparison.popularity is not None:  # an older comparison keeps its columns
-        heads.append("warning")
-    text = io.StringIO()
-    rows = csv.DictWriter(text, [*heads, "problems"], lineterminator="\n")
-    rows.writeheader()
-    for entry in comparison.entries:
-        row: dict[str, object] = {
-            "label": entry.label,
-            "model": entry.model,
-            "row": entry.key,
-            "settings": entry.settings_source,
-            "seeds_done": " ".join(map(str, entry.seeds)),
-            "problems": "; ".join(entry.problems),
-        }
-        if comparison.popularity is not None:
-            row["warning"] = entry.warning
-        if entry.seeds:
-            row |= {"epochs_at_most": entry.epochs, "patience": entry.patience}
-            row |= {"parameters": entry.parameters, "bytes": entry.bytes}
-            row |= {"entries_kept": entry.entries_kept, "training_seconds": entry.seconds}
-            row |= {"interactions_kept": entry.interactions_kept}
-            row |= {"ranking_ms_per_user": entry.ranking_ms}
-        for metric in entry.test:
-            row[f"{metric}_mean"], row[f"{metric}_std"] = (
-                entry.mean(metric),
-                entry.deviation(metric),
-            )
-        for metric, found in entry.differences.items():
-            row |= {f"{metric}_difference": found.mean, f"{metric}_p": found.p}
-            row[f"{metric}_p_holm"] = found.p_holm
-        rows.writerow(row)
-    return text.getvalue()
-
-
 # --- words and numbers ------------------------------------------------------------------------
 
 
@@ -373,22 +357,3 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-_TEX = str.maketrans(
-    {
-        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "−": "$-$",
-        "+": "$+$",
-        "<": "$<$",
-        ">": "$>$",
-    }
-)
-
-
-def _tex(text: str) -> str:
-    return text.translate(_TEX)

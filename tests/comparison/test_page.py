@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import xml.etree.ElementTree as ET
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from helpers.browser import Browser
 from helpers.compared import MODELS, write, write_compared
 from helpers.reading import Page, markdown_of, table_of, users_of
 
-from recbole_lightgnn.comparison.figures import _look, degree_groups
+from recbole_lightgnn.comparison.figures import _look, degree_groups, pictures
 from recbole_lightgnn.comparison.report import report
 from recbole_lightgnn.comparison.results import Comparison
 
@@ -33,11 +34,15 @@ def test_the_page_loads_nothing_else(folder):
     text = (folder / "index.html").read_text()
     page = Page(text)
     assert all(link.startswith("data:") for link in page.loads)
-    assert not {"script", "iframe", "object", "embed", "base"} & set(page.tags)
+    assert not {"iframe", "object", "embed", "base"} & set(page.tags)
     assert "http" not in re.sub(r'http-equiv="', "", text)
     assert "url(" not in text
     assert "@import" not in text
-    assert "default-src 'none'" in text
+    (script,) = re.findall("<script>(.*?)</script>", text, flags=re.DOTALL)
+    digest = base64.b64encode(sha256(script.encode()).digest()).decode()
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    assert f"content=\"{policy}script-src 'sha256-{digest}'\"" in text
+    assert page.tags.count("script") == 1
     assert len(page.pictures) == 4
     for svg in drawings(page):
         ET.fromstring(svg)
@@ -125,11 +130,161 @@ def test_names_are_escaped(tmp_path):
     report(folder)
     page = Page((folder / "index.html").read_text())
     assert page.rows[1][-1] == f"seed 1 failed: {reason}"
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1, "the page's own script alone"
     assert markdown_of(folder)["BPR"]["parameters"] == f"seed 1 failed: {reason}".replace(
         "|", r"\|"
     )
     assert r"x\_1 \& $<$script$>$" in (folder / "table.tex").read_text()
+
+
+def test_lines_have_what_the_script_sorts_and_filters_by(folder):
+    report(folder)
+    text = (folder / "index.html").read_text()
+    exact = table_of(folder)
+    families = re.findall('<tr[^>]* data-family="([^"]*)">', text)
+    assert families == [line["family"] for line in exact.values()]
+    boxes = re.findall('<input type="checkbox" value="([^"]*)" checked>', text)
+    assert boxes == ["training-free", "matrix factorization", "graph", "pruned"]
+    lines = re.findall("<tr.*?</tr>", text)[1:]
+    places = {name: place for place, name in enumerate(Page(text).rows[0])}
+    for line, (label, row) in zip(lines, exact.items(), strict=True):
+        cells = re.findall("<td[^>]*>", line)
+        assert len(cells) == len(places)
+        for name, key in (("size", "bytes"), ("N@40", "ndcg@40_mean"), ("p R@20", None)):
+            (value,) = re.findall('data-value="(.*?)"', cells[places[name]])
+            if key:
+                assert float(value) == pytest.approx(float(row[key]), rel=1e-8)
+            elif row["recall@20_p_holm"]:
+                sign = 1 if float(row["recall@20_difference"]) > 0 else -1
+                expected = sign * (1 - float(row["recall@20_p_holm"]))
+                assert float(value) == pytest.approx(expected, abs=1e-8)
+        assert "data-value" not in cells[places["model"]]
+        assert ("data-value" in cells[places["epochs / patience"]]) == (label != "Pop")
+
+
+def test_one_family_needs_no_filter(tmp_path):
+    report(write_compared(tmp_path, ("SGL", "NCL"), seeds=(1,)))
+    assert "checkbox" not in (tmp_path / "index.html").read_text()
+
+
+def test_the_front_is_named_and_drawn(folder):
+    report(folder)
+    size, time = Page((folder / "index.html").read_text()).pictures[:2]
+    # LightGCN and BPR have more bytes and less Recall@20 than LightGNN's students; Pop has the
+    # fewest bytes.
+    front = "Pop, LightGNN .09 / .57, LightGNN .33 / .77, LightGNN's teacher"
+    assert size["alt"].endswith(f". Pareto front: {front}.")
+    assert "Pareto" not in time["alt"]
+    first, second = pictures(Comparison(folder))[:2]
+    assert f"beats in both bytes and test Recall@20: {front}. The other" in first.caption
+    assert "stroke-dasharray: 3.7" in first.svg
+    assert "opacity: 0.4" in first.svg
+    assert "Pareto" not in second.caption
+    assert "opacity: 0.4" not in second.svg
+
+
+class SortedPage:
+    """A page of a comparison in a browser: its lines, its heads and its boxes."""
+
+    def __init__(self, browser):
+        self.browser = browser
+
+    def labels(self):
+        """Labels of the lines in view, from the top."""
+        return self.browser.evaluate(
+            "Array.from(document.querySelectorAll('tbody tr')).filter(l => l.offsetParent)"
+            ".map(l => l.cells[0].textContent)"
+        )
+
+    def press(self, name, key="Enter"):
+        """Press a key on the head of a column; return ``aria-sort`` of all heads."""
+        head = f"Array.from(document.querySelectorAll('th')).find(h => h.textContent === '{name}')"
+        self.browser.evaluate(f"{head}.querySelector('button').focus(), true")
+        code, text = (13, "\r") if key == "Enter" else (32, " ")
+        pressed = {"key": key, "text": text, "windowsVirtualKeyCode": code}
+        self.browser.ask("Input.dispatchKeyEvent", type="keyDown", **pressed)
+        self.browser.ask("Input.dispatchKeyEvent", type="keyUp", **pressed)
+        return self.browser.evaluate(
+            "Object.fromEntries(Array.from(document.querySelectorAll('th'))"
+            ".map(h => [h.textContent, h.getAttribute('aria-sort')]))"
+        )
+
+    def toggle(self, family):
+        """Click the box of a family."""
+        self.browser.evaluate(f"document.querySelector('input[value=\"{family}\"]').click(), true")
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_browser_sorts_and_filters(tmp_path):
+    models = ("LightGNN", "LightGCN", "SGL", "NCL", "BPR", "Pop")
+    failed = [("NCL", seed) for seed in (1, 2, 3)]
+    folder = write_compared(tmp_path / "out", models, failed=failed, without_users=("SGL",))
+    report(folder)
+    exact = table_of(folder)
+    order = list(exact)
+
+    def by(key, *, reverse):
+        """Labels sorted by a number of table.csv; those without the number are last."""
+        known = sorted((x for x in order if exact[x][key]), key=lambda x: float(exact[x][key]))
+        return (known[::-1] if reverse else known) + [x for x in order if not exact[x][key]]
+
+    with Browser(tmp_path / "profile") as browser:
+        browser.open((folder / "index.html").as_uri())
+        page = SortedPage(browser)
+        assert page.labels() == order
+        directions = page.press("R@20")
+        assert directions.pop("R@20") == "descending"
+        assert set(directions.values()) == {"none"}
+        assert page.labels() == by("recall@20_mean", reverse=True)
+        assert page.press("R@20", " ")["R@20"] == "ascending"
+        assert page.labels() == by("recall@20_mean", reverse=False)
+        assert page.press("R@20")["R@20"] == "none"
+        assert page.labels() == order
+
+        assert page.press("epochs / patience")["epochs / patience"] == "descending"
+        known = [label for label in order if exact[label]["epochs_at_most"]]
+        teacher = "LightGNN's teacher"  # 9 epochs; the others have 300
+        rest = [label for label in order if label not in known]
+        assert page.labels() == [*(x for x in known if x != teacher), teacher, *rest]
+        directions = page.press("model")
+        assert (directions["model"], directions["epochs / patience"]) == ("ascending", "none")
+        assert page.labels()[:3] == ["BPR", "LightGCN", "LightGNN .09 / .57"]
+        page.press("p R@20")
+        assert page.labels()[:2] == [teacher, "LightGNN .33 / .77"]
+        assert page.labels()[-2:] == ["SGL", "NCL"], "no user data; no numbers"
+
+        page.toggle("graph")
+        page.toggle("pruned")
+        assert set(page.labels()) == {"SGL", "NCL", "BPR", "Pop"}
+        said = browser.evaluate("document.querySelector('output').textContent")
+        assert said == "4 of 8 rows"
+        page.press("size")
+        assert page.labels() == ["SGL", "BPR", "Pop", "NCL"]
+        page.toggle("graph")
+        assert page.labels()[0] == teacher
+        events = [name for name, _ in browser.events if name != "Network.requestWillBeSent"]
+    assert events == []
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_page_without_scripts_shows_the_same_and_other_scripts_do_not_run(folder, tmp_path):
+    report(folder)
+    file = folder / "index.html"
+    file.write_text(file.read_text() + "<script>document.title = 'changed'</script>")
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(file.as_uri())
+        assert browser.evaluate("document.title").endswith(" on madeup")
+        refused = [event["entry"]["text"] for name, event in browser.events if name[:3] == "Log"]
+        assert len(refused) == 1
+        assert "Content Security Policy" in refused[0]
+        labels = SortedPage(browser).labels()
+        browser.ask("Emulation.setScriptExecutionDisabled", value=True)
+        browser.open(file.as_uri())
+        assert SortedPage(browser).labels() == labels
+        assert browser.evaluate("document.querySelectorAll('th button').length") == 0
+        assert browser.evaluate("document.querySelector('.families').offsetParent === null")
 
 
 @pytest.mark.slow

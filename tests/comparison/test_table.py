@@ -160,7 +160,7 @@ def test_a_failed_model_has_its_reason_in_its_line(tmp_path):
     assert shown["NCL"]["R@20"] == ""
     assert rf"seeds 1, 2, 3 failed: {FAILURE}" in (folder / "table.tex").read_text()
     assert [line for line in Page((folder / "index.html").read_text()).rows if "NCL" in line] == [
-        ["NCL", "default", f"seeds 1, 2, 3 failed: {FAILURE}"]
+        ["NCL", "contrastive", "default", f"seeds 1, 2, 3 failed: {FAILURE}"]
     ]
     values = [row["test"]["recall@20"] for row in rows_of(folder, "LightGCN", "LightGCN", (1, 3))]
     line = table_of(folder)["LightGCN"]

@@ -269,4 +269,7 @@ def test_an_archive_has_the_studies_and_can_be_continued(study, capsys):
     names = {str(file.relative_to("kept/studies")) for file in Path("kept/studies").rglob("*.*")}
     assert names == {f"BPR/{name}" for name in ("asked.json", "chosen.json", "saved/BPR.json")}
     assert json.loads(Path("kept/comparison.json").read_text())["search"]["minutes"] == 2
-    assert "| BPR | not tuned | seed 1 not done yet |" in capsys.readouterr().out
+    assert (
+        "| BPR | matrix factorization | not tuned | seed 1 not done yet |"
+        in capsys.readouterr().out
+    )

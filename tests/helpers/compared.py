@@ -5,7 +5,9 @@ times the metric at 20, so that a test can compute every cell.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +48,7 @@ def write_compared(
     without: tuple[tuple[str, int], ...] = (),
     failed: tuple[tuple[str, int], ...] = (),
     without_users: tuple[str, ...] = (),
+    data: Mapping[str, Any] = {},
     **changes: object,
 ) -> Path:
     """Write a comparison of some of `MODELS`.
@@ -58,14 +61,15 @@ def write_compared(
         without: runs that are not done yet.
         failed: runs that failed.
         without_users: models without user metrics.
+        data: counts and hashes of the data that are not the usual ones.
         changes: other content of ``comparison.json``.
 
     Returns:
         ``folder``.
     """
     test = {"pairs": 3 * n_users, "users": n_users, "items": 200, "sha256": "3" * 64}
-    data = {"users": n_users + 9, "items": 300, "train": test | {"pairs": 9 * n_users}}
-    data |= {"valid": test, "test": test}
+    usual = {"users": n_users + 9, "items": 300, "train": test | {"pairs": 9 * n_users}}
+    data = {**usual, "valid": test, "test": test, **data}
     content = {
         "schema_version": 1,
         "dataset": "madeup",
