@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_lightgnn.config.view import RunConfig, Settings
-from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import EmbeddingRecommender
 from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.objective import Tables, batch_bpr
@@ -51,6 +50,7 @@ class GraphDA(TaughtRecommender, EmbeddingRecommender):
         edge_weight: weight of each edge before the normalization. Shape: (edges,)
     """
 
+    needs_teacher_tables = True
     edge: Tensor
     edge_weight: Tensor
 
@@ -73,12 +73,7 @@ class GraphDA(TaughtRecommender, EmbeddingRecommender):
         Raises:
             InputError: if the teacher has no final embeddings.
         """
-        if teacher.user is None or teacher.item is None:
-            raise InputError(
-                f"GraphDA compares the final embeddings of its teacher, and the teacher "
-                f"{type(teacher.model).__name__} gives only scores: choose a graph model as teacher"
-            )
-        user, item = teacher.user, teacher.item
+        user, item = self.teacher_tables(teacher)
         if self.cosine:
             user, item = F.normalize(user, dim=-1), F.normalize(item, dim=-1)
         self._set_graph(*rewired(user, item, self.counts, self.threshold))

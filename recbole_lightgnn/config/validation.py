@@ -220,6 +220,7 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
     teacher = _teacher_widths(settings, stage_defaults)
     if config.model != STUDENT:
         _check_learner(settings, "", "teacher", teacher)
+        _check_teacher_tables(config.model_class, settings, teacher[1])
         return
     _check_ignored(settings)
     if not settings["use_intermediate"]:
@@ -297,6 +298,26 @@ def _teacher_widths(
     return initial, (width * settings["n_teachers"] if known else None)
 
 
+def _check_teacher_tables(
+    model_class: type[Any], settings: Mapping[str, Any], width: int | None
+) -> None:
+    """Check the teacher of a model that needs final embeddings, as far as it is known unbuilt.
+
+    Args:
+        model_class: class of the model that learns from the teacher.
+        settings: settings of this model.
+        width: width of the teacher's final embeddings; ``None`` or 0 if it is not known.
+    """
+    if model_class.needs_teacher_tables:
+        teacher = _recommender("teacher", settings["teacher"])
+        source = recbole_source(teacher)
+        named = "restore_user_e" in source or "self.user_embedding =" in source
+        if not getattr(teacher, "ranks_by_tables", named):
+            raise model_class.refusal(settings["teacher"])
+    if width:
+        model_class.check_teacher_width(settings, width)
+
+
 def _check_learner(
     own: Mapping[str, Any], prefix: str, source: str, widths: tuple[int | None, int | None]
 ) -> None:
@@ -309,7 +330,7 @@ def _check_learner(
         widths: widths of the earlier stage's initial and final embeddings; ``None`` if unknown.
     """
     _check_objective(own, prefix)
-    (initial, final), width = widths, own["embedding_size"]
+    (initial, final), width = widths, own.get("embedding_size", 0)
     if own.get("initial_embedding") == "teacher" and initial is not None and initial < width:
         raise InputError(
             f"{prefix}initial_embedding=teacher needs embeddings at least as wide as the model's "

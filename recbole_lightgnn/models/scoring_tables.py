@@ -33,7 +33,8 @@ def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
         Tables of users and items, without gradients. Shapes: (users, width), (items, width)
     """
     if hasattr(model, "ranks_by_tables"):  # one of our models
-        return model.final_embeddings() if model.ranks_by_tables else None
+        tables = model.final_embeddings() if model.ranks_by_tables else None
+        return tables and (tables[0].detach(), tables[1].detach())
     if not isinstance(model, GeneralRecommender) or not (
         hasattr(model, _FINAL[1]) or hasattr(model, _TRAINED[1])
     ):

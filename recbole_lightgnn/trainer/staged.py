@@ -249,9 +249,8 @@ class StagedTrainer(StageTrainer):
         """Load or train the teacher; several teachers are combined into an ensemble."""
         paths = self.settings.texts("teacher_checkpoint")
         last = (len(paths) or self.settings.integer("n_teachers")) - 1
-        if last and not paths:
-            # Raises an error before the training if such teachers' scores cannot be added.
-            Ensemble([self._build(self._teacher_config())])
+        if not paths:
+            self._check_untrained_teacher(several=last > 0)
         # The first teacher has no number, so that its key is that of a single teacher.
         labels = [Label("teacher", number or None, last) for number in range(last + 1)]
         if paths:
@@ -260,6 +259,16 @@ class StagedTrainer(StageTrainer):
         else:
             members = [self._train_teacher(label) for label in labels]
         return self._ensemble(members) if last else members[0]
+
+    def _check_untrained_teacher(self, *, several: bool) -> None:
+        """Raise InputError before the training if the teacher lacks the tables that are needed.
+
+        The scores of several teachers can be added only if they are inner products of two tables.
+        """
+        if several:
+            Ensemble([self._build(self._teacher_config())])
+        elif isinstance(self.model, TaughtRecommender) and self.model.needs_teacher_tables:
+            self.model.check_untrained_teacher(self._build(self._teacher_config()).eval())
 
     def _teacher_config(self) -> RunConfig:
         teacher = self.settings.text("teacher")
