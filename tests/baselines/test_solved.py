@@ -12,6 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_model, get_trainer
 
+from recbole_lightgnn.baselines.sparseease import largest_entries
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
@@ -36,7 +37,9 @@ SOLVED = [
     ("RP3beta", {}),
     ("RP3beta", {"normalize": True, "degree_offset": 2.0}),
     ("IALS", {}),
+    ("SparseEASE", {"reg_weight": 10.0, "density": 0.2}),
 ]
+WITHOUT_WIDTH = ("RP3beta", "SparseEASE")
 EVERY = pytest.mark.parametrize(("name", "settings"), SOLVED)
 
 
@@ -171,6 +174,35 @@ def test_rp3beta_with_an_offset_equals_a_plain_loop(build):
         assert found[found > 0] == pytest.approx(expected[found > 0], rel=1e-5)
 
 
+def test_sparseease_has_the_values_computed_by_hand(tiny):
+    """A^T A + I = [[3, 1, 1], [1, 2, 0], [1, 0, 3]], with determinant 13."""
+    whole = tiny("SparseEASE", reg_weight=1.0, density=1.0)._weights.toarray()[1:, 1:]
+    expected = [[0, 3 / 8, 2 / 5], [1 / 2, 0, -1 / 5], [1 / 3, -1 / 8, 0]]
+    assert whole == pytest.approx(np.array(expected), abs=1e-6)
+    half = tiny("SparseEASE", reg_weight=1.0, density=0.34)._weights  # three of nine
+    kept = {(row, column) for row, column in zip(*half.nonzero(), strict=True)}
+    assert kept == {(1, 2), (1, 3), (2, 1)}
+
+
+def test_sparseease_equals_recboles_ease(build):
+    model = build("SparseEASE", reg_weight=50.0, density=1.0)
+    model.solve()
+    weights = build("EASE", reg_weight=50.0).item_similarity
+    assert model._weights.toarray() == pytest.approx(np.asarray(weights), abs=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 17, 400])
+def test_largest_entries_are_those_of_a_sort_with_ties(count, monkeypatch):
+    monkeypatch.setattr("recbole_lightgnn.baselines.sparseease._ROWS", 3)
+    matrix = np.random.default_rng(0).integers(-4, 5, (20, 15)).astype(np.float32)
+    order = np.argsort(-np.abs(matrix), axis=None, kind="stable")[:count]
+    expected = np.zeros(300, np.float32)
+    expected[order] = matrix.flat[order]
+    found = largest_entries(matrix, count)
+    assert found.toarray() == pytest.approx(expected.reshape(20, 15))
+    assert found.nnz == min(count, np.count_nonzero(matrix))
+
+
 def test_ials_has_the_values_computed_by_hand(tiny):
     given = {"embedding_size": 1, "unobserved_weight": 0.5, "reg_weight": 0.5}
     model = tiny("IALS", **given)
@@ -219,7 +251,7 @@ def test_ials_in_several_batches_is_the_same(build, monkeypatch):
 
 @EVERY
 def test_scores_are_finite_for_users_and_items_without_interactions(tiny, name, settings):
-    width = {} if name == "RP3beta" else {"embedding_size": 2}
+    width = {} if name in WITHOUT_WIDTH else {"embedding_size": 2}
     model = tiny(name, isolated=True, **width, **settings)
     found = scores(model)
     assert found.shape == (4, 4)
@@ -233,7 +265,7 @@ def test_scores_are_finite_for_users_and_items_without_interactions(tiny, name, 
 def test_it_learns_the_planted_world(name, settings, tmp_path):
     write_planted(tmp_path / "dataset")
     flags = [f"--{key}={value}" for key, value in settings.items()]
-    flags += [] if name == "RP3beta" else ["--embedding_size=8"]
+    flags += [] if name in WITHOUT_WIDTH else ["--embedding_size=8"]
     file = tmp_path / "record.json"
     command = ["run", f"--model={name}", "--dataset=planted", f"--result_file={file}", *flags]
     assert main([*command, "--show_progress=False"]) == 0
@@ -247,7 +279,7 @@ def test_it_learns_the_planted_world(name, settings, tmp_path):
 @EVERY
 def test_unmodified_recbole_trains_and_loads_it(name, settings, tmp_path):
     write_planted(tmp_path / "dataset")
-    width = {} if name == "RP3beta" else {"embedding_size": 8}
+    width = {} if name in WITHOUT_WIDTH else {"embedding_size": 8}
     given = {"show_progress": False, **width, **settings}
     result = run_recbole(model=name, dataset="planted", config_dict=given)
     (path,) = (tmp_path / "saved").glob(f"{name}-planted-*/{name}.safetensors")
@@ -263,7 +295,7 @@ def test_unmodified_recbole_trains_and_loads_it(name, settings, tmp_path):
 )
 def test_it_may_be_the_teacher(name, own, tmp_path):
     write_planted(tmp_path / "dataset")
-    own = own if name == "RP3beta" else {**own, "embedding_size": 16}
+    own = own if name in WITHOUT_WIDTH else {**own, "embedding_size": 16}
     settings = {**QUICK, "n_pruning_runs": 1, "use_intermediate": False, "learning_rate": 0.01}
     settings |= {"teacher": name, "teacher_settings": own}
     record = run("LightGNN", "planted", settings=settings)

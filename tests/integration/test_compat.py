@@ -35,7 +35,6 @@ from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.integration import compat
-from recbole_lightgnn.integration.ease import invert
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -402,19 +401,6 @@ def test_ease_has_the_same_matrix_as_recboles_own():
     assert ours.item_similarity.dtype == theirs.item_similarity.dtype
     matrices = np.asarray(ours.item_similarity), np.asarray(theirs.item_similarity)
     np.testing.assert_allclose(*matrices, rtol=1e-5, atol=1e-8)
-
-
-def test_ease_inverts_in_place():
-    draws = np.random.default_rng(0).standard_normal((1000, 900))
-    matrix = draws @ draws.T + 10 * np.eye(1000)
-    inverse, size = matrix.copy(), matrix.nbytes
-    tracemalloc.start()
-    assert invert(inverse)
-    assert tracemalloc.get_traced_memory()[1] < size / 2
-    tracemalloc.stop()
-    np.testing.assert_allclose(inverse @ matrix, np.eye(1000), atol=1e-9)
-    with pytest.raises(ValueError, match="expected a float64 matrix in C order"):
-        invert(np.asfortranarray(matrix))
 
 
 @pytest.mark.parametrize("density", [0.001, 0.1])  # 0.1: few products of items are 0
