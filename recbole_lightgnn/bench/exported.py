@@ -1,4 +1,4 @@
-"""Time and memory of exported models: cold start, and recommendation for one and all users.
+"""Time and memory of exported models: cold start, and recommendation for one or all users.
 
 The measured processes import only what a service imports: neither torch nor RecBole.
 """

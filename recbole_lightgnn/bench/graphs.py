@@ -116,7 +116,7 @@ def _union(ascending: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def dataset_graph(name: str, folder: Path = Path("dataset")) -> InteractionGraph:
-    """Graph of an imported dataset: of its training interactions, or of all if it has no split.
+    """Graph of a dataset's training interactions; if the dataset has no split, of all interactions.
 
     Raises:
         InputError: if the dataset is missing or has no interactions that can be read.

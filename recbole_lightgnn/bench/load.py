@@ -107,7 +107,7 @@ class _Load:
 
     Args:
         port: port of the service.
-        users: names of the users, who are requested in turn.
+        users: names of the users; requests are sent for each user in turn.
         rate: requests per second.
         k: number of items per request.
 
@@ -133,7 +133,7 @@ class _Load:
         watching.cancel()
 
     async def _send(self, due: Iterator[tuple[int, float]]) -> None:
-        """Send requests until none is left; all connections share ``due`` (numbers and times)."""
+        """Send requests until none is left; all connections share ``due`` (number, due time)."""
         connection = _Connection(self._port)
         for number, moment in due:
             await asyncio.sleep(max(0, moment - time.perf_counter()))

@@ -79,7 +79,7 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
         The result, of plain values. ``deviation``: largest error, relative to the largest entry.
         ``rows``: one row per operation (see `measure.row`), with our product's times first. The
         rows of S X and S^T Y also have ``bytes_per_second``, the bytes that our product reads and
-        writes per second. ``copy_bytes_per_second``: the same of a plain copy. ``users``,
+        writes per second. ``copy_bytes_per_second``: bytes per second of a plain copy. ``users``,
         ``items`` and ``interactions``: size of the graph.
 
     Raises:
@@ -258,7 +258,7 @@ def _to_both(product: Product, values: Tensor, x: Tensor, gradient: Tensor) -> R
 
 
 def by_reference(case: Case) -> dict[str, Results]:
-    """Compute the correct results by operation on a small graph, one nonzero at a time."""
+    """Compute each operation's correct results on a small graph, one nonzero at a time."""
     product = partial(spmm_reference, case.pattern)
     transposed = partial(spmm_reference, case.pattern, transpose=True)
     return {
@@ -271,7 +271,7 @@ def by_reference(case: Case) -> dict[str, Results]:
 
 
 def by_coo(case: Case) -> dict[str, Results]:
-    """Compute the correct results by operation on any graph, by torch's COO product.
+    """Compute each operation's correct results on any graph, by torch's COO product.
 
     Gradients come from their formulas. If the gradient with respect to S X is Y, then the gradient
     with respect to X is S^T Y, and with respect to the nonzero (i, j) of S it is <Y_i, X_j>.

@@ -51,9 +51,9 @@ def run(largest: int | None = None) -> dict[str, Any]:
         gradients. ``libraries_mb``: peak memory of a process with a tiny graph. ``sizes``: for each
         size ``seconds`` of a step, ``peak_mb`` of the process, its estimate ``estimate_mb``, time
         and memory per interaction (without the libraries), and the time to fetch a row of an
-        embedding table. ``fits``: growth of time, memory and fetching (see `_fits`); empty for
-        fewer than two graphs of `FITTED_FROM` interactions or more. ``left_out``: a line of text on
-        each size that did not fit into memory.
+        embedding table. ``fits``: growth of time, memory and fetching (see `_fits`); empty unless
+        two graphs have at least `FITTED_FROM` interactions. ``left_out``: a line of text on each
+        size that did not fit into memory.
 
     Raises:
         InputError: if ``largest`` is too small, or if no size fits into memory.

@@ -1,4 +1,4 @@
-"""Training steps: LightGCN's against RecBole's LightGCN, and a student's with all of Eq. 11.
+"""A training step of our LightGCN and of RecBole's, and of a student with all of Eq. 11.
 
 LightGCN is trained with BPR, 64 columns, 3 layers and batches of 2048 interactions, in three forms:
 our model, RecBole's model, and RecBole's model with our sparse kernels. All three start with the

@@ -74,12 +74,12 @@ def untrained_students(name: str) -> Students:
 
 
 def _measured(last: int) -> list[int]:
-    """Numbers of pruning runs to measure after; ``last`` is the number of all pruning runs."""
+    """Pruning runs after which to measure the student; ``last`` is the last run's number."""
     return sorted({0, *(min(run, last) for run in RUNS)})
 
 
 def _singular_vectors(student: LightGNN) -> tuple[Tensor, Tensor]:
-    """Compute singular vectors of the normalized interactions, times roots of singular values.
+    """Compute singular vectors of the normalized interactions, scaled by roots of singular values.
 
     If there are fewer singular vectors than columns, the student's first columns keep their initial
     embeddings.

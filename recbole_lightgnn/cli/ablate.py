@@ -43,7 +43,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    """Run all variants of an ablation that are not finished, and print the results.
+    """Run all unfinished variants of an ablation, and print the results.
 
     Args:
         options: flags of the command, as parsed.

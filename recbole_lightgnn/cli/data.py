@@ -109,7 +109,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _find(options: argparse.Namespace, settings: Mapping[str, Any]) -> Any:
-    """Find the dataset with the settings that the command ``run`` would use here."""
+    """Find the dataset, by the settings that the command ``run`` would use here."""
     from recbole_lightgnn.config.recbole_config import build_config
     from recbole_lightgnn.data.dataset_files import find_dataset
     from recbole_lightgnn.quick_start import names

@@ -1,8 +1,8 @@
 """The command line: ``recbole-lightgnn run | tune | ablate | compare | export | ...``.
 
-Each command has its own file with a function ``add_parsers``. A parser's default ``handler`` is the
-function that runs the command. With the default ``takes_settings``, the command accepts settings as
-``--key=value``. No heavy library is imported before the arguments have been read.
+Each command has its own file. Its function ``add_parsers`` sets defaults of the parser:
+``handler``, the function that runs the command; and ``takes_settings``, if the command accepts
+settings as ``--key=value``. No heavy library is imported before the arguments have been read.
 """
 
 import argparse
@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status. 0: success. 1: an error in this package (one line ``internal error: ...``
-        on standard error), errors found by ``data check``, or failed runs of ``tune``, ``ablate``
-        or ``compare``. 2: bad input (one line ``error: ...``). 130: interrupted. With ``--debug``,
-        a traceback is printed before the line.
+        on standard error), errors found by ``data check``, a failed run of ``ablate`` or
+        ``compare``, or failure of all trials of ``tune``. 2: bad input (one line ``error: ...``).
+        130: interrupted. With ``--debug``, a traceback is printed before the line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments

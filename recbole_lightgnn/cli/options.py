@@ -169,9 +169,10 @@ class _OldFlag(argparse.Action):
 
 
 def add_old_flag(parser: argparse.ArgumentParser, old: str, new: str) -> None:
-    """Let a flag (a path) have an old name, with a warning; ``--help`` does not show the old name.
+    """Accept the old name of a flag, with a warning; ``--help`` does not show the old name.
 
-    ``old`` and ``new`` are names such as ``--keep`` and ``--archive``.
+    The flag's value must be a path. ``old`` and ``new`` are names such as ``--keep`` and
+    ``--archive``.
     """
     parser.add_argument(
         old, action=_OldFlag, dest=new.removeprefix("--"), type=Path, help=argparse.SUPPRESS

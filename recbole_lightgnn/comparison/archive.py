@@ -1,4 +1,4 @@
-"""Archive a comparison: copy the files that its tables, its page and its continuation need."""
+"""Archive a comparison: copy the files needed to write its tables and page and to continue it."""
 
 import shutil
 from pathlib import Path

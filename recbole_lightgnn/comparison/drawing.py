@@ -114,7 +114,7 @@ def place_labels(
     A thin line connects a label with its point if they are not close.
 
     Args:
-        axes: matplotlib's ``Axes``, with everything else drawn.
+        axes: matplotlib's ``Axes``, in which everything else is already drawn.
         labels: x, y, text and colour of each label; the first labels are placed first.
         lines: points (x, y) of each line that labels should not cover.
         notes: matplotlib texts that labels should not cover.

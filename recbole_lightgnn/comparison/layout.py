@@ -109,7 +109,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of checkpoints and, for a model that can be resumed, of its run folder."""
+        """Folder of checkpoints; it also holds the run folder of a model that can be resumed."""
         return self.path / "saved"
 
     @property
@@ -262,7 +262,7 @@ class Run:
     """One run of a comparison: a model or variant with one seed.
 
     Attributes:
-        name: name in the comparison, of the model or the variant.
+        name: name of the model or the variant in the comparison.
         model: name of the model.
         dataset: name of the dataset.
         seed: seed of the run.

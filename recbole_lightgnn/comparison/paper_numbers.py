@@ -28,7 +28,7 @@ class Point(NamedTuple):
         entries_kept: share of embedding entries kept; 1 without pruning; NaN if the paper does not
             say which share of a pruned model is kept.
         interactions_kept: share of interactions kept, with the same exceptions.
-        test: test scores by name of the metric, of `METRICS`; some may be missing.
+        test: test scores, by name of a metric in `METRICS`; some may be missing.
         digits: number of digits after the decimal point that the paper prints.
     """
 

@@ -55,14 +55,14 @@ class Plan:
         variants: the variants among ``models``, by name.
         given: settings given for every model, and as ``NAME.KEY`` for one model or variant.
         protocol: settings of data and evaluation, the same for all runs.
-        settings_source: by name of model or variant, ``tuned``, ``default`` or ``by hand``; with a
-            search, ``tuned, N trials`` or ``not tuned``.
+        settings_source: where the settings of each model or variant come from: ``tuned``,
+            ``default`` or ``by hand``; with a search, ``tuned, N trials`` or ``not tuned``.
         given_of_data: settings of data and evaluation among ``given``.
         fingerprint: counts and hashes of the data.
         budget: limits of each model's search; ``None`` without a search.
-        searches: one search for each model with a setting to search.
+        searches: one search for each model that has a setting to search.
         runs: every model with the first seed, then every model with the second seed, and so on.
-            Runs with a finished search have its best settings.
+            If a model's search is finished, its runs have the best settings found.
         popularity: validation score of ranking items by popularity; ``None`` if not known.
     """
 
@@ -244,7 +244,10 @@ def _check_names(models: Sequence[str], variants: Mapping[str, Variant]) -> None
 
 
 def _with_one_split(request: Request) -> tuple[Request, dict[str, Any]]:
-    """Give the request a ``split_seed`` if its seeds would split the data; configure its models."""
+    """Configure the request's models, with one split of the data for all seeds.
+
+    The request gets a ``split_seed`` if runs with different seeds would have different splits.
+    """
     configs = _configure(request)
     if seeds_split_the_data(configs) and "split_seed" not in request.given:
         request = replace(request, given=request.given | {"split_seed": _SPLIT_SEED})
@@ -338,8 +341,8 @@ def _check_rows(rows: Sequence[str] | None, configs: Mapping[str, Any]) -> None:
 def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
     """Counts and hashes of the dataset's interactions.
 
-    Our models and RecBole's read the files by different code. Each code in use reads them once, to
-    report the faults that it finds.
+    Our models and RecBole's read the files with different readers. Each reader in use reads the
+    files once, to report the faults that it finds.
     """
     kinds = {config["model"] in our_models(): config for config in configs.values()}
     *_, last = [fingerprint_of(config) for config in kinds.values()]
@@ -352,7 +355,7 @@ def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
 def _searches(
     request: Request, configs: Mapping[str, Any], out: Path, budget: Budget | None
 ) -> list[Study]:
-    """The searches to run: one for each model with a setting to search that is not given."""
+    """The searches to run: one per model whose search space has a setting that is not given."""
     if budget is None:
         return []
     return [

@@ -36,7 +36,7 @@ class Popularity:
     searched: bool
 
     def is_below(self, score: float) -> bool:
-        """Whether the validation score ``score`` is better than the score of ``Pop``."""
+        """Whether the score of ``Pop`` is worse than the validation score ``score``."""
         return score > self.score if self.bigger else score < self.score
 
     def warning(self, model: str, scores: Mapping[int, float]) -> str | None:

@@ -26,7 +26,7 @@ def with_popularity(plan: Plan) -> Plan:
 
 
 def _score(plan: Plan) -> float | None:
-    """Compute the score of ``Pop``; ``None`` if ``Pop`` cannot have the comparison's protocol."""
+    """Compute the score of ``Pop``; ``None`` if ``Pop`` cannot use the comparison's protocol."""
     settings = plan.given_of_data | _QUIET
     try:
         config = configure("Pop", plan.dataset, settings=settings)

@@ -81,10 +81,10 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Estimate the seconds until all runs are finished; ``None`` while no run is finished.
 
-        A run is expected to take the mean time of the finished runs of the same model, or of all
-        finished runs if there are none. The time since its start is subtracted. If the run has
-        already taken longer, or if no run of the same model is finished, it is assumed to be at
-        most half done.
+        A run is expected to take the mean time of the finished runs of the same model. If no run
+        of this model is finished, the mean over all finished runs is used. The time since the
+        run's start is subtracted. In two cases, the run is assumed to be at most half done: if it
+        has already taken longer than expected, or if no run of the same model is finished.
         """
         if not self.seconds:
             return None

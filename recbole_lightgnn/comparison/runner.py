@@ -1,4 +1,4 @@
-"""Run each search and run of a comparison in its own process; a failure stops no other process."""
+"""Start a process for each search and run of a comparison; a failure stops no other process."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_all(runs: Sequence[Task], jobs: int, lock: int, progress: Progress) -> N
         runs: runs or searches that are not done.
         jobs: number of runs at a time; they share the cores.
         lock: file descriptor from `lock_folder`, which the processes inherit.
-        progress: is told of each start and end.
+        progress: shows each start and end.
 
     Raises:
         KeyboardInterrupt: if the user presses Ctrl-C; raised after all processes have stopped.

@@ -111,7 +111,7 @@ class Study:
         return command + [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
 
     def begin(self) -> None:
-        """Write the settings that the model would have without a search into a file."""
+        """Write into a file the settings that the model would have without a search."""
         self.folder.write_settings(self.settings)
 
     def check_begun(self) -> None:
@@ -119,7 +119,7 @@ class Study:
         self.folder.check_begun(self.settings)
 
     def conclude(self) -> None:
-        """Write the best settings of a search that has ended into a file, if a trial succeeded."""
+        """After the search, write the best settings into a file, if a trial succeeded."""
         study = self.folder.trials()
         if study.get("best") is None:
             return

@@ -61,7 +61,7 @@ async def _served(request: Request) -> LoadedModel:
 
 
 async def _check(request: Request) -> None:
-    """Refuse requests that FastAPI would accept or answer without a clear error."""
+    """Refuse wrong requests that FastAPI would accept, or refuse without a clear error."""
     if request.method == "POST":
         kind = request.headers.get("content-type", "")
         if kind.partition(";")[0].strip().lower() != _JSON:

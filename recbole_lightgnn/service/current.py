@@ -38,8 +38,8 @@ class LoadedModel:
 class CurrentModel:
     """The exported model in a file; it is loaded again when the file changes.
 
-    Each request reads `served` once and uses that model to its end, even if a reload replaces it
-    meanwhile.
+    Each request reads `served` once. It uses this model until it is answered, even if a reload
+    replaces `served` meanwhile.
 
     Args:
         path: path of the exported file.

@@ -78,7 +78,7 @@ class ArrayReader:
 
 
 def to_smallest_unsigned(numbers: np.ndarray) -> np.ndarray:
-    """Convert integers from 0 to the smallest unsigned type that can hold all of them."""
+    """Convert nonnegative integers to the smallest unsigned type that can hold all of them."""
     largest = int(numbers.max(initial=0))
     dtypes = (np.uint8, np.uint16, np.uint32, np.uint64)
     return numbers.astype(next(dtype for dtype in dtypes if largest <= np.iinfo(dtype).max))
@@ -229,7 +229,7 @@ def decode_dense(name: str, reader: ArrayReader, shape: tuple[int, int], values:
 
 
 def column_scale(table: np.ndarray) -> np.ndarray:
-    """Value of one int8 step in each column: largest magnitude over 127, or 1 if all are zero.
+    """Value of one int8 step in each column: the largest magnitude / 127, or 1 if all are zero.
 
     Shapes: (rows, width) to (width,), float32
     """

@@ -55,7 +55,7 @@ def explanation_lines(explained: Mapping[str, Any], shown: int = 3) -> Iterator[
     Args:
         explained: ``scores``, the result of `explain_scores`; and optionally ``interactions``, the
             result of `runs.history.history`.
-        shown: number of contributions to show per score; of a single score, all are shown.
+        shown: number of contributions to show per score; ignored if there is only one score.
     """
     if "interactions" in explained:
         yield "interaction\tweight\t"

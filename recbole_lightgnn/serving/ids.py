@@ -1,7 +1,7 @@
 """Names of users and items in an exported file: tokens, keyed hashes of tokens, or only numbers.
 
-A file numbers users and items from 0 each, in a reproducible order: by token (by value if all
-tokens are integers, else by code points), or by hash.
+A file numbers its users from 0, and also its items. The order is reproducible: by token (by value
+if all tokens are integers, else by code points), or by hash.
 """
 
 from __future__ import annotations

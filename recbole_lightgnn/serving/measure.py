@@ -43,8 +43,8 @@ def answers(path: str) -> dict[str, Any]:
     Returns:
         ``one_user``, seconds of each call for a single user; ``all_users``, seconds of each pass
         over all users; ``peak_mb``, peak memory in 10^6 bytes; ``dataset``, ``users`` and
-        ``items``; and ``deviation``: for some users, the top-k scores are compared with those of a
-        full sort, and this is the largest difference, divided by the largest score.
+        ``items``; and ``deviation``, the largest difference between the top-k scores and those of a
+        full sort, divided by the largest score. It is computed for some users.
     """
     import numpy as np
 

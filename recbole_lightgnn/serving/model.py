@@ -64,7 +64,7 @@ class Model:
             Shape: (users, width)
         item: embeddings of the items, likewise. Shape: (items, width)
         graph: the edges, or ``None``.
-        seen: interactions not among the edges that are not recommended again.
+        seen: further interactions, which are not edges. Their items are not recommended again.
         card: origin, settings and metrics of the model; plain JSON.
     """
 

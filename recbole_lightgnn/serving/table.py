@@ -39,7 +39,7 @@ def check_table_path(path: Path) -> None:
 
 @contextmanager
 def table_writer(path: Path) -> Iterator[WriteRows]:
-    """Open a table for writing. The complete file appears at ``path``; after an error, no file.
+    """Open a table for writing. Only a complete file appears at ``path``, and none after an error.
 
     Yields a function that appends recommendations of some users: one row per user and item, with
     the columns `COLUMNS`. Ranks start at 1.

@@ -339,7 +339,7 @@ def markdown(results: Sequence[Mapping[str, Any]], split: str, metric: str = MET
     """Make a Markdown table of the accuracy of each variant's teacher and students.
 
     The first row has the accuracy of the whole recipe. Every other row has a variant's differences
-    from the first row, times 10^4.
+    from the first row, multiplied by 10^4.
 
     Args:
         results: what `compact` returned, with the whole recipe first.

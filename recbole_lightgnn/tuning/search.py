@@ -4,7 +4,8 @@ The study, all trials of a search, is stored in a journal file, to which several
 append. Optuna's sampler gets a new random seed for each trial, computed from the search's seed and
 the number of earlier trials. A killed trial and its repetition count as one trial. So a search in
 one process draws the same settings from the same seed, even if the process is killed and started
-again. The first trial has the values of a run without a search that the search space contains.
+again. In the first trial, a searched setting has its value in a run without a search, if the search
+space contains this value.
 """
 
 import gc
@@ -49,7 +50,7 @@ class Search:
         name: name of the study; by default ``MODEL-DATASET``.
         storage: path of the journal; by default ``tuning/NAME.log``.
         environment: function that returns facts about the machine, given the name of the device.
-            They are recorded with each trial.
+            The facts are recorded with each trial.
         median_stopping: whether to stop a trial when its best score so far is worse than the median
             of the finished trials' scores after the same epoch. Golovin et al., KDD'17, section
             3.2.2, give this rule for running means of the scores.
@@ -202,7 +203,7 @@ class Search:
         return configs[0]
 
     def _values_without_search(self, model: str | None, dataset: str | None) -> dict[str, Any]:
-        """Return the values of the searched settings in a run without a search, if in the space."""
+        """Return each searched setting's value in a run without a search, if it is in the space."""
         files, given = self.config_files, self.settings
         try:
             config = configure(model, dataset, config_files=files, settings=given)
@@ -217,7 +218,7 @@ class Search:
         return found
 
     def _fixed_settings(self, config: RunConfig) -> dict[str, Any]:
-        """Return all settings of the trials that are not searched."""
+        """Return all settings that are not searched; they are the same in all trials."""
         settings = settings_of(config)
         for key in self.space:
             stage, _, name = key.rpartition(".")
@@ -303,7 +304,7 @@ class Search:
             return trial
 
     def _repeat(self, trial: FrozenTrial) -> None:
-        """End a trial of a killed process; queue its settings, unless killed too often."""
+        """End the trial of a killed process; queue its settings again, unless killed too often."""
         self.study.tell(trial.number, state=TrialState.FAIL)
         kills = trial.user_attrs.get("kills", 0) + 1
         # Settings that were not all drawn are drawn anew, from the same random seed.
