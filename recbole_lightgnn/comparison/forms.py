@@ -1,6 +1,6 @@
 """Write the table of a comparison as Markdown, LaTeX or CSV.
 
-Only the numbers in the CSV file are not rounded.
+Numbers are rounded, except in the CSV file.
 """
 
 import csv

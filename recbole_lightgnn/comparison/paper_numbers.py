@@ -1,8 +1,8 @@
-"""Results that the LightGNN paper prints, and the rows of a comparison that they stand beside.
+"""Results that the LightGNN paper prints; find the result to show beside a comparison's row.
 
-The numbers are from the paper's Table 2; for further students of LightGNN, from Table 3 (Recall@20
-alone); for AutoCF, GraphDA and XSimGCL and for Tmall, ML-1M and ML-10M, from Tables 7 and 8 of its
-supplement. The paper's published code chooses the epochs on test.
+Most numbers are from the paper's Table 2. Those of further students of LightGNN are from Table 3
+(Recall@20 alone). Those of AutoCF, GraphDA and XSimGCL, and all numbers on Tmall, ML-1M and ML-10M,
+are from Tables 7 and 8 of the supplement. The paper's published code chooses the epochs on test.
 """
 
 import math
@@ -27,7 +27,7 @@ class Point(NamedTuple):
         model: name of the model in the paper.
         entries_kept: share of embedding entries kept; 1 without pruning; NaN if the paper does not
             say which share of a pruned model is kept.
-        interactions_kept: share of interactions kept, with the same exceptions.
+        interactions_kept: share of interactions kept; 1 or NaN in the same cases.
         test: test scores, by name of a metric in `METRICS`; some may be missing.
         digits: number of digits after the decimal point that the paper prints.
     """
