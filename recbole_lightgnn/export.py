@@ -65,8 +65,8 @@ def export(
         secret: secret of the hashes, with ``ids="hashed"``.
         form: ``graph`` stores pruned embeddings and edges, which are propagated at loading;
             ``final`` stores final embeddings. By default the smaller of the two files.
-        seen: training interactions in the file, which are never recommended: ``kept`` by pruning,
-            ``all``, or ``none`` (only with the form ``final``).
+        seen: training interactions to store; their items are not recommended to the user again:
+            ``kept`` (those that pruning kept), ``all``, or ``none`` (only with the form ``final``).
 
     Returns:
         ``row``, ``form`` and ``values``, as chosen; ``bytes``, the size of the file; ``arrays``,
@@ -124,14 +124,14 @@ def metrics_of(
     """Evaluate an exported model as the run evaluated the trained model.
 
     Args:
-        recommender: the exported model; loaded with the secret if its names are hashed.
+        recommender: the exported model. If its names are hashed, load it with the secret.
         run: the run that the model was exported from.
         row: key of the model's row in the run's record.
         split: ``valid`` or ``test``.
 
     Returns:
-        Metrics by name; ``None`` if only RecBole's evaluator can compute some metric of the run, or
-        if the model was trained on the validation split.
+        Metrics by name; ``None`` if a metric of the run needs RecBole's evaluator, or if
+        ``split`` is ``valid`` and the model was trained on the validation split.
     """
     trained_on_it = split == "valid" and run.folder.is_refit
     if trained_on_it or (ranking := _ranking(run, row, split)) is None:
@@ -144,7 +144,8 @@ def metrics_of(
 def metrics_of_row(run: TrainedRun, row: str, split: str) -> Mapping[str, float] | None:
     """Evaluate a trained model as the run did, on the split ``valid`` or ``test``.
 
-    ``row`` is the key of the model's row in the run's record. The result is as from `metrics_of`.
+    ``row`` is the key of the model's row in the run's record. Returns ``None`` if a metric of the
+    run needs RecBole's evaluator.
     """
     ranking = _ranking(run, row, split)
     return None if ranking is None else ranking.evaluate(*run.model(row).final_embeddings())
@@ -325,7 +326,7 @@ _PARTS = {"names": ("users.", "items."), "edges": ("edge.", "user.pruned", "item
 
 
 def bytes_by_part(result: Mapping[str, Any]) -> dict[str, int]:
-    """Split a file's size (a result of `export`) into embeddings, names, edges, seen and header."""
+    """Split a file's size into embeddings, names, edges, seen and header; see `export`."""
     sizes = {"embeddings": 0, **dict.fromkeys(_PARTS, 0), "seen": 0, "header": result["bytes"]}
     for name, size in result["arrays"].items():
         part = "seen" if name.startswith("seen.") else "embeddings"

@@ -56,8 +56,9 @@ def run(
 ) -> dict[str, Any]:
     """Train a model, choose the best epoch by validation, test that epoch, and write the record.
 
-    With the setting ``refit``, the model is then trained again on train and validation interactions
-    for as many epochs, without validation, and this second model is tested.
+    With the setting ``refit``, the model is then trained again on train and validation
+    interactions, for the chosen number of epochs and without validation. This second model is
+    tested.
 
     A file beside the record gets the recall and NDCG of every test user, if ``metrics`` has both
     and all items are ranked (`recbole_lightgnn.runs.user_metrics`).
@@ -266,7 +267,7 @@ def _write_users(
     Args:
         file: path of the file to write.
         config: settings of the run.
-        ranked: ranking of the test split by each tested model, by key of the model's row.
+        ranked: each tested model's ranking of the test split; keys are those of the models' rows.
         dataset: RecBole's training dataset.
         test_data: RecBole's test loader.
     """

@@ -65,8 +65,8 @@ def install(ready: str) -> None:
     """Let Python and RecBole find our models: put the finder on ``sys.meta_path``.
 
     Args:
-        ready: ``module:function`` to call after the import of ``recbole``; if that is already
-            imported, at once.
+        ready: ``module:function`` to call after the import of ``recbole``, or at once if
+            ``recbole`` is already imported.
     """
 
     @contextmanager

@@ -17,7 +17,8 @@ def apply_ablation(settings: dict[str, Any], intermediate: dict[str, Any]) -> No
     """Change a student's settings in place as its setting ``ablation`` says.
 
     The ablation ``-BiAln`` leaves only the interaction loss. With this ablation, the intermediate
-    model and every pruning run of the student use the interaction loss. A weight of 0 becomes 1.
+    model and every pruning run of the student use the interaction loss. If its weight is 0, the
+    weight becomes 1.
 
     Args:
         settings: the student's settings. An unknown name of an ablation changes none of the

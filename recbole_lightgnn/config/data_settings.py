@@ -33,8 +33,8 @@ def check_sequences(settings: Mapping[str, Any], model_class: type[Any]) -> None
     """Check the settings that concern sequences of interactions.
 
     Raises:
-        InputError: if the run has a sequential model, and ``eval_args.order`` is not ``TO`` (order
-            of time) or ``repeatable`` is False; or if ``transform`` does not fit the model.
+        InputError: if ``transform`` does not fit the model. For a sequential model, also if
+            ``eval_args.order`` is not ``TO`` (order of time), or if ``repeatable`` is False.
     """
     from recbole.utils import ModelType
 

@@ -1,6 +1,6 @@
 """Check settings that are intervals such as ``[5,inf)``, or mappings from columns to intervals.
 
-Each ``check_`` function raises an InputError of one line; ``key`` is the setting's name in it.
+Each ``check_`` function raises an InputError of one line, which names the setting ``key``.
 """
 
 import math
@@ -80,7 +80,7 @@ def _interval_problem(value: Any) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number; True and False are none."""
+    """Whether a value is a number; True and False are not numbers."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -262,7 +262,7 @@ def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str,
 
 
 def _stage_defaults(config: Any, model: str) -> dict[str, Any]:
-    """Settings of a stage to which the run's own settings for the stage have not been added yet."""
+    """Settings of a stage, without the settings that the run gives for this stage."""
     recipe = config.final_config_dict.get("recipe", "default")
     own = defaults_of(model) if model in our_models() else recbole_yaml(f"model/{model}")
     return {**recbole_yaml("overall"), **own, **_of_model(config.of_dataset, model, recipe)}

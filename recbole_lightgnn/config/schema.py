@@ -138,7 +138,7 @@ def unlisted() -> dict[str, Setting]:
 
 @cache
 def describe(model: str) -> dict[str, Setting]:
-    """Type, range and meaning of a model's settings; of RecBole's models, only of general ones."""
+    """Type, range and meaning of a model's settings; for RecBole's models, only general ones."""
     settings = dict(_general())
     if model in our_models():
         for file in property_files(f"model/{model}"):

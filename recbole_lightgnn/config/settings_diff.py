@@ -47,7 +47,7 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 def other_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Names of the settings that differ between two runs and affect the result.
 
-    A setting that a run of an older version lacks has its value in `_ADDED`, else ``None``.
+    If a run of an older version lacks a setting, the value is taken from `_ADDED`, or is ``None``.
     """
     keys = (one.keys() | other.keys()) - WITHOUT_EFFECT
     values = ((key, _ADDED.get(key)) for key in keys)

@@ -91,7 +91,7 @@ def _other_separator(header: str) -> str:
 
 
 def check_columns(file: AtomicFile, columns: Collection[str], needed: Collection[str]) -> None:
-    """Check that all columns of a file that a run needs are loaded.
+    """Check that all needed columns of a file are loaded.
 
     Raises:
         InputError: if a name in ``needed`` is not in ``columns``, the names of the loaded columns.
@@ -132,8 +132,9 @@ def check_new_columns(
         file: the file.
         columns: names of the file's columns that are loaded.
         kind: kind of the file, such as ``inter`` or ``user``.
-        known: by name of a column in the earlier files, the kind of its file and its type.
-        ids: by kind of file, the name of its id column, which ``inter`` files may have too.
+        known: kind of file and type of each column in the earlier files, by name of the column.
+        ids: name of the id column of ``user`` files and of ``item`` files, by kind of file;
+            ``inter`` files may have these columns, too.
 
     Raises:
         InputError: if a column conflicts, or interaction files have different columns.

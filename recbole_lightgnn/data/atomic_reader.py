@@ -1,6 +1,6 @@
 """Read atomic files without changing any field, for a run and for ``data check``.
 
-RecBole alone reads these files with the defaults of ``pandas.read_csv``, which guess. One field
+RecBole itself reads these files with the defaults of ``pandas.read_csv``, which guess. One field
 too many in a line shifts all columns by one. A stray quote swallows the lines up to the next
 quote. Ids such as ``NA``, ``null``, ``None`` and ``nan`` become missing values. Here:
 

@@ -354,7 +354,7 @@ def _read_as_a_run(
         path: the file.
         kind: kind of the file, such as ``inter``.
         settings: settings that say how to read the file.
-        known: by name of a column read so far, the kind of its file and its type; updated.
+        known: kind of file and type of each column read so far, by name of the column; updated.
         dated: whether the time column has dates in the files read so far, by name of the column;
             updated. None to read only the header.
     """

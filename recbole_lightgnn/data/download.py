@@ -5,7 +5,7 @@ Each file must have the git blob id of the published file (github.com/HKUDS/Ligh
 same pairs, but pickled again, has a different id and is rejected, too.
 
 During a download, the file is called ``FILE.partial``. After a broken connection, the next download
-continues at its end.
+continues this file.
 """
 
 import hashlib

@@ -65,7 +65,8 @@ def read_features(
         columns: names of the columns to read.
         settings: the run's settings.
         time: the column of times to parse (`with_times`), or ``None``.
-        dated: by name of the column of times, whether it has dates in the earlier files; updated.
+        dated: whether the column of times has dates in the earlier files, by name of the column;
+            updated.
 
     Raises:
         InputError: if the file cannot be used; the message names file, line and remedy.
@@ -164,7 +165,8 @@ class TimeColumn:
 
         Args:
             texts: pandas series of strings.
-            before: by name of the column, whether it has dates in the earlier files; updated.
+            before: whether the column has dates in the earlier files, by name of the column;
+                updated.
 
         Raises:
             InputError: if this file has dates and an earlier file has numbers, or the reverse.

@@ -44,8 +44,8 @@ def planted_pairs(world: World) -> dict[str, Pairs]:
     The time is proportional to users x items, so the function is for tests and examples.
 
     Returns:
-        The pairs of ``train``, ``valid`` and ``test``, by split; and the key ``noise``, the noise
-        pairs, which are also in ``train``.
+        The pairs by split, with the keys ``train``, ``valid``, ``test`` and ``noise``. The noise
+        pairs are also in ``train``.
 
     Raises:
         InputError: if the communities have too few items, or a number is out of range.

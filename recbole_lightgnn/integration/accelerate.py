@@ -22,10 +22,10 @@ from recbole_lightgnn.ops import SparsePattern, power_sum, spmm
 def accelerate_model(model: Any) -> bool:
     """Let a RecBole model compute sparse products by our functions, if the model is supported.
 
-    RecBole still builds, normalizes and drops out the matrices. LightGCN's mean of the layers is
-    computed by our :func:`power_sum`. In the other models, each ``torch.sparse.mm`` is computed by
-    our :func:`spmm`. In SGL and NCL, the mean of the layers is a running sum. Their contrastive
-    loss over all nodes takes most of the time; our :func:`full_softmax` computes it.
+    RecBole still builds and normalizes the matrices, and applies dropout. LightGCN's mean of the
+    layers is computed by our :func:`power_sum`. In the other models, each ``torch.sparse.mm`` is
+    computed by our :func:`spmm`. In SGL and NCL, the mean of the layers is a running sum. Their
+    contrastive loss over all nodes takes most of the time; our :func:`full_softmax` computes it.
 
     Args:
         model: model of a class of RecBole; modified in place.

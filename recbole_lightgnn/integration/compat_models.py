@@ -18,7 +18,7 @@ from recbole_lightgnn.registry import during_import
 
 
 def patch_ngcf_dropout() -> bool:
-    """RecBole 1.2.0: NGCF drops messages in evaluation as in training.
+    """RecBole 1.2.0: NGCF uses message dropout in evaluation, too.
 
     ``forward`` makes a new ``nn.Dropout`` at every call, and a new module is in training mode.
     Symptom: two calls of ``full_sort_predict`` give different scores, and so different metrics.
@@ -32,7 +32,7 @@ def patch_ngcf_dropout() -> bool:
 
 
 def patch_gru4reckg_dropout() -> bool:
-    """RecBole 1.2.0: GRU4RecKG drops input numbers in evaluation, as in `patch_ngcf_dropout`."""
+    """RecBole 1.2.0: GRU4RecKG uses dropout in evaluation, too; see `patch_ngcf_dropout`."""
     if import_module("recbole").__version__ != "1.2.0":
         return False
 
@@ -48,7 +48,7 @@ def patch_dgcf_samples() -> bool:
     """RecBole 1.2.1: DGCF samples as many users as items, even if fewer users or items exist.
 
     Symptom: ``ValueError: Sample larger than population or is negative`` in the first training
-    step, on datasets of few batches with many more users than items, or the reverse. With this
+    step, if the dataset has few batches, and many more users than items or the reverse. With this
     patch, DGCF uses all users (or all items) if there are fewer than the sample size.
     """
 
@@ -206,7 +206,7 @@ def patch_lightgbm_loading() -> bool:
 
 
 def patch_tree_sequences() -> bool:
-    """RecBole 1.2.1: tree models turn a column of sequences into one wrong number a row.
+    """RecBole 1.2.1: tree models replace each sequence in a column by one wrong number.
 
     ``np.resize`` flattens the sequences and keeps the first numbers, one for each row, so a row
     gets a number from some other row. With this patch, columns of sequences are left out, as

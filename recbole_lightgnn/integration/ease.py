@@ -21,9 +21,9 @@ def learn(model: Any, config: RunConfig, dataset: Any) -> None:
     Source: H. Steck, Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019, Eq. 8. Replaces
     ``EASE.__init__``. RecBole's ``np.linalg.inv`` copies the matrix to float64 several times. The
     matrix is symmetric and positive definite, so here the Cholesky factor and then the inverse
-    overwrite the matrix, with the same accuracy. Measured with 6000 items, RecBole's version needs
-    the memory of 4.6 float64 matrices of items x items, and this version that of 1.6. For the 26.8
-    thousand items of Yelp, these would be 26 GB and 9 GB.
+    overwrite the matrix, with the same accuracy. With 6000 items, RecBole's version needed as much
+    memory as 4.6 float64 matrices of items x items; this version needed 1.6. For the 26.8 thousand
+    items of Yelp, these would be 26 GB and 9 GB.
 
     Args:
         model: the EASE model, not yet initialized.

@@ -25,7 +25,7 @@ def gram(matrix: Any) -> np.ndarray:
 
 
 def invert(matrix: np.ndarray) -> bool:
-    """Invert a symmetric positive definite matrix in place; return False if it is not one.
+    """Invert a symmetric matrix in place; return False if it is not positive definite.
 
     Args:
         matrix: the matrix, float32 or float64 in C order. Overwritten by the inverse, or by garbage

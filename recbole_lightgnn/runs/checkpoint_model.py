@@ -99,7 +99,7 @@ class CheckpointModel:
         return cls(path, saved["model"], settings, state, other, content["epoch"] + 1)
 
     def expect(self, model: str, setting: str) -> None:
-        """Raise InputError if the model's class is not ``model``; ``setting`` gave the path."""
+        """Raise InputError if the model's class is not ``model``; the message names ``setting``."""
         if self.model != model:
             raise InputError(
                 f"{setting} {self.path} holds a {self.model}, expected a {model}: "

@@ -45,7 +45,7 @@ class TrainedRun:
         """Return the row of a training, with test metrics if the run has been tested.
 
         Args:
-            key: name of the training, ``row["key"]``; by default the last, of the final model.
+            key: name of the training, ``row["key"]``; by default the last training.
 
         Raises:
             InputError: if no finished training has this name.

@@ -1,4 +1,4 @@
-"""Replacements for RecBole's three functions that load a checkpoint: they fail on current torch.
+"""Replacements for RecBole's three loaders of checkpoints, which fail on current torch.
 
 The replacements read checkpoints that RecBole or this package wrote. `recbole_pickle` lists what is
 trusted in RecBole's checkpoints. `integration.compat` puts the replacements into RecBole.

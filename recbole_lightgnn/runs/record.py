@@ -41,8 +41,8 @@ def make_record(
         seed: the setting ``seed`` of the run.
         settings: all settings in force.
         fingerprint: counts and hashes of the splits (`dataset_fingerprint`).
-        masking: splits of which a user's items are left out of the user's test ranking:
-            ``train``, ``train+valid`` or ``none``.
+        masking: splits whose items are masked in a user's test ranking: ``train``,
+            ``train+valid`` or ``none``.
         valid_metric: validation metric by which the best epoch was chosen.
         valid: validation metrics of the final model, not rounded. Keys are names of metrics, such
             as ``recall@20``.
@@ -82,7 +82,7 @@ def make_record(
 
 
 def environment(*, threads: int, device: str) -> dict[str, Any]:
-    """Describe the machine and software that times and last digits of metrics may depend on.
+    """Describe the machine and the software, which may affect times and last digits of metrics.
 
     ``threads`` is torch's number of threads; ``device`` is ``cpu`` or the name of a GPU.
     """

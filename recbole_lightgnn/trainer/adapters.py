@@ -68,7 +68,7 @@ class ModelTraining(ABC):
 
         Args:
             valid_data: RecBole's validation loader.
-            saved: whether to keep the best checkpoint and the state to resume from on disk.
+            saved: whether to keep on disk the best checkpoint and the state that a resume needs.
             resume: folder of the run to resume, or True for the newest run with the same settings.
             after_validation: function called after each validation, with epoch and score.
 
@@ -79,20 +79,20 @@ class ModelTraining(ABC):
 
     @abstractmethod
     def test(self, test_data: Any) -> tuple[list[dict[str, Any]], dict[str, Ranked]]:
-        """Rank the items of the test split with each trained model, as of its best epoch.
+        """Rank the items of the test split with each trained model, at the model's best epoch.
 
         Returns:
-            One row of the record for each trained model (the final model last), and each ranking by
-            ``key`` of the row.
+            One row of the record for each trained model, the final model last; and a dict of the
+            rankings, with the ``key`` of each row.
         """
 
     @abstractmethod
     def refit(self, train_data: Any, valid_data: Any) -> ModelTraining:
-        """Train an equal model on more interactions, for the epochs that :meth:`fit` chose.
+        """Train a new model on more interactions, for the number of epochs that :meth:`fit` chose.
 
         Args:
             train_data: RecBole's loader of training batches: train and validation interactions.
-            valid_data: RecBole's validation loader.
+            valid_data: RecBole's validation loader; not used to train or to choose.
 
         Returns:
             The new training, to test and record instead of this one.
@@ -174,7 +174,7 @@ class OurTraining(ModelTraining):
 class RecBoleTraining(ModelTraining):
     """Train one of RecBole's own models by RecBole's trainer.
 
-    Building the model is part of the training time, because it trains EASE or ItemKNN.
+    The constructors of EASE and ItemKNN do the training, so the training time includes them.
     """
 
     def __init__(self, config: RunConfig, train_data: Any) -> None:
@@ -231,7 +231,7 @@ class RecBoleTraining(ModelTraining):
         make_folder: Callable[[], RunFolder] | None,
         after_validation: AfterValidation | None,
     ) -> dict[str, float]:
-        """Train; without ``valid_data``, train all epochs and keep the last one's weights."""
+        """Train; without ``valid_data``, train all epochs and keep the last weights."""
         self._progress = progress = RecBoleProgress(
             self.trainer,
             self.train_data,

@@ -61,7 +61,8 @@ def ranked_by(
 def has_epochs(config: RunConfig) -> bool:
     """Whether a model is trained in epochs, so that the best epoch must be loaded from a file.
 
-    RecBole's type TRADITIONAL has none, and loading would be slow: EASE's file takes gigabytes.
+    Models of RecBole's type TRADITIONAL have no epochs, and need no file. This saves time: EASE's
+    file takes gigabytes.
     """
     return config["MODEL_TYPE"] is not ModelType.TRADITIONAL
 

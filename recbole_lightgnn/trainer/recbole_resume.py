@@ -105,10 +105,10 @@ class RecBoleProgress:
             self._saved = perf_counter()
 
     def _worth_saving(self, epoch: int) -> bool:
-        """Whether to save the state after an epoch, `SECONDS_APART` or more after the last save.
+        """Whether to save the state after an epoch: at most one save in `SECONDS_APART` seconds.
 
         The state after the last epoch is not saved: RecBole would train one epoch too many. NCL's
-        is saved only before an E-step, because the E-step's prototypes are not saved.
+        state is saved only before an E-step, because the E-step's prototypes are not saved.
         """
         trainer = self.trainer
         ends = trainer.cur_step > trainer.stopping_step or epoch >= trainer.epochs

@@ -38,7 +38,8 @@ def pretrained(
         build: function that builds a model from settings and loader, and returns its trainer.
 
     Returns:
-        The settings of the last stage, with ``pre_model_path``; ``config`` for a single stage.
+        The settings of the last stage, with ``pre_model_path``; for a model without several
+        stages, ``config`` itself.
 
     Raises:
         InputError: if the model has no such stage, or the checkpoint to begin with is missing.

@@ -70,8 +70,8 @@ def refit_row(row: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, An
         chosen: row of the first training, which chose the epoch by validation.
 
     Returns:
-        ``row`` with the epochs and validation of ``chosen``, and with the seconds of both trainings
-        together; ``refit_seconds`` are those of the second training.
+        ``row`` with the epochs and validation of ``chosen``. ``seconds`` is the time of both
+        trainings together, ``refit_seconds`` the time of the second training.
     """
     copied = {key: chosen[key] for key in _CHOICE if key in chosen}
     seconds = row["seconds"]

@@ -45,8 +45,8 @@ class StagedTrainer(StageTrainer):
     Attributes:
         run_dir: path of the run folder, which :meth:`fit` creates.
         rows: one row (name, settings, sizes, validation) for each finished training, in order.
-        ranked: for the ``key`` of each row, the ranking of the test split by its model; see
-            :meth:`stage_rows`.
+        ranked: each trained model's ranking of the test split (:meth:`stage_rows`), with the
+            ``key`` of the model's row.
     """
 
     def __init__(self, config: RunConfig, model: GraphRecommender) -> None:
@@ -64,7 +64,7 @@ class StagedTrainer(StageTrainer):
         """Let :meth:`fit` resume an interrupted run.
 
         Args:
-            path: the run folder; by default, of the newest run with the same settings.
+            path: the run folder; by default, the folder of the newest run with the same settings.
         """
         self._resume = (path,)
 
@@ -115,9 +115,9 @@ class StagedTrainer(StageTrainer):
     def refit(
         self, train_data: Any, valid_data: Any, earlier: StagedTrainer, *, show_progress: bool
     ) -> None:
-        """Train every stage without validation, for the epochs that an earlier fit has chosen.
+        """Train every stage without validation, for the number of epochs that an earlier fit chose.
 
-        The run folder is `REFIT` in the folder of the earlier fit.
+        The run folder is the subfolder `REFIT` of the earlier fit's run folder.
 
         Args:
             train_data: RecBole's loader of training batches: train and validation interactions.
@@ -184,7 +184,7 @@ class StagedTrainer(StageTrainer):
         return rows
 
     def _run_folder_of(self, train_data: Any, valid_data: Any, saved: bool) -> RunFolder:
-        """Open the folder to resume, or create one, temporary without ``saved``."""
+        """Open the folder to resume, or create one (a temporary one unless ``saved``)."""
         data = fingerprints(train_data, valid_data)
         if self._resume is not None:
             return RunFolder.reopen(self.config, data, *self._resume)

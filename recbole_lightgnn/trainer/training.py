@@ -73,8 +73,8 @@ class Training:
         optimizer: optimizer of the model's parameters.
         validate: function that returns the model's validation metrics; or ``None`` to train until
             ``last_epoch`` and keep the weights of that epoch.
-        last_epoch: epoch after which the training stops; ``None`` for the setting ``epochs``, with
-            which the schedule of the learning rate always ends.
+        last_epoch: epoch after which the training stops; ``None`` to use the setting ``epochs``.
+            The schedule of the learning rate always ends with the epoch ``epochs``.
         meta: metadata of the checkpoints.
         tensorboard: RecBole's TensorBoard writer.
         show_progress: whether to draw a progress bar for each epoch.
@@ -171,7 +171,7 @@ class Training:
         return self.validate is not None and (last or self.epoch % self.eval_step == 0)
 
     def _set_learning_rate(self) -> None:
-        """Lower the learning rate linearly, to ``learning_rate_end`` of it in the last epoch."""
+        """Lower the learning rate linearly, to the fraction ``learning_rate_end`` in the end."""
         done = self.epoch / max(1, self.epochs - 1)
         fraction = 1 - done * (1 - self.learning_rate_end)
         for group in self.optimizer.param_groups:

@@ -8,7 +8,7 @@ from recbole_lightgnn.errors import InputError
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Suggest the valid name that is closest to a wrong name, in upper or lower case.
+    """Suggest the valid name that is closest to a wrong name; case is ignored.
 
     Returns:
         `` (did you mean 'x'?)``, or an empty string if no name is close.
