@@ -301,12 +301,12 @@ def _teacher_widths(
 def _check_teacher_tables(
     model_class: type[Any], settings: Mapping[str, Any], width: int | None
 ) -> None:
-    """Check the teacher of a model that needs final embeddings, as far as it is known unbuilt.
+    """Check, before the teacher is built, that it has the final embeddings that a model needs.
 
     Args:
         model_class: class of the model that learns from the teacher.
         settings: settings of this model.
-        width: width of the teacher's final embeddings; ``None`` or 0 if it is not known.
+        width: width of the teacher's final embeddings; ``None`` if unknown, 0 if there are none.
     """
     if model_class.needs_teacher_tables:
         teacher = _recommender("teacher", settings["teacher"])
