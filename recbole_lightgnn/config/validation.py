@@ -277,8 +277,8 @@ def _teacher_widths(
 ) -> tuple[int | None, int | None]:
     """Return the widths (numbers per user) of the teacher's initial and of its final embeddings.
 
-    The second is 0 if the teacher has no final embeddings. A width that is known only during the
-    run is ``None``.
+    The second is 0 if the teacher stores no separate final embeddings, as BPR. A width that is
+    known only during the run is ``None``.
     """
     model, own = settings["teacher"], settings["teacher_settings"] or {}
     if settings["teacher_checkpoint"]:
@@ -306,7 +306,7 @@ def _check_teacher_tables(
     Args:
         model_class: class of the model that learns from the teacher.
         settings: settings of this model.
-        width: width of the teacher's final embeddings; ``None`` if unknown, 0 if there are none.
+        width: width of the teacher's final embeddings; ``None`` or 0 if it is not known.
     """
     if model_class.needs_teacher_tables:
         teacher = _recommender("teacher", settings["teacher"])
