@@ -22,6 +22,7 @@ FAMILIES = {
     "all others",
     "distilled": "learns the scores of a trained teacher",
     "pruned": "loses edges or embedding entries during training",
+    "compressed": "a trained model, made smaller without further training",
     "autoencoder": "computes scores from all interactions of a user by a trained network",
 }
 _OF_RECBOLE = {
