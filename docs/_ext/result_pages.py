@@ -22,7 +22,7 @@ _TODAY = {
     "RecBole's, 4096": "RecBole's, 4096 scores in a batch",
     "by our products": "accelerated",
     "RecBole's, by our products": "RecBole's, accelerated",
-    "pairwise distillation": "pairwise distillation (Eq. 5), nothing beside it",
+    "pairwise distillation": "pairwise distillation (Eq. 5) alone",
     "uniformity": "uniformity (Eq. 9)",
     "interaction loss in the first run": "interaction loss in the first run only",
     "no importance distillation": "no importance distillation (Eq. 8)",
