@@ -49,7 +49,7 @@ class AutoCF(EmbeddingRecommender):
 
     The authors' code differs:
 
-    - In :math:`\mathcal S`, it always compares with all users or all items
+    - In :math:`\mathcal S`, it compares a node with all users or all items
       (``contrast_with: all``).
     - It sets the number of seed nodes, not their share.
     - In :math:`s_a`, it subtracts a node's own embedding from the sum over the node's walks.
@@ -89,7 +89,7 @@ class AutoCF(EmbeddingRecommender):
             )
 
     def train(self, mode: bool = True) -> AutoCF:
-        """Set the mode as `GraphRecommender.train`; the next training step draws new graphs."""
+        """Set the mode like `GraphRecommender.train`; the next training step draws new graphs."""
         if mode:
             self._step = 0
         super().train(mode)
@@ -100,7 +100,7 @@ class AutoCF(EmbeddingRecommender):
         return self.autoencode(user, item, self.observed.interactions.norm, self._whole)
 
     def autoencode(self, user: Tensor, item: Tensor, norm: Tensor, pairs: SparsePattern) -> Tables:
-        """Sum all layers of the encoder and the attention. Shapes: (users, width), (items, width)
+        """Sum the encoder's layers and add the attention. Shapes: (users, width), (items, width)
 
         Args:
             user: initial embeddings of users. Shape: (users, width)

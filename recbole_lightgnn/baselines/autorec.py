@@ -60,7 +60,7 @@ class AutoRec(GraphRecommender):
         return torch.cat([state, torch.ones_like(state[:, :1])], dim=1)
 
     def _sums(self, table: Tensor, user: Tensor) -> Tensor:
-        """Sum the table's rows of each user's interacted items. Shape: (users, columns)"""
+        """Sum, for each user, the table's rows of the user's items. Shape: (users, columns)"""
         positive = self.positive_items(user)
         return F.embedding_bag(positive.col, table, positive.pointers[:-1], mode="sum")
 

@@ -18,7 +18,7 @@ class CompressedELSA(ELSA):
 
     For item i, :math:`w_i` are the trained entries and :math:`m_i` is the mask of kept entries. k
     starts at the row length and is halved at each level, down to ``kept_share`` of the row
-    (:func:`kept_entries`). It shrinks during the first ``compression_share`` of all epochs. Only
+    (:func:`kept_entries`). k shrinks during the first ``compression_share`` of all epochs. Only
     epochs with the smallest k are validated. Each level keeps the k entries with the largest
     :math:`|w|`. With ``rewind``, the kept entries are reset to their initial values (Frankle and
     Carbin, ICLR'19).
@@ -76,7 +76,7 @@ class CompressedELSA(ELSA):
 
 
 def kept_entries(width: int, last: int, done: float) -> int:
-    """Compute how many entries of an embedding are kept: first all, then half at each level.
+    """Compute how many entries of an embedding are kept: first all; each level halves the number.
 
     Args:
         width: number of entries of an embedding.

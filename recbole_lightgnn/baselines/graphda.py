@@ -26,12 +26,12 @@ class GraphDA(TaughtRecommender, EmbeddingRecommender):
               \qquad \bar E = \sum_{l=0}^{L} E_l
 
     C joins each user to its ``items_per_user`` best items, train items included, and each item to
-    its ``users_per_item`` best users. Such an edge has weight 1, and needs :math:`\sigma(s)` of the
-    teacher's score s to be at least ``edge_threshold``. :math:`S_{UU}` joins each user to
-    ``users_per_user`` users, and :math:`S_{VV}` each item to ``items_per_item`` items. These are
-    the nodes with the largest weights :math:`\sigma(\bar e_a\cdot\bar e_b)` by the teacher's final
-    embeddings. D is the diagonal matrix of each node's sum of weights. Without a teacher, the edges
-    are the interactions, and the model is LightGCN.
+    its ``users_per_item`` best users. For such an edge, :math:`\sigma(s)` must be at least
+    ``edge_threshold``, where s is the teacher's score. The edge has weight 1. :math:`S_{UU}` joins
+    each user to ``users_per_user`` users, and :math:`S_{VV}` each item to ``items_per_item`` items.
+    These are the nodes with the largest weights :math:`\sigma(\bar e_a\cdot\bar e_b)`, computed
+    from the teacher's final embeddings. D is the diagonal matrix of each node's sum of weights.
+    Without a teacher, the edges are the interactions, and the model is LightGCN.
 
     With ``similarity: cosine``, the teacher's embeddings are first scaled to length 1; the authors
     do not scale them. Without scaling, a few long embeddings are best for almost all nodes: on
@@ -114,7 +114,7 @@ class GraphDA(TaughtRecommender, EmbeddingRecommender):
         }
 
     def sizes(self) -> dict[str, float]:
-        """Count as `GraphRecommender.sizes`; ``interactions`` is the number of rewired edges."""
+        """Count as `GraphRecommender.sizes` does; ``interactions`` are the rewired edges."""
         return super().sizes() | {"interactions": len(self.edge_weight)}
 
 
@@ -126,7 +126,7 @@ def rewired(
     Args:
         user: embeddings of users, RecBole's padding row first. Shape: (users, width)
         item: embeddings of items, RecBole's padding row first. Shape: (items, width)
-        counts: largest numbers of neighbors: items of a user, users of an item, users of a user,
+        counts: maximum numbers of neighbors: items of a user, users of an item, users of a user,
             items of an item.
         threshold: smallest sigmoid of the score that joins a user and an item.
 

@@ -37,8 +37,9 @@ class HCCF(EmbeddingRecommender):
 
     Differs from the authors' code (PyTorch; akaxlh/HCCF) in three points. The contrast compares a
     node with the nodes of the batch; the code compares with all nodes (``contrast_with: all``). The
-    code has no :math:`\phi` (``slope: 1`` here). RecBole's padding nodes have no hyperedges. The
-    authors' TensorFlow code is another variant, with a hinge loss and additional layers.
+    code has no :math:`\phi`; ``slope: 1`` switches it off here. RecBole's padding nodes have no
+    hyperedges. The authors' TensorFlow code is another variant, with a hinge loss and additional
+    layers.
 
     Attributes:
         user_hyper: W of the users. Shape: (width, hyperedges)
@@ -74,8 +75,8 @@ class HCCF(EmbeddingRecommender):
             keep_rate: share of edges, and of entries of H, that each layer keeps.
 
         Returns:
-            The final embeddings, and the pairs (Z_l, Gamma_l) for l = 1 to L. Each of these is a
-            table of users and a table of items.
+            The final embeddings, and the pairs (Z_l, Gamma_l) for l = 1 to L. Each Z_l and
+            each Gamma_l is a table of users and a table of items.
         """
         hyper = [
             self.hyper_scale * _without_padding(table) @ weight

@@ -25,10 +25,10 @@ class PinSage(EmbeddingRecommender):
     .. math:: \bar e_a = G_2\,\mathrm{ReLU}(G_1 h_a + g)
 
     h starts as the trained embedding of a node (user or item). The nodes b are the ``n_neighbors``
-    nodes where a random walk of ``walk_length`` steps from a ends most often. Their probabilities,
-    scaled to the sum 1, are :math:`\alpha_{ab}` (`walk_neighbors`). The score is the inner product
-    of the :math:`\bar e`. Weight decay is on the batch's final embeddings, because layers normalize
-    their outputs and the length of an initial embedding hardly matters.
+    nodes where random walks of ``walk_length`` steps from node a end most often. The probabilities
+    of these ends, scaled to the sum 1, are :math:`\alpha_{ab}` (`walk_neighbors`). The score is the
+    inner product of the :math:`\bar e`. Weight decay is on the batch's final embeddings, because
+    layers normalize their outputs and the length of an initial embedding hardly matters.
 
     Differs from the paper, because items have no features:
 

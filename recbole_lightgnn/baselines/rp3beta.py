@@ -18,8 +18,8 @@ class RP3beta(ItemItemRecommender):
     W keeps its ``n_neighbors`` largest values off the diagonal. With ``normalize``, they then sum
     to 1.
 
-    The authors have no ``normalize`` and no offset c, which helps on very sparse graphs. Both are
-    off by default.
+    The authors have no ``normalize`` and no offset c; both are off by default. The offset helps on
+    very sparse graphs.
 
     Source: Paudel et al., "Updatable, Accurate, Diverse, and Scalable Recommendations for
     Interactive Applications", ACM TiiS 2017.

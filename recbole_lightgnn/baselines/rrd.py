@@ -22,9 +22,10 @@ class RRD(TaughtRecommender, EmbeddingRecommender):
 
     .. math:: \mathcal L = \mathcal L_{bpr} + w\,\mathcal L_{order} + \lambda_4\|\Theta\|^2
 
-    :math:`\mathcal L_{order}` is `relaxed_order` for the users of the batch. It asks for the
-    teacher's K best items, in the teacher's order, above ``other_items`` random items. Neither list
-    has items of the user's interactions. With ``n_layers: 0`` the model is matrix factorization.
+    :math:`\mathcal L_{order}` is `relaxed_order` for the users of the batch. This loss is low if
+    the student ranks the teacher's K best items in the teacher's order, and above ``other_items``
+    random items. Neither list has items of the user's interactions. With ``n_layers: 0`` the model
+    is matrix factorization.
 
     Source: Kang et al., "DE-RRD: A Knowledge Distillation Framework for Recommender System",
     CIKM'20 (the method RRD).
@@ -84,14 +85,15 @@ def relaxed_order(ordered: Tensor, others: Tensor, ranked: Tensor) -> Tensor:
     .. math:: -\frac1{|U|}\sum_u\frac1K\sum_{k=1}^K\Big[s_k - \log\Big(\sum_{j\ge k}\exp s_j
               + \sum_n\exp s_n\Big)\Big]
 
-    U are the users with an ordered item; without any, the loss is 0.
+    U are the users with an ordered item; without such users, the loss is 0. For a user with fewer
+    than K ordered items, the mean over k is over these.
 
     Args:
         ordered: scores s_1 ... s_K of the ordered items, best item first; receive gradients.
             Shape: (users, K)
         others: scores s_n of the items without order; receive gradients. Shape: (users, others)
-        ranked: false where a user has fewer than K ordered items; there, the score must be very
-            small. Shape: (users, K)
+        ranked: true where ``ordered`` has the score of an ordered item. Elsewhere, the value in
+            ``ordered`` must be very small. Shape: (users, K)
     """
     below = ordered.flip(-1).logcumsumexp(dim=-1).flip(-1)  # log of the sum over j >= k
     below = torch.logaddexp(below, others.logsumexp(dim=-1, keepdim=True))

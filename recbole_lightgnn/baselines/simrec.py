@@ -56,7 +56,7 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
     Differs from the published code as follows. :math:`\mathcal L_2` and :math:`\mathcal L_3`
     compare ``contrast_nodes`` nodes of the batch with each other and with ``contrast_candidates``
     random nodes, not the whole batch with all nodes. ``target`` is the teacher's final embeddings
-    propagated ``target_layers`` times, not the sum of its layers from the second on.
+    propagated ``target_layers`` times, not the sum of the teacher's layers from the second on.
     :math:`\mathcal L_1` divides the teacher's scores by their standard deviation. The teacher's
     graph has no self-loops. Weight decay is LightGCN's, on the embeddings of the batch.
 
@@ -175,7 +175,7 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
 
         Args:
             terms: the terms of the loss except L_3, by name.
-            nodes: the users and the items of L_3; its sums over u and i are over their anchors.
+            nodes: the users and the items of L_3. The anchors are the nodes u and i of L_3.
         """
         if self.teacher is None:
             ones = [torch.ones(len(side.anchors), device=self.device) for side in nodes]

@@ -11,7 +11,7 @@ class SoftmaxLightGCN(LightGNNTeacher):
 
     The softmax is over the items of the batch, corrected for popularity (Yi et al., RecSys'19).
     With ``batch_by: user``, it is over all items: the multinomial likelihood (Liang et al.,
-    WWW'18). The model is LightGNN's teacher with its own tuned settings.
+    WWW'18). The model is LightGNN's teacher, with settings tuned for the softmax.
 
     Source of the model: He et al., "LightGCN: Simplifying and Powering Graph Convolution Network
     for Recommendation", SIGIR'20.

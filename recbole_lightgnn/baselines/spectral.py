@@ -27,8 +27,9 @@ class Spectral(SolvedTables):
     .. math:: R = (D_U + c)^{-\alpha}\,A\,(D_I + c)^{\alpha - 1}
 
     with :math:`\alpha = 1/2` for all filters but ``turbo``. S has the k largest singular values of
-    R, and U and V have their left and right singular vectors, with k = ``embedding_size``. A user's
-    scores by each ``filter`` are:
+    R, and U and V have their left and right singular vectors, with k = ``embedding_size``. p is
+    ``singular_exponent``, :math:`\gamma` is ``item_exponent``, a is ``ideal_weight`` and s is
+    ``power``. A user's scores by each ``filter`` are:
 
     .. math::
         \text{ideal}:\quad & r_u\,(D_I + c)^{-1/2}\,V S^{p-1} V^\top (D_I + c)^{\gamma} \\

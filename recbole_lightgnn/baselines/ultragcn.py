@@ -96,7 +96,7 @@ def _weight(base_and_beta: tuple[float, float], beta: Tensor) -> Tensor:
 
 
 def similar_items(graph: InteractionGraph, count: int) -> tuple[Tensor, Tensor]:
-    r"""Find, for each item i, the items j that share most users with i.
+    r"""Find, for each item i, the items j with the largest similarity :math:`\omega_{ij}`.
 
     .. math:: \omega_{ij} = \frac{G_{ij}}{\sqrt{g_i g_j}},\qquad G = A^\top A,\quad
               g_i = \sum_{j\ne i} G_{ij},\quad j\ne i

@@ -30,7 +30,7 @@ class UnKD(TaughtRecommender, EmbeddingRecommender):
 
     Source: Chen et al., "Unbiased Knowledge Distillation for Recommendation", WSDM'23.
 
-    Differs from the published code as follows. Each step draws new pairs for the users of its
+    Differs from the published code as follows. Pairs are drawn in each step for the users of the
     batch, not once in each epoch for all users. Every group has the same number of pairs. A list
     has the best ``list_items`` items, not 1000. The final embeddings are sums of layers, and weight
     decay is LightGCN's.
@@ -114,7 +114,7 @@ class UnKD(TaughtRecommender, EmbeddingRecommender):
 
 
 def popularity_groups(counts: Tensor, n_groups: int) -> Tensor:
-    """Cut items, sorted by popularity, into groups with about equally many interactions.
+    """Sort items by popularity and cut them into groups with about equally many interactions.
 
     Args:
         counts: number of interactions of each item. Shape: (items,)

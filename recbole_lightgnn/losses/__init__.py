@@ -110,7 +110,8 @@ def full_softmax(
         target: T, the target items of each user.
         weight: q, the weight of each target item, in the order of ``target.col``. Shape: (targets,)
         bias: b, a constant added to all logits of an item, or ``None`` for 0. Shape: (items,)
-        left_out: O, items left out of each user's denominator, or ``None``; no targets of the user.
+        left_out: O, items left out of each user's denominator, or ``None``. O must not contain
+            targets of the user.
     """
     loss: Tensor = FullSoftmax.apply(user, item, target, weight, bias, left_out)  # type: ignore[no-untyped-call]
     return loss
@@ -209,7 +210,8 @@ def pairwise_alignment(student: Tensor, teacher: Tensor, *, temperature: float) 
     Args:
         student: epsilon^s, the student's score of j_1 minus that of j_2; receives gradients.
             Shape: (batch,)
-        teacher: epsilon^t, the same of the teacher; treated as constant. Shape: (batch,)
+        teacher: epsilon^t, the same difference for the teacher; treated as constant.
+            Shape: (batch,)
         temperature: tau > 0; smaller is sharper.
 
     Raises:
@@ -254,8 +256,8 @@ def embedding_alignment(
               \frac{\exp(\cos(s_i, t_i)/\tau)}{\sum_{i'}\exp(\cos(s_{i'}, t_i)/\tau)}
 
     Anchors i are nodes of the batch, users or items; candidates i' are the nodes to compare them
-    with. Eq. 6 has no temperature (tau = 1), but the published code does. The published code aligns
-    with the sum of the teacher's layers from the second on, not with its final embeddings.
+    with. Eq. 6 has no temperature (tau = 1), but the published code has one. The code aligns with
+    the sum of the teacher's layers from the second on, not with the teacher's final embeddings.
 
     Args:
         student: s, the student's final embeddings; receives gradients. Shape: (candidates, width)

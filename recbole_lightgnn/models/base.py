@@ -156,7 +156,7 @@ class GraphRecommender(GeneralRecommender):
         r"""Compute weight decay, :math:`\|\Theta\|_F^2` of Eq. 11, on the embeddings of a batch.
 
         It covers the batch's users and items, and with BPR also the sampled items. Edge weights
-        have no decay, which would pull even important edges from 1 towards 0.
+        have no decay: it would pull even important edges from 1 towards 0.
 
         Args:
             user: embeddings of all users. Shape: (users, width)
@@ -175,7 +175,7 @@ class GraphRecommender(GeneralRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return the widths of initial embeddings (``None`` without) and of final embeddings.
+        """Return the widths of initial (``None`` if there are none) and of final embeddings.
 
         Args:
             settings: settings of the model, by name.

@@ -25,8 +25,8 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
     .. math:: \mathcal L = \lambda_0\mathcal L_{bpr} + \lambda_1\mathcal L_{p-kd}
               + \lambda_2\mathcal L_{e-kd} + \lambda_4\|\Theta\|^2
 
-    :math:`\mathcal L_{p-kd}` (Eq. 5) and :math:`\mathcal L_{e-kd}` (Eq. 6) align to the teacher set
-    by :meth:`distill_from`; without a teacher, they are left out.
+    :math:`\mathcal L_{p-kd}` (Eq. 5) and :math:`\mathcal L_{e-kd}` (Eq. 6) align to the teacher
+    given to :meth:`distill_from`; without a teacher, they are left out.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
@@ -53,14 +53,14 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         ).to(self.device)
 
     def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:
-        """Set the teacher; raise InputError if Eq. 6 is on and its embeddings' width differs."""
+        """Set the teacher; raise InputError if Eq. 6 is on and the teacher's width differs."""
         if self.alignment.embedding_weight:
             width = self.user_embedding.shape[1]
             teacher.require_embeddings(f"{prefix}embedding_kd_weight", width)
         super().distill_from(teacher, prefix=prefix)
 
     def begin_from(self, teacher: FrozenTeacher) -> None:
-        """Copy the teacher's initial embeddings with ``initial_embedding: teacher``.
+        """With ``initial_embedding: teacher``, start from the teacher's initial embeddings.
 
         Raises:
             InputError: if the teacher's embeddings are narrower than this model's.

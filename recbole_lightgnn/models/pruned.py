@@ -70,7 +70,10 @@ class PrunedRecommender(WeightedGraphRecommender):
 
     @torch.no_grad()
     def prune(self) -> None:
-        """Remove the least important entries, rotated once (``rotation``), and interactions."""
+        """Remove the least important embedding entries and interactions.
+
+        Before entries are first removed, the embeddings are rotated (``rotation``).
+        """
         self._prune_entries()
         self._prune_edges()
         if self.rewind:

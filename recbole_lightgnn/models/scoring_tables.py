@@ -20,7 +20,7 @@ _CHECKED = 8  # number of users to verify the tables on
 
 @torch.no_grad()
 def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
-    """Return two tables with a model's scores as their inner products, or ``None``.
+    """Return two tables whose inner products are a model's scores, or ``None``.
 
     RecBole's models are tested on 8 users: products and scores may differ by at most 1e-5 of the
     largest product. A bias, a cosine or layers above the tables fail this test. Training makes the

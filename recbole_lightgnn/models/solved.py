@@ -83,7 +83,7 @@ class SolvedRecommender(GraphRecommender):
         return None, settings["embedding_size"]
 
     def sizes(self) -> dict[str, float]:
-        """Count as `GraphRecommender.sizes`; the entries are the buffers' floating-point numbers.
+        """Count as `GraphRecommender.sizes` does; entries are the buffers' floating-point numbers.
 
         The tables' padding rows are not counted.
         """

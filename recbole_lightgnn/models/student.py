@@ -63,7 +63,7 @@ class LightGNN(PrunedRecommender, LightGNNIntermediate):
 
     @torch.no_grad()
     def infer(self) -> tuple[Tensor, Tensor]:
-        """Compute the embeddings to rank by from the remaining entries alone."""
+        """Compute the embeddings to rank by, using only the remaining entries."""
         return weighted_lightgcn_inference(
             self.graph,
             None if self.binary_edges else self.edge_weight,

@@ -36,7 +36,7 @@ class LightGNNTeacher(EmbeddingRecommender):
       interactions and the mean norm :math:`\overline{|e|}` of the items. The embeddings to rank by
       have one more column, which makes their inner products these scores. With
       ``similarity: cosine``, :math:`\gamma = 0` and :math:`\beta` equal to ``popularity_prior``,
-      they are the training logits times :math:`\tau`.
+      these scores are the training logits times :math:`\tau`.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:

@@ -22,8 +22,8 @@ class Relation:
 
     Attributes:
         pattern: positions of the edges in the user-item matrix. Shape: (users, items)
-        norm: :math:`1/\sqrt{d_i d_j}` of each edge, with the degrees before pruning (A of Eq. 4).
-            Shape: (edges,)
+        norm: :math:`1/\sqrt{d_i d_j}` of each edge. The degrees are of A in Eq. 4, before
+            pruning. Shape: (edges,)
     """
 
     pattern: SparsePattern
@@ -47,7 +47,7 @@ class Relation:
 class InteractionGraph:
     """The bipartite graph of users and items.
 
-    An edge is an interaction, or a user-item pair that augmentation added, and is stored once for
+    An edge is an interaction, or a user-item pair that augmentation added. It is stored once for
     both directions. Edges are numbered in order of user, then of item.
 
     Attributes:
@@ -124,7 +124,7 @@ class InteractionGraph:
 
 
 def norm_without(graph: InteractionGraph, left_out: Tensor) -> Tensor:
-    r"""Compute the norms of a graph without some edges; 0 for these. Shape: (edges,)
+    r"""Compute the norms after leaving out some edges; 0 for edges left out. Shape: (edges,)
 
     .. math:: \frac{1}{\sqrt{d'_i d'_j}},\qquad d' \text{: degree without the edges left out}
 
@@ -198,7 +198,7 @@ def walk_neighbors(
 
     A is the symmetric adjacency matrix of all nodes, users first. A walk of even length ends at a
     node of the same kind: a user at a user, an item at an item. The probabilities are exact; no
-    walks are drawn. Of equal ones, the smaller node number comes first.
+    walks are drawn. Among equal probabilities, the smaller node number comes first.
 
     Args:
         graph: the interaction graph.
@@ -243,7 +243,7 @@ def _most_pairs(observed: sp.csr_matrix, back: sp.csr_matrix, length: int) -> np
     """Bound the nonzeros in each row of the products ``observed @ back @ observed ...``.
 
     A nonzero needs a walk from the node of the row to the node of the column. So a row has at most
-    as many nonzeros as walks, and products with a vector count these.
+    as many nonzeros as walks. Products with a vector count the walks.
 
     Args:
         observed: user-item matrix. Shape: (rows, cols)

@@ -136,7 +136,7 @@ def weighted_lightgcn(
     .. math:: E_{U,l} = D_U^{-1/2}(A\odot W)D_V^{-1/2}E_{V,l-1} + E_{U,l-1},\qquad
               \bar E = \sum_{l=0}^{L} E_l
 
-    Items have :math:`(A\odot W)^\top`, so an edge has one weight for both directions. The published
+    Items use :math:`(A\odot W)^\top`, so an edge has one weight for both directions. The published
     code has self loops, and does not add the previous layer.
 
     Args:

@@ -29,7 +29,7 @@ def keep_largest(
         groups: nodes that each candidate belongs to: one tensor of rows for entries, or tensors of
             users and of items for edges. Shape of each: (candidates,)
         floor: number of best candidates that every node keeps. They count among the
-            ``round(fraction * n)``, or replace it if they are more.
+            ``round(fraction * n)``. If they are more than that, only they are kept.
 
     Raises:
         ValueError: if ``fraction`` is outside (0, 1], shapes differ, the score of a remaining

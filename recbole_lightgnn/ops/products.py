@@ -1,7 +1,7 @@
 """Differentiable products of a sparse matrix with a dense matrix.
 
 torch builds dense matrices for the gradient of a CSR matrix's values (24 GB were not enough on the
-Yelp graph), and its COO product is several times slower. The functions here use three products
+Yelp graph), and torch's COO product is several times slower. The functions here use three products
 only, also for gradients: sparse times dense, transposed sparse times dense, and dense times dense
 at the nonzeros.
 """
@@ -104,8 +104,8 @@ def power_sum(
 def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
     r"""Compute inner products :math:`\langle L_i, R_j \rangle` at nonzeros (i, j). Shape: (nnz,)
 
-    Not differentiable. They are the gradient of the values in :func:`spmm`, and the scores of a
-    graph's edges.
+    Not differentiable. The inner products are the gradient of the values in :func:`spmm`, and the
+    scores of a graph's edges.
 
     Args:
         pattern: positions (i, j) of the nonzeros. Shape: (rows, cols)

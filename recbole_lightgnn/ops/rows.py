@@ -137,9 +137,9 @@ def polynomial(
 def multiply_adds(pattern: SparsePattern, rows: Rows, cols: Rows, *, n_products: int) -> int:
     r"""Count the multiply-add operations of :func:`polynomial`.
 
-    Each nonzero of S takes an operation (a multiplication and an addition) for every entry of the
-    row that it multiplies, and adding :math:`c_k X` one for every entry of X. Of a packed table,
-    only the stored entries count.
+    An operation is a multiplication and an addition. Each nonzero of S takes one for every entry of
+    the row that it multiplies. Adding :math:`c_k X` takes one for every entry of X. Of a packed
+    table, only the stored entries count.
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
@@ -183,8 +183,8 @@ def product_backend(*operands: Tensor) -> Iterator[Backend]:
     """Choose how to compute sparse products: by the compiled kernel or by torch.
 
     The kernel computes products of float32 on a CPU, and torch all others. The kernel runs in as
-    many threads as torch may use: Python threads, which end with this context manager. numba's
-    threads would stay alive and compete with torch's for the cores.
+    many threads as torch may use. They are Python threads, which end with this context manager;
+    numba's threads would stay alive and compete with torch's for the cores.
 
     Args:
         operands: all values and tables that are multiplied or added.
