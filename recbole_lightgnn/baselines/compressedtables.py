@@ -25,7 +25,7 @@ _ITERATIONS = 25  # of k-means
 class CompressedTables(TaughtRecommender, SolvedRecommender):
     r"""Embeddings of a trained model, the teacher, compressed without further training.
 
-    X and Y are the teacher's final embeddings, so that :math:`XY^\top` are its scores. With
+    X and Y are the teacher's final embeddings, so that :math:`XY^\top` has all scores. With
     ``rank`` k, X and Y are first replaced by the factors of the best approximation of rank k of
     :math:`XY^\top` (`truncated`). ``compression`` is the form in which they are stored:
 
@@ -34,8 +34,8 @@ class CompressedTables(TaughtRecommender, SolvedRecommender):
     - ``pq``: ``n_blocks`` bytes for each row, and two codebooks (`product_quantized`).
     - ``opq``: the same after a rotation of each table (`rotated`).
 
-    The model ranks by the decoded embeddings. Its state dict, and so its size in bytes, are the
-    compressed arrays. RecBole's padding rows are not among them.
+    The model ranks by the decoded embeddings. The state dict has only the compressed arrays,
+    without RecBole's padding rows. They give the model's size in bytes.
 
     Sources: Eckart and Young, "The Approximation of One Matrix by Another of Lower Rank",
     Psychometrika 1936; Jégou et al., "Product Quantization for Nearest Neighbor Search", TPAMI
@@ -50,7 +50,7 @@ class CompressedTables(TaughtRecommender, SolvedRecommender):
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> None:
-        """Raise InputError if the compression needs a rank, or faiss, and does not have it."""
+        """Raise InputError if a rank, or faiss, is needed and missing."""
         compression = settings["compression"]
         if compression == "svd" and settings["rank"] is None:
             raise InputError("compression=svd needs a rank, got none: set it, such as --rank=16")

@@ -13,17 +13,17 @@ _ROWS = 512  # rows of weights compared at a time
 
 
 class SparseEASE(ItemItemRecommender):
-    r"""Linear autoencoder in closed form, of which only the largest weights are stored.
+    r"""Linear autoencoder in closed form that stores only the largest weights.
 
     .. math:: P = (A^\top A + \lambda I)^{-1}, \qquad W_{ij} = -P_{ij} / P_{jj},\quad W_{ii} = 0
 
-    A is the interaction matrix. Of the items x items weights W, the share ``density`` with the
-    largest absolute values is kept.
+    A is the interaction matrix. W has a weight for each pair of items. A share ``density`` of the
+    weights is kept: those with the largest absolute values.
 
     EASE's model file has a number for each pair of items. SANSA (Spišák et al., RecSys'23) computes
     a sparse approximate inverse of a prescribed density, without the dense matrix. Here the dense
-    inverse is computed, as float32, so the weights that are kept are exact; the computation needs
-    4 bytes for each pair of items.
+    inverse is computed, so the kept weights are exact. It is float32 and needs 4 bytes for each
+    pair of items.
 
     Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW'19, Eq. 8.
     """

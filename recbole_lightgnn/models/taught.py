@@ -58,7 +58,7 @@ class TaughtRecommender(GraphRecommender):
         """
 
     def check_untrained_teacher(self, teacher: Any) -> None:
-        """Check, before its training, a teacher for a model with ``needs_teacher_tables``.
+        """Check a teacher before it is trained; called if ``needs_teacher_tables`` is true.
 
         Args:
             teacher: the untrained model, in evaluation mode.

@@ -11,10 +11,10 @@ _BLOCK = 256  # rows computed or mirrored at a time
 
 
 def gram(matrix: Any) -> np.ndarray:
-    """Multiply a sparse matrix, transposed, by itself. Shape: (n, m) -> (m, m), dense
+    """Multiply the transpose of a sparse matrix by the matrix. Shape: (n, m) -> (m, m), dense
 
-    Only some rows of the product are sparse at a time: a sparse product with few zeros needs more
-    memory than the dense one.
+    Only some rows of the product are in sparse form at a time, because a sparse product with few
+    zeros needs more memory than a dense one.
     """
     product = np.empty((matrix.shape[1], matrix.shape[1]), matrix.dtype)
     transposed = matrix.T.tocsr()
