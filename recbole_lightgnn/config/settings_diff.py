@@ -33,6 +33,7 @@ _UNLISTED = {
 WITHOUT_EFFECT = {"eval_batch_size"}
 # Settings that earlier versions did not have, each with the value that their runs had in effect.
 _ADDED: dict[str, Any] = {"rewind": False, "refit": False, "catalog_metrics": "exact"}
+_ADDED |= {"draw_by": "interaction"}
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:

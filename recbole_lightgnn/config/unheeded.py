@@ -100,6 +100,8 @@ def _reason(
             f"keep those from {least} on, write --threshold=None "
             f"--val_interval=\"{{{column}: '[{least},inf)'}}\""
         )
+    if key == "draw_by" and _has_no_batches(settings, model_class):
+        return f"on {model}, which is not trained on batches: leave it out"
     if model in our_models():
         return _reason_of_ours(key, value, settings, model, prefix)
     numbers = settings.get("numerical_features") or []
@@ -111,11 +113,18 @@ def _reason(
     return ""
 
 
+def _has_no_batches(settings: Mapping[str, Any], model_class: type[Any]) -> bool:
+    from recbole.utils import ModelType
+
+    kind = settings.get("MODEL_TYPE")
+    return kind is ModelType.TRADITIONAL or hasattr(model_class, "solve")
+
+
 def _reason_of_ours(
     key: str, value: Any, settings: Mapping[str, Any], model: str, prefix: str
 ) -> str:
     by_user = settings.get("batch_by") == "user"
-    if by_user and key in ("train_neg_sample_args", "shuffle"):
+    if by_user and key in ("train_neg_sample_args", "shuffle", "draw_by"):
         return (
             "with batch_by=user, where users are shuffled and compared with all items: leave it "
             f"out, or write --{prefix}batch_by=interaction"

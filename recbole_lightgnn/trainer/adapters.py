@@ -16,6 +16,7 @@ from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_lightgnn.config.view import RunConfig
+from recbole_lightgnn.data.drawing import apply_draw_by
 from recbole_lightgnn.data.fingerprint import fingerprints
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.integration.accelerate import accelerate_model
@@ -181,6 +182,7 @@ class RecBoleTraining(ModelTraining):
         started = time.perf_counter()
         check_size(config, train_data._dataset.item_num - 1)
         check_labels(config, train_data._dataset)
+        apply_draw_by(config, train_data)
         last_stage = pretrained(config, train_data, build_trainer)
         super().__init__(last_stage, train_data)
         self._made = last_stage["pre_model_path"] if last_stage is not config else None

@@ -9,6 +9,7 @@ from recbole.data.utils import get_dataloader
 from recbole.sampler import Sampler
 
 from recbole_lightgnn.config.view import RunConfig
+from recbole_lightgnn.data.drawing import apply_draw_by
 
 
 class TrainingLoaders:
@@ -28,7 +29,7 @@ class TrainingLoaders:
 
         Args:
             config: settings of the stage: ``batch_by``, ``train_batch_size``,
-                ``train_neg_sample_args``, ``shuffle``.
+                ``train_neg_sample_args``, ``shuffle``, ``draw_by``.
             seed: random seed for the order of the interactions or users.
         """
         dataset = self._train_data._dataset
@@ -38,6 +39,7 @@ class TrainingLoaders:
             sampler = self._sampler(config["train_neg_sample_args"])
             kind = get_dataloader(config, "train")
             loader = kind(config, dataset, sampler, shuffle=config["shuffle"])
+            apply_draw_by(config, loader)
         loader.generator.manual_seed(seed)
         return loader
 
