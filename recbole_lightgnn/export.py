@@ -133,8 +133,7 @@ def metrics_of(
         Metrics by name; ``None`` if a metric of the run needs RecBole's evaluator, or if
         ``split`` is ``valid`` and the model was trained on the validation split.
     """
-    trained_on_it = split == "valid" and run.folder.is_refit
-    if trained_on_it or (ranking := _ranking(run, row, split)) is None:
+    if (ranking := _ranking(run, row, split)) is None:
         return None
     tables = (recommender.user, recommender.item)
     ids = (recommender.users, recommender.items)
@@ -144,14 +143,16 @@ def metrics_of(
 def metrics_of_row(run: TrainedRun, row: str, split: str) -> Mapping[str, float] | None:
     """Evaluate a trained model as the run did, on the split ``valid`` or ``test``.
 
-    ``row`` is the key of the model's row in the run's record. Returns ``None`` if a metric of the
-    run needs RecBole's evaluator.
+    ``row`` is the key of the model's row in the run's record. Returns ``None`` where `metrics_of`
+    does.
     """
     ranking = _ranking(run, row, split)
     return None if ranking is None else ranking.evaluate(*run.model(row).final_embeddings())
 
 
 def _ranking(run: TrainedRun, row: str, split: str) -> FullRanking | None:
+    if split == "valid" and run.folder.is_refit:
+        return None
     loader = run.loaders[("train", "valid", "test").index(split)]
     return Rankings(run.config(row), torch.device("cpu")).of(loader)
 

@@ -31,8 +31,8 @@ class UnKD(TaughtRecommender, EmbeddingRecommender):
     Source: Chen et al., "Unbiased Knowledge Distillation for Recommendation", WSDM'23.
 
     Differs from the published code as follows. Pairs are drawn in each step for the users of the
-    batch, not once in each epoch for all users. Pairs are drawn equally often in every group. A list
-    has the best ``list_items`` items, not 1000. The final embeddings are sums of layers, and weight
+    batch, not once in each epoch for all users, and equally often in every group. A list has the
+    best ``list_items`` items, not 1000. The final embeddings are sums of layers, and weight
     decay is LightGCN's.
 
     Attributes:

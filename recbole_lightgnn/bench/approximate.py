@@ -118,7 +118,7 @@ def _next_user(recommender: Recommender, share: float | None, users: np.ndarray,
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run`, with ``environment``, as a table with one line per search."""
+    """Format the result of `run` (plus ``environment``) as a table with one line per search."""
     from tabulate import tabulate
 
     (one_user,) = result["rows"]

@@ -105,7 +105,7 @@ def _in_new_process(what: str, file: Path) -> Any:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run`, with ``environment``, as a table with one line per file."""
+    """Format the result of `run` (plus ``environment``) as a table with one line per file."""
     from tabulate import tabulate
 
     lines = [["", "bytes", "peak memory", *(each["operation"] for each in result["rows"])]]

@@ -175,7 +175,7 @@ def _read(importer: Importer, table: Path, out: Path) -> None:
 
 
 def text(result: dict[str, Any]) -> str:
-    """Format the result of `run`, with ``environment``, as lines of text."""
+    """Format the result of `run` (plus ``environment``) as lines of text."""
     where, memory = result["environment"], result["memory"]
     lines = [f"a table of {result['interactions']} interactions; the imported pairs are its pairs"]
     for ids, ratio in result["times_read_csv"].items():

@@ -318,7 +318,7 @@ def recommend(
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run`, with ``environment``, as tables of models and propagations."""
+    """Format the result of `run` (plus ``environment``) as tables of models and propagations."""
     from tabulate import tabulate
 
     rows = {row["operation"]: row for row in result["rows"]}

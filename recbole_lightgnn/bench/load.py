@@ -214,7 +214,7 @@ def _deviation(recommender: Recommender, answers: Mapping[str, set[bytes]]) -> f
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run`, with ``environment``, as lines of text."""
+    """Format the result of `run` (plus ``environment``) as lines of text."""
     ((seconds,),) = (each["seconds"].values() for each in result["rows"])
     slowest = ", ".join(f"{share}: {short(1e3 * s)}" for share, s in result["slowest"].items())
     memory = result["memory_mb"]

@@ -109,7 +109,7 @@ def _measured(reader: str, file: Path) -> dict[str, Any]:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run`, with ``environment``, as lines of text."""
+    """Format the result of `run` (plus ``environment``) as lines of text."""
     ((one,), memory) = (result["rows"], result["memory"])
     time_ratio, memory_ratio = short(one["times_ours"][THEIRS]), short(memory["times_ours"])
     readers = [

@@ -250,7 +250,7 @@ def by_coo(model: LightGCN, batch: Batch) -> list[Tensor]:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run`, with ``environment``, as a table with one line per size."""
+    """Format the result of `run` (plus ``environment``) as a table with one line per size."""
     from tabulate import tabulate
 
     head = ["interactions", "users", "items", "seconds per step", "ns each", "ns per row"]

@@ -8,7 +8,7 @@ def rows_text(result: Mapping[str, Any]) -> str:
     """Format a benchmark's result as a table with one line per operation.
 
     Args:
-        result: result of a benchmark's ``run``, with ``environment``.
+        result: result of a benchmark's ``run``, plus the key ``environment``.
     """
     from tabulate import tabulate
 

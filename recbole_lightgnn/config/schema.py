@@ -264,7 +264,7 @@ def _check_number(key: str, setting: Setting, value: Any) -> None:
 
 
 def within(value: float, range: str) -> bool:
-    """Whether a number is in a range such as ``> 0``; True for any number if the range is empty."""
+    """Whether a number is in a range such as ``> 0``; an empty text allows any number."""
     match = _BOUND.fullmatch(range)
     if match is None:
         return True

@@ -22,9 +22,9 @@ _CHECKED = 8  # number of users to verify the tables on
 def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
     """Return two tables whose inner products are a model's scores, or ``None``.
 
-    RecBole's models are tested on 8 users: products and scores may differ by at most 1e-5 of the
-    largest product. A bias, a cosine or layers above the tables fail this test. Training makes the
-    tables outdated.
+    For a RecBole model, products and scores of 8 users are compared. The result is ``None`` if they
+    differ by more than 1e-5 of the largest product, as with a bias, a cosine or layers above the
+    tables. Training makes the tables outdated.
 
     Args:
         model: a model in evaluation mode.

@@ -9,9 +9,11 @@ import torch
 from helpers.planted import QUICK, write_planted
 
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.export import export, metrics_of
 from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.finished_run import TrainedRun
+from recbole_lightgnn.serving.recommender import Recommender
 
 SHARED = {key: QUICK[key] for key in ("show_progress", "topk", "valid_metric", "train_batch_size")}
 SMALL = SHARED | {"embedding_size": 16, "epochs": 4, "learning_rate": 0.01}
@@ -156,3 +158,13 @@ def test_what_cannot_be_refitted_is_refused(model, settings, message):
     Path("a.safetensors").touch()
     with pytest.raises(InputError, match=message):
         run(model, "planted", settings={"refit": True} | settings)
+
+
+def test_the_second_model_is_exported(tmp_path):
+    write_planted(Path("dataset"))
+    record = run("LightGNNTeacher", "planted", settings=SMALL | {"refit": True})
+    trained = TrainedRun(Path(record["result_file"]).parent)
+    result = export(trained, tmp_path / "model.npz")
+    assert result["valid"] is None  # it is trained on the validation split
+    tested = metrics_of(Recommender.load(tmp_path / "model.npz"), trained, "teacher", "test")
+    assert tested["recall@20"] == pytest.approx(record["test"]["recall@20"])
