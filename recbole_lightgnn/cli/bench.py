@@ -1,5 +1,6 @@
-"""The command ``recbole-lightgnn bench PART``: one table of all benchmarks and their flags.
+"""The command ``recbole-lightgnn bench PART``.
 
+The benchmarks and their flags are listed in ``_BENCHMARKS`` below.
 Heavy libraries, such as torch, are imported only in `run`.
 """
 

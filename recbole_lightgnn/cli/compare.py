@@ -91,7 +91,7 @@ def _add_search_flags(compare: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
-    """Make a comparison's runs that are not finished yet, then write its tables and its page.
+    """Execute a comparison's unfinished runs, then write the tables and the page.
 
     Args:
         options: flags of the command, as parsed.
@@ -165,7 +165,7 @@ def _search(plan: Plan, jobs: int, lock: int) -> bool:
 
 
 def _run_unfinished(plan: Plan, jobs: int, lock: int) -> None:
-    """Make the unfinished runs, except runs that wait for a search of settings."""
+    """Execute the unfinished runs, except runs that wait for a search of settings."""
     from recbole_lightgnn.comparison.popularity import popularity_of
     from recbole_lightgnn.comparison.progress import Progress
 

@@ -132,7 +132,10 @@ def _dispatch(arguments: list[str]) -> int:
 def _command(
     commands: dict[str, argparse.ArgumentParser], arguments: Sequence[str]
 ) -> argparse.ArgumentParser | None:
-    """Parser of the given command, or of its action as in ``data check``; None if there is none."""
+    """Parser of the given command, or of the command's action, as in ``data check``.
+
+    ``None`` if the command is missing or unknown.
+    """
     command = commands.get(arguments[0]) if arguments else None
     for action in command._actions if command is not None else ():
         if isinstance(action, argparse._SubParsersAction) and action.choices:

@@ -80,7 +80,7 @@ def _check(comparison: Comparison, target: Path) -> None:
 
 
 def _copy_study(folder: Path, target: Path, model: str) -> None:
-    """Copy the settings, trials and failure of a model's search of settings, if it has one."""
+    """Copy settings, trials and failure of the search for a model's settings, if there is one."""
     source, copy = study_folder(folder, model), study_folder(target, model)
     for name in ("settings_file", "trials_file", "record_file", "failure_file"):
         if not _copy(getattr(source, name), getattr(copy, name)):
@@ -99,7 +99,7 @@ def _copy_users(source: RunFolder, copy: RunFolder, metrics: list[str]) -> None:
 
 
 def _copy(source: Path, target: Path) -> bool:
-    """Copy a file if it exists, with the target's folder; return whether the file exists."""
+    """If a file exists, copy it and create the target's folder; return whether the file exists."""
     if not source.is_file():
         return False
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -30,9 +30,9 @@ class Entry:
         warning: which settings to try if the validation score is not above the score of a ranking
             by popularity; else ``None``.
         test: list of test scores, one for each done seed, by name of the metric.
-        epochs: largest number of epochs (for LightGNN's student, of each pruning run); ``None`` for
-            a model that is not trained in epochs.
-        patience: validations without a new best score after which training stops.
+        epochs: limit on the number of epochs (for LightGNN's student, in each pruning run);
+            ``None`` for a model that is not trained in epochs.
+        patience: number of validations without a new best score after which training stops.
         parameters: number of trained values left after pruning, edge weights included.
         entries_kept: share of the embedding tables' entries that are left after pruning.
         interactions_kept: share of the interactions that are left after pruning.

@@ -46,8 +46,8 @@ def family_of(model: str) -> str:
 def family_of_row(record: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     """Return the family of a record's row, which may be an earlier stage of the record's model.
 
-    - The sum of several teachers has the family of one teacher.
-    - LightGNN's student is pruned. Before its first pruning, the student is distilled.
+    - An ensemble of teachers has the family of its teachers.
+    - The family of LightGNN's student is ``distilled`` before the first pruning, then ``pruned``.
 
     Args:
         record: the record.

@@ -89,7 +89,8 @@ def _scatter(
         what: name of the cost, for the axis and the caption.
         text: function that formats a cost.
         ticks: function that sets the ticks of the axis of costs.
-        with_front: whether to join the models on the `pareto_front`, and to draw the others paler.
+        with_front: whether to draw a line through the models on the `pareto_front`, and to draw the
+            other models paler.
     """
     metric, entries = comparison.tested_metrics[0], comparison.done()
     if not entries:

@@ -109,7 +109,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of checkpoints; it also holds the run folder of a model that can be resumed."""
+        """Folder of checkpoints, and of the state to resume from if the model can be resumed."""
         return self.path / "saved"
 
     @property
@@ -303,7 +303,7 @@ class Run:
         ]
 
     def command(self, resumed: bool) -> list[str]:
-        """Arguments of ``recbole-lightgnn`` that make the run, or continue it if ``resumed``."""
+        """Arguments of ``recbole-lightgnn`` that start the run, or continue it if ``resumed``."""
         return ["run", *self.arguments(), *["--resume"] * resumed]
 
     def begin(self) -> None:

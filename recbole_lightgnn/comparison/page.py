@@ -164,7 +164,7 @@ def _figure(number: int, picture: Picture) -> str:
 
 
 def _families(entries: Sequence[Entry]) -> str:
-    """A box to tick per family of the table, shown by the script; empty for a single family."""
+    """Checkboxes for the table's families, which the script shows; empty for a single family."""
     present = {entry.family for entry in entries}
     families = [family for family in [*FAMILIES, ""] if family in present]
     if len(families) < 2:

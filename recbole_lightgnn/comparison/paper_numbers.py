@@ -1,8 +1,8 @@
 """Results that the LightGNN paper prints; find the result to show beside a comparison's row.
 
-Most numbers are from the paper's Table 2. Those of further students of LightGNN are from Table 3
-(Recall@20 alone). Those of AutoCF, GraphDA and XSimGCL, and all numbers on Tmall, ML-1M and ML-10M,
-are from Tables 7 and 8 of the supplement. The paper's published code chooses the epochs on test.
+Most numbers are from the paper's Table 2. Table 3 has further students of LightGNN (Recall@20
+only). Tables 7 and 8 of the supplement have AutoCF, GraphDA and XSimGCL, and all models on Tmall,
+ML-1M and ML-10M. The paper's published code chooses the epochs by test scores.
 """
 
 import math

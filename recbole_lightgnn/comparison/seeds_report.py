@@ -110,7 +110,7 @@ def summary(records: Sequence[Record]) -> list[Row]:
 
 
 def paper_points(records: Sequence[Record]) -> list[Point]:
-    """The paper's results for `_SHOWN` on the records' split; empty if there are none."""
+    """The paper's results for the models `_SHOWN` on the records' split; may be empty."""
     split = split_of(records[0]["dataset_fingerprint"])
     points = () if split is None else split.points
     return [point for name in _SHOWN for point in points if point.model == name]

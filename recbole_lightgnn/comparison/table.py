@@ -114,7 +114,7 @@ def _best(comparison: Comparison, metric: str) -> str:
 
 
 def _p(entry: Entry, comparison: Comparison, metric: str) -> Cell:
-    """Sign and corrected p-value of the difference from the reference; else why it is missing.
+    """Sign and corrected p-value of the difference from the reference, or why it is missing.
 
     The page sorts these cells from clearly worse to clearly better than the reference.
     """
@@ -308,7 +308,7 @@ def _rarely_validated(comparison: Comparison) -> dict[int, list[str]]:
 
 
 def _accelerated(comparison: Comparison) -> list[str]:
-    """Names of RecBole's graph models, teachers included, that our sparse kernels have trained."""
+    """Names of RecBole's graph models, teachers included, that were trained with our kernels."""
     names = []
     for (name, _), record in comparison.records.items():
         for row in record["rows"]:

@@ -83,8 +83,8 @@ class ModelTraining(ABC):
         """Rank the items of the test split with each trained model, at the model's best epoch.
 
         Returns:
-            One row of the record for each trained model, the final model last; and a dict of the
-            rankings, with the ``key`` of each row.
+            First, one row of the record for each trained model; the last row is the final model's.
+            Second, each model's ranking, by the ``key`` of the model's row.
         """
 
     @abstractmethod
@@ -92,8 +92,8 @@ class ModelTraining(ABC):
         """Train a new model on more interactions, for the number of epochs that :meth:`fit` chose.
 
         Args:
-            train_data: RecBole's loader of training batches: train and validation interactions.
-            valid_data: RecBole's validation loader; not used to train or to choose.
+            train_data: RecBole's loader of batches of train and validation interactions.
+            valid_data: RecBole's validation loader; at most the hash of its interactions is used.
 
         Returns:
             The new training, to test and record instead of this one.

@@ -31,7 +31,7 @@ SECONDS_APART = 20.0  # minimum time between two saved states
 def can_resume(config: RunConfig) -> bool:
     """Whether a killed run of a RecBole model can be resumed with the same result.
 
-    Runs with worker processes of the data loader cannot: their random states are not saved.
+    False if the data loader has worker processes: the workers' random states are not saved.
     """
     return config["model"] in RESUMABLE and not config["worker"]
 

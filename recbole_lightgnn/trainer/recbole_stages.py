@@ -1,7 +1,7 @@
 """Train the first stages of the RecBole models that have several stages: S3Rec and RaCT.
 
-RecBole trains one stage per call, and the user must set ``pre_model_path`` to its checkpoint for
-the next stage. Here one run trains all stages.
+RecBole trains one stage per call. For the next stage, the user must set ``pre_model_path`` to the
+checkpoint of the stage before. Here one run trains all stages.
 """
 
 from __future__ import annotations

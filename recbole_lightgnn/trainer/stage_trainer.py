@@ -168,7 +168,7 @@ class StageTrainer(Trainer):
         self._trained.append((row, partial(ranked_by, trainer)))
 
     def _from_checkpoint(self, label: Label, path: str, expected: str) -> Any:
-        """Rebuild a model from an earlier run's checkpoint, with its settings."""
+        """Rebuild a model from an earlier run's checkpoint, with the checkpoint's settings."""
         saved = CheckpointModel.read(path, self.config, self._data)
         saved.expect(expected, f"{label.stage}_checkpoint")
         config = self.config.stage(saved.model, {})

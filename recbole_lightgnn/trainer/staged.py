@@ -45,8 +45,8 @@ class StagedTrainer(StageTrainer):
     Attributes:
         run_dir: path of the run folder, which :meth:`fit` creates.
         rows: one row (name, settings, sizes, validation) for each finished training, in order.
-        ranked: each trained model's ranking of the test split (:meth:`stage_rows`), with the
-            ``key`` of the model's row.
+        ranked: each trained model's ranking of the test split, by the ``key`` of the model's row;
+            empty before :meth:`stage_rows`.
     """
 
     def __init__(self, config: RunConfig, model: GraphRecommender) -> None:
@@ -120,7 +120,7 @@ class StagedTrainer(StageTrainer):
         The run folder is the subfolder `REFIT` of the earlier fit's run folder.
 
         Args:
-            train_data: RecBole's loader of training batches: train and validation interactions.
+            train_data: RecBole's loader of batches of train and validation interactions.
             valid_data: RecBole's validation loader; only the hash of its interactions is used.
             earlier: trainer of the same run, after its :meth:`fit`.
             show_progress: whether to draw a progress bar for each epoch.

@@ -171,7 +171,7 @@ class Training:
         return self.validate is not None and (last or self.epoch % self.eval_step == 0)
 
     def _set_learning_rate(self) -> None:
-        """Lower the learning rate linearly, to the fraction ``learning_rate_end`` in the end."""
+        """Lower the learning rate linearly, to ``learning_rate_end`` times the initial rate."""
         done = self.epoch / max(1, self.epochs - 1)
         fraction = 1 - done * (1 - self.learning_rate_end)
         for group in self.optimizer.param_groups:

@@ -67,8 +67,8 @@ def read_variants(file: Path, only: Sequence[str] = ()) -> list[Variant]:
         The whole recipe, then the variants of the file.
 
     Raises:
-        InputError: if the file has no variant, lacks a variant of ``only`` or has other lines, or
-            if two variants would have the same file name.
+        InputError: if the file has no variant, if it lacks a variant of ``only``, if a line does
+            not have this form, or if two variants would have the same file name.
     """
     content = read_yaml(file)
     for name, changes in content.items():
@@ -183,7 +183,7 @@ class Ablation:
         return failed
 
     def results(self) -> list[dict[str, Any]]:
-        """Return a mapping per finished variant: ``variant``, the name; ``changes``; ``record``."""
+        """Return ``variant`` (the name), ``changes`` and ``record`` of each finished variant."""
         return [
             {"variant": variant.name, "changes": variant.changes, "record": record}
             for variant in self.variants

@@ -4,8 +4,8 @@ The study, all trials of a search, is stored in a journal file, to which several
 append. Optuna's sampler gets a new random seed for each trial, computed from the search's seed and
 the number of earlier trials. A killed trial and its repetition count as one trial. So a search in
 one process draws the same settings from the same seed, even if the process is killed and started
-again. In the first trial, a searched setting has its value in a run without a search, if the search
-space contains this value.
+again. The first trial uses the values of a run without a search, as far as the search space
+contains them.
 """
 
 import gc
