@@ -270,6 +270,7 @@ class Run:
         settings: all settings in force that affect the result.
         folder: folder of the run's files.
         fingerprint: counts and hashes of the data.
+        teacher: model and settings of the teacher that the run trains first, or ``None``.
     """
 
     name: str
@@ -280,6 +281,7 @@ class Run:
     settings: dict[str, Any]
     folder: RunFolder
     fingerprint: dict[str, Any]
+    teacher: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         return f"{self.name} seed {self.seed}"

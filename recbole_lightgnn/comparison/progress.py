@@ -47,10 +47,19 @@ class Progress:
         self.begun: dict[Task, float] = {}
         self._last_update = 0.0
 
-    def began(self, run: Task, resumed: bool) -> None:
-        """Record and print that a run has begun or, if ``resumed``, goes on."""
+    def began(self, run: Task, resumed: bool, teacher_of: str | None = None) -> None:
+        """Record and print that a run has begun or, if ``resumed``, goes on.
+
+        Args:
+            run: the run.
+            resumed: whether the run continues from a saved state.
+            teacher_of: name and seed of the run whose teacher the run takes, or ``None``.
+        """
         self.begun[run] = time.monotonic()
-        self._print(f"{run}: {'goes on' if resumed else 'begins'}")
+        how = "goes on" if resumed else "begins"
+        if teacher_of is not None:
+            how = f"begins with the teacher of {teacher_of}"
+        self._print(f"{run}: {how}")
 
     def ended(self, run: Task, reason: str | None) -> None:
         """Record and print that a run has ended, and the ``reason`` if it has failed."""
