@@ -61,7 +61,7 @@ def export(
         values: number type of embedding entries and edge weights: ``float32``, ``float16`` or
             ``int8``.
         ids: names of users and items in the file: ``tokens``, as in the dataset; ``hashed``, hashes
-            of the tokens with a secret; or ``none``, only numbers in the order of the tokens.
+            of the tokens with a secret; or ``none``, only numbers in the order of sorted tokens.
         secret: secret of the hashes, with ``ids="hashed"``.
         form: ``graph`` stores pruned embeddings and edges, which are propagated at loading;
             ``final`` stores final embeddings. By default the smaller of the two files.
@@ -143,8 +143,8 @@ def metrics_of(
 def metrics_of_row(run: TrainedRun, row: str, split: str) -> Mapping[str, float] | None:
     """Evaluate a trained model as the run did, on the split ``valid`` or ``test``.
 
-    ``row`` is the key of the model's row in the run's record. Returns ``None`` where `metrics_of`
-    does.
+    ``row`` is the key of the model's row in the run's record. Returns ``None`` in the same
+    cases as `metrics_of`.
     """
     ranking = _ranking(run, row, split)
     return None if ranking is None else ranking.evaluate(*run.model(row).final_embeddings())
@@ -282,8 +282,8 @@ def _pairs(user: np.ndarray, item: np.ndarray, mask: np.ndarray) -> tuple[Pairs,
 def _card(run: TrainedRun, row: Mapping[str, Any], secret: bytes | None) -> dict[str, Any]:
     """Describe a model for the file: origin, settings and metrics, without paths and times.
 
-    With a split's hash, anyone could verify a guess of the pruned interactions. A secret keys the
-    hash, so that only holders of the secret can do so.
+    With the hash of a split, anyone could verify a guess of the pruned interactions. If ``secret``
+    is given, the hash depends on it, so that only holders of the secret can do so.
     """
     config, data = run.config(row["key"]), run.folder.content["data"]
     if secret is not None:

@@ -267,7 +267,7 @@ def _write_users(
     Args:
         file: path of the file to write.
         config: settings of the run.
-        ranked: each tested model's ranking of the test split; keys are those of the models' rows.
+        ranked: test ranking of each tested model; keys are the ``key`` of the models' rows.
         dataset: RecBole's training dataset.
         test_data: RecBole's test loader.
     """

@@ -17,12 +17,10 @@ def apply_ablation(settings: dict[str, Any], intermediate: dict[str, Any]) -> No
     """Change a student's settings in place as its setting ``ablation`` says.
 
     The ablation ``-BiAln`` leaves only the interaction loss. With this ablation, the intermediate
-    model and every pruning run of the student use the interaction loss. If its weight is 0, the
-    weight becomes 1.
+    model and every pruning run of the student use this loss. A weight of 0 for this loss becomes 1.
 
     Args:
-        settings: the student's settings. An unknown name of an ablation changes none of the
-            settings.
+        settings: the student's settings. If the ablation is unknown, no setting changes.
         intermediate: default settings of the intermediate model.
     """
     name = settings.get("ablation")

@@ -122,7 +122,7 @@ def short_list_warning(settings: Mapping[str, Any]) -> str:
 
 
 def _gives_probabilities(model_class: type[Any]) -> bool:
-    """Whether scores are probabilities: of a context-aware or tree model, or made by a sigmoid."""
+    """Whether scores are probabilities: in context-aware and tree models, and after a sigmoid."""
     from recbole.utils import ModelType
 
     if model_class.type in (ModelType.CONTEXT, ModelType.DECISIONTREE):

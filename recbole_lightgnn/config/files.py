@@ -108,7 +108,7 @@ def merge(
 
 
 def recipes() -> list[str]:
-    """Values that ``--recipe`` may have: ``default``, which needs no file, and each file's name."""
+    """Values that ``--recipe`` may have: ``default``, and the name of each recipe's yaml file."""
     return ["default", *sorted(f.stem for f in (properties_dir() / "recipe").glob("*.yaml"))]
 
 

@@ -252,7 +252,7 @@ def _compares_with_all(config: Any, model_class: type[Any]) -> bool:
 
 
 def _of_model(settings: Mapping[str, Any], model: str, recipe: str) -> dict[str, Any]:
-    """A dataset's settings for one model; the model's section overrides those for all models."""
+    """A dataset's settings for one model: common settings, overridden by the model's section."""
     from recbole_lightgnn.registry import model_names
 
     common = {key: value for key, value in settings.items() if key not in model_names()}

@@ -3,7 +3,7 @@
 RecBole checks few of these settings. With ``n_layers=-1``, RecBole trains a model without layers;
 with ``k=-1``, ItemKNN finds no neighbor. Here, a setting must have the same type as its default in
 RecBole's yaml file of the model. The tables below add a range, or the texts that RecBole's code
-accepts, by the name of the setting. A table's key ``MODEL.setting`` is for one model, and takes
+accepts. Their keys are names of settings. A key ``MODEL.setting`` is for one model, and takes
 precedence over the key ``setting``.
 """
 

@@ -277,8 +277,8 @@ def _teacher_widths(
 ) -> tuple[int | None, int | None]:
     """Return the widths (numbers per user) of the teacher's initial and of its final embeddings.
 
-    The second is 0 if the teacher stores no separate final embeddings, as BPR. A width that is
-    known only during the run is ``None``.
+    The second is 0 if the teacher (for example BPR) stores no separate final embeddings. A width
+    that is known only during the run is ``None``.
     """
     model, own = settings["teacher"], settings["teacher_settings"] or {}
     if settings["teacher_checkpoint"]:

@@ -173,7 +173,8 @@ def _check_pair_of_splits(
 ) -> None:
     """Raise InputError if a user-item pair is in both splits, ``first`` and ``second``.
 
-    Evaluation can mask the pairs of earlier splits, and would then never rank such a pair.
+    When the second split is ranked, the pairs of the first can be masked. Such a pair would then
+    never be ranked.
     """
     n_items = splits[first].shape[1]
     keys = [splits[s].users.astype(np.int64) * n_items + splits[s].items for s in (first, second)]

@@ -123,7 +123,7 @@ def check_new_columns(
     known: Mapping[str, tuple[str, str]],
     ids: Mapping[str, str],
 ) -> None:
-    """Check that a file's columns do not conflict with columns of the dataset's earlier files.
+    """Check that a file's columns do not conflict with columns of the files read before.
 
     RecBole keeps one column per name: a second column would silently replace the first. RecBole
     concatenates the interaction files, so all interaction files must have the same columns.
@@ -132,7 +132,7 @@ def check_new_columns(
         file: the file.
         columns: names of the file's columns that are loaded.
         kind: kind of the file, such as ``inter`` or ``user``.
-        known: kind of file and type of each column in the earlier files, by name of the column.
+        known: kind of file and type of each column in the files read before, by name of the column.
         ids: name of the id column of ``user`` files and of ``item`` files, by kind of file;
             ``inter`` files may have these columns, too.
 

@@ -204,7 +204,7 @@ def read_times(file: AtomicFile, name: str, texts: pd.Series) -> NDArray[Any]:
 
 
 def _numbers_below(limit: int, tokens: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Parse plain numbers within ±``limit``, 5 times as fast as `parse_times`; else return None."""
+    """Parse plain numbers in ±``limit``, 5 times as fast as `parse_times`; None if one differs."""
     try:
         numbers = tokens.astype(np.float64)
     except ValueError:

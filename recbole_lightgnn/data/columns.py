@@ -76,7 +76,7 @@ def _files(config: RunConfig) -> dict[str, Path]:
 
 
 def _check_given(config: Any, files: dict[str, Path], columns: dict[str, Columns]) -> None:
-    """Check that the files have the columns that the user loads or leaves out by settings."""
+    """Check that the files have the columns that the given settings load or leave out."""
     for key in ("load_col", "unload_col", "unused_col"):
         for suffix, names in (config.external_config_dict.get(key) or {}).items():
             if suffix not in columns:
@@ -112,7 +112,7 @@ def _names(value: Any) -> list[str]:
 
 
 def _check_is_loaded(config: RunConfig, key: str, name: str, suffix: str) -> None:
-    """Check that a column is loaded, except the time column: a run loads it if it needs times."""
+    """Check that a column is loaded; skip the time column, which a run loads if it needs times."""
     load, ids = config["load_col"], {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD"}
     if load is None or name == config["TIME_FIELD"]:
         return
@@ -199,6 +199,6 @@ def _load(columns: list[str]) -> str:
 
 
 def _ranked(settings: dict[str, Any]) -> str:
-    """Flags for a run without labels: negative items are sampled and all items are ranked."""
+    """Flags for a run without labels, which samples negative items and ranks all items."""
     sampled = "--train_neg_sample_args.distribution=uniform --eval_args.mode=full"
     return f'{sampled} --metrics="[Recall, NDCG]" --valid_metric=Recall@{settings["topk"][0]}'

@@ -173,7 +173,7 @@ def _find_files(name: str, folder: Path, settings: FileSettings | None) -> Datas
 
 
 def _has_benchmark_settings(name: str) -> bool:
-    """Whether our yaml file for a dataset says that each of its splits is a file."""
+    """Whether our yaml file for a dataset says that the dataset has one file for each split."""
     file = properties_dir() / "dataset" / f"{name}.yaml"
     return file.is_file() and "benchmark_filename" in read_yaml(file)
 
@@ -308,7 +308,7 @@ def _fault(cells: list[str], n_columns: int, user: int, item: int, encoding: str
 
 
 def _is_text(token: str) -> bool:
-    """Whether a token was decoded without error, so has no surrogates for invalid bytes."""
+    """Whether a token has no surrogates, which stand for bytes that could not be decoded."""
     return not any("\ud800" <= character <= "\udfff" for character in token)
 
 

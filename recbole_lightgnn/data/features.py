@@ -39,8 +39,8 @@ def with_times(
         settings: the run's settings.
 
     Returns:
-        A copy of ``file`` in which the column has the type ``float``, and the column; if no column
-        must be parsed, ``file`` itself and ``None``.
+        First, a copy of ``file`` in which the column has the type ``float``. Second, the column. If
+        no column must be parsed: ``file`` itself and ``None``.
 
     Raises:
         InputError: if the run orders interactions by time and the file has no such column.
@@ -164,7 +164,7 @@ class TimeColumn:
         """Check that dates and numbers are not mixed in the time columns of the interaction files.
 
         Args:
-            texts: pandas series of strings.
+            texts: the column's texts in this file, a pandas series.
             before: whether the column has dates in the earlier files, by name of the column;
                 updated.
 

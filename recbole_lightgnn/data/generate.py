@@ -98,7 +98,7 @@ def generate(
 
 
 def _complete(folder: Path, name: str, noise: Pairs) -> None:
-    """Write the file of noise pairs; remove the import time, to make the card reproducible."""
+    """Write the file of noise pairs; make the card reproducible by removing the import time."""
     lines = ["user_id:token\titem_id:token", *(f"{u}\t{i}" for u, i in sorted(noise))]
     card = folder / f"{name}.card.json"
     content = json.loads(card.read_bytes())

@@ -44,7 +44,7 @@ def import_lightgcn(
         overwrite: whether an existing dataset may be replaced.
         valid_share: share of each user's train items for validation if there is no ``valid.txt``.
         seed: seed of the random validation split.
-        skip_empty: whether to skip users without items; amazon-book's test.txt has 4 such lines.
+        skip_empty: whether to skip users without items; amazon-book's test.txt has 4 such users.
 
     Returns:
         The dataset's folder.
@@ -144,7 +144,7 @@ def _parsed(block: Block, skip_empty: bool) -> Iterator[tuple[NDArray[Any], NDAr
 
 
 def _bad_number(block: Block, starts: NDArray[Any], ends: NDArray[Any]) -> InputError:
-    """Return the InputError for the first token of a block that is no number of a user or item."""
+    """Return the InputError for a block's first token that is not a valid user or item number."""
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         token = block.data[start:end]
         if not token.isdigit():

@@ -77,7 +77,7 @@ def expand_indptr(indptr: NDArray[Any], n_major: int, n_indices: int) -> NDArray
         indptr: index of the first entry of each row or column, then the number of entries.
             Shape: (n_major + 1,)
         n_major: number of rows (CSR) or columns (CSC).
-        n_indices: number of entries.
+        n_indices: length of the array of indices, at least the number of entries.
 
     Returns:
         Row or column of each entry. Shape: (indptr[-1],)

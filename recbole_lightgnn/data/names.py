@@ -135,7 +135,8 @@ def _look_up(
 ) -> tuple[int, int, bool]:
     """Find the number of each token (`Names`), from token ``first`` on, and add new names.
 
-    The search stops early at a bad name, or at a new name if the table is full. Name 0 is bad.
+    The search stops early at a bad name, or at a new name if the table is full. Name 0,
+    RecBole's padding token, is bad, too.
 
     Args:
         data: bytes of the text. Shape: (n_bytes,)

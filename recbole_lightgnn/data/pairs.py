@@ -121,8 +121,8 @@ def import_pairs(
 ) -> Path:
     """Filter and split a table; write the splits as RecBole benchmark files to ``out/name``.
 
-    The tokens of users and items are written unchanged, also ``NA``, ``null``, ``None`` and
-    ``nan``, of which a line on standard error warns. If a user has several interactions with the
+    The tokens of users and items are written unchanged. A line on standard error warns of the
+    tokens ``NA``, ``null``, ``None`` and ``nan``. If a user has several interactions with the
     same item, only one of them is used (with a split by time, the earliest).
 
     Args:
@@ -188,7 +188,7 @@ def _listed(dropped: Mapping[str, int]) -> str:
 
 
 def _read(source: Path, selection: Selection) -> tuple[_Table, bool]:
-    """Read the table without interactions of too low a rating; tell whether it has a header."""
+    """Read the interactions rated high enough; also return whether the table has a header."""
     names: dict[str, Names] = {}
     parts: dict[str, list[NDArray[Any]]] = {what: [] for what in Rows._fields}
     below = 0

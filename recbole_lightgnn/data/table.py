@@ -120,7 +120,7 @@ class _Fields:
         return [data[s:e] for s, e in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def fault(self, line: int, what: str, remedy: str) -> InputError:
-        """Return an InputError for the block's line ``line``, from 0 and without empty lines."""
+        """Return an InputError for a line of the block, counted from 0 without empty lines."""
         if self._lines is not self.block:
             texts = self._lines.data.split(b"\n")
             line = [nth for nth, text in enumerate(texts) if text][line]
@@ -142,8 +142,8 @@ def _parse(
     Args:
         data: bytes of whole lines. Shape: (n_bytes,)
         delimiter: byte between two fields.
-        rows: for each field of a line, the row of the outputs for its column; -1 for an unwanted
-            column. Shape: (n_fields,)
+        rows: for each field of a line, the row of ``starts``, ``ends`` and ``integers`` that
+            receives the field; -1 for an unwanted field. Shape: (n_fields,)
         starts: receives the position of each field's first byte. Shape: (n_columns, n_lines)
         ends: receives the position after each field's last byte. Shape: (n_columns, n_lines)
         integers: receives the value of each field that is an integer. Shape: (n_columns, n_lines)

@@ -140,7 +140,7 @@ def _split(model: Any, table: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _info_nce_all(view: Tensor, other: Tensor, nodes: Tensor, temperature: float) -> Tensor:
-    """Compute InfoNCE with all nodes as candidates, summed over a batch's repeated nodes."""
+    """Compute InfoNCE, summed over ``nodes`` with repetitions; all nodes are candidates."""
     nodes, count = torch.unique(nodes, return_counts=True)
     rows = F.normalize(view.index_select(0, nodes), dim=1) / temperature
     target = RaggedIndices(torch.arange(len(nodes) + 1, device=nodes.device), nodes)

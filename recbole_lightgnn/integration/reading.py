@@ -26,7 +26,7 @@ def extend_recbole() -> None:
 
 
 def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
-    """Read an atomic file in place of ``Dataset._load_feat``, and note the columns in the dataset.
+    """Read an atomic file, in place of ``Dataset._load_feat``; register the columns in ``dataset``.
 
     Args:
         dataset: RecBole's dataset.

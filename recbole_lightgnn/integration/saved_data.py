@@ -122,9 +122,9 @@ def _revived(loader: Any, states: list[Any], config: Any) -> Any:
 
 
 def _parts(loader: Any) -> list[Any]:
-    """Return the loaders inside a loader that have a random generator.
+    """Return the loaders that have a random generator of their own.
 
-    The loader of a knowledge model has two inside. For any other loader, it is the loader itself.
+    For a knowledge model, these are the two loaders inside ``loader``; otherwise ``loader`` itself.
     """
     if hasattr(loader, "kg_dataloader"):
         return [loader.general_dataloader, loader.kg_dataloader]

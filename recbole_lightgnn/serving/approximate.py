@@ -18,8 +18,8 @@ class ApproximateIndex:
 
     Spherical k-means learns :math:`4 \sqrt{n}` directions from the embeddings of the n items. An
     item belongs to the list of the direction :math:`c` with the largest :math:`c \cdot \bar e_i`. A
-    query :math:`\bar e_u` searches the lists with the largest :math:`c \cdot \bar e_u`. Items found
-    are ranked by exact scores: items may be missed, but no score is wrong.
+    query :math:`\bar e_u` searches the lists with the largest :math:`c \cdot \bar e_u`. The
+    items in these lists are ranked by exact scores: items may be missed, but no score is wrong.
 
     Args:
         items: final embeddings of the items. Shape: (items, width)

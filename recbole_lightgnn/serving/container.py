@@ -222,7 +222,7 @@ def _check_size(name: str, size: int, least: int) -> None:
 
 
 def _file_size(entries: list[_Entry], position: int) -> int:
-    """Compute a file's number of bytes from the header's ``entries`` and its end ``position``."""
+    """Compute a file's size in bytes. The header lists ``entries`` and ends at ``position``."""
     for *_, deflated, size in entries:
         position += _padding(position, deflated) + size
     return position

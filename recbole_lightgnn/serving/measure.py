@@ -1,6 +1,6 @@
 """Measure speed and memory of an exported model: ``python -m ... MEASUREMENT FILE`` prints JSON.
 
-In its own process, the module loads only the libraries needed to serve.
+The measurement runs in a process of its own, which loads only the libraries needed to serve.
 """
 
 from __future__ import annotations
