@@ -41,8 +41,8 @@ class AutoCF(EmbeddingRecommender):
     - An edge is masked if at least one of its nodes is a seed node or a neighbor of a seed node.
       :math:`\hat A_e` is the normalized adjacency matrix without the masked edges.
     - The graph of the attention has the unmasked edges, a loop at every node, and as many random
-      pairs of nodes as there are interactions. Their nodes are seed nodes, neighbors of seed nodes,
-      and a random share ``pair_share`` of all nodes.
+      pairs of nodes as there are interactions. The random pairs join seed nodes, neighbors of seed
+      nodes, and a random share ``pair_share`` of all nodes.
 
     The loss has the term with :math:`s_a` only in steps that draw the graphs. The ranking uses all
     edges and no random pairs.
@@ -194,8 +194,8 @@ class Attention(nn.Module):
     .. math:: o_a = \Big\Vert_h\sum_b\frac{e^{z_{ab}^h}}{\sum_{b'}e^{z_{ab'}^h}}\,v_b^h,\qquad
               z_{ab}^h = q_a^h\cdot k_b^h,\quad |z| \le 10
 
-    :math:`o_a` is the output of node a, and b are its neighbors. q, k and v are linear maps of the
-    embeddings; each head h uses its own columns of q, k and v.
+    :math:`o_a` is the output of node a, and b are the neighbors of a. z is clipped to [-10, 10]. q,
+    k and v are linear maps of the embeddings; each head h uses its own columns of q, k and v.
 
     Args:
         width: number of columns of the embeddings, a multiple of ``n_heads``.

@@ -28,9 +28,9 @@ class CompressedELSA(ELSA):
     Source: Vančura et al., "Efficient Learning of Sparse Representations from Interactions",
     WWW'26.
 
-    Differs from the authors' code as `ELSA` does. In addition, the optimizer is not reset at a new
-    level, the mask is fixed within a level, and the loss is over all items. The authors' loss is
-    over the batch's items and a random sample.
+    Differs from the authors' code as `ELSA` does. In addition, here the optimizer is not reset at a
+    new level, the mask is fixed within a level, and the loss is over all items. The authors' loss
+    is over the batch's items and a random sample.
 
     Attributes:
         item_embedding: trained entries w and masks m of all items.
@@ -80,7 +80,7 @@ def kept_entries(width: int, last: int, done: float) -> int:
 
     Args:
         width: number of entries of an embedding.
-        last: number of entries of the last level, from 1 to ``width``.
+        last: number of entries kept at the last level, from 1 to ``width``.
         done: share of the levels done, from 0 to 1; 1 gives ``last`` entries.
     """
     levels = 0

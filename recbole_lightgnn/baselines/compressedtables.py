@@ -35,7 +35,7 @@ class CompressedTables(TaughtRecommender, SolvedRecommender):
     - ``opq``: the same after a rotation of each table (`rotated`).
 
     The model ranks by the decoded embeddings. The state dict has only the compressed arrays,
-    without RecBole's padding rows. They give the model's size in bytes.
+    without RecBole's padding rows. The model's size in bytes is the size of these arrays.
 
     Sources: Eckart and Young, "The Approximation of One Matrix by Another of Lower Rank",
     Psychometrika 1936; Jégou et al., "Product Quantization for Nearest Neighbor Search", TPAMI
@@ -153,7 +153,7 @@ def truncated(user: np.ndarray, item: np.ndarray, rank: int) -> tuple[np.ndarray
     Args:
         user: X. Shape: (users, width)
         item: Y. Shape: (items, width)
-        rank: k. If it exceeds the number of users, or of items, the smallest of the three is used.
+        rank: k; lowered to the number of users, or of items, if that number is smaller.
 
     Returns:
         The factors, float32. Shapes: (users, rank), (items, rank)

@@ -32,8 +32,8 @@ class ELSA(GraphRecommender):
     Source: Vančura et al., "Scalable Linear Shallow Autoencoder for Collaborative Filtering",
     RecSys'22.
 
-    Differs from the authors' code: the optimizer is Adam, because RecBole has no NAdam, and the
-    error is summed over items, not averaged. The authors' newer code passes :math:`\hat y` through
+    Differs from the authors' code: the error is summed over items, not averaged, and the optimizer
+    is Adam, because RecBole has no NAdam. The authors' newer code passes :math:`\hat y` through
     a ReLU; here the output is linear, as in the paper.
 
     Attributes:

@@ -126,8 +126,8 @@ def rewired(
     Args:
         user: embeddings of users, RecBole's padding row first. Shape: (users, width)
         item: embeddings of items, RecBole's padding row first. Shape: (items, width)
-        counts: maximum numbers of neighbors: items of a user, users of an item, users of a user,
-            items of an item.
+        counts: maximum numbers of neighbors to join: items to a user, users to an item, users to a
+            user, items to an item.
         threshold: smallest sigmoid of the score that joins a user and an item.
 
     Returns:

@@ -1,4 +1,4 @@
-"""LightGCL: LightGCN with a contrast to propagation over a low-rank graph."""
+"""LightGCL: LightGCN with a contrastive loss against a low-rank graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recbole_lightgnn.nn.spectral import LowRank, low_rank_graph
 
 
 class LightGCL(EmbeddingRecommender):
-    r"""LightGCN trained by BPR and by a contrast to embeddings from a low-rank graph.
+    r"""LightGCN trained by BPR and by a contrastive loss against embeddings of a low-rank graph.
 
     .. math:: E_l = \hat A E_{l-1},\qquad G_{U,l} = U S V^\top E_{I,l-1},\qquad
               G_{I,l} = V S U^\top E_{U,l-1},\qquad G_0 = E_0

@@ -1,4 +1,4 @@
-"""PinSage: convolutions over the nodes that random walks visit most often."""
+"""PinSage: convolutions over the nodes where random walks end most often."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recbole_lightgnn.ops import SparsePattern, spmm
 
 
 class PinSage(EmbeddingRecommender):
-    r"""Graph convolutions over each node's most visited neighbors, trained by BPR or a softmax.
+    r"""Graph convolutions over the end nodes of random walks, trained by BPR or a softmax.
 
     .. math:: n_a = \sum_b\alpha_{ab}\,\mathrm{ReLU}(Q_l h_b + q_l),\qquad
               h_a \leftarrow \frac{z_a}{\|z_a\|},\quad
@@ -27,8 +27,8 @@ class PinSage(EmbeddingRecommender):
     h starts as the trained embedding of a node (user or item). The nodes b are the ``n_neighbors``
     nodes where random walks of ``walk_length`` steps from node a end most often. The probabilities
     of these ends, scaled to the sum 1, are :math:`\alpha_{ab}` (`walk_neighbors`). The score is the
-    inner product of the :math:`\bar e`. Weight decay is on the batch's final embeddings, because
-    layers normalize their outputs and the length of an initial embedding hardly matters.
+    inner product of the :math:`\bar e`. Weight decay is on the batch's final embeddings: the
+    length of an initial embedding hardly matters, because layers normalize their outputs.
 
     Differs from the paper, because items have no features:
 

@@ -15,8 +15,8 @@ class RP3beta(ItemItemRecommender):
 
     W has the similarities of items, A is the interaction matrix, and D are diagonal matrices of
     degrees. alpha acts on each probability; beta lowers the similarities to popular items. A row of
-    W keeps its ``n_neighbors`` largest values off the diagonal. With ``normalize``, they then sum
-    to 1.
+    W keeps the ``n_neighbors`` largest off-diagonal values. With ``normalize``, these are scaled to
+    the sum 1.
 
     The authors have no ``normalize`` and no offset c; both are off by default. The offset helps on
     very sparse graphs.

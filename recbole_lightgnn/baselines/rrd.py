@@ -86,14 +86,14 @@ def relaxed_order(ordered: Tensor, others: Tensor, ranked: Tensor) -> Tensor:
               + \sum_n\exp s_n\Big)\Big]
 
     U are the users with an ordered item; without such users, the loss is 0. For a user with fewer
-    than K ordered items, the mean over k is over these.
+    than K ordered items, the mean over k is over those items only.
 
     Args:
         ordered: scores s_1 ... s_K of the ordered items, best item first; receive gradients.
             Shape: (users, K)
         others: scores s_n of the items without order; receive gradients. Shape: (users, others)
         ranked: true where ``ordered`` has the score of an ordered item. Elsewhere, the value in
-            ``ordered`` must be very small. Shape: (users, K)
+            ``ordered`` must be far below all scores. Shape: (users, K)
     """
     below = ordered.flip(-1).logcumsumexp(dim=-1).flip(-1)  # log of the sum over j >= k
     below = torch.logaddexp(below, others.logsumexp(dim=-1, keepdim=True))

@@ -36,10 +36,10 @@ class SimRec(TaughtRecommender, EmbeddingRecommender):
               + \mathcal L_3 + \lambda_4\|\Theta\|^2
 
     - :math:`\phi` is a leaky ReLU of slope 0.5. Final embeddings are :math:`f(e)`.
-    - :math:`\mathcal L_1 = w_1` `pairwise_alignment` with the teacher's scores, for random users
-      and pairs of items.
-    - :math:`\mathcal L_2 = w_2` `embedding_alignment` of e with ``target``, for users plus for
-      items.
+    - :math:`\mathcal L_1` is `pairwise_alignment` with the teacher's scores, for random users and
+      pairs of items, weighted by :math:`w_1`.
+    - :math:`\mathcal L_2` is `embedding_alignment` of e with ``target``, for users plus for items,
+      weighted by :math:`w_2`.
     - :math:`\mathcal L_3` pushes final embeddings apart. With
       :math:`S(a, C) = \log\sum_{c\in C}\exp(f_a\cdot f_c/\tau)`:
 

@@ -22,8 +22,8 @@ class SparseEASE(ItemItemRecommender):
 
     EASE's model file has a number for each pair of items. SANSA (Spišák et al., RecSys'23) computes
     a sparse approximate inverse of a prescribed density, without the dense matrix. Here the dense
-    inverse is computed, so the kept weights are exact. It is float32 and needs 4 bytes for each
-    pair of items.
+    inverse is computed, so the kept weights are exact. The inverse is float32 and needs 4 bytes
+    for each pair of items.
 
     Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW'19, Eq. 8.
     """

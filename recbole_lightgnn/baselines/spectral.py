@@ -19,7 +19,7 @@ _SINGLE_TABLES = ("ideal", "svdae")  # filters that rank by inner products of tw
 
 
 class Spectral(SolvedTables):
-    r"""Rank items by a fixed filter, applied to a user's interactions on the graph of items.
+    r"""Rank items by a fixed filter on the graph of items, applied to a user's interactions.
 
     A is the interaction matrix, and :math:`r_u` is the row of user u in A. D are diagonal matrices
     of degrees, c is ``degree_offset``, and

@@ -31,9 +31,9 @@ class UnKD(TaughtRecommender, EmbeddingRecommender):
     Source: Chen et al., "Unbiased Knowledge Distillation for Recommendation", WSDM'23.
 
     Differs from the published code as follows. Pairs are drawn in each step for the users of the
-    batch, not once in each epoch for all users, and equally often in every group. A list has the
-    best ``list_items`` items, not 1000. The final embeddings are sums of layers, and weight
-    decay is LightGCN's.
+    batch, not once in each epoch for all users. Pairs are drawn equally often in every group. A
+    list has the best ``list_items`` items, not 1000. The final embeddings are sums of layers, and
+    weight decay is LightGCN's.
 
     Attributes:
         group: group of each item, from 0 for the most popular items; -1 for RecBole's padding row.
@@ -133,11 +133,11 @@ def popularity_groups(counts: Tensor, n_groups: int) -> Tensor:
 
 
 def draw_ranks(lengths: Tensor, scale: float) -> Tensor:
-    r"""Draw a rank from each list by :math:`p(r)\propto\exp(-r/\mu)`; 0 for an empty list.
+    r"""Draw a rank r (from 0) in each list by :math:`p(r)\propto\exp(-r/\mu)`; 0 for an empty list.
 
     Args:
         lengths: number of items of each list, in any shape; the result has the same shape.
-        scale: mu; a smaller one draws the first ranks (from 0) more often.
+        scale: mu; a smaller one draws the first ranks more often.
     """
     uniform = torch.rand(lengths.shape, device=lengths.device, dtype=torch.float64)
     # Inverse of the distribution function (1 - exp(-(r + 1) / mu)) / (1 - exp(-length / mu)).

@@ -26,7 +26,7 @@ _SECONDS = 20  # measuring time
 
 
 def run(file: Path | None, n_items: int) -> dict[str, Any]:
-    """Check and measure the search for the best items of a model, or among random embeddings.
+    """Check and measure the search for the best items, with a model or with random embeddings.
 
     Args:
         file: model exported by ``recbole-lightgnn export``; ``None`` for random embeddings.
@@ -34,8 +34,8 @@ def run(file: Path | None, n_items: int) -> dict[str, Any]:
             a real catalogue is higher.
 
     Returns:
-        The result, of plain values. ``recall``: for each share of searched items, the fraction of
-        the exact top 20 that the search finds, over at most 1000 users. ``build``: seconds to build
+        The result, for a JSON file. ``recall``: for each share of searched items, the fraction of
+        the exact top 20 that the search finds (at most 1000 users). ``build``: seconds to build
         the index. ``rows``: seconds of each search for one user (see `measure.row`).
 
     Raises:
@@ -118,7 +118,7 @@ def _next_user(recommender: Recommender, share: float | None, users: np.ndarray,
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run` (plus ``environment``) as a table with one line per search."""
+    """Format `run`'s result (plus the key ``environment``) as a table with one line per search."""
     from tabulate import tabulate
 
     (one_user,) = result["rows"]

@@ -58,7 +58,7 @@ def run(dataset: str) -> dict[str, Any]:
         dataset: name of a dataset in ``dataset/``, or ``ml-100k``.
 
     Returns:
-        The result, of plain values. ``deviation``: largest relative error of a metric in double
+        The result, for a JSON file. ``deviation``: largest relative error of a metric in double
         precision. ``extra_memory_mb``: additional peak memory of each evaluation (see
         `_with_memory`). ``rows``: seconds of each evaluation.
 

@@ -32,7 +32,7 @@ def run(folder: Path, rows: Sequence[str], split: str) -> dict[str, Any]:
         split: split to evaluate on, ``valid`` or ``test``.
 
     Returns:
-        The result, of plain values. ``rows`` has for each file the student (``row``), ``form``,
+        The result, for a JSON file. ``rows`` has for each file the student (``row``), ``form``,
         ``values`` (number format), ``bytes``, ``of_dense`` (bytes divided by the bytes of float32
         tables with 64 columns), ``parts`` (bytes by part), ``metrics`` of the file and
         ``run_metrics`` of the run's model. The rows ``dense, N`` are final embeddings of the

@@ -26,7 +26,7 @@ def run(files: Sequence[Path]) -> dict[str, Any]:
         files: models exported by ``recbole-lightgnn export``.
 
     Returns:
-        The result, of plain values. ``models``: ``bytes`` and ``peak_mb`` (10^6 bytes) of each
+        The result, for a JSON file. ``models``: ``bytes`` and ``peak_mb`` (10^6 bytes) of each
         model. ``rows``: seconds of each model for four operations: ``cold start``, from the start
         of a process to its first answer; ``load``, the part of the cold start after the imports;
         ``top 20 for one user``; ``for all users``, the top 20 of every user.
@@ -105,7 +105,7 @@ def _in_new_process(what: str, file: Path) -> Any:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run` (plus ``environment``) as a table with one line per file."""
+    """Format `run`'s result (plus the key ``environment``) as a table with one line per file."""
     from tabulate import tabulate
 
     lines = [["", "bytes", "peak memory", *(each["operation"] for each in result["rows"])]]

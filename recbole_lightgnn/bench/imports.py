@@ -53,7 +53,7 @@ def run(interactions: int | None = None, importer: Importer = import_table) -> d
         importer: function that imports a table and that another process can load.
 
     Returns:
-        The result, of plain values. ``seconds``: seconds of the import (``ours``) and of
+        The result, for a JSON file. ``seconds``: seconds of the import (``ours``) and of
         ``read_csv``, for a table with names of users and items, and for a table with numbers.
         ``times_read_csv``: median of the import divided by the median of ``read_csv``. ``memory``:
         peak memory, in 10^6 bytes, of three processes with a table of numbers. One only imports the
@@ -175,7 +175,7 @@ def _read(importer: Importer, table: Path, out: Path) -> None:
 
 
 def text(result: dict[str, Any]) -> str:
-    """Format the result of `run` (plus ``environment``) as lines of text."""
+    """Format `run`'s result (plus the key ``environment``) as lines of text."""
     where, memory = result["environment"], result["memory"]
     lines = [f"a table of {result['interactions']} interactions; the imported pairs are its pairs"]
     for ids, ratio in result["times_read_csv"].items():

@@ -74,11 +74,11 @@ def run(dataset: str, folder: Path | None = None) -> dict[str, Any]:
     """Check final embeddings and recommendations of all models, then measure their times.
 
     Args:
-        dataset: name of the dataset of untrained students; not used if ``folder`` is given.
+        dataset: name of the dataset to make untrained students for; not used with ``folder``.
         folder: run folder of trained students; ``None`` for untrained students.
 
     Returns:
-        The result, of plain values. ``models``: for each model ``multiply_adds`` of propagation,
+        The result, for a JSON file. ``models``: for each model ``multiply_adds`` of propagation,
         ``of_teacher`` (``multiply_adds`` divided by the teacher's) and ``resident_bytes`` (bytes
         that propagation reads). ``rows``: seconds of propagation and of recommendation, and
         ``times_ours``: the time of each model divided by the time of the first model, the pruned
@@ -318,7 +318,7 @@ def recommend(
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run` (plus ``environment``) as tables of models and propagations."""
+    """Format `run`'s result (plus the key ``environment``) as tables of models and propagations."""
     from tabulate import tabulate
 
     rows = {row["operation"]: row for row in result["rows"]}

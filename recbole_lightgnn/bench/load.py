@@ -45,7 +45,7 @@ def run(file: Path, rate: float, seconds: float) -> dict[str, Any]:
         seconds: duration of the measurement. A warm-up of a tenth of this duration comes first.
 
     Returns:
-        The result, of plain values. ``requests``: number of requests, all answered. ``late``:
+        The result, for a JSON file. ``requests``: number of requests, all answered. ``late``:
         number of answers more than a second after the due time. ``checked``: number of different
         answers, all checked. ``rows``: response times in seconds. ``slowest``: 99th percentile and
         maximum of the response times. ``memory_mb``: memory of the service (10^6 bytes) in the
@@ -214,7 +214,7 @@ def _deviation(recommender: Recommender, answers: Mapping[str, set[bytes]]) -> f
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run` (plus ``environment``) as lines of text."""
+    """Format `run`'s result (plus the key ``environment``) as lines of text."""
     ((seconds,),) = (each["seconds"].values() for each in result["rows"])
     slowest = ", ".join(f"{share}: {short(1e3 * s)}" for share, s in result["slowest"].items())
     memory = result["memory_mb"]

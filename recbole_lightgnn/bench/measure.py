@@ -103,7 +103,7 @@ def measure(
 
 
 def row(operation: str, seconds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Make a row of a benchmark's result: one operation's times of all contenders, and ratios.
+    """Make a row of a benchmark's result: times of all contenders for one operation, and ratios.
 
     Args:
         operation: name of the measured operation.

@@ -76,9 +76,9 @@ def run(dataset: str | None = None, interactions: int | None = None) -> dict[str
             Yelp.
 
     Returns:
-        The result, of plain values. ``deviation``: largest error, relative to the largest entry.
-        ``rows``: one row per operation (see `measure.row`), with our product's times first. The
-        rows of S X and S^T Y also have ``bytes_per_second``, the bytes that our product reads and
+        The result, for a JSON file. ``deviation``: largest error, relative to the largest entry.
+        ``rows``: one row per operation (see `measure.row`), with our product's times first. For
+        S X and S^T Y, the row also has ``bytes_per_second``, the bytes that our product reads and
         writes per second. ``copy_bytes_per_second``: bytes per second of a plain copy. ``users``,
         ``items`` and ``interactions``: size of the graph.
 

@@ -34,7 +34,7 @@ def run(interactions: int | None = None) -> dict[str, Any]:
         interactions: number of lines of the file; ``None`` for a million.
 
     Returns:
-        The result, of plain values. ``rows``: seconds of both readers. ``memory``, in 10^6 bytes:
+        The result, for a JSON file. ``rows``: seconds of both readers. ``memory``, in 10^6 bytes:
         ``peak_mb``, peak memory of each reader's process; ``loaded_mb``, peak memory of a process
         that only loads the libraries. ``times_ours`` divides RecBole's ``peak_mb`` by ours, after
         ``loaded_mb`` is subtracted from both.
@@ -109,7 +109,7 @@ def _measured(reader: str, file: Path) -> dict[str, Any]:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run` (plus ``environment``) as lines of text."""
+    """Format `run`'s result (plus the key ``environment``) as lines of text."""
     ((one,), memory) = (result["rows"], result["memory"])
     time_ratio, memory_ratio = short(one["times_ours"][THEIRS]), short(memory["times_ours"])
     readers = [

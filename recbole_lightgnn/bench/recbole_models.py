@@ -1,7 +1,7 @@
 """A training step of RecBole's own graph models: unmodified, and accelerated by our sparse kernels.
 
-Batches have 2048 interactions and embeddings 64 columns, as in RecBole. Both forms of a model start
-with the same weights and random state and train on the same batches.
+Batches have 2048 interactions, and embeddings have 64 columns, as in RecBole. Both forms of a
+model start with the same weights and random state and train on the same batches.
 """
 
 from itertools import cycle, islice
@@ -29,7 +29,7 @@ def run(dataset: str, models: tuple[str, ...] = ACCELERATED) -> dict[str, Any]:
         models: names of RecBole's models to measure.
 
     Returns:
-        The result, of plain values. ``deviation``: largest relative difference of two losses.
+        The result, for a JSON file. ``deviation``: largest relative difference of two losses.
         ``rows``: times of both forms, one row per model (see `measure.row`).
 
     Raises:

@@ -47,7 +47,7 @@ def run(largest: int | None = None) -> dict[str, Any]:
             start from 10^5 and grow by factors of sqrt(10).
 
     Returns:
-        The result, of plain values; MB are 10^6 bytes. ``deviation``: relative error of loss and
+        The result, for a JSON file; MB are 10^6 bytes. ``deviation``: relative error of loss and
         gradients. ``libraries_mb``: peak memory of a process with a tiny graph. ``sizes``: for each
         size ``seconds`` of a step, ``peak_mb`` of the process, its estimate ``estimate_mb``, time
         and memory per interaction (without the libraries), and the time to fetch a row of an
@@ -250,7 +250,7 @@ def by_coo(model: LightGCN, batch: Batch) -> list[Tensor]:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """Format the result of `run` (plus ``environment``) as a table with one line per size."""
+    """Format `run`'s result (plus the key ``environment``) as a table with one line per size."""
     from tabulate import tabulate
 
     head = ["interactions", "users", "items", "seconds per step", "ns each", "ns per row"]

@@ -38,7 +38,7 @@ def run(dataset: str) -> dict[str, Any]:
         dataset: name of a dataset in ``dataset/``, or ``ml-100k``.
 
     Returns:
-        The result, of plain values. ``deviation``: largest relative difference of two losses.
+        The result, for a JSON file. ``deviation``: largest relative difference of two losses.
         ``rows``: times of a step of each model (see `measure.row`).
 
     Raises:

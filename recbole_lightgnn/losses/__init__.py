@@ -100,8 +100,8 @@ def full_softmax(
               \qquad z_{uc} = e_u\cdot e_c + b_c
 
     With a user's positive items as targets, this is the negative log-likelihood of a multinomial
-    (Liang et al., WWW'18). With a teacher's softmax divided by the batch size as q, and the
-    positive items as O, it is :func:`listwise_alignment` over the other items, plus a constant (the
+    (Liang et al., WWW'18). If q is a teacher's softmax divided by the batch size, and O are the
+    positive items, it is :func:`listwise_alignment` over all other items, plus a constant (the
     teacher's entropy). Logits and gradients are computed in chunks of users.
 
     Args:

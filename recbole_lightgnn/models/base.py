@@ -187,8 +187,9 @@ class GraphRecommender(GeneralRecommender):
 
         Returns:
             ``interactions``: edges of the graph. ``entries``: parameters without RecBole's padding
-            rows and edge weights. ``entries_kept``: share of ``entries`` left by pruning.
-            ``parameters``: ``entries`` plus edge weights. ``bytes``: size of the state dict.
+            rows and edge weights. ``entries_kept``: ``entries`` divided by the entries
+            before pruning. ``parameters``: ``entries`` plus edge weights. ``bytes``: size of the
+            state dict.
         """
         entries = entries_of(self)
         return {

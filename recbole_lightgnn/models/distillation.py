@@ -189,8 +189,8 @@ class ContrastSampler:
 
     Args:
         settings: ``contrast_nodes``, the maximum number of anchors, and ``contrast_candidates``,
-            the number of candidates to draw; if it is at least the number of nodes, all are
-            candidates.
+            the number of candidates to draw. If it is at least the number of nodes, all nodes
+            are candidates.
     """
 
     def __init__(self, settings: Settings) -> None:

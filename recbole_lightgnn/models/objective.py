@@ -37,7 +37,7 @@ class InteractionObjective(Protocol):
 def interaction_objective(
     settings: Settings, graph: InteractionGraph, positive_items: PositiveItems
 ) -> InteractionObjective:
-    """Return the loss on observed interactions that the settings choose.
+    """Choose the loss on observed interactions, as the settings say.
 
     Args:
         settings: settings of the run. ``interaction_loss: bpr`` is `batch_bpr`; ``softmax`` is

@@ -182,7 +182,7 @@ class ItemItemRecommender(SolvedRecommender):
 
 
 def largest_products(left: sp.csr_matrix, right: sp.csr_matrix, count: int) -> sp.csr_matrix:
-    """Multiply sparse matrices and keep each row's largest values off the diagonal. Shape: (n, n)
+    """Multiply sparse matrices; keep each row's largest off-diagonal values. Shape: (n, n)
 
     Only 1024 rows of the product are in memory at once.
 

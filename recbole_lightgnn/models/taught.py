@@ -22,7 +22,7 @@ class TaughtRecommender(GraphRecommender):
     terms that compare with one.
 
     Attributes:
-        learns_from_teacher: class attribute; whether the model has a teacher's settings to check.
+        learns_from_teacher: class attribute; tells the checks of settings that there is a teacher.
         needs_teacher_tables: class attribute; if true, a teacher without final embeddings is
             refused before its training.
         teacher: the teacher, or ``None`` before :meth:`distill_from`.

@@ -22,8 +22,8 @@ class Relation:
 
     Attributes:
         pattern: positions of the edges in the user-item matrix. Shape: (users, items)
-        norm: :math:`1/\sqrt{d_i d_j}` of each edge. The degrees are of A in Eq. 4, before
-            pruning. Shape: (edges,)
+        norm: :math:`1/\sqrt{d_i d_j}` of each edge. The degrees are those before
+            pruning, as in Eq. 4. Shape: (edges,)
     """
 
     pattern: SparsePattern
@@ -158,8 +158,9 @@ def augment_hops(
             strongest pairs; of these, each item then selects its strongest. Yelp has 21.7 million
             pairs within three hops.
         memory_mb: limit on temporary arrays in MB (10^6 bytes), without the graph and the added
-            pairs. The paths of one node are counted at once in any case, with at most 48 bytes for
-            every user or item. The result does not depend on the limit.
+            pairs. The paths of one node are always counted at once. They take at most 48 bytes
+            times the number of users or of items, whichever is larger. The result does not depend
+            on the limit.
 
     Returns:
         The augmented graph, on the CPU.

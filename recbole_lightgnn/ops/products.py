@@ -119,9 +119,9 @@ def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
 def edge_products(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
     r"""Compute the inner products of :func:`sddmm` with gradients. Shape: (nnz,)
 
-    Attention over a graph has these logits. With the upstream gradient G, a sparse matrix, the
-    gradients are :math:`\partial_L = G R` and :math:`\partial_R = G^\top L`. No tensor of shape
-    (nnz, width) is built.
+    These are the logits of attention over a graph. With the upstream gradient G, a sparse matrix,
+    the gradients are :math:`\partial_L = G R` and :math:`\partial_R = G^\top L`. No tensor of
+    shape (nnz, width) is built.
 
     Args:
         pattern: positions (i, j) of the nonzeros. Shape: (rows, cols)

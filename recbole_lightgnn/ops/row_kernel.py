@@ -3,7 +3,7 @@
 A packed row (:class:`recbole_lightgnn.ops.PackedRows`) stores only the entries that pruning left. A
 plain numba loop loads them one by one, and writes a row's running sum to memory at every term. Here
 the sum stays in vector registers, and one instruction (`expandload`) moves the stored entries of 16
-columns to their columns. numba has no such instruction, so the code is written in LLVM's.
+columns to their columns. numba has no such instruction, so this file writes LLVM instructions.
 :func:`recbole_lightgnn.ops.reference.power_sum_reference` gives the same result in plain torch.
 """
 
