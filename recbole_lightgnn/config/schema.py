@@ -149,7 +149,8 @@ def describe(model: str) -> dict[str, Setting]:
 def read_given(key: str, text: str) -> Any:
     """Read the value of a flag ``--key=text`` as YAML, except for a separator or an interval.
 
-    Such a text is kept, because YAML refuses ``,`` and ``[5,inf)``, and reads a space as no value.
+    The text of these two is kept, because YAML refuses ``,`` and ``[5,inf)``, and reads a space as
+    no value.
 
     Raises:
         yaml.YAMLError: if the text is not YAML.

@@ -24,8 +24,9 @@ def accelerate_model(model: Any) -> bool:
 
     RecBole still builds and normalizes the matrices, and applies dropout. LightGCN's mean of the
     layers is computed by our :func:`power_sum`. In the other models, each ``torch.sparse.mm`` is
-    computed by our :func:`spmm`. In SGL and NCL, the mean of the layers is a running sum. Their
-    contrastive loss over all nodes takes most of the time; our :func:`full_softmax` computes it.
+    computed by our :func:`spmm`. In SGL and NCL, the mean of the layers is a running sum. Most of
+    their training time goes into the contrastive loss over all nodes; our :func:`full_softmax`
+    computes this loss.
 
     Args:
         model: model of a class of RecBole; modified in place.

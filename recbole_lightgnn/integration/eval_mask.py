@@ -59,7 +59,7 @@ def mask_in_force(config: RunConfig) -> str:
 
 
 def _with_mask(original: Callable[..., None]) -> Callable[..., None]:
-    """Extend a loader's method that receives a config: at the end, set the masked items."""
+    """Extend a loader's method that receives a config, to set the masked items at its end."""
 
     @functools.wraps(original)
     def method(self: Any, config: RunConfig, *args: Any, **kwargs: Any) -> None:

@@ -198,7 +198,7 @@ def _read_by(package: str) -> frozenset[str]:
 
 
 def _difference(content: dict[str, Any], other: Any) -> str:
-    """Describe how saved data differ from a run's: ``... other settings (seed)``; else empty."""
+    """Say how saved data differ from a run's: ``... other settings (seed)``; empty if equal."""
     if not isinstance(other, dict):
         return "what it was made of is not known"
     groups = []
