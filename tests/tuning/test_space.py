@@ -107,8 +107,8 @@ def test_a_command_that_cannot_be_used(capsys, arguments, facts):
 
 
 def test_a_model_without_a_space_of_its_own(capsys):
-    line = bad(capsys, "-m", "EASE", "-d", "planted")
-    assert f"no search space comes with EASE (only with {', '.join(SHIPPED)})" in line
+    line = bad(capsys, "-m", "Pop", "-d", "planted")
+    assert f"no search space comes with Pop (only with {', '.join(SHIPPED)})" in line
 
 
 def test_without_optuna_the_extra_is_named(capsys, monkeypatch):
