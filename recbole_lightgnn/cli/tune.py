@@ -147,7 +147,7 @@ def _model(given: str | None, config_files: Iterable[str]) -> str:
 
 def _line(search: Any, trial: Any) -> str:
     """One line of text on a trial (a run of the search) that has ended."""
-    from recbole_lightgnn.tuning.search import reason_of
+    from recbole_lightgnn.tuning.trial_states import reason_of
 
     known = trial.user_attrs
     result = reason_of(trial)
@@ -164,7 +164,7 @@ def _print_best(search: Any, given: Mapping[str, Any], config_files: list[str]) 
     """Print the best trial and the command that repeats the trial; return the exit status."""
     import yaml
 
-    from recbole_lightgnn.tuning.search import reason_of
+    from recbole_lightgnn.tuning.trial_states import reason_of
 
     failed, best = search.trials("failed"), search.best()
     if best is None and failed and not search.trials("running"):

@@ -29,11 +29,10 @@ from recbole_lightgnn.quick_start import choose, configure, fingerprint_of
 from recbole_lightgnn.tuning.journal import open_journal
 from recbole_lightgnn.tuning.space import Space, owner_of, read_space, samples, settle
 from recbole_lightgnn.tuning.trial_locks import TrialLocks
+from recbole_lightgnn.tuning.trial_states import MOST_KILLS, reason_of, state_of
 from recbole_lightgnn.utils.files import check_writable, plain, write_json
 
 SCHEMA_VERSION = 1
-# A trial counts as failed after its process was killed this often, for example out of memory.
-MOST_KILLS = 3
 # Median stopping needs this many finished trials, and this many epochs of a trial.
 _FIRST_TRIALS, _FIRST_EPOCHS = 4, 5
 
@@ -382,31 +381,3 @@ class Search:
 
     def _write(self) -> None:
         write_json(self.record_file, self.record())
-
-
-def state_of(trial: FrozenTrial) -> str:
-    """Return the state of a trial, as one word.
-
-    Returns:
-        ``finished``; ``stopped`` by median stopping; ``failed`` (see `reason_of`); ``running``;
-        ``waiting`` in the queue; or ``killed`` together with its process. A killed trial is
-        repeated as a new trial.
-    """
-    if trial.state == TrialState.FAIL:
-        return "failed" if reason_of(trial) else "killed"
-    names = {
-        TrialState.COMPLETE: "finished",
-        TrialState.PRUNED: "stopped",
-        TrialState.RUNNING: "running",
-    }
-    return names.get(trial.state, "waiting")
-
-
-def reason_of(trial: FrozenTrial) -> str | None:
-    """Return in one line why a trial failed or was stopped; ``None`` for all other trials."""
-    if trial.state not in (TrialState.FAIL, TrialState.PRUNED):
-        return None
-    known = trial.user_attrs
-    if "reason" not in known and known.get("kills", 0) + 1 >= MOST_KILLS:
-        return f"its process was ended {MOST_KILLS} times before it was done"
-    return known.get("reason")

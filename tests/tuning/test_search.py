@@ -21,8 +21,9 @@ from optuna.trial import create_trial
 from recbole_lightgnn import quick_start
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.registry import properties_dir
-from recbole_lightgnn.tuning.search import MOST_KILLS, Search, reason_of, state_of
+from recbole_lightgnn.tuning.search import Search
 from recbole_lightgnn.tuning.space import read_space, samples, settle
+from recbole_lightgnn.tuning.trial_states import MOST_KILLS, reason_of, state_of
 
 PROCESS = HELPERS / "tuning_process.py"
 EASE = [
