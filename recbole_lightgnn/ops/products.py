@@ -65,7 +65,7 @@ def power_sum(
     *,
     coefficients: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    r"""Apply a polynomial of a bipartite adjacency matrix to embeddings, with gradients.
+    r"""Apply a polynomial of a bipartite adjacency matrix to embeddings, differentiably.
 
     .. math:: \sum_{l=0}^{L} c_l\hat A^l X,\qquad
               \hat A = \begin{pmatrix}0 & S\\ S^\top & 0\end{pmatrix},\qquad c_L = 1
@@ -117,7 +117,7 @@ def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
 
 
 def edge_products(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
-    r"""Compute the inner products of :func:`sddmm` with gradients. Shape: (nnz,)
+    r"""Compute the inner products of :func:`sddmm`, differentiably. Shape: (nnz,)
 
     These are the logits of attention over a graph. With the upstream gradient G, a sparse matrix,
     the gradients are :math:`\partial_L = G R` and :math:`\partial_R = G^\top L`. No tensor of

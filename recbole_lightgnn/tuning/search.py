@@ -52,7 +52,7 @@ class Search:
             The facts are recorded with each trial.
         median_stopping: whether to stop a trial when its best score so far is worse than the median
             of the finished trials' scores after the same epoch. Golovin et al., KDD'17, section
-            3.2.2, give this rule for running means of the scores.
+            3.2.2, compare running means of the scores instead.
 
     Attributes:
         space: the searched settings, each with its range or choices.
