@@ -16,12 +16,12 @@ class CompressedELSA(ELSA):
 
     .. math:: F_i = \frac{m_i\odot w_i}{\|m_i\odot w_i\|},\qquad \|m_i\|_0 = k
 
-    For item i, :math:`w_i` are the trained entries and :math:`m_i` is the mask of kept entries. k
-    starts at the row length and is halved at each level, down to ``kept_share`` of the row
-    (:func:`kept_entries`). k shrinks during the first ``compression_share`` of all epochs. Only
-    epochs with the smallest k are validated. Each level keeps the k entries with the largest
-    :math:`|w|`. With ``rewind``, the kept entries are reset to their initial values (Frankle and
-    Carbin, ICLR'19).
+    For item i, :math:`w_i` are the trained entries and :math:`m_i` is the mask of kept entries.
+    Training has levels of several epochs. k starts at the row length, and each new level halves k,
+    down to ``kept_share`` of the row (:func:`kept_entries`). The last level begins after a share
+    ``compression_share`` of the epochs, and only this level is validated. Each level keeps the k
+    entries with the largest :math:`|w|`. With ``rewind``, a new level also resets the kept entries
+    to their initial values (Frankle and Carbin, ICLR'19).
 
     Only items have an embedding table. A kept entry takes 4 bytes, and its column number 2 bytes.
 

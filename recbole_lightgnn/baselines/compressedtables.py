@@ -168,10 +168,10 @@ def truncated(user: np.ndarray, item: np.ndarray, rank: int) -> tuple[np.ndarray
 def product_quantized(
     table: np.ndarray, n_blocks: int, n_centroids: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut each row into blocks, and replace each block by the nearest of its centroids.
+    """Cut a table into blocks of columns, and replace each row of a block by a centroid.
 
-    Each block has its own centroids, which k-means learns. If a block has at most ``n_centroids``
-    distinct values, these are the centroids, and nothing is lost.
+    k-means learns the centroids of each block. If a block has at most ``n_centroids`` distinct
+    rows, these are the centroids, and nothing is lost.
 
     Args:
         table: the table. Shape: (rows, width)
@@ -181,9 +181,9 @@ def product_quantized(
         seed: random seed of k-means.
 
     Returns:
-        First, the number of each block's centroid, uint8. Second, the codebook: the centroids of
-        each block, in the columns of the block. If a block has fewer centroids than another, zeros
-        follow. Shapes: (rows, n_blocks), (centroids, width)
+        First, the number of the centroid for each row and block, uint8. Second, the codebook: the
+        centroids of each block, in the columns of the block. If a block has fewer centroids than
+        another, zeros follow. Shapes: (rows, n_blocks), (centroids, width)
     """
     blocks = np.array_split(np.ascontiguousarray(table, np.float32), n_blocks, axis=1)
     found = [_clustered(block, n_centroids, seed) for block in blocks]
@@ -213,7 +213,7 @@ def decoded_product(codes: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     """Rebuild the table that `product_quantized` replaced by codes.
 
     Args:
-        codes: number of each block's centroid. Shape: (rows, n_blocks)
+        codes: number of the centroid for each row and block. Shape: (rows, n_blocks)
         codebook: centroids of each block, in the columns of the block. Shape: (centroids, width)
 
     Returns:

@@ -37,8 +37,8 @@ class DirectAU(EmbeddingRecommender):
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Sum LightGCN's layers; see `GraphRecommender.propagate`.
 
-        The authors average the layers. This constant factor changes neither the loss, which
-        normalizes embeddings, nor the ranking.
+        The authors average the layers. A mean is the sum times a constant, which changes neither
+        the loss (it normalizes embeddings) nor the ranking.
         """
         return lightgcn(self.observed, user, item, n_layers=self.n_layers)
 

@@ -81,8 +81,8 @@ class ELSA(GraphRecommender):
 def reconstruction_error(sums: Tensor, items: Tensor, degree: Tensor) -> Tensor:
     r"""Compute ELSA's loss, averaged over the users; 0 without users. Shape: ()
 
-    Let r be a user's row of A, with d interactions, and :math:`z = r F` the sum of the embeddings
-    of the user's items. The scores :math:`\hat y = z F^\top - r` have
+    Let r be a user's row of the interaction matrix, with d interactions, and :math:`z = r F` the
+    sum of the embeddings of the user's items. The scores :math:`\hat y = z F^\top - r` have
 
     .. math:: r\cdot\hat y = \|z\|^2 - d,\qquad
               \|\hat y\|^2 = z F^\top F z^\top - 2\|z\|^2 + d

@@ -65,7 +65,7 @@ class GLT(PrunedRecommender):
         )
 
     def begin_run(self, run: int) -> None:
-        """Prepare a run, the last one with fixed masks; see `PrunedRecommender.begin_run`."""
+        """Prepare a run; the last run has fixed masks. See `PrunedRecommender.begin_run`."""
         super().begin_run(run)
         if run == self.last_run:
             for mask in self.masks():

@@ -34,8 +34,8 @@ class GraphDA(TaughtRecommender, EmbeddingRecommender):
     Without a teacher, the edges are the interactions, and the model is LightGCN.
 
     With ``similarity: cosine``, the teacher's embeddings are first scaled to length 1; the authors
-    do not scale them. Without scaling, a few long embeddings are best for almost all nodes: on
-    Yelp, one user has 21,594 edges.
+    do not scale them. Without scaling, a few nodes with long embeddings become neighbors of almost
+    all nodes: on Yelp, one user has 21,594 edges.
 
     Source: Fan et al., "Graph Collaborative Signals Denoising and Augmentation for
     Recommendation", SIGIR'23.

@@ -24,8 +24,8 @@ class RRD(TaughtRecommender, EmbeddingRecommender):
 
     :math:`\mathcal L_{order}` is `relaxed_order` for the users of the batch. This loss is low if
     the student ranks the teacher's K best items in the teacher's order, and above ``other_items``
-    random items. Neither list has items of the user's interactions. With ``n_layers: 0`` the model
-    is matrix factorization.
+    random items. Items that the user has interacted with are left out. With ``n_layers: 0`` the
+    model is matrix factorization.
 
     Source: Kang et al., "DE-RRD: A Knowledge Distillation Framework for Recommender System",
     CIKM'20 (the method RRD).

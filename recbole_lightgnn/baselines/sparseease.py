@@ -1,4 +1,4 @@
-"""SparseEASE: EASE with only the largest weights, as many as a density prescribes."""
+"""SparseEASE: EASE that keeps only a given share of the weights, the largest ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def largest_entries(matrix: np.ndarray, count: int) -> sp.csr_matrix:
     Zeros are never kept. Of equal values, those of the first rows and columns are kept.
 
     Args:
-        matrix: a dense matrix. It is compared in blocks of rows, so that no copy is made.
+        matrix: a dense matrix. Only a block of rows is processed at a time, to save memory.
         count: number of entries to keep, at least 0.
     """
     kept = sp.coo_matrix(matrix.shape, dtype=matrix.dtype)

@@ -43,8 +43,9 @@ class Spectral(SolvedTables):
     ``ideal`` with p = 1, gamma = 1/2 and c = 0 is the ideal low-pass filter of GF-CF. On very
     sparse graphs the largest singular values belong to tiny components, and c > 0 is needed. h of
     ``turbo`` is P, :math:`2P - P^2` or :math:`P + .01(-P^3 + 10P^2 - 29P)` for ``order`` 1, 2 or 3.
-    The :math:`c_j` of ``cheby`` interpolate its plateau filter
-    :math:`h(x) = \tfrac12 - \tfrac12\,\mathrm{sign}(x)\,|x|^\varphi` at Chebyshev nodes.
+    The :math:`c_j` of ``cheby`` interpolate the function
+    :math:`\tfrac12 - \tfrac12\,\mathrm{sign}(x)\,|x|^\varphi` at Chebyshev nodes (the authors'
+    plateau filter). :math:`\varphi` is ``flatness``.
 
     ``ideal`` and ``svdae`` rank by inner products of a user table and an item table. In ``ideal``,
     a user's row is a sum over the user's items, so a new user needs no training. The authors'

@@ -28,9 +28,9 @@ class STARGCN(EmbeddingRecommender):
               \frac{1}{|S|}\sum_{a\in S}\|\hat x_a^t - e_a\|^2\Big] + \lambda_4\|\Theta\|^2
 
     :math:`\varphi` is LeakyReLU, and :math:`\mathcal L_0` is BPR or a softmax. Each block t has
-    separate weights W, O, R and P for users and for items. The input x is the trained embeddings e
-    in the first block, and :math:`\hat x` of the block before in later ones. The ranking is by
-    :math:`\bar e` of the last block.
+    separate weights W, O, R and P for users and for items. The input x of the first block is the
+    trained embeddings e. The input of a later block is :math:`\hat x` of the block before. The
+    ranking is by :math:`\bar e` of the last block.
 
     S are the nodes to restore: a random share ``restored_share`` of all nodes in each step. Each
     node of S enters the first block as zero with the probability ``mask_probability``.
@@ -123,14 +123,15 @@ class STARGCN(EmbeddingRecommender):
 
 
 def restoration(restored: Tables, tables: Tables, nodes: list[Tensor]) -> Tensor:
-    r"""Compute the mean squared distance of restored embeddings from e; 0 if S is empty. Shape: ()
+    r"""Compute the mean squared distance between restored and trained embeddings. Shape: ()
 
     .. math:: \frac{1}{|S|}\sum_{a\in S}\|\hat x_a - e_a\|^2
 
     Args:
         restored: x-hat; receives gradients. Shapes: (users, width), (items, width)
-        tables: e; treated as constant. Shapes: as ``restored``
-        nodes: S, the users and the items to restore. Shape of each: (drawn,)
+        tables: e, the trained embeddings; treated as constant. Shapes: as ``restored``
+        nodes: S, the users and the items to restore; the result is 0 without nodes.
+            Shape of each: (drawn,)
     """
     distances = [
         (guess[rows] - truth.detach()[rows]).square().sum()

@@ -27,9 +27,11 @@ class UltraGCN(EmbeddingRecommender):
     .. math:: w^\pm_{ui} = a^\pm + b^\pm\beta_{ui},\qquad
               \beta_{ui} = \frac1{d_u}\sqrt{\frac{d_u + 1}{d_i + 1}}
 
-    The c are n items drawn uniformly; some of them may be items of the user. :math:`S_i` are the
-    ``n_similar`` items with the largest :math:`\omega_{ij}` (:func:`similar_items`). The score is
-    the inner product of the trained embeddings.
+    :math:`a^+` and :math:`b^+` are ``positive_base`` and ``positive_beta``; :math:`a^-` and
+    :math:`b^-` are ``negative_base`` and ``negative_beta``. The c are n items drawn uniformly; some
+    of them may be items of the user. :math:`S_i` are the ``n_similar`` items with the largest
+    :math:`\omega_{ij}` (:func:`similar_items`). The score is the inner product of the trained
+    embeddings.
 
     Source: Mao et al., "UltraGCN: Ultra Simplification of Graph Convolutional Networks for
     Recommendation", CIKM'21.

@@ -1,4 +1,4 @@
-"""The Pareto front: the models that no other model beats in both cost and accuracy."""
+"""The Pareto front of cost and accuracy: the models that no other model beats."""
 
 from collections.abc import Sequence
 

@@ -11,7 +11,7 @@ from recbole_lightgnn.errors import InputError
 def seeds_split_the_data(configs: Mapping[str, Any]) -> bool:
     """Whether runs with different seeds would have different splits of the data.
 
-    True if, for any model, neither the dataset's files nor ``split_seed`` fix the split.
+    True if there is a model for which neither the dataset's files nor ``split_seed`` fix the split.
     """
     return any(
         config["benchmark_filename"] is None and config["split_seed"] is None

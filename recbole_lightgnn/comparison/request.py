@@ -43,8 +43,8 @@ class Request:
     def given_to(self, name: str) -> dict[str, Any]:
         """Collect the settings that are given for one model or variant.
 
-        Settings given for this model or variant override the settings in the variant's file. These
-        override settings given for all models. A search only adds settings.
+        The variant's settings override the settings given for all models. Settings given for this
+        model or variant override all others. A search sets only settings that are not given.
         """
         settings = {key: value for key, value in self.given.items() if not self._owner(key)}
         if name in self.variants:

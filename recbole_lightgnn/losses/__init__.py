@@ -99,10 +99,11 @@ def full_softmax(
               \frac{\exp(z_{uk})}{\sum_{c \notin O_u} \exp(z_{uc})},
               \qquad z_{uc} = e_u\cdot e_c + b_c
 
-    With a user's positive items as targets, this is the negative log-likelihood of a multinomial
-    (Liang et al., WWW'18). If q is a teacher's softmax divided by the batch size, and O are the
-    positive items, it is :func:`listwise_alignment` over all other items, plus a constant (the
-    teacher's entropy). Logits and gradients are computed in chunks of users.
+    If the targets T are the user's positive items, this loss is the negative log-likelihood of a
+    multinomial (Liang et al., WWW'18). If the weights q are a teacher's softmax divided by the
+    batch size, and the positive items O are left out, this loss is :func:`listwise_alignment` over
+    all other items, plus a constant (the teacher's entropy). Logits and gradients are computed in
+    chunks of users.
 
     Args:
         user: user embeddings divided by the temperature; receive gradients. Shape: (batch, width)

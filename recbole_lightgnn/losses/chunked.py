@@ -56,7 +56,7 @@ class RaggedIndices:
 class PrecomputedGradients(torch.autograd.Function):
     """Base class of losses that compute the gradients together with the loss.
 
-    ``forward`` saves the gradients of its first arguments, in order; later ones have none.
+    ``forward`` saves the gradients of its first arguments, in order; later arguments have none.
     """
 
     @staticmethod

@@ -135,7 +135,8 @@ class GraphRecommender(GeneralRecommender):
         """Prepare the epoch ``epoch`` (from 0) of at most ``epochs``; models may override this.
 
         Returns:
-            Whether the epoch may be validated and chosen as the best; always true for the last one.
+            Whether the epoch may be validated and chosen as the best; always true for the last
+            epoch.
         """
         return True
 
@@ -175,7 +176,7 @@ class GraphRecommender(GeneralRecommender):
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
-        """Return the widths of initial (``None`` if there are none) and of final embeddings.
+        """Return two widths: of initial embeddings (``None`` without them) and of final embeddings.
 
         Args:
             settings: settings of the model, by name.

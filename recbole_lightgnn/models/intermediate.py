@@ -78,7 +78,8 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         """Set the initial embeddings from those of a trained model.
 
         Wider embeddings are first rotated to their principal axes, and their first columns kept.
-        Then one factor gives this model's scores the standard deviation ``target_std``.
+        Then all are multiplied by one number, so that this model's scores have the standard
+        deviation ``target_std``.
 
         Args:
             user: initial embeddings of the trained model. Shape: (users, given width)

@@ -199,7 +199,7 @@ def batch_items(item: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def contrast_candidates(table: Tensor, nodes: Tensor, *, with_all: bool) -> tuple[Tensor, Tensor]:
-    """Select the embeddings to compare nodes (users or items) with in a contrastive loss.
+    """Select the candidates' embeddings in a contrastive loss of nodes (users or items).
 
     Args:
         table: embeddings of all users or items, RecBole's padding row first. Shape: (rows, width)

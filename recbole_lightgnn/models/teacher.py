@@ -32,11 +32,11 @@ class LightGNNTeacher(EmbeddingRecommender):
       .. math:: \hat y_{ui} = \cos(e_u, e_i)\,(|e_i| / \overline{|e|})^\gamma
                 + \tau\beta\log(1 + d_i)
 
-      with the temperature :math:`\tau` of the softmax, the number :math:`d_i` of the item's
-      interactions and the mean norm :math:`\overline{|e|}` of the items. The embeddings to rank by
-      have one more column, which makes their inner products these scores. With
-      ``similarity: cosine``, :math:`\gamma = 0` and :math:`\beta` equal to ``popularity_prior``,
-      these scores are the training logits times :math:`\tau`.
+      with the final embeddings e, the temperature :math:`\tau` of the softmax, the number
+      :math:`d_i` of the item's interactions and the mean norm :math:`\overline{|e|}` of the items.
+      The embeddings to rank by have one more column, so that their inner products are these scores.
+      With ``similarity: cosine``, :math:`\gamma = 0` and :math:`\beta` equal to
+      ``popularity_prior``, these scores are the training logits times :math:`\tau`.
     """
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:

@@ -146,10 +146,10 @@ def augment_hops(
 ) -> InteractionGraph:
     r"""Add to a graph the strongest user-item pairs within ``hops`` hops (Eq. 7).
 
-    The strength of a pair is the value in :math:`\hat A^h`: the normalized count of the pair's
-    paths of length h, the largest odd number up to ``hops``. A path may go back and forth, so pairs
-    with a shorter path are included. Observed interactions are always kept. Norms use the degrees
-    of the augmented graph.
+    Let h be the largest odd number up to ``hops``. The strength of a pair is its value in
+    :math:`\hat A^h`, the normalized count of the pair's paths of length h. A path may go back and
+    forth, so pairs with a shorter path are included. Observed interactions are always kept. Norms
+    use the degrees of the augmented graph.
 
     Args:
         graph: the graph of observed interactions.

@@ -155,8 +155,8 @@ def weighted_lightgcn_inference(
 ) -> tuple[Tensor, Tensor]:
     r"""Compute :func:`weighted_lightgcn` without gradients, also for packed tables (`PackedRows`).
 
-    For example, two layers are :math:`3E + \hat A(3E + \hat A E)` with the weighted edges
-    :math:`\hat A` (see `binomials`).
+    For example, the result for two layers is :math:`3E + \hat A(3E + \hat A E)`, where
+    :math:`\hat A` is the normalized adjacency matrix with edge weights (see `binomials`).
 
     Args:
         graph: the interaction graph.

@@ -30,9 +30,9 @@ def unpack_mask(bits: Tensor, size: int) -> Tensor:
 class PrunableEmbedding(nn.Module):
     """Embedding table that stores only the entries (single numbers) that are not pruned.
 
-    The parameter is the whole table, and after a pruning a vector of the remaining entries. So
-    gradients and optimizer state shrink with it. A checkpoint of a pruned table holds the remaining
-    entries, and one bit for each entry of the whole table.
+    The parameter is the whole table before the first pruning, then a vector of the remaining
+    entries. So gradients and optimizer state shrink, too. A checkpoint of a pruned table holds the
+    remaining entries, and one bit for each entry of the whole table.
 
     Args:
         n_nodes: number of rows, one for each user or each item.

@@ -26,8 +26,8 @@ def keep_largest(
         scores: importance of each candidate. Shape: (candidates,)
         alive: true for candidates not pruned before; others stay pruned. Shape: (candidates,)
         fraction: fraction of the remaining candidates to keep, in (0, 1].
-        groups: nodes that each candidate belongs to: one tensor of rows for entries, or tensors of
-            users and of items for edges. Shape of each: (candidates,)
+        groups: the nodes of each candidate. For entries, one tensor with the row; for edges, a
+            tensor with the user and a tensor with the item. Shape of each: (candidates,)
         floor: number of best candidates that every node keeps. They count among the
             ``round(fraction * n)``. If they are more than that, only they are kept.
 
@@ -101,7 +101,7 @@ def edge_importance(
 
 
 def principal_axes(embedding: Tensor) -> Tensor:
-    r"""Compute the rotation Q to principal axes: the right singular vectors of the uncentred E.
+    r"""Compute the rotation Q of embeddings to their principal axes, without centering.
 
     Rotating the embeddings, :math:`E \to E Q`, leaves the model's scores as before, because inner
     products do not change and propagation is linear.
@@ -110,7 +110,7 @@ def principal_axes(embedding: Tensor) -> Tensor:
         embedding: E, embeddings of users, then embeddings of items. Shape: (nodes, width)
 
     Returns:
-        Q, orthogonal, by descending singular values. Shape: (width, width)
+        Q: the right singular vectors of E, largest singular value first. Shape: (width, width)
     """
     gram = embedding.double().T @ embedding.double()
     _, ascending = torch.linalg.eigh(gram)

@@ -104,8 +104,8 @@ def power_sum(
 def sddmm(pattern: SparsePattern, left: Tensor, right: Tensor) -> Tensor:
     r"""Compute inner products :math:`\langle L_i, R_j \rangle` at nonzeros (i, j). Shape: (nnz,)
 
-    Not differentiable. The inner products are the gradient of the values in :func:`spmm`, and the
-    scores of a graph's edges.
+    Not differentiable. Used for the gradient of the values in :func:`spmm`, and for the scores of
+    a graph's edges.
 
     Args:
         pattern: positions (i, j) of the nonzeros. Shape: (rows, cols)

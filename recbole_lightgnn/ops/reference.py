@@ -35,7 +35,7 @@ def power_sum_reference(
     *,
     coefficients: Sequence[float],
 ) -> tuple[Tensor, Tensor]:
-    """Compute `recbole_lightgnn.ops.power_sum` power by power; also the result of `polynomial`."""
+    """Compute `recbole_lightgnn.ops.power_sum`, and `polynomial`, power by power."""
     row_sum, col_sum = coefficients[0] * rows, coefficients[0] * cols
     for coefficient in coefficients[1:]:
         rows, cols = (

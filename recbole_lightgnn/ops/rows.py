@@ -160,8 +160,8 @@ def resident_bytes(pattern: SparsePattern, rows: Rows, cols: Rows) -> int:
 
     Args:
         pattern: positions of the nonzeros of S. Shape: (rows, cols)
-        rows: rows of X for the rows of S, dense or packed. Shape: (rows, width)
-        cols: rows of X for the columns of S, dense or packed. Shape: (cols, width)
+        rows: table with a row for each row of S, dense or packed. Shape: (rows, width)
+        cols: table with a row for each column of S, dense or packed. Shape: (cols, width)
     """
     tables = sum(
         part.values.nbytes + part.index.nbytes if isinstance(part, PackedRows) else part.nbytes

@@ -19,8 +19,8 @@ def step_bytes(n_users: int, n_items: int, n_edges: int, *, width: int, n_layers
     .. math:: 4\,(5 + \min(L, 2))\,(|U| + |V|)\,d + 20\,|E|
 
     There are 5 tables as large as the embeddings: the embeddings, Adam's two moments, and the
-    gradients of weight decay and loss. Propagation needs one more table with one layer, two more
-    with more layers. An edge takes 20 bytes: column and norm in the matrix sorted by user; row,
+    gradients of weight decay and loss. With one layer, propagation needs one more table; with more
+    layers, two more. An edge takes 20 bytes: column and norm in the matrix sorted by user; row,
     norm and edge number in the matrix sorted by item. The memory of loaded libraries, learned edge
     weights, and losses over all nodes are not counted.
 
