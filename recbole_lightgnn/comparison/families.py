@@ -44,7 +44,7 @@ def family_of(model: str) -> str:
 
 
 def family_of_row(record: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """Return the family of a record's row, which may be an earlier stage of the record's model.
+    """Return the family of a record's row, which may be for a teacher or an intermediate model.
 
     - An ensemble of teachers has the family of its teachers.
     - The family of LightGNN's student is ``distilled`` before the first pruning, then ``pruned``.

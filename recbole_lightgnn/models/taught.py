@@ -19,7 +19,7 @@ class TaughtRecommender(GraphRecommender):
 
     The trainer trains or loads the teacher by the settings in ``properties/shared/teacher.yaml``.
     Then it calls :meth:`distill_from` and :meth:`begin_from`. Without a teacher, the loss has no
-    terms that compare with one.
+    terms that compare with a teacher.
 
     Attributes:
         learns_from_teacher: class attribute; tells the checks of settings that there is a teacher.

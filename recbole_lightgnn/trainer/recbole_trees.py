@@ -10,7 +10,7 @@ from recbole.trainer.trainer import DecisionTreeTrainer
 
 
 def prepare(trainer: Any) -> None:
-    """Make a trainer of tree models count its epochs and use file names that no other process uses.
+    """Let a trainer of tree models count epochs and use file names that no other process uses.
 
     Args:
         trainer: any trainer of RecBole; changed in place if it trains tree models.

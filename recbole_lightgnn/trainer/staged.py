@@ -39,7 +39,7 @@ class StagedTrainer(StageTrainer):
 
     Args:
         config: settings of the run. Its method ``stage``, which `recbole_config.extend_recbole`
-            adds, returns the settings of an earlier stage.
+            adds, returns the settings of a stage before the last.
         model: model of the last stage.
 
     Attributes:

@@ -117,7 +117,8 @@ class Ablation:
 
     Attributes:
         dataset, config_files, out: as given.
-        settings: settings of every variant; settings of an earlier stage are nested in a mapping.
+        settings: settings of every variant; those of the teacher and of the intermediate model are
+            nested in mappings.
         fingerprint: counts and hashes of the data's splits.
         variants: variants that are trained.
 
