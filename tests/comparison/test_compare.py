@@ -82,7 +82,8 @@ def test_a_failed_run_is_reported_the_others_go_on_and_it_is_tried_again(capsys)
     reason = "BPR cannot be ranked, scores must be finite: the training has diverged"
     assert "BPR seed 1: failed after " in told.out
     assert table()["BPR"]["problems"].startswith(f"seed 1 failed: {reason}")
-    assert f"| BPR | by hand | seed 1 failed: {reason}" in Path("out/table.md").read_text()
+    line = f"| BPR | matrix factorization | by hand | seed 1 failed: {reason}"
+    assert line in Path("out/table.md").read_text()
     assert float(table()["Pop"]["recall@20_mean"]) > 0
     assert "1 of 2 runs failed: BPR seed 1 (BPR cannot be ranked" in told.err
     assert "the same command tries them again" in told.err
