@@ -80,13 +80,13 @@ def _different(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
 
 
 def summary(records: Sequence[Record]) -> list[Row]:
-    """Compute means and standard deviations over records, for each row of the records.
+    """Average the rows of several records: each row over the seeds.
 
     Args:
         records: records of one model, one per seed.
 
     Returns:
-        One row for each row of the records: its ``key``; ``seeds`` (number of records); means of
+        One row for each ``key``: the ``key``; ``seeds`` (number of records); means of
         ``entries_kept``, ``interactions_kept``, ``bytes`` and ``seconds``; and under ``test`` and
         ``valid``, the ``mean`` and ``std`` of each metric in `METRICS`. ``std`` is the sample
         standard deviation, 0 for one record.
