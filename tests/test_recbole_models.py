@@ -113,8 +113,8 @@ def _without(packages):
          'loaded: write --load_col="{inter: [user_id, item_id], item: [item_id, class]}"'),
         ("S3Rec", "--item_attribute=genre", "needs the column 'genre' of items (item_attribute), "
          "and dataset/world/world.item has item_id, year, class"),
-        ("SASRecCPR", '--reranker_CAN_NUM="50,20"', "reranker_CAN_NUM (50,20) must be at most the "
-         "number of items, 40: write --reranker_CAN_NUM=40,20"),
+        ("SASRecCPR", '--reranker_CAN_NUM="50,20" --n_facet_all=6', "reranker_CAN_NUM (50,20) must "
+         "be at most the number of items, 40: write --reranker_CAN_NUM=40,20"),
         ("RaCT", "", "metrics_k (100) must be at most the number of items, 40"),
         ("RaCT", "--metrics_k=9 --train_stage=finetune", "train_stage finetune begins with the "
          "weights of stage critic_pretrain, and pre_model_path ('') is no file"),

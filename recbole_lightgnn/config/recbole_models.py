@@ -38,7 +38,8 @@ _COUNTS_FROM_0 = """
     pretrain_epochs warm_up_step train_rec_step train_kg_step sampling_steps
     anneal_steps vae_anneal_steps total_anneal_steps n_facet_context n_facet_reranker n_facet_emb
 """
-_INTEGERS = "split_to n_facet_window n_facet_MLP"
+_INTEGERS = "split_to"
+_INTEGERS_TO_0 = "n_facet_window n_facet_MLP"
 _SHARES_BELOW_1 = """
     dropout_prob dropout_probs dropout hidden_dropout_prob attn_dropout_prob sess_dropout
     item_dropout mess_dropout mess_dropout_rate message_dropout node_dropout node_dropout_rate
@@ -59,6 +60,7 @@ _RANGES = {
     **dict.fromkeys(_COUNTS.split(), ("int", ">= 1")),
     **dict.fromkeys(_COUNTS_FROM_0.split(), ("int", ">= 0")),
     **dict.fromkeys(_INTEGERS.split(), ("int", "")),
+    **dict.fromkeys(_INTEGERS_TO_0.split(), ("int", "-inf <= x <= 0")),
     "LINE.order": ("int", "1 <= x <= 2"),
     **dict.fromkeys(_SHARES_BELOW_1.split(), ("float", "0 <= x < 1")),
     **dict.fromkeys(_SHARES.split(), ("float", "0 <= x <= 1")),
@@ -108,7 +110,7 @@ _CHOICES = {
     "train_method": "after_pretrain | no_pretrain",
     "weight_mode": "dynamic | static | max_logits",
 }
-# Not checked here: numbers with commas, which `trainer.recbole_needs` checks; a number or True.
+# Not checked here: numbers with commas, which `recbole_relations` checks; a number or True.
 _UNCHECKED = {"reranker_CAN_NUM", "xgb_verbose_eval"}
 # Lists in which each place has its own meaning.
 _OF_FIXED_LENGTH = {"reg_weight", "reg_weights", "mixture_weights", "dropout_probs"}

@@ -24,6 +24,7 @@ from recbole_lightgnn.config.data_settings import (
 )
 from recbole_lightgnn.config.files import defaults_of, nested, recbole_yaml, recipes
 from recbole_lightgnn.config.recbole_models import check_own
+from recbole_lightgnn.config.recbole_relations import check_relations
 from recbole_lightgnn.config.schema import check_value, describe, owners, unlisted
 from recbole_lightgnn.config.unheeded import check_heeded, check_stage_heeded
 from recbole_lightgnn.errors import InputError
@@ -158,6 +159,7 @@ def _check_values(settings: Mapping[str, Any], model: str, prefix: str = "") -> 
             check_value(setting, settings[key], prefix)
     if model not in our_models():
         check_own(settings, model, prefix)
+        check_relations(settings, model, prefix)
         return
     for key, reason in _UNSUPPORTED.items():
         if settings.get(key):

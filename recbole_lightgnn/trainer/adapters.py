@@ -25,7 +25,7 @@ from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer.evaluation import Ranked
 from recbole_lightgnn.trainer.recbole_errors import explain_recbole_errors
 from recbole_lightgnn.trainer.recbole_evaluation import has_epochs, rank_by_tables, ranked_by
-from recbole_lightgnn.trainer.recbole_needs import check_labels, check_size
+from recbole_lightgnn.trainer.recbole_needs import check_fields, check_labels, check_size
 from recbole_lightgnn.trainer.recbole_resume import RESUMABLE, RecBoleProgress, can_resume
 from recbole_lightgnn.trainer.recbole_stages import pretrained
 from recbole_lightgnn.trainer.recbole_trees import clear, prepare
@@ -182,6 +182,7 @@ class RecBoleTraining(ModelTraining):
         started = time.perf_counter()
         check_size(config, train_data._dataset.item_num - 1)
         check_labels(config, train_data._dataset)
+        check_fields(config, train_data._dataset)
         apply_draw_by(config, train_data)
         last_stage = pretrained(config, train_data, build_trainer)
         super().__init__(last_stage, train_data)

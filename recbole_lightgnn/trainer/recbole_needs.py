@@ -37,6 +37,12 @@ _AT_MOST_ITEMS = {
     "GRU4RecCPR": "reranker_CAN_NUM",
     "SASRecCPR": "reranker_CAN_NUM",
 }
+# Models that stop with enable_amp on the CPU, and models that stop with enable_amp and accelerate.
+_NOT_IN_16_BITS_ON_CPU = {
+    *("DGCF", "GCMC", "LightGCN", "NGCF", "SGL", "SpectralCF"),
+    *("RepeatNet", "GRU4RecCPR", "SASRecCPR"),
+}
+_NOT_ACCELERATED_IN_16_BITS = {"GCMC", "NGCF", "SGL"}
 
 
 def check_needs(config: RunConfig) -> None:
@@ -58,6 +64,7 @@ def check_needs(config: RunConfig) -> None:
         _check_knowledge(config)
     if name in _FEATURES:
         _check_features(config, _FEATURES[name])
+    check_precision(config)
 
 
 def check_size(config: RunConfig, n_items: int) -> None:
@@ -79,6 +86,47 @@ def check_size(config: RunConfig, n_items: int) -> None:
             f"{key} ({config[key]}) must be at most the number of items, {n_items}: write "
             f"--{key}={','.join(str(min(number, n_items)) for number in numbers)}"
         )
+
+
+def check_fields(config: RunConfig, dataset: Any) -> None:
+    """Check that ``fields`` of FFM, which groups features, has each feature in one group.
+
+    Args:
+        config: settings of the run.
+        dataset: RecBole's training dataset.
+
+    Raises:
+        InputError: if ``fields`` does not fit the features. The message gives a value that does.
+    """
+    fields = config["fields"]
+    if config["model"] != "FFM" or fields is None:
+        return
+    groups = list(fields.values()) if isinstance(fields, dict) else []
+    lists = [as_list(group) for group in groups if group]
+    features = _features_of(config, dataset)
+    each_once = sorted(str(name) for names in lists for name in names) == sorted(features)
+    if each_once and lists == groups and set(fields) == set(range(len(groups))):
+        return
+    wanted = dict(enumerate(lists if each_once else [[name] for name in features]))
+    raise InputError(
+        f"fields of FFM must have each of {', '.join(features)} in one list, with 0, 1, ... as the "
+        f'names of the lists, got {fields!r}: write --fields="{one_line_yaml(wanted)}"'
+    )
+
+
+def _features_of(config: RunConfig, dataset: Any) -> list[str]:
+    """Names of the columns that RecBole's context-aware models read."""
+    from recbole.utils import FeatureSource
+
+    sources = ("INTERACTION", "USER", "USER_ID", "ITEM", "ITEM_ID")
+    names = dataset.fields(source=[FeatureSource[source] for source in sources])
+    numerical = config["numerical_features"]
+    return [
+        name
+        for name in names
+        if name != config["LABEL_FIELD"]
+        and (dataset.field2type[name].value.startswith("token") or name in numerical)
+    ]
 
 
 def check_labels(config: RunConfig, dataset: Any) -> None:
@@ -114,6 +162,28 @@ def _missing_package(model_class: type) -> str | None:
             if find_spec(package := name.partition(".")[0]) is None:
                 return package
     return None
+
+
+def check_precision(config: RunConfig, prefix: str = "") -> None:
+    """Check that a RecBole model can compute with 16-bit numbers, if ``enable_amp`` is True.
+
+    Args:
+        config: settings of the run or of a stage.
+        prefix: text before the names of settings in messages, such as ``teacher_settings.``.
+
+    Raises:
+        InputError: if the model's operations do not exist for 16-bit numbers.
+    """
+    name, reason = config["model"], ""
+    if config["accelerate"] and name in _NOT_ACCELERATED_IN_16_BITS:
+        reason = "with accelerate, whose sparse products have 32 bits"
+    elif config["device"].type == "cpu" and name in _NOT_IN_16_BITS_ON_CPU:
+        reason = "on the CPU, where some of its operations have no 16-bit version"
+    if config["enable_amp"] and reason:
+        raise InputError(
+            f"{prefix}enable_amp must be False for {name} {reason}: write "
+            f"--{prefix}enable_amp=False"
+        )
 
 
 def _check_knowledge(config: RunConfig) -> None:

@@ -27,6 +27,7 @@ from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
 from recbole_lightgnn.trainer.loaders import TrainingLoaders
 from recbole_lightgnn.trainer.recbole_errors import explain_recbole_errors, missing_package
 from recbole_lightgnn.trainer.recbole_evaluation import has_epochs, rank_by_tables, ranked_by
+from recbole_lightgnn.trainer.recbole_needs import check_precision
 from recbole_lightgnn.trainer.recbole_resume import RecBoleProgress
 from recbole_lightgnn.trainer.record_rows import epochs_of, size_row
 from recbole_lightgnn.trainer.training import Label, Training
@@ -223,6 +224,7 @@ class StageTrainer(Trainer):
 
     def _build(self, config: RunConfig) -> Any:
         """Build an untrained model on the run's device; speed it up if ``accelerate`` is set."""
+        check_precision(config, "teacher_settings.")
         try:
             model = get_model(config["model"])(config, self._train_data._dataset)
         except ModuleNotFoundError as error:

@@ -31,11 +31,6 @@ def command(settings, capsys):
     [
         (["--model=AsymKNN", "--q=0"], "topk=[5], q=0"),
         (["--model=NeuMF", "--mlp_hidden_size=[]"], "mlp_hidden_size=[]"),
-        (["--model=DGCF", "--n_factors=3"], "n_factors=3"),
-        (["--model=DiffRec", "--steps=2", "--sampling_steps=9"], "steps=2, sampling_steps=9"),
-        (["--model=ConvNCF", "--cnn_kernels=[4, 4]"], "cnn_kernels=[4, 4]"),
-        (["--model=DMF", "--user_hidden_size_list=[64, 32]"], "user_hidden_size_list=[64, 32]"),
-        (["--model=ConvNCF", "--cnn_channels=[2, 4]"], "cnn_channels=[2, 4]"),
     ],
 )
 def test_a_setting_that_stops_recbole_is_named_in_one_line(command, flags, named):
