@@ -16,6 +16,7 @@ from recbole_lightgnn.config.compatibility import short_list_warning
 from recbole_lightgnn.config.files import read_yaml
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.config.recbole_faults import explained, given_to
+from recbole_lightgnn.config.unheeded import unheeded_warning
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.loaders import card_hash, check_dataset_files, fingerprint, load_data
 from recbole_lightgnn.data.refit import check_refit, refit_loaders
@@ -236,8 +237,9 @@ def _start_log(config: RunConfig) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)
     init_logger(config)
     getLogger().info(config)
-    if warning := short_list_warning(config.final_config_dict):
-        getLogger().warning(warning)
+    for warning in (short_list_warning(config.final_config_dict), unheeded_warning(config)):
+        if warning:
+            getLogger().warning(warning)
 
 
 @contextmanager

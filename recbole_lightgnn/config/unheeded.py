@@ -3,11 +3,14 @@
 A setting is refused only if its value differs from the default.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from recbole_lightgnn.config.compatibility import needs_labels, recbole_source
-from recbole_lightgnn.config.notations import one_line_yaml
+from recbole_lightgnn.config.notations import as_list, one_line_yaml
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
@@ -18,29 +21,61 @@ _FILTERS = (
 )
 _SPLITS = ("eval_args.split", "eval_args.order", "eval_args.group_by", "split_seed")
 # Settings that no model of ours reads, and why.
-_FEATURES = "which learns from users and items alone"
 _UNREAD = {
     "metric_decimal_place": "which does not round metrics",
     "loss_decimal_place": "which logs losses with four decimals",
     "require_pow": "which regularizes by the squared norm",
-    "transform": _FEATURES,
-    "normalize_field": _FEATURES,
-    "normalize_all": _FEATURES,
-    "numerical_features": _FEATURES,
-    "discretization": _FEATURES,
-    "seq_len": _FEATURES,
-    "additional_feat_suffix": _FEATURES,
+    "transform": "which learns from users and items alone",
+    "additional_feat_suffix": "which learns from users and items alone",
 }
+# Settings that only some kinds of models heed -> what these models read.
+_FEATURES = ("normalize_field", "normalize_all", "numerical_features", "discretization", "seq_len")
+_GRAPHS = (
+    *("kg_reverse_r", "entity_kg_num_interval", "relation_kg_num_interval"),
+    *("alias_of_entity_id", "alias_of_relation_id"),
+)
+_OF_KIND = {
+    "MAX_ITEM_LIST_LENGTH": "sequences",
+    **dict.fromkeys(_GRAPHS, "knowledge graph"),
+    **dict.fromkeys(_FEATURES, "features"),
+}
+# Settings of a training by gradients, and those of a training with several epochs.
+_GRADIENTS = (
+    *("learner", "learning_rate", "weight_decay", "clip_grad_norm", "enable_amp", "enable_scaler"),
+    *("train_batch_size", "train_neg_sample_args"),
+)
+_EPOCHS = ("epochs", "stopping_step")
+_TEACHER = ("teacher", "teacher_settings", "n_teachers", "teacher_checkpoint")
+_STAGES_ARE_SHARED: ContextVar[bool] = ContextVar("stages_are_shared", default=False)
 _FULL_PRECISION = 16  # rounding a number below 1 to 16 decimals changes nothing
 
 
 def check_heeded(config: Any) -> None:
     """Raise InputError, with reason and remedy, if a setting that the user gave has no effect."""
-    given, default = config.external_config_dict, config.internal_config_dict
-    changed = dict(_changed("", given, default))
-    changed |= _changed("eval_args.", *(_mapping(one.get("eval_args")) for one in (given, default)))
     settings = {**config.final_config_dict, "dataset": config.dataset}
-    _check(changed, settings, config.model_class)
+    _check(_changed_by_user(config), settings, config.model_class)
+
+
+def unheeded_warning(config: Any) -> str:
+    """Warn of settings of a training that the user gave to a model that is computed at once.
+
+    They are not refused, because one file of settings or one comparison may be for several models.
+
+    Args:
+        config: the complete ``Config`` of the run.
+
+    Returns:
+        The warning in one line, with a remedy; an empty text if there is nothing to warn of.
+    """
+    model, without = config["model"], _of_training(config.model_class)
+    found = [key for key in _changed_by_user(config) if key in without]
+    if not found:
+        return ""
+    verb, them = ("has", "it") if len(found) == 1 else ("have", "them")
+    return (
+        f"{', '.join(found)} {verb} no effect on {model}, which is computed without gradients: "
+        f"leave {them} out"
+    )
 
 
 def check_stage_heeded(
@@ -49,9 +84,23 @@ def check_stage_heeded(
     """Check that all settings that the user has given to an earlier stage have an effect.
 
     ``given`` has the user's settings that differ from the stage's defaults; ``settings`` has all
-    settings of the stage. Raises InputError as `check_heeded`.
+    settings of the stage. Raises InputError as `check_heeded`, and also for settings of a training
+    if the stage's model is computed at once.
     """
     _check(given, settings, model_class, prefix)
+
+
+@contextmanager
+def shared_stages() -> Iterator[None]:
+    """Context manager in which settings of stages that are not trained are not refused.
+
+    For variants of a study that load stages which the study has trained with these settings.
+    """
+    token = _STAGES_ARE_SHARED.set(True)
+    try:
+        yield
+    finally:
+        _STAGES_ARE_SHARED.reset(token)
 
 
 def _check(
@@ -67,6 +116,13 @@ def _check(
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _changed_by_user(config: Any) -> dict[str, Any]:
+    """The settings that the user gave and that differ from their defaults."""
+    given, default = config.external_config_dict, config.internal_config_dict
+    inner = (_mapping(one.get("eval_args")) for one in (given, default))
+    return _changed("", given, default) | _changed("eval_args.", *inner)
 
 
 def _changed(prefix: str, given: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +149,10 @@ def _reason(
         return f"on {model}, which reads no weights: leave it out"
     if key == "valid_metric_bigger":
         return "as the metric itself says whether more is better: leave it out"
+    if not prefix and (reason := _not_trained(settings).get(key)):
+        return reason
+    if lack := _lack(key, model_class, of_stage=bool(prefix)):
+        return f"on {model}, {lack}: leave it out"
     if key == "threshold" and value and not needs_labels(settings, model_class):
         ((column, least),) = value.items()
         return (
@@ -100,8 +160,6 @@ def _reason(
             f"keep those from {least} on, write --threshold=None "
             f"--val_interval=\"{{{column}: '[{least},inf)'}}\""
         )
-    if key == "draw_by" and _has_no_batches(settings, model_class):
-        return f"on {model}, which is not trained on batches: leave it out"
     if model in our_models():
         return _reason_of_ours(key, value, settings, model, prefix)
     numbers = settings.get("numerical_features") or []
@@ -113,11 +171,18 @@ def _reason(
     return ""
 
 
-def _has_no_batches(settings: Mapping[str, Any], model_class: type[Any]) -> bool:
-    from recbole.utils import ModelType
-
-    kind = settings.get("MODEL_TYPE")
-    return kind is ModelType.TRADITIONAL or hasattr(model_class, "solve")
+def _lack(key: str, model_class: type[Any], *, of_stage: bool) -> str:
+    """What a model lacks to heed a setting for other models; empty if it lacks nothing."""
+    if (kind := _OF_KIND.get(key)) and kind not in _read_by(model_class):
+        return f"which reads no {kind}"
+    if key == "draw_by" and _of_training(model_class):
+        return "which is not trained on batches"
+    if of_stage and key in _of_training(model_class):
+        return "which is computed without gradients"
+    is_ours = model_class.__name__ in our_models()
+    if key == "require_pow" and not is_ours and key not in recbole_source(model_class):
+        return "whose loss does not read it"
+    return ""
 
 
 def _reason_of_ours(
@@ -132,3 +197,51 @@ def _reason_of_ours(
     if key == "metric_decimal_place" and value >= _FULL_PRECISION:
         return ""
     return f"on {model}, {_UNREAD[key]}: leave it out" if key in _UNREAD else ""
+
+
+def _not_trained(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Names of the settings of stages that a run does not train, each with the reason."""
+    if _STAGES_ARE_SHARED.get():
+        return {}
+    found: dict[str, str] = {}
+    leave = "leave one of them out"
+    if files := settings.get("teacher_checkpoint"):
+        reason = f"as teacher_checkpoint is given, and no teacher is trained: {leave}"
+        found["teacher_settings"] = reason
+        if settings["n_teachers"] != len(as_list(files)):
+            found["n_teachers"] = reason
+    if settings.get("use_intermediate") is False:
+        by_ablation = settings["ablation"] == "-IntKD"
+        unset = "ablation is -IntKD" if by_ablation else "use_intermediate is False"
+        keys = ("intermediate_settings", "intermediate_checkpoint")
+        return found | dict.fromkeys(keys, f"as {unset}: {leave}")
+    if settings.get("intermediate_checkpoint"):
+        reason = f"as the student learns from intermediate_checkpoint alone: {leave}"
+        return dict.fromkeys((*_TEACHER, "intermediate_settings"), reason)
+    return found
+
+
+def _read_by(model_class: type[Any]) -> set[str]:
+    """What a model reads besides users and items: sequences, features or a knowledge graph."""
+    from recbole.utils import ModelType
+
+    kind, source = model_class.type, recbole_source(model_class)
+    found = set()
+    if kind == ModelType.SEQUENTIAL:
+        found = {"sequences", "features"}
+    if kind in (ModelType.CONTEXT, ModelType.DECISIONTREE) or re.search(
+        r"RATING|time_field", source
+    ):
+        found.add("features")
+    if kind == ModelType.KNOWLEDGE or "get_preload_weight" in source:
+        found.add("knowledge graph")
+    return found
+
+
+def _of_training(model_class: type[Any]) -> tuple[str, ...]:
+    """Settings of a training that a model has no use for, because it is computed at once."""
+    from recbole.utils import ModelType
+
+    at_once = model_class.type == ModelType.TRADITIONAL
+    by_gradients = not at_once and not hasattr(model_class, "solve")
+    return () if by_gradients else (*_GRADIENTS, *(_EPOCHS if at_once else ()))

@@ -224,7 +224,6 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
         _check_learner(settings, "", "teacher", teacher)
         _check_teacher_tables(config.model_class, settings, teacher[1])
         return
-    _check_ignored(settings)
     if not settings["use_intermediate"]:
         _check_learner(settings, "", "teacher", teacher)
     elif settings["intermediate_checkpoint"]:
@@ -256,22 +255,6 @@ def _check_stage_run(
     given = config.external_config_dict.get(f"{stage}_settings") or {}
     given = {key: value for key, value in given.items() if value != default.get(key)}
     check_stage_heeded(given, settings, model_class, prefix)
-
-
-def _check_ignored(settings: Mapping[str, Any]) -> None:
-    """Refuse ``teacher_checkpoint`` or ``intermediate_checkpoint`` if the run would not use it."""
-    if not settings["intermediate_checkpoint"]:
-        return
-    if not settings["use_intermediate"]:
-        raise InputError(
-            "intermediate_checkpoint would not be used, as use_intermediate is False (or ablation "
-            "is -IntKD): leave one of them out"
-        )
-    if settings["teacher_checkpoint"]:
-        raise InputError(
-            "teacher_checkpoint would not be used, as intermediate_checkpoint is given and the "
-            "student learns from that alone: leave one of them out"
-        )
 
 
 def _teacher_widths(

@@ -15,6 +15,7 @@ from typing import Any
 from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.config.files import STAGE_SETTINGS, merge, nested, read_yaml
 from recbole_lightgnn.config.settings_diff import other_settings, settings_of
+from recbole_lightgnn.config.unheeded import shared_stages
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT
@@ -145,9 +146,10 @@ class Ablation:
         self.fingerprint = plain(fingerprint_of(whole))
         self.variants, trained_with = [], []
         for variant in variants:
-            changed = configure(
-                STUDENT, dataset, config_files=config_files, settings=self._settings(variant)
-            )
+            with shared_stages():
+                changed = configure(
+                    STUDENT, dataset, config_files=config_files, settings=self._settings(variant)
+                )
             if variant.name == WHOLE or _in_force(changed) != _in_force(whole):
                 self.variants.append(variant)
                 trained_with.append(settings_of(changed))
@@ -203,14 +205,15 @@ class Ablation:
         settings = self._settings(variant) | {"checkpoint_dir": str(folder)}
         if variant.name != WHOLE:
             settings |= self._shared(variant)
-        run(
-            STUDENT,
-            self.dataset,
-            config_files=self.config_files,
-            settings=settings,
-            resume=any(folder.glob(f"*/{RUN_FILE}")),
-            result_file=self._file(variant),
-        )
+        with shared_stages():
+            run(
+                STUDENT,
+                self.dataset,
+                config_files=self.config_files,
+                settings=settings,
+                resume=any(folder.glob(f"*/{RUN_FILE}")),
+                result_file=self._file(variant),
+            )
 
     def _shared(self, variant: Variant) -> dict[str, Any]:
         """Return the settings that make a variant reuse trained stages: paths of their checkpoints.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.planted import QUICK, WIDTH, columns, write_planted
+from helpers.planted import WIDTH, columns, quick_settings, write_planted
 from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_model, get_trainer
@@ -389,7 +389,7 @@ def test_it_learns_the_planted_world_from_the_command_line(name, tmp_path, capsy
 def test_it_may_be_the_teacher(name, tmp_path):
     write_planted(tmp_path / "dataset")
     own = LEARNT | {"epochs": 20, "embedding_size": 16} | OWN.get(name, {})
-    settings = {**QUICK, "n_pruning_runs": 1, "use_intermediate": False}
+    settings = quick_settings(n_pruning_runs=1, use_intermediate=False)
     settings |= {"teacher": name, "teacher_settings": own, "learning_rate": 0.01}
     record = run("LightGNN", "planted", settings=settings)
     rows = record["rows"]
@@ -417,8 +417,9 @@ def test_its_checkpoint_may_teach(tmp_path):
     own = {"show_progress": False, "epochs": 3, "embedding_size": 16}
     first = run("SimGCL", "planted", settings=own)
     file = Path(first["result_file"]).with_name("SimGCL.safetensors")
-    settings = {**QUICK, "n_pruning_runs": 0, "use_intermediate": False, "teacher": "SimGCL"}
-    settings |= {"teacher_settings": {}, "teacher_checkpoint": str(file)}
+    settings = quick_settings(
+        n_pruning_runs=0, use_intermediate=False, teacher="SimGCL", teacher_checkpoint=str(file)
+    )
     rows = run("LightGNN", "planted", settings=settings)["rows"]
     assert [row["key"] for row in rows] == ["teacher", "student-00"]
     assert rows[0]["valid"]["recall@20"] == first["best_valid"]["recall@20"]

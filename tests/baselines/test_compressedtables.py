@@ -192,7 +192,7 @@ def test_it_compresses_its_teacher_and_the_record_says_so(kind, tmp_path):
     folder = Path(record["result_file"]).parent
     tensors, _ = checkpoint.load(folder / "CompressedTables.safetensors")
     assert row["bytes"] == sum(tensor.nbytes for tensor in tensors.values())
-    given = {**SHARED, **kind, "teacher_checkpoint": str(folder / "teacher.safetensors")}
+    given = {**EVALUATED, **kind, "teacher_checkpoint": str(folder / "teacher.safetensors")}
     again = run("CompressedTables", "planted", settings=given)
     assert again["test"] == record["test"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from helpers.planted import QUICK, write_planted
+from helpers.planted import quick_settings, write_planted
 from recbole.data import create_dataset
 from recbole.data.interaction import Interaction
 from recbole.quick_start import load_data_and_model, run_recbole
@@ -296,7 +296,7 @@ def test_unmodified_recbole_trains_and_loads_it(name, settings, tmp_path):
 def test_it_may_be_the_teacher(name, own, tmp_path):
     write_planted(tmp_path / "dataset")
     own = own if name in WITHOUT_WIDTH else {**own, "embedding_size": 16}
-    settings = {**QUICK, "n_pruning_runs": 1, "use_intermediate": False, "learning_rate": 0.01}
+    settings = quick_settings(n_pruning_runs=1, use_intermediate=False, learning_rate=0.01)
     settings |= {"teacher": name, "teacher_settings": own}
     record = run("LightGNN", "planted", settings=settings)
     assert [row["key"] for row in record["rows"]] == ["teacher", "student-00", "student-01"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.model_files import SECRET, kept_pairs
-from helpers.planted import N_ITEMS, N_USERS, QUICK
+from helpers.planted import N_ITEMS, N_USERS, quick_settings
 
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.errors import InputError
@@ -175,9 +175,9 @@ def test_a_failed_export_leaves_the_old_file(trained, tmp_path, monkeypatch):
 
 
 def test_a_run_without_the_model_of_a_row(place, trained, tmp_path):
-    again = run("LightGNN", "planted", settings={
-        **QUICK, "n_pruning_runs": 0, "epochs": 1, "checkpoint_dir": str(tmp_path / "other"),
-        "intermediate_checkpoint": str(place[1] / "intermediate.safetensors"),
-    })  # fmt: skip
+    again = run("LightGNN", "planted", settings=quick_settings(
+        n_pruning_runs=0, epochs=1, checkpoint_dir=str(tmp_path / "other"),
+        intermediate_checkpoint=str(place[1] / "intermediate.safetensors"),
+    ))  # fmt: skip
     with pytest.raises(InputError, match=r"has no intermediate\.safetensors: the model of row"):
         TrainedRun(Path(again["result_file"]).parent).model("intermediate")

@@ -292,7 +292,7 @@ def test_columns_that_are_needed_are_loaded(settings, message):
         ("FM", {"transform": "crop_itemseq"}, "transform crop_itemseq needs sequences, and FM has"),
         ("SASRec", {"transform": "mask_itemseq"}, "mask_itemseq needs mask_ratio, and SASRec has"),
         (
-            "BPR",
+            "FM",
             {"normalize_field": ["rating"], "normalize_all": True},
             "normalize_all and normalize_field (['rating']) exclude one another",
         ),
@@ -326,7 +326,7 @@ def test_what_recbole_finds_at_the_end_of_the_loading_is_refused_before_it(
         ("SHAN", {}),
         ("SASRec", {"transform": "reorder_itemseq"}),
         ("BPR", {"transform": "user_defined"}),
-        ("BPR", {"normalize_all": True}),
+        ("FM", {"normalize_all": True}),
         ("BPR", {"alias_of_user_id": ["x"], "alias_of_item_id": ["y"]}),
     ],
 )

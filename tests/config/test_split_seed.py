@@ -59,6 +59,7 @@ def test_a_teacher_of_recboles_serves_other_seeds_of_its_split(settings):
     teacher |= {"use_intermediate": False, "n_pruning_runs": 0, "epochs": 1, "split_seed": 7}
     record = run("LightGNN", "small", settings=settings | teacher | {"seed": 1})
     file = str(Path(record["result_file"]).with_name("teacher.pth"))
+    del teacher["teacher_settings"]
     given = settings | teacher | {"seed": 2, "teacher_checkpoint": file}
     again = run("LightGNN", "small", settings=given)
     assert again["rows"][0]["test"] == record["rows"][0]["test"]

@@ -44,8 +44,8 @@ INTERVALS = [
     ("--item_inter_num_interval='[20,5]'", "--item_inter_num_interval='[5,20]'"),
     ("--item_inter_num_interval='(5,5)'", "--item_inter_num_interval='[5,5]'"),
     ("--item_inter_num_interval='[5;inf)'", "--item_inter_num_interval='[5,inf)'"),
-    ("--entity_kg_num_interval='[a,b]'", "--entity_kg_num_interval='[5,inf)'"),
-    ("--relation_kg_num_interval='{min: 5}'", "--relation_kg_num_interval='[5,inf)'"),
+    ("--entity_kg_num_interval='[a,b]' -m CKE", "--entity_kg_num_interval='[5,inf)'"),
+    ("--relation_kg_num_interval='{min: 5}' -m CKE", "--relation_kg_num_interval='[5,inf)'"),
     ("--val_interval='{rating: 3}'", "--val_interval=\"{rating: '[3,inf)'}\""),
     ("--val_interval='{rating: \"3,inf\"}'", "--val_interval=\"{rating: '[3,inf)'}\""),
     ("--val_interval='{item_id: [17]}'", "--val_interval=\"{item_id: ['17']}\""),
@@ -96,6 +96,12 @@ WITHOUT_EFFECT = [
     ("--batch_by=user --shuffle=False -m LightGNNTeacher", "or write --batch_by=interaction"),
     ("--teacher_settings.require_pow=True -m LightGNN", LEAVE),
     ("--intermediate_settings.loss_decimal_place=2 -m LightGNN", LEAVE),
+    ("--require_pow=True", LEAVE),
+    ("--MAX_ITEM_LIST_LENGTH=10", LEAVE),
+    ("--kg_reverse_r=True -m SASRec", LEAVE),
+    ("--normalize_all=True", LEAVE),
+    ("--teacher=EASE --teacher_settings.epochs=3 -m LightGNN", LEAVE),
+    ("--use_intermediate=False --intermediate_settings.epochs=3 -m LightGNN", "leave one of them"),
     ("--discretization='{age: {method: LD}}' -m FM", '--numerical_features="[age]"'),
 ]
 AUC, LOGLOSS = (
@@ -153,7 +159,7 @@ def test_ten_unknown_inner_keys(typed, remedy, capsys):
 def test_ten_wrong_intervals(typed, remedy, capsys):
     line = refused(typed, capsys, "--load_col={inter: [user_id, item_id, rating]}")
     assert f"write {remedy}" in line
-    followed_or_left_out(f"{typed} --load_col='{{inter: [user_id, item_id, rating]}}'", line)
+    followed_or_left_out(f"--load_col='{{inter: [user_id, item_id, rating]}}' {typed}", line)
 
 
 @pytest.mark.parametrize(("typed", "remedy"), SPLITS)

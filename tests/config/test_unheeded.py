@@ -4,7 +4,9 @@ import pytest
 from helpers.advice import followed, remedies
 
 from recbole_lightgnn.config.recbole_config import build_config
+from recbole_lightgnn.config.unheeded import shared_stages, unheeded_warning
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.quick_start import run
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, TEACHER
 
 RATING = {"load_col": {"inter": ["user_id", "item_id", "rating"]}}
@@ -109,12 +111,166 @@ def test_settings_without_effect_on_a_run_are_refused_with_what_works(model, set
         build_config(model, "toy", (), {k: v for k, v in settings.items() if k != first})
 
 
+GRAPH, FEATURES = "knowledge graph", "features"
+OF_A_KIND = [  # a model, settings that it does not read, and what it lacks
+    *(("BPR", {key: value}, FEATURES) for key, value in {
+        "normalize_all": True, "normalize_field": ["rating"], "numerical_features": ["rating"],
+        "discretization": {"rating": {"method": "LD"}}, "seq_len": {"class": 3}}.items()),
+    ("NeuMF", {"normalize_all": True}, FEATURES),
+    ("EASE", {"normalize_field": "rating"}, FEATURES),
+    ("CKE", {"seq_len": {"class": 3}}, FEATURES),
+    *((model, {"MAX_ITEM_LIST_LENGTH": 10}, "sequences")
+      for model in ("BPR", "LightGCN", "ItemKNN", "FM", "CKE", TEACHER, STUDENT)),
+    *((model, {"kg_reverse_r": True}, GRAPH) for model in ("BPR", "SASRec", "FM", "Pop", TEACHER)),
+    ("LightGCN", {"entity_kg_num_interval": "[5,inf)"}, GRAPH),
+    ("GRU4Rec", {"relation_kg_num_interval": "[5,inf)"}, GRAPH),
+    ("BPR", {"alias_of_entity_id": ["x"]}, GRAPH),
+    ("DCN", {"alias_of_relation_id": "x"}, GRAPH),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "settings", "lacks"), OF_A_KIND)
+def test_settings_for_models_of_another_kind_are_refused(model, settings, lacks):
+    ((key, value),) = settings.items()
+    line = refused(model, settings)
+    reason = f"on {model}, which reads no {lacks}: leave it out"
+    assert line == f"{key} ({value!r}) would have no effect {reason}"
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("SASRec", {"MAX_ITEM_LIST_LENGTH": 10}),
+        ("DIN", {"MAX_ITEM_LIST_LENGTH": 10, "normalize_all": True, "seq_len": {"class": 3}}),
+        ("CKE", {"kg_reverse_r": True, "entity_kg_num_interval": "[5,inf)"}),
+        ("KSR", {"kg_reverse_r": True, "alias_of_entity_id": ["x"]}),
+        ("GRU4RecKG", {"relation_kg_num_interval": "[5,inf)"}),
+        ("FM", {"normalize_all": True, "numerical_features": ["rating"]}),
+        ("DMF", {"normalize_field": ["rating"]}),
+        ("DiffRec", {"normalize_field": ["timestamp"]}),
+        ("LightGCN", {"require_pow": True}),
+        ("SimpleX", {"require_pow": True}),
+        ("BPR", {"MAX_ITEM_LIST_LENGTH": 50, "kg_reverse_r": False, "require_pow": False}),
+    ],
+)
+def test_settings_for_models_of_their_kind_are_accepted(model, settings):
+    build_config(model, "toy", (), {**settings, **RATING})
+
+
+@pytest.mark.parametrize("model", ["BPR", "NGCF", "SGL", "NCL", "EASE", "SASRec", "FM", "CKE"])
+def test_a_loss_that_a_model_does_not_have(model):
+    line = refused(model, {"require_pow": True})
+    reason = f"on {model}, whose loss does not read it: leave it out"
+    assert line == f"require_pow (True) would have no effect {reason}"
+
+
+# --- models that are computed at once ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "named"),
+    [
+        ("EASE", {"epochs": 5}, "epochs has"),
+        ("ItemKNN", {"learning_rate": 0.1, "learner": "sgd"}, "learning_rate, learner have"),
+        (
+            "Pop",
+            {"train_batch_size": 5, "weight_decay": 0.1},
+            "train_batch_size, weight_decay have",
+        ),
+        ("SLIMElastic", {"clip_grad_norm": {"max_norm": 5}}, "clip_grad_norm has"),
+        ("ADMMSLIM", {"enable_amp": True}, "enable_amp has"),
+        ("AsymKNN", {"stopping_step": 3}, "stopping_step has"),
+        ("Random", {"epochs": 3}, "epochs has"),
+        ("Spectral", {"learning_rate": 0.1}, "learning_rate has"),
+        ("RP3beta", {"train_batch_size": 5}, "train_batch_size has"),
+        ("IALS", {"epochs": 3, "learning_rate": 0.1}, "learning_rate has"),
+        ("EASE", {"epochs": 300, "stopping_step": 10}, ""),
+        ("IALS", {"epochs": 3, "stopping_step": 2}, ""),
+        ("BPR", {"epochs": 3, "learning_rate": 0.1}, ""),
+        (TEACHER, {"epochs": 3, "learning_rate": 0.1}, ""),
+        ("XSimGCL", {"epochs": 3}, ""),
+    ],
+)
+def test_settings_of_a_training_that_there_is_not_are_warned_of(model, settings, named):
+    line = unheeded_warning(build_config(model, "toy", (), settings))
+    their = "them" if "," in named else "it"
+    reason = f"no effect on {model}, which is computed without gradients: leave {their} out"
+    assert line == (f"{named} {reason}" if named else "")
+
+
+def test_the_warning_is_in_the_log(settings, caplog):
+    run("ItemKNN", "small", settings={**settings, "state": "WARNING", "epochs": 7})
+    assert "epochs, train_batch_size have no effect on ItemKNN, which is computed" in caplog.text
+
+
 def test_labels_that_are_learnt_or_measured_have_an_effect():
     labels = {"threshold": {"rating": 3}, **RATING}
     build_config("NeuMF", "toy", (), {**labels, "train_neg_sample_args": None})
     build_config("FM", "toy", (), labels)
     auc = {"metrics": ["AUC"], "valid_metric": "AUC", "eval_args.mode": "labeled"}
     build_config("BPR", "toy", (), {**labels, **auc})
+
+
+# --- stages that are not trained ---------------------------------------------------------------
+
+OF_TEACHER = {"teacher_checkpoint": __file__}
+DIRECT, WITHOUT = {"use_intermediate": False}, {"ablation": "-IntKD"}
+ALONE = {"intermediate_checkpoint": __file__}
+GIVEN = "as teacher_checkpoint is given, and no teacher is trained: leave one of them out"
+LEARNS = "as the student learns from intermediate_checkpoint alone: leave one of them out"
+UNSET = "as use_intermediate is False: leave one of them out"
+NOT_TRAINED = [
+    *((model, OF_TEACHER, {"teacher_settings": {"epochs": 3}}, GIVEN)
+      for model in (STUDENT, INTERMEDIATE, "UnKD", "SimRec", "RRD")),
+    *((model, OF_TEACHER, {"n_teachers": 2}, GIVEN) for model in (STUDENT, INTERMEDIATE)),
+    (STUDENT, {**OF_TEACHER, **DIRECT}, {"teacher_settings": {"n_layers": 3}}, GIVEN),
+    (STUDENT, ALONE, {"teacher_settings": {"epochs": 3}}, LEARNS),
+    (STUDENT, ALONE, {"intermediate_settings": {"epochs": 3}}, LEARNS),
+    (STUDENT, ALONE, {"teacher": "BPR"}, LEARNS),
+    (STUDENT, ALONE, {"n_teachers": 2}, LEARNS),
+    (STUDENT, ALONE, OF_TEACHER, LEARNS),
+    (STUDENT, DIRECT, {"intermediate_settings": {"epochs": 3}}, UNSET),
+    (STUDENT, DIRECT, ALONE, UNSET),
+    (STUDENT, WITHOUT, {"intermediate_settings": {"epochs": 3}}, "as ablation is -IntKD: leave o"),
+    (STUDENT, WITHOUT, ALONE, "as ablation is -IntKD: leave one of them out"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "why", "without_effect", "message"), NOT_TRAINED)
+def test_settings_of_a_stage_that_is_not_trained_are_refused(model, why, without_effect, message):
+    ((key, value),) = without_effect.items()
+    line = refused(model, {**why, **without_effect})
+    assert line.startswith(f"{key} ({value!r}) would have no effect {message}")
+    build_config(model, "toy", (), why)
+    build_config(model, "toy", (), {} if key == "teacher_checkpoint" else without_effect)
+    with shared_stages():
+        build_config(model, "toy", (), {**why, **without_effect})
+
+
+def test_what_the_stages_that_are_trained_need_is_accepted():
+    build_config(STUDENT, "toy", (), {"teacher_checkpoint": [__file__, __file__], "n_teachers": 2})
+    build_config(STUDENT, "toy", (), {**DIRECT, "teacher_settings.epochs": 3})
+    build_config(STUDENT, "toy", (), {**OF_TEACHER, "intermediate_settings.epochs": 3})
+    build_config(STUDENT, "toy", (), {**OF_TEACHER, "teacher": "BPR", "embedding_size": 64})
+    build_config(STUDENT, "toy", (), {"recipe": "paper", **OF_TEACHER})  # the recipe's own
+    build_config(STUDENT, "toy", (), {"recipe": "paper", **WITHOUT})
+
+
+@pytest.mark.parametrize(
+    ("teacher", "settings"),
+    [
+        ("EASE", {"epochs": 3}),
+        ("ItemKNN", {"learning_rate": 0.1}),
+        ("Spectral", {"learner": "sgd"}),
+        ("IALS", {"weight_decay": 0.1}),
+    ],
+)
+def test_settings_of_a_training_that_a_teacher_does_not_have_are_refused(teacher, settings):
+    ((key, value),) = settings.items()
+    given = {"teacher": teacher, "teacher_settings": settings}
+    line = refused(STUDENT, given)
+    reason = f"on {teacher}, which is computed without gradients: leave it out"
+    assert line == f"teacher_settings.{key} ({value!r}) would have no effect {reason}"
 
 
 # --- earlier stages ---------------------------------------------------------------------------

@@ -204,14 +204,12 @@ def test_a_model_with_a_loss_in_every_run_is_not(settings):
     config_of(**{**NO_KD, **settings})
 
 
-def test_an_intermediate_without_a_loss_is_refused_where_it_is_trained():
+def test_an_intermediate_without_a_loss_is_refused():
     with pytest.raises(
         InputError, match=r"intermediate_settings\.interaction_weight, intermediate_"
     ):
         config_of(**NO_KD_BEFORE)
     config_of(**NO_KD_BEFORE, **{"intermediate_settings.interaction_weight": 1})
-    config_of(**NO_KD_BEFORE, use_intermediate=False)
-    config_of(**NO_KD_BEFORE, intermediate_checkpoint=__file__)
 
 
 TOO_NARROW = "initial_embedding=teacher needs embeddings at least as wide as the model's own "
@@ -304,18 +302,9 @@ def test_a_stage_of_a_run_is_not_measured_by_the_teacher_it_does_not_have():
             {"intermediate_settings.topk": [5]},
             "intermediate_settings.topk is not a stage",
         ),
-        (
-            {"intermediate_checkpoint": __file__, "use_intermediate": False},
-            "intermediate_checkpoint would not be used",
-        ),
-        ({"intermediate_checkpoint": __file__, "ablation": "-IntKD"}, "would not be used"),
-        (
-            {"intermediate_checkpoint": __file__, "teacher_checkpoint": __file__},
-            "teacher_checkpoint would not be used",
-        ),
     ],
 )
-def test_a_setting_that_would_be_ignored_is_refused(settings, message):
+def test_a_setting_that_no_stage_has_of_its_own_is_refused(settings, message):
     with pytest.raises(InputError) as error:
         config_of(**settings)
     assert message in str(error.value)

@@ -71,7 +71,6 @@ def refused(model, settings):
             {"load_col": None, "threshold": {"user_id": 3}, "eval_args.mode": "labeled"} | AUC,
             "threshold.user_id needs a column of numbers, and dataset/toy/toy.inter has user_id:",
         ),
-        ({"normalize_field": "ratings"}, "normalize_field: dataset/toy/toy.inter has no column"),
         ({"alias_of_user_id": ["user"]}, "alias_of_user_id: dataset/toy/toy.inter has no column"),
         ({"val_interval": {"user_id": "[3,inf)"}}, "val_interval.user_id must be a list of tokens"),
         ({"val_interval": {"item_id": [3, 5]}}, "--val_interval=\"{item_id: ['3', '5']}\""),
@@ -98,6 +97,7 @@ BUCKETS = {"method": "ED", "bucket": 3}
     [
         ({"numerical_features": ["rating"]}, "the column rating is not loaded (setting numerical_"),
         ({"numerical_features": ["year"]}, "item: [item_id, year]}"),
+        ({"normalize_field": "ratings"}, "normalize_field: dataset/toy/toy.inter has no column"),
         ({"normalize_field": ["year"]}, "the column year is not loaded (setting normalize_field)"),
         (
             {"alias_of_item_id": ["class"]},

@@ -30,6 +30,19 @@ QUICK = {
     "intermediate_settings": {"embedding_size": 16, "epochs": 3, "augmentation_cap": 4},
 }
 
+
+def quick_settings(**changes):
+    """QUICK with changes, without the settings of stages that are then not trained."""
+    unused = set()
+    if changes.get("teacher_checkpoint"):
+        unused.add("teacher_settings")
+    if changes.get("use_intermediate") is False or changes.get("ablation") == "-IntKD":
+        unused.add("intermediate_settings")
+    if changes.get("intermediate_checkpoint"):
+        unused |= {"teacher_settings", "intermediate_settings"}
+    return {key: value for key, value in {**QUICK, **changes}.items() if key not in unused}
+
+
 WIDTH = 4  # embedding size of the models that the fixture `build` makes
 
 

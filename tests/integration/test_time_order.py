@@ -245,7 +245,7 @@ def test_a_file_without_times_cannot_be_ordered_by_them(tmp_path):
         "numerical_features": ["timestamp"],
     }
     with pytest.raises(InputError, match="discretization must not name 'timestamp'"):
-        loaded(tmp_path, **coarse, **BY_TIME)
+        loaded(tmp_path, "DMF", **coarse, **BY_TIME)
 
 
 def test_without_an_order_by_time_the_column_stays_as_declared(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.planted import QUICK, interactions, tables
+from helpers.planted import QUICK, interactions, quick_settings, tables
 from helpers.tiny import double
 from recbole.data.interaction import Interaction
 from torch.testing import assert_close
@@ -285,7 +285,9 @@ def test_each_of_several_teachers_has_a_seed_of_its_own(by_users):
 
     folder = Path(record["result_file"]).parent
     files = [str(folder / f"{row['key']}.safetensors") for row in (first, second)]
-    again = run("LightGNN", "planted", settings={**by_users, "teacher_checkpoint": files})
+    again = run(
+        "LightGNN", "planted", settings=quick_settings(**by_users, teacher_checkpoint=files)
+    )
     assert [row["test"] for row in again["rows"]] == [row["test"] for row in record["rows"]]
 
 

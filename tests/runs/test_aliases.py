@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.planted import QUICK, write_planted
+from helpers.planted import QUICK, quick_settings, write_planted
 from recbole.trainer import Trainer
 
 from recbole_lightgnn.config import aliases
@@ -145,7 +145,9 @@ def test_a_teacher_checkpoint_of_an_earlier_version_is_accepted():
     file = Path(whole["result_file"]).parent / "teacher.safetensors"
     rewrite_checkpoint(file)
     assert b'\\"batches\\": \\"users\\"' in file.read_bytes()
-    again = run("LightGNN", "planted", settings=OURS | {"teacher_checkpoint": str(file)})
+    again = run(
+        "LightGNN", "planted", settings=quick_settings(**OURS, teacher_checkpoint=str(file))
+    )
     assert again["test"] == whole["test"]
     assert again["rows"][0]["settings"] == whole["rows"][0]["settings"]
 
@@ -160,7 +162,9 @@ def test_a_teacher_of_recboles_of_an_earlier_version_is_accepted():
     rewritten = torch.load(file, weights_only=False)["config"].final_config_dict
     assert "accelerate" not in rewritten
     assert load_recbole_checkpoint(file)["config"]["accelerate"] is True
-    again = run("LightGNN", "planted", settings=settings | {"teacher_checkpoint": str(file)})
+    again = run(
+        "LightGNN", "planted", settings=quick_settings(**settings, teacher_checkpoint=str(file))
+    )
     assert again["test"] == whole["test"]
 
 

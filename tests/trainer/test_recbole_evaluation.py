@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers.planted import QUICK, write_planted
+from helpers.planted import QUICK, quick_settings, write_planted
 from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_seed
@@ -266,7 +266,7 @@ def test_a_recbole_teacher_is_ranked_by_tables(make, monkeypatch, teacher):
     again = run(
         "LightGNN",
         "planted",
-        settings=QUICK | changes | {"teacher_checkpoint": f"{record_dir(record)}/teacher.pth"},
+        settings=quick_settings(**changes, teacher_checkpoint=f"{record_dir(record)}/teacher.pth"),
     )
     assert again["rows"][0]["test"] == record["rows"][0]["test"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.planted import N_ITEMS, N_USERS, QUICK, seal_test_split, write_planted
+from helpers.planted import N_ITEMS, N_USERS, QUICK, quick_settings, seal_test_split, write_planted
 from recbole.utils import get_model, get_trainer
 
 from recbole_lightgnn.config.ablations import ablations
@@ -25,7 +25,7 @@ def world(tmp_path, monkeypatch):
 
 
 def quick(model="LightGNN", dataset="planted", resume=None, **changes):
-    return run(model, dataset, settings={**QUICK, **changes}, resume=resume)
+    return run(model, dataset, settings=quick_settings(**changes), resume=resume)
 
 
 def run_dir(record) -> Path:

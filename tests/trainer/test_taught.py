@@ -44,6 +44,7 @@ def test_lightgnns_teacher_teaches_by_one_setting_with_its_own_defaults(model):
     first = run(model, "planted", settings=settings)
     assert stages(first) == [("teacher", "LightGNNTeacher"), (model, model)]
     file = Path(first["result_file"]).parent / "teacher.safetensors"
+    del settings["teacher_settings"]
     again = run(model, "planted", settings={**settings, "teacher_checkpoint": str(file)})
     assert again["rows"][0]["checkpoint"] == str(file)
     assert again["test"] == first["test"]

@@ -8,6 +8,7 @@ import pytest
 from helpers.planted import write_planted
 
 from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.cli.options import read_settings
 from recbole_lightgnn.config.files import merge, nested, read_yaml
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.errors import InputError
@@ -36,6 +37,10 @@ def _world(tmp_path):
 
 def ablate(*arguments):
     return main(["ablate", "--dataset=planted", "--variants=variants.yaml", *arguments])
+
+
+def _without_teacher(flags):
+    return [flag for flag in flags if not flag.startswith("--teacher_settings")]
 
 
 def record(name):
@@ -168,11 +173,23 @@ def test_an_intermediate_that_a_variant_leaves_alone_is_trained_once():
     run("LightGNNTeacher", "planted", settings=settings | {"state": "error"})
     (teacher,) = Path("teacher").glob("*/teacher.safetensors")
     given = ["--only=no rotation,wide teacher", f"--teacher_checkpoint={teacher}"]
-    assert ablate("--out=out", *given, *small) == 0
+    assert ablate("--out=out", *given, *_without_teacher(small)) == 0
     (row, *_) = record("no-rotation")["rows"]
     assert row["stage"] == "intermediate"
     assert Path(row["checkpoint"]).name == "intermediate.safetensors"
     assert not list(Path("out").glob("wide-teacher*")), "a teacher was trained"
+
+
+def test_settings_of_a_stage_that_a_variant_does_not_train_are_not_refused():
+    """They are those of the whole recipe, whose other stages the variant loads."""
+    Path("variants.yaml").write_text("direct: {use_intermediate: False}", encoding="utf-8")
+    of_stage = ["--intermediate_settings.embedding_size=16", "--intermediate_settings.epochs=1"]
+    assert ablate("--out=out", *QUICK, *of_stage) == 0
+    assert [row["stage"] for row in record("direct")["rows"]] == ["teacher", "student", "student"]
+    assert record("direct")["rows"][0]["epochs"] == 0  # loaded
+    assert ablate("--out=out", *QUICK, *of_stage) == 0  # continued, with the same settings
+    with pytest.raises(InputError, match=r"intermediate_settings .* as use_intermediate is False"):
+        build_config(STUDENT, "planted", (), {"use_intermediate": False, **read_settings(of_stage)})
 
 
 def test_checkpoints_that_are_given_are_every_variants():
@@ -180,7 +197,7 @@ def test_checkpoints_that_are_given_are_every_variants():
     run("LightGNNTeacher", "planted", settings=settings | {"state": "error"})
     (teacher,) = Path("teacher").glob("*/teacher.safetensors")
     given = ["--use_intermediate=False", f"--teacher_checkpoint={teacher}"]
-    assert ablate("--out=out", "--only=no rotation", *QUICK, *given) == 0
+    assert ablate("--out=out", "--only=no rotation", *_without_teacher(QUICK), *given) == 0
     assert checkpoints("all") == checkpoints("no-rotation") == [str(teacher)]
 
 
