@@ -21,7 +21,7 @@ Pairs = set[tuple[int, int]]
 
 
 class World(NamedTuple):
-    """Parameters of a generated dataset; the defaults are those of the repository's ``planted``.
+    """Parameters of a generated dataset; the defaults are those of the dataset ``planted``.
 
     Attributes:
         users: number of users.

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class SparseRows(nn.Module):
-    """Table that keeps only the largest entries of every row, also in checkpoints.
+    """Table in which only the largest entries of every row remain; checkpoints store only these.
 
-    The parameter stays a whole table, so one optimizer serves the whole training. A dropped entry
-    is 0, receives no gradient and never comes back.
+    In memory, the parameter stays a whole table, so one optimizer serves the whole training. A
+    dropped entry is 0, receives no gradient and never comes back.
 
     Args:
         n_rows: number of rows.
