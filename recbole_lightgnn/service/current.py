@@ -47,7 +47,8 @@ class CurrentModel:
         share: share of the items that an approximate search ranks; ``None`` ranks all items.
 
     Attributes:
-        path, share: as given.
+        path: the exported file.
+        share: as given.
         served: the model that answers requests.
         error: reason why the newest file is not served, or ``None``.
         reloads: number of successful (``done``) and failed (``failed``) reloads.
