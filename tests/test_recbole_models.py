@@ -113,6 +113,9 @@ def _without(packages):
          'loaded: write --load_col="{inter: [user_id, item_id], item: [item_id, class]}"'),
         ("S3Rec", "--item_attribute=genre", "needs the column 'genre' of items (item_attribute), "
          "and dataset/world/world.item has item_id, year, class"),
+        ("GRU4RecKG", "--alias_of_entity_id=None", "GRU4RecKG needs ent_id in alias_of_entity_id, "
+         "so that vectors and knowledge graph have the same numbers: write --alias_of_entity_id="),
+        ("KSR", "--alias_of_relation_id=None", 'write --alias_of_relation_id="[rel_id]"'),
         ("SASRecCPR", '--reranker_CAN_NUM="50,20" --n_facet_all=6', "reranker_CAN_NUM (50,20) must "
          "be at most the number of items, 40: write --reranker_CAN_NUM=40,20"),
         ("RaCT", "", "metrics_k (100) must be at most the number of items, 40"),

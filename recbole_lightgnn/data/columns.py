@@ -94,6 +94,11 @@ def _check_named(config: Any, files: dict[str, Path], columns: dict[str, Columns
             if name not in known:
                 raise _missing(key, name, files["inter"], known)
             suffix = next(suffix for suffix, one in columns.items() if name in one)
+            if name in (config["threshold"] or {}) and name != config["LABEL_FIELD"]:
+                raise InputError(
+                    f"{key} names {name}, of which threshold makes labels, so that no column "
+                    f"{name} is left: leave {name} out of one of them"
+                )
             if not known[name].startswith(kinds[0]) or not known[name].endswith(kinds[1]):
                 raise InputError(
                     f"{key} needs {wanted}, and {files[suffix]} has {name}:{known[name]}: leave "

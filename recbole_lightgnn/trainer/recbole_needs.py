@@ -26,6 +26,7 @@ _FEATURES = dict.fromkeys(("GRU4RecF", "SASRecF", "FDSA"), "selected_features")
 _FEATURES |= {"S3Rec": "item_attribute"}
 # Sequential models that read a knowledge graph: vectors of entities (ent), of relations (rel).
 _VECTORS = {"GRU4RecKG": ("ent",), "KSR": ("ent", "rel")}
+_NUMBERED_AS = {"ent": "entity", "rel": "relation"}
 # Models that import a package only with certain settings.
 _IMPORTS_IF: dict[str, Callable[[RunConfig], bool]] = {
     "NNCF": lambda config: config["neigh_info_method"] == "louvain",
@@ -212,6 +213,13 @@ def _check_knowledge(config: RunConfig) -> None:
             raise InputError(
                 f"{name} needs the vectors of {_file(config, suffix)}: write "
                 f'--preload_weight="{one_line_yaml({**weights, f"{suffix}_id": f"{suffix}_emb"})}"'
+            )
+        key = f"alias_of_{_NUMBERED_AS[suffix]}_id"
+        names = as_list(config[key] or [])
+        if f"{suffix}_id" not in names:
+            raise InputError(
+                f"{name} needs {suffix}_id in {key}, so that vectors and knowledge graph have the "
+                f'same numbers: write --{key}="{one_line_yaml([*names, f"{suffix}_id"])}"'
             )
 
 

@@ -89,6 +89,8 @@ def test_a_column_that_does_not_fit_is_refused(settings, message):
 
 
 ITEMS = {"load_col": {"inter": ["user_id", "item_id"], "item": ["item_id", "year", "class"]}}
+LABELS = {**RATING, **AUC, "threshold": {"rating": 4}, "eval_args.mode": "labeled"}
+LABELS |= {"train_neg_sample_args.distribution": "none"}
 BUCKETS = {"method": "ED", "bucket": 3}
 
 
@@ -123,6 +125,14 @@ BUCKETS = {"method": "ED", "bucket": 3}
         (
             {**ITEMS, "discretization": {"year": BUCKETS}},
             "no effect on year, as only numerical_features have buckets, got []: add",
+        ),
+        (
+            {**LABELS, "numerical_features": ["rating"]},
+            "numerical_features names rating, of which threshold makes labels, so that no column",
+        ),
+        (
+            {**LABELS, "normalize_field": "rating"},
+            "normalize_field names rating, of which threshold makes labels, so that no column",
         ),
         (
             {"additional_feat_suffix": ["ent"]},
