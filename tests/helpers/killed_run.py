@@ -54,6 +54,9 @@ SETTINGS["LightGNN refits"] = QUICK | {"refit": True}
 SETTINGS["LightGNN rewinds"] = QUICK | {"rewind": True, "n_pruning_runs": 2}
 SETTINGS["SimGCL"] = SHARED | {"epochs": 4, "embedding_size": 16}  # draws noise
 SETTINGS["UnKD"] = SETTINGS["SimGCL"] | OF_RECBOLE  # draws pairs, after its teacher
+SETTINGS["SimRec"] = SETTINGS["RRD"] = SETTINGS["UnKD"]  # draw pairs and nodes, or items
+SETTINGS["AutoCF"] = SETTINGS["SimGCL"]  # draws graphs
+SETTINGS["GLT"] = SHARED | {"epochs": 3, "embedding_size": 16, "n_pruning_runs": 2}
 SETTINGS["AutoRec"] = SETTINGS["SimGCL"] | {"train_batch_size": 32}  # batch_by: user
 
 

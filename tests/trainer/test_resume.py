@@ -27,7 +27,9 @@ FINAL = {
     "LightGNN refits": "refit/student-02",
     "SimGCL": "SimGCL",
     "AutoRec": "AutoRec",
-    "UnKD": "UnKD",
+    "AutoCF": "AutoCF",
+    "GLT": "student-02",
+    **{name: name for name in ("UnKD", "SimRec", "RRD")},
 }
 
 
@@ -101,6 +103,10 @@ def undisturbed(tmp_path_factory):
         ("AutoRec", ("write:progress.safetensors:2:after",)),
         ("LightGNNIntermediate", ("write:run.json:2:after",)),  # between teacher and intermediate
         ("UnKD", ("write:progress.safetensors:1:after", "step:7")),  # in the teacher, then in UnKD
+        ("SimRec", ("step:7",)),
+        ("RRD", ("step:7", "write:RRD.safetensors:1:half")),
+        ("AutoCF", ("step:7", "step:3")),
+        ("GLT", ("write:student-01.safetensors:1:after", "step:2")),
     ],
     ids=str,
 )
