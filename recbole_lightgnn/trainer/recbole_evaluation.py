@@ -80,7 +80,7 @@ class TableEvaluation:
         self._trainer = trainer
         self._recbole_evaluate = trainer.evaluate
         self._rankings = Rankings(trainer.config, trainer.device)
-        self._hits = _EvaluatorHits(trainer.evaluator)
+        self._hits = EvaluatorHits(trainer.evaluator)
         self._divergence = _DivergenceCheck(trainer, prefix)
 
     def evaluate(
@@ -119,7 +119,7 @@ class TableEvaluation:
             eval_data, load_best_model=False, show_progress=show_progress
         )
         self._divergence.check()
-        hits = self._hits.last if is_full_ranking(eval_data) else None
+        hits = self._hits.of(eval_data)
         self._trainer.ranked = Ranked(result, hits, perf_counter() - started)
         return result
 
@@ -129,7 +129,7 @@ class TableEvaluation:
         return OrderedDict((name, round(np.float64(v), places)) for name, v in metrics.items())
 
 
-class _EvaluatorHits:
+class EvaluatorHits:
     """Store the hits of a RecBole evaluator's last evaluation; the evaluator is changed in place.
 
     Attributes:
@@ -140,6 +140,10 @@ class _EvaluatorHits:
         self.last: np.ndarray | None = None
         self._recbole_evaluate = evaluator.evaluate
         evaluator.evaluate = self._evaluate
+
+    def of(self, eval_data: Any) -> np.ndarray | None:
+        """Return the hits of the split that was just evaluated; ``None`` if items were sampled."""
+        return self.last if is_full_ranking(eval_data) else None
 
     def _evaluate(self, collected: Any) -> Any:
         self.last = None

@@ -26,7 +26,12 @@ from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer.evaluation import Ranked, Rankings
 from recbole_lightgnn.trainer.loaders import TrainingLoaders
 from recbole_lightgnn.trainer.recbole_errors import explain_recbole_errors, missing_package
-from recbole_lightgnn.trainer.recbole_evaluation import has_epochs, rank_by_tables, ranked_by
+from recbole_lightgnn.trainer.recbole_evaluation import (
+    EvaluatorHits,
+    has_epochs,
+    rank_by_tables,
+    ranked_by,
+)
 from recbole_lightgnn.trainer.recbole_needs import check_precision
 from recbole_lightgnn.trainer.recbole_resume import RecBoleProgress
 from recbole_lightgnn.trainer.record_rows import epochs_of, size_row
@@ -58,6 +63,7 @@ class StageTrainer(Trainer):
         self.settings = Settings(config)
         self.folder: RunFolder | None = None
         self._rankings = Rankings(config, self.device)
+        self._hits = EvaluatorHits(self.evaluator)
         # Row of each finished training, and function that ranks a split with its best epoch.
         self._trained: list[tuple[Row, Callable[[Any], Ranked]]] = []
         # By key, rows of an earlier fit, of which this one takes the epochs (`StagedTrainer.refit`)
@@ -216,7 +222,7 @@ class StageTrainer(Trainer):
         last_model, self.model = self.model, model
         try:
             metrics = _floats(super().evaluate(data, load_best_model=False))
-            return Ranked(metrics, None, perf_counter() - started)
+            return Ranked(metrics, self._hits.of(data), perf_counter() - started)
         finally:
             self.model = last_model
 

@@ -1,6 +1,7 @@
 """Models computed without gradients: values by hand, plain twins, and what every one must do."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from recbole_lightgnn.models.solved import largest_products
 from recbole_lightgnn.nn.graph import largest_in_rows
 from recbole_lightgnn.nn.truncated_svd import truncated_svd
 from recbole_lightgnn.quick_start import run
+from recbole_lightgnn.runs.user_metrics import read_users, users_file
 
 # Two users and two items are linked closely; the third user and the third item have one pair.
 TINY = [(0, 0), (0, 1), (1, 0), (1, 2), (2, 2)]
@@ -310,6 +312,16 @@ def test_the_same_seed_gives_the_same_bits(tmp_path):
         first, second = (run(name, "planted", settings=given) for _ in range(2))
         assert first["best_valid"] == second["best_valid"]
         assert first["test"] == second["test"]
+
+
+def test_users_metrics_are_recorded_for_a_model_without_tables(tmp_path):
+    write_planted(tmp_path / "dataset")
+    record = run("RP3beta", "planted", settings={"show_progress": False})
+    users = read_users(users_file(Path(record["result_file"])))
+    assert users is not None
+    for metric in ("recall@20", "ndcg@20"):
+        mean = users.rows["RP3beta"][metric].mean()
+        assert mean == pytest.approx(record["test"][metric], abs=1e-6)
 
 
 def test_a_rank_above_the_smaller_side_is_refused(tmp_path, capsys):
