@@ -233,7 +233,7 @@ def rotated(table: np.ndarray, n_blocks: int, n_centroids: int) -> tuple[np.ndar
         n_centroids: number of centroids of each block, rounded down to a power of 2.
 
     Returns:
-        First, the rotated table T R^T, whose width is a multiple of ``n_blocks``. Second, the
+        First, the rotated table T R^T; its width is a multiple of ``n_blocks``. Second, the
         rotation R, with orthonormal columns: T R^T R = T.
         Shapes: (rows, rotated width), (rotated width, width)
     """

@@ -356,7 +356,7 @@ def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
 def _searches(
     request: Request, configs: Mapping[str, Any], out: Path, budget: Budget | None
 ) -> list[Study]:
-    """The searches to run: one per model whose search space has a setting that is not given."""
+    """The searches to run: one per model with a setting in its search space that is not given."""
     if budget is None:
         return []
     return [

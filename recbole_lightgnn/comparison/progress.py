@@ -53,7 +53,7 @@ class Progress:
         Args:
             run: the run.
             resumed: whether the run continues from a saved state.
-            teacher_of: name and seed of another run whose teacher is copied, or ``None``.
+            teacher_of: name and seed of the run that the teacher is copied from, or ``None``.
         """
         self.begun[run] = time.monotonic()
         how = "goes on" if resumed else "begins"

@@ -230,7 +230,7 @@ def _notes_on_paper(comparison: Comparison) -> list[str]:
 
 
 def _notes_on_teachers(comparison: Comparison, models: Iterable[str]) -> list[str]:
-    """Name the teacher of each model whose teacher is not the paper's."""
+    """Name the teacher of each model that has another teacher than in the paper."""
     notes = []
     for (model, _), record in comparison.records.items():
         own, paper = record["settings"].get("teacher"), PAPER_TEACHERS.get(model)

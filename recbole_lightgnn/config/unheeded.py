@@ -181,7 +181,7 @@ def _lack(key: str, model_class: type[Any], *, of_stage: bool) -> str:
         return "which is computed without gradients"
     is_ours = model_class.__name__ in our_models()
     if key == "require_pow" and not is_ours and key not in recbole_source(model_class):
-        return "whose loss does not read it"
+        return "which does not read it in its loss"
     return ""
 
 

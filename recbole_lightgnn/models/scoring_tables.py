@@ -20,7 +20,7 @@ _CHECKED = 8  # number of users to verify the tables on
 
 @torch.no_grad()
 def final_tables(model: Any) -> tuple[Tensor, Tensor] | None:
-    """Return two tables whose inner products are a model's scores, or ``None``.
+    """Return two tables with a model's scores as inner products, or ``None``.
 
     For a RecBole model, products and scores of 8 users are compared. The result is ``None`` if they
     differ by more than 1e-5 of the largest product, as with a bias, a cosine or layers above the

@@ -41,7 +41,7 @@ def make_record(
         seed: the setting ``seed`` of the run.
         settings: all settings in force.
         fingerprint: counts and hashes of the splits (`dataset_fingerprint`).
-        masking: splits whose items are masked in a user's test ranking: ``train``,
+        masking: splits of which the items are masked in a user's test ranking: ``train``,
             ``train+valid`` or ``none``.
         valid_metric: validation metric by which the best epoch was chosen.
         valid: validation metrics of the final model, not rounded. Keys are names of metrics, such

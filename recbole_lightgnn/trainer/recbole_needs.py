@@ -177,7 +177,7 @@ def check_precision(config: RunConfig, prefix: str = "") -> None:
     """
     name, reason = config["model"], ""
     if config["accelerate"] and name in _NOT_ACCELERATED_IN_16_BITS:
-        reason = "with accelerate, whose sparse products have 32 bits"
+        reason = "with accelerate, as its sparse products have 32 bits"
     elif config["device"].type == "cpu" and name in _NOT_IN_16_BITS_ON_CPU:
         reason = "on the CPU, where some of its operations have no 16-bit version"
     if config["enable_amp"] and reason:

@@ -160,7 +160,7 @@ def test_settings_for_models_of_their_kind_are_accepted(model, settings):
 @pytest.mark.parametrize("model", ["BPR", "NGCF", "SGL", "NCL", "EASE", "SASRec", "FM", "CKE"])
 def test_a_loss_that_a_model_does_not_have(model):
     line = refused(model, {"require_pow": True})
-    reason = f"on {model}, whose loss does not read it: leave it out"
+    reason = f"on {model}, which does not read it in its loss: leave it out"
     assert line == f"require_pow (True) would have no effect {reason}"
 
 

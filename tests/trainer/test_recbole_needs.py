@@ -39,9 +39,9 @@ def test_a_model_without_16_bits_on_the_cpu_is_refused(model):
 
 
 @pytest.mark.parametrize("model", ["GCMC", "NGCF", "SGL"])
-def test_a_model_whose_accelerated_products_have_32_bits_is_refused(model):
+def test_16_bits_are_refused_with_accelerated_products_of_32(model):
     line = refused(model, {**AMP, "accelerate": True})
-    assert line.startswith(f"enable_amp must be False for {model} with accelerate, whose sparse")
+    assert line.startswith(f"enable_amp must be False for {model} with accelerate, as its sparse")
     assert remedies(line) == [{"enable_amp": False}]
 
 

@@ -181,7 +181,7 @@ def test_an_intermediate_that_a_variant_leaves_alone_is_trained_once():
 
 
 def test_settings_of_a_stage_that_a_variant_does_not_train_are_not_refused():
-    """They are those of the whole recipe, whose other stages the variant loads."""
+    """They are those of the whole recipe. The variant loads its other stages."""
     Path("variants.yaml").write_text("direct: {use_intermediate: False}", encoding="utf-8")
     of_stage = ["--intermediate_settings.embedding_size=16", "--intermediate_settings.epochs=1"]
     assert ablate("--out=out", *QUICK, *of_stage) == 0
