@@ -49,7 +49,7 @@ def test_what_to_try(model, advice):
 
 def test_models_without_a_search_space_or_settings():
     advice = "try other settings, such as learning_rate if the model has one"
-    assert AT_HALF.warning("EASE", {1: 0.1}).endswith(advice)
+    assert AT_HALF.warning("SLIMElastic", {1: 0.1}).endswith(advice)
     assert AT_HALF.warning("Pop", {1: 0.5}) is None
     assert AT_HALF.warning("Random", {1: 0.1}) is None
 
@@ -66,7 +66,7 @@ def test_every_form_of_the_table_has_the_note(tmp_path):
     write_compared(tmp_path / "new", models, popularity=between, search=None)
     report(folder)
     said = f"not above popularity (validation recall@20 {sum(scores['NeuMF']) / 3:.4f}, popularity "
-    said += f"{between:.4f}): try other settings, such as learning"
+    said += f"{between:.4f}): try a search (--tune-trials), or other values of learning_rate"
     warnings = {label: line["warning"] for label, line in table_of(folder).items()}
     assert warnings.pop("NeuMF").startswith(said)
     assert set(warnings.values()) == {""}

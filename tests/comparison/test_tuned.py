@@ -128,9 +128,9 @@ def test_a_failed_search_is_reported_the_others_go_on_and_it_begins_anew_in_the_
 def test_models_with_a_search_space_are_searched_unless_all_of_it_is_given():
     given = {"BPR__learning_rate": 0.1, "IALS__embedding_size": 8}
     given |= {"IALS__unobserved_weight": 0.1, "IALS__reg_weight": 0.1}
-    found = plan(["BPR", "IALS", "EASE", "Pop"], Budget(2, None), **given)
+    found = plan(["BPR", "IALS", "SLIMElastic", "Pop"], Budget(2, None), **given)
     assert [study.name for study in found.searches] == ["BPR"]
-    assert [run.name for run in found.ready] == ["IALS", "EASE", "Pop"]
+    assert [run.name for run in found.ready] == ["IALS", "SLIMElastic", "Pop"]
     assert set(found.settings_source.values()) == {"not tuned"}
     command = found.searches[0].command(resumed=False)
     assert {"--learning_rate=0.1", "--trials=2", "--study=BPR", "--seed=2020"} <= set(command)
