@@ -47,6 +47,7 @@ def test_users_are_drawn_alike_and_their_items_too(draw_by, tmp_path):
     assert set(zip(users.tolist(), items.tolist(), strict=True)) == observed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["BPR", "SimGCL"])
 def test_a_run_draws_by_user_and_repeats(model, tmp_path):
     write_planted(tmp_path / "dataset")

@@ -46,6 +46,7 @@ def trained_on_merged(model: str, epochs: int, settings: dict) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["softmax", "bpr"])
 def test_our_model_equals_a_training_on_the_merged_file(loss):
     write_merged()
@@ -60,6 +61,7 @@ def test_our_model_equals_a_training_on_the_merged_file(loss):
     assert all(torch.equal(tensors[name], twin[name]) for name in twin)
 
 
+@pytest.mark.slow
 def test_recboles_model_equals_a_training_on_the_merged_file():
     write_merged()
     record = run("BPR", "planted", settings=SMALL | {"refit": True})
@@ -70,6 +72,7 @@ def test_recboles_model_equals_a_training_on_the_merged_file():
     assert all(torch.equal(ours[name], twin[name]) for name in twin)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", ["train", "train+valid"])
 def test_the_record_has_the_choice_and_the_second_models_test(mask):
     write_planted(Path("dataset"))
@@ -160,6 +163,7 @@ def test_what_cannot_be_refitted_is_refused(model, settings, message):
         run(model, "planted", settings={"refit": True} | settings)
 
 
+@pytest.mark.slow
 def test_the_second_model_is_exported(tmp_path):
     write_planted(Path("dataset"))
     record = run("LightGNNTeacher", "planted", settings=SMALL | {"refit": True})
