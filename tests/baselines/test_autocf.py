@@ -21,6 +21,7 @@ TINY = InteractionGraph.from_pairs(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0,
 ROWS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 
 
+@pytest.mark.slow
 def test_it_does_what_every_model_must(build):
     check_model("AutoCF", build)
 

@@ -76,6 +76,7 @@ def test_a_checkpoint_of_another_model_is_refused():
         run("UnKD", "planted", settings={**SHARED, "teacher_checkpoint": file})
 
 
+@pytest.mark.slow
 def test_a_comparison_shows_the_model_by_its_name_and_its_teacher():
     settings = ["--UnKD.teacher_settings.epochs=1", "--UnKD.epochs=1"]
     assert compare("UnKD", *settings) == 0

@@ -97,6 +97,7 @@ def test_stages_that_a_variant_leaves_alone_are_trained_once(capsys):
     )
 
 
+@pytest.mark.slow
 def test_the_same_command_runs_only_unfinished_variants(capsys):
     assert ablate("--out=out", "--only=no rotation", *DIRECT) == 0
     whole = Path("out/all.json").read_bytes()

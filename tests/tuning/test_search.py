@@ -121,6 +121,7 @@ def test_one_seed_gives_the_same_suggestions_also_where_the_search_was_stopped()
     assert len(set(whole)) == 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawn", [0, 1, 2])
 def test_kills_do_not_change_the_suggestions(drawn):
     """Kill a trial before it has drawn a value, after the first value, and in its training."""
@@ -253,6 +254,7 @@ NOT_ON_PLANTED = {"NCL": ["--num_clusters=4", "--warm_up_step=1"], "Spectral": [
 NOT_ON_PLANTED |= {model: ["--teacher_settings.epochs=1"] for model in ("UnKD", "SimRec", "RRD")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", SHIPPED)
 def test_the_spaces_that_are_shipped(model):
     arguments = SHORT if model == "LightGNN" else ["--epochs=1", *NOT_ON_PLANTED.get(model, ())]
