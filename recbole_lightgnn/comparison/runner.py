@@ -21,6 +21,7 @@ from recbole_lightgnn.comparison.shared_teacher import take_teacher
 from recbole_lightgnn.comparison.study import Study, Task
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint
+from recbole_lightgnn.runs.run_folder import RUN_FILE
 from recbole_lightgnn.utils.files import read_json, write_json
 
 # Progress of a run: number of finished trainings, and of epochs in the interrupted training.
@@ -125,12 +126,13 @@ def _position(run: Task) -> Position | None:
     """
     if isinstance(run, Study):
         return run.position()
-    positions = []
-    for file in run.folder.checkpoints.glob("*/run.json"):
+    position = None
+    for file in run.folder.checkpoints.rglob(RUN_FILE):  # two files if the run trains again (refit)
         if content := read_json(file):
-            progress = file.with_name(f"progress{checkpoint.SUFFIX}")
-            positions.append([len(content["rows"]), checkpoint.epoch_of(progress) or 0])
-    return max(positions, default=None)
+            epoch = checkpoint.epoch_of(file.with_name(f"progress{checkpoint.SUFFIX}")) or 0
+            rows, epochs = position or (0, 0)
+            position = [rows + len(content["rows"]), max(epochs, epoch)]
+    return position
 
 
 def _start(run: Task, resumed: bool, jobs: int, lock: int) -> subprocess.Popen[bytes]:

@@ -32,8 +32,12 @@ _UNLISTED = {
 # Settings that change memory and time but not the result. A run may be resumed with other values.
 WITHOUT_EFFECT = {"eval_batch_size"}
 # Settings that earlier versions did not have, each with the value that their runs had in effect.
-_ADDED: dict[str, Any] = {"rewind": False, "refit": False, "catalog_metrics": "exact"}
-_ADDED |= {"draw_by": "interaction"}
+_ADDED: dict[str, Any] = {
+    "catalog_metrics": "exact",
+    "draw_by": "interaction",
+    "refit": False,
+    "rewind": False,
+}
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class TaughtRecommender(GraphRecommender):
 
     def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self._own = Settings(config)
+        self.settings = Settings(config)
         self.teacher: FrozenTeacher | None = None
 
     def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:
@@ -85,7 +85,7 @@ class TaughtRecommender(GraphRecommender):
         if tables is None:
             raise self.refusal(type(teacher).__name__)
         user, item = tables
-        self.check_teacher_width(self._own, user.shape[1])
+        self.check_teacher_width(self.settings, user.shape[1])
         return user, item
 
     @classmethod

@@ -60,28 +60,33 @@ class RunFolder:
         """Create a run's folder in ``base``, named after model, dataset and time."""
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         path = base / f"{config['model']}-{config['dataset']}-{stamp}"
+        path.mkdir(parents=True)
         return cls._begin(path, config, data)
 
     @classmethod
-    def begin_or_reopen(cls, path: Path, config: RunConfig, data: dict[str, str]) -> RunFolder:
-        """Open a folder to resume its run; create the folder if it does not exist.
+    def for_refit(cls, run_dir: Path, config: RunConfig, data: dict[str, str]) -> RunFolder:
+        """Open the folder of a run's second training, to resume it; create it if it is missing.
 
         Args:
-            path: the folder.
+            run_dir: folder of the first training.
             config: settings of the run.
-            data: hashes of the run's training and validation split (`fingerprints`).
+            data: hashes of train and validation interactions together, and of the validation split.
 
         Raises:
             InputError: as from :meth:`reopen`.
         """
+        path = run_dir / REFIT
         if (path / RUN_FILE).exists():
             return cls.reopen(config, data, path)
-        return cls._begin(path, config, data)
+        path.mkdir(exist_ok=True)  # a killed process may have left it empty
+        return cls._begin(path, config, data, refit=True)
 
     @classmethod
-    def _begin(cls, path: Path, config: RunConfig, data: dict[str, str]) -> RunFolder:
-        path.mkdir(parents=True, exist_ok=path.name == REFIT)
-        write_json(path / RUN_FILE, {"settings": settings_of(config), "data": data, "rows": []})
+    def _begin(
+        cls, path: Path, config: RunConfig, data: dict[str, str], **facts: bool
+    ) -> RunFolder:
+        content = {"settings": settings_of(config), "data": data, "rows": [], **facts}
+        write_json(path / RUN_FILE, content)
         return cls(path)
 
     @classmethod
@@ -142,7 +147,7 @@ class RunFolder:
     @property
     def is_refit(self) -> bool:
         """Whether the folder holds models trained on train and validation interactions."""
-        return self.path.resolve().name == REFIT
+        return bool(self.content.get("refit"))
 
     @property
     def progress_file(self) -> Path:

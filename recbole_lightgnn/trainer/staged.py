@@ -21,7 +21,7 @@ from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.models.taught import TaughtRecommender
 from recbole_lightgnn.registry import INTERMEDIATE, TEACHER
 from recbole_lightgnn.runs.checkpoint_model import CheckpointModel
-from recbole_lightgnn.runs.run_folder import REFIT, RunFolder
+from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer import memory
 from recbole_lightgnn.trainer.evaluation import Ranked
 from recbole_lightgnn.trainer.record_rows import refit_row
@@ -117,7 +117,7 @@ class StagedTrainer(StageTrainer):
     ) -> None:
         """Train every stage without validation, for the number of epochs that an earlier fit chose.
 
-        The run folder is the subfolder `REFIT` of the earlier fit's run folder.
+        The run folder is in the earlier fit's run folder (`RunFolder.for_refit`).
 
         Args:
             train_data: RecBole's loader of batches of train and validation interactions.
@@ -127,7 +127,7 @@ class StagedTrainer(StageTrainer):
         """
         self._chosen = {row["key"]: row for row in earlier.rows}
         data = fingerprints(train_data, valid_data)
-        folder = RunFolder.begin_or_reopen(earlier.run_dir / REFIT, self.config, data)
+        folder = RunFolder.for_refit(earlier.run_dir, self.config, data)
         self._open(folder, train_data, valid_data, show_progress, None)
         self._fit_stages()
         self.saved_model_file = str(folder.best_file(self.rows[-1]["key"]))

@@ -8,6 +8,8 @@ import pytest
 import torch
 from helpers.planted import QUICK, write_planted
 
+from recbole_lightgnn.comparison.layout import Run, run_folder
+from recbole_lightgnn.comparison.runner import _position
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.export import export, metrics_of
 from recbole_lightgnn.quick_start import run
@@ -167,8 +169,19 @@ def test_what_cannot_be_refitted_is_refused(model, settings, message):
 def test_the_second_model_is_exported(tmp_path):
     write_planted(Path("dataset"))
     record = run("LightGNNTeacher", "planted", settings=SMALL | {"refit": True})
-    trained = TrainedRun(Path(record["result_file"]).parent)
+    trained = TrainedRun(Path(record["result_file"]).parent.rename("moved"))
     result = export(trained, tmp_path / "model.npz")
     assert result["valid"] is None  # it is trained on the validation split
     tested = metrics_of(Recommender.load(tmp_path / "model.npz"), trained, "teacher", "test")
     assert tested["recall@20"] == pytest.approx(record["test"]["recall@20"])
+
+
+def test_a_comparison_sees_the_progress_of_the_second_training():
+    folder = run_folder(Path("out"), "BPR", 1)
+    one = Run("BPR", "BPR", "planted", 1, {}, {}, folder, {})
+    assert _position(one) is None
+    first = folder.checkpoints / "BPR-planted-0"
+    (first / "refit").mkdir(parents=True)
+    for rows, path in ((3, first), (2, first / "refit")):
+        (path / "run.json").write_text(json.dumps({"rows": [{}] * rows}))
+    assert _position(one) == [5, 0]
