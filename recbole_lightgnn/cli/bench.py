@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from recbole_lightgnn.bench.text import rows_text
-from recbole_lightgnn.cli.options import add_dataset_flag, whole_number
+from recbole_lightgnn.cli.options import add_dataset_flag, names, whole_number
 
 
 class Benchmark(NamedTuple):
@@ -165,6 +165,17 @@ def _add_load(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_epochs(parser: argparse.ArgumentParser) -> None:
+    _add_dataset(parser)
+    parser.add_argument(
+        "--models",
+        type=names,
+        default=[],
+        metavar="A,B,...",
+        help="names of models (default: every baseline)",
+    )
+
+
 def _add_lines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interactions", type=int, metavar="N", help="number of lines (default: 1000000)"
@@ -196,6 +207,12 @@ _BENCHMARKS = {
         _add_dataset,
         lambda options: ("recbole_models", (options.dataset,)),
         aliases=("stock",),
+    ),
+    "epochs": Benchmark(
+        "an epoch of every baseline, and its memory",
+        _add_epochs,
+        lambda options: ("epochs", (options.dataset, options.models)),
+        has_times=False,
     ),
     "evaluate": Benchmark(
         "full ranking, compared with RecBole's evaluator",

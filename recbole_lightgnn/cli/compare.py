@@ -17,7 +17,9 @@ from recbole_lightgnn.cli.options import (
     add_out_flag,
     add_variants_flag,
     count,
+    distinct,
     minutes,
+    names,
 )
 from recbole_lightgnn.cli.tune import check_optuna
 from recbole_lightgnn.registry import properties_dir
@@ -46,7 +48,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     compare.add_argument(
         "--models",
         required=True,
-        type=_names,
+        type=names,
         metavar="A,B,...",
         help="names of models or variants",
     )
@@ -64,7 +66,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     _add_search_flags(compare)
     compare.add_argument(
         "--rows",
-        type=_names,
+        type=names,
         metavar="KEY,...",
         help="rows of LightGNN's record to show (default: the teacher, the student nearest to a "
         "third of the entries, and the last)",
@@ -208,20 +210,10 @@ def _exit_status(plan: Plan) -> int:
     return 1
 
 
-def _names(text: str) -> list[str]:
-    return _distinct([name.strip() for name in text.split(",")], text)
-
-
 def _seeds(text: str) -> list[int]:
     seeds = [seed.strip() for seed in text.split(",")]
     if not all(seed.isdecimal() and int(seed) < 1 << 32 for seed in seeds):
         raise argparse.ArgumentTypeError(
             f"expected whole numbers from 0 to 2^32 - 1, separated by commas, got {text!r}"
         )
-    return _distinct([int(seed) for seed in seeds], text)
-
-
-def _distinct(values: list[Any], text: str) -> list[Any]:
-    if "" in values or len(set(values)) < len(values):
-        raise argparse.ArgumentTypeError(f"expected each once, separated by commas, got {text!r}")
-    return values
+    return distinct([int(seed) for seed in seeds], text)

@@ -247,3 +247,15 @@ def minutes(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number of minutes above 0, got {text!r}")
     return number
+
+
+def names(text: str) -> list[str]:
+    """Parse distinct names, separated by commas; for argparse."""
+    return distinct([name.strip() for name in text.split(",")], text)
+
+
+def distinct(values: list[Any], text: str) -> list[Any]:
+    """Return the values parsed from ``text``; refuse empty and repeated ones, for argparse."""
+    if "" in values or len(set(values)) < len(values):
+        raise argparse.ArgumentTypeError(f"expected each once, separated by commas, got {text!r}")
+    return values

@@ -13,7 +13,6 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.registry import during_import
 
 
@@ -64,14 +63,22 @@ def patch_dgcf_samples() -> bool:
 def patch_ease_memory() -> bool:
     """numpy: EASE inverts a float32 matrix by way of float64 copies, about 26 GB for Yelp.
 
-    EASE calls ``np.linalg.inv``. Symptom: ``MemoryError``, or the operating system kills the
-    process. `integration.ease.learn` computes the same matrix in a third of the memory.
+    EASE calls ``np.linalg.inv``, and pickles the result, which copies it, too. Symptom:
+    ``MemoryError``, or the operating system kills the process. The functions of `integration.ease`
+    compute and save the same matrix in a fraction of the memory.
     """
 
-    def learn(model: Any, config: RunConfig, dataset: Any) -> None:
-        import_module("recbole_lightgnn.integration.ease").learn(model, config, dataset)
+    def change(module: ModuleType) -> None:
+        ours = import_module("recbole_lightgnn.integration.ease")
+        replaced = {
+            "__init__": lambda model, config, dataset: ours.learn(model, config, dataset),
+            "other_parameter": lambda model: ours.other_parameter(model),
+            "load_other_parameter": lambda model, saved: ours.load_other_parameter(model, saved),
+        }
+        for name, new in replaced.items():
+            replace(module.EASE, name, new)
 
-    once_imported("general_recommender.ease", lambda ease: replace(ease.EASE, "__init__", learn))
+    once_imported("general_recommender.ease", change)
     return True
 
 

@@ -227,7 +227,7 @@ def test_our_metrics_hold_for_recboles_models_at_our_front_door_only(monkeypatch
 
 
 def test_models_that_score_pair_by_pair_keep_recboles_evaluation_batch():
-    assert config_of("BPR")["eval_batch_size"] == 40960000
+    assert config_of("BPR")["eval_batch_size"] == 20480000
     assert config_of("NeuMF")["eval_batch_size"] == 4096
 
 

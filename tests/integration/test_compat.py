@@ -421,6 +421,41 @@ def test_ease_needs_the_memory_of_a_matrix_and_a_half(density):
     np.testing.assert_allclose(np.asarray(model.item_similarity), expected, rtol=1e-4, atol=1e-7)
 
 
+def test_ease_of_many_items_needs_the_memory_of_one_float32_matrix(monkeypatch):
+    monkeypatch.setattr("recbole_lightgnn.integration.ease.LARGE", 100)
+    monkeypatch.setattr("recbole_lightgnn.nn.gram.WHOLE", 100)
+    monkeypatch.setattr("recbole_lightgnn.nn.gram.SMALL", 100)
+    n = 2000
+    draws = sp.random(n // 4, n, 0.01, format="csr", dtype=np.float32, random_state=0)
+    model, config = EASE.__new__(EASE), build_config("EASE", "ml-100k", (), {})
+    dataset = load_data(config)[0].dataset
+    dataset.inter_matrix = lambda form: draws
+    tracemalloc.start()
+    EASE.__init__(model, config, dataset)
+    assert tracemalloc.get_traced_memory()[1] / (4 * n * n) < 1.35
+    tracemalloc.stop()
+    gram = (draws.T @ draws).toarray().astype(np.float64) + config["reg_weight"] * np.eye(n)
+    inverse = np.linalg.inv(gram)
+    expected = -inverse / inverse.diagonal() * (1 - np.eye(n))
+    np.testing.assert_allclose(np.asarray(model.item_similarity), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_ease_reads_its_matrix_from_our_and_from_recboles_checkpoint(tmp_path):
+    write_planted(tmp_path)
+    config = build_config("EASE", "planted", (), {"data_path": str(tmp_path)})
+    dataset = load_data(config)[0].dataset
+    model, again, stock = (EASE(config, dataset) for _ in range(3))
+    saved = model.other_parameter()
+    assert saved["item_similarity"].data_ptr() == model.item_similarity.ctypes.data  # no copy
+    torch.save(saved, tmp_path / "ease.pth")
+    again.item_similarity = stock.item_similarity = None
+    again.load_other_parameter(torch.load(tmp_path / "ease.pth", weights_only=False))
+    stock.load_other_parameter({**saved, "item_similarity": model.item_similarity})
+    for loaded in (again, stock):
+        assert isinstance(loaded.item_similarity, np.matrix)
+        assert np.array_equal(loaded.item_similarity, model.item_similarity)
+
+
 def test_ease_without_an_inverse_is_refused(tmp_path):
     write_planted(tmp_path)
     settings = {"data_path": str(tmp_path), "reg_weight": 0.0}

@@ -21,6 +21,21 @@ def test_a_matrix_is_inverted_in_place(dtype, error):
     np.testing.assert_allclose(inverse.astype(float) @ matrix, np.eye(1000), atol=error)
 
 
+@pytest.mark.parametrize(("dtype", "error"), [(np.float64, 1e-13), (np.float32, 3e-6)])
+@pytest.mark.parametrize("small", [7, 100, 450])
+def test_a_large_matrix_is_inverted_block_by_block(dtype, error, small, monkeypatch):
+    monkeypatch.setattr("recbole_lightgnn.nn.gram.WHOLE", 0)
+    monkeypatch.setattr("recbole_lightgnn.nn.gram.SMALL", small)
+    draws = np.random.default_rng(2).standard_normal((901, 901)).astype(dtype)
+    matrix = draws @ draws.T + 90 * np.eye(901, dtype=dtype)
+    inverse, truth = matrix.copy(), np.linalg.inv(matrix.astype(float))
+    assert invert(inverse)
+    assert inverse == pytest.approx(truth, abs=error * np.abs(truth).max())
+    indefinite = matrix.copy()
+    indefinite[-1, -1] = -1
+    assert not invert(indefinite)
+
+
 def test_what_cannot_be_inverted_in_place_is_refused():
     with pytest.raises(ValueError, match="expected a float matrix in C order"):
         invert(np.asfortranarray(np.eye(3)[::-1]))
