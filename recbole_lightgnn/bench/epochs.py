@@ -12,7 +12,7 @@ from recbole_lightgnn.bench.measure import conditions, in_a_process, peak_mb
 from recbole_lightgnn.bench.text import conditions_text, short
 from recbole_lightgnn.comparison.families import FAMILIES, family_of
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.registry import ACCELERATED, STAGES, model_names, our_models, resolve
+from recbole_lightgnn.registry import ACCELERATED, STAGES, model_names, our_models
 from recbole_lightgnn.utils.text import did_you_mean
 
 EPOCHS = 2  # the first epoch also compiles kernels, so the second one is reported
@@ -59,12 +59,15 @@ def baselines() -> list[str]:
 
 def _measured(model: str, dataset: str) -> dict[str, Any]:
     """Train a model for two epochs per stage, and test it; return ``epochs`` and ``peak_mb``."""
+    from recbole.utils import ModelType, get_model
+
     from recbole_lightgnn.quick_start import run as train
 
-    settings = {"epochs": EPOCHS, "show_progress": False, "state": "WARNING"}
-    settings["accelerate"] = model in ACCELERATED
-    ours = our_models()
-    if model in ours and getattr(resolve(ours[model]), "learns_from_teacher", False):
+    settings = {"show_progress": False, "state": "ERROR", "accelerate": model in ACCELERATED}
+    kind = get_model(model)
+    if kind.type != ModelType.TRADITIONAL:
+        settings["epochs"] = EPOCHS
+    if getattr(kind, "learns_from_teacher", False):
         settings["teacher_settings.epochs"] = EPOCHS
     with tempfile.TemporaryDirectory() as folder:
         settings["checkpoint_dir"] = folder

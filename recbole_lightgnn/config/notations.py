@@ -16,6 +16,7 @@ from recbole_lightgnn.config.intervals import (
     check_values_by_column,
     is_number,
 )
+from recbole_lightgnn.config.teachers import check_teachers
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.text import did_you_mean, must_be_one_of
 
@@ -236,6 +237,7 @@ def check_encoding(key: str, value: Any) -> None:
 # Type, as named in a comment of a yaml file -> function that checks a value that is not empty.
 NOTATIONS: dict[str, Callable[[str, Any], None]] = {
     "interval": check_interval,
+    "teachers": check_teachers,
     "values by column": check_values_by_column,
     "threshold": check_threshold,
     "split": check_split,

@@ -35,8 +35,10 @@ WITHOUT_EFFECT = {"eval_batch_size"}
 _ADDED: dict[str, Any] = {
     "catalog_metrics": "exact",
     "draw_by": "interaction",
+    "epoch_steps": 1,
     "refit": False,
     "rewind": False,
+    "teachers": [],
 }
 
 

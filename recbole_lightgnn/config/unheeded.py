@@ -45,7 +45,8 @@ _GRADIENTS = (
     *("train_batch_size", "train_neg_sample_args"),
 )
 _EPOCHS = ("epochs", "stopping_step")
-_TEACHER = ("teacher", "teacher_settings", "n_teachers", "teacher_checkpoint")
+_SAME_TEACHERS = ("teacher", "teacher_settings", "n_teachers")
+_TEACHER = (*_SAME_TEACHERS, "teachers", "teacher_checkpoint")
 _STAGES_ARE_SHARED: ContextVar[bool] = ContextVar("stages_are_shared", default=False)
 _FULL_PRECISION = 16  # rounding a number below 1 to 16 decimals changes nothing
 
@@ -205,7 +206,9 @@ def _not_trained(settings: Mapping[str, Any]) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     leave = "leave one of them out"
-    if files := settings.get("teacher_checkpoint"):
+    if settings.get("teachers"):
+        found = dict.fromkeys(_SAME_TEACHERS, f"as teachers lists the teachers: {leave}")
+    elif files := settings.get("teacher_checkpoint"):
         reason = f"as teacher_checkpoint is given, and no teacher is trained: {leave}"
         found["teacher_settings"] = reason
         if settings["n_teachers"] != len(as_list(files)):

@@ -26,6 +26,7 @@ from recbole_lightgnn.config.files import defaults_of, nested, recbole_yaml, rec
 from recbole_lightgnn.config.recbole_models import check_own
 from recbole_lightgnn.config.recbole_relations import check_relations
 from recbole_lightgnn.config.schema import check_value, describe, owners, unlisted
+from recbole_lightgnn.config.teachers import distinct_teachers, teachers_of
 from recbole_lightgnn.config.unheeded import check_heeded, check_stage_heeded
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, our_models
@@ -76,44 +77,46 @@ def check_settings(config: Any) -> None:
     if config.model == STUDENT:
         must_be_one_of("recipe", settings["recipe"], recipes())
     if _learns_from_teacher(config.model_class):
-        _check_stage(config, "teacher", settings["teacher"])
+        for teacher in distinct_teachers(settings):
+            _check_stage(config, teacher.prefix, teacher.model, teacher.settings)
     if config.model == STUDENT:
-        _check_stage(config, "intermediate", INTERMEDIATE)
+        own = settings.get("intermediate_settings") or {}
+        _check_stage(config, "intermediate_settings.", INTERMEDIATE, own)
 
 
-def _check_stage(config: Any, stage: str, model: str) -> None:
+def _check_stage(config: Any, prefix: str, model: str, own: Mapping[str, Any]) -> None:
     from recbole_lightgnn.config.settings_diff import shared_keys
 
-    key = f"{stage}_settings"
-    own = config.final_config_dict.get(key) or {}
     run_only = {"teacher", "teacher_settings", "teacher_checkpoint", "intermediate_checkpoint"}
-    run_only |= {"n_teachers"}
+    run_only |= {"teachers", "n_teachers"}
     # eval_batch_size changes no result, and _check_values refuses log_wandb.
     run_only |= shared_keys(config) - {"eval_batch_size", "log_wandb"}
     for name in sorted(run_only & own.keys()):
         raise InputError(
-            f"{key}.{name} is not a stage's own setting: give --{name} at the top level"
+            f"{prefix}{name} is not a stage's own setting: give --{name} at the top level"
         )
-    model_class = _recommender(stage, model)
-    check_sampling(own, model_class, prefix=f"{key}.")
+    model_class = _recommender(prefix, model)
+    check_sampling(own, model_class, prefix=prefix)
     if model in our_models():
         internal = set(defaults_of(model))
     else:
         internal = set(recbole_yaml(f"model/{model}"))
-    _check_known(own, model, model_class, internal, prefix=f"{key}.")
-    _check_values(own, model, prefix=f"{key}.")
+    _check_known(own, model, model_class, internal, prefix=prefix)
+    _check_values(own, model, prefix=prefix)
 
 
-def _recommender(key: str, model: str) -> type[Any]:
+def _recommender(prefix: str, model: str) -> type[Any]:
+    """Return the class of a stage's model; ``prefix`` is that of the stage's settings."""
     from recbole.model.abstract_recommender import GeneralRecommender
     from recbole.utils import get_model
 
     from recbole_lightgnn.registry import model_names
 
+    key = f"{prefix}model" if prefix.startswith("teachers[") else prefix.removesuffix("_settings.")
     if model not in (names := model_names()):
         raise InputError(f"{key}: no model is named {model!r}{did_you_mean(model, names)}")
     model_class: type[Any] = get_model(model)
-    later_stage = key == "teacher" and _learns_from_teacher(model_class)
+    later_stage = key != "intermediate" and _learns_from_teacher(model_class)
     if later_stage or not issubclass(model_class, GeneralRecommender):
         raise InputError(
             f"{key} must be a general recommender that needs no teacher itself, got {model!r}"
@@ -212,9 +215,11 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
     settings = config.final_config_dict
     check_heeded(config)
     if _learns_from_teacher(config.model_class):
-        _check_stage_run(config, "teacher", settings["teacher"], stage_defaults)
+        for one in distinct_teachers(settings):
+            _check_stage_run(config, one.prefix, one.model, one.settings, stage_defaults)
     if config.model == STUDENT:
-        _check_stage_run(config, "intermediate", INTERMEDIATE, stage_defaults)
+        own = settings.get("intermediate_settings") or {}
+        _check_stage_run(config, "intermediate_settings.", INTERMEDIATE, own, stage_defaults)
     folder = Path(settings["checkpoint_dir"])
     check_folder("checkpoint_dir", folder, folder)
     if not _learns_from_teacher(config.model_class):
@@ -236,23 +241,29 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
 
 
 def _check_stage_run(
-    config: Any, stage: str, model: str, stage_defaults: Callable[[str], dict[str, Any]]
+    config: Any,
+    prefix: str,
+    model: str,
+    own: Mapping[str, Any],
+    stage_defaults: Callable[[str], dict[str, Any]],
 ) -> None:
     """Check an earlier stage's settings as `check_run` checks the settings of the run itself."""
     from recbole_lightgnn.config.settings_diff import shared_keys
 
-    prefix, default = f"{stage}_settings.", stage_defaults(model)
-    run = config.final_config_dict
+    default, run = stage_defaults(model), config.final_config_dict
     shared = {key: run[key] for key in shared_keys(config) & run.keys()}
-    settings = {**default, **shared, **(run.get(f"{stage}_settings") or {})}
-    model_class = _recommender(stage, model)
+    settings = {**default, **shared, **own}
+    model_class = _recommender(prefix, model)
     if model in our_models():
         _check_batches(settings, prefix)
         try:
             model_class.check_settings(settings)
         except InputError as error:
             raise InputError(f"{prefix}{error}") from error
-    given = config.external_config_dict.get(f"{stage}_settings") or {}
+    external = config.external_config_dict
+    given = external.get(prefix.removesuffix(".")) or {}
+    if prefix.startswith("teachers["):
+        given = own if external.get("teachers") else {}
     given = {key: value for key, value in given.items() if value != default.get(key)}
     check_stage_heeded(given, settings, model_class, prefix)
 
@@ -265,14 +276,14 @@ def _teacher_widths(
     The second is 0 if the teacher (for example BPR) stores no separate final embeddings. A width
     that is known only during the run is ``None``.
     """
-    model, own = settings["teacher"], settings["teacher_settings"] or {}
-    if settings["teacher_checkpoint"]:
+    if settings["teacher_checkpoint"] or settings.get("teachers"):
         return None, None
+    (model, _, own, prefix), *_ = teachers_of(settings)
     if model in our_models():
-        widths = _recommender("teacher", model).widths({**stage_defaults(model), **own})
+        widths = _recommender(prefix, model).widths({**stage_defaults(model), **own})
         return widths[0], widths[1] * settings["n_teachers"]
     width = {**recbole_yaml(f"model/{model}"), **own}.get("embedding_size")
-    source = recbole_source(_recommender("teacher", model))
+    source = recbole_source(_recommender(prefix, model))
     tables = re.findall(r"self\.user_embedding = (?:torch\.)?(nn\.Embedding\()?", source)
     known = isinstance(width, int) and tables and all(tables)
     initial = width if known else None
@@ -294,11 +305,12 @@ def _check_teacher_tables(
         width: width of the teacher's final embeddings; ``None`` or 0 if it is not known.
     """
     if model_class.needs_teacher_tables:
-        teacher = _recommender("teacher", settings["teacher"])
-        source = recbole_source(teacher)
-        named = "restore_user_e" in source or "self.user_embedding =" in source
-        if not getattr(teacher, "ranks_by_tables", named):
-            raise model_class.refusal(settings["teacher"])
+        for one in distinct_teachers(settings):
+            teacher = _recommender(one.prefix, one.model)
+            source = recbole_source(teacher)
+            named = "restore_user_e" in source or "self.user_embedding =" in source
+            if not getattr(teacher, "ranks_by_tables", named):
+                raise model_class.refusal(one.model)
     if width:
         model_class.check_teacher_width(settings, width)
 

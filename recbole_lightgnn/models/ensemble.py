@@ -8,63 +8,87 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.models.base import GraphRecommender
-from recbole_lightgnn.models.frozen_teacher import sample_users, score_std
-from recbole_lightgnn.models.scoring_tables import final_tables, table_named
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
+from recbole_lightgnn.models.scoring_tables import table_named
 
 
 class Ensemble:
     r"""Teacher that sums the scores of several trained models.
 
-    .. math:: \hat y_{ui} = \sum_m \hat y^m_{ui} / \sigma_m
+    .. math:: \hat y_{ui} = \sum_m w_m \hat y^m_{ui} / \sigma_m
 
-    :math:`\sigma_m` is the standard deviation of the scores :math:`\hat y^m` of model m
-    (`score_std`). The sum is the inner product of the models' concatenated final embeddings.
+    :math:`w_m` is the weight of model m, and :math:`\sigma_m` the standard deviation of its scores
+    :math:`\hat y^m` (`score_std`). If every model scores by the inner product of two tables, the
+    sum is the inner product of the concatenated tables.
 
     Args:
         members: trained models of the same users and items; set to evaluation mode.
+        weights: a weight above 0 for each model; by default, 1.
 
     Attributes:
-        user_embedding: initial embeddings of the first member, or ``None``. Shape: (users, width)
-        item_embedding: initial embeddings of the first member, or ``None``. Shape: (items, width)
-
-    Raises:
-        InputError: if a member does not score by the inner product of two tables.
+        weights: the weights.
+        user_embedding: initial embeddings of users of the first member that has initial embeddings,
+            or ``None``. Shape: (users, width)
+        item_embedding: initial embeddings of items of the same member. Shape: (items, width)
+        ranks_by_tables: whether every member scores by two tables.
     """
 
-    ranks_by_tables = True  # so that `final_tables` finds the concatenated tables
-
     @torch.no_grad()
-    def __init__(self, members: Sequence[Any]) -> None:
+    def __init__(self, members: Sequence[Any], weights: Sequence[float] | None = None) -> None:
         first = members[0]
         self.n_users, self.n_items, self.device = first.n_users, first.n_items, first.device
         self.USER_ID, self.ITEM_ID = first.USER_ID, first.ITEM_ID
-        parts = []
-        for member in members:
-            member.eval()
-            tables = final_tables(member)
-            if tables is None:
-                raise InputError(
-                    f"n_teachers above 1 needs teachers that score by two tables, as graph models "
-                    f"do, and {type(member).__name__} does not: set n_teachers=1"
-                )
-            user, item = tables
-            users = sample_users(self.n_users).to(self.device)
-            parts.append((user / score_std(user[users] @ item[1:].T), item))
-        self.user_embedding = table_named(first, "user_embedding")
-        self.item_embedding = table_named(first, "item_embedding")
-        user_parts, item_parts = zip(*parts, strict=True)
-        self._final = torch.cat(user_parts, dim=1), torch.cat(item_parts, dim=1)
+        self.weights = [1.0] * len(members) if weights is None else list(weights)
+        self._teachers = [FrozenTeacher(member) for member in members]
+        tables = [(teacher.user, teacher.item) for teacher in self._teachers]
+        self.ranks_by_tables = all(user is not None for user, _ in tables)
+        if self.ranks_by_tables:
+            factors = zip(self.weights, self._teachers, strict=True)
+            users = [weight * (one.user / one.divisor) for weight, one in factors]
+            self._final = torch.cat(users, dim=1), torch.cat([item for _, item in tables], dim=1)
+        self.user_embedding, self.item_embedding = next(
+            filter(None, map(_initial, members)), (None, None)
+        )
 
     def eval(self) -> Ensemble:
         """Return self; the members are in evaluation mode."""
         return self
 
     def final_embeddings(self) -> tuple[Tensor, Tensor]:
-        """Return concatenated embeddings. Shapes: (users, sum of widths), (items, sum of widths)"""
+        """Return concatenated embeddings. Shapes: (users, sum of widths), (items, sum of widths)
+
+        Raises:
+            ValueError: if a member does not score by two tables.
+        """
+        if not self.ranks_by_tables:
+            raise ValueError("a member of the ensemble does not score by two tables")
         return self._final
 
-    # RecBole's evaluator calls these methods of every model.
-    predict = GraphRecommender.predict
-    full_sort_predict = GraphRecommender.full_sort_predict
+    @torch.no_grad()
+    def predict(self, interaction: Any) -> Tensor:
+        """Compute the scores of a batch of user-item pairs. Shape: (batch,)"""
+        if self.ranks_by_tables:
+            return GraphRecommender.predict(self, interaction)  # type: ignore[arg-type]
+        pairs = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        return self._sum([teacher.pair_scores(*pairs) for teacher in self._teachers])
+
+    @torch.no_grad()
+    def full_sort_predict(self, interaction: Any) -> Tensor:
+        """Compute the scores of a batch of users for all items. Shape: (batch * items,)"""
+        if self.ranks_by_tables:
+            return GraphRecommender.full_sort_predict(self, interaction)  # type: ignore[arg-type]
+        items = torch.arange(self.n_items, device=self.device)
+        user = interaction[self.USER_ID]
+        return self._sum([teacher.scores(user, items) for teacher in self._teachers]).flatten()
+
+    def _sum(self, scores: Sequence[Tensor]) -> Tensor:
+        return torch.stack(
+            [weight * score for weight, score in zip(self.weights, scores, strict=True)]
+        ).sum(dim=0)
+
+
+def _initial(model: Any) -> tuple[Tensor, Tensor] | None:
+    """Return a model's initial embeddings of users and items, or ``None``."""
+    user, item = (table_named(model, f"{side}_embedding") for side in ("user", "item"))
+    return None if user is None or item is None else (user, item)

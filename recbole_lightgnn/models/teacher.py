@@ -14,6 +14,8 @@ from recbole_lightgnn.models.base import EmbeddingRecommender
 from recbole_lightgnn.models.objective import interaction_objective, log_popularity
 from recbole_lightgnn.nn.propagation import lightgcn
 
+_RANKING = ("ranking_norm", "ranking_prior", "ranking_self_weight")
+
 
 class LightGNNTeacher(EmbeddingRecommender):
     r"""LightGCN (Eq. 1, 2), trained by BPR (Eq. 3) or a softmax loss, without a teacher.
@@ -46,17 +48,24 @@ class LightGNNTeacher(EmbeddingRecommender):
         self.reg_weight = settings.number("reg_weight")
         self.objective = interaction_objective(settings, self.observed, self.positive_items)
         self.temperature = settings.number("temperature")
-        self.ranking_norm = settings.number("ranking_norm")
-        self.ranking_prior = settings.number("ranking_prior")
-        self.ranking_self_weight = settings.number("ranking_self_weight")
-        self.by_inner_product = _by_inner_product(settings)
         self.log_popularity = log_popularity(self.observed)
+        self.set_ranking(**{key: settings.number(key) for key in _RANKING})
+
+    def set_ranking(
+        self, ranking_norm: float, ranking_prior: float, ranking_self_weight: float
+    ) -> None:
+        """Set the three settings of the ranking, also of a trained model."""
+        self.ranking_norm, self.ranking_prior = ranking_norm, ranking_prior
+        self.ranking_self_weight = ranking_self_weight
+        self.by_inner_product = ranking_norm == 1 and ranking_prior == 0
+        self._final = None
 
     @staticmethod
     def widths(settings: Mapping[str, Any]) -> tuple[int | None, int]:
         """Return ``embedding_size`` and the width of the embeddings to rank by (:meth:`infer`)."""
         width = settings["embedding_size"]
-        return width, width + (not _by_inner_product(settings))
+        by_inner_product = settings["ranking_norm"] == 1 and settings["ranking_prior"] == 0
+        return width, width + (not by_inner_product)
 
     def propagate(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """Propagate by Eq. 1 and sum the layers by Eq. 2; see `GraphRecommender.propagate`."""
@@ -88,7 +97,3 @@ class LightGNNTeacher(EmbeddingRecommender):
         if self.reg_weight:
             terms["decay"] = self.reg_weight * self.decay(*self.initial(), batch)
         return terms
-
-
-def _by_inner_product(settings: Mapping[str, Any]) -> bool:
-    return bool(settings["ranking_norm"] == 1 and settings["ranking_prior"] == 0)

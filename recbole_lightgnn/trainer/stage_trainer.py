@@ -41,6 +41,8 @@ from recbole_lightgnn.trainer.training import Label, Training
 _SEED = {"intermediate": 2, "student": 3}
 _FIRST_SEED = 1
 
+AUTO = "auto"  # the recipe that searches for the teachers
+
 Row = dict[str, Any]  # row of the record
 
 
@@ -266,8 +268,12 @@ class StageTrainer(Trainer):
 
     def _seed_of(self, label: Label) -> int:
         """Derive a training's random seed from the setting ``seed`` and its label."""
-        stage = _SEED.get(label.stage, _FIRST_SEED)
-        key = [self.settings.integer("seed"), stage, label.run or 0]
+        stage, number = _SEED.get(label.stage, _FIRST_SEED), label.run or 0
+        # Different teachers have one seed, so that a search trains them as a run that lists them.
+        different = self.settings.get("teachers") or self.settings.get("recipe") == AUTO
+        if label.stage == "trial" or (label.stage == "teacher" and different):
+            number = 0
+        key = [self.settings.integer("seed"), stage, number]
         return int(np.random.SeedSequence(key).generate_state(1)[0])
 
     def _meta(self, label: Label, config: RunConfig) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+from recbole.utils import set_color
+
+from recbole_lightgnn.config.teachers import Teacher, teachers_of
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.fingerprint import fingerprints
 from recbole_lightgnn.errors import InputError
@@ -20,12 +23,15 @@ from recbole_lightgnn.models.pruned import PrunedRecommender
 from recbole_lightgnn.models.student import LightGNN
 from recbole_lightgnn.models.taught import TaughtRecommender
 from recbole_lightgnn.registry import INTERMEDIATE, TEACHER
+from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.checkpoint_model import CheckpointModel
 from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer import memory
 from recbole_lightgnn.trainer.evaluation import Ranked
+from recbole_lightgnn.trainer.mixing import choose_weights
 from recbole_lightgnn.trainer.record_rows import refit_row
-from recbole_lightgnn.trainer.stage_trainer import Row, StageTrainer
+from recbole_lightgnn.trainer.stage_trainer import AUTO, Row, StageTrainer
+from recbole_lightgnn.trainer.teacher_search import TeacherSearch
 from recbole_lightgnn.trainer.training import Label
 
 _STAGE = {TEACHER: "teacher", INTERMEDIATE: "intermediate"}
@@ -248,49 +254,122 @@ class StagedTrainer(StageTrainer):
     def _teacher(self) -> Any:
         """Load or train the teacher; several teachers are combined into an ensemble."""
         paths = self.settings.texts("teacher_checkpoint")
-        last = (len(paths) or self.settings.integer("n_teachers")) - 1
-        if not paths:
-            self._check_untrained_teacher(several=last > 0)
-        # The first teacher has no number, so that its key is that of a single teacher.
-        labels = [Label("teacher", number or None, last) for number in range(last + 1)]
-        if paths:
-            name, files = self.settings.text("teacher"), zip(labels, paths, strict=True)
-            members = [self._from_checkpoint(label, path, name) for label, path in files]
-        else:
-            members = [self._train_teacher(label) for label in labels]
-        return self._ensemble(members) if last else members[0]
+        teachers = self._teachers(len(paths))
+        if self._searches and not paths:
+            teachers = self._found_teachers()
+        elif not paths:
+            self._check_untrained_teachers(teachers)
+        last = len(teachers) - 1
+        members = []
+        for number, teacher in enumerate(teachers):
+            # The first teacher has no number, so that its key is that of a single teacher.
+            label = Label("teacher", number or None, last)
+            if paths:
+                members.append(self._from_checkpoint(label, paths[number], teacher.model))
+            else:
+                members.append(self._train_teacher(label, teacher))
+        return self._ensemble(members, teachers) if last else members[0]
 
-    def _check_untrained_teacher(self, *, several: bool) -> None:
-        """Raise InputError before the training if the teacher lacks the tables that are needed.
+    @property
+    def _searches(self) -> bool:
+        """Whether a search finds the teachers: ``recipe: auto`` without given teachers."""
+        return self.settings.get("recipe") == AUTO and not self.settings["teachers"]
 
-        The scores of several teachers can be added only if they are inner products of two tables.
+    def _found_teachers(self) -> list[Teacher]:
+        """Search for the teachers; a refit takes those that the first training found."""
+        folder = self._run_folder
+        if self._chosen:
+            folder = RunFolder(folder.path.parent)
+        return TeacherSearch(self, folder, self._valid_data).run()
+
+    def train_trial(self, label: Label, config: RunConfig) -> tuple[Any, dict[str, Any]]:
+        """Train a model for `TeacherSearch`; see `Host`. A RecBole model is computed at once."""
+        self._seed(label)
+        model = self._build(config)
+        if not isinstance(model, GraphRecommender):
+            return model.eval(), {}
+        loader = self._loaders.of(config, self._seed_of(label))
+        result = self._training(label, config, model).fit(loader)
+        return model, result
+
+    def load_trial(self, label: Label, config: RunConfig) -> Any:
+        """Rebuild a trial's model from its checkpoint, for `TeacherSearch`."""
+        model = self._build(config)
+        model.load_state_dict(checkpoint.load(self._run_folder.best_file(label.key))[0])
+        return model.eval()
+
+    def adopt_trial(self, model: Any, label: Label, teacher: Teacher, result: Any) -> None:
+        """Make the model of a trial a finished teacher of this run, for `TeacherSearch`."""
+        config, folder = self._config_of(teacher), self._run_folder
+        if folder.row(label.key) is None:
+            valid = self.validation(model)
+            meta = self._meta(label, config) | {"epoch": result["best_epoch"], "valid": valid}
+            checkpoint.save(folder.best_file(label.key), model.state_dict(), meta)
+            folder.finish(self._row(label, config, model, {**result, "valid": valid}))
+
+    def validation(self, model: Any) -> dict[str, float]:
+        """Compute the validation metrics of a model with its present weights."""
+        return self._rank(model, self._valid_data).metrics
+
+    def _teachers(self, n_paths: int) -> list[Teacher]:
+        """List the teachers that the settings describe, one for each checkpoint if there are any.
+
+        Raises:
+            InputError: if the numbers of checkpoints and of ``teachers`` differ.
         """
-        if several:
-            Ensemble([self._build(self._teacher_config())])
-        elif isinstance(self.model, TaughtRecommender) and self.model.needs_teacher_tables:
-            self.model.check_untrained_teacher(self._build(self._teacher_config()).eval())
+        teachers = teachers_of(self.settings)
+        if not n_paths or n_paths == len(teachers):
+            return teachers
+        if self.settings["teachers"]:
+            raise InputError(
+                f"teacher_checkpoint has {n_paths} files, and teachers lists {len(teachers)}: give "
+                "one file for each of them"
+            )
+        return teachers[:1] * n_paths
 
-    def _teacher_config(self) -> RunConfig:
-        teacher = self.settings.text("teacher")
-        return self.config.stage(teacher, self.settings.section("teacher_settings"))
+    def _check_untrained_teachers(self, teachers: list[Teacher]) -> None:
+        """Raise InputError before the training if a teacher lacks the tables that are needed."""
+        if isinstance(self.model, TaughtRecommender) and self.model.needs_teacher_tables:
+            for teacher in teachers:
+                self.model.check_untrained_teacher(self._build(self._config_of(teacher)).eval())
 
-    def _ensemble(self, members: list[Any]) -> Ensemble:
-        """Combine several teachers into an ensemble, with a row of its own in the record."""
-        ensemble = Ensemble(members)
-        member_rows = self.rows[-len(members) :]
+    def _config_of(self, teacher: Teacher) -> RunConfig:
+        return self.config.stage(teacher.model, teacher.settings)
+
+    def _ensemble(self, members: list[Any], teachers: list[Teacher]) -> Ensemble:
+        """Combine several teachers into an ensemble, with a row of its own in the record.
+
+        Teachers with weight 0 are left out.
+        """
+        weights = [teacher.weight for teacher in teachers]
+        if None in weights:
+            weights = self._weights(members)
+            self.logger.info(set_color(f"weights of the teachers: {weights}", "green"))
+        kept = [number for number, weight in enumerate(weights) if weight]
+        ensemble = Ensemble([members[n] for n in kept], [weights[n] for n in kept])
+        member_rows = [self.rows[-len(members) :][number] for number in kept]
         rank = partial(self._rank, ensemble)
         row: Row = {"key": "teachers", "stage": "teacher", "run": None, "model": "Ensemble"}
         row |= {key: member_rows[0][key] for key in ("interactions", "interactions_kept")}
         for key in ("entries", "parameters", "bytes"):  # earlier versions had no parameters
             row[key] = sum(member.get(key, member["entries"]) for member in member_rows)
         row |= {"entries_kept": 1.0, "seconds": 0.0, "epochs": 0, "best_epoch": 0}
+        row["weights"] = weights
         valid = {} if self._chosen else rank(self._valid_data).metrics
         self._trained.append((row | {"valid": valid}, rank))
         return ensemble
 
-    def _train_teacher(self, label: Label) -> Any:
+    def _weights(self, members: list[Any]) -> list[float]:
+        """Choose the weights of the teachers on validation; a refit takes the chosen ones."""
+        if self._chosen:
+            chosen: list[float] = self._chosen["teachers"]["weights"]
+            return chosen
+        frozen = [FrozenTeacher(member) for member in members]
+        return choose_weights(frozen, self._valid_data, self.settings.text("valid_metric"))
+
+    def _train_teacher(self, label: Label, teacher: Teacher) -> Any:
         self._seed(label)
-        config = self._teacher_config()
+        config = self._config_of(teacher)
         started = perf_counter()
         model = self._build(config)
         if isinstance(model, GraphRecommender):

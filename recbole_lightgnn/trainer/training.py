@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain, repeat
 from logging import getLogger
 from time import perf_counter
 from typing import Any
@@ -111,6 +113,7 @@ class Training:
         self.learning_rate = settings.number("learning_rate")
         # Solved models have no such setting.
         self.learning_rate_end = settings.get("learning_rate_end", 1.0)
+        self.epoch_steps = settings.get("epoch_steps", 1)
         self.clip_grad_norm = settings["clip_grad_norm"]
         self.metric = settings.text("valid_metric").lower()
         self.sign = 1.0 if settings.flag("valid_metric_bigger") else -1.0
@@ -183,10 +186,12 @@ class Training:
         if isinstance(self.model, SolvedRecommender):
             self.model.solve()
             return {}
-        batches: Iterable[Any] = train_data
+        passes = math.ceil(self.epoch_steps / max(1, len(train_data)))
+        steps = passes * len(train_data)
+        batches: Iterable[Any] = chain.from_iterable(repeat(train_data, passes))
         if self.show_progress:
-            text = f"{self.label} epoch {self.epoch + 1:>3}"
-            batches = tqdm(train_data, ncols=100, desc=set_color(text, "pink"), leave=False)
+            text = set_color(f"{self.label} epoch {self.epoch + 1:>3}", "pink")
+            batches = tqdm(batches, total=steps, ncols=100, desc=text, leave=False)
         sums: dict[str, float] = {}
         for batch in batches:
             terms = self.model.loss_terms(batch.to(self.model.device))
@@ -203,7 +208,7 @@ class Training:
         # The loss does not show whether the last update diverged.
         if not all(bool(torch.isfinite(p).all()) for p in self.model.parameters()):
             self._diverged({})
-        return {name: value / len(train_data) for name, value in sums.items()}
+        return {name: value / steps for name, value in sums.items()}
 
     def _diverged(self, terms: dict[str, Tensor]) -> None:
         """Raise InputError with the names of the loss terms that are not finite."""

@@ -6,7 +6,7 @@ import importlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,15 @@ def write_json(path: Path, content: Any) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a yaml file atomically, in the order of the mapping."""
+    import yaml
+
+    text = yaml.safe_dump(plain(dict(content)), sort_keys=False, allow_unicode=True, width=100)
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 

@@ -1,0 +1,137 @@
+"""Settings that the search for a teacher tries, from the results so far.
+
+The order is fixed, and each proposal depends on earlier scores alone. So the same scores give the
+same proposals, and a search with more trials begins as one with fewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+Values = dict[str, Any]
+
+# Settings of every trial of a teacher, unless the trial says otherwise. Only the last epoch is
+# validated, so that the ranking, which is fitted later, cannot change which epoch is taken.
+_COMMON: Values = {
+    "batch_by": "user",
+    "similarity": "cosine",
+    "temperature": 0.15,
+    "popularity_prior": 0.5,
+    "n_layers": 2,
+    "embedding_size": 64,
+    "reg_weight": 0.0,
+    "learning_rate": 5.0e-3,
+    "learning_rate_end": 0.1,
+    "epochs": 8,
+    "epoch_steps": 16,
+    "train_batch_size": 512,
+}
+# First part: narrow models and short trainings show which kind of model suits the data.
+_SCREENED: tuple[Values, ...] = (
+    {},
+    {"temperature": 0.25, "popularity_prior": 1.0, "n_layers": 3},
+    {"temperature": 0.1},
+    {"popularity_prior": 1.0, "n_layers": 3},
+    {"n_layers": 4},
+    {"n_layers": 1},
+    {"temperature": 0.2, "popularity_prior": 0.25},
+    {
+        **{"batch_by": "interaction", "similarity": "inner", "temperature": 0.2, "n_layers": 3},
+        **{"learning_rate": 1.0e-3, "train_batch_size": 2048, "popularity_prior": 0.0},
+    },
+)
+# Second part: the best kind again, wider and longer; then one change at a time is tried.
+_FULL: Values = {"embedding_size": 128, "epochs": 16}
+_LIMITS = {
+    "embedding_size": (16, 256),
+    "epochs": (2, 128),
+    "n_layers": (0, 5),
+    "temperature": (0.02, 2.0),
+    "popularity_prior": (0.0, 1.5),
+    "learning_rate": (1.0e-4, 3.0e-2),
+}
+_CHANGES: tuple[tuple[str, str, float], ...] = (
+    ("epochs", "*", 2.0),
+    ("temperature", "*", 0.77),
+    ("n_layers", "+", 1),
+    ("reg_weight", "=", 1.0),
+    ("embedding_size", "*", 2.0),
+    ("temperature", "*", 1.3),
+    ("popularity_prior", "+", 0.25),
+    ("learning_rate", "*", 2.0),
+    ("n_layers", "+", -1),
+    ("popularity_prior", "+", -0.25),
+    ("learning_rate", "*", 0.5),
+    ("epochs", "*", 0.5),
+)
+
+
+class Tried(NamedTuple):
+    """A trial that has ended.
+
+    Attributes:
+        settings: the trial's settings of the teacher.
+        score: validation score, larger is better; ``None`` if the training failed.
+    """
+
+    settings: Mapping[str, Any]
+    score: float | None
+
+
+def propose(tried: Sequence[Tried]) -> Values | None:
+    """Return the settings of the next trial; ``None`` if no change is left to try.
+
+    Args:
+        tried: all trials that have ended, in their order.
+    """
+    if len(tried) < len(_SCREENED):
+        return _whole(_SCREENED[len(tried)])
+    best = _best(tried)
+    if best is None:
+        return None
+    if len(tried) == len(_SCREENED):
+        return {**best.settings, **_FULL}
+    # After an improvement, the other changes are tried from the new best.
+    known = [one.settings for one in tried]
+    start = _position(tried)
+    for number in range(len(_CHANGES)):
+        changed = _change(best.settings, *_CHANGES[(start + number) % len(_CHANGES)])
+        if changed not in known:
+            return changed
+    return None
+
+
+def _whole(values: Values) -> Values:
+    settings = {**_COMMON, **values}
+    if settings["popularity_prior"] == 0 and settings["batch_by"] == "interaction":
+        del settings["popularity_prior"]
+    return settings
+
+
+def _best(tried: Sequence[Tried]) -> Tried | None:
+    """Return the best trial; the first of equal ones; ``None`` if all failed."""
+    scored = [one for one in tried if one.score is not None]
+    return max(scored, key=lambda one: one.score or 0.0, default=None)
+
+
+def _position(tried: Sequence[Tried]) -> int:
+    """Return the number of the change after the one that was tried last."""
+    best_before = _best(tried[:-1])
+    if len(tried) <= len(_SCREENED) + 1 or best_before is None:
+        return 0
+    for number, change in enumerate(_CHANGES):
+        if _change(best_before.settings, *change) == tried[-1].settings:
+            return number + 1
+    return 0
+
+
+def _change(settings: Mapping[str, Any], key: str, how: str, by: float) -> Values:
+    """Apply one change, within the limits; a setting that a model does not have stays absent."""
+    if key not in settings:
+        return dict(settings)
+    value = {"*": settings[key] * by, "+": settings[key] + by, "=": by}[how]
+    low, high = _LIMITS.get(key, (value, value))
+    value = min(max(value, low), high)
+    integral = isinstance(settings[key], int)
+    return {**settings, key: round(value) if integral else float(f"{value:.4g}")}

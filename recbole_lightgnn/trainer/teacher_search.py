@@ -1,0 +1,246 @@
+"""Find a teacher for any dataset (``recipe: auto``): a bounded search, by validation alone.
+
+First, trials train `LightGNNTeacher` with proposed settings. After each, the three settings
+``ranking_...`` are fitted, which needs no training. Then the best trials and models without
+training (Spectral, EASE) become candidates for a sum of teachers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from logging import getLogger
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+import torch
+from recbole.utils import set_color
+
+from recbole_lightgnn.config.teachers import Teacher, teachers_of
+from recbole_lightgnn.config.view import RunConfig, Settings
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
+from recbole_lightgnn.models.teacher import LightGNNTeacher
+from recbole_lightgnn.registry import TEACHER
+from recbole_lightgnn.runs.run_folder import RunFolder
+from recbole_lightgnn.trainer.mixing import LEAST_USERS, choose_weights
+from recbole_lightgnn.trainer.proposals import Tried, propose
+from recbole_lightgnn.trainer.training import Label
+from recbole_lightgnn.utils.files import read_json, write_json, write_yaml
+
+SEARCH_FILE = "search.json"  # in the run folder: the trials so far, and the teachers that are found
+RECIPE_FILE = "recipe.yaml"  # in the run folder: settings that give the same run without a search
+_KEPT = 3  # trained trials that become candidates for the sum
+_WIDTHS = (32, 64, 128, 256, 512)  # of Spectral
+_PENALTIES = (30, 100, 300, 1000)  # reg_weight of EASE
+_EASE_ITEMS = 8000  # EASE takes time with the cube of the number of items
+_RANKING: dict[str, tuple[float, ...]] = {
+    "ranking_norm": (0.0, 0.1, 0.3, 0.5, 1.0),
+    "ranking_prior": (0.0, 0.3, 0.5, 0.8, 1.2),
+    "ranking_self_weight": (0.5, 1.0, 1.5),
+}
+
+
+class Host(Protocol):
+    """What the search needs of the trainer of the stages."""
+
+    config: RunConfig
+    settings: Settings
+
+    def train_trial(self, label: Label, config: RunConfig) -> tuple[Any, dict[str, Any]]:
+        """Train a model; return it in evaluation mode, and what `Training.fit` returns."""
+
+    def load_trial(self, label: Label, config: RunConfig) -> Any:
+        """Rebuild a trial's model from its checkpoint."""
+
+    def adopt_trial(self, model: Any, label: Label, teacher: Teacher, result: Any) -> None:
+        """Make a trial's model the finished teacher with the name ``label``."""
+
+    def validation(self, model: Any) -> dict[str, float]:
+        """Compute a model's validation metrics."""
+
+
+class TeacherSearch:
+    """A search for the teachers of one run; it continues where a killed process ended.
+
+    Args:
+        host: trainer of the run's stages.
+        folder: the run folder, which gets ``search.json``.
+        valid_data: RecBole's validation loader.
+    """
+
+    def __init__(self, host: Host, folder: RunFolder, valid_data: Any) -> None:
+        self.host, self.folder, self.valid_data = host, folder, valid_data
+        self.metric = host.settings.text("valid_metric").lower()
+        self.sign = 1.0 if host.settings.flag("valid_metric_bigger") else -1.0
+        self.most_trials = host.settings.integer("search_trials")
+        self.most_seconds = 60 * host.settings.number("search_minutes")
+        self.file = Path(folder.path, SEARCH_FILE)
+        self.content: dict[str, Any] = {"trials": [], "solved": [], "teachers": None}
+        if self.file.exists():
+            self.content = read_json(self.file)
+        self.logger = getLogger()
+
+    def run(self) -> list[Teacher]:
+        """Search, unless an earlier process has finished the search; return the teachers found.
+
+        Raises:
+            InputError: if no trial succeeded.
+        """
+        if self.content["teachers"] is None:
+            self._train_trials()
+            self._solve_models()
+            self.content["teachers"] = self._choose()
+            self._save()
+            write_yaml(self.folder.path / RECIPE_FILE, {"recipe": "auto", **self.found()})
+        return teachers_of(self.found())
+
+    def found(self) -> dict[str, Any]:
+        """Return the found teachers as the setting ``teachers``."""
+        return {"teachers": self.content["teachers"]}
+
+    # --- trials -----------------------------------------------------------------------------
+
+    def _train_trials(self) -> None:
+        if len(self.valid_data.uid_list) < LEAST_USERS:
+            self.logger.warning(
+                f"validation has {len(self.valid_data.uid_list)} users, too few to compare "
+                "settings: the search takes the plainest ones"
+            )
+            self.most_trials = min(self.most_trials, 1)
+        trials = self.content["trials"]
+        while len(trials) < self.most_trials and self._has_time():
+            tried = [Tried(trial["settings"], trial["score"]) for trial in trials]
+            if (settings := propose(tried)) is None:
+                break
+            trials.append(self._trial(len(trials), settings))
+            self._save()
+            self._report(trials)
+
+    def _has_time(self) -> bool:
+        """Whether another trial may begin; the first one always may."""
+        seconds = [trial["seconds"] for trial in self.content["trials"]]
+        return not seconds or sum(seconds) < self.most_seconds
+
+    def _trial(self, number: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Train one teacher, fit its ranking, and describe it."""
+        started = perf_counter()
+        label = Label("trial", number, self.most_trials - 1)
+        trial: dict[str, Any] = {"settings": dict(settings), "score": None}
+        given = {**settings, "eval_step": settings["epochs"]}
+        try:
+            model, result = self.host.train_trial(label, self.host.config.stage(TEACHER, given))
+            ranking, score = self._fit_ranking(model)
+            trial |= {"ranking": ranking, "score": score, "result": result}
+        except InputError as error:  # for example, the training diverged
+            trial["error"] = str(error)
+        self.folder.progress_file.unlink(missing_ok=True)
+        return trial | {"seconds": perf_counter() - started}
+
+    @torch.no_grad()
+    def _fit_ranking(self, model: LightGNNTeacher) -> tuple[dict[str, float], float]:
+        """Set each of the settings ``ranking_...`` in turn to its best value.
+
+        Returns:
+            The settings, and the validation score with them, larger is better.
+        """
+        chosen = {key: float(getattr(model, key)) for key in _RANKING}
+        best = self._ranked(model, chosen)
+        for key, values in _RANKING.items():
+            for value in values:
+                changed = {**chosen, key: value}
+                if changed != chosen and (score := self._ranked(model, changed)) > best:
+                    best, chosen = score, changed
+        return chosen, best
+
+    def _ranked(self, model: LightGNNTeacher, ranking: Mapping[str, float]) -> float:
+        model.set_ranking(**ranking)
+        return self._score(model)
+
+    def _score(self, model: Any) -> float:
+        return self.sign * self.host.validation(model)[self.metric]
+
+    # --- models without training ------------------------------------------------------------
+
+    def _solve_models(self) -> None:
+        """Score Spectral of some widths, and EASE if there are few items."""
+        n_users, n_items = self._shape()
+        narrower = min(n_users, n_items)
+        tries = [("Spectral", {"embedding_size": width}) for width in _WIDTHS if width < narrower]
+        if n_items <= _EASE_ITEMS:
+            tries += [("EASE", {"reg_weight": penalty}) for penalty in _PENALTIES]
+        solved = self.content["solved"]
+        for model, settings in tries[len(solved) :]:
+            score = self._score(self._solved(model, settings))
+            solved.append({"model": model, "settings": settings, "score": score})
+            self._save()
+
+    def _solved(self, model: str, settings: Mapping[str, Any]) -> Any:
+        config = self.host.config.stage(model, settings)
+        trained, _ = self.host.train_trial(Label(model), config)
+        self.folder.progress_file.unlink(missing_ok=True)
+        return trained
+
+    def _shape(self) -> tuple[int, int]:
+        dataset = self.valid_data._dataset
+        return dataset.user_num - 1, dataset.item_num - 1
+
+    # --- the sum ----------------------------------------------------------------------------
+
+    def _choose(self) -> list[dict[str, Any]]:
+        """Choose the weights of the candidates, and return the teachers with a weight above 0."""
+        scored = [trial for trial in enumerate(self.content["trials"]) if trial[1]["score"]]
+        if not scored:
+            errors = [trial.get("error", "") for trial in self.content["trials"]]
+            raise InputError(f"no trial of the search succeeded; the first: {errors[0]}")
+        best = sorted(scored, key=lambda pair: (-pair[1]["score"], pair[0]))[:_KEPT]
+        teachers = [self._teacher_of(trial) for _, trial in best]
+        members = [self._load(number, trial) for number, trial in best]
+        for name in ("Spectral", "EASE"):
+            solved = [one for one in self.content["solved"] if one["model"] == name]
+            if solved:
+                one = max(solved, key=lambda one: one["score"])
+                teachers.append({"model": name, **one["settings"]})
+                members.append(self._solved(name, one["settings"]))
+        frozen = [FrozenTeacher(member) for member in members]
+        weights = choose_weights(frozen, self.valid_data, self.metric)
+        found = [
+            {**teacher, "weight": weight}
+            for teacher, weight in zip(teachers, weights, strict=True)
+            if weight
+        ]
+        kept = [number for number, weight in enumerate(weights) if weight]
+        for number, (place, teacher) in enumerate(
+            zip(kept, teachers_of({"teachers": found}), strict=True)
+        ):
+            if place < len(best):
+                label = Label("teacher", number or None, len(kept) - 1)
+                self.host.adopt_trial(members[place], label, teacher, best[place][1]["result"])
+        return found
+
+    def _teacher_of(self, trial: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of a trial as an entry of the setting ``teachers``."""
+        settings = {**trial["settings"], **trial["ranking"]}
+        settings["eval_step"] = settings["epochs"]
+        return {"model": TEACHER, **settings}
+
+    def _load(self, number: int, trial: Mapping[str, Any]) -> Any:
+        settings = self._teacher_of(trial)
+        settings.pop("model")
+        config = self.host.config.stage(TEACHER, settings)
+        return self.host.load_trial(Label("trial", number), config)
+
+    # --- files ------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        write_json(self.file, self.content)
+
+    def _report(self, trials: list[dict[str, Any]]) -> None:
+        scores = [self.sign * trial["score"] for trial in trials if trial["score"] is not None]
+        last, best = trials[-1]["score"], max(scores, key=lambda x: self.sign * x, default=None)
+        text = "failed" if last is None else f"{self.sign * last:.4f}"
+        self.logger.info(
+            set_color(f"search {len(trials)}/{self.most_trials}", "green")
+            + f" {self.metric}: {text}"
+            + ("" if best is None else f", best so far {best:.4f}")
+        )
