@@ -33,7 +33,8 @@ def teacher_of(config: Any) -> dict[str, Any] | None:
     if not getattr(config.model_class, "learns_from_teacher", False):
         return None
     given = config["teacher_checkpoint"] or config["intermediate_checkpoint"]
-    if given or config["n_teachers"] != 1:
+    searched = config["recipe"] == "auto"
+    if given or config["n_teachers"] != 1 or config["teachers"] or searched:
         return None
     stage = config.stage(config["teacher"], config["teacher_settings"] or {})
     return {"model": config["teacher"], "settings": model_settings(stage)}

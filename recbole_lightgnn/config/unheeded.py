@@ -205,9 +205,15 @@ def _not_trained(settings: Mapping[str, Any]) -> dict[str, str]:
     if _STAGES_ARE_SHARED.get():
         return {}
     found: dict[str, str] = {}
+    if settings.get("recipe", "auto") != "auto":
+        reason = "without a search for the teachers: leave it out, or write --recipe=auto"
+        found = dict.fromkeys(("search_trials", "search_minutes"), reason)
     leave = "leave one of them out"
     if settings.get("teachers"):
-        found = dict.fromkeys(_SAME_TEACHERS, f"as teachers lists the teachers: {leave}")
+        found |= dict.fromkeys(_SAME_TEACHERS, f"as teachers lists the teachers: {leave}")
+    elif settings.get("recipe") == "auto" and not settings["teacher_checkpoint"]:
+        reason = "as recipe=auto searches for the teachers: leave it out, or write --recipe=default"
+        found |= dict.fromkeys(_SAME_TEACHERS, reason)
     elif files := settings.get("teacher_checkpoint"):
         reason = f"as teacher_checkpoint is given, and no teacher is trained: {leave}"
         found["teacher_settings"] = reason
@@ -220,7 +226,7 @@ def _not_trained(settings: Mapping[str, Any]) -> dict[str, str]:
         return found | dict.fromkeys(keys, f"as {unset}: {leave}")
     if settings.get("intermediate_checkpoint"):
         reason = f"as the student learns from intermediate_checkpoint alone: {leave}"
-        return dict.fromkeys((*_TEACHER, "intermediate_settings"), reason)
+        return found | dict.fromkeys((*_TEACHER, "intermediate_settings"), reason)
     return found
 
 

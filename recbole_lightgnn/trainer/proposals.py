@@ -41,8 +41,8 @@ _SCREENED: tuple[Values, ...] = (
         **{"learning_rate": 1.0e-3, "train_batch_size": 2048, "popularity_prior": 0.0},
     },
 )
-# Second part: the best kind again, wider and longer; then one change at a time is tried.
-_FULL: Values = {"embedding_size": 128, "epochs": 16}
+# Second part: the best kind again, wider; then one change at a time is tried.
+_FULL: Values = {"embedding_size": 128}
 _LIMITS = {
     "embedding_size": (16, 256),
     "epochs": (2, 128),
@@ -55,15 +55,15 @@ _CHANGES: tuple[tuple[str, str, float], ...] = (
     ("epochs", "*", 2.0),
     ("temperature", "*", 0.77),
     ("n_layers", "+", 1),
+    ("learning_rate", "*", 0.5),
     ("reg_weight", "=", 1.0),
     ("embedding_size", "*", 2.0),
     ("temperature", "*", 1.3),
     ("popularity_prior", "+", 0.25),
+    ("epochs", "*", 0.5),
     ("learning_rate", "*", 2.0),
     ("n_layers", "+", -1),
     ("popularity_prior", "+", -0.25),
-    ("learning_rate", "*", 0.5),
-    ("epochs", "*", 0.5),
 )
 
 

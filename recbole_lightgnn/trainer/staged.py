@@ -60,6 +60,7 @@ class StagedTrainer(StageTrainer):
         self._temporary: TemporaryDirectory[str] | None = None
         self.ranked: dict[str, Ranked] = {}
         self._resume: tuple[Path | None] | None = None
+        self._tried: list[dict[str, Any]] = []  # what the search for teachers has tried
 
     @property
     def run_dir(self) -> Path:
@@ -268,7 +269,9 @@ class StagedTrainer(StageTrainer):
                 members.append(self._from_checkpoint(label, paths[number], teacher.model))
             else:
                 members.append(self._train_teacher(label, teacher))
-        return self._ensemble(members, teachers) if last else members[0]
+        if self._tried:
+            self._trained[-len(members)][0]["search"] = self._tried
+        return self._ensemble(members, teachers) if len(members) > 1 else members[0]
 
     @property
     def _searches(self) -> bool:
@@ -280,7 +283,10 @@ class StagedTrainer(StageTrainer):
         folder = self._run_folder
         if self._chosen:
             folder = RunFolder(folder.path.parent)
-        return TeacherSearch(self, folder, self._valid_data).run()
+        search = TeacherSearch(self, folder, self._valid_data)
+        teachers = search.run()
+        self._tried = search.tried()
+        return teachers
 
     def train_trial(self, label: Label, config: RunConfig) -> tuple[Any, dict[str, Any]]:
         """Train a model for `TeacherSearch`; see `Host`. A RecBole model is computed at once."""

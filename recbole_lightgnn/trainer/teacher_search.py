@@ -30,6 +30,7 @@ from recbole_lightgnn.utils.files import read_json, write_json, write_yaml
 
 SEARCH_FILE = "search.json"  # in the run folder: the trials so far, and the teachers that are found
 RECIPE_FILE = "recipe.yaml"  # in the run folder: settings that give the same run without a search
+_LEAST_WEIGHT = 0.1  # of the best trial, if no trial has a weight
 _KEPT = 3  # trained trials that become candidates for the sum
 _WIDTHS = (32, 64, 128, 256, 512)  # of Spectral
 _PENALTIES = (30, 100, 300, 1000)  # reg_weight of EASE
@@ -74,6 +75,8 @@ class TeacherSearch:
         self.metric = host.settings.text("valid_metric").lower()
         self.sign = 1.0 if host.settings.flag("valid_metric_bigger") else -1.0
         self.most_trials = host.settings.integer("search_trials")
+        # With too few users, differences of scores are noise, and the plainest settings are taken.
+        self.few_users = len(valid_data.uid_list) < LEAST_USERS
         self.most_seconds = 60 * host.settings.number("search_minutes")
         self.file = Path(folder.path, SEARCH_FILE)
         self.content: dict[str, Any] = {"trials": [], "solved": [], "teachers": None}
@@ -93,7 +96,17 @@ class TeacherSearch:
             self.content["teachers"] = self._choose()
             self._save()
             write_yaml(self.folder.path / RECIPE_FILE, {"recipe": "auto", **self.found()})
+        for pattern in ("trial-*", "Spectral.*"):  # a kill may have left them
+            for file in self.folder.path.glob(pattern):
+                file.unlink()
         return teachers_of(self.found())
+
+    def tried(self) -> list[dict[str, Any]]:
+        """List all trials and models without training: settings, score, seconds of each."""
+        keys = ("model", "settings", "ranking", "score", "seconds", "error")
+        every = [{"model": TEACHER, **trial} for trial in self.content["trials"]]
+        every += self.content["solved"]
+        return [{key: one[key] for key in keys if key in one} for one in every]
 
     def found(self) -> dict[str, Any]:
         """Return the found teachers as the setting ``teachers``."""
@@ -102,12 +115,12 @@ class TeacherSearch:
     # --- trials -----------------------------------------------------------------------------
 
     def _train_trials(self) -> None:
-        if len(self.valid_data.uid_list) < LEAST_USERS:
+        if self.few_users:
             self.logger.warning(
                 f"validation has {len(self.valid_data.uid_list)} users, too few to compare "
-                "settings: the search takes the plainest ones"
+                "settings: the search tries only the plainest ones"
             )
-            self.most_trials = min(self.most_trials, 1)
+            self.most_trials = 1
         trials = self.content["trials"]
         while len(trials) < self.most_trials and self._has_time():
             tried = [Tried(trial["settings"], trial["score"]) for trial in trials]
@@ -164,7 +177,10 @@ class TeacherSearch:
 
     def _solve_models(self) -> None:
         """Score Spectral of some widths, and EASE if there are few items."""
-        n_users, n_items = self._shape()
+        if self.few_users:
+            return
+        dataset = self.valid_data._dataset
+        n_users, n_items = dataset.user_num - 1, dataset.item_num - 1
         narrower = min(n_users, n_items)
         tries = [("Spectral", {"embedding_size": width}) for width in _WIDTHS if width < narrower]
         if n_items <= _EASE_ITEMS:
@@ -181,18 +197,14 @@ class TeacherSearch:
         self.folder.progress_file.unlink(missing_ok=True)
         return trained
 
-    def _shape(self) -> tuple[int, int]:
-        dataset = self.valid_data._dataset
-        return dataset.user_num - 1, dataset.item_num - 1
-
     # --- the sum ----------------------------------------------------------------------------
 
     def _choose(self) -> list[dict[str, Any]]:
         """Choose the weights of the candidates, and return the teachers with a weight above 0."""
-        scored = [trial for trial in enumerate(self.content["trials"]) if trial[1]["score"]]
+        trials = list(enumerate(self.content["trials"]))
+        scored = [pair for pair in trials if pair[1]["score"] is not None]
         if not scored:
-            errors = [trial.get("error", "") for trial in self.content["trials"]]
-            raise InputError(f"no trial of the search succeeded; the first: {errors[0]}")
+            raise InputError(f"no trial of the search succeeded; {trials[0][1]['error']}")
         best = sorted(scored, key=lambda pair: (-pair[1]["score"], pair[0]))[:_KEPT]
         teachers = [self._teacher_of(trial) for _, trial in best]
         members = [self._load(number, trial) for number, trial in best]
@@ -203,7 +215,11 @@ class TeacherSearch:
                 teachers.append({"model": name, **one["settings"]})
                 members.append(self._solved(name, one["settings"]))
         frozen = [FrozenTeacher(member) for member in members]
-        weights = choose_weights(frozen, self.valid_data, self.metric)
+        weights = [1.0]
+        if len(members) > 1:
+            weights = choose_weights(frozen, self.valid_data, self.metric)
+        if not any(weights[: len(best)]):
+            weights[0] = _LEAST_WEIGHT  # the student starts from this teacher's embeddings
         found = [
             {**teacher, "weight": weight}
             for teacher, weight in zip(teachers, weights, strict=True)

@@ -1,0 +1,150 @@
+"""``recipe: auto``: a search on validation finds the teachers of a student, on any dataset."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.planted import seal_test_split, write_planted
+
+from recbole_lightgnn.data.pairs import import_pairs
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.quick_start import choose, configure, run
+from recbole_lightgnn.trainer.training import Training
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+SHARED = {"show_progress": False, "topk": [5, 20], "valid_metric": "Recall@5", "n_pruning_runs": 1}
+AUTO = SHARED | {"recipe": "auto", "search_trials": 3, "embedding_size": 16, "epochs": 2}
+
+
+@pytest.fixture(autouse=True)
+def _world(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_planted(tmp_path / "dataset")
+
+
+def results(record):
+    """Each row's key, model, weights and metrics."""
+    keys = ("key", "model", "weights", "valid", "test")
+    return [{key: row[key] for key in keys if key in row} for row in record["rows"]]
+
+
+def folder_of(record):
+    return Path(record["result_file"]).parent
+
+
+@pytest.fixture
+def searched():
+    return run("LightGNN", "planted", settings=AUTO)
+
+
+def test_the_student_learns_from_the_best_sum(searched):
+    *teachers, _, last = searched["rows"]
+    tried = teachers[0]["search"]
+    assert [one["model"] for one in tried[:3]] == ["LightGNNTeacher"] * 3
+    assert {one["model"] for one in tried[3:]} == {"Spectral", "EASE"}
+    best = max(one["score"] for one in tried)
+    assert max(row["valid"]["recall@5"] for row in teachers) >= best
+    assert last["key"] == "student-01"
+    assert last["entries_kept"] == pytest.approx(0.8, abs=0.01)
+    if len(teachers) > 1:
+        assert teachers[-1]["key"] == "teachers"
+        assert len(teachers[-1]["weights"]) == len(teachers) - 1
+    assert not list(folder_of(searched).glob("trial-*"))  # their files are removed
+
+
+def test_the_settings_that_were_found_give_the_same_run_without_a_search(searched, monkeypatch):
+    found = yaml.safe_load((folder_of(searched) / "recipe.yaml").read_text(encoding="utf-8"))
+    assert found["recipe"] == "auto"
+    monkeypatch.setattr("recbole_lightgnn.trainer.staged.TeacherSearch", None)
+    files = [folder_of(searched) / "recipe.yaml"]
+    again = run("LightGNN", "planted", settings=AUTO, config_files=files)
+    assert results(again) == results(searched)
+    assert "search" not in again["rows"][0]
+
+
+def test_the_same_number_of_trials_gives_the_same_settings(searched):
+    again = run("LightGNN", "planted", settings=AUTO)
+    assert results(again) == results(searched)
+    texts = [(folder_of(one) / "recipe.yaml").read_text() for one in (searched, again)]
+    assert texts[0] == texts[1]
+
+
+def test_the_search_and_the_student_never_see_the_test_split(monkeypatch):
+    seal_test_split(monkeypatch)
+    assert choose("LightGNN", "planted", settings=AUTO)["score"] > 0
+
+
+def test_a_finished_search_is_not_repeated(searched, monkeypatch):
+    monkeypatch.setattr("recbole_lightgnn.trainer.teacher_search.propose", None)
+    again = run("LightGNN", "planted", settings=AUTO, resume=True)
+    assert results(again) == results(searched)
+
+
+def test_a_refit_takes_the_teachers_that_were_found(searched):
+    refit = run("LightGNN", "planted", settings={**AUTO, "refit": True})
+    assert [row["key"] for row in refit["rows"]] == [row["key"] for row in searched["rows"]]
+    assert [row["valid"] for row in refit["rows"]] == [row["valid"] for row in searched["rows"]]
+    assert refit["rows"][-1]["refit_seconds"] > 0
+
+
+def test_no_trial_begins_after_the_time_is_over():
+    (first, *_), *_ = [
+        run("LightGNN", "planted", settings={**AUTO, "search_minutes": 1e-6})["rows"]
+    ]
+    trained = [one for one in first["search"] if one["model"] == "LightGNNTeacher"]
+    assert len(trained) == 1
+
+
+def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(monkeypatch):
+    fit = Training.fit
+
+    def fails_once(self, train_data):
+        if self.label.key == "trial-00":
+            raise InputError("the loss is not a number")
+        return fit(self, train_data)
+
+    monkeypatch.setattr(Training, "fit", fails_once)
+    first = run("LightGNN", "planted", settings=AUTO)["rows"][0]
+    assert first["search"][0]["error"] == "the loss is not a number"
+    assert first["search"][0]["score"] is None
+    assert first["search"][1]["score"] > 0
+
+
+def test_if_every_trial_fails_the_run_says_why(monkeypatch):
+    def fails(self, train_data):
+        raise InputError("the loss is not a number")
+
+    monkeypatch.setattr(Training, "fit", fails)
+    monkeypatch.setattr("recbole_lightgnn.trainer.teacher_search._WIDTHS", ())
+    with pytest.raises(InputError, match="no trial of the search succeeded; the loss is not a num"):
+        run("LightGNN", "planted", settings=AUTO)
+
+
+def write_table(name, lines):
+    Path(f"{name}.csv").write_text("\n".join(["user,item", *lines]), encoding="utf-8")
+    import_pairs(Path(f"{name}.csv"), name, Path("dataset"), overwrite=False)
+
+
+def test_with_few_validation_users_the_plainest_settings_are_taken(caplog):
+    write_table("few", [f"u{u},i{(3 * u + n) % 9}" for u in range(10) for n in range(5)])
+    (first, *rest) = run("LightGNN", "few", settings={**AUTO, "state": "INFO"})["rows"]
+    assert "too few to compare settings: the search tries only the plainest ones" in caplog.text
+    assert len(first["search"]) == 1
+    assert [row["key"] for row in rest] == ["student-00", "student-01"]
+
+
+def test_another_teacher_beside_the_search_is_refused():
+    for key, value in {"teacher": "BPR", "n_teachers": 2, "teacher_settings.epochs": 3}.items():
+        with pytest.raises(InputError, match="would have no effect as recipe=auto searches"):
+            configure("LightGNN", "planted", settings={**AUTO, key: value})
+    with pytest.raises(InputError, match=r"search_trials \(3\) would have no effect without a sea"):
+        configure("LightGNN", "planted", settings={**SHARED, "search_trials": 3})
+
+
+def test_a_checkpoint_takes_the_place_of_the_search(searched):
+    file = str(folder_of(searched) / "teacher.safetensors")
+    again = run("LightGNN", "planted", settings={**AUTO, "teacher_checkpoint": file})
+    assert again["rows"][0]["valid"] == searched["rows"][0]["valid"]
+    assert json.loads(Path(again["result_file"]).read_text())["rows"][0]["checkpoint"] == file
