@@ -298,7 +298,7 @@ def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
     - ``by hand``: the command or a variant gives a setting of the model; or the dataset's yaml file
       has settings for the model that were chosen after few manual trials or none.
     - ``tuned``: the dataset's yaml file has settings for the model that were chosen by a search or
-      in many manual trials.
+      in many manual trials; or a search is a part of the run (``recipe: auto``).
     - ``default``: no setting of the model is given, in the command, in a variant or in the yaml
       file.
 
@@ -309,7 +309,7 @@ def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
     keys = model_settings(config).keys() - {"accelerate"}
     if any(key.partition(".")[0] in keys for key in given):
         return "by hand"
-    if config.tuned:
+    if config.tuned or config["recipe"] == "auto":
         return "tuned"
     return "by hand" if config.of_dataset.get(config["model"]) else "default"
 

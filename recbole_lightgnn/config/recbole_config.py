@@ -3,7 +3,8 @@
 From low to high precedence, the layers are: RecBole's ``overall.yaml`` < our ``overall.yaml`` < the
 model's yaml file < the recipe's yaml file < the dataset's yaml file < config files < config_dict <
 command line. If a dataset's yaml file has sections for LightGNN's stages, they belong to the
-default recipe; other recipes ignore these sections.
+default recipe; other recipes ignore these sections. On a dataset without such sections, the recipe
+is ``auto`` if none is given (`_recipe_name`).
 
 RecBole's class is extended method by method, so that unmodified ``run_recbole`` uses our layers,
 too.
@@ -35,7 +36,14 @@ from recbole_lightgnn.config.files import (
 from recbole_lightgnn.config.recbole_defaults import own_defaults
 from recbole_lightgnn.config.recbole_faults import explained
 from recbole_lightgnn.config.validation import check_run, check_settings
-from recbole_lightgnn.registry import INTERMEDIATE, STAGES, STUDENT, our_models, properties_dir
+from recbole_lightgnn.registry import (
+    INTERMEDIATE,
+    STAGES,
+    STUDENT,
+    TEACHER,
+    our_models,
+    properties_dir,
+)
 from recbole_lightgnn.utils.text import must_be_one_of
 
 # Set while our own code (command line, quick_start, a stage) builds a Config. Then sys.argv is not
@@ -53,6 +61,9 @@ _EXTERNAL = {
 # Settings of RecBole's that are lists of names.
 _LISTS = {"normalize_field", "numerical_features", "additional_feat_suffix"}
 _LISTS |= {f"alias_of_{kind}_id" for kind in ("user", "item", "entity", "relation")}
+# Settings of the stages before the student: if one is given, no search for teachers is needed.
+OWN_STAGES = {"teacher", "teacher_settings", "n_teachers", "teacher_checkpoint", "ablation"}
+OWN_STAGES |= {"use_intermediate", "intermediate_settings", "intermediate_checkpoint"}
 # The recipe of the run that a stage is built for.
 _RECIPE: ContextVar[str] = ContextVar("recipe", default="default")
 
@@ -197,11 +208,9 @@ def _merge_external_config_dict(self: Any) -> None:
 def _update_internal_config_dict(original: Any) -> Any:
     def update(self: Any, file: str) -> Any:
         path, ours = Path(file), self.model in our_models()
-        if path.name == "sample.yaml":  # the first of the dataset files; these follow model files
-            if ours:
-                self.internal_config_dict.update(defaults_of(self.model))
-            if self.model == STUDENT:
-                self.internal_config_dict.update(_recipe(self.external_config_dict))
+        # sample.yaml is the first of the dataset files, which follow model files.
+        if path.name == "sample.yaml" and ours:
+            self.internal_config_dict.update(defaults_of(self.model))
         loaded = original(self, file)
         if path.name == "overall.yaml" and (ours or _OUR_FRONT_DOOR.get()):
             self.internal_config_dict.update(_our_overall(self.model_class))
@@ -225,8 +234,12 @@ def _load_internal_config_dict(original: Any) -> Any:
         self.tuned, self.of_dataset = False, {}
         # Our yaml file may be for a dataset in three files. A dataset in one file with this name is
         # another one, such as RecBole's gowalla.
-        if parts or not whole or "benchmark_filename" not in ours:
-            recipe = self.external_config_dict.get("recipe", _RECIPE.get())
+        applies = parts or not whole or "benchmark_filename" not in ours
+        recipe = self.external_config_dict.get("recipe", _RECIPE.get())
+        if model == STUDENT:
+            recipe = _recipe_name(self.external_config_dict, ours if applies else {})
+            self.internal_config_dict.update(_recipe(recipe))
+        if applies:
             self.of_dataset = ours
             self.internal_config_dict.update(_of_model(ours, model, recipe))
             self.tuned = model in tuned and recipe == "default"
@@ -317,8 +330,17 @@ def _scores_whole_lists(model_class: type[Any]) -> bool:
     return bool(model_class.full_sort_predict is not AbstractRecommender.full_sort_predict)
 
 
-def _recipe(given: Mapping[str, Any]) -> dict[str, Any]:
-    name = given.get("recipe", "default")
+def _recipe_name(given: Mapping[str, Any], of_dataset: Mapping[str, Any]) -> str:
+    """The recipe of a run of LightGNN: as given, or ``auto`` for a dataset without own settings.
+
+    A user who describes the stages before the student gets the default recipe.
+    """
+    described = given.keys() & OWN_STAGES or of_dataset.keys() & {STUDENT, TEACHER}
+    name: str = given.get("recipe", "default" if described else "auto")
+    return name
+
+
+def _recipe(name: str) -> dict[str, Any]:
     must_be_one_of("recipe", name, recipes())
     if name == "default":
         return {}

@@ -39,6 +39,7 @@ _SCREENED: tuple[Values, ...] = (
     {
         **{"batch_by": "interaction", "similarity": "inner", "temperature": 0.2, "n_layers": 3},
         **{"learning_rate": 1.0e-3, "train_batch_size": 2048, "popularity_prior": 0.0},
+        "epochs": 2,  # it has many more batches
     },
 )
 # Second part: the best kind again, wider; then one change at a time is tried.

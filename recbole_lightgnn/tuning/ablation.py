@@ -143,6 +143,9 @@ class Ablation:
         self.settings = nested({**_QUIET, **settings})
         check_folder("--out", out, out)
         whole = configure(STUDENT, dataset, config_files=config_files, settings=self.settings)
+        if whole["recipe"] == "auto":  # each variant would search for teachers of its own
+            self.settings["recipe"] = "default"
+            whole = configure(STUDENT, dataset, config_files=config_files, settings=self.settings)
         self.fingerprint = plain(fingerprint_of(whole))
         self.variants, trained_with = [], []
         for variant in variants:

@@ -31,7 +31,10 @@ def write(path, text):
         ({"entry_ratio": 1.1}, "entry_ratio must be a number x with 0 < x <= 1, got 1.1"),
         ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
         ({"epochs": "many"}, "epochs must be an integer >= 1, got 'many'"),
-        ({"recipe": "papr"}, "recipe must be one of default, paper, got 'papr' (did you mean 'pap"),
+        (
+            {"recipe": "papr"},
+            "recipe must be one of default, auto, paper, got 'papr' (did you",
+        ),
         ({"ablation": "EmbP"}, "got 'EmbP' (did you mean '~EmbP'?)"),
         ({"interaction_loss": "sofmax"}, "must be one of bpr, softmax, got 'sofmax'"),
         ({"teacher": "LightGCNN"}, "teacher: no model is named 'LightGCNN' (did you mean 'Light"),

@@ -49,6 +49,8 @@ SETTINGS["LightGNN batch_by user"] = {
     "teacher_settings": QUICK["teacher_settings"] | BY_USERS | {"ranking_prior": 0.3},
     "intermediate_settings": QUICK["intermediate_settings"] | BY_USERS,
 }
+SEARCH = {"recipe": "auto", "search_trials": 2, "n_pruning_runs": 1, "epoch_steps": 2}
+SETTINGS["LightGNN auto"] = SHARED | SEARCH | {"epochs": 2, "embedding_size": 16}
 SETTINGS["LightGCN teaches"] = SETTINGS["LightGNN"] | OF_RECBOLE
 SETTINGS["LightGNN refits"] = QUICK | {"refit": True}
 SETTINGS["LightGNN rewinds"] = QUICK | {"rewind": True, "n_pruning_runs": 2}

@@ -22,6 +22,7 @@ FINAL = {
     "LightGNNIntermediate": "intermediate",
     "LightGNN": "student-02",
     "LightGNN batch_by user": "student-02",
+    "LightGNN auto": "student-01",
     "LightGCN teaches": "student-02",
     "LightGNN rewinds": "student-02",
     "LightGNN refits": "refit/student-02",
@@ -47,6 +48,8 @@ def outcome(folder: Path, model: str) -> tuple[list, dict, dict]:
         del row["seconds"], row["test_seconds"]
         row.pop("refit_seconds", None)
         row.get("curve", {}).pop("seconds", None)  # an ensemble has no curve
+        for trial in row.get("search", ()):
+            trial.pop("seconds", None)
     (path,) = (folder / "saved").glob(f"*-planted-*/{FINAL[model]}.safetensors")
     tensors, meta = checkpoint.load(path)
     return rows, tensors, meta
@@ -91,6 +94,9 @@ def undisturbed(tmp_path_factory):
         ("LightGNN batch_by user", ("step:7",)),
         ("LightGNN batch_by user", ("write:teacher-01.safetensors:1:half",)),
         ("LightGNN batch_by user", ("write:progress.safetensors:20:after",)),
+        # In the first trial, in the second, while Spectral is computed, and before the student:
+        ("LightGNN auto", ("step:20", "write:search.json:2:half", "write:search.json:2:after")),
+        ("LightGNN auto", ("write:run.json:2:before", "write:recipe.yaml:1:before", "step:3")),
         ("LightGCN teaches", ("write:progress.safetensors:1:after",)),  # between its two epochs
         ("LightGCN teaches", ("write:student-00.safetensors:1:after",)),
         ("LightGNN rewinds", ("write:student-00.safetensors:1:after",)),
