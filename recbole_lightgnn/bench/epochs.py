@@ -4,13 +4,12 @@ Each model is trained in a process of its own, for two epochs per stage.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.bench.measure import conditions, in_a_process, peak_mb
 from recbole_lightgnn.bench.text import conditions_text, short
-from recbole_lightgnn.comparison.families import FAMILIES, family_of
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import ACCELERATED, STAGES, model_names, our_models
 from recbole_lightgnn.utils.text import did_you_mean
@@ -30,8 +29,8 @@ def run(dataset: str, models: Sequence[str] = ()) -> dict[str, Any]:
         models: names of the models; if empty, `baselines`.
 
     Returns:
-        The result, for a JSON file. ``rows`` has a row for each model, with ``model``, ``family``,
-        ``epochs`` and ``peak_mb``. ``epochs`` lists the ``stage`` and ``seconds`` of each trained
+        The result, for a JSON file. ``rows`` has a row for each model, with ``model``, ``epochs``
+        and ``peak_mb``. ``epochs`` lists the ``stage`` and ``seconds`` of each trained
         stage: seconds of the second epoch and its validation. For a model without epochs, these are
         the seconds of the whole computation. ``peak_mb`` is the peak memory of the process in 10^6
         bytes, with reading the data and the test ranking.
@@ -46,15 +45,14 @@ def run(dataset: str, models: Sequence[str] = ()) -> dict[str, Any]:
     before, rows = conditions(), []
     for model in models or baselines():
         measured = in_a_process(_measured, model, dataset)
-        rows.append({"model": model, "family": family_of(model), **measured})
+        rows.append({"model": model, **measured})
+        print(" | ".join(_cells(rows[-1])), flush=True)  # a benchmark of all models takes an hour
     return {"bench": "epochs", "graph": dataset, "conditions": before, "rows": rows}
 
 
 def baselines() -> list[str]:
     """List our baselines, and RecBole's models that the comparisons in ``results/`` have."""
-    names = [*(name for name in our_models() if name not in STAGES), *RECBOLES]
-    families = list(FAMILIES)
-    return sorted(names, key=lambda name: (families.index(family_of(name)), name))
+    return sorted([*(name for name in our_models() if name not in STAGES), *RECBOLES])
 
 
 def _measured(model: str, dataset: str) -> dict[str, Any]:
@@ -85,11 +83,8 @@ def text(result: dict[str, Any]) -> str:
     """Format `run`'s result (plus the key ``environment``) as a table with a line per model."""
     from tabulate import tabulate
 
-    lines = []
-    for row in result["rows"]:
-        seconds = ", ".join(f"{short(epoch['seconds'])} s" for epoch in row["epochs"])
-        lines.append((row["model"], row["family"], seconds, f"{row['peak_mb'] / 1e3:.2f} GB"))
-    heads = ("model", "family", f"epoch on {result['graph']}", "memory")
+    lines = [_cells(row) for row in result["rows"]]
+    heads = ("model", f"epoch on {result['graph']}", "memory")
     return "\n".join(
         [
             tabulate(lines, heads, tablefmt="plain", disable_numparse=True),
@@ -98,3 +93,8 @@ def text(result: dict[str, Any]) -> str:
             conditions_text(result),
         ]
     )
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    seconds = ", ".join(f"{short(epoch['seconds'])} s" for epoch in row["epochs"])
+    return row["model"], seconds, f"{row['peak_mb'] / 1e3:.2f} GB"

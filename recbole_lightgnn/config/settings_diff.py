@@ -34,8 +34,12 @@ WITHOUT_EFFECT = {"eval_batch_size"}
 # Settings that earlier versions did not have, each with the value that their runs had in effect.
 _ADDED: dict[str, Any] = {
     "catalog_metrics": "exact",
+    "candidates": "auto",
     "draw_by": "interaction",
     "epoch_steps": 1,
+    "n_candidates": 8192,
+    "search_minutes": 10.0,
+    "search_trials": 24,
     "refit": False,
     "rewind": False,
     "teachers": [],

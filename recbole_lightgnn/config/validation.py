@@ -183,6 +183,11 @@ def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
                 f"all items, got {settings[key]}: set {prefix}batch_by=interaction or "
                 f"{prefix}{key}={value}"
             )
+    if settings.get("candidates", "auto") != "auto" and not by_user:
+        raise InputError(
+            f"{prefix}candidates ({settings['candidates']}) has no effect with "
+            f"batch_by=interaction: set {prefix}batch_by=user, or negatives in its place"
+        )
     if settings.get("popularity_prior") and not by_user:
         raise InputError(
             f"{prefix}popularity_prior ({settings['popularity_prior']}) has no effect with "

@@ -38,11 +38,13 @@ class PositiveItems:
         graph: the observed interactions.
 
     Attributes:
+        n_items: number of items, including RecBole's padding item.
         degree: number of interactions of each user. Shape: (users,)
     """
 
     def __init__(self, graph: InteractionGraph) -> None:
         pattern = graph.interactions.pattern
+        self.n_items = graph.n_items
         self._item = pattern.col.int()  # half the bytes of int64, for every interaction
         self.degree = torch.bincount(pattern.row, minlength=graph.n_users)
         self._start = self.degree.cumsum(0) - self.degree

@@ -17,7 +17,7 @@ from recbole_lightgnn.losses import (
 )
 from recbole_lightgnn.models.base import Batch, PositiveItems
 from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
-from recbole_lightgnn.models.objective import Tables, batch_items
+from recbole_lightgnn.models.objective import CandidateSampler, Tables, batch_items
 
 
 class AlignmentObjective:
@@ -87,7 +87,8 @@ def _prediction_alignment(settings: Settings, positive_items: PositiveItems) -> 
         return PairwisePredictions(temperature)
     if settings.text("batch_by") == "user":
         length = settings.integer("prediction_kd_items")
-        return AllItemsPredictions(temperature, length, positive_items)
+        sampler = CandidateSampler(settings, positive_items.n_items - 1)
+        return AllItemsPredictions(temperature, length, positive_items, sampler)
     return BatchPredictions(temperature)
 
 
@@ -136,18 +137,26 @@ class BatchPredictions:
 class AllItemsPredictions:
     """Listwise alignment of predictions over all items, for ``batch_by: user``.
 
-    The teacher's softmax is over its best items, the student's over all items. Both leave out the
-    user's positive items, which are not ranked.
+    The teacher's softmax is over its best items, the student's over all items, or over a sample
+    with the best items of all users of the batch. Both leave out the user's positive items, which
+    are not ranked.
 
     Args:
         temperature: tau of `listwise_alignment`, above 0.
         length: number of the teacher's best items for each user.
         positive_items: look-up of each user's positive items.
+        sampler: sampler of the student's items.
     """
 
-    def __init__(self, temperature: float, length: int, positive_items: PositiveItems) -> None:
+    def __init__(
+        self,
+        temperature: float,
+        length: int,
+        positive_items: PositiveItems,
+        sampler: CandidateSampler,
+    ) -> None:
         self.temperature, self.length = temperature, length
-        self.positive_items = positive_items
+        self.positive_items, self.sampler = positive_items, sampler
 
     def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> Tensor:
         """Compute the loss, a mean over the users of the batch. Shape: ()"""
@@ -158,12 +167,19 @@ class AllItemsPredictions:
         count = ranked.sum(dim=-1)
         pointers = torch.cat([count.new_zeros(1), count.cumsum(0)])
         positive = self.positive_items(user)
+        items, bias = tables[1][1:], None  # without RecBole's padding row
+        target, left_out = best[ranked] - 1, positive.col - 1
+        if self.sampler.samples:
+            candidates = self.sampler(torch.cat([target, left_out]))
+            items, bias = items.index_select(0, candidates.items), candidates.log_weight
+            target, left_out = candidates.column[target], candidates.column[left_out]
         return full_softmax(
             tables[0].index_select(0, user) / self.temperature,
-            tables[1][1:],  # without RecBole's padding row
-            RaggedIndices(pointers, best[ranked] - 1),
+            items,
+            RaggedIndices(pointers, target),
             weight[ranked],
-            left_out=RaggedIndices(positive.pointers, positive.col - 1),
+            bias=bias,
+            left_out=RaggedIndices(positive.pointers, left_out),
         )
 
 

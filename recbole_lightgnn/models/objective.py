@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from recbole_lightgnn.nn.graph import InteractionGraph
 # Final embeddings of all users and of all items, RecBole's padding row first.
 # Shapes: (users, width), (items, width)
 Tables = tuple[Tensor, Tensor]
+MOST_ITEMS = 50_000  # with more items, `candidates: auto` samples
 
 
 class InteractionObjective(Protocol):
@@ -139,6 +140,62 @@ class BatchSoftmax:
         return accidental
 
 
+class Candidates(NamedTuple):
+    """Items in the denominator of a softmax, numbered without RecBole's padding item.
+
+    Attributes:
+        items: the items; a sampled item may occur several times. Shape: (candidates,)
+        log_weight: logarithm of the number of items that a candidate stands for; added to its
+            logits. Shape: (candidates,)
+        column: position in ``items`` of every item that was asked for, else -1. Shape: (items,)
+    """
+
+    items: Tensor
+    log_weight: Tensor
+    column: Tensor
+
+
+class CandidateSampler:
+    r"""Choose items such that a softmax's denominator over them estimates that over all items.
+
+    .. math:: \sum_c \exp(z_c) \approx \sum_{c \in A} \exp(z_c)
+              + \frac{|I \setminus A|}{n} \sum_{c \in S} \exp(z_c)
+
+    A has the items of the batch, and S n items drawn uniformly from the others, with replacement.
+    So the expectation over S is the denominator over all items I.
+
+    Args:
+        settings: settings of the run: ``candidates`` and ``n_candidates``.
+        n_items: number of items, without RecBole's padding item.
+    """
+
+    def __init__(self, settings: Settings, n_items: int) -> None:
+        how = settings.text("candidates")
+        sampled = how == "sampled" or (how == "auto" and n_items > MOST_ITEMS)
+        self.n_samples = settings.integer("n_candidates") if sampled else 0
+        self.n_items = n_items
+
+    @property
+    def samples(self) -> bool:
+        """Whether candidates are sampled; if not, all items are candidates."""
+        return self.n_samples > 0
+
+    def __call__(self, asked: Tensor) -> Candidates:
+        """Sample candidates that include the items ``asked``, which may be repeated."""
+        column = torch.full((self.n_items,), -1, device=asked.device)
+        column[asked] = 0
+        certain, others = (column == 0).nonzero().squeeze(1), (column < 0).nonzero().squeeze(1)
+        column[certain] = torch.arange(len(certain), device=asked.device)
+        if len(others) <= self.n_samples:
+            items, log_weight = torch.cat([certain, others]), torch.zeros(self.n_items)
+        else:
+            drawn = others[torch.randint(len(others), (self.n_samples,), device=asked.device)]
+            items = torch.cat([certain, drawn])
+            log_weight = torch.zeros(len(items))
+            log_weight[len(certain) :] = math.log(len(others) / self.n_samples)
+        return Candidates(items, log_weight.to(asked.device), column)
+
+
 class AllItemsSoftmax:
     r"""Softmax loss over all items, on all interactions of a batch's users (``batch_by: user``).
 
@@ -146,11 +203,12 @@ class AllItemsSoftmax:
               {\sum_c\exp(s_{uc}/\tau + \beta\log(1 + d_c))}
 
     B is the set of all interactions of the batch's users, s the inner product or the cosine, and
-    :math:`d_i` the number of interactions of item i.
+    :math:`d_i` the number of interactions of item i. The denominator may be over a sample
+    (`CandidateSampler`).
 
     Args:
         settings: settings of the run: ``similarity`` (s), ``temperature`` (tau),
-            ``popularity_prior`` (beta).
+            ``popularity_prior`` (beta), ``candidates``, ``n_candidates``.
         graph: the observed interactions, for the popularity of items.
         positive_items: look-up of each user's positive items.
     """
@@ -162,20 +220,27 @@ class AllItemsSoftmax:
         self.temperature = settings.number("temperature")
         self.positive_items = positive_items
         self.bias = settings.number("popularity_prior") * log_popularity(graph)[1:]
+        self.sampler = CandidateSampler(settings, graph.n_items - 1)
 
     def __call__(self, tables: Tables, batch: Batch) -> Tensor:
         """Compute the loss, a mean over all interactions of the batch's users. Shape: ()"""
         users = tables[0].index_select(0, batch.user)
-        items = tables[1][1:]  # without RecBole's padding row
+        items, bias = tables[1][1:], self.bias  # without RecBole's padding row
+        positive = self.positive_items(batch.user)
+        target = positive.col - 1
+        if self.sampler.samples:
+            candidates = self.sampler(target)
+            items = items.index_select(0, candidates.items)
+            bias = bias[candidates.items] + candidates.log_weight
+            target = candidates.column[target]
         if self.cosine:
             users, items = F.normalize(users, dim=-1), F.normalize(items, dim=-1)
-        positive = self.positive_items(batch.user)
         return full_softmax(
             users / self.temperature,
             items,
-            RaggedIndices(positive.pointers, positive.col - 1),
-            items.new_full((len(positive.col),), 1 / max(1, len(positive.col))),
-            bias=self.bias,
+            RaggedIndices(positive.pointers, target),
+            items.new_full((len(target),), 1 / max(1, len(target))),
+            bias=bias,
         )
 
 

@@ -8,7 +8,6 @@ from helpers.planted import write_planted
 
 from recbole_lightgnn.bench import epochs
 from recbole_lightgnn.cli.main import main
-from recbole_lightgnn.comparison.families import FAMILIES
 
 
 @pytest.mark.slow
@@ -21,7 +20,6 @@ def test_every_stage_is_measured_in_a_process_of_its_own(tmp_path, capsys):
     stages = {model: [epoch["stage"] for epoch in row["epochs"]] for model, row in rows.items()}
     assert stages == {"EASE": ["EASE"], "SLRec": ["SLRec"], "GraphDA": ["teacher", "GraphDA"]}
     for row in rows.values():
-        assert row["family"] in FAMILIES
         assert 100 < row["peak_mb"] < 10_000
         assert all(0 < epoch["seconds"] < 600 for epoch in row["epochs"])
     printed = capsys.readouterr().out
