@@ -70,13 +70,21 @@ def patch_ease_memory() -> bool:
 
     def change(module: ModuleType) -> None:
         ours = import_module("recbole_lightgnn.integration.ease")
-        replaced = {
-            "__init__": lambda model, config, dataset: ours.learn(model, config, dataset),
-            "other_parameter": lambda model: ours.other_parameter(model),
-            "load_other_parameter": lambda model, saved: ours.load_other_parameter(model, saved),
-        }
-        for name, new in replaced.items():
-            replace(module.EASE, name, new)
+
+        # Functions of their own, because `replace` changes their names and docstrings.
+        def learn(model: Any, config: Any, dataset: Any) -> None:
+            ours.learn(model, config, dataset)
+
+        def other_parameter(model: Any) -> dict[str, Any]:
+            saved: dict[str, Any] = ours.other_parameter(model)
+            return saved
+
+        def load_other_parameter(model: Any, saved: Any) -> None:
+            ours.load_other_parameter(model, saved)
+
+        replace(module.EASE, "__init__", learn)
+        replace(module.EASE, "other_parameter", other_parameter)
+        replace(module.EASE, "load_other_parameter", load_other_parameter)
 
     once_imported("general_recommender.ease", change)
     return True

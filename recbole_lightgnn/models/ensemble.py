@@ -41,15 +41,18 @@ class Ensemble:
         self.USER_ID, self.ITEM_ID = first.USER_ID, first.ITEM_ID
         self.weights = [1.0] * len(members) if weights is None else list(weights)
         self._teachers = [FrozenTeacher(member) for member in members]
-        tables = [(teacher.user, teacher.item) for teacher in self._teachers]
-        self.ranks_by_tables = all(user is not None for user, _ in tables)
+        users, items = [], []
+        for weight, teacher in zip(self.weights, self._teachers, strict=True):
+            if teacher.user is not None and teacher.item is not None:
+                users.append(weight * (teacher.user / teacher.divisor))
+                items.append(teacher.item)
+        self.ranks_by_tables = len(users) == len(members)
         if self.ranks_by_tables:
-            factors = zip(self.weights, self._teachers, strict=True)
-            users = [weight * (one.user / one.divisor) for weight, one in factors]
-            self._final = torch.cat(users, dim=1), torch.cat([item for _, item in tables], dim=1)
-        self.user_embedding, self.item_embedding = next(
-            filter(None, map(_initial, members)), (None, None)
-        )
+            self._final = torch.cat(users, dim=1), torch.cat(items, dim=1)
+        self.user_embedding: Tensor | None = None
+        self.item_embedding: Tensor | None = None
+        if initial := next(filter(None, map(_initial, members)), None):
+            self.user_embedding, self.item_embedding = initial
 
     def eval(self) -> Ensemble:
         """Return self; the members are in evaluation mode."""

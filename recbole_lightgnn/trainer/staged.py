@@ -347,8 +347,9 @@ class StagedTrainer(StageTrainer):
 
         Teachers with weight 0 are left out.
         """
-        weights = [teacher.weight for teacher in teachers]
-        if None in weights:
+        given = [teacher.weight for teacher in teachers]
+        weights = [weight for weight in given if weight is not None]
+        if len(weights) < len(members):
             weights = self._weights(members)
             self.logger.info(set_color(f"weights of the teachers: {weights}", "green"))
         kept = [number for number, weight in enumerate(weights) if weight]

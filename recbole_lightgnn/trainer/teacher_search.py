@@ -80,8 +80,8 @@ class TeacherSearch:
         self.most_seconds = 60 * host.settings.number("search_minutes")
         self.file = Path(folder.path, SEARCH_FILE)
         self.content: dict[str, Any] = {"trials": [], "solved": [], "teachers": None}
-        if self.file.exists():
-            self.content = read_json(self.file)
+        if saved := read_json(self.file):
+            self.content = saved
         self.logger = getLogger()
 
     def run(self) -> list[Teacher]:
