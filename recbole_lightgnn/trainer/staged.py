@@ -336,8 +336,8 @@ class StagedTrainer(StageTrainer):
     def _check_untrained_teachers(self, teachers: list[Teacher]) -> None:
         """Raise InputError before the training if a teacher lacks the tables that are needed."""
         if isinstance(self.model, TaughtRecommender) and self.model.needs_teacher_tables:
-            for teacher in teachers:
-                self.model.check_untrained_teacher(self._build(self._config_of(teacher)).eval())
+            built = [self._build(self._config_of(teacher)).eval() for teacher in teachers]
+            self.model.check_untrained_teacher(built[0] if len(built) == 1 else Ensemble(built))
 
     def _config_of(self, teacher: Teacher) -> RunConfig:
         return self.config.stage(teacher.model, teacher.settings)

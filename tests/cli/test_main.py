@@ -316,7 +316,7 @@ def test_settings_names_the_ablations_and_recipes(capsys):
     assert main(["settings", "LightGNN"]) == 0
     printed = capsys.readouterr().out
     assert " | ".join(ablations()) in printed
-    assert "default | paper" in printed
+    assert "default | auto | paper" in printed
 
 
 def test_version(capsys):
