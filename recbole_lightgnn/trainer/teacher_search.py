@@ -33,7 +33,7 @@ RECIPE_FILE = "recipe.yaml"  # in the run folder: settings that give the same ru
 _LEAST_WEIGHT = 0.1  # of the best trial, if no trial has a weight
 _KEPT = 3  # trained trials that become candidates for the sum
 _WIDTHS = (32, 64, 128, 256, 512)  # of Spectral
-_PENALTIES = (30, 100, 300, 1000)  # reg_weight of EASE
+_PENALTIES = (30, 100, 300, 1000, 3000)  # reg_weight of EASE
 _EASE_ITEMS = 8000  # EASE takes time with the cube of the number of items
 _RANKING: dict[str, tuple[float, ...]] = {
     "ranking_norm": (0.0, 0.1, 0.3, 0.5, 1.0),
