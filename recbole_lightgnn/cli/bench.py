@@ -191,6 +191,15 @@ def _add_largest(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_largest_catalogue(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--largest",
+        type=whole_number,
+        metavar="N",
+        help="number of items of the largest catalogue, such as 1e5 (default: 1e6)",
+    )
+
+
 _BENCHMARKS = {
     "ops": Benchmark(
         "sparse products, compared with torch's",
@@ -254,6 +263,11 @@ _BENCHMARKS = {
         "reading an atomic file, compared with RecBole's reader",
         _add_lines,
         lambda options: ("read", (options.interactions,)),
+    ),
+    "catalogue": Benchmark(
+        "a step of the softmax by users as the catalogue grows: all items and a sample",
+        _add_largest_catalogue,
+        lambda options: ("catalogue", (options.largest,)),
     ),
     "scale": Benchmark(
         "time and memory of a training step as graphs grow",
