@@ -207,9 +207,9 @@ def check_value(setting: Setting, value: Any, prefix: str = "") -> None:
 
 
 def _check_dict(key: str, setting: Setting, value: Any) -> None:
-    if value is None:
-        return
     known = {inner.key: inner for inner in setting.inner}
+    if value is None and not known:  # as an empty mapping
+        return
     if not isinstance(value, dict):
         name, example = _example(setting)
         raise InputError(

@@ -71,7 +71,12 @@ def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
     with explained(f"dataset {name!r} cannot be used", given_to(config), ParserError):
         dataset = create_dataset(config)
         getLogger().info(dataset)
-        loaders: tuple[Any, Any, Any] = data_preparation(config, dataset)
+        try:
+            loaders: tuple[Any, Any, Any] = data_preparation(config, dataset)
+        except ValueError as error:
+            if "interacted with all items" not in str(error):
+                raise
+            raise _no_negatives(dataset) from error
     if config["split_seed"] is not None:
         init_seed(config["seed"], config["reproducibility"])
     parts = dict(zip(("train", "valid", "test"), loaders, strict=True))
@@ -89,6 +94,24 @@ def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
         )
     _report_pairs(config, parts)
     return loaders
+
+
+def _no_negatives(dataset: Any) -> InputError:
+    """Build the error for users who have interacted with every item, which RecBole refuses."""
+    n_items = dataset.item_num - 1
+    users, items = (
+        np.asarray(dataset.inter_feat[field]) for field in (dataset.uid_field, dataset.iid_field)
+    )
+    pairs = np.unique(users.astype(np.int64) * (n_items + 1) + items)
+    counts = np.bincount(pairs // (n_items + 1))
+    full = (counts >= n_items).sum()
+    token = str(dataset.field2id_token[dataset.uid_field][counts.argmax()])
+    others = f" and {full - 1} other users" if full > 1 else ""
+    return InputError(
+        f"user {token!r}{others} of {dataset.dataset_name!r} interacted with all {n_items} items, "
+        "so that no other item can be sampled for a training or ranked for the user: remove these "
+        "users from the table, or add items"
+    )
 
 
 def _report_pairs(config: RunConfig, parts: Mapping[str, Any]) -> None:

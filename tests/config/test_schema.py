@@ -355,3 +355,11 @@ def test_a_config_can_be_copied_and_pickled(copied):
     check_settings(config)
     assert config["epochs"] == 3
     assert config.stage(TEACHER, {"epochs": 2})["epochs"] == 2
+
+
+def test_a_mapping_with_described_keys_cannot_be_none():
+    with pytest.raises(
+        InputError, match="eval_args must be a mapping, got None; write --eval_args."
+    ):
+        build_config("BPR", "ml-100k", (), {"eval_args": None})
+    build_config("LightGNN", "ml-100k", (), {"teacher_settings": None})

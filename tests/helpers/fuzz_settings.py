@@ -103,6 +103,13 @@ _TYPED: dict[str, list[Any]] = {
                 ["ItemCoverage", "GiniIndex"], ["Recal"], [], None, ["RMSE"], [1]],
     "valid_metric": ["Recall@10", "NDCG@5", "AUC", "recall", "Recall@", "Recall@0", None, 3],
     "topk": [[5, 10], 5, [0], [-1], [100], [], "5", [1.5], None],
+    "teachers": [[{"model": "Spectral", "embedding_size": 8}, {"model": "BPR", "epochs": 1}],
+                 [{"model": "EASE", "weight": 2}, {"model": "Pop", "weight": 0.5}],
+                 [{"model": "NeuMF", "epochs": 1}], [{"model": "EASE", "weight": 0}], [],
+                 [{"model": "BPR", "weight": 1}, {"model": "EASE"}], [{"model": "Easy"}], [{}],
+                 [{"model": "LightGNNTeacher", "topk": [3]}], "EASE", ["EASE"], None],
+    "recipe": ["auto", "default", "paper", "x", None],
+    "search_trials": [1, 2, 0, -1, "x", None],
     "learner": ["adam", "sgd", "adagrad", "rmsprop", "sparse_adam", "foo", None],
     "loss_type": ["CE", "BPR", "ce", None],
     "user_inter_num_interval": _INTERVALS,
@@ -209,6 +216,10 @@ def arguments(model: str, flags: dict[str, Any]) -> list[str]:
         quick = {key: value for key, value in quick.items() if key in {*keys_of(model), "state"}}
         if model != "LightGNN":
             quick.pop("intermediate_settings", None)
+        if flags.get("teachers") or flags.get("recipe") == "auto":
+            quick.pop("teacher_settings", None)
+        if flags.get("recipe") == "auto":
+            quick["search_trials"] = 2
     if model in _NEED_LABELS:
         columns = {"inter": ["user_id", "item_id", "rating"], "user": ["user_id", "age"]}
         data |= {"load_col": columns, "threshold": {"rating": 4}}
