@@ -64,6 +64,12 @@ def check_teachers(key: str, value: Any) -> None:
         number_given = isinstance(weight, int | float) and not isinstance(weight, bool)
         if not number_given or not 0 < weight < float("inf"):
             raise InputError(f"{name}.weight must be a number > 0, got {weight!r}")
+    for number, one in enumerate(value):
+        if one in value[:number]:
+            raise InputError(
+                f"{key}[{number}] is equal to an earlier teacher, and would be the same model: "
+                "give it other settings, or use n_teachers for several seeds"
+            )
     if 0 < sum("weight" in one for one in value) < len(value):
         raise InputError(
             f"{key}: either every teacher has a weight, or none, and then validation chooses the "

@@ -229,6 +229,12 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
     check_folder("checkpoint_dir", folder, folder)
     if not _learns_from_teacher(config.model_class):
         return
+    searched = settings.get("recipe") == "auto" and not settings["teachers"]
+    if searched and not settings["teacher_checkpoint"] and settings["embedding_kd_weight"]:
+        raise InputError(
+            "embedding_kd_weight compares embeddings of one width, and recipe=auto finds teachers "
+            "of any width: set embedding_kd_weight=0 or recipe=default"
+        )
     teacher = _teacher_widths(settings, stage_defaults)
     if config.model != STUDENT:
         _check_learner(settings, "", "teacher", teacher)
@@ -281,7 +287,8 @@ def _teacher_widths(
     The second is 0 if the teacher (for example BPR) stores no separate final embeddings. A width
     that is known only during the run is ``None``.
     """
-    if settings["teacher_checkpoint"] or settings.get("teachers"):
+    searched = settings.get("recipe") == "auto"
+    if settings["teacher_checkpoint"] or settings.get("teachers") or searched:
         return None, None
     (model, _, own, prefix), *_ = teachers_of(settings)
     if model in our_models():

@@ -104,6 +104,11 @@ def _no_negatives(dataset: Any) -> InputError:
     )
     pairs = np.unique(users.astype(np.int64) * (n_items + 1) + items)
     counts = np.bincount(pairs // (n_items + 1))
+    if not len(counts):
+        return InputError(
+            f"{dataset.dataset_name!r} has no interactions: nothing is left after filtering; "
+            "loosen the filters (val_interval, user_inter_num_interval, ...) or change the files"
+        )
     full = (counts >= n_items).sum()
     token = str(dataset.field2id_token[dataset.uid_field][counts.argmax()])
     others = f" and {full - 1} other users" if full > 1 else ""

@@ -68,4 +68,7 @@ def load_other_parameter(model: Any, saved: dict[str, Any] | None) -> None:
     """Set what `other_parameter` returned, or what RecBole's own version of EASE saved."""
     if saved is not None:
         model.interaction_matrix = saved["interaction_matrix"]
-        model.item_similarity = np.asmatrix(saved["item_similarity"])
+        weights = saved["item_similarity"]
+        if isinstance(weights, torch.Tensor):  # loaded onto the model's device
+            weights = weights.cpu().numpy()
+        model.item_similarity = np.asmatrix(weights)

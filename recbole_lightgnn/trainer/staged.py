@@ -28,7 +28,7 @@ from recbole_lightgnn.runs.checkpoint_model import CheckpointModel
 from recbole_lightgnn.runs.run_folder import RunFolder
 from recbole_lightgnn.trainer import memory
 from recbole_lightgnn.trainer.evaluation import Ranked
-from recbole_lightgnn.trainer.mixing import choose_weights
+from recbole_lightgnn.trainer.mixing import can_choose, choose_weights
 from recbole_lightgnn.trainer.record_rows import refit_row
 from recbole_lightgnn.trainer.stage_trainer import AUTO, Row, StageTrainer
 from recbole_lightgnn.trainer.teacher_search import TeacherSearch
@@ -260,6 +260,7 @@ class StagedTrainer(StageTrainer):
             teachers = self._found_teachers()
         elif not paths:
             self._check_untrained_teachers(teachers)
+            self._check_weights(teachers)
         last = len(teachers) - 1
         members = []
         for number, teacher in enumerate(teachers):
@@ -338,6 +339,13 @@ class StagedTrainer(StageTrainer):
         if isinstance(self.model, TaughtRecommender) and self.model.needs_teacher_tables:
             built = [self._build(self._config_of(teacher)).eval() for teacher in teachers]
             self.model.check_untrained_teacher(built[0] if len(built) == 1 else Ensemble(built))
+
+    def _check_weights(self, teachers: list[Teacher]) -> None:
+        """Raise InputError before the training if validation cannot choose the weights."""
+        metric = self.settings.text("valid_metric")
+        chosen = any(teacher.weight is None for teacher in teachers)
+        if chosen and not self._chosen and not can_choose(self._valid_data, metric):
+            choose_weights([], self._valid_data, metric)
 
     def _config_of(self, teacher: Teacher) -> RunConfig:
         return self.config.stage(teacher.model, teacher.settings)

@@ -18,12 +18,12 @@ from recbole.utils import set_color
 
 from recbole_lightgnn.config.teachers import Teacher, teachers_of
 from recbole_lightgnn.config.view import RunConfig, Settings
-from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.teacher import LightGNNTeacher
 from recbole_lightgnn.registry import TEACHER
 from recbole_lightgnn.runs.run_folder import RunFolder
-from recbole_lightgnn.trainer.mixing import LEAST_USERS, choose_weights
+from recbole_lightgnn.trainer.mixing import LEAST_USERS, can_choose, choose_weights
 from recbole_lightgnn.trainer.proposals import Tried, propose
 from recbole_lightgnn.trainer.training import Label
 from recbole_lightgnn.utils.files import read_json, write_json, write_yaml
@@ -77,6 +77,7 @@ class TeacherSearch:
         self.most_trials = host.settings.integer("search_trials")
         # With too few users, differences of scores are noise, and the plainest settings are taken.
         self.few_users = len(valid_data.uid_list) < LEAST_USERS
+        self.sums = can_choose(valid_data, self.metric)  # else the best trial is the teacher
         self.most_seconds = 60 * host.settings.number("search_minutes")
         self.file = Path(folder.path, SEARCH_FILE)
         self.content: dict[str, Any] = {"trials": [], "solved": [], "teachers": None}
@@ -94,8 +95,8 @@ class TeacherSearch:
             self._train_trials()
             self._solve_models()
             self.content["teachers"] = self._choose()
-            self._save()
             write_yaml(self.folder.path / RECIPE_FILE, {"recipe": "auto", **self.found()})
+            self._save()  # last: the search is finished
         for pattern in ("trial-*", "Spectral.*"):  # a kill may have left them
             for file in self.folder.path.glob(pattern):
                 file.unlink()
@@ -137,16 +138,19 @@ class TeacherSearch:
 
     def _trial(self, number: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Train one teacher, fit its ranking, and describe it."""
+        width = self.host.settings.integer("embedding_size")  # of the student, which starts from it
+        settings = {**settings, "embedding_size": max(settings["embedding_size"], width)}
         started = perf_counter()
         label = Label("trial", number, self.most_trials - 1)
-        trial: dict[str, Any] = {"settings": dict(settings), "score": None}
+        trial: dict[str, Any] = {"settings": settings, "score": None}
         given = {**settings, "eval_step": settings["epochs"]}
         try:
             model, result = self.host.train_trial(label, self.host.config.stage(TEACHER, given))
+            started = perf_counter() - result["seconds"]  # with those of a killed process
             ranking, score = self._fit_ranking(model)
             trial |= {"ranking": ranking, "score": score, "result": result}
-        except InputError as error:  # for example, the training diverged
-            trial["error"] = str(error)
+        except (InputError, MemoryError, torch.OutOfMemoryError) as error:
+            trial["error"] = in_a_line(error)  # for example, the training diverged
         self.folder.progress_file.unlink(missing_ok=True)
         return trial | {"seconds": perf_counter() - started}
 
@@ -177,7 +181,7 @@ class TeacherSearch:
 
     def _solve_models(self) -> None:
         """Score Spectral of some widths, and EASE if there are few items."""
-        if self.few_users:
+        if self.few_users or not self.sums:
             return
         dataset = self.valid_data._dataset
         n_users, n_items = dataset.user_num - 1, dataset.item_num - 1
@@ -205,7 +209,8 @@ class TeacherSearch:
         scored = [pair for pair in trials if pair[1]["score"] is not None]
         if not scored:
             raise InputError(f"no trial of the search succeeded; {trials[0][1]['error']}")
-        best = sorted(scored, key=lambda pair: (-pair[1]["score"], pair[0]))[:_KEPT]
+        best = sorted(scored, key=lambda pair: (-pair[1]["score"], pair[0]))
+        best = best[: _KEPT if self.sums else 1]
         teachers = [self._teacher_of(trial) for _, trial in best]
         members = [self._load(number, trial) for number, trial in best]
         for name in ("Spectral", "EASE"):

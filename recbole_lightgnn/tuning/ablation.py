@@ -26,6 +26,7 @@ WHOLE = "all"  # name of the whole recipe: the variant without a change
 STUDY_FILE, RESULTS_FILE = "study.json", "ablation.json"
 METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 _MEAN = "mean"
+_OF_TEACHERS = ("teacher", "teacher_settings", "n_teachers", "teachers")
 _QUIET = {"state": "warning", "show_progress": False}
 
 
@@ -143,7 +144,7 @@ class Ablation:
         self.settings = nested({**_QUIET, **settings})
         check_folder("--out", out, out)
         whole = configure(STUDENT, dataset, config_files=config_files, settings=self.settings)
-        if whole["recipe"] == "auto":  # each variant would search for teachers of its own
+        if whole["recipe"] == "auto" and not whole["teachers"]:  # each variant would search
             self.settings["recipe"] = "default"
             whole = configure(STUDENT, dataset, config_files=config_files, settings=self.settings)
         self.fingerprint = plain(fingerprint_of(whole))
@@ -223,7 +224,7 @@ class Ablation:
 
         Empty if the variant changes the teacher, or if the user gave a checkpoint.
         """
-        if variant.touches("teacher", "teacher_settings", "n_teachers", "recipe", "ablation"):
+        if variant.touches(*_OF_TEACHERS, "recipe", "ablation"):
             return {}
         (whole,) = (self.out / "runs" / WHOLE).glob(f"*/{RUN_FILE}")
         folder = RunFolder(whole.parent)

@@ -94,6 +94,9 @@ class Search:
         self.config_files, self.settings = list(config_files), dict(settings)
         read = read_space(space, self.settings)
         config = self._config_of(model, dataset, read, space)
+        if config["recipe"] == "auto" and not config["teachers"]:
+            self.settings["recipe"] = "default"  # each trial would search for teachers of its own
+            config = self._config_of(model, dataset, read, space)
         self.space = settle(read, space, config)
         self.first = self._values_without_search(model, dataset)
         self.model, self.dataset, self.seed = config["model"], config["dataset"], config["seed"]

@@ -358,8 +358,6 @@ def test_a_config_can_be_copied_and_pickled(copied):
 
 
 def test_a_mapping_with_described_keys_cannot_be_none():
-    with pytest.raises(
-        InputError, match="eval_args must be a mapping, got None"
-    ):
+    with pytest.raises(InputError, match="eval_args must be a mapping, got None"):
         build_config("BPR", "ml-100k", (), {"eval_args": None})
     build_config("LightGNN", "ml-100k", (), {"teacher_settings": None})

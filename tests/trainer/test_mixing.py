@@ -18,6 +18,8 @@ N_USERS, N_ITEMS = 121, 301  # with RecBole's padding
 class Scores:
     """A teacher that is a table of scores. Shape: (users, items)"""
 
+    model = SimpleNamespace(device=torch.device("cpu"))
+
     def __init__(self, table):
         self.table = table
 
@@ -99,7 +101,7 @@ def test_a_teacher_that_does_not_help_gets_weight_0(world):
 @pytest.mark.parametrize("best", [5, 40, 200])
 def test_only_the_best_items_of_each_teacher_are_summed(world, best, monkeypatch):
     monkeypatch.setattr(mixing, "_BEST", best)
-    candidates = mixing._Candidates(*world)
+    candidates = mixing._Candidates(*world, 5)
     assert candidates.scores.shape[2] == 3 * best
     weights = [1.0, 0.8, 0.1]
     error = 0.0 if best == 200 else 0.2  # few candidates miss items of the sum's list
@@ -109,8 +111,17 @@ def test_only_the_best_items_of_each_teacher_are_summed(world, best, monkeypatch
 
 def test_a_part_of_the_users_is_enough(world, monkeypatch):
     monkeypatch.setattr(mixing, "_MOST_USERS", 60)
-    assert len(mixing._Candidates(*world).n_relevant) == 60
+    assert len(mixing._Candidates(*world, 5).n_relevant) == 60
     assert choose_weights(*world, "recall@20")[0] > 0
+
+
+@pytest.mark.parametrize("cutoff", [250, 290, 400])
+def test_long_lists_count_no_item_twice(world, cutoff):
+    """Lists longer than the candidates of one teacher, than the ranked items, than the items."""
+    candidates = mixing._Candidates(*world, cutoff)
+    found = candidates.metric([1.0, 0.8, 0.1], "recall", cutoff)
+    assert found <= 1
+    assert found == pytest.approx(slow_metric([1.0, 0.8, 0.1], *world, "recall", cutoff))
 
 
 def test_few_validation_users_give_equal_weights_and_a_warning(world, caplog):
@@ -121,5 +132,5 @@ def test_few_validation_users_give_equal_weights_and_a_warning(world, caplog):
 
 
 def test_metrics_that_are_no_rankings_are_refused(world):
-    with pytest.raises(InputError, match="not by gauc: give each of the teachers a weight"):
+    with pytest.raises(InputError, match="not by gauc here: give each of the teachers a wei"):
         choose_weights(*world, "gauc")

@@ -11,6 +11,7 @@ from recbole_lightgnn.data.pairs import import_pairs
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import choose, configure, run
 from recbole_lightgnn.trainer.training import Training
+from recbole_lightgnn.tuning.search import Search
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -148,3 +149,33 @@ def test_a_checkpoint_takes_the_place_of_the_search(searched):
     again = run("LightGNN", "planted", settings={**AUTO, "teacher_checkpoint": file})
     assert again["rows"][0]["valid"] == searched["rows"][0]["valid"]
     assert json.loads(Path(again["result_file"]).read_text())["rows"][0]["checkpoint"] == file
+
+
+def test_with_sampled_rankings_the_best_trial_is_the_teacher():
+    settings = {**AUTO, "eval_args.mode": "uni50"}
+    (first, *rest) = run("LightGNN", "planted", settings=settings)["rows"]
+    assert len(first["search"]) == 3
+    assert [row["key"] for row in rest] == ["student-00", "student-01"]
+
+
+def test_a_wide_student_gets_teachers_as_wide():
+    settings = {**AUTO, "search_trials": 1, "embedding_size": 80}
+    first = run("LightGNN", "planted", settings=settings)["rows"][0]
+    assert first["search"][0]["settings"]["embedding_size"] == 80
+
+
+def test_comparing_embeddings_of_teachers_of_any_width_is_refused():
+    with pytest.raises(InputError, match="recipe=auto finds teachers of any width: set embedding_"):
+        configure("LightGNN", "planted", settings={**AUTO, "embedding_kd_weight": 0.1})
+
+
+def test_a_search_of_settings_and_an_ablation_have_no_search_in_each_training():
+    write_table("other", [f"u{u},i{(3 * u + n) % 19}" for u in range(70) for n in range(8)])
+    assert configure("LightGNN", "other")["recipe"] == "auto"
+    space = Path("space.yaml")
+    space.write_text("learning_rate: {low: 0.001, high: 0.01}", encoding="utf-8")
+    search = Search(
+        *("LightGNN", "other"), config_files=(), settings={"show_progress": False}, space=space,
+        name="s", storage=None, environment=lambda device: {},
+    )  # fmt: skip
+    assert search.settings["recipe"] == "default"

@@ -126,6 +126,7 @@ EXAMPLE = r"write --teachers=\"\[\{model: LightGNNTeacher\}, \{model: Spectral\}
         ([{"model": "EASE", "weight": "x"}], r"teachers\[0\].weight must be a number > 0"),
         ([{"model": "EASE", "weight": True}], r"teachers\[0\].weight must be a number > 0"),
         ([{"model": "EASE", "weight": 1}, {"model": "BPR"}], "every teacher has a weight, or none"),
+        ([EASE, SPECTRAL, EASE], r"teachers\[2\] is equal to an earlier teacher, and would be th"),
         ([GRAPH, {**SPECTRAL, "embeding_size": 3}], r"unknown setting teachers\[1\].embeding_size"),
         ([{**SPECTRAL, "embedding_size": 0}], r"teachers\[0\].embedding_size must be an integer"),
         ([{**GRAPH, "topk": [3]}], r"teachers\[0\].topk is not a stage's own setting"),
@@ -156,3 +157,13 @@ def test_a_model_that_needs_tables_refuses_a_listed_teacher_without_them():
     own = {key: settings[key] for key in ("show_progress", "topk", "valid_metric", "teachers")}
     with pytest.raises(InputError, match=r"GraphDA needs the final .* EASE gives only scores"):
         configure("GraphDA", "planted", settings=own)
+
+
+@pytest.mark.usefixtures("_world")
+def test_weights_that_validation_cannot_choose_are_refused_before_the_training():
+    settings = {**DIRECT, "teachers": [GRAPH, EASE], "eval_args.mode": "uni50"}
+    with pytest.raises(
+        InputError, match="not by Recall@5 here: give each of the teachers a weight"
+    ):
+        run("LightGNN", "planted", settings=settings)
+    assert not list(Path("saved").glob("*/teacher*"))
