@@ -33,6 +33,7 @@ from recbole_lightgnn.config.settings_diff import (
     settings_of,
     shared_keys,
 )
+from recbole_lightgnn.config.teachers import searches_teachers
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import configure, fingerprint_of, names
 from recbole_lightgnn.registry import model_names, our_models, space_of
@@ -309,7 +310,7 @@ def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
     keys = model_settings(config).keys() - {"accelerate"}
     if any(key.partition(".")[0] in keys for key in given):
         return "by hand"
-    if config.tuned or config["recipe"] == "auto":
+    if config.tuned or searches_teachers(config.final_config_dict):
         return "tuned"
     return "by hand" if config.of_dataset.get(config["model"]) else "default"
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from recbole_lightgnn.comparison.layout import Run
 from recbole_lightgnn.config.settings_diff import model_settings
+from recbole_lightgnn.config.teachers import searches_teachers
 from recbole_lightgnn.runs.run_folder import RUN_FILE
 from recbole_lightgnn.utils.files import read_json, write_json
 
@@ -33,8 +34,8 @@ def teacher_of(config: Any) -> dict[str, Any] | None:
     if not getattr(config.model_class, "learns_from_teacher", False):
         return None
     given = config["teacher_checkpoint"] or config["intermediate_checkpoint"]
-    searched = config["recipe"] == "auto"
-    if given or config["n_teachers"] != 1 or config["teachers"] or searched:
+    several = config["n_teachers"] != 1 or config["teachers"]
+    if given or several or searches_teachers(config.final_config_dict):
         return None
     stage = config.stage(config["teacher"], config["teacher_settings"] or {})
     return {"model": config["teacher"], "settings": model_settings(stage)}

@@ -42,6 +42,12 @@ def _member(number: int, given: dict[str, Any]) -> Teacher:
     return Teacher(model, weight, given, f"teachers[{number}].")
 
 
+def searches_teachers(settings: Mapping[str, Any]) -> bool:
+    """Whether a run searches for its teachers: ``recipe: auto``, and no teachers are given."""
+    given = settings.get("teachers") or settings.get("teacher_checkpoint")
+    return settings.get("recipe") == "auto" and not given
+
+
 def distinct_teachers(settings: Mapping[str, Any]) -> list[Teacher]:
     """List the teachers as `teachers_of`, but those that differ only by their seed once."""
     return teachers_of(settings) if settings.get("teachers") else teachers_of(settings)[:1]

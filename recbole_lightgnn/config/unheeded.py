@@ -11,6 +11,7 @@ from typing import Any
 
 from recbole_lightgnn.config.compatibility import needs_labels, recbole_source
 from recbole_lightgnn.config.notations import as_list, one_line_yaml
+from recbole_lightgnn.config.teachers import searches_teachers
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
@@ -205,13 +206,13 @@ def _not_trained(settings: Mapping[str, Any]) -> dict[str, str]:
     if _STAGES_ARE_SHARED.get():
         return {}
     found: dict[str, str] = {}
-    if settings.get("recipe", "auto") != "auto":
+    if settings.get("recipe", "auto") != "auto":  # recipe.yaml may stand beside search_trials
         reason = "without a search for the teachers: leave it out, or write --recipe=auto"
         found = dict.fromkeys(("search_trials", "search_minutes"), reason)
     leave = "leave one of them out"
     if settings.get("teachers"):
         found |= dict.fromkeys(_SAME_TEACHERS, f"as teachers lists the teachers: {leave}")
-    elif settings.get("recipe") == "auto" and not settings["teacher_checkpoint"]:
+    elif searches_teachers(settings):
         reason = "as recipe=auto searches for the teachers: leave it out, or write --recipe=default"
         found |= dict.fromkeys(_SAME_TEACHERS, reason)
     elif files := settings.get("teacher_checkpoint"):

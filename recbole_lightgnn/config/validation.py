@@ -26,7 +26,7 @@ from recbole_lightgnn.config.files import defaults_of, nested, recbole_yaml, rec
 from recbole_lightgnn.config.recbole_models import check_own
 from recbole_lightgnn.config.recbole_relations import check_relations
 from recbole_lightgnn.config.schema import check_value, describe, owners, unlisted
-from recbole_lightgnn.config.teachers import distinct_teachers, teachers_of
+from recbole_lightgnn.config.teachers import distinct_teachers, searches_teachers, teachers_of
 from recbole_lightgnn.config.unheeded import check_heeded, check_stage_heeded
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import INTERMEDIATE, STUDENT, our_models
@@ -229,8 +229,7 @@ def check_run(config: Any, stage_defaults: Callable[[str], dict[str, Any]]) -> N
     check_folder("checkpoint_dir", folder, folder)
     if not _learns_from_teacher(config.model_class):
         return
-    searched = settings.get("recipe") == "auto" and not settings["teachers"]
-    if searched and not settings["teacher_checkpoint"] and settings["embedding_kd_weight"]:
+    if searches_teachers(settings) and settings["embedding_kd_weight"]:
         raise InputError(
             "embedding_kd_weight compares embeddings of one width, and recipe=auto finds teachers "
             "of any width: set embedding_kd_weight=0 or recipe=default"
@@ -287,8 +286,8 @@ def _teacher_widths(
     The second is 0 if the teacher (for example BPR) stores no separate final embeddings. A width
     that is known only during the run is ``None``.
     """
-    searched = settings.get("recipe") == "auto"
-    if settings["teacher_checkpoint"] or settings.get("teachers") or searched:
+    given = settings["teacher_checkpoint"] or settings["teachers"]
+    if given or searches_teachers(settings):
         return None, None
     (model, _, own, prefix), *_ = teachers_of(settings)
     if model in our_models():

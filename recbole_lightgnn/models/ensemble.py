@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.scoring_tables import table_named
 
@@ -72,7 +71,8 @@ class Ensemble:
     def predict(self, interaction: Any) -> Tensor:
         """Compute the scores of a batch of user-item pairs. Shape: (batch,)"""
         if self.ranks_by_tables:
-            return GraphRecommender.predict(self, interaction)  # type: ignore[arg-type]
+            user, item = self._final
+            return (user[interaction[self.USER_ID]] * item[interaction[self.ITEM_ID]]).sum(dim=-1)
         pairs = interaction[self.USER_ID], interaction[self.ITEM_ID]
         return self._sum([teacher.pair_scores(*pairs) for teacher in self._teachers])
 
@@ -80,7 +80,8 @@ class Ensemble:
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """Compute the scores of a batch of users for all items. Shape: (batch * items,)"""
         if self.ranks_by_tables:
-            return GraphRecommender.full_sort_predict(self, interaction)  # type: ignore[arg-type]
+            user, item = self._final
+            return (user[interaction[self.USER_ID]] @ item.T).flatten()
         items = torch.arange(self.n_items, device=self.device)
         user = interaction[self.USER_ID]
         return self._sum([teacher.scores(user, items) for teacher in self._teachers]).flatten()

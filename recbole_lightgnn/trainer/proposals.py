@@ -38,7 +38,7 @@ _SCREENED: tuple[Values, ...] = (
     {"temperature": 0.2, "popularity_prior": 0.25},
     {
         **{"batch_by": "interaction", "similarity": "inner", "temperature": 0.2, "n_layers": 3},
-        **{"learning_rate": 1.0e-3, "train_batch_size": 2048, "popularity_prior": 0.0},
+        **{"learning_rate": 1.0e-3, "train_batch_size": 2048, "popularity_prior": None},
         "epochs": 2,  # it has many more batches
     },
 )
@@ -104,10 +104,8 @@ def propose(tried: Sequence[Tried]) -> Values | None:
 
 
 def _whole(values: Values) -> Values:
-    settings = {**_COMMON, **values}
-    if settings["popularity_prior"] == 0 and settings["batch_by"] == "interaction":
-        del settings["popularity_prior"]
-    return settings
+    """Complete a screened trial; a setting that is ``None`` is left out."""
+    return {key: value for key, value in {**_COMMON, **values}.items() if value is not None}
 
 
 def _best(tried: Sequence[Tried]) -> Tried | None:

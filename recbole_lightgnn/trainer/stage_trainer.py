@@ -14,6 +14,7 @@ from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_seed, set_color
 
 from recbole_lightgnn.config.settings_diff import model_settings, shared_settings
+from recbole_lightgnn.config.teachers import searches_teachers
 from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.data.fingerprint import pairs_fingerprint
 from recbole_lightgnn.integration.accelerate import accelerate_model
@@ -40,8 +41,6 @@ from recbole_lightgnn.trainer.training import Label, Training
 # Number of a stage in the seeds of its trainings; other stages have `_FIRST_SEED`.
 _SEED = {"intermediate": 2, "student": 3}
 _FIRST_SEED = 1
-
-AUTO = "auto"  # the recipe that searches for the teachers
 
 Row = dict[str, Any]  # row of the record
 
@@ -270,7 +269,7 @@ class StageTrainer(Trainer):
         """Derive a training's random seed from the setting ``seed`` and its label."""
         stage, number = _SEED.get(label.stage, _FIRST_SEED), label.run or 0
         # Different teachers have one seed, so that a search trains them as a run that lists them.
-        different = self.settings.get("teachers") or self.settings.get("recipe") == AUTO
+        different = self.settings.get("teachers") or searches_teachers(self.settings)
         if label.stage == "trial" or (label.stage == "teacher" and different):
             number = 0
         key = [self.settings.integer("seed"), stage, number]

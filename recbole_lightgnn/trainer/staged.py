@@ -11,7 +11,7 @@ from typing import Any
 
 from recbole.utils import set_color
 
-from recbole_lightgnn.config.teachers import Teacher, teachers_of
+from recbole_lightgnn.config.teachers import Teacher, searches_teachers, teachers_of
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.fingerprint import fingerprints
 from recbole_lightgnn.errors import InputError
@@ -30,7 +30,7 @@ from recbole_lightgnn.trainer import memory
 from recbole_lightgnn.trainer.evaluation import Ranked
 from recbole_lightgnn.trainer.mixing import can_choose, choose_weights
 from recbole_lightgnn.trainer.record_rows import refit_row
-from recbole_lightgnn.trainer.stage_trainer import AUTO, Row, StageTrainer
+from recbole_lightgnn.trainer.stage_trainer import Row, StageTrainer
 from recbole_lightgnn.trainer.teacher_search import TeacherSearch
 from recbole_lightgnn.trainer.training import Label
 
@@ -256,7 +256,7 @@ class StagedTrainer(StageTrainer):
         """Load or train the teacher; several teachers are combined into an ensemble."""
         paths = self.settings.texts("teacher_checkpoint")
         teachers = self._teachers(len(paths))
-        if self._searches and not paths:
+        if searches_teachers(self.settings):
             teachers = self._found_teachers()
         elif not paths:
             self._check_untrained_teachers(teachers)
@@ -273,11 +273,6 @@ class StagedTrainer(StageTrainer):
         if self._tried:
             self._trained[-len(members)][0]["search"] = self._tried
         return self._ensemble(members, teachers) if len(members) > 1 else members[0]
-
-    @property
-    def _searches(self) -> bool:
-        """Whether a search finds the teachers: ``recipe: auto`` without given teachers."""
-        return self.settings.get("recipe") == AUTO and not self.settings["teachers"]
 
     def _found_teachers(self) -> list[Teacher]:
         """Search for the teachers; a refit takes those that the first training found."""

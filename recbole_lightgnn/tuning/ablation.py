@@ -15,6 +15,7 @@ from typing import Any
 from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.config.files import STAGE_SETTINGS, merge, nested, read_yaml
 from recbole_lightgnn.config.settings_diff import other_settings, settings_of
+from recbole_lightgnn.config.teachers import searches_teachers
 from recbole_lightgnn.config.unheeded import shared_stages
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError, in_a_line
@@ -144,7 +145,7 @@ class Ablation:
         self.settings = nested({**_QUIET, **settings})
         check_folder("--out", out, out)
         whole = configure(STUDENT, dataset, config_files=config_files, settings=self.settings)
-        if whole["recipe"] == "auto" and not whole["teachers"]:  # each variant would search
+        if searches_teachers(whole.final_config_dict):  # each variant would search
             self.settings["recipe"] = "default"
             whole = configure(STUDENT, dataset, config_files=config_files, settings=self.settings)
         self.fingerprint = plain(fingerprint_of(whole))

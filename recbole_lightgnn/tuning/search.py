@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from recbole.utils import get_model
 
 from recbole_lightgnn.config.settings_diff import other_settings, settings_of
+from recbole_lightgnn.config.teachers import searches_teachers
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.errors import InputError, in_a_line
 from recbole_lightgnn.quick_start import choose, configure, fingerprint_of
@@ -94,7 +95,7 @@ class Search:
         self.config_files, self.settings = list(config_files), dict(settings)
         read = read_space(space, self.settings)
         config = self._config_of(model, dataset, read, space)
-        if config["recipe"] == "auto" and not config["teachers"]:
+        if searches_teachers(config.final_config_dict):
             self.settings["recipe"] = "default"  # each trial would search for teachers of its own
             config = self._config_of(model, dataset, read, space)
         self.space = settle(read, space, config)
