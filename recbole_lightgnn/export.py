@@ -269,6 +269,7 @@ def _graph(
         user_degree=np.bincount(observed[0], minlength=n_users),
         item_degree=np.bincount(observed[1], minlength=n_items),
         coefficients=binomials(model.n_layers),
+        exponents=model.exponents,
     )
 
 

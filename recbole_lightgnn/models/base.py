@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.losses import RaggedIndices, weight_decay
 from recbole_lightgnn.nn.graph import InteractionGraph
+from recbole_lightgnn.utils.edge_norm import SYMMETRIC
 
 
 class Batch(NamedTuple):
@@ -68,6 +69,7 @@ class GraphRecommender(GeneralRecommender):
         dataset: RecBole's training dataset; its interactions are the graph's edges.
 
     Attributes:
+        exponents: exponents of the degrees of users and of items in the norm of an edge.
         observed: the graph of the training interactions.
         positive_items: look-up of each user's training items.
         by_user: whether ``batch_by`` is ``user``; see `Batch`.
@@ -94,11 +96,15 @@ class GraphRecommender(GeneralRecommender):
     def __init__(self, config: RunConfig, dataset: Any) -> None:
         super().__init__(config, dataset)
         settings = Settings(config)
+        self.exponents = SYMMETRIC
+        if settings.get("item_exponent") is not None:
+            self.exponents = settings.number("user_exponent"), settings.number("item_exponent")
         self.observed = InteractionGraph.from_pairs(
             dataset.inter_feat[self.USER_ID].numpy(),
             dataset.inter_feat[self.ITEM_ID].numpy(),
             self.n_users,
             self.n_items,
+            self.exponents,
         ).to(self.device)
         self.interaction_loss = settings.get("interaction_loss")
         self.by_user = settings.get("batch_by") == "user"

@@ -50,6 +50,7 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
             hops=settings.integer("augmentation_hops"),
             cap=settings.integer("augmentation_cap"),
             memory_mb=settings.integer("augmentation_memory"),
+            exponents=self.exponents,
         ).to(self.device)
 
     def distill_from(self, teacher: FrozenTeacher, *, prefix: str = "") -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recbole_lightgnn.ops import SparsePattern
+from recbole_lightgnn.utils.edge_norm import SYMMETRIC, Exponents, edge_norm
 
 _PATH_BYTES = 48  # bytes of temporary arrays for each connected user-item pair
 _EDGES = 1 << 20  # norms are computed in float64, in chunks of this many edges
@@ -22,8 +23,8 @@ class Relation:
 
     Attributes:
         pattern: positions of the edges in the user-item matrix. Shape: (users, items)
-        norm: :math:`1/\sqrt{d_i d_j}` of each edge. The degrees are those before
-            pruning, as in Eq. 4. Shape: (edges,)
+        norm: `edge_norm` of each edge. The degrees are those before pruning, as in Eq. 4.
+            Shape: (edges,)
     """
 
     pattern: SparsePattern
@@ -58,7 +59,12 @@ class InteractionGraph:
 
     @classmethod
     def from_pairs(
-        cls, user: np.ndarray, item: np.ndarray, n_users: int, n_items: int
+        cls,
+        user: np.ndarray,
+        item: np.ndarray,
+        n_users: int,
+        n_items: int,
+        exponents: Exponents = SYMMETRIC,
     ) -> InteractionGraph:
         """Build a graph with one edge for each distinct user-item pair.
 
@@ -67,6 +73,7 @@ class InteractionGraph:
             item: item number of each pair. Shape: (pairs,)
             n_users: number of users, with or without interactions.
             n_items: number of items, with or without interactions.
+            exponents: a and b of `edge_norm`.
 
         Raises:
             ValueError: if there is no pair, or a number is out of range.
@@ -84,7 +91,8 @@ class InteractionGraph:
         user_degree = np.diff(matrix.indptr)
         item_degree = np.bincount(matrix.indices, minlength=n_items)
         row = np.repeat(np.arange(n_users, dtype=matrix.indices.dtype), user_degree)
-        return cls(_relation(row, matrix.indices, matrix.shape, user_degree, item_degree))
+        degrees = user_degree, item_degree
+        return cls(_relation(row, matrix.indices, matrix.shape, degrees, exponents))
 
     @property
     def n_users(self) -> int:
@@ -142,7 +150,12 @@ def norm_without(graph: InteractionGraph, left_out: Tensor) -> Tensor:
 
 
 def augment_hops(
-    graph: InteractionGraph, *, hops: int, cap: int, memory_mb: int = 256
+    graph: InteractionGraph,
+    *,
+    hops: int,
+    cap: int,
+    memory_mb: int = 256,
+    exponents: Exponents = SYMMETRIC,
 ) -> InteractionGraph:
     r"""Add to a graph the strongest user-item pairs within ``hops`` hops (Eq. 7).
 
@@ -161,6 +174,7 @@ def augment_hops(
             pairs. The paths of one node are always counted at once. They take at most 48 bytes
             times the number of users or of items, whichever is larger. The result does not depend
             on the limit.
+        exponents: a and b of `edge_norm` in the augmented graph.
 
     Returns:
         The augmented graph, on the CPU.
@@ -186,7 +200,7 @@ def augment_hops(
     pattern = graph.interactions.pattern
     user = np.concatenate([pattern.row.cpu().numpy(), added.row])
     item = np.concatenate([pattern.col.cpu().numpy(), added.col])
-    return InteractionGraph.from_pairs(user, item, graph.n_users, graph.n_items)
+    return InteractionGraph.from_pairs(user, item, graph.n_users, graph.n_items, exponents)
 
 
 def walk_neighbors(
@@ -334,12 +348,13 @@ def _relation(
     row: np.ndarray,
     col: np.ndarray,
     shape: tuple[int, int],
-    row_degree: np.ndarray,
-    col_degree: np.ndarray,
+    degrees: tuple[np.ndarray, np.ndarray],
+    exponents: Exponents,
 ) -> Relation:
+    row_degree, col_degree = degrees
     norm = np.empty(len(row), dtype=np.float32)
     for start in range(0, len(row), _EDGES):
         part = slice(start, start + _EDGES)
-        norm[part] = 1.0 / np.sqrt(row_degree[row[part]] * col_degree[col[part]])
+        norm[part] = edge_norm(row_degree[row[part]], col_degree[col[part]], exponents)
     pattern = SparsePattern(torch.from_numpy(row), torch.from_numpy(col), shape)
     return Relation(pattern, torch.from_numpy(norm))

@@ -21,7 +21,7 @@ import numpy as np
 from recbole_lightgnn.errors import InputError
 
 MAGIC = b"\x8aLGNN\r\n\x1a"  # not text; any conversion of line endings changes it
-VERSION = 1  # of the format
+FIRST_VERSION, VERSION = 1, 2  # of the format; a file has the lowest one that can hold it
 _START = struct.Struct("<8sII")  # magic, version, bytes of the header
 _HEADER_START = _START.size + hashlib.sha256().digest_size  # position of the header in the file
 _ALIGNMENT = 64  # bytes; arrays that are not deflated begin at multiples of this number
@@ -60,7 +60,10 @@ def reading(name: str) -> Iterator[None]:
 
 
 def pack(
-    meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], mapped: Collection[str] = ()
+    meta: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    mapped: Collection[str] = (),
+    version: int = FIRST_VERSION,
 ) -> tuple[bytes, dict[str, int]]:
     """Encode a description and arrays as the bytes of a file; equal content gives equal bytes.
 
@@ -69,6 +72,7 @@ def pack(
         arrays: arrays of one dimension by name, of the types in ``docs/reference/file-format.md``.
         mapped: names of arrays that must not be deflated, so that a reader can memory-map them.
             Other arrays are deflated if this makes them smaller.
+        version: version of the format.
 
     Returns:
         First, the content of the file. Second, the number of bytes of each array in the file, by
@@ -89,7 +93,7 @@ def pack(
     body = bytearray(header)
     for (*_, deflated, _), content in zip(entries, contents, strict=True):
         body += b"\0" * _padding(_HEADER_START + len(body), deflated) + content
-    start = _START.pack(MAGIC, VERSION, len(header))
+    start = _START.pack(MAGIC, version, len(header))
     digest = hashlib.sha256(start + body).digest()
     return start + digest + bytes(body), {entry[0]: entry[-1] for entry in entries}
 
@@ -204,10 +208,11 @@ def _check_start(start: bytes, size: int, name: str) -> int:
         )
     _check_size(name, size, _HEADER_START)
     _, version, header_size = _START.unpack(start[: _START.size])
-    if version != VERSION:
+    if not FIRST_VERSION <= version <= VERSION:
         raise InputError(
             f"{name} is a model of format {version}, but this version of recbole-lightgnn reads "
-            f"format {VERSION}: install a newer version; if the file is damaged, copy it again"
+            f"formats {FIRST_VERSION} to {VERSION}: install a newer version; if the file is "
+            "damaged, copy it again"
         )
     _check_size(name, size, _HEADER_START + header_size)
     return _HEADER_START + int(header_size)

@@ -16,6 +16,7 @@ from recbole_lightgnn.serving import coding, container
 from recbole_lightgnn.serving.coding import ArrayReader, Pairs
 from recbole_lightgnn.serving.container import Arrays, Damaged
 from recbole_lightgnn.serving.ids import KINDS, Ids, derive_key, key_check, read_ids
+from recbole_lightgnn.utils.edge_norm import SYMMETRIC, Exponents, edge_norm
 
 FORMS = ("graph", "final")
 NO_PAIRS = Pairs(np.empty(0, np.int32), np.empty(0, np.int32))  # an empty set of pairs
@@ -37,6 +38,7 @@ class Graph:
         item_degree: number of interactions of each item before pruning, d_i in
             `normalized_weights`. Shape: (items,)
         coefficients: c_0, c_1, ..., the factor of each power of :math:`\hat A`.
+        exponents: exponents of the degrees in `edge_norm`.
     """
 
     pairs: Pairs
@@ -44,11 +46,12 @@ class Graph:
     user_degree: np.ndarray
     item_degree: np.ndarray
     coefficients: list[float]
+    exponents: Exponents = SYMMETRIC
 
     def normalized_weights(self) -> np.ndarray:
-        r"""Entries of :math:`\hat A`, :math:`w_{ui} / \sqrt{d_u d_i}`, float32. Shape: (edges,)"""
+        r"""Entries of :math:`\hat A`: weight times `edge_norm`, float32. Shape: (edges,)"""
         user, item = self.user_degree[self.pairs.user], self.item_degree[self.pairs.item]
-        norm = 1.0 / np.sqrt(user.astype(np.float64) * item)
+        norm = edge_norm(user, item, self.exponents)
         values: np.ndarray = norm.astype(np.float32) * self.weight
         return values
 
@@ -110,6 +113,9 @@ def to_bytes(
         "coefficients": model.graph.coefficients if model.graph else None,
         "card": model.card,
     }
+    version = container.FIRST_VERSION
+    if model.graph and model.graph.exponents != SYMMETRIC:
+        version, meta["exponents"] = container.VERSION, model.graph.exponents
     tables = {"user": model.user, "item": model.item}
     weight = model.graph.weight if model.graph else _NO_WEIGHTS
     _check_finite({**tables, "edge weights": weight}, ": the training has diverged")
@@ -125,7 +131,7 @@ def to_bytes(
     arrays |= model.users.arrays() | model.items.arrays()
     _check_finite(arrays, f" as {values}: export with --values float32")
     mapped = ("user.values", "item.values") if model.graph is None and values == "float32" else ()
-    return container.pack(meta, arrays, mapped)
+    return container.pack(meta, arrays, mapped, version)
 
 
 def read(path: Path, secret: bytes | None = None, mapped: bool = True) -> Model:
@@ -218,7 +224,19 @@ def _decode_graph(
         raise Damaged("its coefficients are missing")
     if not all(type(c) in (int, float) and abs(c) < _FLOAT32_MAX for c in coefficients):
         raise Damaged("its coefficients are not numbers")
-    return Graph(pairs, weight, user_degree, item_degree, [float(c) for c in coefficients])
+    exponents = meta.get("exponents", list(SYMMETRIC))
+    if not isinstance(exponents, list) or len(exponents) != 2:
+        raise Damaged("its exponents are missing")
+    if not all(type(e) in (int, float) and 0 <= e <= 1 for e in exponents):
+        raise Damaged("its exponents are not from 0 to 1")
+    return Graph(
+        pairs=pairs,
+        weight=weight,
+        user_degree=user_degree,
+        item_degree=item_degree,
+        coefficients=[float(c) for c in coefficients],
+        exponents=(float(exponents[0]), float(exponents[1])),
+    )
 
 
 def _read_integer(meta: Mapping[str, Any], key: str, least: int, most: int) -> int:

@@ -19,6 +19,7 @@ from recbole_lightgnn.serving.lists import NO_ITEMS, ItemLists
 from recbole_lightgnn.serving.model import Model, read
 from recbole_lightgnn.serving.propagation import Propagated, propagate
 from recbole_lightgnn.serving.ranking import top_k
+from recbole_lightgnn.utils.edge_norm import edge_norm
 
 _MAX_SCORES = 1 << 22  # scores computed at once: 16 MB of float32
 
@@ -209,11 +210,11 @@ class Recommender:
         The new user's final embedding is Eq. 4 and 2 of LightGNN for a user without an initial
         embedding, with edges of weight 1 to the given items:
 
-        .. math:: \bar e = \sum_j \frac{h_j}{\sqrt{n d_j}}
+        .. math:: \bar e = \sum_j n^{-a} d_j^{-b} h_j
 
-        with n given items j, the degree :math:`d_j` of each, and the message :math:`h_j` of
-        `Propagated`. The embeddings of all items stay unchanged. The given items are not
-        recommended.
+        with n given items j, the degree :math:`d_j` of each, the exponents a and b of `edge_norm`,
+        and the message :math:`h_j` of `Propagated`. The embeddings of all items stay unchanged. The
+        given items are not recommended.
 
         Args:
             items: names of the user's items; a repeated name counts once.
@@ -231,7 +232,8 @@ class Recommender:
         if len(numbers) == 0:
             raise InputError("fold_in needs at least one item of the user, got none")
         degree = np.maximum(propagated.graph.item_degree[numbers], 1)
-        norm = (1 / np.sqrt(len(numbers) * degree)).astype(np.float32)
+        own = np.full_like(degree, len(numbers))
+        norm = edge_norm(own, degree, propagated.graph.exponents).astype(np.float32)
         embedding = (norm @ propagated.item_message[numbers])[None, :]  # (1, width)
         first = np.zeros(1, np.int64)
         given = ItemLists.from_arrays([numbers])

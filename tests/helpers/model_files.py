@@ -35,7 +35,16 @@ def tokens_of(what, kind, size):
 
 
 def random_model(
-    seed=0, *, n_users=9, n_items=7, width=4, layers=2, names="numbers", final=False, kept=0.3
+    seed=0,
+    *,
+    n_users=9,
+    n_items=7,
+    width=4,
+    layers=2,
+    names="numbers",
+    final=False,
+    kept=0.3,
+    exponents=(0.5, 0.5),
 ):
     """A model with pruned entries and edges, and some seen interactions that are not edges."""
     draw = np.random.default_rng(seed)
@@ -55,6 +64,7 @@ def random_model(
             user_degree=np.bincount(observed.user, minlength=n_users),
             item_degree=np.bincount(observed.item, minlength=n_items),
             coefficients=[float(c) for c in range(layers + 1, 0, -1)],
+            exponents=exponents,
         )
     ids = (tokens_of("user", names, n_users), tokens_of("item", names, n_items))
     return Model(*ids, user, item, graph, others, {"seed": seed, "valid": {"recall@20": 0.25}})

@@ -7,6 +7,7 @@ from helpers.tiny import REFERENCE, TOLERANCE, adjacency, edges, random_graph
 from torch.testing import assert_close
 
 from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops
+from recbole_lightgnn.utils.edge_norm import edge_norm
 
 LARGE = 10_000
 
@@ -226,3 +227,28 @@ def test_hops_and_cap_below_1_are_refused(hops, cap):
 def test_one_user_has_nothing_to_add():
     graph = graph_of([(0, 0), (0, 2)], n_users=1, n_items=3)
     assert edges(augment_hops(graph, hops=5, cap=3).interactions) == {(0, 0), (0, 2)}
+
+
+# --- exponents of the degrees ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exponents", [(0.5, 0.5), (0.4, 0.1), (0.0, 1.0), (1.0, 0.0)])
+def test_norms_are_powers_of_the_two_degrees(exponents):
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 2), (3, 2), (3, 2)]
+    graph = InteractionGraph.from_pairs(*np.array(pairs).T, 4, 3, exponents)
+    a, b = exponents
+    expected = [3**-a, 3**-a, 3**-a * 3**-b, 3**-b, 3**-b]  # the repeated pair counts once
+    assert_close(graph.interactions.norm, torch.tensor(expected), rtol=1e-6, atol=0)
+    augmented = augment_hops(graph, hops=3, cap=1, exponents=exponents)
+    matrix, relation = adjacency(augmented), augmented.interactions
+    degrees = matrix.sum(axis=1), matrix.sum(axis=0)
+    user, item = relation.pattern.row.numpy(), relation.pattern.col.numpy()
+    expected = degrees[0][user] ** -a * degrees[1][item] ** -b
+    np.testing.assert_allclose(relation.norm.numpy(), expected, rtol=1e-6)
+
+
+def test_equal_exponents_of_a_half_give_the_same_bits_as_the_square_root():
+    """So that results of earlier versions stay as they are."""
+    degrees = np.random.default_rng(0).integers(1, 5000, (2, 10_000))
+    expected = 1.0 / np.sqrt(degrees[0] * degrees[1])
+    assert np.array_equal(edge_norm(*degrees), expected)

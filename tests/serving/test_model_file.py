@@ -71,7 +71,7 @@ def test_what_is_written_is_read(model, values):
     if model.graph is not None:
         for column, got in zip(model.graph.pairs, other.graph.pairs, strict=True):
             assert got.tolist() == column.tolist()
-        for name in ("user_degree", "item_degree", "coefficients"):
+        for name in ("user_degree", "item_degree", "coefficients", "exponents"):
             assert list(getattr(other.graph, name)) == list(getattr(model.graph, name))
         spread = np.ptp(model.graph.weight) if len(model.graph.weight) else 0
         error = {"float32": 0, "float16": 2.0**-10, "int8": 0.51 * spread / 255 + 1e-6}[values]
@@ -184,9 +184,10 @@ def read_by_document(content):
     """Independent reader, written from the document alone."""
     assert content[:8] == b"\x8aLGNN\r\n\x1a"
     version, size = struct.unpack("<II", content[8:16])
-    assert version == 1
+    assert version in (1, 2)
     assert content[16:48] == hashlib.sha256(content[:16] + content[48:]).digest()
     header = json.loads(content[48 : 48 + size])
+    assert ("exponents" in header["meta"]) == (version == 2)
     at, arrays = 48 + size, {}
     for name, kind, count, deflated, stored in header["arrays"]:
         at += 0 if deflated else -at % 64
@@ -219,10 +220,12 @@ def table_by_document(meta, arrays, name, rows):
     return [[flat[column * rows + row] for column in range(width)] for row in range(rows)]
 
 
-def test_a_reader_written_from_the_document_reads_the_same():
-    model = random_model(7, n_users=40, n_items=30, width=8)
+@pytest.mark.parametrize("exponents", [(0.5, 0.5), (0.4, 0.3)])
+def test_a_reader_written_from_the_document_reads_the_same(exponents):
+    model = random_model(7, n_users=40, n_items=30, width=8, exponents=exponents)
     content = file_of(model, "int8")
     meta, arrays = read_by_document(content)
+    assert tuple(meta.get("exponents", (0.5, 0.5))) == exponents
     assert meta["card"] == model.card
     assert (meta["users"], meta["items"], meta["form"]) == (40, 30, "graph")
     read_model = round_trip(model, "int8")

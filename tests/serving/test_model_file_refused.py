@@ -52,9 +52,11 @@ def test_a_file_with_any_byte_changed():
 def test_foreign_and_newer_files():
     assert "its first bytes differ" in refusal(b"PK\x03\x04" + bytes(100))
     content = bytearray(file_of(random_model(0)))
-    content[8] = 2
+    content[8] = 3
     message = refusal(resigned(bytes(content)))
-    assert "of format 2, but this version of recbole-lightgnn reads format 1: install" in message
+    assert (
+        "of format 3, but this version of recbole-lightgnn reads formats 1 to 2: install" in message
+    )
     content[8] = 0
     assert "of format 0" in refusal(resigned(bytes(content)))
     assert "1 bytes follow the last array" in refusal(resigned(file_of(random_model(0)) + b"\0"))
@@ -88,6 +90,10 @@ def test_missing_files_and_folders():
         ({"ids": ["tokens"]}, r"ids is \['tokens'\]"),
         ({"coefficients": [3, "3", 1]}, "its coefficients are not numbers"),
         ({"coefficients": []}, "its coefficients are missing"),
+        ({"exponents": 0.5}, "its exponents are missing"),
+        ({"exponents": [0.5]}, "its exponents are missing"),
+        ({"exponents": [0.5, 2]}, "its exponents are not from 0 to 1"),
+        ({"exponents": [0.5, "1"]}, "its exponents are not from 0 to 1"),
         ({"card": None}, "its card is missing"),
         ({"form": "final"}, "user.values has|unknown array"),
     ],

@@ -25,8 +25,9 @@ def propagate_densely(model):
     graph = model.graph
     matrix = np.zeros((n_users + n_items, n_users + n_items))
     for user, item, weight in zip(*graph.pairs, graph.weight, strict=True):
-        norm = np.sqrt(float(graph.user_degree[user]) * float(graph.item_degree[item]))
-        matrix[user, n_users + item] = matrix[n_users + item, user] = weight / norm
+        a, b = graph.exponents
+        norm = float(graph.user_degree[user]) ** -a * float(graph.item_degree[item]) ** -b
+        matrix[user, n_users + item] = matrix[n_users + item, user] = weight * norm
     power = np.concatenate([model.user, model.item]).astype(np.float64)
     total = np.zeros_like(power)
     for coefficient in graph.coefficients:
@@ -69,9 +70,13 @@ def test_top_k_is_exact_even_with_ties(n_columns, seed):
 # --- recommend -------------------------------------------------------------------------------
 
 
+EXPONENTS = [(0.5, 0.5), (0.4, 0.1), (0.0, 1.0)]
+
+
+@pytest.mark.parametrize("exponents", EXPONENTS)
 @pytest.mark.parametrize("layers", [0, 1, 2, 3])
-def test_final_embeddings_are_the_polynomial(layers):
-    model, recommender = world(layers=layers)
+def test_final_embeddings_are_the_polynomial(layers, exponents):
+    model, recommender = world(layers=layers, exponents=exponents)
     for got, truth in zip(
         (recommender.user, recommender.item), propagate_densely(model), strict=True
     ):
@@ -253,10 +258,11 @@ def test_cosines_where_squares_of_embeddings_overflow():
 # --- fold in, explain ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("exponents", EXPONENTS)
 @pytest.mark.parametrize("layers", [1, 2])
-def test_fold_in_equals_a_new_user_in_the_graph_without_an_embedding(layers):
+def test_fold_in_equals_a_new_user_in_the_graph_without_an_embedding(layers, exponents):
     """The embeddings of the items stay unchanged."""
-    model, recommender = world(layers=layers)
+    model, recommender = world(layers=layers, exponents=exponents)
     history = [3, 8, 20]
     pairs = model.graph.pairs
     new = Graph(
@@ -265,6 +271,7 @@ def test_fold_in_equals_a_new_user_in_the_graph_without_an_embedding(layers):
         np.append(model.graph.user_degree, 3),
         model.graph.item_degree,
         model.graph.coefficients,
+        exponents,
     )
     with_user = Model(
         *(
