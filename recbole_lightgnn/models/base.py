@@ -97,8 +97,9 @@ class GraphRecommender(GeneralRecommender):
         super().__init__(config, dataset)
         settings = Settings(config)
         self.exponents = SYMMETRIC
-        if settings.get("item_exponent") is not None:
-            self.exponents = settings.number("user_exponent"), settings.number("item_exponent")
+        if settings.get("item_degree_exponent") is not None:
+            by_user = settings.number("user_degree_exponent")
+            self.exponents = by_user, settings.number("item_degree_exponent")
         self.observed = InteractionGraph.from_pairs(
             dataset.inter_feat[self.USER_ID].numpy(),
             dataset.inter_feat[self.ITEM_ID].numpy(),

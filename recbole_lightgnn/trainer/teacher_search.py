@@ -2,7 +2,7 @@
 
 First, trials train `LightGNNTeacher` with proposed settings. After each, the three settings
 ``ranking_...`` are fitted, which needs no training. Then the best trials and models without
-training (Spectral, EASE) become candidates for a sum of teachers.
+training (Spectral, RP3beta, EASE) become candidates for a sum of teachers.
 """
 
 from __future__ import annotations
@@ -32,9 +32,23 @@ SEARCH_FILE = "search.json"  # in the run folder: the trials so far, and the tea
 RECIPE_FILE = "recipe.yaml"  # in the run folder: settings that give the same run without a search
 _LEAST_WEIGHT = 0.1  # of the best trial, if no trial has a weight
 _KEPT = 3  # trained trials that become candidates for the sum
-_WIDTHS = (32, 64, 128, 256, 512)  # of Spectral
-_PENALTIES = (30, 100, 300, 1000, 3000)  # reg_weight of EASE
-_EASE_ITEMS = 8000  # EASE takes time with the cube of the number of items
+# Models without training: most items, settings to begin with, and settings that are tuned in turn.
+_Rounds = tuple[tuple[str, tuple[float, ...]], ...]
+_SOLVED: dict[str, tuple[int, dict[str, Any], _Rounds]] = {
+    "Spectral": (
+        1_000_000,
+        {"embedding_size": 64},
+        (
+            ("embedding_size", (16, 32, 64)),
+            ("degree_offset", (2, 5, 10, 20)),
+            ("item_exponent", (0.1, 0.3, 0.5)),
+            ("embedding_size", (16, 32, 64, 128, 256, 512)),
+        ),
+    ),
+    "RP3beta": (50_000, {}, (("degree_offset", (0, 10)), ("beta", (0.0, 0.2, 0.4, 0.6)))),
+    # The time of EASE grows with the cube of the number of items.
+    "EASE": (8000, {}, (("reg_weight", (30, 100, 300, 1000, 3000)),)),
+}
 _RANKING: dict[str, tuple[float, ...]] = {
     "ranking_norm": (0.0, 0.1, 0.3, 0.5, 1.0),
     "ranking_prior": (0.0, 0.3, 0.5, 0.8, 1.2),
@@ -97,7 +111,10 @@ class TeacherSearch:
             self.content["teachers"] = self._choose()
             write_yaml(self.folder.path / RECIPE_FILE, {"recipe": "auto", **self.found()})
             self._save()  # last: the search is finished
-        for pattern in ("trial-*", "Spectral.*"):  # a kill may have left them
+        for pattern in (
+            "trial-*",
+            *(f"{model}.*" for model in _SOLVED),
+        ):  # a kill may have left them
             for file in self.folder.path.glob(pattern):
                 file.unlink()
         return teachers_of(self.found())
@@ -180,20 +197,30 @@ class TeacherSearch:
     # --- models without training ------------------------------------------------------------
 
     def _solve_models(self) -> None:
-        """Score Spectral of some widths, and EASE if there are few items."""
+        """Tune the models without training that the data are small enough for."""
         if self.few_users or not self.sums:
             return
         dataset = self.valid_data._dataset
         n_users, n_items = dataset.user_num - 1, dataset.item_num - 1
-        narrower = min(n_users, n_items)
-        tries = [("Spectral", {"embedding_size": width}) for width in _WIDTHS if width < narrower]
-        if n_items <= _EASE_ITEMS:
-            tries += [("EASE", {"reg_weight": penalty}) for penalty in _PENALTIES]
+        for model, (most_items, start, rounds) in _SOLVED.items():
+            if n_items > most_items:
+                continue
+            best = dict(start)
+            for key, values in rounds:
+                tried = [{**best, key: value} for value in values]
+                tried = [one for one in tried if _fits(one, min(n_users, n_items))]
+                best = max(tried, key=lambda one: self._solve(model, one), default=best)
+
+    def _solve(self, model: str, settings: Mapping[str, Any]) -> float:
+        """Return the score of a model without training, which an earlier process may have found."""
         solved = self.content["solved"]
-        for model, settings in tries[len(solved) :]:
-            score = self._score(self._solved(model, settings))
-            solved.append({"model": model, "settings": settings, "score": score})
-            self._save()
+        for one in solved:
+            if one["model"] == model and one["settings"] == settings:
+                return float(one["score"])
+        score = self._score(self._solved(model, settings))
+        solved.append({"model": model, "settings": dict(settings), "score": score})
+        self._save()
+        return score
 
     def _solved(self, model: str, settings: Mapping[str, Any]) -> Any:
         config = self.host.config.stage(model, settings)
@@ -213,7 +240,7 @@ class TeacherSearch:
         best = best[: _KEPT if self.sums else 1]
         teachers = [self._teacher_of(trial) for _, trial in best]
         members = [self._load(number, trial) for number, trial in best]
-        for name in ("Spectral", "EASE"):
+        for name in _SOLVED:
             solved = [one for one in self.content["solved"] if one["model"] == name]
             if solved:
                 one = max(solved, key=lambda one: one["score"])
@@ -265,3 +292,8 @@ class TeacherSearch:
             + f" {self.metric}: {text}"
             + ("" if best is None else f", best so far {best:.4f}")
         )
+
+
+def _fits(settings: Mapping[str, Any], narrower: int) -> bool:
+    """Whether the number of singular values, if any, is below the smaller number of nodes."""
+    return settings.get("embedding_size", 0) < narrower
