@@ -37,12 +37,16 @@ _ADDED: dict[str, Any] = {
     "candidates": "auto",
     "draw_by": "interaction",
     "epoch_steps": 1,
+    "item_degree_exponent": 0.5,
+    "max_edge_visits": 0,
+    "max_epoch_steps": 0,
     "n_candidates": 8192,
     "search_minutes": 10.0,
     "search_trials": 24,
     "refit": False,
     "rewind": False,
     "teachers": [],
+    "user_degree_exponent": 0.5,
 }
 
 

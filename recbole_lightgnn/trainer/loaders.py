@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from copy import copy
 from typing import Any
 
 from recbole.data.dataloader import UserDataLoader
@@ -29,10 +31,13 @@ class TrainingLoaders:
 
         Args:
             config: settings of the stage: ``batch_by``, ``train_batch_size``,
-                ``train_neg_sample_args``, ``shuffle``, ``draw_by``.
+                ``train_neg_sample_args``, ``shuffle``, ``draw_by``, ``max_epoch_steps``.
             seed: random seed for the order of the interactions or users.
         """
         dataset = self._train_data._dataset
+        # RecBole draws users with its padding user.
+        size = dataset.user_num if config["batch_by"] == "user" else len(dataset)
+        config = _with_larger_batches(config, size)
         if config["batch_by"] == "user":
             loader = UserDataLoader(config, dataset, None, shuffle=True)
         else:
@@ -56,3 +61,19 @@ class TrainingLoaders:
             dataset = self._train_data._dataset
             self._samplers[kind] = Sampler("train", dataset, *kind).set_phase("train")
         return self._samplers[kind]
+
+
+def _with_larger_batches(config: RunConfig, size: int) -> RunConfig:
+    """Return settings with which an epoch has at most ``max_epoch_steps`` batches.
+
+    Args:
+        config: settings of the stage.
+        size: number of users or interactions in an epoch.
+    """
+    most = config["max_epoch_steps"]
+    if not most or size <= most * config["train_batch_size"]:
+        return config
+    changed = copy(config)
+    larger = {"train_batch_size": math.ceil(size / most)}
+    changed.final_config_dict = {**config.final_config_dict, **larger}
+    return changed

@@ -27,6 +27,8 @@ _COMMON: Values = {
     "learning_rate_end": 0.1,
     "epochs": 8,
     "epoch_steps": 16,
+    "max_epoch_steps": 96,
+    "max_edge_visits": 6.0e8,
     "train_batch_size": 512,
 }
 # First part: narrow models and short trainings show which kind of model suits the data.
@@ -44,6 +46,8 @@ _SCREENED: tuple[Values, ...] = (
         "epochs": 2,  # it has many more batches
     },
 )
+# The last of them has a batch for every 2048 interactions, which takes long on large data.
+_MOST_INTERACTIONS = 1_000_000
 # Second part: the best kind again, wider; then one change at a time is tried.
 _FULL: Values = {"embedding_size": 128}
 _LIMITS = {
@@ -86,22 +90,24 @@ class Tried(NamedTuple):
     score: float | None
 
 
-def propose(tried: Sequence[Tried]) -> Values | None:
+def propose(tried: Sequence[Tried], n_interactions: int = 0) -> Values | None:
     """Return the settings of the next trial; ``None`` if no change is left to try.
 
     Args:
         tried: all trials that have ended, in their order.
+        n_interactions: number of training interactions.
     """
-    if len(tried) < len(_SCREENED):
-        return _whole(_SCREENED[len(tried)])
+    screened = _SCREENED[:-1] if n_interactions > _MOST_INTERACTIONS else _SCREENED
+    if len(tried) < len(screened):
+        return _whole(screened[len(tried)])
     best = _best(tried)
     if best is None:
         return None
-    if len(tried) == len(_SCREENED):
+    if len(tried) == len(screened):
         return {**best.settings, **_FULL}
     # After an improvement, the other changes are tried from the new best.
     known = [one.settings for one in tried]
-    start = _position(tried)
+    start = _position(tried, len(screened) + 1)
     for number in range(len(_CHANGES)):
         changed = _change(best.settings, *_CHANGES[(start + number) % len(_CHANGES)])
         if changed not in known:
@@ -120,10 +126,15 @@ def _best(tried: Sequence[Tried]) -> Tried | None:
     return max(scored, key=lambda one: one.score or 0.0, default=None)
 
 
-def _position(tried: Sequence[Tried]) -> int:
-    """Return the number of the change after the one that was tried last."""
+def _position(tried: Sequence[Tried], first: int) -> int:
+    """Return the number of the change after the one that was tried last.
+
+    Args:
+        tried: all trials that have ended, in their order.
+        first: number of trials before the first change.
+    """
     best_before = _best(tried[:-1])
-    if len(tried) <= len(_SCREENED) + 1 or best_before is None:
+    if len(tried) <= first or best_before is None:
         return 0
     for number, change in enumerate(_CHANGES):
         if _change(best_before.settings, *change) == tried[-1].settings:

@@ -19,6 +19,7 @@ from recbole.utils import set_color
 from recbole_lightgnn.config.teachers import Teacher, teachers_of
 from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.errors import InputError, in_a_line
+from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.teacher import LightGNNTeacher
 from recbole_lightgnn.registry import TEACHER
@@ -61,6 +62,7 @@ class Host(Protocol):
 
     config: RunConfig
     settings: Settings
+    model: GraphRecommender
 
     def train_trial(self, label: Label, config: RunConfig) -> tuple[Any, dict[str, Any]]:
         """Train a model; return it in evaluation mode, and what `Training.fit` returns."""
@@ -88,6 +90,7 @@ class TeacherSearch:
         self.host, self.folder, self.valid_data = host, folder, valid_data
         self.metric = host.settings.text("valid_metric").lower()
         self.sign = 1.0 if host.settings.flag("valid_metric_bigger") else -1.0
+        self.n_interactions = self.host.model.observed.n_edges
         self.most_trials = host.settings.integer("search_trials")
         # With too few users, differences of scores are noise, and the plainest settings are taken.
         self.few_users = len(valid_data.uid_list) < LEAST_USERS
@@ -142,7 +145,7 @@ class TeacherSearch:
         trials = self.content["trials"]
         while len(trials) < self.most_trials and self._has_time():
             tried = [Tried(trial["settings"], trial["score"]) for trial in trials]
-            if (settings := propose(tried)) is None:
+            if (settings := propose(tried, self.n_interactions)) is None:
                 break
             trials.append(self._trial(len(trials), settings))
             self._save()

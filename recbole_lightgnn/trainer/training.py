@@ -114,10 +114,11 @@ class Training:
         # Solved models have no such setting.
         self.learning_rate_end = settings.get("learning_rate_end", 1.0)
         self.epoch_steps = settings.get("epoch_steps", 1)
+        self.max_edge_visits = settings.get("max_edge_visits", 0)
         self.clip_grad_norm = settings["clip_grad_norm"]
         self.metric = settings.text("valid_metric").lower()
         self.sign = 1.0 if settings.flag("valid_metric_bigger") else -1.0
-        self.last_epoch = self.epochs if last_epoch is None else last_epoch
+        self.last_epoch = last_epoch
         self.model, self.label, self.folder = model, label, folder
         self.optimizer, self.validate, self.meta = optimizer, validate, meta
         self.tensorboard, self.show_progress, self.callback = tensorboard, show_progress, callback
@@ -143,7 +144,11 @@ class Training:
             InputError: if the training diverges; the best checkpoint so far stays on disk.
         """
         self._restore(train_data)
-        while self.epoch < self.last_epoch and self.epochs_without_improvement <= self.patience:
+        if (affordable := self._affordable(train_data)) < self.epochs:
+            self.logger.info(f"{self.label}: {affordable} epochs, as max_edge_visits allows")
+            self.epochs = affordable
+        last_epoch = self.epochs if self.last_epoch is None else self.last_epoch
+        while self.epoch < last_epoch and self.epochs_without_improvement <= self.patience:
             started = perf_counter()
             self._set_learning_rate()
             candidate = self.model.begin_epoch(self.epoch, self.epochs)
@@ -168,6 +173,17 @@ class Training:
             "curve": self.curve,
         }
 
+    def _passes(self, train_data: Any) -> int:
+        """Number of passes over the data in an epoch."""
+        return math.ceil(self.epoch_steps / max(1, len(train_data)))
+
+    def _affordable(self, train_data: Any) -> int:
+        """Number of epochs that ``max_edge_visits`` allows, at least one."""
+        if not self.max_edge_visits or isinstance(self.model, SolvedRecommender):
+            return self.epochs
+        steps = self._passes(train_data) * len(train_data)
+        return max(1, int(self.max_edge_visits / (steps * self.model.observed.n_edges)))
+
     def _due(self) -> bool:
         """Whether the epoch that has just ended is validated."""
         last = self.epoch == self.epochs
@@ -186,7 +202,7 @@ class Training:
         if isinstance(self.model, SolvedRecommender):
             self.model.solve()
             return {}
-        passes = math.ceil(self.epoch_steps / max(1, len(train_data)))
+        passes = self._passes(train_data)
         steps = passes * len(train_data)
         batches: Iterable[Any] = chain.from_iterable(repeat(train_data, passes))
         if self.show_progress:

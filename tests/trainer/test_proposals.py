@@ -8,10 +8,10 @@ from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.trainer.proposals import _CHANGES, _LIMITS, _SCREENED, Tried, propose
 
 
-def searched(score, most=40):
+def searched(score, most=40, n_interactions=0):
     """Run a search of at most ``most`` trials, where ``score`` gives a trial's score."""
     tried = []
-    while len(tried) < most and (settings := propose(tried)) is not None:
+    while len(tried) < most and (settings := propose(tried, n_interactions)) is not None:
         tried.append(Tried(settings, score(settings, len(tried))))
     return tried
 
@@ -28,6 +28,19 @@ def test_the_search_begins_with_the_plainest_settings_and_screens_narrow_models(
     wide = tried[len(_SCREENED)].settings
     best = max(tried[: len(_SCREENED)], key=lambda one: one.score).settings
     assert wide == {**best, "embedding_size": 128}
+
+
+def test_large_data_are_not_screened_with_batches_of_interactions():
+    few, many = (searched(by_temperature, n_interactions=n) for n in (10**6, 10**6 + 1))
+    assert "interaction" in [one.settings["batch_by"] for one in few]
+    assert {one.settings["batch_by"] for one in many} == {"user"}
+    screened = len(_SCREENED) - 1
+    assert [one.settings for one in many[:screened]] == [one.settings for one in few[:screened]]
+    best = max(many[:screened], key=lambda one: one.score).settings
+    assert many[screened].settings == {**best, "embedding_size": 128}
+    for number in range(screened + 1, len(many)):
+        best = max(many[:number], key=lambda one: one.score).settings
+        assert sum(best[key] != value for key, value in many[number].settings.items()) == 1
 
 
 def test_then_each_trial_changes_one_setting_of_the_best_so_far():

@@ -12,6 +12,7 @@ from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint
 from recbole_lightgnn.runs.run_folder import RunFolder
+from recbole_lightgnn.trainer.loaders import TrainingLoaders
 from recbole_lightgnn.trainer.training import Label, Training
 
 ADAM = partial(torch.optim.Adam, lr=0.01)
@@ -167,3 +168,39 @@ def test_the_learning_rate_falls_linearly(train):
     settings = {"learning_rate": 0.01, "learning_rate_end": 0.1, "epochs": 4}
     train([0.1, 0.2, 0.3, 0.4], recorded, **settings)
     assert rates == pytest.approx([0.01, 0.007, 0.004, 0.001])
+
+
+# --- large data -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("share", "epochs"), [(0.1, 1), (1.0, 1), (2.9, 2), (3.0, 3), (9.0, 4)])
+def test_a_training_has_only_the_epochs_that_the_work_allows(train, share, epochs):
+    """``share``: the allowed work, in epochs."""
+    whole, _, model, _ = train([0.1] * 4, epochs=4, train_batch_size=256, stopping_step=9)
+    assert whole["epochs"] == 4
+    batches = -(-model.observed.n_edges // 256)
+    work = share * batches * model.observed.n_edges
+    given = {"epochs": 4, "train_batch_size": 256, "stopping_step": 9, "eval_step": 4}
+    result, seen, *_ = train([0.1], **given, max_edge_visits=work)
+    assert result["epochs"] == result["best_epoch"] == epochs
+    assert len(seen) == 1  # the last epoch is validated
+
+
+@pytest.mark.parametrize("batch_by", ["user", "interaction"])
+@pytest.mark.parametrize(("most", "batches"), [(0, None), (3, 3), (1, 1), (10_000, None)])
+def test_batches_grow_where_an_epoch_would_have_too_many(
+    tmp_path, monkeypatch, batch_by, most, batches
+):
+    monkeypatch.chdir(tmp_path)
+    write_planted(tmp_path / "dataset")
+    settings = {"batch_by": batch_by, "train_batch_size": 16, "max_epoch_steps": most}
+    config = build_config("LightGNNTeacher", "planted", (), settings)
+    train_data = load_data(config)[0]
+    loader = TrainingLoaders(train_data, repeatable=False).of(config, seed=1)
+    size = train_data._dataset.user_num  # with RecBole's padding user
+    if batch_by == "interaction":
+        size = train_data._dataset.inter_num
+    assert len(loader) == (batches or -(-size // 16))
+    users = torch.cat([batch["user_id"] for batch in loader])
+    assert len(users) == size
+    assert config["train_batch_size"] == 16
