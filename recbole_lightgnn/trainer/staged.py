@@ -309,9 +309,9 @@ class StagedTrainer(StageTrainer):
             checkpoint.save(folder.best_file(label.key), model.state_dict(), meta)
             folder.finish(self._row(label, config, model, {**result, "valid": valid}))
 
-    def validation(self, model: Any) -> dict[str, float]:
-        """Compute the validation metrics of a model with its present weights."""
-        return self._rank(model, self._valid_data).metrics
+    def validation(self, model: Any, data: Any = None) -> dict[str, float]:
+        """Compute the metrics of a model with its present weights, on validation by default."""
+        return self._rank(model, self._valid_data if data is None else data).metrics
 
     def _teachers(self, n_paths: int) -> list[Teacher]:
         """List the teachers that the settings describe, one for each checkpoint if there are any.

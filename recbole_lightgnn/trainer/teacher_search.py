@@ -8,6 +8,7 @@ training (Spectral, RP3beta, EASE) become candidates for a sum of teachers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from logging import getLogger
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +25,7 @@ from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
 from recbole_lightgnn.models.teacher import LightGNNTeacher
 from recbole_lightgnn.registry import TEACHER
 from recbole_lightgnn.runs.run_folder import RunFolder
+from recbole_lightgnn.trainer.evaluation import is_full_ranking
 from recbole_lightgnn.trainer.mixing import LEAST_USERS, can_choose, choose_weights
 from recbole_lightgnn.trainer.proposals import Tried, propose
 from recbole_lightgnn.trainer.training import Label
@@ -31,6 +33,9 @@ from recbole_lightgnn.utils.files import read_json, write_json, write_yaml
 
 SEARCH_FILE = "search.json"  # in the run folder: the trials so far, and the teachers that are found
 RECIPE_FILE = "recipe.yaml"  # in the run folder: settings that give the same run without a search
+# Users to compare trials on: all, or so many that there are at most this number of scores.
+_MOST_SCORES, _SAMPLED_USERS = 500_000_000, 5000
+_MOST_ENTRIES = 30_000_000  # of Spectral's two tables
 _LEAST_WEIGHT = 0.1  # of the best trial, if no trial has a weight
 _KEPT = 3  # trained trials that become candidates for the sum
 # Models without training: most items, settings to begin with, and settings that are tuned in turn.
@@ -73,8 +78,8 @@ class Host(Protocol):
     def adopt_trial(self, model: Any, label: Label, teacher: Teacher, result: Any) -> None:
         """Make a trial's model the finished teacher with the name ``label``."""
 
-    def validation(self, model: Any) -> dict[str, float]:
-        """Compute a model's validation metrics."""
+    def validation(self, model: Any, data: Any = None) -> dict[str, float]:
+        """Compute a model's validation metrics, or its metrics on other evaluation data."""
 
 
 class TeacherSearch:
@@ -88,6 +93,7 @@ class TeacherSearch:
 
     def __init__(self, host: Host, folder: RunFolder, valid_data: Any) -> None:
         self.host, self.folder, self.valid_data = host, folder, valid_data
+        self.sample = _sample(valid_data)
         self.metric = host.settings.text("valid_metric").lower()
         self.sign = 1.0 if host.settings.flag("valid_metric_bigger") else -1.0
         self.n_interactions = self.host.model.observed.n_edges
@@ -195,7 +201,7 @@ class TeacherSearch:
         return self._score(model)
 
     def _score(self, model: Any) -> float:
-        return self.sign * self.host.validation(model)[self.metric]
+        return self.sign * self.host.validation(model, self.sample)[self.metric]
 
     # --- models without training ------------------------------------------------------------
 
@@ -211,7 +217,7 @@ class TeacherSearch:
             best = dict(start)
             for key, values in rounds:
                 tried = [{**best, key: value} for value in values]
-                tried = [one for one in tried if _fits(one, min(n_users, n_items))]
+                tried = [one for one in tried if _fits(one, n_users, n_items)]
                 best = max(tried, key=lambda one: self._solve(model, one), default=best)
 
     def _solve(self, model: str, settings: Mapping[str, Any]) -> float:
@@ -297,6 +303,18 @@ class TeacherSearch:
         )
 
 
-def _fits(settings: Mapping[str, Any], narrower: int) -> bool:
-    """Whether the number of singular values, if any, is below the smaller number of nodes."""
-    return settings.get("embedding_size", 0) < narrower
+def _fits(settings: Mapping[str, Any], n_users: int, n_items: int) -> bool:
+    """Whether the number of singular values, if any, fits the data and is computed in minutes."""
+    width = settings.get("embedding_size", 0)
+    return bool(width < min(n_users, n_items) and width * (n_users + n_items) <= _MOST_ENTRIES)
+
+
+def _sample(valid_data: Any) -> Any:
+    """Return the validation loader, or one with fewer users if a ranking would take long."""
+    users = valid_data.uid_list
+    most = max(_SAMPLED_USERS, _MOST_SCORES // valid_data._dataset.item_num)
+    if len(users) <= most or not is_full_ranking(valid_data):
+        return valid_data
+    sample = copy(valid_data)
+    sample.uid_list = users[torch.linspace(0, len(users) - 1, most).round().long()]
+    return sample

@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from helpers.planted import seal_test_split, write_planted
 
+from recbole_lightgnn.data.loaders import load_data
 from recbole_lightgnn.data.pairs import import_pairs
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import choose, configure, run
+from recbole_lightgnn.trainer.evaluation import FullRanking
+from recbole_lightgnn.trainer.teacher_search import _fits, _sample
 from recbole_lightgnn.trainer.training import Training
 from recbole_lightgnn.tuning.search import Search
 
@@ -179,3 +183,32 @@ def test_a_search_of_settings_and_an_ablation_have_no_search_in_each_training():
         name="s", storage=None, environment=lambda device: {},
     )  # fmt: skip
     assert search.settings["recipe"] == "default"
+
+
+def test_trials_on_large_data_are_compared_on_some_of_the_users(monkeypatch):
+    config = configure("LightGNNTeacher", "planted", settings=SHARED)
+    valid = load_data(config)[1]
+    assert _sample(valid) is valid
+    monkeypatch.setattr("recbole_lightgnn.trainer.teacher_search._MOST_SCORES", 61 * 20)
+    monkeypatch.setattr("recbole_lightgnn.trainer.teacher_search._SAMPLED_USERS", 10)
+    sample = _sample(valid)
+    users = sample.uid_list.tolist()
+    assert len(set(users)) == len(users) == 20
+    assert set(users) < set(valid.uid_list.tolist())
+    assert (users[0], users[-1]) == (valid.uid_list[0], valid.uid_list[-1])
+    draw = torch.Generator().manual_seed(0)
+    tables = [torch.randn(n, 4, generator=draw) for n in (valid._dataset.user_num, 61)]
+    whole, part = (
+        FullRanking(data, ["recall"], [5], torch.device("cpu")) for data in (valid, sample)
+    )
+    hits = dict(zip(valid.uid_list.tolist(), whole.rank(*tables)[1], strict=True))
+    assert [hits[user].tolist() for user in users] == part.rank(*tables)[1].tolist()
+    searched = run("LightGNN", "planted", settings=AUTO)["rows"]
+    assert searched[-1]["key"] == "student-01"
+
+
+def test_spectral_is_not_computed_where_its_tables_would_be_large():
+    assert _fits({"embedding_size": 128}, 100_000, 100_000)
+    assert not _fits({"embedding_size": 256}, 100_000, 100_000)
+    assert not _fits({"embedding_size": 64}, 64, 100)
+    assert _fits({"beta": 0.2}, 10**7, 10**7)
