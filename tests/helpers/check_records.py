@@ -14,6 +14,14 @@ import time
 from itertools import chain
 from pathlib import Path
 
+import torch
+
+from recbole_lightgnn.comparison.variants import read_variants
+from recbole_lightgnn.config.settings_diff import model_settings, shared_settings
+from recbole_lightgnn.quick_start import choose, configure
+from recbole_lightgnn.registry import model_names, our_models
+
+VARIANTS = Path(__file__).parents[2] / "properties" / "study" / "variants.yaml"
 # Keys that a user does not set, or that do not affect the result.
 _LEFT_OUT = {"checkpoint_dir", "data_path", "show_progress", "state", "seed", "tuned"}
 
@@ -23,20 +31,24 @@ class Enough(Exception):
 
 
 def recorded(record):
-    """All validation scores of a record, in the order of the training."""
-    curves = [row.get("curve", {}).get("score", []) for row in record["rows"]]
+    """All validation scores of our models in a record, in the order of the training.
+
+    A run of our stages does not report the validations of a teacher that is RecBole's.
+    """
+    ours, last = our_models(), record["model"]
+    rows = [row for row in record["rows"] if row["model"] in ours or row["model"] == last]
+    curves = [row.get("curve", {}).get("score", []) for row in rows]
     return list(chain.from_iterable(curves)) or [record["best_valid"][record["valid_metric"]]]
 
 
-def differing(record):
-    """Settings of the record that a run with today's defaults would not have."""
-    from recbole_lightgnn.config.settings_diff import model_settings, shared_settings
-    from recbole_lightgnn.quick_start import configure
-
-    today = configure(record["model"], record["dataset"])
-    today = shared_settings(today) | model_settings(today)
+def differing(record, label):
+    """Settings of a variant, and those of the record that a run with today's defaults lacks."""
+    variants = read_variants(VARIANTS, model_names())
+    variant = variants[label].settings if label in variants else {}
+    config = configure(record["model"], record["dataset"], settings=variant)
+    today = shared_settings(config) | model_settings(config)
     saved = record["settings"]
-    return {
+    return variant | {
         key: saved[key]
         for key, value in today.items()
         if key not in _LEFT_OUT and key in saved and saved[key] != value
@@ -45,10 +57,6 @@ def differing(record):
 
 def check(path, seconds):
     """Train one recorded run again; print what is equal, and return whether all is."""
-    import torch
-
-    from recbole_lightgnn.quick_start import choose
-
     record = json.loads(Path(path, "record.json").read_text())
     torch.set_num_threads(record["environment"]["threads"])
     expected, got, started = recorded(record), [], time.monotonic()
@@ -58,7 +66,11 @@ def check(path, seconds):
         if got != expected[: len(got)] or time.monotonic() - started > seconds:
             raise Enough
 
-    settings = {**differing(record), "seed": record["seed"], "show_progress": False}
+    settings = {
+        **differing(record, Path(path).name.rpartition("-")[0]),
+        "seed": record["seed"],
+        "show_progress": False,
+    }
     try:
         result = choose(
             record["model"], record["dataset"], settings=settings, after_validation=after_validation

@@ -186,7 +186,7 @@ def test_a_search_of_settings_and_an_ablation_have_no_search_in_each_training():
 
 
 def test_trials_on_large_data_are_compared_on_some_of_the_users(monkeypatch):
-    config = configure("LightGNNTeacher", "planted", settings=SHARED)
+    config = configure("LightGNNTeacher", "planted", settings={"topk": [5, 20]})
     valid = load_data(config)[1]
     assert _sample(valid) is valid
     monkeypatch.setattr("recbole_lightgnn.trainer.teacher_search._MOST_SCORES", 61 * 20)
