@@ -46,6 +46,7 @@ _GRADIENTS = (
     *("train_batch_size", "train_neg_sample_args"),
 )
 _EPOCHS = ("epochs", "stopping_step")
+_EXPONENTS = ("user_degree_exponent", "item_degree_exponent")
 _SAME_TEACHERS = ("teacher", "teacher_settings", "n_teachers")
 _TEACHER = (*_SAME_TEACHERS, "teachers", "teacher_checkpoint")
 _STAGES_ARE_SHARED: ContextVar[bool] = ContextVar("stages_are_shared", default=False)
@@ -196,6 +197,10 @@ def _reason_of_ours(
             "with batch_by=user, where users are shuffled and compared with all items: leave it "
             f"out, or write --{prefix}batch_by=interaction"
         )
+    if key == "max_epoch_steps" and not by_user:
+        return f"without batch_by=user: leave it out, or write --{prefix}batch_by=user"
+    if key in _EXPONENTS and settings.get("n_layers") == 0:
+        return "with n_layers 0, as nothing is propagated: leave it out"
     if key == "metric_decimal_place" and value >= _FULL_PRECISION:
         return ""
     return f"on {model}, {_UNREAD[key]}: leave it out" if key in _UNREAD else ""

@@ -188,6 +188,11 @@ def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
             f"{prefix}candidates ({settings['candidates']}) has no effect with "
             f"batch_by=interaction: set {prefix}batch_by=user, or negatives in its place"
         )
+    if 0 < settings.get("max_epoch_steps", 0) < settings.get("epoch_steps", 1):
+        raise InputError(
+            f"{prefix}max_epoch_steps ({settings['max_epoch_steps']}) is below {prefix}epoch_steps "
+            f"({settings['epoch_steps']}): lower the second"
+        )
     if settings.get("popularity_prior") and not by_user:
         raise InputError(
             f"{prefix}popularity_prior ({settings['popularity_prior']}) has no effect with "

@@ -17,8 +17,13 @@ from recbole_lightgnn.runs.recbole_pickle import load_recbole_checkpoint
 from recbole_lightgnn.runs.run_folder import RUN_FILE, RunFolder
 from recbole_lightgnn.utils.files import plain
 
-# Settings that change what a model computes from the same weights.
-_ENCODING = ("n_layers", "edge_weights", "augmentation", "augmentation_hops", "augmentation_cap")
+# Settings that change what a model computes from the same weights, and the value that they had
+# before they were settings.
+_ENCODING = {
+    **dict.fromkeys(("n_layers", "edge_weights"), None),
+    **dict.fromkeys(("augmentation", "augmentation_hops", "augmentation_cap"), None),
+    **dict.fromkeys(("user_degree_exponent", "item_degree_exponent"), 0.5),
+}
 
 
 @dataclass(frozen=True)
@@ -108,11 +113,12 @@ class CheckpointModel:
 
     def expect_encoding(self, config: RunConfig) -> None:
         """Raise InputError if a run's settings of the propagation differ from the checkpoint's."""
-        for key in _ENCODING:
-            if self.settings.get(key) != config[key]:
+        for key, before in _ENCODING.items():
+            here = before if config[key] is None else config[key]
+            if (there := self.settings.get(key, before)) != here:
                 raise InputError(
-                    f"{self.path} was trained with {key} {self.settings.get(key)}, and here it is "
-                    f"{config[key]}: evaluate it with the settings it was trained with"
+                    f"{self.path} was trained with {key} {there}, and here it is {here}: evaluate "
+                    "it with the settings it was trained with"
                 )
 
     def load_into(self, model: Any) -> None:

@@ -69,8 +69,8 @@ class Propagated:
         item: final embeddings of the items. Shape: (items, width)
         initial_user: initial embeddings :math:`E` of the users. Shape: (users, width)
         item_message: :math:`h_j`, the message of each item to its users. Shape: (items, width)
-        edges: matrix of the normalized edge weights :math:`\hat a_{uj} = w_{uj} / \sqrt{d_u d_j}`,
-            one row per user.
+        edges: matrix of the weights :math:`\hat a_{uj}` (`Graph.normalized_weights`), one row per
+            user.
         graph: the edges, with their weights as in the file.
     """
 

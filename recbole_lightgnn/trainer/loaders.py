@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import copy
+from logging import getLogger
 from typing import Any
 
 from recbole.data.dataloader import UserDataLoader
@@ -35,10 +36,8 @@ class TrainingLoaders:
             seed: random seed for the order of the interactions or users.
         """
         dataset = self._train_data._dataset
-        # RecBole draws users with its padding user.
-        size = dataset.user_num if config["batch_by"] == "user" else len(dataset)
-        config = _with_larger_batches(config, size)
         if config["batch_by"] == "user":
+            config = _with_larger_batches(config, dataset.user_num)
             loader = UserDataLoader(config, dataset, None, shuffle=True)
         else:
             sampler = self._sampler(config["train_neg_sample_args"])
@@ -68,12 +67,13 @@ def _with_larger_batches(config: RunConfig, size: int) -> RunConfig:
 
     Args:
         config: settings of the stage.
-        size: number of users or interactions in an epoch.
+        size: number of users that RecBole draws in an epoch, with its padding user.
     """
     most = config["max_epoch_steps"]
     if not most or size <= most * config["train_batch_size"]:
         return config
     changed = copy(config)
     larger = {"train_batch_size": math.ceil(size / most)}
+    getLogger().info(f"batches of {larger['train_batch_size']} users, as max_epoch_steps asks for")
     changed.final_config_dict = {**config.final_config_dict, **larger}
     return changed

@@ -43,11 +43,12 @@ _SCREENED: tuple[Values, ...] = (
     {
         **{"batch_by": "interaction", "similarity": "inner", "temperature": 0.2, "n_layers": 3},
         **{"learning_rate": 1.0e-3, "train_batch_size": 2048, "popularity_prior": None},
-        "epochs": 2,  # it has many more batches
+        # It has a batch for every 2048 interactions, so many more.
+        **{"epochs": 2, "max_epoch_steps": None},
     },
 )
-# The last of them has a batch for every 2048 interactions, which takes long on large data.
-_MOST_INTERACTIONS = 1_000_000
+_MOST_INTERACTIONS = 1_000_000  # for the last of them, which takes long on large data
+_EXPONENTS = ("user_degree_exponent", "item_degree_exponent")
 # Second part: the best kind again, wider; then one change at a time is tried.
 _FULL: Values = {"embedding_size": 128}
 _LIMITS = {
@@ -84,10 +85,12 @@ class Tried(NamedTuple):
     Attributes:
         settings: the trial's settings of the teacher.
         score: validation score, larger is better; ``None`` if the training failed.
+        planned_epochs: number of epochs, if ``max_edge_visits`` allowed fewer than ``epochs``.
     """
 
     settings: Mapping[str, Any]
     score: float | None
+    planned_epochs: int | None = None
 
 
 def propose(tried: Sequence[Tried], n_interactions: int = 0) -> Values | None:
@@ -110,9 +113,18 @@ def propose(tried: Sequence[Tried], n_interactions: int = 0) -> Values | None:
     start = _position(tried, len(screened) + 1)
     for number in range(len(_CHANGES)):
         changed = _change(best.settings, *_CHANGES[(start + number) % len(_CHANGES)])
-        if changed not in known:
+        if changed not in known and not _has_no_effect(changed, best):
             return changed
     return None
+
+
+def _has_no_effect(changed: Mapping[str, Any], best: Tried) -> bool:
+    """Whether a change of the best trial gives the same model."""
+    no_graph = changed["n_layers"] == best.settings["n_layers"] == 0
+    if no_graph and any(changed[key] != best.settings[key] for key in _EXPONENTS):
+        return True
+    other_epochs = changed["epochs"] != best.settings["epochs"]
+    return other_epochs and changed["epochs"] >= (best.planned_epochs or changed["epochs"] + 1)
 
 
 def _whole(values: Values) -> Values:

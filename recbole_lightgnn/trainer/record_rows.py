@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from recbole_lightgnn.models.base import GraphRecommender, entries_of
 from recbole_lightgnn.trainer.recbole_trees import leaves_and_bytes
 
-_CHOICE = ("epochs", "best_epoch", "valid", "curve")  # what a validated training tells
+_CHOICE = (
+    "epochs",
+    "planned_epochs",
+    "best_epoch",
+    "valid",
+    "curve",
+)  # what a validated training tells
 # Caches computed from other values: scores of all users (ItemKNN, AsymKNN), item vectors (DMF).
 _CACHED = {"pred_mat", "i_embedding"}
 

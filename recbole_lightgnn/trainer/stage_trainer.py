@@ -133,6 +133,7 @@ class StageTrainer(Trainer):
             self._optimizer(config, model),
             None if chosen else self._validate,
             last_epoch=chosen["best_epoch"] if chosen else None,
+            planned_epochs=chosen.get("planned_epochs") if chosen else None,
             meta=self._meta(label, config),
             tensorboard=self.tensorboard,
             show_progress=self._show_progress,

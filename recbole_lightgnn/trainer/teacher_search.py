@@ -150,7 +150,10 @@ class TeacherSearch:
             self.most_trials = 1
         trials = self.content["trials"]
         while len(trials) < self.most_trials and self._has_time():
-            tried = [Tried(trial["settings"], trial["score"]) for trial in trials]
+            tried = [
+                Tried(one["settings"], one["score"], one.get("result", {}).get("planned_epochs"))
+                for one in trials
+            ]
             if (settings := propose(tried, self.n_interactions)) is None:
                 break
             trials.append(self._trial(len(trials), settings))
@@ -217,25 +220,42 @@ class TeacherSearch:
             best = dict(start)
             for key, values in rounds:
                 tried = [{**best, key: value} for value in values]
-                tried = [one for one in tried if _fits(one, n_users, n_items)]
-                best = max(tried, key=lambda one: self._solve(model, one), default=best)
+                scores = [
+                    (score, one)
+                    for one in tried
+                    if _fits(one, n_users, n_items)
+                    if (score := self._solve(model, one)) is not None
+                ]
+                best = max(scores, key=lambda pair: pair[0], default=(0, best))[1]
 
-    def _solve(self, model: str, settings: Mapping[str, Any]) -> float:
-        """Return the score of a model without training, which an earlier process may have found."""
+    def _solve(self, model: str, settings: Mapping[str, Any]) -> float | None:
+        """Score a model without training, unless an earlier process has done so.
+
+        Returns:
+            The score; ``None`` if the time is over. The first settings of a model always have time.
+        """
         solved = self.content["solved"]
-        for one in solved:
-            if one["model"] == model and one["settings"] == settings:
+        before = [one for one in solved if one["model"] == model]
+        for one in before:
+            if one["settings"] == settings:
                 return float(one["score"])
-        score = self._score(self._solved(model, settings))
-        solved.append({"model": model, "settings": dict(settings), "score": score})
+        if before and sum(one["seconds"] for one in solved) > self.most_seconds / 2:
+            return None
+        started = perf_counter()
+        trained, result = self._solved(model, settings)
+        valid = result.get("valid") or self.host.validation(trained)
+        score = self.sign * float(valid[self.metric])
+        one = {"model": model, "settings": dict(settings), "score": score}
+        solved.append(one | {"seconds": perf_counter() - started})
         self._save()
         return score
 
-    def _solved(self, model: str, settings: Mapping[str, Any]) -> Any:
+    def _solved(self, model: str, settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Compute a model; return it, and what `Host.train_trial` returns of it."""
         config = self.host.config.stage(model, settings)
-        trained, _ = self.host.train_trial(Label(model), config)
+        trained, result = self.host.train_trial(Label(model), config)
         self.folder.progress_file.unlink(missing_ok=True)
-        return trained
+        return trained, result
 
     # --- the sum ----------------------------------------------------------------------------
 
@@ -254,7 +274,7 @@ class TeacherSearch:
             if solved:
                 one = max(solved, key=lambda one: one["score"])
                 teachers.append({"model": name, **one["settings"]})
-                members.append(self._solved(name, one["settings"]))
+                members.append(self._solved(name, one["settings"])[0])
         frozen = [FrozenTeacher(member) for member in members]
         weights = [1.0]
         if len(members) > 1:

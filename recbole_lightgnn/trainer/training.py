@@ -76,7 +76,9 @@ class Training:
         validate: function that returns the model's validation metrics; or ``None`` to train until
             ``last_epoch`` and keep the weights of that epoch.
         last_epoch: epoch after which the training stops; ``None`` to use the setting ``epochs``.
-            The schedule of the learning rate always ends with the epoch ``epochs``.
+            The schedule of the learning rate always ends with the last planned epoch.
+        planned_epochs: number of epochs of the schedule, from an earlier fit; by default, the
+            setting ``epochs``, or fewer as ``max_edge_visits`` allows.
         meta: metadata of the checkpoints.
         tensorboard: RecBole's TensorBoard writer.
         show_progress: whether to draw a progress bar for each epoch.
@@ -102,6 +104,7 @@ class Training:
         validate: Callable[[GraphRecommender], dict[str, float]] | None,
         *,
         last_epoch: int | None = None,
+        planned_epochs: int | None = None,
         meta: dict[str, Any],
         tensorboard: Any,
         show_progress: bool,
@@ -118,7 +121,7 @@ class Training:
         self.clip_grad_norm = settings["clip_grad_norm"]
         self.metric = settings.text("valid_metric").lower()
         self.sign = 1.0 if settings.flag("valid_metric_bigger") else -1.0
-        self.last_epoch = last_epoch
+        self.last_epoch, self.planned_epochs = last_epoch, planned_epochs
         self.model, self.label, self.folder = model, label, folder
         self.optimizer, self.validate, self.meta = optimizer, validate, meta
         self.tensorboard, self.show_progress, self.callback = tensorboard, show_progress, callback
@@ -138,15 +141,14 @@ class Training:
 
         Returns:
             ``epochs`` (number), ``best_epoch``, ``seconds``, ``valid`` (metrics of the best epoch)
-            and ``curve`` (all validation scores), by name.
+            and ``curve`` (all validation scores), by name; and ``planned_epochs``, if
+            ``max_edge_visits`` allows fewer epochs than the setting ``epochs``.
 
         Raises:
             InputError: if the training diverges; the best checkpoint so far stays on disk.
         """
         self._restore(train_data)
-        if (affordable := self._affordable(train_data)) < self.epochs:
-            self.logger.info(f"{self.label}: {affordable} epochs, as max_edge_visits allows")
-            self.epochs = affordable
+        self._plan(train_data)
         last_epoch = self.epochs if self.last_epoch is None else self.last_epoch
         while self.epoch < last_epoch and self.epochs_without_improvement <= self.patience:
             started = perf_counter()
@@ -165,7 +167,8 @@ class Training:
         tensors, _ = checkpoint.load(self.folder.best_file(self.label.key))
         self.model.load_state_dict(tensors)
         self.model.eval()
-        return {
+        planned = {} if self.planned_epochs is None else {"planned_epochs": self.planned_epochs}
+        return planned | {
             "epochs": self.epoch,
             "best_epoch": self.best_epoch,
             "seconds": self.seconds,
@@ -177,12 +180,20 @@ class Training:
         """Number of passes over the data in an epoch."""
         return math.ceil(self.epoch_steps / max(1, len(train_data)))
 
-    def _affordable(self, train_data: Any) -> int:
-        """Number of epochs that ``max_edge_visits`` allows, at least one."""
-        if not self.max_edge_visits or isinstance(self.model, SolvedRecommender):
-            return self.epochs
-        steps = self._passes(train_data) * len(train_data)
-        return max(1, int(self.max_edge_visits / (steps * self.model.observed.n_edges)))
+    def _plan(self, train_data: Any) -> None:
+        """Set the number of epochs of the schedule: fewer if ``max_edge_visits`` allows fewer."""
+        if self.max_edge_visits and self.planned_epochs is None and self.last_epoch is None:
+            steps = self._passes(train_data) * len(train_data)
+            affordable = max(1, int(self.max_edge_visits / (steps * self._visited())))
+            if affordable < self.epochs:
+                self.planned_epochs = affordable
+                self.logger.info(f"{self.label}: {affordable} epochs, as max_edge_visits allows")
+        self.epochs = self.planned_epochs or self.epochs
+
+    def _visited(self) -> int:
+        """Number of edges that a batch propagates over, before pruning."""
+        graph = getattr(self.model, "graph", self.model.observed)  # the intermediate's is larger
+        return max(graph.n_edges, self.model.observed.n_edges)
 
     def _due(self) -> bool:
         """Whether the epoch that has just ended is validated."""

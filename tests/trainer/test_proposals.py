@@ -43,6 +43,18 @@ def test_large_data_are_not_screened_with_batches_of_interactions():
         assert sum(best[key] != value for key, value in many[number].settings.items()) == 1
 
 
+def test_a_change_that_gives_the_same_model_is_not_tried():
+    """No layers to normalize, and no more epochs than the limit of the work allows."""
+    layers = [one.settings for one in searched(lambda settings, _: -settings["n_layers"], most=60)]
+    flat = [one for one in layers if one["n_layers"] == 0]
+    assert len(flat) > 3
+    assert {one["item_degree_exponent"] for one in flat} == {0.5}
+    tried = []
+    while len(tried) < 40 and (settings := propose(tried)) is not None:
+        tried.append(Tried(settings, -abs(settings["temperature"] - 0.2), planned_epochs=3))
+    assert {one.settings["epochs"] for one in tried[len(_SCREENED) :]} <= {8, 2}
+
+
 def test_then_each_trial_changes_one_setting_of_the_best_so_far():
     tried = searched(by_temperature)
     for number in range(len(_SCREENED) + 1, len(tried)):

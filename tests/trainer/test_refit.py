@@ -64,6 +64,23 @@ def test_our_model_equals_a_training_on_the_merged_file(loss):
 
 
 @pytest.mark.slow
+def test_a_limit_of_the_work_gives_both_trainings_the_same_number_of_epochs():
+    """The second graph has more edges, so that the limit alone would allow it fewer epochs."""
+    write_merged()
+    settings = SMALL | {"epochs": 6, "learning_rate_end": 0.1}
+    first = run("LightGNNTeacher", "planted", settings=settings | {"epochs": 1})["rows"][0]
+    batches = -(-first["interactions"] // SMALL["train_batch_size"])
+    limited = settings | {"max_edge_visits": 3 * batches * first["interactions"], "eval_step": 3}
+    record = run("LightGNNTeacher", "planted", settings=limited | {"refit": True})
+    (row,) = record["rows"]
+    assert row["planned_epochs"] == row["best_epoch"] == 3
+    folder = Path(record["result_file"]).parent
+    tensors = checkpoint.load(folder / "teacher.safetensors")[0]
+    twin = checkpoint.load(trained_on_merged("LightGNNTeacher", 3, settings))[0]
+    assert all(torch.equal(tensors[name], twin[name]) for name in twin)
+
+
+@pytest.mark.slow
 def test_recboles_model_equals_a_training_on_the_merged_file():
     write_merged()
     record = run("BPR", "planted", settings=SMALL | {"refit": True})

@@ -265,6 +265,9 @@ def test_a_trainer_fits_once_and_evaluates_what_it_was_built_for(full):
     deeper = run_dir(quick(n_layers=3, n_pruning_runs=0, epochs=1)) / "student-00.safetensors"
     with pytest.raises(InputError, match="was trained with n_layers 3, and here it is 2"):
         trainer.evaluate(loaders[2], model_file=str(deeper))
+    other = run_dir(quick(item_degree_exponent=0.3, n_pruning_runs=0, epochs=1))
+    with pytest.raises(InputError, match=r"with item_degree_exponent 0\.3, and here it is 0\.5"):
+        trainer.evaluate(loaders[2], model_file=str(other / "student-00.safetensors"))
 
 
 def test_the_rows_say_how_each_stage_was_trained(full):

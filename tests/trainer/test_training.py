@@ -186,20 +186,15 @@ def test_a_training_has_only_the_epochs_that_the_work_allows(train, share, epoch
     assert len(seen) == 1  # the last epoch is validated
 
 
-@pytest.mark.parametrize("batch_by", ["user", "interaction"])
 @pytest.mark.parametrize(("most", "batches"), [(0, None), (3, 3), (1, 1), (10_000, None)])
-def test_batches_grow_where_an_epoch_would_have_too_many(
-    tmp_path, monkeypatch, batch_by, most, batches
-):
+def test_batches_grow_where_an_epoch_would_have_too_many(tmp_path, monkeypatch, most, batches):
     monkeypatch.chdir(tmp_path)
     write_planted(tmp_path / "dataset")
-    settings = {"batch_by": batch_by, "train_batch_size": 16, "max_epoch_steps": most}
+    settings = {"batch_by": "user", "train_batch_size": 16, "max_epoch_steps": most}
     config = build_config("LightGNNTeacher", "planted", (), settings)
     train_data = load_data(config)[0]
     loader = TrainingLoaders(train_data, repeatable=False).of(config, seed=1)
     size = train_data._dataset.user_num  # with RecBole's padding user
-    if batch_by == "interaction":
-        size = train_data._dataset.inter_num
     assert len(loader) == (batches or -(-size // 16))
     users = torch.cat([batch["user_id"] for batch in loader])
     assert len(users) == size
