@@ -200,6 +200,12 @@ def _add_largest_catalogue(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    _add_dataset(parser)
+    parser.add_argument("--trials", type=int, default=24, metavar="N", help="search_trials")
+    parser.add_argument("--minutes", type=float, default=10.0, metavar="M", help="search_minutes")
+
+
 _BENCHMARKS = {
     "ops": Benchmark(
         "sparse products, compared with torch's",
@@ -221,6 +227,12 @@ _BENCHMARKS = {
         "an epoch of every baseline, and its memory",
         _add_epochs,
         lambda options: ("epochs", (options.dataset, options.models)),
+        has_times=False,
+    ),
+    "search": Benchmark(
+        "the search for teachers (recipe auto), beside the runs without it",
+        _add_search,
+        lambda options: ("search", (options.dataset, options.trials, options.minutes)),
         has_times=False,
     ),
     "evaluate": Benchmark(
