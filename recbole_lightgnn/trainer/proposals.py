@@ -124,7 +124,8 @@ def _has_no_effect(changed: Mapping[str, Any], best: Tried) -> bool:
     if no_graph and any(changed[key] != best.settings[key] for key in _EXPONENTS):
         return True
     other_epochs = changed["epochs"] != best.settings["epochs"]
-    return other_epochs and changed["epochs"] >= (best.planned_epochs or changed["epochs"] + 1)
+    most = best.planned_epochs
+    return other_epochs and most is not None and bool(changed["epochs"] >= most)
 
 
 def _whole(values: Values) -> Values:

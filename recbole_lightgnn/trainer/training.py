@@ -116,7 +116,7 @@ class Training:
         self.learning_rate = settings.number("learning_rate")
         # Solved models have no such setting.
         self.learning_rate_end = settings.get("learning_rate_end", 1.0)
-        self.epoch_steps = settings.get("epoch_steps", 1)
+        self.epoch_steps: int = settings.get("epoch_steps", 1)
         self.max_edge_visits = settings.get("max_edge_visits", 0)
         self.clip_grad_norm = settings["clip_grad_norm"]
         self.metric = settings.text("valid_metric").lower()
