@@ -17,6 +17,7 @@ from recbole_lightgnn.config.settings_diff import model_settings, shared_setting
 from recbole_lightgnn.config.teachers import searches_teachers
 from recbole_lightgnn.config.view import RunConfig, Settings
 from recbole_lightgnn.data.fingerprint import pairs_fingerprint
+from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.integration.accelerate import accelerate_model
 from recbole_lightgnn.models.base import GraphRecommender
 from recbole_lightgnn.models.scoring_tables import final_tables
@@ -221,12 +222,23 @@ class StageTrainer(Trainer):
         if ranking is not None and (tables := final_tables(model)) is not None:
             metrics, hits = ranking.rank(*tables)
             return Ranked(metrics, hits, perf_counter() - started)
+        self._check_list(model, data)
         last_model, self.model = self.model, model
         try:
             metrics = _floats(super().evaluate(data, load_best_model=False))
             return Ranked(metrics, self._hits.of(data), perf_counter() - started)
         finally:
             self.model = last_model
+
+    def _check_list(self, model: Any, data: Any) -> None:
+        """Raise InputError if RecBole's evaluator must rank more items than there are."""
+        by_tables = getattr(model, "ranks_by_tables", False)
+        n_items, longest = data._dataset.item_num - 1, max(self.config["topk"])
+        if longest > n_items and not (by_tables and self._rankings.of(data)):
+            raise InputError(
+                f"topk is {longest}, but {self.config['dataset']!r} has only {n_items} items; "
+                f"{self.config['model']} cannot rank more items than there are: lower topk"
+            )
 
     # --- small parts ----------------------------------------------------------------------------
 

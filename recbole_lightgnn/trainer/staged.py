@@ -110,6 +110,7 @@ class StagedTrainer(StageTrainer):
                 "the middle part is not empty"
             )
         memory.check_training(self.config, self.model)
+        self._check_list(self.model, valid_data)
         folder = self._run_folder_of(train_data, valid_data, saved)
         self._open(folder, train_data, valid_data, show_progress, callback_fn)
         self._fit_stages()
@@ -382,6 +383,7 @@ class StagedTrainer(StageTrainer):
         config = self._config_of(teacher)
         started = perf_counter()
         model = self._build(config)
+        self._check_list(model, self._valid_data)
         if isinstance(model, GraphRecommender):
             self._fit(label, config, model)
         else:

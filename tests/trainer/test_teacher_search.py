@@ -212,3 +212,20 @@ def test_spectral_is_not_computed_where_its_tables_would_be_large():
     assert not _fits({"embedding_size": 256}, 100_000, 100_000)
     assert not _fits({"embedding_size": 64}, 64, 100)
     assert _fits({"beta": 0.2}, 10**7, 10**7)
+
+
+def test_a_catalogue_shorter_than_the_ranked_list():
+    """RecBole's evaluator cannot rank it, so models without tables are left out or refused."""
+    write_table("short", [f"u{u},i{(u * n + n * n) % 17}" for u in range(120) for n in range(1, 7)])
+    settings = {**AUTO, "topk": [5, 40]}
+    rows = run("LightGNN", "short", settings=settings)["rows"]
+    assert {one["model"] for one in rows[0]["search"]} == {"LightGNNTeacher", "Spectral"}
+    assert rows[-1]["test"]["recall@40"] == 1
+    message = "topk is 40, but 'short' has only 17 items; .* cannot rank more items than there are"
+    plain = SHARED | {"topk": [5, 40], "epochs": 1}
+    del plain["n_pruning_runs"]
+    with pytest.raises(InputError, match=message):
+        run("RP3beta", "short", settings=plain)
+    taught = {**plain, "use_intermediate": False, "teachers": [{"model": "RP3beta"}]}
+    with pytest.raises(InputError, match=message):
+        run("LightGNN", "short", settings=taught)
