@@ -5,9 +5,11 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import distributions
 
 import pytest
 from helpers.paths import ROOT
+from packaging.specifiers import SpecifierSet
 
 CONSTRAINTS = "torch==2.13.0\nnumpy==1.0\nhatchling==1.27\n"
 PYPROJECT = """
@@ -94,3 +96,14 @@ def test_a_torch_that_does_not_import_ends_the_set_up_with_what_to_do(set_up):
     assert "error: torch is installed in .venv, but does not import here" in done.stderr
     assert ".venv/bin/pip install --force-reinstall" in done.stderr
     assert not (venv / "ready").exists()
+
+
+def test_no_installed_package_needs_a_newer_release_of_this_python():
+    """Debian 12 has Python 3.11.2, and soupsieve 3.0.4, for example, needs 3.11.5."""
+    first = "{}.{}.0".format(*sys.version_info)
+    needs = {
+        one.metadata["Name"]: one.metadata["Requires-Python"]
+        for one in distributions()
+        if not SpecifierSet(one.metadata["Requires-Python"] or "").contains(first)
+    }
+    assert needs == {}
