@@ -24,10 +24,10 @@ def run(dataset: str, trials: int, minutes: float) -> dict[str, Any]:
         minutes: the setting ``search_minutes``.
 
     Returns:
-        The result, for a JSON file. ``rows`` has a row for each run, with ``recipe``, ``trials``,
-        ``search_seconds`` (0 without a search), ``seconds`` of the whole run, ``valid`` and
-        ``test`` of the final student, and ``peak_mb``, the peak memory of the process in 10^6
-        bytes.
+        The result, for a JSON file. ``rows`` has a row for each run, with ``recipe``, ``tried``
+        (number of models in the search), ``search_seconds`` (0 without a search), ``seconds`` of
+        the whole run, ``valid`` and ``test`` of the final student, and ``peak_mb``, the peak memory
+        of the process in 10^6 bytes.
 
     Raises:
         InputError: if the dataset or a setting cannot be used.
@@ -61,7 +61,7 @@ def _measured(
     tried = record["rows"][0].get("search", [])
     return {
         "recipe": name,
-        "trials": len(tried),
+        "tried": len(tried),
         "search_seconds": sum(one["seconds"] for one in tried),
         "seconds": record["seconds"],
         "valid": record["rows"][-1]["valid"],
@@ -75,11 +75,11 @@ def text(result: dict[str, Any]) -> str:
     from tabulate import tabulate
 
     metric = next(iter(result["rows"][0]["valid"]))
-    heads = ("run", "trained in the search", "search", "whole run", f"valid {metric}", "memory")
+    heads = ("run", "models tried", "search", "whole run", f"valid {metric}", "memory")
     lines = [
         (
             row["recipe"],
-            row["trials"],
+            row["tried"],
             f"{short(row['search_seconds'])} s",
             f"{short(row['seconds'])} s",
             f"{row['valid'][metric]:.4f}",

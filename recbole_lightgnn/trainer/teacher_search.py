@@ -122,10 +122,8 @@ class TeacherSearch:
             self.content["teachers"] = self._choose()
             write_yaml(self.folder.path / RECIPE_FILE, {"recipe": "auto", **self.found()})
             self._save()  # last: the search is finished
-        for pattern in (
-            "trial-*",
-            *(f"{model}.*" for model in _SOLVED),
-        ):  # a kill may have left them
+        # A kill may have left them.
+        for pattern in ("trial-*", *(f"{model}.*" for model in _SOLVED)):
             for file in self.folder.path.glob(pattern):
                 file.unlink()
         return teachers_of(self.found())
@@ -242,7 +240,8 @@ class TeacherSearch:
         for one in before:
             if one["settings"] == settings:
                 return float(one["score"])
-        if before and sum(one["seconds"] for one in solved) > self.most_seconds / 2:
+        # Earlier versions did not save the seconds.
+        if before and sum(one.get("seconds", 0.0) for one in solved) > self.most_seconds / 2:
             return None
         started = perf_counter()
         trained, result = self._solved(model, settings)

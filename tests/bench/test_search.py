@@ -16,7 +16,7 @@ def test_the_run_without_a_search_ends_as_the_run_with_it(capsys):
     assert main(command) == 0
     searched, found, plain = json.loads(Path("s.json").read_text())["rows"]
     assert [row["recipe"] for row in (searched, found, plain)] == ["search", "found", "default"]
-    assert searched["trials"] > 2 > found["trials"] == plain["trials"] == 0
+    assert searched["tried"] > 2 > found["tried"] == plain["tried"] == 0
     assert 0 < searched["search_seconds"] < searched["seconds"]
     assert (searched["valid"], searched["test"]) == (found["valid"], found["test"])
     assert plain["valid"] != found["valid"]
