@@ -1,8 +1,10 @@
-"""Train the runs of a recorded comparison again, and compare each validation with the record.
+"""Train the runs of a recorded comparison again, and compare their scores with the record.
 
 ``python tests/helpers/check_records.py results/comparison-yelp --seconds=60`` in a folder with the
-dataset. Each training ends with the first validation after this time. Scores must be equal to
-the last digit, which needs a processor like the record's. The exit status is 1 if one differs.
+dataset. Each training ends with the first validation after this time. With ``--whole=MINUTES``, the
+runs that took less than this are trained to their end, and their tests are compared too. Scores
+must be equal to the last digit, which needs a processor like the record's. The exit status is 1 if
+one differs.
 """
 
 import argparse
@@ -10,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import chain
 from pathlib import Path
@@ -18,7 +21,7 @@ import torch
 
 from recbole_lightgnn.comparison.variants import read_variants
 from recbole_lightgnn.config.settings_diff import model_settings, shared_settings
-from recbole_lightgnn.quick_start import choose, configure
+from recbole_lightgnn.quick_start import choose, configure, run
 from recbole_lightgnn.registry import model_names, our_models
 
 VARIANTS = Path(__file__).parents[2] / "properties" / "study" / "variants.yaml"
@@ -55,10 +58,27 @@ def differing(record, label):
     }
 
 
-def check(path, seconds):
-    """Train one recorded run again; print what is equal, and return whether all is."""
-    record = json.loads(Path(path, "record.json").read_text())
-    torch.set_num_threads(record["environment"]["threads"])
+def again(record, label):
+    """Settings that train a recorded run again."""
+    return differing(record, label) | {"seed": record["seed"], "show_progress": False}
+
+
+def check_whole(record, label):
+    """Train one recorded run to its end; print what is equal, and return whether all is."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = again(record, label) | {"checkpoint_dir": folder}
+        result = run(record["model"], record["dataset"], settings=settings)
+    expected = [(row[split], row["key"]) for row in record["rows"] for split in ("valid", "test")]
+    got = [(row[split], row["key"]) for row in result["rows"] for split in ("valid", "test")]
+    same = got == expected
+    print(f"{label}: {len(got)} lists of metrics, tests included,", "equal" if same else "DIFFER")
+    if not same:
+        print(f"  recorded {record['test']}, now {result['test']}")
+    return same
+
+
+def check(record, label, seconds):
+    """Train one recorded run for some time; print what is equal, and return whether all is."""
     expected, got, started = recorded(record), [], time.monotonic()
 
     def after_validation(epoch, score):
@@ -66,11 +86,7 @@ def check(path, seconds):
         if got != expected[: len(got)] or time.monotonic() - started > seconds:
             raise Enough
 
-    settings = {
-        **differing(record, Path(path).name.rpartition("-")[0]),
-        "seed": record["seed"],
-        "show_progress": False,
-    }
+    settings = again(record, label)
     whole = True
     try:
         result = choose(
@@ -81,7 +97,7 @@ def check(path, seconds):
         whole = False
     same = got == (expected if whole else expected[: len(got)])
     print(
-        f"{Path(path).name}: {len(got)} of {len(expected)} validations",
+        f"{label}: {len(got)} of {len(expected)} validations",
         "equal" if same else "DIFFER",
     )
     if not same:
@@ -94,23 +110,32 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("comparison", type=Path)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--whole", type=float, default=0, metavar="MINUTES")
     parser.add_argument("--only", help="names of runs, with commas")
     parser.add_argument("--one", action="store_true", help="the folder is that of one run")
     args = parser.parse_args()
     if args.one:
-        sys.exit(not check(args.comparison, args.seconds))
-    runs = sorted(path.parent for path in args.comparison.glob("runs/*/record.json"))
+        record = json.loads((args.comparison / "record.json").read_text())
+        torch.set_num_threads(record["environment"]["threads"])
+        label = args.comparison.name.rpartition("-")[0]
+        if record["seconds"] < 60 * args.whole:
+            sys.exit(not check_whole(record, label))
+        sys.exit(not check(record, label, args.seconds))
+    runs = [path.parent for path in args.comparison.glob("runs/*/record.json")]
+    runs.sort(key=lambda path: json.loads((path / "record.json").read_text())["seconds"])
     if args.only:
-        runs = [run for run in runs if run.name in args.only.split(",")]
-    command = [sys.executable, __file__, "--one", f"--seconds={args.seconds}"]
+        runs = [path for path in runs if path.name in args.only.split(",")]
+    options = [f"--seconds={args.seconds}", f"--whole={args.whole}"]
+    command = [sys.executable, __file__, "--one", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     failed = []
-    for run in runs:
+    for path in runs:
         done = subprocess.run(
-            [*command, run.resolve()], env=environment, capture_output=True, text=True
+            [*command, path.resolve()], env=environment, capture_output=True, text=True
         )
-        print(done.stdout.rpartition("\r")[2].strip().splitlines()[-1:] or done.stderr[-300:])
-        failed += [run.name] if done.returncode else []
+        lines = done.stdout.rpartition("\r")[2].strip().splitlines()
+        print("\n".join(lines[-2 if done.returncode else -1 :]) or done.stderr[-300:])
+        failed += [path.name] if done.returncode else []
         sys.stdout.flush()
     print(f"{len(runs) - len(failed)} of {len(runs)} runs as recorded; others: {failed}")
     sys.exit(bool(failed))
