@@ -23,17 +23,16 @@ from recbole_lightgnn.comparison.layout import (
 )
 from recbole_lightgnn.comparison.protocol import seeds_split_the_data, shared_protocol
 from recbole_lightgnn.comparison.request import Request
+from recbole_lightgnn.comparison.settings_source import searches_itself, sources, sources_after
 from recbole_lightgnn.comparison.shared_teacher import teacher_of
 from recbole_lightgnn.comparison.study import Budget, Study, Task, budget_of
 from recbole_lightgnn.comparison.variants import Variant
 from recbole_lightgnn.config.files import read_yaml
 from recbole_lightgnn.config.settings_diff import (
-    model_settings,
     other_settings,
     settings_of,
     shared_keys,
 )
-from recbole_lightgnn.config.teachers import searches_teachers
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import configure, fingerprint_of, names
 from recbole_lightgnn.registry import model_names, our_models, space_of
@@ -203,11 +202,14 @@ def make_plan(
     request = Request(dataset, list(models), list(seeds), given, variants)
     request.check()
     request, configs = _with_one_split(request)
+    if budget is not None:
+        request = replace(request, limits=_limits(configs, budget))
+        configs = _configure(request)
     protocol = shared_protocol(configs)
     _check_rows(rows, configs)
     fingerprint = plain(_fingerprint(configs))
     searches = _searches(request, configs, out, budget)
-    source = _sources(request, configs) if budget is None else _sources_after(searches, models)
+    source = sources(request, configs) if budget is None else sources_after(searches, configs)
     if searches:
         chosen = {one.name: record["settings"] for one in searches if (record := one.record())}
         request = replace(request, chosen=chosen)
@@ -280,41 +282,6 @@ def _check_class(model: str, model_class: type) -> None:
         )
 
 
-def _sources_after(searches: Sequence[Study], models: Sequence[str]) -> dict[str, str]:
-    """Source of each model's settings (``tuned, N trials`` or ``not tuned``), after a search."""
-    found = {study.name: study.settings_source() for study in searches}
-    return {name: found.get(name, "not tuned") for name in models}
-
-
-def _sources(request: Request, configs: Mapping[str, Any]) -> dict[str, str]:
-    """Source of each model's settings, as in `_settings_source`, without a search."""
-    return {
-        name: _settings_source(config, request.given_to(name)) for name, config in configs.items()
-    }
-
-
-def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
-    """Tell where the settings of a model come from: ``by hand``, ``tuned`` or ``default``.
-
-    - ``by hand``: the command or a variant gives a setting of the model; or the dataset's yaml file
-      has settings for the model that were chosen after few manual trials or none.
-    - ``tuned``: the dataset's yaml file has settings for the model that were chosen by a search or
-      in many manual trials; or a search is a part of the run (``recipe: auto``).
-    - ``default``: no setting of the model is given, in the command, in a variant or in the yaml
-      file.
-
-    Args:
-        config: the model's ``Config``.
-        given: settings given for the model, including the settings of a variant.
-    """
-    keys = model_settings(config).keys() - {"accelerate"}
-    if any(key.partition(".")[0] in keys for key in given):
-        return "by hand"
-    if config.tuned or searches_teachers(config.final_config_dict):
-        return "tuned"
-    return "by hand" if config.of_dataset.get(config["model"]) else "default"
-
-
 def _given_of_data(request: Request, configs: Mapping[str, Any]) -> dict[str, Any]:
     """The given settings of data and evaluation; they are the same for all models."""
     name, config = next(iter(configs.items()))
@@ -354,10 +321,20 @@ def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
 # --- searches and runs ------------------------------------------------------------------------
 
 
+def _limits(configs: Mapping[str, Any], budget: Budget) -> dict[str, dict[str, Any]]:
+    """The budget as settings of each model whose runs search for its teachers themselves."""
+    limits = {"search_trials": budget.trials, "search_minutes": budget.minutes}
+    given = {key: value for key, value in limits.items() if value is not None}
+    return {name: given for name, config in configs.items() if searches_itself(config)}
+
+
 def _searches(
     request: Request, configs: Mapping[str, Any], out: Path, budget: Budget | None
 ) -> list[Study]:
-    """The searches to run: one per model with a setting in its search space that is not given."""
+    """The searches to run: one per model with a setting in its search space that is not given.
+
+    A model whose runs search for its teachers themselves has none.
+    """
     if budget is None:
         return []
     return [
@@ -371,7 +348,8 @@ def _searches(
             budget=budget,
         )
         for name in request.models
-        if _space(request.model_of(name)) - request.given_to(name).keys()
+        if not searches_itself(configs[name])
+        and _space(request.model_of(name)) - request.given_to(name).keys()
     ]
 
 

@@ -27,6 +27,7 @@ class Request:
     Attributes:
         dataset, models, seeds, given, variants: as for `make_plan`.
         chosen: settings that a search has chosen, by name of the model or variant.
+        limits: limits of the searches that are a part of a model's runs, by name.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class Request:
     given: dict[str, Any]
     variants: Mapping[str, Variant]
     chosen: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    limits: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     def model_of(self, name: str) -> str:
         """Return the name of a variant's model; if ``name`` is a model, return ``name``."""
@@ -46,7 +48,8 @@ class Request:
         The variant's settings override the settings given for all models. Settings given for this
         model or variant override all others. A search sets only settings that are not given.
         """
-        settings = {key: value for key, value in self.given.items() if not self._owner(key)}
+        settings = dict(self.limits.get(name, {}))
+        settings |= {key: value for key, value in self.given.items() if not self._owner(key)}
         if name in self.variants:
             settings |= self.variants[name].settings
         prefix = f"{name}."

@@ -136,6 +136,20 @@ def test_models_with_a_search_space_are_searched_unless_all_of_it_is_given():
     assert {"--learning_rate=0.1", "--trials=2", "--study=BPR", "--seed=2020"} <= set(command)
 
 
+def test_a_model_that_searches_in_its_runs_has_no_other_search_but_the_same_budget():
+    found = plan(["LightGNN", "SoftmaxLightGCN"], Budget(4, 3.5), LightGNN__recipe="auto")
+    assert [study.name for study in found.searches] == ["SoftmaxLightGCN"]
+    assert found.settings_source == {"LightGNN": "tuned", "SoftmaxLightGCN": "not tuned"}
+    run = found.ready[0]
+    assert {"--search_trials=4", "--search_minutes=3.5"} <= set(run.command(resumed=False))
+    assert found.given == {"accelerate": True, "LightGNN.recipe": "auto"}
+    by_hand = plan(["LightGNN"], Budget(4, None), LightGNN__recipe="auto", search_trials=2)
+    settings = by_hand.ready[0].settings
+    assert (settings["search_trials"], settings["search_minutes"]) == (2, 10.0)
+    searched = plan(["LightGNN"], Budget(4, None), LightGNN__recipe="default")
+    assert [study.name for study in searched.searches] == ["LightGNN"]
+
+
 def test_runs_have_the_settings_that_were_chosen():
     budget = Budget(1, None)
     plan(["LightGCN"], budget).begin()
