@@ -30,6 +30,8 @@ class Ensemble:
         user_embedding: initial embeddings of users of the first member that has initial embeddings,
             or ``None``. Shape: (users, width)
         item_embedding: initial embeddings of items of the same member. Shape: (items, width)
+        score_tables: two tables whose inner products are the weighted sum of the members that
+            score by tables; ``None`` if no member does. Shapes: (users, width), (items, width)
         ranks_by_tables: whether every member scores by two tables.
     """
 
@@ -46,8 +48,9 @@ class Ensemble:
                 users.append(weight * (teacher.user / teacher.divisor))
                 items.append(teacher.item)
         self.ranks_by_tables = len(users) == len(members)
-        if self.ranks_by_tables:
-            self._final = torch.cat(users, dim=1), torch.cat(items, dim=1)
+        self.score_tables: tuple[Tensor, Tensor] | None = None
+        if users:
+            self.score_tables = torch.cat(users, dim=1), torch.cat(items, dim=1)
         self.user_embedding: Tensor | None = None
         self.item_embedding: Tensor | None = None
         if initial := next(filter(None, map(_initial, members)), None):
@@ -63,15 +66,15 @@ class Ensemble:
         Raises:
             ValueError: if a member does not score by two tables.
         """
-        if not self.ranks_by_tables:
+        if not self.ranks_by_tables or self.score_tables is None:
             raise ValueError("a member of the ensemble does not score by two tables")
-        return self._final
+        return self.score_tables
 
     @torch.no_grad()
     def predict(self, interaction: Any) -> Tensor:
         """Compute the scores of a batch of user-item pairs. Shape: (batch,)"""
         if self.ranks_by_tables:
-            user, item = self._final
+            user, item = self.final_embeddings()
             return (user[interaction[self.USER_ID]] * item[interaction[self.ITEM_ID]]).sum(dim=-1)
         pairs = interaction[self.USER_ID], interaction[self.ITEM_ID]
         return self._sum([teacher.pair_scores(*pairs) for teacher in self._teachers])
@@ -80,7 +83,7 @@ class Ensemble:
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """Compute the scores of a batch of users for all items. Shape: (batch * items,)"""
         if self.ranks_by_tables:
-            user, item = self._final
+            user, item = self.final_embeddings()
             return (user[interaction[self.USER_ID]] @ item.T).flatten()
         items = torch.arange(self.n_items, device=self.device)
         user = interaction[self.USER_ID]

@@ -82,6 +82,15 @@ class FrozenTeacher:
         item = table_named(self.model, "item_embedding")
         return None if user is None or item is None else (user, item)
 
+    def score_tables(self) -> tuple[Tensor, Tensor] | None:
+        """Return two tables with the scores as inner products, or ``None`` without tables.
+
+        Members of an `Ensemble` that give only scores are left out of the sum.
+        """
+        if self.user is None or self.item is None:
+            return getattr(self.model, "score_tables", None)
+        return self.user, self.item
+
     def require_embeddings(self, setting: str, width: int) -> tuple[Tensor, Tensor]:
         """Return the final embeddings for Eq. 6. Shapes: (users, width), (items, width)
 

@@ -17,6 +17,7 @@ from recbole_lightgnn.models.taught import TaughtRecommender
 from recbole_lightgnn.models.weighted import WeightedGraphRecommender
 from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops
 from recbole_lightgnn.nn.pruning import principal_axes
+from recbole_lightgnn.nn.warm_start import closest_tables, unpropagated
 
 
 class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
@@ -61,18 +62,43 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         super().distill_from(teacher, prefix=prefix)
 
     def begin_from(self, teacher: FrozenTeacher) -> None:
-        """With ``initial_embedding: teacher``, start from the teacher's initial embeddings.
+        """Start from the teacher: from its initial embeddings, or near its scores.
+
+        The setting ``initial_embedding`` says which. ``teacher`` takes the initial embeddings.
+        ``scores`` computes embeddings whose propagation comes closest to the teacher's scores.
 
         Raises:
             InputError: if the teacher's embeddings are narrower than this model's.
         """
-        if self.initial_embedding != "teacher":
+        sources = {"teacher": teacher.initial_embeddings, "scores": teacher.score_tables}
+        if (source := sources.get(self.initial_embedding)) is None:
             return
-        if (tables := teacher.initial_embeddings()) is None:
+        if (tables := source()) is None:
             name = type(teacher.model).__name__
             self.logger.warning(f"{name} has no embeddings to begin with: using Xavier's")
+        elif self.initial_embedding == "scores":
+            self.start_near(*tables, target_std=teacher.score_std)
         else:
             self.start_from(*tables, target_std=teacher.score_std)
+
+    @torch.no_grad()
+    def start_near(self, user: Tensor, item: Tensor, *, target_std: float = 1.0) -> None:
+        """Set the initial embeddings so that this model's scores come close to given ones.
+
+        Args:
+            user: table of users. Shape: (users, given width)
+            item: table of items, whose inner products with users are the given scores. Shape:
+                (items, given width)
+            target_std: standard deviation of this model's scores (`score_std`).
+
+        """
+        width = min(user.shape[1], self.user_embedding.shape[1])
+        found = unpropagated(self.propagate, *closest_tables(user, item, width))
+        # Columns that narrower tables do not need stay as they are, small and random.
+        own = self.user_embedding(), self.item_embedding()
+        rest = [table[:, width:] for table in own]
+        start = [torch.cat(pair, dim=1) for pair in zip(found, rest, strict=True)]
+        self.start_from(*start, target_std=target_std)
 
     @torch.no_grad()
     def start_from(self, user: Tensor, item: Tensor, *, target_std: float = 1.0) -> None:

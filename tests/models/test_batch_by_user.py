@@ -272,6 +272,18 @@ def test_scores_of_several_teachers_are_divided_by_their_deviation_and_added(bui
     assert together.user.shape == (members[0].n_users, 4 + 64)  # not scored row by row
 
 
+def test_members_that_give_only_scores_are_left_out_of_the_tables_to_begin_with(build):
+    members = [build("LightGNNTeacher"), build("EASE"), build("BPR")]
+    together = FrozenTeacher(Ensemble(members, [2.0, 1.0, 0.5]))
+    assert together.user is None
+    user, item = together.score_tables()
+    first, _, third = [FrozenTeacher(member) for member in members]
+    users, items = torch.arange(1, 20), torch.arange(1, 30)
+    expected = 2.0 * first.scores(users, items) + 0.5 * third.scores(users, items)
+    assert_close(user[users] @ item[items].T, expected, rtol=1e-4, atol=1e-5)
+    assert FrozenTeacher(members[1]).score_tables() is None
+
+
 def test_each_of_several_teachers_has_a_seed_of_its_own(by_users):
     record = run("LightGNN", "planted", settings={**by_users, "n_teachers": 2})
     first, second, added, *learners = record["rows"]

@@ -257,6 +257,43 @@ def test_a_wider_teacher_is_cut_along_its_principal_axes(build):
         model.start_from(narrow[0][:, :2], narrow[1][:, :2])
 
 
+def centred_scores(user, item):
+    scores = user[1:] @ item[1:].T
+    return scores - scores.mean(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("n_layers", [0, 2])
+def test_a_model_begins_near_the_scores_of_its_teacher(build, frozen, n_layers):
+    """The teacher is as wide as the model; then, they are equal up to a number for each user."""
+    model = build(n_layers=n_layers, initial_embedding="scores")
+    model.begin_from(frozen)
+    with torch.no_grad():
+        ours = centred_scores(*model.encode())
+    theirs = centred_scores(frozen.user, frozen.item)
+    difference = ours / ours.std() - theirs / theirs.std()
+    assert difference.square().mean().sqrt() < 1e-2
+
+
+def test_near_narrower_scores_the_other_columns_stay_random_and_small(build, frozen):
+    model = build(n_layers=0)
+    rest = model.user_embedding()[:, 2:].clone()
+    user, item = frozen.user[:, :2], frozen.item[:, :2]
+    model.start_near(user, item)
+    begun = model.user_embedding()
+    scale = (begun[1:, 2:] / rest[1:]).flatten()
+    assert torch.allclose(scale, scale.mean().expand_as(scale), rtol=1e-3)
+    ours, theirs = centred_scores(*model.encode()), centred_scores(user, item)
+    assert torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1] > 0.9
+
+
+def test_a_teacher_without_tables_leaves_the_first_embeddings_to_chance(build, caplog):
+    model = build(initial_embedding="scores")
+    before = model.user_embedding().clone()
+    model.begin_from(FrozenTeacher(build("EASE")))
+    assert torch.equal(model.user_embedding(), before)
+    assert "EASE has no embeddings to begin with" in caplog.text
+
+
 def test_importances_find_the_same_interaction_in_the_augmented_graph(build):
     teacher = build("LightGNNIntermediate", augmentation_cap=4)
     assert teacher.graph.n_edges > teacher.observed.n_edges
