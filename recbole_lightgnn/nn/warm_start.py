@@ -44,7 +44,7 @@ def closest_tables(user: Tensor, item: Tensor, width: int) -> Tables:
 
 def _root(table: Tensor) -> tuple[Tensor, Tensor]:
     """A square root R of a table's Gram matrix, ``R R^T``, and the inverse of ``R^T``."""
-    parts = (part.double() for part in table[1:].split(_ROWS))
+    parts = (part.double() for part in torch.split(table[1:], _ROWS))
     gram = torch.stack([part.T @ part for part in parts]).sum(dim=0)
     squares, axes = torch.linalg.eigh(gram)
     kept = squares > _TINY * squares[-1].clamp_min(torch.finfo(squares.dtype).tiny)

@@ -124,7 +124,10 @@ class StageTrainer(Trainer):
 
         self._trained.append((row, rank))
 
-    def _training(self, label: Label, config: RunConfig, model: GraphRecommender) -> Training:
+    def _training(
+        self, label: Label, config: RunConfig, model: GraphRecommender, data: Any = None
+    ) -> Training:
+        """Prepare a training, with validation on ``data``, by default the whole validation."""
         chosen = self._chosen.get(label.key)
         return Training(
             config,
@@ -132,7 +135,7 @@ class StageTrainer(Trainer):
             label,
             self._run_folder,
             self._optimizer(config, model),
-            None if chosen else self._validate,
+            None if chosen else partial(self.validation, data=data),
             last_epoch=chosen["best_epoch"] if chosen else None,
             planned_epochs=chosen.get("planned_epochs") if chosen else None,
             meta=self._meta(label, config),
@@ -141,8 +144,9 @@ class StageTrainer(Trainer):
             callback=self._callback,
         )
 
-    def _validate(self, model: Any) -> dict[str, float]:
-        return self._rank(model, self._valid_data).metrics
+    def validation(self, model: Any, data: Any = None) -> dict[str, float]:
+        """Compute the metrics of a model with its present weights, on validation by default."""
+        return self._rank(model, self._valid_data if data is None else data).metrics
 
     def _fit_recbole(
         self, label: Label, config: RunConfig, model: Any, *, build_seconds: float

@@ -285,14 +285,14 @@ class StagedTrainer(StageTrainer):
         self._tried = search.tried()
         return teachers
 
-    def train_trial(self, label: Label, config: RunConfig) -> tuple[Any, dict[str, Any]]:
+    def train_trial(self, label: Label, config: RunConfig, data: Any) -> tuple[Any, dict[str, Any]]:
         """Train a model for `TeacherSearch`; see `Host`. A RecBole model is computed at once."""
         self._seed(label)
         model = self._build(config)
         if not isinstance(model, GraphRecommender):
             return model.eval(), {}
         loader = self._loaders.of(config, self._seed_of(label))
-        result = self._training(label, config, model).fit(loader)
+        result = self._training(label, config, model, data).fit(loader)
         return model, result
 
     def load_trial(self, label: Label, config: RunConfig) -> Any:
@@ -309,10 +309,6 @@ class StagedTrainer(StageTrainer):
             meta = self._meta(label, config) | {"epoch": result["best_epoch"], "valid": valid}
             checkpoint.save(folder.best_file(label.key), model.state_dict(), meta)
             folder.finish(self._row(label, config, model, {**result, "valid": valid}))
-
-    def validation(self, model: Any, data: Any = None) -> dict[str, float]:
-        """Compute the metrics of a model with its present weights, on validation by default."""
-        return self._rank(model, self._valid_data if data is None else data).metrics
 
     def _teachers(self, n_paths: int) -> list[Teacher]:
         """List the teachers that the settings describe, one for each checkpoint if there are any.

@@ -70,8 +70,12 @@ class Host(Protocol):
     settings: Settings
     model: GraphRecommender
 
-    def train_trial(self, label: Label, config: RunConfig) -> tuple[Any, dict[str, Any]]:
-        """Train a model; return it in evaluation mode, and what `Training.fit` returns."""
+    def train_trial(self, label: Label, config: RunConfig, data: Any) -> tuple[Any, dict[str, Any]]:
+        """Train a model, with validation on ``data``.
+
+        Returns:
+            The model in evaluation mode, and what `Training.fit` returns.
+        """
 
     def load_trial(self, label: Label, config: RunConfig) -> Any:
         """Rebuild a trial's model from its checkpoint."""
@@ -174,7 +178,8 @@ class TeacherSearch:
         trial: dict[str, Any] = {"settings": settings, "score": None}
         given = {**settings, "eval_step": settings["epochs"]}
         try:
-            model, result = self.host.train_trial(label, self.host.config.stage(TEACHER, given))
+            config = self.host.config.stage(TEACHER, given)
+            model, result = self.host.train_trial(label, config, self.sample)
             started = perf_counter() - result["seconds"]  # with those of a killed process
             ranking, score = self._fit_ranking(model)
             trial |= {"ranking": ranking, "score": score, "result": result}
@@ -245,7 +250,7 @@ class TeacherSearch:
             return None
         started = perf_counter()
         trained, result = self._solved(model, settings)
-        valid = result.get("valid") or self.host.validation(trained)
+        valid = result.get("valid") or self.host.validation(trained)  # a model of RecBole's
         score = self.sign * float(valid[self.metric])
         one = {"model": model, "settings": dict(settings), "score": score}
         solved.append(one | {"seconds": perf_counter() - started})
@@ -255,7 +260,9 @@ class TeacherSearch:
     def _solved(self, model: str, settings: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Compute a model; return it, and what `Host.train_trial` returns of it."""
         config = self.host.config.stage(model, settings)
-        trained, result = self.host.train_trial(Label(model), config)
+        # RecBole's evaluator, for models without tables, ranks all users of the loader.
+        data = self.valid_data if model in _WITHOUT_TABLES else self.sample
+        trained, result = self.host.train_trial(Label(model), config, data)
         self.folder.progress_file.unlink(missing_ok=True)
         return trained, result
 

@@ -13,6 +13,7 @@ from recbole_lightgnn.data.pairs import import_pairs
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import choose, configure, run
 from recbole_lightgnn.trainer.evaluation import FullRanking
+from recbole_lightgnn.trainer.stage_trainer import StageTrainer
 from recbole_lightgnn.trainer.teacher_search import _fits, _sample
 from recbole_lightgnn.trainer.training import Training
 from recbole_lightgnn.tuning.search import Search
@@ -203,8 +204,21 @@ def test_trials_on_large_data_are_compared_on_some_of_the_users(monkeypatch):
     )
     hits = dict(zip(valid.uid_list.tolist(), whole.rank(*tables)[1], strict=True))
     assert [hits[user].tolist() for user in users] == part.rank(*tables)[1].tolist()
+    ranked, rank = [], StageTrainer._rank
+
+    def spied(trainer, model, data):
+        ranked.append((type(model).__name__, len(data.uid_list)))
+        return rank(trainer, model, data)
+
+    monkeypatch.setattr(StageTrainer, "_rank", spied)
     searched = run("LightGNN", "planted", settings=AUTO)["rows"]
     assert searched[-1]["key"] == "student-01"
+    first_sum = next(number for number, one in enumerate(ranked) if one[0] == "Ensemble")
+    trials = [size for name, size in ranked[:first_sum] if name in ("LightGNNTeacher", "Spectral")]
+    whole = len(valid.uid_list)
+    assert trials.count(20) > 20, "trials and their rankings"
+    assert trials.count(whole) <= 4, "the teachers that were found"
+    assert {size for name, size in ranked if name == "LightGNN"} >= {whole}
 
 
 def test_spectral_is_not_computed_where_its_tables_would_be_large():
