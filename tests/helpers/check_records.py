@@ -1,4 +1,4 @@
-"""Train the runs of a recorded comparison again, and compare their scores with the record.
+"""Train recorded runs again, and compare their scores with the records.
 
 ``python tests/helpers/check_records.py results/comparison-yelp --seconds=60`` in a folder with the
 dataset. Each training ends with the first validation after this time. With ``--whole=MINUTES``, the
@@ -43,7 +43,7 @@ def recorded(record):
     ours, last = our_models(), record["model"]
     rows = [row for row in record["rows"] if row["model"] in ours or row["model"] == last]
     curves = [row.get("curve", {}).get("score", []) for row in rows]
-    return list(chain.from_iterable(curves)) or [record["best_valid"][record["valid_metric"]]]
+    return list(chain.from_iterable(curves))
 
 
 def differing(record, label):
@@ -88,6 +88,10 @@ def check_whole(record, label):
 def check(record, label, seconds):
     """Train one recorded run for some time; print what is equal, and return whether all is."""
     expected, got, started = recorded(record), [], time.monotonic()
+    if not expected and record["rows"][-1].get("epochs", 0) > 1:
+        print(f"{label}: the record has no validation of each epoch: give --whole")
+        return False
+    expected = expected or [record["best_valid"][record["valid_metric"]]]
 
     def after_validation(epoch, score):
         got.append(score)
@@ -113,39 +117,56 @@ def check(record, label, seconds):
     return same
 
 
+def records_of(path):
+    """The records of a comparison's folder, or of a JSON file, with their names; short ones first.
+
+    The names in a folder are those of its runs.
+    """
+    if path.is_dir():
+        files = path.glob("runs/*/record.json")
+        named = [(file.parent.name, json.loads(file.read_text())) for file in files]
+    else:
+        content = json.loads(path.read_text())
+        every = content if isinstance(content, list) else [content]
+        named = [(f"{one.get('name', one['model'])}-{one['seed']}", one) for one in every]
+    return sorted(named, key=lambda pair: pair[1]["seconds"])
+
+
+def check_one(name, record, args):
+    """Check one run in this process; return whether it is as recorded."""
+    torch.set_num_threads(record["environment"]["threads"])
+    label = name.rpartition("-")[0]
+    if record["seconds"] < 60 * args.whole:
+        return check_whole(record, label)
+    return check(record, label, args.seconds)
+
+
 def main():
-    """Check every run of a comparison, each in a process of its own."""
+    """Check every record, each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("comparison", type=Path)
+    parser.add_argument("records", type=Path, help="folder of a comparison, or file of records")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--whole", type=float, default=0, metavar="MINUTES")
     parser.add_argument("--only", help="names of runs, with commas")
-    parser.add_argument("--one", action="store_true", help="the folder is that of one run")
+    parser.add_argument("--one", help="name of the run to check in this process")
     args = parser.parse_args()
+    named = dict(records_of(args.records))
     if args.one:
-        record = json.loads((args.comparison / "record.json").read_text())
-        torch.set_num_threads(record["environment"]["threads"])
-        label = args.comparison.name.rpartition("-")[0]
-        if record["seconds"] < 60 * args.whole:
-            sys.exit(not check_whole(record, label))
-        sys.exit(not check(record, label, args.seconds))
-    runs = [path.parent for path in args.comparison.glob("runs/*/record.json")]
-    runs.sort(key=lambda path: json.loads((path / "record.json").read_text())["seconds"])
-    if args.only:
-        runs = [path for path in runs if path.name in args.only.split(",")]
+        sys.exit(not check_one(args.one, named[args.one], args))
+    names = [name for name in named if not args.only or name in args.only.split(",")]
     options = [f"--seconds={args.seconds}", f"--whole={args.whole}"]
-    command = [sys.executable, __file__, "--one", *options]
+    command = [sys.executable, __file__, *options, str(args.records.resolve())]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     failed = []
-    for path in runs:
+    for name in names:
         done = subprocess.run(
-            [*command, path.resolve()], env=environment, capture_output=True, text=True
+            [*command, f"--one={name}"], env=environment, capture_output=True, text=True
         )
         lines = done.stdout.rpartition("\r")[2].strip().splitlines()
         print("\n".join(lines[-2 if done.returncode else -1 :]) or done.stderr[-300:])
-        failed += [path.name] if done.returncode else []
+        failed += [name] if done.returncode else []
         sys.stdout.flush()
-    print(f"{len(runs) - len(failed)} of {len(runs)} runs as recorded; others: {failed}")
+    print(f"{len(names) - len(failed)} of {len(names)} runs as recorded; others: {failed}")
     sys.exit(bool(failed))
 
 
