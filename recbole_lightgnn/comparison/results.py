@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs.user_metrics import Users, read_users
 from recbole_lightgnn.utils.text import must_be_one_of
 
+_TEACHERS = "teachers"  # key of the row of several teachers together
 _THIRD = 0.33  # share of entries kept by the paper's main student
 
 
@@ -195,7 +196,9 @@ class Comparison:
 
     def _rows_of(self, model: str) -> list[dict[str, Any]]:
         """Rows of a model's record that the table can show; a variant's teachers are not shown."""
-        rows = next(iter(self._records_of(model).values()))["rows"]
+        every = [record["rows"] for record in self._records_of(model).values()]
+        several = (rows for rows in every if any(row["key"] == _TEACHERS for row in rows))
+        rows = next(several, every[0])
         hidden = ("teacher", "intermediate") if model in self.variants else ()
         return [row for row in rows if row["stage"] not in hidden]
 
@@ -207,7 +210,7 @@ class Comparison:
         n_users = self.fingerprint["test"]["users"]
         epochs, patience = _epochs_and_patience(first, rows[0])
         return Entry(
-            _label(model, rows[0], len(self._rows_of(model))),
+            _label(model, {**rows[0], "key": key}, len(self._rows_of(model))),
             model,
             key,
             self._settings_source[model],
@@ -250,7 +253,7 @@ class Comparison:
         users = [self._users.get((model, seed)) for seed in seeds]
         if key is None or None in users:
             return None
-        rows = [one.rows[key] for one in users if one]
+        rows = [one.rows[_key_in(one.rows, key)] for one in users if one]
         return {
             metric: np.asarray(np.mean([row[metric] for row in rows], axis=0, dtype=np.float64))
             for metric in self.metrics
@@ -305,7 +308,7 @@ def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -
     if asked is not None:
         wanted = set(asked) & set(keys) or {keys[-1]}
     else:
-        teachers = [key for key in ("teachers", "teacher") if key in keys]
+        teachers = [key for key in (_TEACHERS, "teacher") if key in keys]
         students = [row for row in rows if row["stage"] == "student"]
         third = sorted(students, key=lambda row: abs(row["entries_kept"] - _THIRD))
         wanted = {*teachers[:1], *(row["key"] for row in third[:1]), keys[-1]}
@@ -313,8 +316,13 @@ def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -
 
 
 def _row(record: Mapping[str, Any], key: str) -> dict[str, Any]:
-    row: dict[str, Any] = next(row for row in record["rows"] if row["key"] == key)
-    return row
+    rows: dict[str, dict[str, Any]] = {row["key"]: row for row in record["rows"]}
+    return rows[_key_in(rows, key)]
+
+
+def _key_in(rows: Container[str], key: str) -> str:
+    """The key of the row of several teachers together; of the only one, if a run found just one."""
+    return "teacher" if key == _TEACHERS and key not in rows else key
 
 
 def _epochs_and_patience(
@@ -331,7 +339,8 @@ def _epochs_and_patience(
 def _seconds_to(record: Mapping[str, Any], key: str) -> float:
     """Training time in seconds up to the end of a row, earlier rows of the record included."""
     keys = [row["key"] for row in record["rows"]]
-    seconds: float = sum(row["seconds"] for row in record["rows"][: keys.index(key) + 1])
+    last = keys.index(_key_in(keys, key))
+    seconds: float = sum(row["seconds"] for row in record["rows"][: last + 1])
     return seconds
 
 

@@ -341,6 +341,36 @@ def test_the_reference_is_chosen_by_validation(tmp_path):
     assert Comparison(write_compared(tmp_path / "2", ("Pop", "BPR"))).reference.label == "BPR"
 
 
+def test_seeds_that_found_one_teacher_and_several_share_a_line(tmp_path):
+    """The line is that of what the student learned from."""
+    folder = write_compared(tmp_path, ("LightGNN", "BPR"))
+    several = folder / "runs/LightGNN-2"
+    record = json.loads((several / "record.json").read_text())
+    users = read_users(several / "record.users.npz")
+    first, students = record["rows"][0], record["rows"][1:]
+    second = first | {"key": "teacher-01", "seconds": 50.0}
+    doubled = {metric: 2 * value for metric, value in first["test"].items()}
+    whole = first | {"key": "teachers", "test": doubled, "seconds": 0.0}
+    write(several / "record.json", record | {"rows": [first, second, whole, *students]})
+    of_users = users.rows | {
+        "teachers": {metric: 2 * of for metric, of in users.rows["teacher"].items()}
+    }
+    write_users(several / "record.users.npz", users.user, users.degree, of_users)
+
+    line = Comparison(folder).done()[0]
+    assert (line.label, line.key, line.seeds) == ("LightGNN's teachers", "teachers", [1, 2, 3])
+    alone = [
+        json.loads((folder / f"runs/LightGNN-{seed}/record.json").read_text()) for seed in (1, 3)
+    ]
+    one, three = (record["rows"][0]["test"]["recall@20"] for record in alone)
+    assert line.test["recall@20"] == [one, doubled["recall@20"], three]
+    assert line.seconds == pytest.approx((400 + 450 + 400) / 3)
+    means = [read_users(folder / f"runs/LightGNN-{seed}/record.users.npz") for seed in (1, 3)]
+    expected = sum(one.rows["teacher"]["recall@20"].astype(float) for one in means)
+    expected = (expected + of_users["teachers"]["recall@20"]) / 3
+    assert line.users["recall@20"] == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_row_that_no_record_has_is_refused(folder, capsys):
     assert main(["report", str(folder), "--rows=teacher,student-12"]) == 2
     error = capsys.readouterr().err
