@@ -21,8 +21,7 @@ class Entry:
         model: name of the model or of the variant.
         key: key of the record's row that the line shows, such as ``student-03``; ``None`` if no
             seed is done.
-        settings_source: where the settings come from: ``tuned``, ``default`` or ``by hand``; with a
-            search, ``tuned, N trials`` or ``not tuned``.
+        settings_source: where the settings come from, as in `Plan.settings_source`.
         family: family of the model or stage, one of `FAMILIES`; empty if not known.
         seeds: seeds that are done.
         problems: sentences that say why results of the other seeds are missing.

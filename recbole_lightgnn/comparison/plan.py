@@ -39,6 +39,7 @@ from recbole_lightgnn.registry import model_names, our_models, space_of
 from recbole_lightgnn.utils.files import check_folder, plain
 from recbole_lightgnn.utils.text import did_you_mean
 
+_UNLIMITED = 1_000_000  # trials, or minutes
 _SPLIT_SEED = 2020  # if RecBole splits the data, all runs share this seed's split
 
 
@@ -57,7 +58,8 @@ class Plan:
         given: settings given for every model, and as ``NAME.KEY`` for one model or variant.
         protocol: settings of data and evaluation, the same for all runs.
         settings_source: where the settings of each model or variant come from: ``tuned``,
-            ``default`` or ``by hand``; with a search, ``tuned, N trials`` or ``not tuned``.
+            ``default`` or ``by hand``; with a search, ``tuned, N trials`` or ``not tuned``, but
+            ``tuned`` for a model whose runs search for its teachers themselves.
         given_of_data: settings of data and evaluation among ``given``.
         fingerprint: counts and hashes of the data.
         budget: limits of each model's search; ``None`` without a search.
@@ -209,7 +211,9 @@ def make_plan(
     _check_rows(rows, configs)
     fingerprint = plain(_fingerprint(configs))
     searches = _searches(request, configs, out, budget)
-    source = sources(request, configs) if budget is None else sources_after(searches, configs)
+    source = (
+        sources(request, configs) if budget is None else sources_after(searches, request, configs)
+    )
     if searches:
         chosen = {one.name: record["settings"] for one in searches if (record := one.record())}
         request = replace(request, chosen=chosen)
@@ -322,10 +326,15 @@ def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _limits(configs: Mapping[str, Any], budget: Budget) -> dict[str, dict[str, Any]]:
-    """The budget as settings of each model whose runs search for its teachers themselves."""
-    limits = {"search_trials": budget.trials, "search_minutes": budget.minutes}
-    given = {key: value for key, value in limits.items() if value is not None}
-    return {name: given for name, config in configs.items() if searches_itself(config)}
+    """The budget as settings of each model whose runs search for its teachers themselves.
+
+    As in the other models' searches, a limit that is not given does not end the search.
+    """
+    limits = {
+        "search_trials": _UNLIMITED if budget.trials is None else budget.trials,
+        "search_minutes": float(_UNLIMITED) if budget.minutes is None else budget.minutes,
+    }
+    return {name: limits for name, config in configs.items() if searches_itself(config)}
 
 
 def _searches(

@@ -204,7 +204,12 @@ class Comparison:
 
     def _entry(self, model: str, key: str) -> Entry:
         """Make the table line of one row of the records: means over the seeds that are done."""
-        records = self._records_of(model)
+        records, missing = {}, []
+        for seed, record in self._records_of(model).items():
+            if _has_row(record, key):
+                records[seed] = record
+            else:
+                missing.append(f"seed {seed} has no {key}")
         rows = [_row(record, key) for record in records.values()]
         first = next(iter(records.values()))
         n_users = self.fingerprint["test"]["users"]
@@ -216,7 +221,7 @@ class Comparison:
             self._settings_source[model],
             family_of_row(first, rows[0]),
             seeds=list(records),
-            problems=self._problems(model),
+            problems=self._problems(model) + missing,
             valid=_mean(row["valid"][self.selection] for row in rows),
             warning=self._warning(dict(zip(records, rows, strict=True))),
             test={metric: [row["test"][metric] for row in rows] for metric in self.metrics},
@@ -318,6 +323,11 @@ def shown_rows(rows: Sequence[Mapping[str, Any]], asked: Sequence[str] | None) -
 def _row(record: Mapping[str, Any], key: str) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {row["key"]: row for row in record["rows"]}
     return rows[_key_in(rows, key)]
+
+
+def _has_row(record: Mapping[str, Any], key: str) -> bool:
+    keys = {row["key"] for row in record["rows"]}
+    return _key_in(keys, key) in keys
 
 
 def _key_in(rows: Container[str], key: str) -> str:

@@ -16,13 +16,19 @@ def searches_itself(config: Any) -> bool:
     return searches_teachers(config.final_config_dict)
 
 
-def sources_after(searches: Sequence[Study], configs: Mapping[str, Any]) -> dict[str, str]:
+def sources_after(
+    searches: Sequence[Study], request: Request, configs: Mapping[str, Any]
+) -> dict[str, str]:
     """Source of each model's settings (``tuned, N trials`` or ``not tuned``), after a search.
 
-    A model with a search as a part of its runs is ``tuned``.
+    A model whose runs search themselves has its source by `_settings_source`.
     """
     found = {study.name: study.settings_source() for study in searches}
-    own = {name: "tuned" for name, config in configs.items() if searches_itself(config)}
+    own = {
+        name: _settings_source(config, request.given_to(name))
+        for name, config in configs.items()
+        if searches_itself(config)
+    }
     return dict.fromkeys(configs, "not tuned") | found | own
 
 
@@ -48,6 +54,8 @@ def _settings_source(config: Any, given: Mapping[str, Any]) -> str:
         given: settings given for the model, including the settings of a variant.
     """
     keys = model_settings(config).keys() - {"accelerate"}
+    if searches_itself(config):
+        keys -= {"recipe", "search_trials", "search_minutes"}  # they are about the search
     if any(key.partition(".")[0] in keys for key in given):
         return "by hand"
     if config.tuned or searches_itself(config):

@@ -167,8 +167,9 @@ _PAPER = (
 _UNPUBLISHED = " The paper's split is not published: only the counts are known to be the same."
 _SEARCHED = (
     "settings tuned, N trials: the best on this dataset's validation split of N trainings, which "
-    "a search proposed ({}). The search is the same for every model. not tuned: the model has no "
-    "search space, or its search is not finished."
+    "a search proposed ({}). The search is the same for every model. tuned, without a number: each "
+    "run of the model searches for its teachers itself, with the same limits. not tuned: the model "
+    "has no search space, or its search is not finished."
 )
 _SETTINGS = (
     "settings tuned: found on this dataset's validation split, by a search or by at least as many "

@@ -30,8 +30,6 @@ class Ensemble:
         user_embedding: initial embeddings of users of the first member that has initial embeddings,
             or ``None``. Shape: (users, width)
         item_embedding: initial embeddings of items of the same member. Shape: (items, width)
-        score_tables: two tables whose inner products are the weighted sum of the members that
-            score by tables; ``None`` if no member does. Shapes: (users, width), (items, width)
         ranks_by_tables: whether every member scores by two tables.
     """
 
@@ -42,15 +40,8 @@ class Ensemble:
         self.USER_ID, self.ITEM_ID = first.USER_ID, first.ITEM_ID
         self.weights = [1.0] * len(members) if weights is None else list(weights)
         self._teachers = [FrozenTeacher(member) for member in members]
-        users, items = [], []
-        for weight, teacher in zip(self.weights, self._teachers, strict=True):
-            if teacher.user is not None and teacher.item is not None:
-                users.append(weight * (teacher.user / teacher.divisor))
-                items.append(teacher.item)
-        self.ranks_by_tables = len(users) == len(members)
-        self.score_tables: tuple[Tensor, Tensor] | None = None
-        if users:
-            self.score_tables = torch.cat(users, dim=1), torch.cat(items, dim=1)
+        self.ranks_by_tables = all(teacher.user is not None for teacher in self._teachers)
+        self._final = self.score_tables() if self.ranks_by_tables else None
         self.user_embedding: Tensor | None = None
         self.item_embedding: Tensor | None = None
         if initial := next(filter(None, map(_initial, members)), None):
@@ -66,9 +57,23 @@ class Ensemble:
         Raises:
             ValueError: if a member does not score by two tables.
         """
-        if not self.ranks_by_tables or self.score_tables is None:
+        if self._final is None:
             raise ValueError("a member of the ensemble does not score by two tables")
-        return self.score_tables
+        return self._final
+
+    @torch.no_grad()
+    def score_tables(self) -> tuple[Tensor, Tensor] | None:
+        """Concatenate the tables of the members that have tables; ``None`` if no member has.
+
+        Inner products are the weighted sum of these members' scores. Shapes: as of
+        :meth:`final_embeddings`
+        """
+        users, items = [], []
+        for weight, teacher in zip(self.weights, self._teachers, strict=True):
+            if teacher.user is not None and teacher.item is not None:
+                users.append(weight * (teacher.user / teacher.divisor))
+                items.append(teacher.item)
+        return (torch.cat(users, dim=1), torch.cat(items, dim=1)) if users else None
 
     @torch.no_grad()
     def predict(self, interaction: Any) -> Tensor:

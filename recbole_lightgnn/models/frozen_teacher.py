@@ -83,13 +83,17 @@ class FrozenTeacher:
         return None if user is None or item is None else (user, item)
 
     def score_tables(self) -> tuple[Tensor, Tensor] | None:
-        """Return two tables with the scores as inner products, or ``None`` without tables.
+        """Return two tables whose inner products are the scores, not divided by ``divisor``.
 
         Members of an `Ensemble` that give only scores are left out of the sum.
+
+        Returns:
+            ``None`` if the model does not score by tables. Shapes: (users, width), (items, width)
         """
-        if self.user is None or self.item is None:
-            return getattr(self.model, "score_tables", None)
-        return self.user, self.item
+        if self.user is not None and self.item is not None:
+            return self.user, self.item
+        tables_of_members = getattr(self.model, "score_tables", None)
+        return None if tables_of_members is None else tables_of_members()
 
     def require_embeddings(self, setting: str, width: int) -> tuple[Tensor, Tensor]:
         """Return the final embeddings for Eq. 6. Shapes: (users, width), (items, width)

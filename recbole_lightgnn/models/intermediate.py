@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_lightgnn.config.view import RunConfig, Settings
@@ -18,6 +19,9 @@ from recbole_lightgnn.models.weighted import WeightedGraphRecommender
 from recbole_lightgnn.nn.graph import InteractionGraph, augment_hops
 from recbole_lightgnn.nn.pruning import principal_axes
 from recbole_lightgnn.nn.warm_start import closest_tables, unpropagated
+
+# Of `start_near`: size of random columns, and relative squared size of a column not needed.
+_SMALL, _NOT_NEEDED = 1e-2, 1e-6
 
 
 class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
@@ -62,43 +66,50 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
         super().distill_from(teacher, prefix=prefix)
 
     def begin_from(self, teacher: FrozenTeacher) -> None:
-        """Start from the teacher: from its initial embeddings, or near its scores.
+        """Start from the teacher, as the setting ``initial_embedding`` says.
 
-        The setting ``initial_embedding`` says which. ``teacher`` takes the initial embeddings.
-        ``scores`` computes embeddings whose propagation comes closest to the teacher's scores.
+        ``teacher`` takes its initial embeddings. ``scores`` computes embeddings whose propagation
+        comes closest to its scores; members of an `Ensemble` that give only scores are left out.
 
         Raises:
-            InputError: if the teacher's embeddings are narrower than this model's.
+            InputError: with ``teacher``, if its embeddings are narrower than this model's.
         """
-        sources = {"teacher": teacher.initial_embeddings, "scores": teacher.score_tables}
-        if (source := sources.get(self.initial_embedding)) is None:
-            return
-        if (tables := source()) is None:
-            name = type(teacher.model).__name__
-            self.logger.warning(f"{name} has no embeddings to begin with: using Xavier's")
-        elif self.initial_embedding == "scores":
-            self.start_near(*tables, target_std=teacher.score_std)
-        else:
-            self.start_from(*tables, target_std=teacher.score_std)
+        name, source = type(teacher.model).__name__, self.initial_embedding
+        if source == "teacher":
+            if (tables := teacher.initial_embeddings()) is None:
+                self.logger.warning(f"{name} has no embeddings to begin with: using Xavier's")
+            else:
+                self.start_from(*tables, target_std=teacher.score_std)
+        elif source == "scores":
+            if (tables := teacher.score_tables()) is None:
+                self.logger.warning(f"{name} does not score by two tables: using Xavier's")
+            else:
+                self.start_near(*tables, target_std=teacher.score_std)
 
     @torch.no_grad()
     def start_near(self, user: Tensor, item: Tensor, *, target_std: float = 1.0) -> None:
         """Set the initial embeddings so that this model's scores come close to given ones.
 
+        Columns that the given scores do not need get random values, a hundredth as large as the
+        others. As zeros for users and items, they would have no gradient.
+
         Args:
             user: table of users. Shape: (users, given width)
-            item: table of items, whose inner products with users are the given scores. Shape:
-                (items, given width)
+            item: table of items, whose inner products with users are the given scores, up to a
+                factor. Shape: (items, given width)
             target_std: standard deviation of this model's scores (`score_std`).
-
         """
-        width = min(user.shape[1], self.user_embedding.shape[1])
+        own = torch.cat([self.user_embedding(), self.item_embedding()])
+        width = min(user.shape[1], own.shape[1])
         found = unpropagated(self.propagate, *closest_tables(user, item, width))
-        # Columns that narrower tables do not need stay as they are, small and random.
-        own = self.user_embedding(), self.item_embedding()
-        rest = [table[:, width:] for table in own]
-        start = [torch.cat(pair, dim=1) for pair in zip(found, rest, strict=True)]
-        self.start_from(*start, target_std=target_std)
+        near = F.pad(torch.cat(found), (0, own.shape[1] - width))
+        squares = near.square().sum(dim=0)
+        needed = squares > _NOT_NEEDED * squares.max()
+        if needed.any():
+            size = near[:, needed].square().mean().sqrt()
+            rest = own * (_SMALL * size / own.square().mean().sqrt())
+            own = torch.where(needed, near, rest)
+        self.start_from(*own.split([len(user), len(item)]), target_std=target_std)
 
     @torch.no_grad()
     def start_from(self, user: Tensor, item: Tensor, *, target_std: float = 1.0) -> None:

@@ -65,8 +65,8 @@ def unpropagated(
         propagate: a linear and symmetric function from initial to final embeddings.
         user: final embeddings of users. Shape: (users, width)
         item: final embeddings of items. Shape: (items, width)
-        steps: number of iterations. For LightGCN with two layers, the error of the last is below
-            1 % of that of the first.
+        steps: number of iterations. With two layers of Eq. 4 and the usual norm of the edges, an
+            error below 1 % is left.
 
     Returns:
         Initial embeddings. Shapes: (users, width), (items, width)

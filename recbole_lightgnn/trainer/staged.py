@@ -308,7 +308,10 @@ class StagedTrainer(StageTrainer):
             valid = self.validation(model)
             meta = self._meta(label, config) | {"epoch": result["best_epoch"], "valid": valid}
             checkpoint.save(folder.best_file(label.key), model.state_dict(), meta)
-            folder.finish(self._row(label, config, model, {**result, "valid": valid}))
+            # The trial was validated in its last epoch alone, perhaps on some of the users.
+            curve = {**result["curve"], "score": [valid[self.valid_metric]]}
+            result = {**result, "valid": valid, "curve": curve}
+            folder.finish(self._row(label, config, model, result))
 
     def _teachers(self, n_paths: int) -> list[Teacher]:
         """List the teachers that the settings describe, one for each checkpoint if there are any.

@@ -352,9 +352,9 @@ def test_seeds_that_found_one_teacher_and_several_share_a_line(tmp_path):
     doubled = {metric: 2 * value for metric, value in first["test"].items()}
     whole = first | {"key": "teachers", "test": doubled, "seconds": 0.0}
     write(several / "record.json", record | {"rows": [first, second, whole, *students]})
-    of_users = users.rows | {
-        "teachers": {metric: 2 * of for metric, of in users.rows["teacher"].items()}
-    }
+    single = users.rows["teacher"]
+    of_users = users.rows | {"teacher-01": single}
+    of_users["teachers"] = {metric: 2 * values for metric, values in single.items()}
     write_users(several / "record.users.npz", users.user, users.degree, of_users)
 
     line = Comparison(folder).done()[0]
@@ -370,6 +370,11 @@ def test_seeds_that_found_one_teacher_and_several_share_a_line(tmp_path):
     expected = sum(one.rows["teacher"]["recall@20"].astype(float) for one in means)
     expected = (expected + of_users["teachers"]["recall@20"]) / 3
     assert line.users["recall@20"] == pytest.approx(expected, rel=1e-6)
+    assert main(["report", str(folder), "--rows=teacher-01,student-03"]) == 0
+    other, student = Comparison(folder, ["teacher-01", "student-03"]).done()[:2]
+    assert (other.key, other.seeds, student.seeds) == ("teacher-01", [2], [1, 2, 3])
+    assert other.problems == ["seed 1 has no teacher-01", "seed 3 has no teacher-01"]
+    assert other.paired_seeds == [2]
 
 
 def test_a_row_that_no_record_has_is_refused(folder, capsys):

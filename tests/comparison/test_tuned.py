@@ -143,11 +143,27 @@ def test_a_model_that_searches_in_its_runs_has_no_other_search_but_the_same_budg
     run = found.ready[0]
     assert {"--search_trials=4", "--search_minutes=3.5"} <= set(run.command(resumed=False))
     assert found.given == {"accelerate": True, "LightGNN.recipe": "auto"}
-    by_hand = plan(["LightGNN"], Budget(4, None), LightGNN__recipe="auto", search_trials=2)
-    settings = by_hand.ready[0].settings
-    assert (settings["search_trials"], settings["search_minutes"]) == (2, 10.0)
     searched = plan(["LightGNN"], Budget(4, None), LightGNN__recipe="default")
     assert [study.name for study in searched.searches] == ["LightGNN"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "given", "limits"),
+    [
+        (Budget(4, None), {}, (4, 1e6)),
+        (Budget(None, 2.5), {}, (1_000_000, 2.5)),
+        (Budget(4, 2.5), {"search_trials": 2}, (2, 2.5)),
+        (Budget(4, 2.5), {"LightGNN__search_minutes": 1.0}, (4, 1.0)),
+        (None, {}, (24, 10.0)),
+    ],
+)
+def test_a_limit_that_is_not_given_does_not_end_the_search_in_a_run(budget, given, limits):
+    found = plan(["LightGNN"], budget, LightGNN__recipe="auto", **given)
+    settings = found.ready[0].settings
+    assert (settings["search_trials"], settings["search_minutes"]) == limits
+    assert found.settings_source == {"LightGNN": "tuned"}
+    by_hand = plan(["LightGNN"], budget, LightGNN__recipe="auto", LightGNN__epochs=3, **given)
+    assert by_hand.settings_source == {"LightGNN": "by hand"}
 
 
 def test_runs_have_the_settings_that_were_chosen():

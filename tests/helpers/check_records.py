@@ -136,6 +136,9 @@ def check_one(name, record, args):
     """Check one run in this process; return whether it is as recorded."""
     torch.set_num_threads(record["environment"]["threads"])
     label = name.rpartition("-")[0]
+    if any("search" in row for row in record["rows"]):
+        print(f"{label}: its teachers were found in limited time; train it by its recipe.yaml")
+        return False
     if record["seconds"] < 60 * args.whole:
         return check_whole(record, label)
     return check(record, label, args.seconds)
@@ -153,7 +156,9 @@ def main():
     named = dict(records_of(args.records))
     if args.one:
         sys.exit(not check_one(args.one, named[args.one], args))
-    names = [name for name in named if not args.only or name in args.only.split(",")]
+    names = args.only.split(",") if args.only else list(named)
+    if unknown := set(names) - named.keys():
+        parser.error(f"there is no run {', '.join(sorted(unknown))} among {', '.join(named)}")
     options = [f"--seconds={args.seconds}", f"--whole={args.whole}"]
     command = [sys.executable, __file__, *options, str(args.records.resolve())]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

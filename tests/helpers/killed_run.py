@@ -42,12 +42,14 @@ SETTINGS = {
 }
 OF_RECBOLE = {"teacher": "LightGCN", "teacher_settings": {"epochs": 2, "embedding_size": 16}}
 BY_USERS = {"batch_by": "user", "train_batch_size": 32, "learning_rate_end": 0.1}
+START = {"initial_embedding": "scores"}
 SETTINGS["LightGNN batch_by user"] = {
     **QUICK,
     **BY_USERS,
+    **START,
     "n_teachers": 2,
     "teacher_settings": QUICK["teacher_settings"] | BY_USERS | {"ranking_prior": 0.3},
-    "intermediate_settings": QUICK["intermediate_settings"] | BY_USERS,
+    "intermediate_settings": QUICK["intermediate_settings"] | BY_USERS | START,
 }
 SEARCH = {"recipe": "auto", "search_trials": 2, "n_pruning_runs": 1, "epoch_steps": 2}
 SETTINGS["LightGNN auto"] = SHARED | SEARCH | {"epochs": 2, "embedding_size": 16}

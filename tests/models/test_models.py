@@ -274,16 +274,28 @@ def test_a_model_begins_near_the_scores_of_its_teacher(build, frozen, n_layers):
     assert difference.square().mean().sqrt() < 1e-2
 
 
-def test_near_narrower_scores_the_other_columns_stay_random_and_small(build, frozen):
-    model = build(n_layers=0)
-    rest = model.user_embedding()[:, 2:].clone()
-    user, item = frozen.user[:, :2], frozen.item[:, :2]
-    model.start_near(user, item)
-    begun = model.user_embedding()
-    scale = (begun[1:, 2:] / rest[1:]).flatten()
-    assert torch.allclose(scale, scale.mean().expand_as(scale), rtol=1e-3)
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("layers", [0, 2])
+def test_columns_that_the_scores_do_not_need_stay_random_and_small(build, frozen, scale, layers):
+    """The given scores have two dimensions, in tables of three columns; the model has four."""
+    model = build(n_layers=layers)
+    user, item = (table[:, [0, 1, 1]] for table in (frozen.user, frozen.item))
+    model.start_near(scale * user, item)
+    begun = torch.cat([model.user_embedding(), model.item_embedding()])
+    sizes = begun.square().mean(dim=0).sqrt()
+    assert sizes[2:].max() < 0.05 * sizes[:2].max()
+    assert sizes.min() > 1e-4 * sizes.max(), "no column is zero, which would have no gradient"
     ours, theirs = centred_scores(*model.encode()), centred_scores(user, item)
-    assert torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1] > 0.9
+    assert torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1] > 0.99
+    assert score_std(ours) == pytest.approx(1.0, rel=0.05)
+
+
+def test_near_equal_scores_for_all_items_the_first_embeddings_stay_random(build, frozen):
+    model = build()
+    before = model.user_embedding().clone()
+    model.start_near(frozen.user, torch.ones_like(frozen.item))
+    after = model.user_embedding()
+    assert torch.allclose(after / after.std(), before / before.std(), atol=1e-4)
 
 
 def test_a_teacher_without_tables_leaves_the_first_embeddings_to_chance(build, caplog):
@@ -291,7 +303,7 @@ def test_a_teacher_without_tables_leaves_the_first_embeddings_to_chance(build, c
     before = model.user_embedding().clone()
     model.begin_from(FrozenTeacher(build("EASE")))
     assert torch.equal(model.user_embedding(), before)
-    assert "EASE has no embeddings to begin with" in caplog.text
+    assert "EASE does not score by two tables" in caplog.text
 
 
 def test_importances_find_the_same_interaction_in_the_augmented_graph(build):

@@ -62,6 +62,7 @@ def test_propagating_what_was_found_gives_the_final_embeddings(n_layers):
 
 
 def test_twenty_steps_leave_less_than_a_hundredth_of_the_error():
+    """In the usual norm of the edges, with both exponents 1/2."""
     graph = in_double(random_graph(4, 300, 200, 3000))
     final = double(300, 3, seed=1), double(200, 3, seed=2)
 

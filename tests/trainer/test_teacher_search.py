@@ -219,6 +219,7 @@ def test_trials_on_large_data_are_compared_on_some_of_the_users(monkeypatch):
     assert trials.count(20) > 20, "trials and their rankings"
     assert trials.count(whole) <= 4, "the teachers that were found"
     assert {size for name, size in ranked if name == "LightGNN"} >= {whole}
+    assert searched[0]["curve"]["score"] == [searched[0]["valid"]["recall@5"]]
 
 
 def test_spectral_is_not_computed_where_its_tables_would_be_large():
