@@ -6,7 +6,9 @@ same proposals, and a search with more trials begins as one with fewer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 Values = dict[str, Any]
@@ -86,21 +88,29 @@ class Tried(NamedTuple):
         settings: the trial's settings of the teacher.
         score: validation score, larger is better; ``None`` if the training failed.
         planned_epochs: number of epochs, if ``max_edge_visits`` allowed fewer than ``epochs``.
+        seconds: time of the trial.
     """
 
     settings: Mapping[str, Any]
     score: float | None
     planned_epochs: int | None = None
+    seconds: float = 0.0
 
 
-def propose(tried: Sequence[Tried], n_interactions: int = 0) -> Values | None:
+def propose(
+    tried: Sequence[Tried], n_interactions: int = 0, most_seconds: float = math.inf
+) -> Values | None:
     """Return the settings of the next trial; ``None`` if no change is left to try.
 
     Args:
         tried: all trials that have ended, in their order.
         n_interactions: number of training interactions.
+        most_seconds: time of the whole search. The first part ends when half of it is over.
     """
     screened = _SCREENED[:-1] if n_interactions > _MOST_INTERACTIONS else _SCREENED
+    used = accumulate(one.seconds for one in tried)
+    in_time = sum(seconds < most_seconds / 2 for seconds in used) + 1
+    screened = screened[:in_time]
     if len(tried) < len(screened):
         return _whole(screened[len(tried)])
     best = _best(tried)

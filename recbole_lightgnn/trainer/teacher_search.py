@@ -155,10 +155,16 @@ class TeacherSearch:
         trials = self.content["trials"]
         while len(trials) < self.most_trials and self._has_time():
             tried = [
-                Tried(one["settings"], one["score"], one.get("result", {}).get("planned_epochs"))
+                Tried(
+                    one["settings"],
+                    one["score"],
+                    one.get("result", {}).get("planned_epochs"),
+                    one["seconds"],
+                )
                 for one in trials
             ]
-            if (settings := propose(tried, self.n_interactions)) is None:
+            settings = propose(tried, self.n_interactions, self.most_seconds)
+            if settings is None:
                 break
             trials.append(self._trial(len(trials), settings))
             self._save()

@@ -30,6 +30,20 @@ def test_the_search_begins_with_the_plainest_settings_and_screens_narrow_models(
     assert wide == {**best, "embedding_size": 128}
 
 
+@pytest.mark.parametrize(("seconds", "screened"), [(1, 8), (10, 5), (30, 2), (50, 1), (99, 1)])
+def test_the_first_part_takes_half_of_the_time_at_most(seconds, screened):
+    """Of 100 seconds, the trial in which the half ends is the last of the narrow models."""
+    tried = []
+    while len(tried) < 20:
+        settings = propose(tried, most_seconds=100.0)
+        tried.append(Tried(settings, by_temperature(settings, 0), seconds=seconds))
+    best = max(tried[:screened], key=lambda one: one.score).settings
+    assert tried[screened].settings == {**best, "embedding_size": 128}
+    for number in range(screened + 1, 20):
+        best = max(tried[:number], key=lambda one: one.score).settings
+        assert sum(best[key] != value for key, value in tried[number].settings.items()) == 1
+
+
 def test_large_data_are_not_screened_with_batches_of_interactions():
     few, many = (searched(by_temperature, n_interactions=n) for n in (10**6, 10**6 + 1))
     assert "interaction" in [one.settings["batch_by"] for one in few]
