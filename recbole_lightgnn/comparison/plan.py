@@ -59,7 +59,7 @@ class Plan:
         protocol: settings of data and evaluation, the same for all runs.
         settings_source: where the settings of each model or variant come from: ``tuned``,
             ``default`` or ``by hand``; with a search, ``tuned, N trials`` or ``not tuned``, but
-            ``tuned`` for a model whose runs search for its teachers themselves.
+            ``tuned`` for a model with a search for its teachers in each run.
         given_of_data: settings of data and evaluation among ``given``.
         fingerprint: counts and hashes of the data.
         budget: limits of each model's search; ``None`` without a search.
@@ -326,7 +326,7 @@ def _fingerprint(configs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _limits(configs: Mapping[str, Any], budget: Budget) -> dict[str, dict[str, Any]]:
-    """The budget as settings of each model whose runs search for its teachers themselves.
+    """The budget as settings of each model that searches for its teachers in each run.
 
     As in the other models' searches, a limit that is not given does not end the search.
     """
@@ -342,7 +342,7 @@ def _searches(
 ) -> list[Study]:
     """The searches to run: one per model with a setting in its search space that is not given.
 
-    A model whose runs search for its teachers themselves has none.
+    A model that searches for its teachers in each run has none.
     """
     if budget is None:
         return []

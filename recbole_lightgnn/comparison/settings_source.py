@@ -21,7 +21,7 @@ def sources_after(
 ) -> dict[str, str]:
     """Source of each model's settings (``tuned, N trials`` or ``not tuned``), after a search.
 
-    A model whose runs search themselves has its source by `_settings_source`.
+    A model that searches in each run has its source by `_settings_source`.
     """
     found = {study.name: study.settings_source() for study in searches}
     own = {

@@ -83,7 +83,7 @@ class FrozenTeacher:
         return None if user is None or item is None else (user, item)
 
     def score_tables(self) -> tuple[Tensor, Tensor] | None:
-        """Return two tables whose inner products are the scores, not divided by ``divisor``.
+        """Return two tables with the scores as inner products, not divided by ``divisor``.
 
         Members of an `Ensemble` that give only scores are left out of the sum.
 

@@ -68,8 +68,8 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
     def begin_from(self, teacher: FrozenTeacher) -> None:
         """Start from the teacher, as the setting ``initial_embedding`` says.
 
-        ``teacher`` takes its initial embeddings. ``scores`` computes embeddings whose propagation
-        comes closest to its scores; members of an `Ensemble` that give only scores are left out.
+        ``teacher`` takes its initial embeddings. ``scores`` computes embeddings that propagate to
+        scores close to the teacher's; members of an `Ensemble` that give only scores are left out.
 
         Raises:
             InputError: with ``teacher``, if its embeddings are narrower than this model's.
@@ -95,8 +95,8 @@ class LightGNNIntermediate(TaughtRecommender, WeightedGraphRecommender):
 
         Args:
             user: table of users. Shape: (users, given width)
-            item: table of items, whose inner products with users are the given scores, up to a
-                factor. Shape: (items, given width)
+            item: table of items; inner products with users are the given scores, up to a factor.
+                Shape: (items, given width)
             target_std: standard deviation of this model's scores (`score_std`).
         """
         own = torch.cat([self.user_embedding(), self.item_embedding()])

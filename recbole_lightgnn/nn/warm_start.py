@@ -13,7 +13,7 @@ _TINY = 1e-10  # relative size below which a squared singular value counts as ze
 
 
 def closest_tables(user: Tensor, item: Tensor, width: int) -> Tables:
-    r"""Compute the tables of a given width whose inner products come closest to wider ones.
+    r"""Compute tables of a given width with inner products as close as possible to wider ones.
 
     .. math:: \min_{P, Q} \|U(V - \mathbf 1\bar v^\top)^\top - PQ^\top\|_F
 
@@ -56,7 +56,7 @@ def _root(table: Tensor) -> tuple[Tensor, Tensor]:
 def unpropagated(
     propagate: Callable[[Tensor, Tensor], Tables], user: Tensor, item: Tensor, *, steps: int = 20
 ) -> Tables:
-    """Find initial embeddings whose propagation comes closest to given final embeddings.
+    """Find the initial embeddings that propagate as closely as possible to given final ones.
 
     This is linear least squares, solved by conjugate gradients for each column (CGLS; Hestenes &
     Stiefel, 1952).

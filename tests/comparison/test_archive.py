@@ -141,7 +141,7 @@ def test_an_archive_never_overwrites_something_else(folder, tmp_path, capsys):
 
 def test_there_are_comparisons_in_results():
     assert [archive.name for archive in ARCHIVES] == [
-        f"comparison-{dataset}" for dataset in ("gowalla", "ml-100k", "yelp")
+        f"comparison-{name}" for name in ("any-ml-100k", "gowalla", "ml-100k", "yelp")
     ]
 
 
@@ -153,7 +153,8 @@ def test_the_tables_in_results_and_on_the_site_are_those_of_the_records(archive,
         assert (tmp_path / "copy" / name).read_bytes() == (archive / name).read_bytes()
     assert cells(tmp_path / "copy" / "table.csv") == cells(archive / "table.csv")
     dataset = archive.name.removeprefix("comparison-")
-    page = (ROOT / "docs" / "results" / f"{dataset}.md").read_text()
+    page = "any-dataset" if dataset.startswith("any-") else dataset
+    page = (ROOT / "docs" / "results" / f"{page}.md").read_text()
     assert f"{{include}} ../_generated/{archive.name}.md" in page
     generated = dict(site_pages()._comparison(archive))[f"{archive.name}.md"].decode()
     assert rows(generated) == rows((archive / "table.md").read_text())
