@@ -244,16 +244,15 @@ def _any_dataset(folders: Iterable[Path]) -> bytes:
     """LightGNN and its best rivals on each dataset where all settings were found by searches."""
     columns = ["model", "size", "R@20", "N@20", "p R@20", "p N@20", "training"]
     lines = []
-    for folder in folders:
-        comparison = Comparison(folder)
+    for comparison in map(Comparison, folders):
         content = table(comparison)
-        places = [content.head.index(column) for column in columns]
-        shown = list(zip(comparison.entries, content.lines, strict=True))
-        rivals = [one for one in shown if one[0].model != "LightGNN" and one[0].seeds]
+        shown = [one for one in zip(comparison.entries, content.lines, strict=True) if one[0].seeds]
+        ours = [one for one in shown if one[0].model == "LightGNN"]
+        rivals = [one for one in shown if one[0].model != "LightGNN"]
         rivals.sort(key=lambda one: -one[0].mean("recall@20"))
-        ours = [one for one in shown if one[0].model == "LightGNN" and one[0].seeds]
         for _, line in ours + rivals[:_RIVALS]:
-            lines.append([comparison.dataset, *(line[place].text for place in places)])
+            cells = dict(zip(content.head, line, strict=True))
+            lines.append([comparison.dataset, *(cells[column].text for column in columns)])
     return _encoded(*_markdown(["dataset", *columns], lines))
 
 
@@ -326,15 +325,8 @@ def _export(file: Path) -> bytes:
                 ),
             ]
         )
-    head = [
-        "model",
-        "form",
-        "values",
-        "file",
-        "of dense",
-        f"{result['split']} R@20",
-        "change",
-    ]
+    head = ["model", "form", "values", "file", "of dense"]
+    head += [f"{result['split']} R@20", "change"]
     return _encoded(*_markdown(head, lines), "", _conditions([result], file))
 
 

@@ -28,11 +28,7 @@ from recbole_lightgnn.comparison.shared_teacher import teacher_of
 from recbole_lightgnn.comparison.study import Budget, Study, Task, budget_of
 from recbole_lightgnn.comparison.variants import Variant
 from recbole_lightgnn.config.files import read_yaml
-from recbole_lightgnn.config.settings_diff import (
-    other_settings,
-    settings_of,
-    shared_keys,
-)
+from recbole_lightgnn.config.settings_diff import other_settings, settings_of, shared_keys
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import configure, fingerprint_of, names
 from recbole_lightgnn.registry import model_names, our_models, space_of
@@ -204,8 +200,8 @@ def make_plan(
     request = Request(dataset, list(models), list(seeds), given, variants)
     request.check()
     request, configs = _with_one_split(request)
-    if budget is not None:
-        request = replace(request, limits=_limits(configs, budget))
+    if budget is not None and (limits := _limits(configs, budget)):
+        request = replace(request, limits=limits)
         configs = _configure(request)
     protocol = shared_protocol(configs)
     _check_rows(rows, configs)

@@ -1,7 +1,8 @@
 """Settings that the search for a teacher tries, from the results so far.
 
 The order is fixed, and each proposal depends on earlier scores alone. So the same scores give the
-same proposals, and a search with more trials begins as one with fewer.
+same proposals, and a search with more trials begins as one with fewer. Only the end of the first
+part may depend on time.
 """
 
 from __future__ import annotations

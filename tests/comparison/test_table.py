@@ -352,8 +352,7 @@ def test_seeds_that_found_one_teacher_and_several_share_a_line(tmp_path):
     doubled = {metric: 2 * value for metric, value in first["test"].items()}
     whole = first | {"key": "teachers", "test": doubled, "seconds": 0.0}
     write(several / "record.json", record | {"rows": [first, second, whole, *students]})
-    single = users.rows["teacher"]
-    of_users = users.rows | {"teacher-01": single}
+    of_users = users.rows | {"teacher-01": (single := users.rows["teacher"])}
     of_users["teachers"] = {metric: 2 * values for metric, values in single.items()}
     write_users(several / "record.users.npz", users.user, users.degree, of_users)
 
@@ -364,8 +363,8 @@ def test_seeds_that_found_one_teacher_and_several_share_a_line(tmp_path):
     ]
     one, three = (record["rows"][0]["test"]["recall@20"] for record in alone)
     assert line.test["recall@20"] == [one, doubled["recall@20"], three]
-    seconds = [record["rows"][0]["seconds"] for record in alone]
-    assert line.seconds == pytest.approx((sum(seconds) + first["seconds"] + 50.0) / 3)
+    seconds = sum(record["rows"][0]["seconds"] for record in [*alone, record])
+    assert line.seconds == pytest.approx((seconds + 50.0) / 3)
     means = [read_users(folder / f"runs/LightGNN-{seed}/record.users.npz") for seed in (1, 3)]
     expected = sum(one.rows["teacher"]["recall@20"].astype(float) for one in means)
     expected = (expected + of_users["teachers"]["recall@20"]) / 3

@@ -6,15 +6,7 @@ from helpers.paths import ROOT
 
 FORBIDDEN = re.compile(r"footing|whose|fruitless|our_products|by_rows|\brooms?\b")
 # The old names of settings and modules, and what was written when they were in use.
-ALLOWED = (
-    "aliases",
-    "test_old_names",
-    "test_words",
-    "check_records",
-    "LOG.md",
-    "_generated",
-    "_build",
-)
+ALLOWED = ("aliases", "test_old_names", "test_words", "LOG.md", "_generated", "_build")
 
 
 def test_private_words_do_not_come_back():

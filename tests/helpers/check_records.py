@@ -20,13 +20,12 @@ from pathlib import Path
 import torch
 
 from recbole_lightgnn.comparison.variants import read_variants
+from recbole_lightgnn.config.aliases import renamed
 from recbole_lightgnn.config.settings_diff import model_settings, shared_settings
 from recbole_lightgnn.quick_start import choose, configure, run
 from recbole_lightgnn.registry import model_names, our_models
 
 VARIANTS = Path(__file__).parents[2] / "properties" / "study" / "variants.yaml"
-# Earlier names of settings.
-_RENAMED = {"our_products": "accelerate"}
 # Keys that a user does not set, or that do not affect the result.
 _LEFT_OUT = {"checkpoint_dir", "data_path", "show_progress", "state", "seed", "tuned"}
 
@@ -52,7 +51,7 @@ def differing(record, label):
     variant = variants[label].settings if label in variants else {}
     config = configure(record["model"], record["dataset"], settings=variant)
     today = shared_settings(config) | model_settings(config)
-    saved = {_RENAMED.get(key, key): value for key, value in record["settings"].items()}
+    saved = renamed(record["settings"])
     return variant | {
         key: saved[key]
         for key, value in today.items()
