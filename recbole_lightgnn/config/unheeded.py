@@ -199,6 +199,11 @@ def _reason_of_ours(
         )
     if key == "max_epoch_steps" and not by_user:
         return f"without batch_by=user: leave it out, or write --{prefix}batch_by=user"
+    if key == "prediction_kd_entropy" and settings["prediction_kd_temperature"] is not None:
+        return (
+            "as prediction_kd_temperature is given: leave it out, or write "
+            f"--{prefix}prediction_kd_temperature=None"
+        )
     if key in _EXPONENTS and settings.get("n_layers") == 0:
         return "with n_layers 0, as nothing is propagated: leave it out"
     if key == "metric_decimal_place" and value >= _FULL_PRECISION:

@@ -199,6 +199,11 @@ def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
             f"batch_by=interaction: set {prefix}batch_by=user, or popularity_correction in its "
             "place"
         )
+    if settings.get("prediction_kd_temperature", 1) is None and not by_user:
+        raise InputError(
+            f"{prefix}prediction_kd_temperature must be a number > 0 with batch_by=interaction: "
+            f"give one, or set {prefix}batch_by=user, where prediction_kd_entropy sets it"
+        )
 
 
 @cache

@@ -87,6 +87,10 @@ class Settings(Mapping[str, Any]):
         """The setting with the name ``key``, which must be a text or ``None``."""
         return None if self[key] is None else self.text(key)
 
+    def optional_number(self, key: str) -> float | None:
+        """The setting with the name ``key``, which must be a number or ``None``."""
+        return None if self[key] is None else self.number(key)
+
     def texts(self, key: str) -> list[str]:
         """The setting with the name ``key``, as a list of texts; ``None`` gives an empty list."""
         value = self[key]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from logging import getLogger
 from typing import NamedTuple, Protocol
 
 import torch
@@ -16,7 +18,7 @@ from recbole_lightgnn.losses import (
     pairwise_alignment,
 )
 from recbole_lightgnn.models.base import Batch, PositiveItems
-from recbole_lightgnn.models.frozen_teacher import FrozenTeacher
+from recbole_lightgnn.models.frozen_teacher import FrozenTeacher, sample_users
 from recbole_lightgnn.models.objective import CandidateSampler, Tables, batch_items
 
 
@@ -82,13 +84,11 @@ class PredictionAlignment(Protocol):
 
 
 def _prediction_alignment(settings: Settings, positive_items: PositiveItems) -> PredictionAlignment:
+    if settings.text("batch_by") == "user":
+        return AllItemsPredictions(settings, positive_items)
     temperature = settings.number("prediction_kd_temperature")
     if settings.text("prediction_kd") == "pairwise":
         return PairwisePredictions(temperature)
-    if settings.text("batch_by") == "user":
-        length = settings.integer("prediction_kd_items")
-        sampler = CandidateSampler(settings, positive_items.n_items - 1)
-        return AllItemsPredictions(temperature, length, positive_items, sampler)
     return BatchPredictions(temperature)
 
 
@@ -142,27 +142,39 @@ class AllItemsPredictions:
     are not ranked.
 
     Args:
-        temperature: tau of `listwise_alignment`, above 0.
-        length: number of the teacher's best items for each user.
+        settings: settings of the run: ``prediction_kd_...`` and those of `CandidateSampler`.
+            Without a temperature, it is set so that the teacher's softmax has the entropy
+            ``prediction_kd_entropy`` (`temperature_with_entropy`, on a sample of users).
         positive_items: look-up of each user's positive items.
-        sampler: sampler of the student's items.
     """
 
-    def __init__(
-        self,
-        temperature: float,
-        length: int,
-        positive_items: PositiveItems,
-        sampler: CandidateSampler,
-    ) -> None:
-        self.temperature, self.length = temperature, length
-        self.positive_items, self.sampler = positive_items, sampler
+    def __init__(self, settings: Settings, positive_items: PositiveItems) -> None:
+        self.given_temperature = settings.optional_number("prediction_kd_temperature")
+        self.entropy = settings.number("prediction_kd_entropy")
+        self.length = settings.integer("prediction_kd_items")
+        self.positive_items = positive_items
+        self.sampler = CandidateSampler(settings, positive_items.n_items - 1)
+        self._fitted: tuple[FrozenTeacher, float] | None = None
+
+    def temperature(self, teacher: FrozenTeacher) -> float:
+        """Return tau of `listwise_alignment`: the given one, or the one fitted to the teacher."""
+        if self.given_temperature is not None:
+            return self.given_temperature
+        if self._fitted is None or self._fitted[0] is not teacher:
+            sample = sample_users(teacher.model.n_users).to(teacher.model.device)
+            _, scores = teacher.best_items(sample, self.length, self.positive_items)
+            found = temperature_with_entropy(scores, self.entropy)
+            getLogger().info(
+                f"prediction_kd_temperature {found:.3f}, by prediction_kd_entropy {self.entropy}"
+            )
+            self._fitted = teacher, found
+        return self._fitted[1]
 
     def __call__(self, teacher: FrozenTeacher, tables: Tables, batch: Batch) -> Tensor:
         """Compute the loss, a mean over the users of the batch. Shape: ()"""
-        user = batch.user
+        user, temperature = batch.user, self.temperature(teacher)
         best, scores = teacher.best_items(user, self.length, self.positive_items)
-        weight = (scores / self.temperature).softmax(dim=-1) / len(user)
+        weight = (scores / temperature).softmax(dim=-1) / len(user)
         ranked = weight > 0  # false for positive items, which fill up a short list
         count = ranked.sum(dim=-1)
         pointers = torch.cat([count.new_zeros(1), count.cumsum(0)])
@@ -174,13 +186,50 @@ class AllItemsPredictions:
             items, bias = items.index_select(0, candidates.items), candidates.log_weight
             target, left_out = candidates.column[target], candidates.column[left_out]
         return full_softmax(
-            tables[0].index_select(0, user) / self.temperature,
+            tables[0].index_select(0, user) / temperature,
             items,
             RaggedIndices(pointers, target),
             weight[ranked],
             bias=bias,
             left_out=RaggedIndices(positive.pointers, left_out),
         )
+
+
+def temperature_with_entropy(scores: Tensor, share: float) -> float:
+    r"""Find the temperature at which softmaxes have a given mean entropy.
+
+    .. math:: \operatorname{mean}_u\;
+        \frac{-\sum_i p_{ui} \ln p_{ui}}{\ln n_u} = \text{share}, \qquad
+        p_u = \operatorname{softmax}(s_u / \tau)
+
+    The entropy rises with the temperature, so that halving an interval finds it.
+
+    Args:
+        scores: scores of each user's items; -inf for no item. Shape: (users, items)
+        share: the mean entropy, as a share of the largest entropy :math:`\ln n_u` of the user's
+            :math:`n_u` items; between 0 and 1. Users with one item are left out.
+
+    Returns:
+        :math:`\tau`, between a thousandth of and a hundred times the mean difference of a user's
+        largest and smallest score. If no temperature in this interval gives the entropy, the
+        closest one; 1 if all scores of each user are equal.
+    """
+    n_items = torch.isfinite(scores).sum(dim=-1)
+    scores, largest = scores[n_items > 1].double(), n_items[n_items > 1].double().log()
+    smallest = scores.masked_fill(scores == -torch.inf, torch.inf).amin(dim=-1)
+    difference = (scores.amax(dim=-1) - smallest).mean().item() if len(scores) else 0.0
+    if not difference:
+        return 1.0
+    low, high = math.log(difference / 1000), math.log(difference * 100)
+    for _ in range(40):
+        middle = (low + high) / 2
+        logp = (scores / math.exp(middle)).log_softmax(dim=-1)
+        entropy = -(logp.exp() * logp).nan_to_num(0.0).sum(dim=-1)
+        if (entropy / largest).mean() < share:
+            low = middle
+        else:
+            high = middle
+    return math.exp((low + high) / 2)
 
 
 class Contrast(NamedTuple):
