@@ -41,6 +41,7 @@ _ADDED: dict[str, Any] = {
     "max_edge_visits": 0,
     "max_epoch_steps": 0,
     "n_candidates": 8192,
+    "prediction_kd_entropy": 0.57,
     "search_minutes": 10.0,
     "search_trials": 24,
     "refit": False,

@@ -199,10 +199,12 @@ def _reason_of_ours(
         )
     if key == "max_epoch_steps" and not by_user:
         return f"without batch_by=user: leave it out, or write --{prefix}batch_by=user"
-    if key == "prediction_kd_entropy" and settings["prediction_kd_temperature"] is not None:
+    given = settings.get("prediction_kd_temperature")
+    if key == "prediction_kd_entropy" and given is not None:
+        user = "" if by_user else f" --{prefix}batch_by=user"
         return (
-            "as prediction_kd_temperature is given: leave it out, or write "
-            f"--{prefix}prediction_kd_temperature=None"
+            f"as prediction_kd_temperature is {given}: leave it out, or write "
+            f"--{prefix}prediction_kd_temperature=None{user}"
         )
     if key in _EXPONENTS and settings.get("n_layers") == 0:
         return "with n_layers 0, as nothing is propagated: leave it out"

@@ -201,8 +201,8 @@ def _check_batches(settings: Mapping[str, Any], prefix: str = "") -> None:
         )
     if settings.get("prediction_kd_temperature", 1) is None and not by_user:
         raise InputError(
-            f"{prefix}prediction_kd_temperature must be a number > 0 with batch_by=interaction: "
-            f"give one, or set {prefix}batch_by=user, where prediction_kd_entropy sets it"
+            f"{prefix}prediction_kd_temperature is empty (as recipe=auto sets it), which needs "
+            f"batch_by=user: set {prefix}prediction_kd_temperature=0.5 or {prefix}batch_by=user"
         )
 
 

@@ -144,7 +144,8 @@ class AllItemsPredictions:
     Args:
         settings: settings of the run: ``prediction_kd_...`` and those of `CandidateSampler`.
             Without a temperature, it is set so that the teacher's softmax has the entropy
-            ``prediction_kd_entropy`` (`temperature_with_entropy`, on a sample of users).
+            ``prediction_kd_entropy`` (`temperature_with_entropy`, on a sample of the users with
+            interactions).
         positive_items: look-up of each user's positive items.
     """
 
@@ -161,11 +162,12 @@ class AllItemsPredictions:
         if self.given_temperature is not None:
             return self.given_temperature
         if self._fitted is None or self._fitted[0] is not teacher:
-            sample = sample_users(teacher.model.n_users).to(teacher.model.device)
+            known = self.positive_items.degree.nonzero().squeeze(1)
+            sample = known[sample_users(len(known) + 1).to(known.device) - 1]
             _, scores = teacher.best_items(sample, self.length, self.positive_items)
             found = temperature_with_entropy(scores, self.entropy)
             getLogger().info(
-                f"prediction_kd_temperature {found:.3f}, by prediction_kd_entropy {self.entropy}"
+                f"prediction_kd_temperature {found:.4g}, by prediction_kd_entropy {self.entropy}"
             )
             self._fitted = teacher, found
         return self._fitted[1]
@@ -212,7 +214,7 @@ def temperature_with_entropy(scores: Tensor, share: float) -> float:
     Returns:
         :math:`\tau`, between a thousandth of and a hundred times the mean difference of a user's
         largest and smallest score. If no temperature in this interval gives the entropy, the
-        closest one; 1 if all scores of each user are equal.
+        closest one; 1 if no user has two items with different scores.
     """
     n_items = torch.isfinite(scores).sum(dim=-1)
     scores, largest = scores[n_items > 1].double(), n_items[n_items > 1].double().log()

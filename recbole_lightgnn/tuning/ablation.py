@@ -28,6 +28,7 @@ STUDY_FILE, RESULTS_FILE = "study.json", "ablation.json"
 METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 _MEAN = "mean"
 _OF_TEACHERS = ("teacher", "teacher_settings", "n_teachers", "teachers")
+_TEMPERATURE = 0.5  # of the distillation in batches of interactions, if the whole recipe fits it
 _QUIET = {"state": "warning", "show_progress": False}
 
 
@@ -148,6 +149,7 @@ class Ablation:
         if searches_teachers(whole.final_config_dict):  # each variant would search
             self.settings["recipe"] = "default"
             whole = configure(STUDENT, dataset, config_files=config_files, settings=self.settings)
+        self._fits_temperature = whole["prediction_kd_temperature"] is None
         self.fingerprint = plain(fingerprint_of(whole))
         self.variants, trained_with = [], []
         for variant in variants:
@@ -200,6 +202,8 @@ class Ablation:
 
     def _settings(self, variant: Variant) -> dict[str, Any]:
         settings = copy.deepcopy(self.settings)
+        if self._fits_temperature and variant.changes.get("batch_by") == "interaction":
+            settings["prediction_kd_temperature"] = _TEMPERATURE
         merge(settings, nested(variant.changes))
         return settings
 

@@ -49,6 +49,8 @@ def differing(record, label):
     """Settings of a variant, and those of the record that a run with today's defaults lacks."""
     variants = read_variants(VARIANTS, model_names())
     variant = variants[label].settings if label in variants else {}
+    if record["settings"].get("recipe") == "auto":
+        variant = variant | {"recipe": "auto"}
     config = configure(record["model"], record["dataset"], settings=variant)
     today = shared_settings(config) | model_settings(config)
     saved = renamed(record["settings"])

@@ -281,3 +281,18 @@ def test_the_settings_that_a_variant_touches():
     assert variant.touches("teacher_settings")
     assert not variant.touches("teacher", "settings")
     assert variant.file_name == "bpr-s-teacher"
+
+
+def test_a_variant_over_the_batch_gives_a_fitted_temperature_a_number(capsys):
+    """``recipe: auto`` fits the temperature of the distillation, by all items."""
+    text = "over the batch: {batch_by: interaction}\nwider list: {prediction_kd_items: 20}\n"
+    Path("variants.yaml").write_text(text, encoding="utf-8")
+    found = {"recipe": "auto", "teachers": [{"model": "LightGNNTeacher", "epochs": 2}]}
+    Path("recipe.yaml").write_text(json.dumps(found), encoding="utf-8")
+    quick = [flag for flag in QUICK if not flag.startswith("--teacher_settings")]
+    assert ablate("--out=out", "--config_files=recipe.yaml", *quick) == 0
+    used = {
+        name: record(name)["settings"]["prediction_kd_temperature"]
+        for name in ("all", "over-the-batch", "wider-list")
+    }
+    assert used == {"all": None, "over-the-batch": 0.5, "wider-list": None}
