@@ -4,7 +4,7 @@ RecBole notices a conflict late, or never. Each ``check_`` function raises an In
 line, with flags that resolve the conflict.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from recbole_lightgnn.config.notations import as_list, one_line_yaml
@@ -88,9 +88,9 @@ def check_loaded(settings: Mapping[str, Any]) -> None:
     """Check that a run loads all columns that it needs.
 
     Raises:
-        InputError: if the column of users or of items, or a column in ``val_interval`` or
-            ``threshold``, is not loaded; if a file suffix (such as ``inter``) is unknown; or if
-            ``load_col`` and ``unload_col`` both have columns of one suffix.
+        InputError: if the column of users or of items is not loaded; if a file suffix (such as
+            ``inter``) is unknown; or if ``load_col`` and ``unload_col`` both have columns of one
+            suffix.
     """
     load = settings.get("load_col")
     for key in ("load_col", "unload_col", "unused_col"):
@@ -109,24 +109,12 @@ def check_loaded(settings: Mapping[str, Any]) -> None:
             raise InputError(
                 f"unused_col.inter must not drop {settings[key]} ({key}): leave it out"
             )
-    for column, key, loaded in _needed(settings, load):
+    loaded = set(as_list(load.get("inter") or []))
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+        column = settings[key]
         if "*" not in loaded and column not in loaded:
             wanted = {**load, "inter": [*(load.get("inter") or []), column]}
             raise InputError(
                 f"the column {column} is not loaded (setting {key}): write "
                 f'--load_col="{one_line_yaml(wanted)}"'
             )
-
-
-def _needed(
-    settings: Mapping[str, Any], load: Mapping[str, Any]
-) -> Iterator[tuple[str, str, set[str]]]:
-    """Yield each needed column, the setting that needs it, and the loaded columns it must be in."""
-    inter = set(as_list(load.get("inter") or []))
-    everywhere = {column for columns in load.values() for column in as_list(columns)}
-    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
-        yield settings[key], key, inter
-    for column in settings.get("threshold") or {}:
-        yield column, "threshold", inter
-    for column in settings.get("val_interval") or {}:
-        yield column, "val_interval", everywhere

@@ -5,7 +5,8 @@ Each ``check_`` function raises an InputError of one line, which names the setti
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from recbole_lightgnn.errors import InputError
@@ -15,16 +16,17 @@ _INTERVAL = re.compile(r"[\[(]\s*([^\s,;\[\]()]+)\s*,\s*([^\s,;\[\]()]+)\s*[\])]
 _NUMBER = re.compile(r"(?:(?<![\d.])[-+])?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
 
 
-def interval_problem(text: str) -> str:
+def interval_problem(text: str, *, dates: bool = False) -> str:
     """Describe the fault in a text of intervals such as ``[0,1);(3,4]``; empty if it has no fault.
 
     Args:
         text: intervals, separated by semicolons. A square bracket includes the end of the interval;
             a round bracket excludes the end.
+        dates: whether an end may be a date such as ``2014-12-31``.
     """
     for part in text.split(";"):
         match = _INTERVAL.fullmatch(part.strip())
-        ends = [_number(end) for end in match.groups()] if match else []
+        ends = [_number(end, dates) for end in match.groups()] if match else []
         if match is None or any(math.isnan(end) for end in ends):
             return "is no interval"
         low, high = ends
@@ -34,11 +36,23 @@ def interval_problem(text: str) -> str:
     return ""
 
 
-def _number(text: str) -> float:
+def _number(text: str, dates: bool) -> float:
+    """Convert an end of an interval to a number; a date to seconds; NaN if it is neither."""
     try:
         return float(text)
     except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text.rstrip("Z")).timestamp() if dates else math.nan
+    except (ValueError, OverflowError):
         return math.nan
+
+
+def change_ends(text: str, change: Callable[[str], str]) -> str:
+    """Replace both ends of each interval in a text that `interval_problem` has accepted."""
+    return _INTERVAL.sub(
+        lambda match: f"{match[0][0]}{change(match[1])},{change(match[2])}{match[0][-1]}", text
+    )
 
 
 def interval_like(value: Any) -> str:
@@ -74,9 +88,11 @@ def check_interval(key: str, value: Any) -> None:
         )
 
 
-def _interval_problem(value: Any) -> str:
+def _interval_problem(value: Any, *, dates: bool = False) -> str:
     numbers = isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
-    return interval_problem(str(value)) if isinstance(value, str) or numbers else "is no interval"
+    if not isinstance(value, str) and not numbers:
+        return "is no interval"
+    return interval_problem(str(value), dates=dates)
 
 
 def is_number(value: Any) -> bool:
@@ -96,7 +112,7 @@ def check_values_by_column(key: str, value: Any) -> None:
         )
     for column, wanted in value.items():
         tokens = isinstance(wanted, list) and wanted and all(isinstance(x, str) for x in wanted)
-        if not tokens and (problem := _interval_problem(wanted)):
+        if not tokens and (problem := _interval_problem(wanted, dates=True)):
             raise InputError(
                 f"{key}.{column} must be an interval, or a list of tokens in quotes, got "
                 f"{wanted!r}, which {problem}: write "
@@ -105,8 +121,10 @@ def check_values_by_column(key: str, value: Any) -> None:
 
 
 def _values_like(wanted: Any) -> str:
-    if isinstance(wanted, list) and wanted:
-        return "[" + ", ".join(f"'{token}'" for token in wanted) + "]"
+    words = re.findall(r"[^\s,;()\[\]]+", wanted) if isinstance(wanted, str) else wanted
+    ids = isinstance(words, list) and any(math.isnan(_number(str(word), False)) for word in words)
+    if ids or (isinstance(wanted, list) and wanted):
+        return "[" + ", ".join(f"'{token}'" for token in words) + "]"
     return f"'{interval_like(wanted)}'"
 
 

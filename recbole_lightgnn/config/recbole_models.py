@@ -45,7 +45,8 @@ _SHARES_BELOW_1 = """
     item_dropout mess_dropout mess_dropout_rate message_dropout node_dropout node_dropout_rate
     drop_ratio drop_ex drop_im corruption_ratio
 """
-_SHARES = "mask_ratio ft_ratio l1_ratio GCSAN.weight SimpleX.gamma spatial_ratio global_ratio"
+_SHARES_ABOVE_0 = "mask_ratio"
+_SHARES = "ft_ratio l1_ratio GCSAN.weight SimpleX.gamma spatial_ratio global_ratio"
 _POSITIVE = """
     temperature tau ssl_tau ssl_temp tau_ratio layer_norm_eps rho topk_factor resolution
 """
@@ -64,6 +65,7 @@ _RANGES = {
     "LINE.order": ("int", "1 <= x <= 2"),
     **dict.fromkeys(_SHARES_BELOW_1.split(), ("float", "0 <= x < 1")),
     **dict.fromkeys(_SHARES.split(), ("float", "0 <= x <= 1")),
+    **dict.fromkeys(_SHARES_ABOVE_0.split(), ("float", "0 < x <= 1")),
     **dict.fromkeys(_POSITIVE.split(), ("float", "> 0")),
     **dict.fromkeys(_NOT_NEGATIVE.split(), ("float", ">= 0")),
 }

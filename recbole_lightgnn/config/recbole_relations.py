@@ -66,6 +66,15 @@ def check_relations(settings: Mapping[str, Any], model: str, prefix: str = "") -
         _check_layers(every, model, prefix)
     if own.keys() >= {*_TOWERS}:
         _check_towers(every, model, prefix)
+    if model == "NeuMF":
+        _check_neumf(every, prefix)
+    if model == "BERT4Rec" and int(every["mask_ratio"] * every["MAX_ITEM_LIST_LENGTH"]) < 1:
+        least = math.ceil(1e4 / every["MAX_ITEM_LIST_LENGTH"]) / 1e4
+        raise InputError(
+            f"{prefix}mask_ratio of BERT4Rec must mask at least one of MAX_ITEM_LIST_LENGTH items, "
+            f"{every['MAX_ITEM_LIST_LENGTH']}, got {every['mask_ratio']}: write "
+            f"--{prefix}mask_ratio={max(0.2, least)}"
+        )
     if "n_facet_all" in own:
         _check_facets(every, model, prefix)
 
@@ -93,6 +102,19 @@ def _check_towers(settings: Mapping[str, Any], model: str, prefix: str) -> None:
         raise InputError(
             f"the last of {prefix}{_TOWERS[0]} and of {_TOWERS[1]} of {model} must be equal, got "
             f"{user} and {item}: write --{prefix}{key}={wanted}"
+        )
+
+
+def _check_neumf(settings: Mapping[str, Any], prefix: str) -> None:
+    if not settings["mlp_hidden_size"]:
+        raise InputError(
+            f"{prefix}mlp_hidden_size of NeuMF must have at least one number, got []: write "
+            f'--{prefix}mlp_hidden_size="[64]", or leave it out'
+        )
+    if not settings["mf_train"] and not settings["mlp_train"]:
+        raise InputError(
+            f"{prefix}mf_train and mlp_train of NeuMF must not both be False: write "
+            f"--{prefix}mf_train=True"
         )
 
 

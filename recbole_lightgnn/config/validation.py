@@ -44,8 +44,8 @@ _UNSUPPORTED = {
 _KEEP_WIDTH = ("LightGCN", "SGL", "NCL")
 
 # Names that are not settings: given beside them, or passed by RecBole to a run's processes.
-_NO_SETTINGS = {"model", "dataset", "config_files"}
-_NO_SETTINGS |= {"nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank"}
+_OF_PROCESSES = {"nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank"}
+_NO_SETTINGS = {"model", "dataset", "config_files", *_OF_PROCESSES}
 
 
 def check_settings(config: Any) -> None:
@@ -144,6 +144,10 @@ def _check_known(
         known |= set(getattr(argument_list, f"{group}_arguments"))
     known -= {"config_file"}  # RecBole lists this name but never reads it
     for key in given:
+        if key == "device":
+            raise InputError(
+                "device is no setting: write --use_gpu=False, or choose a GPU by --gpu_id=0"
+            )
         if key in known:
             continue
         if models := owners(key):
@@ -151,7 +155,7 @@ def _check_known(
                 f"{prefix}{key} is a setting of {' and '.join(models)}, not of {model}"
             )
         raise InputError(
-            f"unknown setting {prefix}{key}{did_you_mean(key, known)}; "
+            f"unknown setting {prefix}{key}{did_you_mean(key, known - _OF_PROCESSES)}; "
             f"`recbole-lightgnn settings {model}` lists them"
         )
 

@@ -65,6 +65,10 @@ def open_atomic(path: Path, separator: str = "\t", encoding: str | None = None) 
         name, _, kind = column.partition(":")
         if not name or kind not in TYPES:
             near = _other_separator(header) or (did_you_mean(kind, TYPES) if name else "")
+            if not column:
+                near = "; the line is empty or ends in a separator: write names, or remove it"
+            elif kind.strip() in TYPES:
+                near = "; there is a blank beside the separator: remove it"
             raise InputError(
                 f"{path}, line 1: expected columns NAME:TYPE with TYPE one of {', '.join(TYPES)}, "
                 f"separated by {separator!r}, got {column!r}{near}"

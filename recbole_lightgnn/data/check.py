@@ -12,8 +12,10 @@ from recbole_lightgnn.data.dataset_files import (
     DatasetPairs,
     Pairs,
     read_card,
+    read_ids,
     refused,
 )
+from recbole_lightgnn.data.file_kinds import feature_files
 from recbole_lightgnn.data.inspect import count_text, is_absent, pair_keys
 from recbole_lightgnn.data.names import MISSING
 from recbole_lightgnn.data.pair_lines import pairs_hash
@@ -38,7 +40,8 @@ def check(dataset: DatasetFiles, content: DatasetPairs) -> list[Finding]:
     These problems are errors: a missing or empty split, malformed lines, repeated pairs in one
     split, pairs in two splits, pairs that do not match the hashes in the card, and everything else
     for which a run would refuse the dataset. These problems are warnings: users and items without a
-    train pair, ids that RecBole misreads without this package, and a missing card.
+    train pair, ids that RecBole misreads without this package, ids with a blank at an end, users
+    and items without a line in their file of features, and a missing card.
     """
     errors = [
         f"{file} is missing: a run needs three splits; import again" for file in dataset.missing
@@ -57,6 +60,7 @@ def check(dataset: DatasetFiles, content: DatasetPairs) -> list[Finding]:
                 f"leakage: {count} of {b} also in {a} ({_example(shared, content)}); split again"
             )
     warnings = _nodes_without_train_pair(content) + _misread_by_recbole(content)
+    warnings += _with_blanks(content) + _without_features(dataset, content)
     try:
         card = read_card(dataset)
     except InputError as error:
@@ -123,6 +127,34 @@ def _misread_by_recbole(content: DatasetPairs) -> list[str]:
         for what, tokens in kinds.items()
         if tokens
     ]
+
+
+def _with_blanks(content: DatasetPairs) -> list[str]:
+    """Warn of ids with a blank at an end: ``u1`` and ``u1 `` are two users."""
+    found = [token for token in (*content.users, *content.items) if token != token.strip()]
+    if not found:
+        return []
+    count = count_text(len(found), "id")
+    return [f"{count} with a blank at an end, e.g. {found[0]!r}: remove it if it is not meant"]
+
+
+def _without_features(dataset: DatasetFiles, content: DatasetPairs) -> list[str]:
+    """Warn of users and items that their file of features lacks: a run leaves them out."""
+    files = feature_files(dataset.folder, dataset.name, dataset.settings)
+    faults = []
+    for kind, tokens in (("user", content.users), ("item", content.items)):
+        if not files[kind].is_file():
+            continue
+        try:
+            known = read_ids(files[kind], kind, dataset.settings)
+        except InputError:  # `refused` describes it
+            continue
+        if missing := [token for token in tokens if token not in known]:
+            faults.append(
+                f"{count_text(len(missing), kind)} without a line in {files[kind]}, e.g. "
+                f"{missing[0]!r}: a run that reads this file leaves out their interactions"
+            )
+    return faults
 
 
 # --- the card -------------------------------------------------------------------------------

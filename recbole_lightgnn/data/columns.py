@@ -55,10 +55,13 @@ def check_columns(config: RunConfig) -> None:
         of = next((one for one in columns.values() if name in one), None)
         if of is None:
             raise _missing("val_interval", name, files["inter"], columns["inter"])
-        _check_values(name, of[name], wanted)
+        _check_values(config, name, of[name], wanted)
+        suffix = next(suffix for suffix, one in columns.items() if name in one)
+        _check_is_loaded(config, "val_interval", name, suffix)
     for name in config["threshold"] or {}:
         if name not in columns["inter"]:
             raise _missing("threshold", name, files["inter"], columns["inter"])
+        _check_is_loaded(config, "threshold", name, "inter")
         if columns["inter"][name] != "float":
             raise InputError(
                 f"threshold.{name} needs a column of numbers, and {files['inter']} has "
@@ -119,7 +122,8 @@ def _names(value: Any) -> list[str]:
 def _check_is_loaded(config: RunConfig, key: str, name: str, suffix: str) -> None:
     """Check that a column is loaded; skip the time column, which a run loads if it needs times."""
     load, ids = config["load_col"], {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD"}
-    if load is None or name == config["TIME_FIELD"]:
+    filters = key in ("val_interval", "threshold")
+    if load is None or (name == config["TIME_FIELD"] and not filters):
         return
     listed = load.get(suffix, [])
     if listed == "*" or name in listed:
@@ -139,7 +143,7 @@ def _missing(key: str, name: str, file: Path, columns: Columns) -> InputError:
     )
 
 
-def _check_values(name: str, kind: str, wanted: Any) -> None:
+def _check_values(config: Any, name: str, kind: str, wanted: Any) -> None:
     """Check a column's value in ``val_interval``: an interval for numbers, a list for tokens."""
     tokens = isinstance(wanted, list) and wanted and all(isinstance(one, str) for one in wanted)
     if kind.startswith("float") and tokens:
@@ -147,7 +151,8 @@ def _check_values(name: str, kind: str, wanted: Any) -> None:
             f"val_interval.{name} must be an interval, as the column has numbers, got {wanted!r}: "
             f"write --val_interval=\"{{{name}: '[{wanted[0]},inf)'}}\""
         )
-    if kind.startswith("token") and not tokens:
+    # The column of times may be dates, in an interval of dates.
+    if kind.startswith("token") and not tokens and name != config["TIME_FIELD"]:
         found = [f"'{token}'" for token in re.findall(r"[^\s,;()\[\]]+", str(wanted))]
         raise InputError(
             f"val_interval.{name} must be a list of tokens in quotes, as the column is "
@@ -165,6 +170,12 @@ def _check_labels(config: Any, file: Path, columns: Columns) -> None:
     load = (config["load_col"] or {"inter": "*"}).get("inter", ())
     loaded = load == "*" or label in load
     if label in columns and loaded:
+        if columns[label] != "float":
+            raise InputError(
+                f"{config['model']} needs labels here, 1 or 0 for each interaction, and {file} has "
+                f"{label}:{columns[label]}: write 1 and 0 into the column and {label}:float into "
+                "its first line"
+            )
         return
     listed = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]]
     listed += [name for name in load if load != "*" and name not in listed]

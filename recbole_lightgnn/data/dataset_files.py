@@ -25,7 +25,7 @@ from recbole_lightgnn.data.atomic_header import (
     check_new_columns,
     open_atomic,
 )
-from recbole_lightgnn.data.atomic_reader import split_sequences
+from recbole_lightgnn.data.atomic_reader import read_columns, split_sequences
 from recbole_lightgnn.data.download import BLOB_IDS
 from recbole_lightgnn.data.features import check_header, read_features, with_times
 from recbole_lightgnn.data.file_kinds import (
@@ -274,6 +274,18 @@ def _read(
         n_malformed,
         tuple(malformed),
     )
+
+
+def read_ids(path: Path, kind: str, settings: FileSettings) -> set[str]:
+    """Read the ids in a file of features; ``kind`` is ``user`` or ``item``.
+
+    Raises:
+        InputError: if the file cannot be read, or has no column of ids.
+    """
+    file = open_atomic(path, settings["field_separator"], settings["encoding"])
+    name = owned_ids(settings)[kind]
+    check_header(file, file.types, kind, settings)
+    return set(read_columns(file, [name], {name})[name])
 
 
 def _is_utf8(encoding: str) -> bool:

@@ -133,6 +133,12 @@ class TimeColumn:
                 f"{self.reason} needs; it has {', '.join(fields)}: name the column of times by "
                 f"TIME_FIELD, or {_without_times(self.settings)}"
             )
+        if self.type.endswith("_seq"):
+            raise InputError(
+                f"{self.file.path}, line 1: {self.field}:{self.type} has several times in a field, "
+                f"and {self.reason} needs one: write {self.field}:float, or "
+                f"{_without_times(self.settings)}"
+            )
         if self.field in (self.settings["discretization"] or ()):
             raise InputError(
                 f"discretization must not name {self.field!r}, the column of times, which "
@@ -141,8 +147,10 @@ class TimeColumn:
 
     @property
     def parsed(self) -> bool:
-        """Whether to parse the column: always if ``float``; if ``token``, only to order by time."""
-        ordered = self.reason or self.settings["rm_dup_inter"]
+        """Whether to parse the column: if ``float``, or if ``token`` and the run needs times."""
+        # An interval, and not a list of tokens: its ends are numbers or dates.
+        interval = isinstance((self.settings["val_interval"] or {}).get(self.field), str)
+        ordered = self.reason or self.settings["rm_dup_inter"] or interval
         return self.type == "float" or (self.type == "token" and bool(ordered))
 
     def parse(self, texts: Any) -> NDArray[Any]:

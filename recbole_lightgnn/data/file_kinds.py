@@ -43,7 +43,7 @@ DEFAULTS: dict[str, Any] = {  # RecBole's
     "benchmark_filename": None,
     "MODEL_TYPE": None,
     "eval_args": {"order": "RO", "split": None},
-    **dict.fromkeys(("time-aware", "rm_dup_inter", "discretization")),
+    **dict.fromkeys(("time-aware", "rm_dup_inter", "discretization", "val_interval")),
 }
 
 

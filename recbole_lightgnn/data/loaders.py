@@ -21,6 +21,8 @@ from recbole_lightgnn.data.fingerprint import dataset_fingerprint
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
+_SAMPLED = 1000  # items that a ranking may sample from a smaller catalogue
+
 
 def check_dataset_files(config: RunConfig) -> None:
     """Check that the dataset's interaction files exist, with valid headers and the needed columns.
@@ -92,8 +94,23 @@ def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
             f"topk is {longest}, but {name!r} has only {n_items} items; RecBole's models cannot "
             "rank more items than there are: lower topk"
         )
+    _check_sampled(config, n_items)
     _report_pairs(config, parts)
     return loaders
+
+
+def _check_sampled(config: RunConfig, n_items: int) -> None:
+    """Raise InputError if a mode such as ``uni1000000`` would sample for hours.
+
+    RecBole samples with replacement, so a mode may name more items than there are.
+    """
+    mode = config["eval_args"]["mode"]
+    for one in mode.values() if isinstance(mode, dict) else [mode]:
+        if one[:3] in ("uni", "pop") and int(one[3:]) > max(n_items, _SAMPLED):
+            raise InputError(
+                f"eval_args.mode {one} samples more items than {config['dataset']!r} has, "
+                f"{n_items}: write --eval_args.mode=full"
+            )
 
 
 def _no_negatives(dataset: Any) -> InputError:

@@ -13,6 +13,7 @@ def extend_recbole() -> None:
         catalog_metrics,
         compat,
         eval_mask,
+        left_out,
         popularity,
         reading,
         saved_data,
@@ -22,6 +23,7 @@ def extend_recbole() -> None:
     compat.apply()
     recbole_config.extend_recbole()
     reading.extend_recbole()
+    left_out.extend_recbole()
     eval_mask.extend_recbole()
     catalog_metrics.extend_recbole()
     popularity.extend_recbole()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from recbole_lightgnn.config.compatibility import needs_labels
 from recbole_lightgnn.data.atomic_header import AtomicFile, check_new_columns, open_atomic
 from recbole_lightgnn.data.atomic_reader import split_sequences
 from recbole_lightgnn.data.features import check_header, read_features, with_times
@@ -45,6 +46,10 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
     config, kind = dataset.config, getattr(source, "value", source)
     file = open_atomic(Path(filepath), config["field_separator"], config["encoding"])
     loaded = set(file.types if wanted is None else wanted) - set(unwanted or ())
+    time_field = config["TIME_FIELD"]
+    if kind == "inter" and config["rm_dup_inter"] and time_field in file.types.keys() - loaded:
+        dataset.logger.info(f"Column {time_field} is loaded too: rm_dup_inter needs it")
+        loaded |= {time_field}
     columns = [name for name in file.types if name in loaded]
     if absent := sorted(set(filter(None, wanted or ())) - set(file.types)):
         dataset.logger.warning(
@@ -60,6 +65,10 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
         _note_columns(dataset, file, columns, source)
     dated = vars(dataset).setdefault("dated_times", {})  # of the three files of a split
     frame = read_features(file, columns, config, time, dated)
+    if kind == "inter":
+        _check_labels(config, file, frame)
+    if kind == "link":
+        _check_links(config, file, frame)
     _report_missing(dataset, file, frame)
     _report_repeated(dataset, file, frame, kind)
     for name in columns:
@@ -88,6 +97,42 @@ def _note_columns(dataset: Any, file: AtomicFile, columns: Collection[str], sour
             dataset.field2seqlen[name] = 1
         if file.types[name].startswith("float"):
             dataset.field2bucketnum[name] = 2
+
+
+def _check_labels(config: Any, file: AtomicFile, frame: pd.DataFrame) -> None:
+    """Raise InputError if a run needs labels and one is neither 1 nor 0, or is missing.
+
+    RecBole would compute losses and metrics without a meaning.
+    """
+    label, settings = config["LABEL_FIELD"], config.final_config_dict
+    if label not in frame or config["threshold"] or not needs_labels(settings, config.model_class):
+        return
+    wrong = ~frame[label].isin((0, 1)).to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        value = frame[label].iloc[row]
+        what = f"{label} has no value" if pd.isna(value) else f"{label} {value:g} is no label"
+        middle = (frame[label].min() + frame[label].max()) / 2
+        raise file.fault(
+            row,
+            what,
+            f"expected 1 or 0, as {config['model']} needs labels: correct the column, or make "
+            f'labels of numbers: --threshold="{{{label}: {middle:g}}}" gives 1 from there on',
+        )
+
+
+def _check_links(config: Any, file: AtomicFile, frame: pd.DataFrame) -> None:
+    """Raise InputError if an item or an entity has two links; RecBole would keep a part of one."""
+    for key in ("ITEM_ID_FIELD", "ENTITY_ID_FIELD"):
+        name = config[key]
+        repeated = frame[name].duplicated().to_numpy()
+        if repeated.any():
+            row = int(repeated.argmax())
+            raise file.fault(
+                row,
+                f"{name} {str(frame[name].iloc[row])!r} has a second link",
+                "expected one item for each entity: remove one of the links",
+            )
 
 
 def _report_missing(dataset: Any, file: AtomicFile, frame: pd.DataFrame) -> None:

@@ -13,7 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from recbole_lightgnn.config.intervals import change_ends
 from recbole_lightgnn.data.features import why_ordered
+from recbole_lightgnn.data.times import is_date, parse_dates
+from recbole_lightgnn.errors import InputError
 
 
 def extend_recbole() -> None:
@@ -24,6 +27,7 @@ def extend_recbole() -> None:
     changes = {
         "_get_load_and_unload_col": _get_load_and_unload_col,
         "_remove_duplication": _remove_duplication,
+        "_filter_by_field_value": _filter_by_field_value,
         "_dataframe_to_interaction": _dataframe_to_interaction,
         "time_based_split": _time_based_split,
         "build": _build,
@@ -73,6 +77,58 @@ def _remove_duplication(original: Callable[..., Any]) -> Callable[..., Any]:
         self.inter_feat = by_time.drop_duplicates([self.uid_field, self.iid_field], keep=keep)
 
     return remove_duplication
+
+
+def _filter_by_field_value(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Extend ``_filter_by_field_value``: an interval of times may have dates as its ends."""
+
+    def filter_by_value(self: Any) -> None:
+        from recbole.utils import FeatureType
+
+        given, field = self.config["val_interval"], self.time_field
+        if field not in (given or {}) or self.field2type.get(field) != FeatureType.FLOAT:
+            original(self)
+            return
+        dated = vars(self).get("dated_times", {}).get(field, False)
+        self.config["val_interval"] = {**given, field: in_numbers(field, given[field], dated)}
+        try:
+            original(self)
+        finally:
+            self.config["val_interval"] = given
+
+    return filter_by_value
+
+
+def in_numbers(field: str, wanted: Any, dated: bool) -> str:
+    """Convert the dates in an interval of times to microseconds, as dates in the files are read.
+
+    Args:
+        field: name of the column of times.
+        wanted: the interval in the setting ``val_interval``.
+        dated: whether the column has dates, and not numbers.
+
+    Raises:
+        InputError: if the interval has numbers and the column dates, or the reverse; or if a list
+            of tokens is given.
+    """
+    if isinstance(wanted, list) and any(isinstance(one, str) for one in wanted):
+        raise InputError(
+            f"val_interval.{field} must be an interval, as the column has times, got {wanted!r}: "
+            f"write --val_interval=\"{{{field}: '[{wanted[0]},inf)'}}\""
+        )
+
+    def changed(end: str) -> str:
+        if end.strip("+-").lower() in ("inf", "infinity"):
+            return end
+        if is_date(end.encode()) != dated:
+            kinds, like = ("dates", "[2014-12-31,inf)") if dated else ("numbers", "[0,inf)")
+            raise InputError(
+                f"val_interval.{field} must be an interval of {kinds}, as the column has {kinds}, "
+                f"got {wanted!r}: write --val_interval=\"{{{field}: '{like}'}}\", with your ends"
+            )
+        return str(parse_dates([end.encode()])[0]) if dated else end
+
+    return change_ends(str(wanted), changed)
 
 
 def _dataframe_to_interaction(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -251,11 +251,6 @@ def test_users_and_items_are_not_dropped():
     ("settings", "message"),
     [
         (
-            {"val_interval": {"rating": "[3,inf)"}},
-            "column rating is not loaded (setting val_interv",
-        ),
-        ({"threshold": {"rating": 3}}, "the column rating is not loaded (setting threshold)"),
-        (
             {"load_col": {"inter": ["user_id"]}},
             "column item_id is not loaded (setting ITEM_ID_FIEL",
         ),

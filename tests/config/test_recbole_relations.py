@@ -52,6 +52,24 @@ def test_a_setting_above_the_one_that_bounds_it(model, settings, key, said, most
     check_relations(followed(settings, remedy), model)
 
 
+NOTHING_LEFT = [
+    ("NeuMF", {"mlp_hidden_size": []}, "mlp_hidden_size of NeuMF must have at least one number"),
+    ("NeuMF", {"mf_train": False, "mlp_train": False}, "mf_train and mlp_train of NeuMF must not"),
+    ("BERT4Rec", {"mask_ratio": 0.01}, f"at least one of {MAXIMUM} items, 50, got 0.01"),
+    ("BERT4Rec", {"mask_ratio": 0.3, MAXIMUM: 3}, f"at least one of {MAXIMUM} items, 3, got 0.3"),
+    ("BERT4Rec", {MAXIMUM: 1}, f"at least one of {MAXIMUM} items, 1, got 0.2"),
+]
+
+
+@pytest.mark.parametrize(("model", "settings", "said"), NOTHING_LEFT)
+def test_settings_that_leave_nothing_to_learn(model, settings, said):
+    with pytest.raises(InputError) as error:
+        check_relations(settings, model)
+    assert said in str(error.value)
+    (remedy,) = remedies(str(error.value))
+    check_relations(followed(settings, remedy), model)
+
+
 LAYERS = {"cnn_kernels": [4, 4], "cnn_strides": [4, 4]}
 LISTS = [
     (

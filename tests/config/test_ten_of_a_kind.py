@@ -49,6 +49,8 @@ INTERVALS = [
     ("--val_interval='{rating: 3}'", "--val_interval=\"{rating: '[3,inf)'}\""),
     ("--val_interval='{rating: \"3,inf\"}'", "--val_interval=\"{rating: '[3,inf)'}\""),
     ("--val_interval='{item_id: [17]}'", "--val_interval=\"{item_id: ['17']}\""),
+    ("--val_interval='{user_id: \"[u1,u2]\"}'", "--val_interval=\"{user_id: ['u1', 'u2']}\""),
+    ("--val_interval.rating=3", "--val_interval=\"{rating: '[3,inf)'}\""),
     ("--val_interval='rating>3'", "--val_interval=\"{rating: '[3,inf)'}\""),
 ]
 SPLITS = [

@@ -26,6 +26,8 @@ def write(path, text):
     [
         ({"temperatur": 0.3}, "unknown setting temperatur (did you mean 'temperature'?)"),
         ({"config_file": "a.yaml"}, "unknown setting config_file (did you mean 'config_files'?)"),
+        ({"device": "cpu"}, "device is no setting: write --use_gpu=False, or choose a GPU by"),
+        ({"fill_nan": True}, "unknown setting fill_nan; `recbole-lightgnn settings LightGNN`"),
         ({"temperature": 0}, "temperature must be a number > 0, got 0"),
         ({"edge_ratio": 0}, "edge_ratio must be a number x with 0 < x <= 1, got 0"),
         ({"entry_ratio": 1.1}, "entry_ratio must be a number x with 0 < x <= 1, got 1.1"),

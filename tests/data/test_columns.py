@@ -71,6 +71,15 @@ def refused(model, settings):
             {"load_col": None, "threshold": {"user_id": 3}, "eval_args.mode": "labeled"} | AUC,
             "threshold.user_id needs a column of numbers, and dataset/toy/toy.inter has user_id:",
         ),
+        ({"val_interval": {"ratng": "[3,inf)"}}, "'ratng' (did you mean 'rating'?)"),
+        (
+            {"val_interval": {"rating": "[3,inf)"}},
+            "the column rating is not loaded (setting val_interval): write --load_col=",
+        ),
+        (
+            {"threshold": {"rating": 3}, "eval_args.mode": "labeled"} | AUC,
+            "the column rating is not loaded (setting threshold): write --load_col=",
+        ),
         ({"alias_of_user_id": ["user"]}, "alias_of_user_id: dataset/toy/toy.inter has no column"),
         ({"val_interval": {"user_id": "[3,inf)"}}, "val_interval.user_id must be a list of tokens"),
         ({"val_interval": {"item_id": [3, 5]}}, "--val_interval=\"{item_id: ['3', '5']}\""),

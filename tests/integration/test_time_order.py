@@ -296,3 +296,62 @@ def test_a_model_that_embeds_times_gets_them_as_float32_after_an_exact_order(tmp
     assert dict(rows_of(test._dataset)) == last_two(rows)[0] | {"u9": "i7"}
     loss = get_model(model)(built, train._dataset).calculate_loss(next(iter(train)))
     assert torch.isfinite(loss)
+
+
+# --- intervals of times ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["float", "token"])
+@pytest.mark.parametrize(
+    ("written", "interval", "kept"),
+    [
+        ("{}", "[1700000020,inf)", lambda t: t >= 1_700_000_020),
+        ("{}", "(1700000005,1700000020]", lambda t: 5 < t - 1_700_000_000 <= 20),
+        ("{}000", "[1700000020000,inf)", lambda t: t >= 1_700_000_020),
+        ("date", "[2023-11-14T22:13:40,inf)", lambda t: t >= 1_700_000_020),
+        ("date", "[2023-11-14T22:13:40Z,2023-11-14T22:13:45)", lambda t: 20 <= t % 100 < 25),
+        ("date", "(-inf,2023-11-14T22:13:25];[2023-11-14T22:13:40,inf)",
+         lambda t: t % 100 <= 5 or t % 100 >= 20),
+        ("date", "[2023-11-15,inf)", lambda t: False),
+    ],
+)  # fmt: skip
+def test_an_interval_of_times_keeps_what_is_in_it(tmp_path, kind, written, interval, kept):
+    rows = close_times(1_700_000_000, 1)
+    one = (lambda t: iso(t)) if written == "date" else written.format
+    write([(u, i, one(t)) for u, i, t in rows], tmp_path, kind)
+    columns = {"inter": ["user_id", "item_id", "timestamp"]}
+    expected = sorted((u, i) for u, i, t in rows if kept(t))
+    settings = {"load_col": columns, "val_interval": {"timestamp": interval}}
+    if not expected:
+        with pytest.raises(ValueError, match="empty"):
+            loaded(tmp_path, **settings)
+        return
+    assert sorted(rows_of(loaded(tmp_path, **settings))) == expected
+
+
+def iso(seconds):
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime(
+        "%Y-%m-%dT%H:%M:%S"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted", "facts"),
+    [
+        (iso, "[1700000020,inf)", "must be an interval of dates, as the column has dates"),
+        (str, "[2023-11-14,inf)", "must be an interval of numbers, as the column has numbers"),
+        (str, ["1700000020"], "must be an interval"),
+    ],
+)
+def test_an_interval_of_the_other_kind_is_refused(tmp_path, written, wanted, facts):
+    write([(u, i, written(t)) for u, i, t in close_times(1_700_000_000, 1)], tmp_path)
+    columns = {"inter": ["user_id", "item_id", "timestamp"]}
+    with pytest.raises(InputError) as error:
+        loaded(tmp_path, load_col=columns, val_interval={"timestamp": wanted})
+    assert facts in str(error.value)
+
+
+def test_several_times_in_a_field_are_refused(tmp_path):
+    write([(u, i, f"{t} {t}") for u, i, t in close_times(0, 1)], tmp_path, "float_seq")
+    with pytest.raises(InputError, match="timestamp:float_seq has several times in a field"):
+        loaded(tmp_path, **BY_TIME)

@@ -1,0 +1,88 @@
+"""Report interactions that RecBole leaves out because another file lacks their user or item."""
+
+import functools
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_lightgnn.data.file_kinds import owned_ids
+from recbole_lightgnn.data.inspect import count_text
+from recbole_lightgnn.errors import InputError
+
+
+def extend_recbole() -> None:
+    """Extend two methods of RecBole's datasets that filter in silence. A second call is ignored."""
+    datasets = import_module("recbole.data.dataset")
+    changes = (
+        (datasets.Dataset, "_filter_inter_by_user_or_item", _by_features),
+        (datasets.KnowledgeBasedDataset, "_filter_link", _by_links),
+    )
+    for owner, name, change in changes:
+        original = vars(owner)[name]
+        if original.__module__ != __name__:
+            extended = functools.wraps(original)(change(original))
+            extended.__module__ = __name__
+            setattr(owner, name, extended)
+
+
+def _by_features(original: Callable[..., None]) -> Callable[..., None]:
+    """Extend the filter by the users and items that have features."""
+
+    def filter_by_features(self: Any) -> None:
+        if self.config["filter_inter_by_user_or_item"] is True:
+            for kind, field in owned_ids(self.config).items():
+                features = getattr(self, f"{kind}_feat")
+                if features is not None:
+                    ids = self.inter_feat[field]
+                    lost = ids[~ids.isin(features[field])]
+                    _warn(self, lost, len(ids), kind, kind, "filter_inter_by_user_or_item=False")
+        original(self)
+
+    return filter_by_features
+
+
+def _by_links(original: Callable[..., None]) -> Callable[..., None]:
+    """Extend the filter by the items that are linked to the knowledge graph."""
+
+    def filter_by_links(self: Any) -> None:
+        before = self.inter_feat[self.iid_field]
+        original(self)
+        lost = before[~before.index.isin(self.inter_feat.index)]
+        if len(before) and len(lost) == len(before):
+            raise InputError(
+                f"{_file(self, 'link')}: no item of the interactions is linked to an entity of "
+                f"{_file(self, 'kg')}; expected ids of both files: correct the links"
+            )
+        _warn(self, lost, len(before), "item", "link", "")
+
+    return filter_by_links
+
+
+def _warn(dataset: Any, lost: Any, n_all: int, noun: str, kind: str, setting: str) -> None:
+    """Warn of interactions that are left out.
+
+    Args:
+        dataset: RecBole's dataset.
+        lost: ids of the users or items that the file lacks, one for each interaction left out.
+        n_all: number of interactions before.
+        noun: user or item.
+        kind: suffix of the file.
+        setting: a setting that keeps the interactions; may be empty.
+    """
+    if not len(lost):
+        return
+    ids = np.unique(lost.astype(str))
+    linked = "linked to an entity of the .kg file"
+    lacks = linked if kind == "link" else f"in {_file(dataset, kind)}"
+    remedy = f"add the lines, or write --{setting}" if setting else "add the links and entities"
+    dataset.logger.warning(
+        f"{len(lost)} of {n_all} interactions are left out: {count_text(len(ids), noun)} not "
+        f"{lacks}, such as {str(ids[0])!r}; {remedy}"
+    )
+
+
+def _file(dataset: Any, kind: str) -> Path:
+    return Path(dataset.dataset_path) / f"{dataset.dataset_name}.{kind}"
