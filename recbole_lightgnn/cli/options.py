@@ -60,19 +60,28 @@ def read_settings(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: if a value is not YAML, or if a setting is given twice with different values.
     """
-    import yaml
-
     settings: dict[str, Any] = {}
     for argument in arguments:
         key, _, text = argument[2:].partition("=")
-        try:
-            value = read_given(key, text)
-        except yaml.YAMLError as error:
-            raise InputError(f"--{key}: {text!r} is not YAML{_quoted(key, text)}") from error
+        outer, _, column = key.partition(".")
+        if outer == "val_interval" and column:  # replaces this setting of config files as a whole
+            value = text if has_interval(text) else _read(key, text)
+            settings[outer] = {**(settings.get(outer) or {}), column: value}
+            continue
+        value = _read(key, text)
         if key in settings and settings[key] != value:
             raise InputError(f"--{key} is given twice: {settings[key]!r} and {value!r}")
         settings[key] = value
     return renamed(settings, "the command line")
+
+
+def _read(key: str, text: str) -> Any:
+    import yaml
+
+    try:
+        return read_given(key, text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--{key}: {text!r} is not YAML{_quoted(key, text)}") from error
 
 
 def _quoted(key: str, text: str) -> str:

@@ -15,7 +15,7 @@ from recbole_lightgnn.registry import properties_dir
 # Mappings with the settings of an earlier stage. They are merged key by key, not replaced whole.
 STAGE_SETTINGS = ("teacher_settings", "intermediate_settings")
 # Mappings with keys that may be given one by one, as --eval_args.mode=full.
-BY_KEY = (*STAGE_SETTINGS, "eval_args", "train_neg_sample_args", "clip_grad_norm", "val_interval")
+BY_KEY = (*STAGE_SETTINGS, "eval_args", "train_neg_sample_args", "clip_grad_norm")
 # Keys of a model's yaml that are no settings.
 _ABOUT_THE_FILE = ("class", "family", "include")
 

@@ -63,7 +63,8 @@ def interval_like(value: Any) -> str:
 
 def quote_intervals(text: str) -> str:
     """Put the intervals in a text in quotes, because ``{rating: [3,inf)}`` alone is not YAML."""
-    return _INTERVAL.sub(lambda match: f"'{match[0]}'", text)
+    several = re.compile(rf"{_INTERVAL.pattern}(?:\s*;\s*{_INTERVAL.pattern})*")
+    return several.sub(lambda match: f"'{match[0]}'", text)
 
 
 def has_interval(text: str) -> bool:
@@ -121,11 +122,23 @@ def check_values_by_column(key: str, value: Any) -> None:
 
 
 def _values_like(wanted: Any) -> str:
-    words = re.findall(r"[^\s,;()\[\]]+", wanted) if isinstance(wanted, str) else wanted
+    """Guess what was meant by a value of a column that is neither an interval nor a list."""
+    # YAML reads 2014-12-31 as a date.
+    ends = [str(one).replace(" ", "T") for one in _listed(wanted)]
+    dates = [end for end in ends if not math.isnan(_number(end, True)) and "-" in end[1:]]
+    if ends and dates == ends[:2]:
+        return f"'[{min(dates)},{max(dates) if len(dates) > 1 else 'inf'}]'".replace("inf]", "inf)")
+    words = _listed(wanted) if isinstance(wanted, str) else wanted
     ids = isinstance(words, list) and any(math.isnan(_number(str(word), False)) for word in words)
     if ids or (isinstance(wanted, list) and wanted):
         return "[" + ", ".join(f"'{token}'" for token in words) + "]"
     return f"'{interval_like(wanted)}'"
+
+
+def _listed(wanted: Any) -> list[Any]:
+    if isinstance(wanted, str):
+        return re.findall(r"[^\s,;()\[\]]+", wanted)
+    return list(wanted) if isinstance(wanted, list | tuple) else [wanted]
 
 
 def check_threshold(key: str, value: Any) -> None:

@@ -73,6 +73,11 @@ def open_atomic(path: Path, separator: str = "\t", encoding: str | None = None) 
                 f"{path}, line 1: expected columns NAME:TYPE with TYPE one of {', '.join(TYPES)}, "
                 f"separated by {separator!r}, got {column!r}{near}"
             )
+        if name != name.strip():
+            raise InputError(
+                f"{path}, line 1: there is a blank beside the separator in {column!r}; expected "
+                "NAME:TYPE: remove it"
+            )
         if name in types:
             raise InputError(
                 f"{path}, line 1: two columns are named {name!r}; expected different names: rename "

@@ -12,9 +12,11 @@ from typing import Any
 from recbole.utils import ModelType, get_model
 
 from recbole_lightgnn.config.compatibility import needs_labels
+from recbole_lightgnn.config.intervals import interval_problem
 from recbole_lightgnn.config.notations import one_line_yaml
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.atomic_header import open_atomic
+from recbole_lightgnn.data.features import why_ordered
 from recbole_lightgnn.data.file_kinds import feature_files, interaction_files
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.utils.text import did_you_mean
@@ -52,11 +54,13 @@ def check_columns(config: RunConfig) -> None:
     _check_given(config, files, columns)
     _check_named(config, files, columns)
     for name, wanted in (config["val_interval"] or {}).items():
-        of = next((one for one in columns.values() if name in one), None)
-        if of is None:
+        having = [suffix for suffix, one in columns.items() if name in one]
+        if not having:
             raise _missing("val_interval", name, files["inter"], columns["inter"])
-        _check_values(config, name, of[name], wanted)
-        suffix = next(suffix for suffix, one in columns.items() if name in one)
+        load = config["load_col"] or {}
+        suffix = next((one for one in having if name in load.get(one, ())), having[0])
+        is_time = suffix == "inter" and name == config["TIME_FIELD"]
+        _check_values(name, columns[suffix][name], wanted, is_time=is_time)
         _check_is_loaded(config, "val_interval", name, suffix)
     for name in config["threshold"] or {}:
         if name not in columns["inter"]:
@@ -123,7 +127,15 @@ def _check_is_loaded(config: RunConfig, key: str, name: str, suffix: str) -> Non
     """Check that a column is loaded; skip the time column, which a run loads if it needs times."""
     load, ids = config["load_col"], {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD"}
     filters = key in ("val_interval", "threshold")
-    if load is None or (name == config["TIME_FIELD"] and not filters):
+    is_time = name == config["TIME_FIELD"] and suffix == "inter"
+    if is_time and (not filters or why_ordered(config) or config["rm_dup_inter"]):
+        return
+    if load is None:
+        if filters and name in (config["unload_col"] or {}).get(suffix, ()):
+            raise InputError(
+                f"the column {name} is not loaded (setting {key}), as unload_col.{suffix} names "
+                "it: leave it out of one of them"
+            )
         return
     listed = load.get(suffix, [])
     if listed == "*" or name in listed:
@@ -143,16 +155,23 @@ def _missing(key: str, name: str, file: Path, columns: Columns) -> InputError:
     )
 
 
-def _check_values(config: Any, name: str, kind: str, wanted: Any) -> None:
-    """Check a column's value in ``val_interval``: an interval for numbers, a list for tokens."""
+def _check_values(name: str, kind: str, wanted: Any, *, is_time: bool) -> None:
+    """Check a column's value in ``val_interval``: an interval for numbers, a list for tokens.
+
+    The column of times may be dates, in an interval of dates.
+    """
     tokens = isinstance(wanted, list) and wanted and all(isinstance(one, str) for one in wanted)
-    if kind.startswith("float") and tokens:
+    if kind.startswith("float") and tokens and not is_time:
         raise InputError(
             f"val_interval.{name} must be an interval, as the column has numbers, got {wanted!r}: "
             f"write --val_interval=\"{{{name}: '[{wanted[0]},inf)'}}\""
         )
-    # The column of times may be dates, in an interval of dates.
-    if kind.startswith("token") and not tokens and name != config["TIME_FIELD"]:
+    if kind.startswith("float") and not is_time and interval_problem(str(wanted)):
+        raise InputError(
+            f"val_interval.{name} must be an interval of numbers, as the column has numbers, got "
+            f"{wanted!r}: write --val_interval=\"{{{name}: '[0,inf)'}}\", with your ends"
+        )
+    if kind.startswith("token") and not tokens and not is_time:
         found = [f"'{token}'" for token in re.findall(r"[^\s,;()\[\]]+", str(wanted))]
         raise InputError(
             f"val_interval.{name} must be a list of tokens in quotes, as the column is "

@@ -149,7 +149,9 @@ class TimeColumn:
     def parsed(self) -> bool:
         """Whether to parse the column: if ``float``, or if ``token`` and the run needs times."""
         # An interval, and not a list of tokens: its ends are numbers or dates.
-        interval = isinstance((self.settings["val_interval"] or {}).get(self.field), str)
+        wanted = (self.settings["val_interval"] or {}).get(self.field)
+        tokens = isinstance(wanted, list) and any(isinstance(one, str) for one in wanted)
+        interval = wanted is not None and not tokens
         ordered = self.reason or self.settings["rm_dup_inter"] or interval
         return self.type == "float" or (self.type == "token" and bool(ordered))
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from pandas.errors import ParserError
 from recbole.data import create_dataset, data_preparation
-from recbole.utils import init_seed
+from recbole.utils import get_model, init_seed
 
+from recbole_lightgnn.config.compatibility import needs_labels
 from recbole_lightgnn.config.recbole_faults import explained, given_to
 from recbole_lightgnn.config.view import RunConfig
 from recbole_lightgnn.data.atomic_header import check_ids, open_atomic
@@ -94,9 +95,23 @@ def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
             f"topk is {longest}, but {name!r} has only {n_items} items; RecBole's models cannot "
             "rank more items than there are: lower topk"
         )
+    _check_labels(config, dataset)
     _check_sampled(config, n_items)
     _report_pairs(config, parts)
     return loaders
+
+
+def _check_labels(config: RunConfig, dataset: Any) -> None:
+    """Raise InputError if a run needs labels, and one that filters have left is not 1 or 0."""
+    label, settings = config["LABEL_FIELD"], config.final_config_dict
+    if label not in dataset.inter_feat or not needs_labels(settings, get_model(config["model"])):
+        return
+    labels = np.unique(np.asarray(dataset.inter_feat[label]))
+    if wrong := [one for one in labels.tolist() if one not in (0, 1)]:
+        raise InputError(
+            f"{label} must be 1 or 0 in {config['dataset']!r}, as {config['model']} needs labels, "
+            f"got {wrong[0]:g}: correct the column, or make labels of numbers by --threshold"
+        )
 
 
 def _check_sampled(config: RunConfig, n_items: int) -> None:

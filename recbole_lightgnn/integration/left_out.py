@@ -33,12 +33,15 @@ def _by_features(original: Callable[..., None]) -> Callable[..., None]:
 
     def filter_by_features(self: Any) -> None:
         if self.config["filter_inter_by_user_or_item"] is True:
+            left = self.inter_feat
             for kind, field in owned_ids(self.config).items():
-                features = getattr(self, f"{kind}_feat")
-                if features is not None:
-                    ids = self.inter_feat[field]
-                    lost = ids[~ids.isin(features[field])]
-                    _warn(self, lost, len(ids), kind, kind, "filter_inter_by_user_or_item=False")
+                # As in the file: val_interval may have removed more users and items.
+                ids = vars(self).get("ids_read", {}).get(kind)
+                if ids is not None:
+                    there = left[field].isin(ids)
+                    keep = "filter_inter_by_user_or_item=False"
+                    _warn(self, left[field][~there], len(self.inter_feat), kind, kind, keep)
+                    left = left[there]
         original(self)
 
     return filter_by_features

@@ -68,7 +68,9 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
     if kind == "inter":
         _check_labels(config, file, frame)
     if kind == "link":
-        _check_links(config, file, frame)
+        _check_links(config, file, frame, dataset.inter_feat[config["ITEM_ID_FIELD"]])
+    if (owned := owned_ids(config).get(kind)) in frame:
+        vars(dataset).setdefault("ids_read", {})[kind] = set(frame[owned])
     _report_missing(dataset, file, frame)
     _report_repeated(dataset, file, frame, kind)
     for name in columns:
@@ -102,10 +104,13 @@ def _note_columns(dataset: Any, file: AtomicFile, columns: Collection[str], sour
 def _check_labels(config: Any, file: AtomicFile, frame: pd.DataFrame) -> None:
     """Raise InputError if a run needs labels and one is neither 1 nor 0, or is missing.
 
-    RecBole would compute losses and metrics without a meaning.
+    RecBole would compute losses and metrics without a meaning. With ``val_interval``, which may
+    remove such labels, `loaders.load_data` checks what is left.
     """
     label, settings = config["LABEL_FIELD"], config.final_config_dict
-    if label not in frame or config["threshold"] or not needs_labels(settings, config.model_class):
+    if label not in frame or config["threshold"] or config["val_interval"]:
+        return
+    if not needs_labels(settings, config.model_class):
         return
     wrong = ~frame[label].isin((0, 1)).to_numpy()
     if wrong.any():
@@ -121,11 +126,17 @@ def _check_labels(config: Any, file: AtomicFile, frame: pd.DataFrame) -> None:
         )
 
 
-def _check_links(config: Any, file: AtomicFile, frame: pd.DataFrame) -> None:
-    """Raise InputError if an item or an entity has two links; RecBole would keep a part of one."""
-    for key in ("ITEM_ID_FIELD", "ENTITY_ID_FIELD"):
-        name = config[key]
-        repeated = frame[name].duplicated().to_numpy()
+def _check_links(config: Any, file: AtomicFile, frame: pd.DataFrame, items: pd.Series) -> None:
+    """Raise InputError if an item or an entity has two links; RecBole would keep a part of one.
+
+    A repeated line does no harm, nor do links of items that are not in the interactions, ``items``.
+    """
+    item, entity = config["ITEM_ID_FIELD"], config["ENTITY_ID_FIELD"]
+    links = frame[[item, entity]].drop_duplicates()
+    used = links[item].isin(items)
+    for name in (item, entity):
+        concerned = links[name].isin(links[name][used])
+        repeated = frame.index.isin(links.index[links[name].duplicated() & concerned])
         if repeated.any():
             row = int(repeated.argmax())
             raise file.fault(

@@ -112,9 +112,11 @@ def in_numbers(field: str, wanted: Any, dated: bool) -> str:
             of tokens is given.
     """
     if isinstance(wanted, list) and any(isinstance(one, str) for one in wanted):
+        ends = [wanted[0], *wanted[1:][-1:]]
+        like = f"[{ends[0]},{ends[1]}]" if len(ends) > 1 else f"[{ends[0]},inf)"
         raise InputError(
             f"val_interval.{field} must be an interval, as the column has times, got {wanted!r}: "
-            f"write --val_interval=\"{{{field}: '[{wanted[0]},inf)'}}\""
+            f"write --val_interval=\"{{{field}: '{like.replace(' ', 'T')}'}}\""
         )
 
     def changed(end: str) -> str:

@@ -247,9 +247,16 @@ def owner_of(key: str, config: RunConfig) -> tuple[str, str, str]:
         First, the stage (``teacher_settings`` or ``intermediate_settings``; empty for the run's
         last stage). Second, the name of the stage's model. Third, the name of the setting without
         the stage.
+
+    Raises:
+        InputError: if the setting is a part of another mapping, such as ``eval_args``.
     """
     stage, _, name = key.rpartition(".")
     models = {"teacher_settings": config["teacher"], "intermediate_settings": INTERMEDIATE}
+    if stage and stage not in models:
+        raise InputError(
+            f"{key} is a part of {stage}: a search changes whole settings of model and training"
+        )
     return stage, models[stage] if stage else config["model"], name
 
 

@@ -50,6 +50,12 @@ INTERVALS = [
     ("--val_interval='{rating: \"3,inf\"}'", "--val_interval=\"{rating: '[3,inf)'}\""),
     ("--val_interval='{item_id: [17]}'", "--val_interval=\"{item_id: ['17']}\""),
     ("--val_interval='{user_id: \"[u1,u2]\"}'", "--val_interval=\"{user_id: ['u1', 'u2']}\""),
+    ("--val_interval.timestamp=2023-11-14", "--val_interval=\"{timestamp: '[2023-11-14,inf)'}\""),
+    (
+        "--val_interval.timestamp='[2023-11-15,2023-11-14]'",
+        "--val_interval=\"{timestamp: '[2023-11-14,2023-11-15]'}\"",
+    ),
+    ("--val_interval.timestamp='(5,4);[1,inf)'", "--val_interval=\"{timestamp: '[4,5]'}\""),
     ("--val_interval.rating=3", "--val_interval=\"{rating: '[3,inf)'}\""),
     ("--val_interval='rating>3'", "--val_interval=\"{rating: '[3,inf)'}\""),
 ]

@@ -53,12 +53,11 @@ def test_interactions_without_features_are_left_out_with_a_warning(tmp_path, cap
     with caplog.at_level(logging.WARNING):
         dataset = dataset_of(tmp_path, load_col=None)
     known = {row.split("\t")[0] for lines in files.values() for row in lines}
-    lost = {
-        kind: [pair for pair in PAIRS if pair[place] not in known]
-        for place, kind in enumerate(("user", "item"))
-        if kind in files
-    }
-    kept = [pair for pair in PAIRS if not any(pair in of_kind for of_kind in lost.values())]
+    lost, kept = {}, PAIRS
+    for place, kind in enumerate(("user", "item")):
+        if kind in files:
+            lost[kind] = [pair for pair in kept if pair[place] not in known]
+            kept = [pair for pair in kept if pair[place] in known]
     assert dataset.inter_num == len(kept)
     for kind, rows in lost.items():
         told = f"{len(rows)} of {len(PAIRS)} interactions are left out: "
@@ -66,6 +65,14 @@ def test_interactions_without_features_are_left_out_with_a_warning(tmp_path, cap
     caplog.clear()
     whole = dataset_of(tmp_path, load_col=None, filter_inter_by_user_or_item=False)
     assert whole.inter_num == len(PAIRS)  # the advice of the message
+    assert "left out" not in caplog.text
+
+
+def test_users_that_a_filter_removes_are_not_said_to_be_absent(tmp_path, caplog):
+    write(tmp_path, user=[*USERS, "u4\t9", "u5\t9"])
+    with caplog.at_level(logging.WARNING):
+        dataset = dataset_of(tmp_path, load_col=None, val_interval={"age": "[20,30]"})
+    assert dataset.inter_num == sum(user in ("u0", "u1", "u2", "u3") for user, _ in PAIRS)
     assert "left out" not in caplog.text
 
 
@@ -116,6 +123,12 @@ def test_links_that_cannot_be_used_are_refused(tmp_path, links, facts):
     assert facts in str(error.value)
 
 
+def test_links_that_do_no_harm_are_taken(tmp_path):
+    unused = ["other1\tx", "other2\tx"]  # items without interactions
+    write(tmp_path, kg=KG, link=[*LINK, LINK[3], *unused])
+    assert dataset_of(tmp_path, "CFKG").inter_num == len(PAIRS)
+
+
 # --- repeated pairs --------------------------------------------------------------------------
 
 
@@ -162,6 +175,26 @@ def test_labels_other_than_0_and_1_are_refused_and_the_threshold_makes_them(
     threshold = float(str(error.value).partition("{label: ")[2].partition("}")[0])
     dataset = dataset_of(tmp_path, "FM", **LABELLED, threshold={"label": threshold})
     assert set(dataset.inter_feat["label"].tolist()) == {0, 1}
+
+
+def test_labels_are_checked_after_the_filters(tmp_path):
+    labelled(tmp_path, [1, 0, -1])
+    filters = {"val_interval": {"label": "[0,1]"}}
+    train, _, _ = load_data(config_of(tmp_path, "FM", **LABELLED, **filters))
+    assert set(train._dataset.inter_feat["label"].tolist()) == {0, 1}
+    filters = {"val_interval": {"label": "[-1,0]"}}
+    with pytest.raises(InputError, match="label must be 1 or 0 in 'd', as FM needs labels, got -1"):
+        load_data(config_of(tmp_path, "FM", **LABELLED, **filters))
+
+
+def test_labels_of_a_saved_dataset_are_checked(tmp_path):
+    labelled(tmp_path, [1, 0, -1])
+    saved = {**LABELLED, "save_dataset": True, "checkpoint_dir": str(tmp_path / "saved")}
+    sampled = {"distribution": "uniform", "sample_num": 1}
+    ranked = {"metrics": ["Recall"], "valid_metric": "Recall@3", "eval_args": {"mode": "full"}}
+    load_data(config_of(tmp_path, "FM", **saved, train_neg_sample_args=sampled, **ranked))
+    with pytest.raises(InputError, match=r"got -1|label -1"):
+        load_data(config_of(tmp_path, "FM", **saved))
 
 
 def test_labels_that_are_0_and_1_are_taken(tmp_path):

@@ -340,7 +340,8 @@ def iso(seconds):
     [
         (iso, "[1700000020,inf)", "must be an interval of dates, as the column has dates"),
         (str, "[2023-11-14,inf)", "must be an interval of numbers, as the column has numbers"),
-        (str, ["1700000020"], "must be an interval"),
+        (str, ["1700000020"], "write --val_interval=\"{timestamp: '[1700000020,inf)'}\""),
+        (iso, ["2023-11-14", "2023-11-15"], "{timestamp: '[2023-11-14,2023-11-15]'}"),
     ],
 )
 def test_an_interval_of_the_other_kind_is_refused(tmp_path, written, wanted, facts):
