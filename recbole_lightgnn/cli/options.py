@@ -65,7 +65,7 @@ def read_settings(arguments: Sequence[str]) -> dict[str, Any]:
         key, _, text = argument[2:].partition("=")
         outer, _, column = key.partition(".")
         if outer == "val_interval" and column:  # replaces this setting of config files as a whole
-            value = text if has_interval(text) else _read(key, text)
+            value = text.strip("'\" ") if has_interval(text) else _read(key, text)
             settings[outer] = {**(settings.get(outer) or {}), column: value}
             continue
         value = _read(key, text)

@@ -6,7 +6,7 @@ Each ``check_`` function raises an InputError of one line, which names the setti
 import math
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from recbole_lightgnn.errors import InputError
@@ -116,7 +116,7 @@ def check_values_by_column(key: str, value: Any) -> None:
         if not tokens and (problem := _interval_problem(wanted, dates=True)):
             raise InputError(
                 f"{key}.{column} must be an interval, or a list of tokens in quotes, got "
-                f"{wanted!r}, which {problem}: write "
+                f"{_shown(wanted)}, which {problem}: write "
                 f'--{key}="{{{column}: {_values_like(wanted)}}}"'
             )
 
@@ -133,6 +133,12 @@ def _values_like(wanted: Any) -> str:
     if ids or (isinstance(wanted, list) and wanted):
         return "[" + ", ".join(f"'{token}'" for token in words) + "]"
     return f"'{interval_like(wanted)}'"
+
+
+def _shown(wanted: Any) -> str:
+    """Write a value as a user typed it: YAML has read 2014-12-31 as a date."""
+    dates = any(isinstance(one, date) for one in _listed(wanted))
+    return f"[{', '.join(map(str, _listed(wanted)))}]" if dates else repr(wanted)
 
 
 def _listed(wanted: Any) -> list[Any]:

@@ -55,6 +55,10 @@ INTERVALS = [
         "--val_interval.timestamp='[2023-11-15,2023-11-14]'",
         "--val_interval=\"{timestamp: '[2023-11-14,2023-11-15]'}\"",
     ),
+    (
+        "--val_interval.timestamp='[2023-11-14,2023-11-15]'",
+        "--val_interval=\"{timestamp: '[2023-11-14,2023-11-15]'}\"",
+    ),
     ("--val_interval.timestamp='(5,4);[1,inf)'", "--val_interval=\"{timestamp: '[4,5]'}\""),
     ("--val_interval.rating=3", "--val_interval=\"{rating: '[3,inf)'}\""),
     ("--val_interval='rating>3'", "--val_interval=\"{rating: '[3,inf)'}\""),
@@ -244,3 +248,17 @@ def test_every_kind_has_ten_variants():
         WITHOUT_TIMES,
     )
     assert min(map(len, kinds)) >= 10
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("--val_interval.rating='[4,inf)'", {"rating": "[4,inf)"}),
+        ("--val_interval.rating=\"'[4,inf)'\"", {"rating": "[4,inf)"}),
+        ("--val_interval.rating=[4,5]", {"rating": [4, 5]}),
+        ("--val_interval.t='[1,2);[3,inf)' --val_interval.user_id=[u1]",
+         {"t": "[1,2);[3,inf)", "user_id": ["u1"]}),
+    ],
+)  # fmt: skip
+def test_a_column_of_val_interval_may_be_given_alone(typed, value):
+    assert read_settings(shlex.split(typed)) == {"val_interval": value}
