@@ -66,7 +66,10 @@ def read_settings(arguments: Sequence[str]) -> dict[str, Any]:
         outer, _, column = key.partition(".")
         if outer == "val_interval" and column:  # replaces this setting of config files as a whole
             value = text.strip("'\" ") if has_interval(text) else _read(key, text)
-            settings[outer] = {**(settings.get(outer) or {}), column: value}
+            given = settings.get(outer, {})
+            if not isinstance(given, Mapping) or column in given:
+                raise InputError(f"--{outer} is given twice: {given!r} and {argument}")
+            settings[outer] = {**given, column: value}
             continue
         value = _read(key, text)
         if key in settings and settings[key] != value:

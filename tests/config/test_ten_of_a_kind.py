@@ -13,6 +13,7 @@ from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.cli.options import read_settings
 from recbole_lightgnn.config.recbole_config import build_config
 from recbole_lightgnn.data.loaders import load_data
+from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import configure
 
 pytestmark = pytest.mark.slow  # many variants; each kind has fast tests elsewhere
@@ -262,3 +263,11 @@ def test_every_kind_has_ten_variants():
 )  # fmt: skip
 def test_a_column_of_val_interval_may_be_given_alone(typed, value):
     assert read_settings(shlex.split(typed)) == {"val_interval": value}
+
+
+@pytest.mark.parametrize("typed", ["=1", "=None", ".rating=[1,2]", "={rating: [1, 2]}"])
+def test_val_interval_that_is_given_twice_is_refused(typed):
+    column = "--val_interval.rating=[3,4]"
+    for given in ([f"--val_interval{typed}", column], [column, f"--val_interval{typed}"]):
+        with pytest.raises(InputError, match="--val_interval is given twice"):
+            read_settings(given)
