@@ -26,7 +26,7 @@ def interval_problem(text: str, *, dates: bool = False) -> str:
     """
     for part in text.split(";"):
         match = _INTERVAL.fullmatch(part.strip())
-        ends = [_number(end, dates) for end in match.groups()] if match else []
+        ends = [_number(end, dates=dates) for end in match.groups()] if match else []
         if match is None or any(math.isnan(end) for end in ends):
             return "is no interval"
         low, high = ends
@@ -36,7 +36,7 @@ def interval_problem(text: str, *, dates: bool = False) -> str:
     return ""
 
 
-def _number(text: str, dates: bool) -> float:
+def _number(text: str, *, dates: bool) -> float:
     """Convert an end of an interval to a number; a date to seconds; NaN if it is neither."""
     try:
         return float(text)
@@ -122,17 +122,19 @@ def check_values_by_column(key: str, value: Any) -> None:
 
 
 def _values_like(wanted: Any) -> str:
-    """Guess what was meant by a value of a column that is neither an interval nor a list."""
-    # YAML reads 2014-12-31 as a date.
-    ends = [str(one).replace(" ", "T") for one in _listed(wanted)]
-    dates = [end for end in ends if not math.isnan(_number(end, True)) and "-" in end[1:]]
-    if ends and dates == ends[:2]:
-        return f"'[{min(dates)},{max(dates) if len(dates) > 1 else 'inf'}]'".replace("inf]", "inf)")
-    words = _listed(wanted) if isinstance(wanted, str) else wanted
-    ids = isinstance(words, list) and any(math.isnan(_number(str(word), False)) for word in words)
+    """Guess what was meant by a value of a column that is neither an interval nor a list of ids."""
+    words = [str(one).replace(" ", "T") for one in _listed(wanted)]
+    dates = sorted(word for word in words[:2] if _is_date(word))
+    if words and len(dates) == len(words[:2]):
+        return f"'[{dates[0]},{dates[1]}]'" if len(dates) == 2 else f"'[{dates[0]},inf)'"
+    ids = isinstance(wanted, str) and any(math.isnan(_number(word, dates=False)) for word in words)
     if ids or (isinstance(wanted, list) and wanted):
-        return "[" + ", ".join(f"'{token}'" for token in words) + "]"
+        return "[" + ", ".join(f"'{one}'" for one in _listed(wanted)) + "]"
     return f"'{interval_like(wanted)}'"
+
+
+def _is_date(text: str) -> bool:
+    return math.isnan(_number(text, dates=False)) and not math.isnan(_number(text, dates=True))
 
 
 def _shown(wanted: Any) -> str:

@@ -63,20 +63,18 @@ def open_atomic(path: Path, separator: str = "\t", encoding: str | None = None) 
     types: dict[str, str] = {}
     for column in header.split(separator):
         name, _, kind = column.partition(":")
+        if name.strip() and kind.strip() in TYPES and (name.strip(), kind.strip()) != (name, kind):
+            raise InputError(
+                f"{path}, line 1: expected columns NAME:TYPE without a blank at an end of name or "
+                f"type, got {column!r}: remove the blank"
+            )
         if not name or kind not in TYPES:
             near = _other_separator(header) or (did_you_mean(kind, TYPES) if name else "")
             if not column:
                 near = "; the line is empty or ends in a separator: write names, or remove it"
-            elif kind.strip() in TYPES:
-                near = "; there is a blank beside the separator: remove it"
             raise InputError(
                 f"{path}, line 1: expected columns NAME:TYPE with TYPE one of {', '.join(TYPES)}, "
                 f"separated by {separator!r}, got {column!r}{near}"
-            )
-        if name != name.strip():
-            raise InputError(
-                f"{path}, line 1: there is a blank beside the separator in {column!r}; expected "
-                "NAME:TYPE: remove it"
             )
         if name in types:
             raise InputError(

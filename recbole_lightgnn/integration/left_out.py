@@ -39,8 +39,9 @@ def _by_features(original: Callable[..., None]) -> Callable[..., None]:
                 ids = vars(self).get("ids_read", {}).get(kind)
                 if ids is not None:
                     there = left[field].isin(ids)
-                    keep = "filter_inter_by_user_or_item=False"
-                    _warn(self, left[field][~there], len(self.inter_feat), kind, kind, keep)
+                    lacks = f"{kind} not in {_file(self, kind)}"
+                    remedy = "add the lines, or write --filter_inter_by_user_or_item=False"
+                    _warn(self, left[field][~there], len(self.inter_feat), lacks, remedy)
                     left = left[there]
         original(self)
 
@@ -59,31 +60,29 @@ def _by_links(original: Callable[..., None]) -> Callable[..., None]:
                 f"{_file(self, 'link')}: no item of the interactions is linked to an entity of "
                 f"{_file(self, 'kg')}; expected ids of both files: correct the links"
             )
-        _warn(self, lost, len(before), "item", "link", "")
+        lacks = "item not linked to an entity of the .kg file"
+        _warn(self, lost, len(before), lacks, "add the links and entities")
 
     return filter_by_links
 
 
-def _warn(dataset: Any, lost: Any, n_all: int, noun: str, kind: str, setting: str) -> None:
-    """Warn of interactions that are left out.
+def _warn(dataset: Any, lost: Any, n_all: int, lacks: str, remedy: str) -> None:
+    """Warn of interactions that are left out, if there are any.
 
     Args:
         dataset: RecBole's dataset.
-        lost: ids of the users or items that the file lacks, one for each interaction left out.
+        lost: user or item of each interaction left out.
         n_all: number of interactions before.
-        noun: user or item.
-        kind: suffix of the file.
-        setting: a setting that keeps the interactions; may be empty.
+        lacks: what these users or items lack, with their noun first.
+        remedy: what to do.
     """
     if not len(lost):
         return
     ids = np.unique(lost.astype(str))
-    linked = "linked to an entity of the .kg file"
-    lacks = linked if kind == "link" else f"in {_file(dataset, kind)}"
-    remedy = f"add the lines, or write --{setting}" if setting else "add the links and entities"
+    noun, _, rest = lacks.partition(" ")
     dataset.logger.warning(
-        f"{len(lost)} of {n_all} interactions are left out: {count_text(len(ids), noun)} not "
-        f"{lacks}, such as {str(ids[0])!r}; {remedy}"
+        f"{len(lost)} of {n_all} interactions are left out: {count_text(len(ids), noun)} {rest}, "
+        f"such as {str(ids[0])!r}; {remedy}"
     )
 
 

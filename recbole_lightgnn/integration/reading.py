@@ -15,7 +15,7 @@ import pandas as pd
 from recbole_lightgnn.config.compatibility import needs_labels
 from recbole_lightgnn.data.atomic_header import AtomicFile, check_new_columns, open_atomic
 from recbole_lightgnn.data.atomic_reader import split_sequences
-from recbole_lightgnn.data.features import check_header, read_features, with_times
+from recbole_lightgnn.data.features import check_header, read_features, why_ordered, with_times
 from recbole_lightgnn.data.file_kinds import owned_ids
 from recbole_lightgnn.errors import InputError
 
@@ -46,10 +46,10 @@ def load_feat(dataset: Any, filepath: str, source: Any) -> pd.DataFrame | None:
     config, kind = dataset.config, getattr(source, "value", source)
     file = open_atomic(Path(filepath), config["field_separator"], config["encoding"])
     loaded = set(file.types if wanted is None else wanted) - set(unwanted or ())
-    time_field = config["TIME_FIELD"]
-    if kind == "inter" and config["rm_dup_inter"] and time_field in file.types.keys() - loaded:
-        dataset.logger.info(f"Column {time_field} is loaded too: rm_dup_inter needs it")
-        loaded |= {time_field}
+    reason = why_ordered(config) or ("rm_dup_inter" if config["rm_dup_inter"] else "")
+    if kind == "inter" and reason and config["TIME_FIELD"] in file.types.keys() - loaded:
+        dataset.logger.info(f"Column {config['TIME_FIELD']} is loaded too: {reason} needs it")
+        loaded |= {config["TIME_FIELD"]}
     columns = [name for name in file.types if name in loaded]
     if absent := sorted(set(filter(None, wanted or ())) - set(file.types)):
         dataset.logger.warning(

@@ -4,7 +4,7 @@ RecBole keeps the time column as float32, which rounds a present-day time in sec
 s, and a time in milliseconds to steps of 131 s. RecBole sorts a column of type ``token`` by first
 appearance, and does not parse dates. Here `recbole_lightgnn.data.features` parses the column. The
 times stay float64 in sorts and splits, or int64 where float64 would round. If a setting orders
-interactions by time, the column is always loaded.
+interactions by time, `reading` always loads the column.
 """
 
 import functools
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from recbole_lightgnn.config.intervals import change_ends
-from recbole_lightgnn.data.features import why_ordered
 from recbole_lightgnn.data.times import is_date, parse_dates
 from recbole_lightgnn.errors import InputError
 
@@ -25,7 +24,6 @@ def extend_recbole() -> None:
 
     module = import_module("recbole.data.dataset.dataset")
     changes = {
-        "_get_load_and_unload_col": _get_load_and_unload_col,
         "_remove_duplication": _remove_duplication,
         "_filter_by_field_value": _filter_by_field_value,
         "_dataframe_to_interaction": _dataframe_to_interaction,
@@ -38,26 +36,6 @@ def extend_recbole() -> None:
     for name, change in changes.items():
         if original := getattr(module.Dataset, name, None):  # RecBole 1.2.0 lacks the split by time
             setattr(module.Dataset, name, functools.wraps(original)(change(original)))
-
-
-# --- reading ----------------------------------------------------------------------------------
-
-
-def _get_load_and_unload_col(original: Callable[..., Any]) -> Callable[..., Any]:
-    def columns(self: Any, source: Any) -> tuple[set[str] | None, set[str] | None]:
-        from recbole.utils import FeatureSource
-
-        load, unload = original(self, source)
-        reason = why_ordered(self.config) if source == FeatureSource.INTERACTION else ""
-        if reason and load and self.time_field not in load:
-            self.logger.info(f"Column {self.time_field} is loaded too: {reason} needs it")
-            load = load | {self.time_field}
-        if reason and unload and self.time_field in unload:
-            self.logger.info(f"Column {self.time_field} is loaded after all: {reason} needs it")
-            unload = unload - {self.time_field}
-        return load, unload
-
-    return columns
 
 
 # --- ordering ---------------------------------------------------------------------------------

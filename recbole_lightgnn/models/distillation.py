@@ -163,6 +163,7 @@ class AllItemsPredictions:
             return self.given_temperature
         if self._fitted is None or self._fitted[0] is not teacher:
             known = self.positive_items.degree.nonzero().squeeze(1)
+            # `sample_users` numbers from 1; here, it picks places among the known users.
             sample = known[sample_users(len(known) + 1).to(known.device) - 1]
             _, scores = teacher.best_items(sample, self.length, self.positive_items)
             found = temperature_with_entropy(scores, self.entropy)

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from recbole_lightgnn.config.aliases import renamed
-from recbole_lightgnn.config.files import STAGE_SETTINGS, merge, nested, read_yaml
+from recbole_lightgnn.config.files import STAGE_SETTINGS, defaults_of, merge, nested, read_yaml
 from recbole_lightgnn.config.settings_diff import other_settings, settings_of
 from recbole_lightgnn.config.teachers import searches_teachers
 from recbole_lightgnn.config.unheeded import shared_stages
@@ -28,7 +28,6 @@ STUDY_FILE, RESULTS_FILE = "study.json", "ablation.json"
 METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 _MEAN = "mean"
 _OF_TEACHERS = ("teacher", "teacher_settings", "n_teachers", "teachers")
-_TEMPERATURE = 0.5  # of the distillation in batches of interactions, if the whole recipe fits it
 _QUIET = {"state": "warning", "show_progress": False}
 
 
@@ -203,7 +202,9 @@ class Ablation:
     def _settings(self, variant: Variant) -> dict[str, Any]:
         settings = copy.deepcopy(self.settings)
         if self._fits_temperature and variant.changes.get("batch_by") == "interaction":
-            settings["prediction_kd_temperature"] = _TEMPERATURE
+            settings["prediction_kd_temperature"] = defaults_of(STUDENT)[
+                "prediction_kd_temperature"
+            ]
         merge(settings, nested(variant.changes))
         return settings
 

@@ -233,7 +233,7 @@ REFUSED = {  # files, the place, what is wrong
                                      "inter, line 1", "two columns are named 'item_id'"),
     "a quoted header": (inter(header=HEADER.replace("user_id:token", '"user_id:token"')),
                         "inter, line 1", "expected columns NAME:TYPE"),
-    "blanks beside the tabs": (inter(header=HEADER.replace("\t", " \t")), "inter, line 1", "there is a blank beside"),
+    "blanks beside the tabs": (inter(header=HEADER.replace("\t", " \t")), "inter, line 1", "without a blank at an end of name or type"),
     "no header": (inter(header=""), "inter, line 1", "the line is empty or ends in a separator"),
     "a misspelt type": (inter(header=HEADER.replace("rating:float", "rating:flaot")),
                         "inter, line 1", "did you mean 'float'?"),

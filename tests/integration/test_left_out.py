@@ -1,4 +1,4 @@
-"""Interactions are never left out in silence: features, links, repeated pairs, labels."""
+"""What a run leaves out or cannot use is said: features, links, repeated pairs, labels, samples."""
 
 import logging
 
@@ -187,14 +187,15 @@ def test_labels_are_checked_after_the_filters(tmp_path):
         load_data(config_of(tmp_path, "FM", **LABELLED, **filters))
 
 
-def test_labels_of_a_saved_dataset_are_checked(tmp_path):
+def test_labels_of_a_saved_dataset_are_checked(tmp_path, caplog):
     labelled(tmp_path, [1, 0, -1])
     saved = {**LABELLED, "save_dataset": True, "checkpoint_dir": str(tmp_path / "saved")}
-    sampled = {"distribution": "uniform", "sample_num": 1}
-    ranked = {"metrics": ["Recall"], "valid_metric": "Recall@3", "eval_args": {"mode": "full"}}
-    load_data(config_of(tmp_path, "FM", **saved, train_neg_sample_args=sampled, **ranked))
-    with pytest.raises(InputError, match=r"got -1|label -1"):
-        load_data(config_of(tmp_path, "FM", **saved))
+    saved |= {"eval_args": {"mode": "uni3"}}
+    sampled = {"distribution": "uniform", "sample_num": 1}  # then labels are not read
+    load_data(config_of(tmp_path, "FM", **saved, train_neg_sample_args=sampled))
+    with pytest.raises(InputError, match="label must be 1 or 0 in 'd', as FM needs labels, got -1"):
+        load_data(config_of(tmp_path, "FM", **saved, train_neg_sample_args=None))
+    assert "is not used" not in caplog.text  # the saved dataset was used
 
 
 def test_labels_that_are_0_and_1_are_taken(tmp_path):
