@@ -124,20 +124,20 @@ class TimeColumn:
         self.reason = why_ordered(settings)
         self.type = file.types.get(self.field, "")
         if self.reason:
-            self._check(list(file.types))
+            self._check_needed(list(file.types))
+        if self.type.endswith("_seq") and (self.reason or settings["rm_dup_inter"]):
+            raise InputError(
+                f"{file.path}, line 1: {self.field}:{self.type} has several times in a field, and "
+                f"{self.reason or 'rm_dup_inter'} needs one: write {self.field}:float, or "
+                f"{_without_times(settings) if self.reason else 'leave rm_dup_inter out'}"
+            )
 
-    def _check(self, fields: list[str]) -> None:
+    def _check_needed(self, fields: list[str]) -> None:
         if self.field not in fields:
             raise InputError(
                 f"{self.file.path}, line 1: no column {self.field!r} (setting TIME_FIELD), which "
                 f"{self.reason} needs; it has {', '.join(fields)}: name the column of times by "
                 f"TIME_FIELD, or {_without_times(self.settings)}"
-            )
-        if self.type.endswith("_seq"):
-            raise InputError(
-                f"{self.file.path}, line 1: {self.field}:{self.type} has several times in a field, "
-                f"and {self.reason} needs one: write {self.field}:float, or "
-                f"{_without_times(self.settings)}"
             )
         if self.field in (self.settings["discretization"] or ()):
             raise InputError(

@@ -160,8 +160,8 @@ def _report_missing(dataset: Any, file: AtomicFile, frame: pd.DataFrame) -> None
                     "fill them, or remove the column"
                 )
             dataset.logger.warning(
-                f"{file.path}: {missing} of {len(frame)} fields of {name} are empty; they get the "
-                "mean of the others"
+                f"{file.path}: {missing} of {len(frame)} fields of {name} are empty; unless a "
+                "filter removes their lines, they get the mean of the others"
             )
 
 

@@ -149,7 +149,8 @@ def test_only_an_empty_field_is_missing(tmp_path, caplog):
     assert (dataset.item_feat["price"][row], dataset.item_feat["kind"][row]) == (2.5, 0)
     assert dataset.item_feat["v"][row].tolist() == []
     assert (
-        "d.item: 1 of 3 fields of price are empty; they get the mean of the others" in caplog.text
+        "d.item: 1 of 3 fields of price are empty; unless a filter removes their lines, they get"
+        in caplog.text
     )
 
 

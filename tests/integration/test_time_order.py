@@ -352,7 +352,16 @@ def test_an_interval_of_the_other_kind_is_refused(tmp_path, written, wanted, fac
     assert facts in str(error.value)
 
 
-def test_several_times_in_a_field_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("settings", "facts"),
+    [
+        (BY_TIME, "needs one: write timestamp:float, or write --eval_args.order=RO"),
+        ({"rm_dup_inter": "last"}, "rm_dup_inter needs one: write timestamp:float, or leave"),
+    ],
+)
+def test_several_times_in_a_field_are_refused(tmp_path, settings, facts):
     write([(u, i, f"{t} {t}") for u, i, t in close_times(0, 1)], tmp_path, "float_seq")
-    with pytest.raises(InputError, match="timestamp:float_seq has several times in a field"):
-        loaded(tmp_path, **BY_TIME)
+    with pytest.raises(InputError) as error:
+        loaded(tmp_path, **settings)
+    assert "timestamp:float_seq has several times in a field" in str(error.value)
+    assert facts in str(error.value)
