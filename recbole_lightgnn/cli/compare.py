@@ -6,8 +6,7 @@ Heavy libraries, such as torch, are imported only in `run`.
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +24,7 @@ from recbole_lightgnn.cli.tune import check_optuna
 from recbole_lightgnn.registry import properties_dir
 
 if TYPE_CHECKING:
-    from recbole_lightgnn.comparison.plan import Plan
-    from recbole_lightgnn.comparison.progress import Progress
-    from recbole_lightgnn.comparison.study import Budget, Task
+    from recbole_lightgnn.comparison.study import Budget
 
 _VARIANTS = "variants.yaml"  # in properties/study
 
@@ -54,7 +51,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
     )
     compare.add_argument(
         "--seeds",
-        type=_seeds,
+        type=seeds,
         default=[1, 2, 3],
         metavar="1,2,...",
         help="seeds of the runs (default: 1,2,3)",
@@ -105,10 +102,9 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     Raises:
         InputError: if the comparison cannot be planned, see `make_plan`.
     """
+    from recbole_lightgnn.comparison.execution import execute, exit_status
     from recbole_lightgnn.comparison.plan import make_plan
-    from recbole_lightgnn.comparison.popularity_score import with_popularity
     from recbole_lightgnn.comparison.report import report
-    from recbole_lightgnn.comparison.runner import lock_folder
     from recbole_lightgnn.comparison.variants import read_variants
     from recbole_lightgnn.registry import model_names
     from recbole_lightgnn.utils.files import check_matplotlib
@@ -126,18 +122,10 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         variants=read_variants(file, model_names()),
         budget=_budget(options),
     )
-    plan = planned()
-    plan.out.mkdir(parents=True, exist_ok=True)
-    with lock_folder(plan.out) as lock:
-        plan = with_popularity(plan)
-        plan.begin()
-        if _search(plan, options.jobs, lock):
-            plan = with_popularity(planned())  # with the settings that the searches chose
-            plan.begin()
-        _run_unfinished(plan, options.jobs, lock)
-        print(f"\n{report(plan.out)}")
+    plan = execute(planned, options.jobs)
+    print(f"\n{report(plan.out)}")
     print(f"\npage: {plan.out / 'index.html'}")
-    return _exit_status(plan)
+    return exit_status(plan)
 
 
 def _budget(options: argparse.Namespace) -> Budget | None:
@@ -151,69 +139,11 @@ def _budget(options: argparse.Namespace) -> Budget | None:
     return budget
 
 
-def _search(plan: Plan, jobs: int, lock: int) -> bool:
-    """Run the unfinished searches of settings; return whether any search was unfinished."""
-    from recbole_lightgnn.comparison.progress import Progress
-
-    progress = Progress(plan.searches, jobs, what="searches")
-    unfinished = list(progress.left)
-    if unfinished:
-        print(
-            f"{len(plan.searches)} searches with {plan.budget} on {plan.dataset} in {plan.out}: "
-            f"{len(progress.seconds)} done before, {len(unfinished)} to do, {jobs} at a time"
-        )
-        _run_all(unfinished, progress, lock)
-    return bool(unfinished)
-
-
-def _run_unfinished(plan: Plan, jobs: int, lock: int) -> None:
-    """Execute the unfinished runs, except runs that wait for a search of settings."""
-    from recbole_lightgnn.comparison.popularity import popularity_of
-    from recbole_lightgnn.comparison.progress import Progress
-
-    progress = Progress(plan.ready, jobs, popularity=popularity_of(plan.content()))
-    unfinished = list(progress.left)
-    print(
-        f"{len(plan.models)} models x {len(plan.seeds)} seeds on {plan.dataset} in {plan.out}: "
-        f"{len(progress.seconds)} runs done before, {len(unfinished)} to do, {jobs} at a time"
-    )
-    _run_all(unfinished, progress, lock)
-
-
-def _run_all(tasks: Sequence[Task], progress: Progress, lock: int) -> None:
-    from recbole_lightgnn.comparison.runner import run_all
-
-    try:
-        run_all(tasks, progress.jobs, lock, progress)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("continue with the same command") from stop
-
-
-def _exit_status(plan: Plan) -> int:
-    """Report the failed runs; return 1 if a run failed, else 0."""
-    failed = [run for run in plan.runs if run.record() is None]
-    if not failed:
-        return 0
-    searches = {
-        study.name: f"its search failed: {study.folder.failure_reason()}"
-        for study in plan.searches
-        if study.record() is None
-    }
-    reasons = "; ".join(
-        f"{run} ({searches.get(run.name) or run.folder.failure_reason()})" for run in failed
-    )
-    print(
-        f"error: {len(failed)} of {len(plan.runs)} runs failed: {reasons}; the same command tries "
-        "them again",
-        file=sys.stderr,
-    )
-    return 1
-
-
-def _seeds(text: str) -> list[int]:
-    seeds = [seed.strip() for seed in text.split(",")]
-    if not all(seed.isdecimal() and int(seed) < 1 << 32 for seed in seeds):
+def seeds(text: str) -> list[int]:
+    """Read seeds separated by commas."""
+    found = [seed.strip() for seed in text.split(",")]
+    if not all(seed.isdecimal() and int(seed) < 1 << 32 for seed in found):
         raise argparse.ArgumentTypeError(
             f"expected whole numbers from 0 to 2^32 - 1, separated by commas, got {text!r}"
         )
-    return distinct([int(seed) for seed in seeds], text)
+    return distinct([int(seed) for seed in found], text)

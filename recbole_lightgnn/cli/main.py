@@ -1,4 +1,4 @@
-"""The command line: ``recbole-lightgnn run | tune | ablate | compare | export | ...``.
+"""The command line: ``recbole-lightgnn run | tune | ablate | compare | study | ...``.
 
 Each command has its own file. Its function ``add_parsers`` sets defaults of the parser:
 ``handler``, the function that runs the command; and ``takes_settings``, if the command accepts
@@ -26,13 +26,14 @@ from recbole_lightgnn.cli import (
     run,
     serve,
     settings,
+    study,
     tune,
 )
 from recbole_lightgnn.cli.options import read_settings, split_settings
 from recbole_lightgnn.errors import InputError
 
 _COMMANDS = (
-    *(run, tune, ablate, compare, settings, imports, data),
+    *(run, tune, ablate, compare, study, settings, imports, data),
     *(export, recommend, serve, bench, report),
 )
 

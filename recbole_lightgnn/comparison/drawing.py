@@ -11,6 +11,7 @@ from typing import Any
 from recbole_lightgnn.comparison.table import duration, size
 
 _AXES = "#555555"
+_SIZE = (5.2, 3.9)  # inches
 _STYLE: Any = {  # matplotlib's names and values
     "font.size": 9,
     "axes.spines.top": False,
@@ -57,27 +58,57 @@ _OFFSETS = [
 ]
 
 
-def svg_of(draw: Callable[[Any], None]) -> str:
+def svg_of(
+    draw: Callable[[Any], None],
+    *,
+    size: tuple[float, float] = _SIZE,
+    panels: tuple[int, int] = (1, 1),
+) -> str:
     """Draw a picture and return its SVG element.
 
     XML prolog and metadata are cut off, because they contain addresses of other sites.
 
     Args:
-        draw: function that draws into matplotlib's ``Axes``.
+        draw: function that draws into matplotlib's ``Axes``; with several panels, into an array of
+            them.
+        size: width and height in inches.
+        panels: numbers of rows and columns of panels.
     """
+    text = io.StringIO()
+    _save(draw, text, size, panels, format="svg", metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+
+
+def png_of(
+    draw: Callable[[Any], None],
+    *,
+    size: tuple[float, float] = _SIZE,
+    panels: tuple[int, int] = (1, 1),
+) -> bytes:
+    """Draw a picture as `svg_of` does, and return it as a PNG file with 200 dots per inch."""
+    content = io.BytesIO()
+    _save(draw, content, size, panels, format="png", dpi=200, metadata={"Software": None})
+    return content.getvalue()
+
+
+def _save(
+    draw: Callable[[Any], None],
+    file: Any,
+    size: tuple[float, float],
+    panels: tuple[int, int],
+    **options: Any,
+) -> None:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no display, no global state
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.2, 3.9), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)  # `place_labels` needs it to measure texts
-        draw(figure.subplots())
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
-    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+        draw(figure.subplots(*panels))
+        figure.savefig(file, **options)
 
 
 def byte_ticks(axes: Any) -> None:

@@ -34,7 +34,8 @@ def check_sequences(settings: Mapping[str, Any], model_class: type[Any]) -> None
 
     Raises:
         InputError: if ``transform`` does not fit the model. For a sequential model, also if
-            ``eval_args.order`` is not ``TO`` (order of time), or if ``repeatable`` is False.
+            ``eval_args.order`` is not ``TO`` (order of time), if ``repeatable`` is False, or with
+            noise.
     """
     from recbole.utils import ModelType
 
@@ -48,6 +49,10 @@ def check_sequences(settings: Mapping[str, Any], model_class: type[Any]) -> None
     if sequential and not settings["repeatable"]:
         raise InputError(
             f"repeatable must be True for {name}, a sequential model: write --repeatable=True"
+        )
+    if sequential and settings.get("train_noise"):
+        raise InputError(
+            f"train_noise must be 0 for {name}, a sequential model: write --train_noise=0"
         )
     if name in our_models() or transform in (None, "user_defined"):
         return

@@ -20,6 +20,7 @@ _UNLISTED = {
         "split_seed",
         "eval_mask",
         "refit",
+        "train_noise",
         "worker",
         "shuffle",
         "wandb_project",
@@ -47,6 +48,7 @@ _ADDED: dict[str, Any] = {
     "refit": False,
     "rewind": False,
     "teachers": [],
+    "train_noise": 0.0,
     "user_degree_exponent": 0.5,
 }
 

@@ -139,7 +139,8 @@ def _reason(
     """Why a setting would have no effect, with a remedy; empty if the setting has an effect."""
     model = model_class.__name__
     files = settings.get("benchmark_filename")
-    if files is not None and key in (*_FILTERS, *_SPLITS):
+    of_noise = key == "split_seed" and settings.get("train_noise")
+    if files is not None and key in (*_FILTERS, *_SPLITS) and not of_noise:
         what = "split" if key in _SPLITS else "filtered"
         return (
             f"on {settings['dataset']}: its files ({', '.join(map(str, files))}) are not {what} "

@@ -19,6 +19,7 @@ from recbole_lightgnn.data.columns import check_columns
 from recbole_lightgnn.data.dataset_files import dataset_not_found
 from recbole_lightgnn.data.file_kinds import interaction_files
 from recbole_lightgnn.data.fingerprint import dataset_fingerprint
+from recbole_lightgnn.data.noise import noisy_loaders
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.registry import our_models
 
@@ -98,7 +99,7 @@ def load_data(config: RunConfig) -> tuple[Any, Any, Any]:
     _check_labels(config, dataset)
     _check_sampled(config, n_items)
     _report_pairs(config, parts)
-    return loaders
+    return noisy_loaders(config, loaders) if config["train_noise"] else loaders
 
 
 def _check_labels(config: RunConfig, dataset: Any) -> None:

@@ -31,7 +31,7 @@ def refit_loaders(config: RunConfig, loaders: Loaders) -> Loaders:
     train, valid, test = (loader._dataset for loader in loaders)
     both = train.copy(cat_interactions([train.inter_feat, valid.inter_feat]))
     samplers = create_samplers(config, both, [both, valid, test])
-    train_data = _train_loader(config, both, samplers[0])
+    train_data = train_loader(config, both, samplers[0])
     test_data = get_dataloader(config, "test")(config, test, samplers[2], shuffle=False)
     return train_data, loaders[1], test_data
 
@@ -62,7 +62,8 @@ def check_refit(config: RunConfig) -> None:
         )
 
 
-def _train_loader(config: RunConfig, dataset: Any, sampler: Any) -> Any:
+def train_loader(config: RunConfig, dataset: Any, sampler: Any) -> Any:
+    """Make RecBole's training loader for a dataset of training interactions."""
     loader = get_dataloader(config, "train")
     if config["MODEL_TYPE"] is not ModelType.KNOWLEDGE:
         return loader(config, dataset, sampler, shuffle=config["shuffle"])

@@ -1,0 +1,144 @@
+"""The command ``recbole-lightgnn study``.
+
+Heavy libraries, such as torch, are imported only in `run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_lightgnn.cli.compare import seeds
+from recbole_lightgnn.cli.options import count
+from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.utils.text import must_be_one_of
+
+if TYPE_CHECKING:
+    from recbole_lightgnn.studies.place import Place
+
+_ALL, _LIST = "all", "list"
+
+
+def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
+    """Add ``study`` to the subparsers ``commands``; return its parser in a list."""
+    study = commands.add_parser(
+        "study",
+        allow_abbrev=False,
+        help="make an experiment of the LightGNN paper again",
+        description="Train what a study needs, and write its numbers, tables and figures. The same "
+        "command continues after an interruption. Studies in one folder share their runs.",
+        epilog="--key=value changes a setting of every model, --MODEL.key=value of one model.",
+    )
+    study.set_defaults(handler=run, takes_settings=True)
+    study.add_argument(
+        "name", metavar="NAME", help="name of a study, `all` for every one, `list` to list them"
+    )
+    study.add_argument("--dataset", "-d", metavar="NAME", help="name of a dataset")
+    study.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder of the runs, tables and figures"
+    )
+    study.add_argument(
+        "--seeds", type=seeds, default=[1], metavar="1,2,...", help="seeds of the runs (default: 1)"
+    )
+    study.add_argument(
+        "--jobs", type=count, default=1, metavar="N", help="number of runs at a time (default: 1)"
+    )
+    study.add_argument(
+        "--comparison",
+        type=Path,
+        metavar="FOLDER",
+        help="use and continue the runs of this comparison (default: the folder `runs` in --out)",
+    )
+    return [study]
+
+
+def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
+    """Make one study, or all; print findings and tables.
+
+    Args:
+        options: flags of the command, as parsed.
+        settings: settings given as ``--key=value``.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        InputError: if a study, dataset, setting or folder cannot be used, or a run failed.
+    """
+    from recbole_lightgnn.studies.catalogue import STUDIES
+    from recbole_lightgnn.studies.place import RUNS, Place, Unsuitable
+    from recbole_lightgnn.utils.files import check_folder, check_matplotlib
+
+    if options.name == _LIST:
+        print(_catalogue())
+        return 0
+    must_be_one_of("NAME", options.name, [*STUDIES, _ALL, _LIST])
+    for flag in ("dataset", "out"):
+        if getattr(options, flag) is None:
+            raise InputError(f"`study {options.name}` needs --{flag}")
+    check_matplotlib("study")
+    check_folder("--out", options.out, options.out)
+    place = Place(
+        dataset=options.dataset,
+        seeds=options.seeds,
+        out=options.out,
+        jobs=options.jobs,
+        given=dict(settings),
+        shared=options.comparison or options.out / RUNS,
+    )
+    skipped = []
+    for name in STUDIES if options.name == _ALL else [options.name]:
+        try:
+            print(_made(name, place, _command(options, settings)))
+        except Unsuitable as reason:
+            if options.name != _ALL:
+                raise
+            skipped.append(f"{name} is left out: {reason}")
+    print("\n".join([*skipped, f"page: {options.out / 'index.html'}"]))
+    return 0
+
+
+def _made(name: str, place: Place, command: str) -> str:
+    """Make a study; return its findings and tables as Markdown."""
+    import torch
+
+    from recbole_lightgnn.runs.record import environment
+    from recbole_lightgnn.studies.catalogue import STUDIES
+    from recbole_lightgnn.studies.report import write_study
+
+    study = STUDIES[name]
+    print(f"study {name}: {study.question}", flush=True)
+    facts = {
+        "study": name,
+        "dataset": place.dataset,
+        "seeds": place.seeds,
+        "command": command,
+        "environment": environment(threads=torch.get_num_threads(), device="cpu"),
+    }
+    try:
+        content = {**facts, **study.measure(place)}
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("continue with the same command") from stop
+    return write_study(study, content, place.out)
+
+
+def _command(options: argparse.Namespace, settings: Mapping[str, Any]) -> str:
+    """The command that makes the study again, without --out and --jobs."""
+    parts = ["recbole-lightgnn", "study", options.name, "--dataset", options.dataset]
+    parts += ["--seeds", ",".join(map(str, options.seeds))]
+    parts += [f"--{key}={value}" for key, value in settings.items()]
+    return shlex.join(parts)
+
+
+def _catalogue() -> str:
+    """The names of all studies, and what each asks, needs and makes again."""
+    from recbole_lightgnn.studies.catalogue import STUDIES
+
+    lines = []
+    for study in STUDIES.values():
+        lines += [f"{study.name}: {study.question}", f"  paper: {study.paper}"]
+        lines += [f"  trains: {study.needs}"]
+    return "\n".join(lines)

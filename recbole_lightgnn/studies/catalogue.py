@@ -1,0 +1,72 @@
+"""All studies: what each asks, needs and costs. The module of a study has its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from recbole_lightgnn.studies.figure import Figure
+from recbole_lightgnn.studies.place import Place
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study, an experiment of the LightGNN paper.
+
+    Attributes:
+        name: name of the study and of its module.
+        paper: tables and figures of the paper that it makes again.
+        question: what it asks.
+        needs: models that it trains, and what the dataset must have.
+    """
+
+    name: str
+    paper: str
+    question: str
+    needs: str
+
+    @property
+    def measure(self) -> Callable[[Place], dict[str, Any]]:
+        """Function that trains the models and computes the numbers."""
+        return self._module.measure  # type: ignore[no-any-return]
+
+    @property
+    def figures(self) -> Callable[[Mapping[str, Any]], list[Figure]]:
+        """Function that makes the figures from the numbers."""
+        return self._module.figures  # type: ignore[no-any-return]
+
+    @property
+    def findings(self) -> Callable[[Mapping[str, Any]], list[str]]:
+        """Function that says in sentences what the numbers show."""
+        return self._module.findings  # type: ignore[no-any-return]
+
+    @property
+    def _module(self) -> Any:
+        return import_module(f"recbole_lightgnn.studies.{self.name}")
+
+
+STUDIES = {
+    study.name: study
+    for study in (
+        Study(
+            "oversmoothing",
+            "Figure 5, Table 4",
+            "Do the embeddings of users and items lose their differences?",
+            "LRGCCF, LightGCN, NCL, SGL, SimGCL, SimRec, LightGNN",
+        ),
+        Study(
+            "noise",
+            "Figures 6a and 7",
+            "Does pruning remove noise first, and how do models bear noise?",
+            "LightGNN, LightGCN, UnKD, SimRec, each at four levels of noise",
+        ),
+        Study(
+            "redundancy",
+            "Figure 6",
+            "Are pruned interactions alike in genre, or rated low?",
+            "LightGNN; a dataset with genres and ratings, such as ml-100k",
+        ),
+    )
+}
