@@ -51,6 +51,25 @@ STUDIES = {
     study.name: study
     for study in (
         Study(
+            "overall",
+            "Tables 2, 7 and 8",
+            "How accurate are all models, and what did the paper print?",
+            "22 models",
+        ),
+        Study(
+            "ablation",
+            "Table 3",
+            "Which ingredients of LightGNN matter?",
+            "LightGNN in two recipes, each with eight variants",
+        ),
+        Study(
+            "ratios",
+            "Figures 4 and 8",
+            "What do accuracy and cost become as more is pruned?",
+            "LightGNN with mild and aggressive pruning, learned and binary edge weights; LightGCN, "
+            "SimGCL",
+        ),
+        Study(
             "oversmoothing",
             "Figure 5, Table 4",
             "Do the embeddings of users and items lose their differences?",
@@ -67,6 +86,12 @@ STUDIES = {
             "Figure 6",
             "Are pruned interactions alike in genre, or rated low?",
             "LightGNN; a dataset with genres and ratings, such as ml-100k",
+        ),
+        Study(
+            "stability",
+            "no figure of the paper",
+            "How much do seeds and single settings change the results?",
+            "LightGNN, and LightGNN with one of four settings changed",
         ),
     )
 }

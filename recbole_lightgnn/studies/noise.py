@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.studies.figure import Figure
+from recbole_lightgnn.studies.look import COLOURS, GREY, draw_line
 from recbole_lightgnn.studies.place import Place
 from recbole_lightgnn.studies.statistics import lowest, mean_and_interval, noise_found
 
@@ -16,8 +17,6 @@ MODELS = ("LightGNN", "LightGCN", "UnKD", "SimRec")
 LEVELS = (0.0, 0.1, 0.2, 0.35)  # shares of the training interactions that are replaced
 FOUND_AT = 0.2  # level at which the noise found is measured
 _METRIC = "recall@20"
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-_MARKERS = ("o", "s", "^", "D")
 
 
 def measure(place: Place) -> dict[str, Any]:
@@ -138,13 +137,10 @@ def _accuracy(content: Mapping[str, Any]) -> Figure:
     accuracy: dict[str, list[list[float]]] = content["accuracy"]
 
     def draw(axes: Any) -> None:
-        for name, colour, marker in zip(MODELS, _COLOURS, _MARKERS, strict=True):
+        for nth, name in enumerate(MODELS):
             points = [mean_and_interval(values) for values in accuracy[name]]
-            means, halves = (np.array(column) for column in zip(*points, strict=True))
-            axes.errorbar(
-                *(np.array(LEVELS) * 100, means, np.nan_to_num(halves)),
-                color=colour, marker=marker, markersize=4, linewidth=1.2, label=name,
-            )  # fmt: skip
+            means, halves = zip(*points, strict=True)
+            draw_line(axes, [100 * level for level in LEVELS], means, halves, nth, name)
         axes.set_xlabel("training interactions replaced at random (%)")
         axes.set_ylabel("test Recall@20")
         axes.set_ylim(bottom=0)
@@ -168,9 +164,9 @@ def _precision(content: Mapping[str, Any]) -> Figure:
 
     def draw(axes: Any) -> None:
         lines = (
-            (rows[:, 1], "LightGNN", _COLOURS[0], "-", "o"),
-            (rows[:, 3], "lowest degrees", _COLOURS[1], "--", "s"),
-            (rows[:, 5], "random", "#777777", ":", None),
+            (rows[:, 1], "LightGNN", COLOURS[0], "-", "o"),
+            (rows[:, 3], "lowest degrees", COLOURS[1], "--", "s"),
+            (rows[:, 5], "random", GREY, ":", None),
         )
         for values, name, colour, style, marker in lines:
             axes.plot(

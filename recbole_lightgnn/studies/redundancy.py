@@ -14,6 +14,7 @@ from recbole_lightgnn.studies.statistics import permutation_test, similarity_wit
 
 DRAWS = 499  # of each permutation test
 EXAMPLES = 3  # users in the figure
+MAX_LINES = 18  # interactions of a user in the figure, at most
 _GENRES = ("class", "genre", "genres", "category", "categories")
 _TITLES = ("movie_title", "title", "name")
 _MAX_TITLE = 34
@@ -55,7 +56,7 @@ def measure(place: Place) -> dict[str, Any]:
                 "rows": rows,
             }
         ],
-        "examples": _examples(students[len(students) // 2], facts),
+        "examples": _examples(students[-1], facts),
     }
 
 
@@ -120,6 +121,7 @@ def _facts(trained: Any, users: NDArray[np.int64], items: NDArray[np.int64]) -> 
         "inter": [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], rating],
         "item": [config["ITEM_ID_FIELD"], genre, *([title] if title else [])],
     }
+    config["normalize_all"] = config["normalize_field"] = None  # ratings as they are
     whole = create_dataset(config)
     whole._change_feat_format()
     if rating not in whole.inter_feat:
@@ -173,12 +175,12 @@ def _lacking(dataset: str, what: str) -> Unsuitable:
 
 
 def _examples(student: Any, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The interactions of a few users of middle size, the first by number, with titles."""
+    """The interactions of a few users with few of them, the first by number, with titles."""
     if facts["titles"] is None:
         return []
     degree = np.bincount(student.users)
     pruned = np.bincount(student.users, student.removed, minlength=len(degree))
-    wanted = (degree >= 8) & (degree <= 16) & (pruned >= 3) & (degree - pruned >= 3)
+    wanted = (degree <= MAX_LINES) & (pruned >= 2) & (degree - pruned >= 2)
     examples = []
     for user in np.flatnonzero(wanted)[:EXAMPLES]:
         places = np.flatnonzero(student.users == user)
@@ -209,7 +211,7 @@ def _figure(content: Mapping[str, Any]) -> Figure:
             panel.set_title(f"user {example['user']}", loc="left")
             lines = example["items"]
             for row, line in enumerate(lines):
-                height = 1 - (row + 0.5) / 16
+                height = 1 - (row + 0.5) / MAX_LINES
                 colour, mark = (_PRUNED, "✕") if line["pruned"] else (_KEPT, "●")
                 texts = ((0.0, mark, 8), (0.08, _short(line["title"]), 7))
                 for place, text, points in texts:
