@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -270,7 +270,7 @@ class Run:
         settings: all settings in force that affect the result.
         folder: folder of the run's files.
         fingerprint: counts and hashes of the data.
-        teacher: model and settings of the teacher that the run trains first, or ``None``.
+        teachers: descriptions of the teachers that the run trains first (`trained_teachers`).
     """
 
     name: str
@@ -281,7 +281,7 @@ class Run:
     settings: dict[str, Any]
     folder: RunFolder
     fingerprint: dict[str, Any]
-    teacher: dict[str, Any] | None = None
+    teachers: list[dict[str, Any]] = field(default_factory=list)
 
     def __str__(self) -> str:
         return f"{self.name} seed {self.seed}"

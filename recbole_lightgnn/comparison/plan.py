@@ -24,7 +24,7 @@ from recbole_lightgnn.comparison.layout import (
 from recbole_lightgnn.comparison.protocol import seeds_split_the_data, shared_protocol
 from recbole_lightgnn.comparison.request import Request
 from recbole_lightgnn.comparison.settings_source import searches_itself, sources, sources_after
-from recbole_lightgnn.comparison.shared_teacher import teacher_of
+from recbole_lightgnn.comparison.shared_teacher import trained_teachers
 from recbole_lightgnn.comparison.study import Budget, Study, Task, budget_of
 from recbole_lightgnn.comparison.variants import Variant
 from recbole_lightgnn.config.files import read_yaml
@@ -377,7 +377,7 @@ def _runs(
             settings=settings_of(configs[name]) | {"seed": seed},
             folder=run_folder(out, name, seed),
             fingerprint=fingerprint,
-            teacher=teacher_of(configs[name]),
+            teachers=trained_teachers(configs[name]),
         )
         for seed in request.seeds  # the outer loop: every model soon has a first result
         for name in request.models

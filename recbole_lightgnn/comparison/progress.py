@@ -53,12 +53,12 @@ class Progress:
         Args:
             run: the run.
             resumed: whether the run continues from a saved state.
-            teacher_of: name and seed of the run that the teacher is copied from, or ``None``.
+            teacher_of: name and seed of the run that the teachers are copied from, or ``None``.
         """
         self.begun[run] = time.monotonic()
         how = "goes on" if resumed else "begins"
         if teacher_of is not None:
-            how = f"begins with the teacher of {teacher_of}"
+            how = f"begins with teachers of {teacher_of}"
         self._print(f"{run}: {how}")
 
     def ended(self, run: Task, reason: str | None) -> None:

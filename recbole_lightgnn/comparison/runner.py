@@ -17,7 +17,7 @@ from pathlib import Path
 
 from recbole_lightgnn.comparison.layout import LOCK, Run
 from recbole_lightgnn.comparison.progress import Progress
-from recbole_lightgnn.comparison.shared_teacher import take_teacher
+from recbole_lightgnn.comparison.shared_teacher import take_teachers
 from recbole_lightgnn.comparison.study import Study, Task
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.runs import checkpoint
@@ -59,7 +59,7 @@ def run_all(runs: Sequence[Task], jobs: int, lock: int, progress: Progress) -> N
         while waiting or processes:
             while waiting and len(processes) < jobs:
                 run = waiting.pop(0)
-                teacher_of = take_teacher(run) if isinstance(run, Run) else None
+                teacher_of = take_teachers(run) if isinstance(run, Run) else None
                 positions[run] = _prepare(run)
                 resumed = positions[run] is not None
                 processes[run] = _start(run, resumed, jobs, lock)

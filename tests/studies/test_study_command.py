@@ -1,0 +1,149 @@
+"""``recbole-lightgnn study`` on small data: real runs, all files, and bad input."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from helpers.planted import write_planted
+
+from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.studies import noise, oversmoothing, ratios
+
+OUT = Path("out")
+BRIEF = [
+    *("--epochs=3", "--train_batch_size=256", "--embedding_size=16"),
+    *("--LightGNN.n_pruning_runs=2", "--LightGNN.use_intermediate=False"),
+    "--LightGNN.teacher_settings={embedding_size: 16, epochs: 5, learning_rate: 0.01}",
+]
+
+
+def study(name, *flags):
+    return main(["study", name, "--dataset=planted", f"--out={OUT}", *flags])
+
+
+def content(name):
+    return json.loads((OUT / f"{name}.json").read_text())
+
+
+def begun(told):
+    return re.findall(r"^(.*): begins", told, re.MULTILINE)
+
+
+@pytest.fixture
+def _world():
+    write_planted(Path("dataset"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_world")
+def test_studies_share_runs_and_write_everything(monkeypatch, capsys):
+    two = ("LightGCN", "LightGNN")
+    monkeypatch.setattr(oversmoothing, "MODELS", two)
+    monkeypatch.setattr(oversmoothing, "DRAWN", two)
+    monkeypatch.setattr(noise, "MODELS", two)
+    monkeypatch.setattr(noise, "LEVELS", (0.0, 0.2))
+    assert study("oversmoothing", "--seeds=1,2", *BRIEF) == 0
+    told = capsys.readouterr().out
+    assert sorted(begun(told)) == [f"{model} seed {seed}" for model in two for seed in (1, 2)]
+    (mad,) = content("oversmoothing")["tables"]
+    assert [row[0] for row in mad["rows"]] == list(two)
+    assert all(0 < value < 2 for row in mad["rows"] for value in row[1:4])
+
+    assert study("noise", "--seeds=1,2", *BRIEF) == 0
+    assert sorted(begun(capsys.readouterr().out)) == [  # those without noise are there
+        f"{model} seed {seed}" for model in two for seed in (1, 2)
+    ]
+    accuracy, found = content("noise")["tables"]
+    assert [row[0] for row in accuracy["rows"]] == list(two)
+    assert len(found["rows"]) == 2
+    for pruned, precision, recall, *_, share in found["rows"]:
+        assert share == pytest.approx(0.2, abs=0.01)
+        assert precision * pruned == pytest.approx(recall * share)
+
+    names = {path.name for path in OUT.iterdir()}
+    for name, figures in {"noise": ("accuracy", "found"), "oversmoothing": ("tsne", "pca")}.items():
+        assert {f"{name}.json", f"{name}.md"} <= names
+        assert {f"{name}-{f}.{form}" for f in figures for form in ("svg", "png")} <= names
+    assert {"noise-accuracy.csv", "noise-found.csv", "oversmoothing-mad.csv", "index.html"} <= names
+    page = (OUT / "index.html").read_text()
+    assert page.count("<section") == 2
+    assert page.count("<figure>") == 4
+    assert "http" not in page.replace("http-equiv", "")
+
+    before = content("noise")
+    assert study("noise", "--seeds=1,2", *BRIEF) == 0
+    assert not begun(capsys.readouterr().out)
+    assert content("noise") == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_world")
+def test_ratios_have_a_row_for_each_student_and_line(monkeypatch, capsys):
+    variants = {
+        name: {**ratios.VARIANTS[name], "n_pruning_runs": 2} for name in ("Mild", "MildBinary")
+    }
+    monkeypatch.setattr(ratios, "VARIANTS", variants)
+    monkeypatch.setattr(ratios, "LINES", ("LightGCN", "SimGCL"))
+    brief = [flag for flag in BRIEF if "LightGNN." not in flag]
+    teacher = BRIEF[-1].partition("=")[2]
+    brief += [f"--{name}.teacher_settings={teacher}" for name in variants]
+    brief += [f"--{name}.use_intermediate=False" for name in variants]
+    assert study("ratios", *brief) == 0
+    assert "MildBinary seed 1: begins with teachers of Mild seed 1" in capsys.readouterr().out
+    rows = content("ratios")["tables"][0]["rows"]
+    assert [row[0] for row in rows] == [
+        *["mild pruning"] * 3,
+        *["mild, binary edge weights"] * 3,
+        *("LightGCN", "SimGCL"),
+    ]
+    adds = [row[6] for row in rows[:3]]
+    assert adds == sorted(adds, reverse=True)
+
+
+@pytest.mark.slow
+def test_redundancy_reads_genres_and_ratings(capsys):
+    flags = [f"--{name.removeprefix('--LightGNN.')}" for name in BRIEF if "LightGNN." in name]
+    flags += ["--epochs=1", "--n_pruning_runs=1"]
+    flags = [flag for flag in flags if not flag.startswith("--n_pruning_runs=2")]
+    command = ["study", "redundancy", "--dataset=ml-100k", f"--out={OUT}", *flags]
+    assert main(command) == 0, capsys.readouterr().err
+    (table,) = content("redundancy")["tables"]
+    ((pruned, alike, p, users, rating, *_),) = table["rows"]
+    assert 0.05 < pruned < 0.15
+    assert abs(alike) < 1
+    assert 0 < p <= 1
+    assert users > 100
+    assert 0 < abs(rating) < 4  # in stars, not normalized
+    lines = [line for one in content("redundancy")["examples"] for line in one["items"]]
+    assert {line["rating"] for line in lines} <= {1, 2, 3, 4, 5}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_world")
+def test_a_dataset_without_genres_is_refused_in_one_line(capsys):
+    assert study("redundancy", *BRIEF) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert line.startswith("error: the study redundancy needs genres and ratings, and planted has")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nose", "-d=planted", "--out=out"], "NAME must be one of"),
+        (["noise", "--out=out"], "`study noise` needs --dataset"),
+        (["noise", "--dataset=planted"], "`study noise` needs --out"),
+        (["noise", "--dataset=planted", "--out=out", "--seeds=x"], "whole numbers"),
+    ],
+)
+def test_a_wrong_command_is_refused(arguments, message, capsys):
+    assert main(["study", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_list_names_every_study(capsys):
+    from recbole_lightgnn.studies.catalogue import STUDIES
+
+    assert main(["study", "list"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"{name}: {study.question}" in told for name, study in STUDIES.items())
