@@ -70,6 +70,13 @@ STUDIES = {
             "SimGCL",
         ),
         Study(
+            "efficiency",
+            "Figure 3",
+            "What do memory, computation and time of inference cost, relative to NGCF?",
+            "NGCF, LRGCCF, HCCF, UnKD, LightGCN, SimGCL, LightGNN with mild pruning; the first "
+            "seed alone",
+        ),
+        Study(
             "oversmoothing",
             "Figure 5, Table 4",
             "Do the embeddings of users and items lose their differences?",

@@ -48,7 +48,7 @@ def write_study(study: Study, content: Mapping[str, Any], out: Path) -> str:
         Tables and findings as Markdown.
     """
     content = plain(content)
-    content["findings"] = study.findings(content)
+    content = {**content, "findings": study.findings(content)}
     for figure in study.figures(content):
         _write_figure(out, study.name, figure)
     for table in content["tables"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,7 +143,7 @@ def permutation_test(
     rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     chosen = rank < n_marked[groups]  # of elements in random order within their group
 
-    def statistic(of_marked: Floats) -> float:
+    def statistic(of_marked: NDArray[Any]) -> float:
         others = (totals - of_marked) / (sizes - n_marked)
         return float((of_marked / n_marked - others).mean())
 

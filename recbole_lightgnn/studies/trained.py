@@ -50,6 +50,21 @@ def trained_run(run: Run) -> TrainedRun:
     return TrainedRun(file.parent)
 
 
+def model_of(run: Run, key: str) -> Any:
+    """Load a trained model, ours or RecBole's, in evaluation mode, on the CPU.
+
+    Args:
+        run: the finished run.
+        key: key of the model's row in the record.
+
+    Raises:
+        InputError: if the run has no checkpoint.
+    """
+    if run.model in our_models():
+        return trained_run(run).model(key)
+    return load_data_and_model(_recbole_checkpoint(run))[1].cpu().eval()
+
+
 def embeddings_of(run: Run, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Load the final embeddings of users and items that a trained model ranks by.
 
@@ -63,11 +78,7 @@ def embeddings_of(run: Run, key: str) -> tuple[NDArray[np.float64], NDArray[np.f
     Raises:
         InputError: if the run has no checkpoint, or the model does not rank by such tables.
     """
-    if run.model in our_models():
-        model = trained_run(run).model(key)
-    else:
-        model = load_data_and_model(_recbole_checkpoint(run))[1].eval()
-    if (tables := final_tables(model)) is None:
+    if (tables := final_tables(model_of(run, key))) is None:
         raise InputError(
             f"{run} has no final embeddings: its scores are no inner products; leave it out"
         )
