@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,14 +64,14 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         settings: settings given as ``--key=value``.
 
     Returns:
-        The exit status, 0.
+        The exit status: 1 if a run of ``all`` failed, else 0.
 
     Raises:
         InputError: if a study, dataset, setting or folder cannot be used, or a run failed.
     """
     from recbole_lightgnn.studies.catalogue import STUDIES
-    from recbole_lightgnn.studies.place import RUNS, Place, Unsuitable
-    from recbole_lightgnn.utils.files import check_folder, check_matplotlib
+    from recbole_lightgnn.studies.place import RUNS, Place, Unfinished, Unsuitable
+    from recbole_lightgnn.utils.files import check_matplotlib
 
     if options.name == _LIST:
         print(_catalogue())
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         if getattr(options, flag) is None:
             raise InputError(f"`study {options.name}` needs --{flag}")
     check_matplotlib("study")
-    check_folder("--out", options.out, options.out)
+    _check_out(options.out, options.dataset)
     place = Place(
         dataset=options.dataset,
         seeds=options.seeds,
@@ -89,16 +90,36 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         given=dict(settings),
         shared=options.comparison or options.out / RUNS,
     )
-    skipped = []
+    skipped: list[str] = []
+    failed: list[str] = []
     for name in STUDIES if options.name == _ALL else [options.name]:
         try:
-            print(_made(name, place, _command(options, settings)))
-        except Unsuitable as reason:
+            print(_made(name, place, _command(name, options, settings)))
+        except (Unsuitable, Unfinished) as reason:
             if options.name != _ALL:
                 raise
-            skipped.append(f"{name} is left out: {reason}")
-    print("\n".join([*skipped, f"page: {options.out / 'index.html'}"]))
-    return 0
+            (failed if isinstance(reason, Unfinished) else skipped).append(f"{name}: {reason}")
+    for line in skipped:
+        print(f"left out: {line}")
+    for line in failed:
+        print(f"error: {line}", file=sys.stderr)
+    print(f"page: {options.out / 'index.html'}")
+    return 1 if failed else 0
+
+
+def _check_out(out: Path, dataset: str) -> None:
+    """Raise InputError if the folder has studies of another dataset, or other files."""
+    from recbole_lightgnn.studies.catalogue import STUDIES
+    from recbole_lightgnn.utils.files import check_folder, read_json
+
+    check_folder("--out", out, out)
+    for name in STUDIES:
+        content = read_json(out / f"{name}.json")
+        other = content.get("dataset", dataset) if isinstance(content, dict) else dataset
+        if other != dataset:
+            raise InputError(
+                f"--out {out} has studies of {other}, not of {dataset}: name another --out"
+            )
 
 
 def _made(name: str, place: Place, command: str) -> str:
@@ -125,9 +146,9 @@ def _made(name: str, place: Place, command: str) -> str:
     return write_study(study, content, place.out)
 
 
-def _command(options: argparse.Namespace, settings: Mapping[str, Any]) -> str:
+def _command(name: str, options: argparse.Namespace, settings: Mapping[str, Any]) -> str:
     """The command that makes the study again, without --out and --jobs."""
-    parts = ["recbole-lightgnn", "study", options.name, "--dataset", options.dataset]
+    parts = ["recbole-lightgnn", "study", name, "--dataset", options.dataset]
     parts += ["--seeds", ",".join(map(str, options.seeds))]
     parts += [f"--{key}={value}" for key, value in settings.items()]
     return shlex.join(parts)

@@ -70,7 +70,7 @@ def svg_of(
 
     Args:
         draw: function that draws into matplotlib's ``Axes``; with several panels, into an array of
-            them.
+            them. Shape: (rows, columns)
         size: width and height in inches.
         panels: numbers of rows and columns of panels.
     """
@@ -107,7 +107,7 @@ def _save(
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)  # `place_labels` needs it to measure texts
-        draw(figure.subplots(*panels))
+        draw(figure.subplots(*panels, squeeze=panels == (1, 1)))
         figure.savefig(file, **options)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_lightgnn.studies.figure import Figure
 from recbole_lightgnn.studies.look import COLOURS, MARKERS
-from recbole_lightgnn.studies.place import Place
+from recbole_lightgnn.studies.place import Place, Unfinished
 from recbole_lightgnn.studies.statistics import mean_and_interval
 
 RECIPES = {"default": "our recipe", "paper": "the paper's recipe"}
@@ -115,10 +115,8 @@ def _results(place: Place, recipe: str, seed: int) -> dict[str, Any]:
     )
     failed = study.run(lambda line: print(f"{RECIPES[recipe]}, seed {seed}: {line}", flush=True))
     if failed:
-        from recbole_lightgnn.errors import InputError
-
         name, reason = next(iter(failed.items()))
-        raise InputError(f"the variant {name} failed: {reason}; the same command tries it again")
+        raise Unfinished(f"the variant {name} failed: {reason}; the same command tries it again")
     found: dict[str, Any] = {}
     for result in study.results():
         rows = {row["key"]: row for row in result["record"]["rows"]}

@@ -281,7 +281,7 @@ def _figure(content: Mapping[str, Any]) -> Figure:
     names = [row[0] for row in rows]
 
     def draw(axes: Any) -> None:
-        for nth, (panel, part) in enumerate(zip(axes, _PARTS, strict=True)):
+        for nth, (panel, part) in enumerate(zip(axes[0], _PARTS, strict=True)):
             values = [row[1 + nth] for row in rows]
             for place, (name, value) in enumerate(zip(names, values, strict=True)):
                 known = name in MODELS
@@ -308,7 +308,7 @@ def _figure(content: Mapping[str, Any]) -> Figure:
             panel.tick_params(axis="y", length=0)
             panel.grid(visible=False, axis="y")
             panel.set_title(part, fontsize=9)
-        axes[0].set_xlabel(f"relative to {BASE}", loc="left")
+        axes[0, 0].set_xlabel(f"relative to {BASE}", loc="left")
 
     values = "; ".join(
         f"{row[0]}: " + ", ".join(_short(value) for value in row[1 : 1 + len(_PARTS)])

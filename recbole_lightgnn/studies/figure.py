@@ -13,7 +13,8 @@ class Figure:
 
     Attributes:
         name: name of the figure, for file names.
-        draw: function that draws into matplotlib's ``Axes``, or into an array of them.
+        draw: function that draws into matplotlib's ``Axes``; with several panels, into an array of
+            them. Shape: (rows, columns)
         caption: what the figure shows and how to read it.
         alt: the figure's content in words and numbers, for readers who cannot see it.
         size: width and height in inches.

@@ -17,6 +17,10 @@ class Unsuitable(InputError):
     """The dataset lacks what a study needs; ``study all`` leaves the study out."""
 
 
+class Unfinished(InputError):
+    """A run that a study needs has failed; ``study all`` goes on with the next study."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where and with what a study works.
@@ -58,7 +62,8 @@ class Place:
             each seed.
 
         Raises:
-            InputError: if a setting cannot be used, or a run failed.
+            InputError: if a setting cannot be used.
+            Unfinished: if a run failed.
         """
         from recbole_lightgnn.comparison.execution import execute, exit_status
         from recbole_lightgnn.comparison.plan import make_plan
@@ -86,7 +91,7 @@ class Place:
         )
         plan = execute(planned, self.jobs)
         if exit_status(plan):
-            raise InputError("a study needs all its runs: see the line above")
+            raise Unfinished("the study needs all its runs: see the line above")
         runs: dict[str, list[Any]] = {name: [] for name in models}
         for run in plan.runs:
             runs[run.name].append(run)

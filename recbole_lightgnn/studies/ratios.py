@@ -137,26 +137,28 @@ def _figure(content: Mapping[str, Any]) -> Figure:
             kept = [row[1] for row in points]
             dashed = "binary" in title
             draw_line(
-                *(axes[0], kept, [row[3] for row in points]),
+                *(axes[0, 0], kept, [row[3] for row in points]),
                 *([row[4] if row[4] is not None else float("nan") for row in points], nth, title),
                 dashed=dashed,
             )
             if not dashed:
                 adds = [row[6] for row in points]
-                draw_line(axes[1], kept, adds, [0.0] * len(kept), nth, title)
+                draw_line(axes[0, 1], kept, adds, [0.0] * len(kept), nth, title)
         for name, style in zip(LINES, ("--", ":"), strict=True):
             (line,) = (row for row in rows if row[0] == name)
-            for panel, value in zip(axes, (line[3], line[6]), strict=True):
+            for panel, value in zip(axes[0], (line[3], line[6]), strict=True):
                 panel.axhline(value, color=GREY, linestyle=style, linewidth=1, label=name)
-        for panel, label in zip(axes, ("test Recall@20", "multiply-adds (millions)"), strict=True):
+        for panel, label in zip(
+            axes[0], ("test Recall@20", "multiply-adds (millions)"), strict=True
+        ):
             panel.set_xscale("log")
             panel.invert_xaxis()
             panel.set_xticks([1, 0.5, 0.3, 0.2, 0.1], ["1", ".5", ".3", ".2", ".1"])
             panel.minorticks_off()
             panel.set_xlabel("embedding entries kept")
             panel.set_ylabel(label)
-        axes[1].set_yscale("log")
-        axes[0].legend(fontsize=7)
+        axes[0, 1].set_yscale("log")
+        axes[0, 0].legend(fontsize=7)
 
     values = "; ".join(
         f"{row[0]} at {row[1]:.2f}/{row[2]:.2f}: {row[3]:.4f}"

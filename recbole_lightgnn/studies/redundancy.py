@@ -206,7 +206,7 @@ def _figure(content: Mapping[str, Any]) -> Figure:
     examples: list[dict[str, Any]] = content["examples"]
 
     def draw(axes: Any) -> None:
-        for panel, example in zip(np.atleast_1d(axes).flat, examples, strict=True):
+        for panel, example in zip(axes[0], examples, strict=True):
             panel.set_axis_off()
             panel.set_title(f"user {example['user']}", loc="left")
             lines = example["items"]

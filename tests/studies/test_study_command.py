@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,44 @@ def test_a_dataset_without_genres_is_refused_in_one_line(capsys):
 def test_a_wrong_command_is_refused(arguments, message, capsys):
     assert main(["study", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_world")
+def test_a_folder_of_another_dataset_is_refused(capsys):
+    OUT.mkdir()
+    (OUT / "noise.json").write_text('{"dataset": "gowalla"}')
+    assert study("noise", *BRIEF) == 2
+    assert "--out out has studies of gowalla, not of planted" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_world")
+def test_a_model_without_checkpoints_is_named(capsys, monkeypatch):
+    monkeypatch.setattr(oversmoothing, "MODELS", ("LightGNN",))
+    flags = [*BRIEF[:3], "--LightGNN.n_pruning_runs=0", *BRIEF[4:]]
+    assert study("oversmoothing", *flags) == 0
+    shutil.rmtree(OUT / "runs/runs/LightGNN-1/saved")
+    assert study("oversmoothing", *flags) == 2
+    assert "LightGNN-1 has a record but no checkpoints" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_world")
+def test_all_goes_on_after_a_study_that_fails_and_one_without_data(monkeypatch, capsys):
+    from recbole_lightgnn.studies import catalogue
+
+    few = {name: catalogue.STUDIES[name] for name in ("redundancy", "oversmoothing", "noise")}
+    monkeypatch.setattr(catalogue, "STUDIES", few)
+    monkeypatch.setattr(oversmoothing, "MODELS", ("LightGNN", "NCL"))
+    monkeypatch.setattr(oversmoothing, "DRAWN", ("LightGNN",))
+    monkeypatch.setattr(noise, "MODELS", ("LightGNN",))
+    monkeypatch.setattr(noise, "LEVELS", (0.0, 0.2))
+    # NCL fails: more clusters than users.
+    assert study("all", *BRIEF, "--NCL.num_clusters=1000", "--NCL.m_step=1") == 1
+    told = capsys.readouterr()
+    assert "left out: redundancy: the study redundancy needs genres and ratings" in told.out
+    assert "error: oversmoothing: the study needs all its runs" in told.err
+    assert content("noise")["tables"][1]["rows"]
+    assert not (OUT / "oversmoothing.json").exists()
 
 
 def test_the_list_names_every_study(capsys):
