@@ -161,5 +161,5 @@ def _catalogue() -> str:
     lines = []
     for study in STUDIES.values():
         lines += [f"{study.name}: {study.question}", f"  paper: {study.paper}"]
-        lines += [f"  trains: {study.needs}"]
+        lines += [f"  trains: {study.needs}", f"  cost: {study.runs} runs for each seed"]
     return "\n".join(lines)

@@ -20,12 +20,14 @@ class Study:
         paper: tables and figures of the paper that it makes again.
         question: what it asks.
         needs: models that it trains, and what the dataset must have.
+        runs: number of runs for each seed; studies in one folder share those with equal settings.
     """
 
     name: str
     paper: str
     question: str
     needs: str
+    runs: int
 
     @property
     def measure(self) -> Callable[[Place], dict[str, Any]]:
@@ -55,12 +57,14 @@ STUDIES = {
             "Tables 2, 7 and 8",
             "How accurate are all models, and what did the paper print?",
             "22 models",
+            22,
         ),
         Study(
             "ablation",
             "Table 3",
             "Which ingredients of LightGNN matter?",
             "LightGNN in two recipes, each with eight variants",
+            16,
         ),
         Study(
             "ratios",
@@ -68,6 +72,7 @@ STUDIES = {
             "What do accuracy and cost become as more is pruned?",
             "LightGNN with mild and aggressive pruning, learned and binary edge weights; LightGCN, "
             "SimGCL",
+            6,
         ),
         Study(
             "efficiency",
@@ -75,30 +80,35 @@ STUDIES = {
             "What do memory, computation and time of inference cost, relative to NGCF?",
             "NGCF, LRGCCF, HCCF, UnKD, LightGCN, SimGCL, LightGNN with mild pruning; the first "
             "seed alone",
+            7,
         ),
         Study(
             "oversmoothing",
             "Figure 5, Table 4",
             "Do the embeddings of users and items lose their differences?",
             "LRGCCF, LightGCN, NCL, SGL, SimGCL, SimRec, LightGNN",
+            7,
         ),
         Study(
             "noise",
             "Figures 6a and 7",
             "Does pruning remove noise first, and how do models bear noise?",
             "LightGNN, LightGCN, UnKD, SimRec, each at four levels of noise",
+            16,
         ),
         Study(
             "redundancy",
             "Figure 6",
             "Are pruned interactions alike in genre, or rated low?",
             "LightGNN; a dataset with genres and ratings, such as ml-100k",
+            1,
         ),
         Study(
             "stability",
             "no figure of the paper",
             "How much do seeds and single settings change the results?",
             "LightGNN, and LightGNN with one of four settings changed",
+            16,
         ),
     )
 }

@@ -153,7 +153,7 @@ def _figure(content: Mapping[str, Any], planes: Mapping[str, Any], kind: str) ->
             below.fill_between(at, plane[kind]["density"], color="#0072B2", alpha=0.35)
             below.plot(at, plane[kind]["density"], color="#0072B2", linewidth=1)
             below.set(ylim=(0, 1.08 * highest), xlabel="angle")
-            below.set_xticks([-np.pi, 0, np.pi], ["-π", "0", "π"])
+            below.set_xticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
             if column:
                 above.tick_params(labelleft=False)
                 below.tick_params(labelleft=False)

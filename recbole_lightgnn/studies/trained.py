@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,11 @@ def model_of(run: Run, key: str) -> Any:
     """
     if run.model in our_models():
         return trained_run(run).model(key)
-    return load_data_and_model(_recbole_checkpoint(run))[1].cpu().eval()
+    logging.disable(logging.INFO)  # RecBole describes its loaders
+    try:
+        return load_data_and_model(_recbole_checkpoint(run))[1].cpu().eval()
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def embeddings_of(run: Run, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

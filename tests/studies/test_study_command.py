@@ -178,6 +178,22 @@ def test_all_goes_on_after_a_study_that_fails_and_one_without_data(monkeypatch, 
     assert not (OUT / "oversmoothing.json").exists()
 
 
+def test_the_numbers_of_runs_are_those_of_the_modules():
+    from recbole_lightgnn.studies import ablation, efficiency, overall, stability
+    from recbole_lightgnn.studies.catalogue import STUDIES
+
+    assert {name: study.runs for name, study in STUDIES.items()} == {
+        "overall": len(overall.MODELS),
+        "ablation": len(ablation.RECIPES) * len(ablation.VARIANTS),
+        "ratios": len(ratios.VARIANTS) + len(ratios.LINES),
+        "efficiency": len(efficiency.MODELS) + 1,
+        "oversmoothing": len(oversmoothing.MODELS),
+        "noise": len(noise.MODELS) * len(noise.LEVELS),
+        "redundancy": 1,
+        "stability": 1 + sum(map(len, stability.CHANGES.values())),
+    }
+
+
 def test_the_list_names_every_study(capsys):
     from recbole_lightgnn.studies.catalogue import STUDIES
 
