@@ -6,6 +6,7 @@ Heavy libraries, such as torch, are imported only in `run`.
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Mapping
@@ -51,7 +52,7 @@ def add_parsers(commands: Any) -> list[argparse.ArgumentParser]:
         "--comparison",
         type=Path,
         metavar="FOLDER",
-        help="use and continue the runs of this comparison (default: the folder `runs` in --out)",
+        help="use and continue the runs of this comparison (default: `comparison` in --out)",
     )
     return [study]
 
@@ -70,7 +71,8 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         InputError: if a study, dataset, setting or folder cannot be used, or a run failed.
     """
     from recbole_lightgnn.studies.catalogue import STUDIES
-    from recbole_lightgnn.studies.place import RUNS, Place, Unfinished, Unsuitable
+    from recbole_lightgnn.studies.place import COMPARED, Place, Unsuitable
+    from recbole_lightgnn.studies.report import PAGE
     from recbole_lightgnn.utils.files import check_matplotlib
 
     if options.name == _LIST:
@@ -88,31 +90,38 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         out=options.out,
         jobs=options.jobs,
         given=dict(settings),
-        shared=options.comparison or options.out / RUNS,
+        shared=options.comparison or options.out / COMPARED,
     )
+    place.check()
     skipped: list[str] = []
     failed: list[str] = []
     for name in STUDIES if options.name == _ALL else [options.name]:
         try:
             print(_made(name, place, _command(name, options, settings)))
-        except (Unsuitable, Unfinished) as reason:
+        except InputError as reason:
             if options.name != _ALL:
                 raise
-            (failed if isinstance(reason, Unfinished) else skipped).append(f"{name}: {reason}")
+            (skipped if isinstance(reason, Unsuitable) else failed).append(f"{name}: {reason}")
     for line in skipped:
         print(f"left out: {line}")
     for line in failed:
         print(f"error: {line}", file=sys.stderr)
-    print(f"page: {options.out / 'index.html'}")
+    if (page := options.out / PAGE).is_file():
+        print(f"page: {page}")
     return 1 if failed else 0
 
 
 def _check_out(out: Path, dataset: str) -> None:
     """Raise InputError if the folder has studies of another dataset, or other files."""
     from recbole_lightgnn.studies.catalogue import STUDIES
+    from recbole_lightgnn.studies.place import ABLATION, COMPARED
     from recbole_lightgnn.utils.files import check_folder, read_json
 
     check_folder("--out", out, out)
+    files = {file.name for file in out.iterdir()} if out.is_dir() else set()
+    ours = {COMPARED, ABLATION, *(f"{name}.json" for name in STUDIES)}
+    if files and not files & ours and not any(name.startswith("noise-") for name in files):
+        raise InputError(f"--out {out} has files, but none of a study: name a new folder")
     for name in STUDIES:
         content = read_json(out / f"{name}.json")
         other = content.get("dataset", dataset) if isinstance(content, dict) else dataset
@@ -147,10 +156,10 @@ def _made(name: str, place: Place, command: str) -> str:
 
 
 def _command(name: str, options: argparse.Namespace, settings: Mapping[str, Any]) -> str:
-    """The command that makes the study again, without --out and --jobs."""
+    """The command that makes the study again, without --out, --jobs and --comparison."""
     parts = ["recbole-lightgnn", "study", name, "--dataset", options.dataset]
     parts += ["--seeds", ",".join(map(str, options.seeds))]
-    parts += [f"--{key}={value}" for key, value in settings.items()]
+    parts += [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
     return shlex.join(parts)
 
 

@@ -62,17 +62,17 @@ def svg_of(
     draw: Callable[[Any], None],
     *,
     size: tuple[float, float] = _SIZE,
-    panels: tuple[int, int] = (1, 1),
+    panels: tuple[int, int] | None = None,
 ) -> str:
     """Draw a picture and return its SVG element.
 
     XML prolog and metadata are cut off, because they contain addresses of other sites.
 
     Args:
-        draw: function that draws into matplotlib's ``Axes``; with several panels, into an array of
+        draw: function that draws into matplotlib's ``Axes``; with ``panels``, into an array of
             them. Shape: (rows, columns)
         size: width and height in inches.
-        panels: numbers of rows and columns of panels.
+        panels: numbers of rows and columns of panels; ``None`` for a single one.
     """
     text = io.StringIO()
     _save(draw, text, size, panels, format="svg", metadata={"Date": None})
@@ -85,7 +85,7 @@ def png_of(
     draw: Callable[[Any], None],
     *,
     size: tuple[float, float] = _SIZE,
-    panels: tuple[int, int] = (1, 1),
+    panels: tuple[int, int] | None = None,
 ) -> bytes:
     """Draw a picture as `svg_of` does, and return it as a PNG file with 200 dots per inch."""
     content = io.BytesIO()
@@ -97,7 +97,7 @@ def _save(
     draw: Callable[[Any], None],
     file: Any,
     size: tuple[float, float],
-    panels: tuple[int, int],
+    panels: tuple[int, int] | None,
     **options: Any,
 ) -> None:
     import matplotlib
@@ -107,7 +107,7 @@ def _save(
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)  # `place_labels` needs it to measure texts
-        draw(figure.subplots(*panels, squeeze=panels == (1, 1)))
+        draw(figure.subplots(*panels or (1, 1), squeeze=panels is None))
         figure.savefig(file, **options)
 
 

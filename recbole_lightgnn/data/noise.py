@@ -68,9 +68,10 @@ def replace_items(
 def noisy_loaders(config: RunConfig, loaders: Loaders) -> Loaders:
     """Make loaders with a share ``train_noise`` of the training interactions replaced.
 
-    Validation and test interactions are unchanged. All runs with the same training interactions and
-    the same ``split_seed`` get the same noise. The other columns of a replaced interaction, such as
-    its time, are unchanged.
+    Validation and test interactions are unchanged. An item that was replaced is not masked in the
+    user's rankings, where it counts as a miss. All runs with the same training interactions and the
+    same ``split_seed`` get the same noise. The other columns of a replaced interaction, such as its
+    time, are unchanged.
 
     Args:
         config: settings of the run.

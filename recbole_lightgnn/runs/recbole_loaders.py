@@ -60,6 +60,8 @@ def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, init_logger, init_seed
 
+    from recbole_lightgnn.data.noise import noisy_loaders
+
     checkpoint = _read(model_file)
     config = checkpoint["config"]
     split_seed = config["seed"] if config["split_seed"] is None else config["split_seed"]
@@ -67,6 +69,8 @@ def load_data_and_model(model_file: Any) -> tuple[Any, ...]:
     init_logger(config)
     dataset = create_dataset(config)
     loaders = data_preparation(config, dataset)
+    if config["train_noise"]:
+        loaders = noisy_loaders(config, loaders)
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
     load_weights(model, checkpoint)

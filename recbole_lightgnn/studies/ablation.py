@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_lightgnn.studies.figure import Figure
 from recbole_lightgnn.studies.look import COLOURS, MARKERS
-from recbole_lightgnn.studies.place import Place, Unfinished
+from recbole_lightgnn.studies.place import ABLATION, Place, Unfinished, paper_split
 from recbole_lightgnn.studies.statistics import mean_and_interval
 
 RECIPES = {"default": "our recipe", "paper": "the paper's recipe"}
@@ -39,6 +39,11 @@ PAPER = {
         WHOLE: (0.0879, 0.0877, 0.0856, 0.0842),
     },
 }
+# Shares of entries and interactions kept in its columns.
+PAPER_SHARES = {
+    "gowalla": (".33/.44", ".26/.37", ".11/.19", ".08/.16"),
+    "yelp": (".33/.77", ".26/.74", ".11/.60", ".08/.57"),
+}
 VARIANTS = tuple(PAPER["yelp"])
 
 
@@ -56,7 +61,7 @@ def findings(content: Mapping[str, Any]) -> list[str]:
     """Say in words which of the paper's ingredients matter here."""
     texts = []
     for table in content["tables"]:
-        rows = {row[0]: row[1:] for row in table["rows"]}
+        rows = {row[0]: row[1 : 1 + len(STUDENTS)] for row in table["rows"]}
         whole, last = rows[WHOLE], len(STUDENTS) - 1
         losses = {
             name: [1 - value / best for value, best in zip(row, whole, strict=False)]
@@ -76,13 +81,16 @@ def findings(content: Mapping[str, Any]) -> list[str]:
 
 def _table(place: Place, recipe: str) -> dict[str, Any]:
     results = [_results(place, recipe, seed) for seed in place.seeds]
-    paper, rows = PAPER.get(place.dataset, {}), []
+    split = paper_split(results[0]["fingerprint"])
+    paper, rows = PAPER.get(split, {}), []
     for name in VARIANTS:
         found = [result[name] for result in results if name in result]
         cells = [
-            mean_and_interval([one[key] for one in found])[0] if found else None for key in STUDENTS
+            mean_and_interval([one[key] for one in found]) if found else (None, None)
+            for key in STUDENTS
         ]
-        rows.append([name, *cells, *paper.get(name, ())])
+        means, halves = zip(*cells, strict=True)
+        rows.append([name, *means, *halves, *paper.get(name, ())])
     shares = results[0]["shares"]
     heads = [f"{entries:.2f}/{edges:.2f}" for entries, edges in (shares[key] for key in STUDENTS)]
     return {
@@ -90,7 +98,10 @@ def _table(place: Place, recipe: str) -> dict[str, Any]:
         "title": f"Test Recall@20 in {RECIPES[recipe]}, with one ingredient changed (Table 3): "
         "columns are the shares of entries and interactions kept; empty: the variant changes "
         "nothing in this recipe",
-        "columns": ["variant", *heads, *([f"paper {head}" for head in heads] if paper else [])],
+        "columns": [
+            *("variant", *heads, *(f"± of {head} (95 %)" for head in heads)),
+            *(f"paper {share}" for share in PAPER_SHARES.get(split, ())),
+        ],
         "rows": rows,
     }
 
@@ -104,7 +115,7 @@ def _results(place: Place, recipe: str, seed: int) -> dict[str, Any]:
     names = [name for name in ablations() if name != "none"]
     variants = [Variant(ALL, {}), *(Variant(name, {"ablation": name}) for name in names)]
     n_runs = max(int(key.rpartition("-")[2]) for key in STUDENTS)
-    given = {key: value for key, value in place.given.items() if "." not in key}
+    given = place.given_to("LightGNN")
     settings = {**given, "recipe": recipe, "seed": seed, "n_pruning_runs": n_runs}
     study = Ablation(
         place.dataset,
@@ -117,7 +128,7 @@ def _results(place: Place, recipe: str, seed: int) -> dict[str, Any]:
     if failed:
         name, reason = next(iter(failed.items()))
         raise Unfinished(f"the variant {name} failed: {reason}; the same command tries it again")
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"fingerprint": study.fingerprint}
     for result in study.results():
         rows = {row["key"]: row for row in result["record"]["rows"]}
         name = WHOLE if result["variant"] == ALL else result["variant"]
@@ -130,7 +141,7 @@ def _results(place: Place, recipe: str, seed: int) -> dict[str, Any]:
 
 
 def _folder(place: Place, recipe: str, seed: int) -> Path:
-    return place.out / "ablation" / f"{recipe}-{seed}"
+    return place.out / ABLATION / f"{recipe}-{seed}"
 
 
 def _figure(content: Mapping[str, Any], table: Mapping[str, Any]) -> Figure:

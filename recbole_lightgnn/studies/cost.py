@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import torch
 
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.nn.graph import InteractionGraph
 from recbole_lightgnn.ops import multiply_adds
 
 POWERCAP = Path("/sys/class/powercap")  # where Linux shows the energy counters of processors
@@ -72,19 +71,12 @@ def student_multiply_adds(student: Any) -> int:
     return multiply_adds(pattern, *tables, n_products=student.n_layers)
 
 
-def dense_multiply_adds(graph: InteractionGraph, width: int, n_layers: int) -> int:
-    """Multiply-adds of LightGCN's propagation (Eq. 1) with dense tables of this width."""
-    rows, cols = (torch.empty(size, width) for size in (graph.n_users, graph.n_items))
-    return multiply_adds(graph.interactions.pattern, rows, cols, n_products=n_layers)
-
-
 def lightgcn_multiply_adds(size: GraphSize, *, width: int, n_layers: int) -> int:
     r"""Multiply-adds of LightGCN, and of models that rank by its propagation (SimGCL, UnKD).
 
     .. math:: L\,(2|E|\,d + N d)
 
-    Each layer has a sparse product in both directions, and an addition to the sum of layers. Equal
-    to `dense_multiply_adds`.
+    Each layer has a sparse product in both directions, and an addition to the sum of layers.
 
     Args:
         size: N nodes and |E| edges.

@@ -13,12 +13,12 @@ class Figure:
 
     Attributes:
         name: name of the figure, for file names.
-        draw: function that draws into matplotlib's ``Axes``; with several panels, into an array of
+        draw: function that draws into matplotlib's ``Axes``; with ``panels``, into an array of
             them. Shape: (rows, columns)
         caption: what the figure shows and how to read it.
         alt: the figure's content in words and numbers, for readers who cannot see it.
         size: width and height in inches.
-        panels: numbers of rows and columns of panels.
+        panels: numbers of rows and columns of panels; ``None`` for a single one.
     """
 
     name: str
@@ -26,4 +26,4 @@ class Figure:
     caption: str
     alt: str
     size: tuple[float, float] = (5.2, 3.9)
-    panels: tuple[int, int] = (1, 1)
+    panels: tuple[int, int] | None = None

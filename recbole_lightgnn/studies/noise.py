@@ -1,4 +1,4 @@
-"""Does pruning find noise, and how do models bear it? Figures 6a and 7 of the LightGNN paper."""
+"""Does pruning find noise, and what does noise cost? Figures 6a and 7 of the paper."""
 
 from __future__ import annotations
 
@@ -36,17 +36,23 @@ def measure(place: Place) -> dict[str, Any]:
             accuracy[name].append([row["test"][_METRIC] for row in rows])
         if level == FOUND_AT:
             found = _found([_found_by(run) for run in runs["LightGNN"]])
+    heads = [f"{level:.0%}" for level in LEVELS]
+
+    def means(name: str) -> list[float]:
+        return [mean_and_interval(values)[0] for values in accuracy[name]]
+
+    def halves(name: str) -> list[float]:
+        return [mean_and_interval(values)[1] for values in accuracy[name]]
+
     return {
         "tables": [
             {
                 "name": "accuracy",
                 "title": f"Test {_METRIC} with a share of the training interactions replaced by "
-                "random ones",
-                "columns": ["model", *(f"{level:.0%}" for level in LEVELS)],
-                "rows": [
-                    [name, *(mean_and_interval(values)[0] for values in accuracy[name])]
-                    for name in MODELS
-                ],
+                "random ones, the same for all seeds; LightGNN is the student with about a third "
+                "of the entries",
+                "columns": ["model", *heads, *(f"± of {head} (95 %)" for head in heads)],
+                "rows": [[name, *means(name), *halves(name)] for name in MODELS],
             },
             {
                 "name": "found",
@@ -74,16 +80,16 @@ def figures(content: Mapping[str, Any]) -> list[Figure]:
 def findings(content: Mapping[str, Any]) -> list[str]:
     """Say in words what the numbers show."""
     accuracy, found = content["tables"]
-    lost = {row[0]: 1 - row[-1] / row[1] for row in accuracy["rows"]}
+    lost = {row[0]: 1 - row[len(LEVELS)] / row[1] for row in accuracy["rows"]}
     texts = [
         f"From no noise to {LEVELS[-1]:.0%}, "
         + ", ".join(f"{name} loses {share:.0%}" for name, share in lost.items())
         + f" of its {_METRIC}."
     ]
-    if found["rows"]:
+    if found["rows"] and found["rows"][0][1] is not None:
         pruned, precision, recall, low, _, share = found["rows"][0]
         texts.append(
-            f"Of the first {pruned:.0%} of the interactions that LightGNN prunes, {precision:.0%} "
+            f"LightGNN first prunes {pruned:.0%} of the interactions. Of these, {precision:.0%} "
             f"are noise ({recall:.0%} of all noise); of as many with the lowest degrees {low:.0%}, "
             f"and of as many at random {share:.0%}."
         )
@@ -119,7 +125,7 @@ def _found(seeds: list[list[list[float]]]) -> list[list[float]]:
 def _noise_of(
     trained: Any, users: NDArray[np.int64], items: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Which of a run's training interactions are noise: those that its data have not."""
+    """Which of a run's training interactions are noise: those that are not in the data without."""
     from recbole.utils import init_seed
 
     from recbole_lightgnn.data.loaders import load_data
@@ -148,19 +154,21 @@ def _accuracy(content: Mapping[str, Any]) -> Figure:
 
     (table, _) = content["tables"]
     values = "; ".join(
-        f"{row[0]}: " + ", ".join(f"{value:.4f}" for value in row[1:]) for row in table["rows"]
+        f"{row[0]}: " + ", ".join(f"{value:.4f}" for value in row[1 : 1 + len(LEVELS)])
+        for row in table["rows"]
     )
     return Figure(
         "accuracy",
         draw,
         f"Accuracy on {content['dataset']} against the share of the training interactions that are "
-        "replaced by random ones. Bars are 95 % confidence intervals over seeds.",
+        "replaced by random ones. "
+        "With several seeds, bars are 95 % confidence intervals.",
         f"Test Recall@20 at {', '.join(f'{level:.0%}' for level in LEVELS)} noise. {values}.",
     )
 
 
 def _precision(content: Mapping[str, Any]) -> Figure:
-    rows = np.array(content["tables"][1]["rows"]).reshape(-1, 6)
+    rows = np.array(content["tables"][1]["rows"], dtype=float).reshape(-1, 6)
 
     def draw(axes: Any) -> None:
         lines = (

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.studies.figure import Figure
-from recbole_lightgnn.studies.place import Place
+from recbole_lightgnn.studies.place import Place, paper_split
 from recbole_lightgnn.studies.statistics import (
     angle_density,
     mean_and_interval,
@@ -45,6 +45,7 @@ def measure(place: Place) -> dict[str, Any]:
             (observed.iid_field, observed.item_num),
         )
     ]
+    split = paper_split(record_of(runs["LightGNN"][0])["dataset_fingerprint"])
     rows, planes = [], {}
     for name in MODELS:
         found = []
@@ -55,14 +56,15 @@ def measure(place: Place) -> dict[str, Any]:
             if name in DRAWN and run.seed == place.seeds[0]:
                 planes[name] = _planes(item)
         columns = [mean_and_interval(column) for column in zip(*found, strict=True)]
-        paper = PAPER_MAD.get(place.dataset, {}).get(name)
+        paper = PAPER_MAD.get(split, {}).get(name)
         rows.append([name, *(mean for mean, _ in columns), columns[2][1], paper])
     return {
         "tables": [
             {
                 "name": "mad",
                 "title": f"Mean average distance (MAD) of the final embeddings of the {POPULAR} "
-                "most popular users and items: small values mean over-smoothing",
+                "most popular users and items: small values mean over-smoothing; LightGNN is the "
+                "student with about a third of the entries",
                 "columns": ["model", "users", "items", "both", "± (95 %)", "paper"],
                 "rows": rows,
             }

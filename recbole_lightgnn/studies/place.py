@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_lightgnn.errors import InputError
 
-RUNS = "runs"  # folder of the comparison that the studies share
+if TYPE_CHECKING:
+    from recbole_lightgnn.comparison.layout import Run
+    from recbole_lightgnn.comparison.plan import Plan
+
+COMPARED = "comparison"  # folder of the comparison that the studies share
+ABLATION = "ablation"  # folder of the study of this name
+CUTOFFS = (20, 40)  # of Recall and NDCG, as in the paper
+_REFUSED = {
+    "train_noise": "the study noise sets it",
+    "refit": "studies read the models that were chosen on validation",
+}
 
 
 class Unsuitable(InputError):
-    """The dataset lacks what a study needs; ``study all`` leaves the study out."""
+    """The dataset or a setting lacks what a study needs; ``study all`` leaves the study out."""
 
 
 class Unfinished(InputError):
@@ -30,8 +39,9 @@ class Place:
         seeds: seeds of the runs.
         out: folder of the studies.
         jobs: number of runs at a time.
-        given: settings given for every model, and as ``NAME.KEY`` for one model or variant.
-        shared: folder of the comparison whose runs the studies use and continue.
+        given: settings given for every model, and as ``MODEL.KEY`` for one model. The latter hold
+            for the variants of the model, too. What a study changes has precedence.
+        shared: folder of the comparison that the studies use and continue.
     """
 
     dataset: str
@@ -41,6 +51,26 @@ class Place:
     given: dict[str, Any]
     shared: Path
 
+    def check(self) -> None:
+        """Check the given settings.
+
+        Raises:
+            InputError: if a setting is for an unknown model, or is not for studies.
+        """
+        from recbole_lightgnn.registry import model_names
+        from recbole_lightgnn.utils.text import must_be_one_of
+
+        for key in self.given:
+            model, name = _owner(key)
+            if model:
+                must_be_one_of(f"--{key}: the model", model, model_names())
+            if name in _REFUSED:
+                raise InputError(f"--{key} is not for studies: {_REFUSED[name]}")
+
+    def with_first_seed(self) -> Place:
+        """This place with the first of its seeds alone."""
+        return replace(self, seeds=self.seeds[:1])
+
     def train(
         self,
         models: Sequence[str],
@@ -48,8 +78,11 @@ class Place:
         *,
         folder: str | None = None,
         settings: Mapping[str, Any] | None = None,
-    ) -> dict[str, list[Any]]:
+    ) -> dict[str, list[Run]]:
         """Train models with all seeds, as ``compare`` does; finished runs are not repeated.
+
+        Where LightGNN searches for its teachers (``recipe: auto``), its variants and its runs on
+        other data have the teachers that the first seed has found.
 
         Args:
             models: names of models, or of variants.
@@ -58,46 +91,130 @@ class Place:
             settings: settings of data for all models, on other data.
 
         Returns:
-            The finished runs (`comparison.layout.Run`) by name of the model or variant, one for
-            each seed.
+            The finished runs by name of the model or variant, one for each seed.
 
         Raises:
             InputError: if a setting cannot be used.
             Unfinished: if a run failed.
         """
         from recbole_lightgnn.comparison.execution import execute, exit_status
-        from recbole_lightgnn.comparison.plan import make_plan
-        from recbole_lightgnn.comparison.variants import Variant
 
-        variants = variants or {}
-        known = {*models} | {variants[name]["model"] for name in models if name in variants}
-        given = {
-            key: value
-            for key, value in self.given.items()
-            if key.partition(".")[0] in known or key.partition(".")[0] not in self._owners()
-        }
-        planned = partial(
-            make_plan,
-            self.dataset,
-            list(models),
-            self.seeds,
-            self.shared if folder is None else self.out / folder,
-            given={**given, **(settings or {})},
-            rows=None,
-            variants={
-                name: Variant(one["model"], {k: v for k, v in one.items() if k != "model"})
-                for name, one in variants.items()
-            },
-        )
-        plan = execute(planned, self.jobs)
+        changed = {name: dict(one) for name, one in (variants or {}).items() if name in models}
+        given = {key: value for key, value in self.given.items() if not _owner(key)[0]}
+        given |= settings or {}
+        for name in models:
+            own = changed.get(name, {})
+            model = own.get("model", name)
+            found = self._found_recipe() if model == "LightGNN" and (own or folder) else {}
+            owned = ((_owner(key), value) for key, value in self.given.items())
+            wanted = found | {key: value for (owner, key), value in owned if owner == model}
+            given |= {f"{name}.{key}": value for key, value in wanted.items() if key not in own}
+        shared = self.shared if folder is None else self.out / folder
+        plan = execute(lambda: self._planned(models, changed, given, shared), self.jobs)
         if exit_status(plan):
             raise Unfinished("the study needs all its runs: see the line above")
-        runs: dict[str, list[Any]] = {name: [] for name in models}
+        runs: dict[str, list[Run]] = {name: [] for name in models}
         for run in plan.runs:
             runs[run.name].append(run)
         return runs
 
-    def _owners(self) -> set[str]:
-        from recbole_lightgnn.registry import model_names
+    def config(self, model: str) -> Any:
+        """The checked ``Config`` of a run of a model with the given settings and the first seed."""
+        from recbole_lightgnn.quick_start import configure
 
-        return {*model_names()}
+        settings = {"seed": self.seeds[0], "show_progress": False}
+        return configure(model, self.dataset, settings=self.given_to(model) | settings)
+
+    def given_to(self, model: str) -> dict[str, Any]:
+        """The settings given for a model, its own and those for every model."""
+        owned = [(_owner(key), value) for key, value in self.given.items()]
+        return {key: value for who in ("", model) for (owner, key), value in owned if owner == who}
+
+    def _planned(
+        self,
+        models: Sequence[str],
+        variants: Mapping[str, Mapping[str, Any]],
+        given: Mapping[str, Any],
+        folder: Path,
+    ) -> Plan:
+        """Plan the runs of a study as a part of the comparison in a folder."""
+        from recbole_lightgnn.comparison.layout import read_comparison
+        from recbole_lightgnn.comparison.plan import make_plan
+
+        before = read_comparison(folder) or {}
+        if before.get("search"):
+            raise InputError(
+                f"--comparison {folder} has searched the settings of its models, which a study "
+                "cannot continue: name another folder"
+            )
+        plan = make_plan(
+            self.dataset,
+            models,
+            self.seeds,
+            folder,
+            given=given,
+            rows=None,
+            variants={name: _variant(one) for name, one in variants.items()},
+        )
+        _check_metrics(plan.protocol)
+        # What is there already stays in comparison.json, and in the tables made from it.
+        others = {name: _variant(one) for name, one in before.get("variants", {}).items()}
+        return replace(
+            plan,
+            models=list(dict.fromkeys([*before.get("models", []), *plan.models])),
+            seeds=list(dict.fromkeys([*before.get("seeds", []), *plan.seeds])),
+            variants={**others, **plan.variants},
+            rows=before.get("rows"),
+            given={**before.get("given", {}), **plan.given},
+            settings_source={**before.get("settings", {}), **plan.settings_source},
+        )
+
+    def _found_recipe(self) -> dict[str, Any]:
+        """The teachers that LightGNN finds with the first seed, as settings.
+
+        LightGNN is trained if it is not yet. Empty if LightGNN does not search for its teachers.
+        """
+        from recbole_lightgnn.config.files import read_yaml
+        from recbole_lightgnn.config.teachers import searches_teachers
+        from recbole_lightgnn.trainer.teacher_search import RECIPE_FILE
+
+        if not searches_teachers(self.config("LightGNN").final_config_dict):
+            return {}
+        (run,) = self.with_first_seed().train(["LightGNN"])["LightGNN"]
+        file = next(iter(run.folder.checkpoints.glob(f"*/{RECIPE_FILE}")), None)
+        if file is None:
+            raise InputError(
+                f"{run.folder.path} lacks the {RECIPE_FILE} with the teachers that were found: "
+                "remove that folder to run it anew"
+            )
+        return read_yaml(file)
+
+
+def paper_split(fingerprint: Mapping[str, Any]) -> str:
+    """Name of the paper's dataset with these interactions; empty if the paper has none."""
+    from recbole_lightgnn.comparison.paper_numbers import SPLITS, split_of
+
+    found = split_of(fingerprint)
+    return next((name for name, split in SPLITS.items() if split is found), "")
+
+
+def _owner(key: str) -> tuple[str, str]:
+    """Model and setting of ``MODEL.KEY``; an empty model for any other setting."""
+    head, dot, rest = key.partition(".")
+    return (head, rest) if dot and head[:1].isupper() else ("", key)
+
+
+def _variant(one: Mapping[str, Any]) -> Any:
+    from recbole_lightgnn.comparison.variants import Variant
+
+    return Variant(one["model"], {key: value for key, value in one.items() if key != "model"})
+
+
+def _check_metrics(protocol: Mapping[str, Any]) -> None:
+    """Raise InputError unless Recall and NDCG are computed at all `CUTOFFS`."""
+    metrics = {str(name).lower() for name in protocol["metrics"]}
+    if not {"recall", "ndcg"} <= metrics or not {*CUTOFFS} <= {*protocol["topk"]}:
+        raise InputError(
+            'studies need Recall and NDCG at 20 and 40: write --metrics="[Recall, NDCG]" '
+            '--topk="[10, 20, 40]", or leave both out'
+        )

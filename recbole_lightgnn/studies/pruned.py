@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recbole_lightgnn.comparison.layout import Run
 from recbole_lightgnn.runs.finished_run import TrainedRun
+from recbole_lightgnn.studies.place import Unsuitable
 from recbole_lightgnn.studies.trained import trained_run
 
 
@@ -16,18 +17,14 @@ class Pruned(NamedTuple):
     """The training interactions of a student, in the order of the observed graph's edges.
 
     Attributes:
-        key: key of the student's row in the record.
         users: user number of each interaction. Shape: (interactions,)
         items: item number of each interaction. Shape: (interactions,)
         removed: whether each interaction is pruned. Shape: (interactions,)
-        weight: learned weight of each interaction; NaN if pruned. Shape: (interactions,)
     """
 
-    key: str
     users: NDArray[np.int64]
     items: NDArray[np.int64]
     removed: NDArray[np.bool_]
-    weight: NDArray[np.float64]
 
 
 def pruned_students(run: Run) -> tuple[TrainedRun, list[Pruned]]:
@@ -35,18 +32,20 @@ def pruned_students(run: Run) -> tuple[TrainedRun, list[Pruned]]:
 
     Returns:
         The run, and the students after their first, second, ... pruning run.
+
+    Raises:
+        Unsuitable: if the run has no pruning runs.
     """
     trained = trained_run(run)
     keys = [row["key"] for row in trained.rows if row["stage"] == "student" and row["run"]]
-    return trained, [_pruned(trained.model(key), key) for key in keys]
+    if not keys:
+        raise Unsuitable("the study needs pruned students, and LightGNN has no pruning runs here")
+    return trained, [_pruned(trained.model(key)) for key in keys]
 
 
-def _pruned(student: Any, key: str) -> Pruned:
+def _pruned(student: Any) -> Pruned:
     every, kept = (graph.interactions.pattern for graph in (student.observed, student.graph))
     users, items = every.row.numpy().astype(np.int64), every.col.numpy().astype(np.int64)
     width = student.n_items
     left = kept.row.numpy().astype(np.int64) * width + kept.col.numpy()
-    inside = np.isin(users * width + items, left)
-    weight = np.full(len(users), np.nan)
-    weight[inside] = student.edge_weight.detach().numpy()
-    return Pruned(key, users, items, ~inside, weight)
+    return Pruned(users, items, ~np.isin(users * width + items, left))

@@ -25,10 +25,11 @@ def measure(place: Place) -> dict[str, Any]:
     """Compare the genres and the ratings of pruned interactions with those of kept ones."""
     from recbole_lightgnn.studies.pruned import pruned_students
 
-    (run, *_) = place.train(["LightGNN"])["LightGNN"]
+    _columns(place)
+    (run,) = place.with_first_seed().train(["LightGNN"])["LightGNN"]
     trained, students = pruned_students(run)
     users, items = students[0].users, students[0].items
-    facts = _facts(trained, users, items)
+    facts = _facts(place, trained, users, items)
     alike = similarity_within_groups(facts["genres"], users)
     rng = np.random.default_rng(0)
     rows = []
@@ -76,7 +77,7 @@ def findings(content: Mapping[str, Any]) -> list[str]:
 
 def _finding(rows: Sequence[tuple[float, float, float]], what: str, words: Sequence[str]) -> str:
     """Compare pruned with kept interactions, from (share pruned, difference, p) of each row."""
-    signs = [int(np.sign(difference)) if p < 0.05 else 0 for _, difference, p in rows]
+    signs = [int(np.sign(difference)) for _, difference, p in rows if p is not None and p < 0.05]
     more, less, shares = signs.count(1), signs.count(-1), f"{rows[0][0]:.0%} to {rows[-1][0]:.0%}"
     if len(rows) in (more, less):
         return (
@@ -89,43 +90,58 @@ def _finding(rows: Sequence[tuple[float, float, float]], what: str, words: Seque
     )
 
 
-def _facts(trained: Any, users: NDArray[np.int64], items: NDArray[np.int64]) -> dict[str, Any]:
-    """Genres, ratings and titles of a run's training interactions, from the dataset's files.
+def _columns(place: Place) -> tuple[Any, str, str | None]:
+    """Find the columns of genres and of titles in the dataset's file of items.
+
+    Returns:
+        The run's settings, the column of genres, and the column of titles or ``None``.
 
     Raises:
         Unsuitable: if the dataset has no genres or no ratings.
     """
     from pathlib import Path
 
+    from recbole_lightgnn.data.atomic_header import open_atomic
+    from recbole_lightgnn.data.file_kinds import interaction_files
+
+    config = place.config("LightGNN")
+    name, folder = config["dataset"], Path(config["data_path"])
+
+    def types(file: Path) -> dict[str, str]:
+        return open_atomic(file, config["field_separator"], config["encoding"]).types
+
+    items = folder / f"{name}.item"
+    found = types(items) if items.is_file() else {}
+    genre = next((column for column in _GENRES if found.get(column) == "token_seq"), None)
+    if genre is None:
+        raise _lacking(name, f"no column {' or '.join(_GENRES)} of type token_seq in {items}")
+    rating = config["RATING_FIELD"]
+    for file in interaction_files(folder, name, config):
+        if file.is_file() and types(file).get(rating) != "float":
+            raise _lacking(name, f"no column {rating}:float in {file}")
+    return config, genre, next((column for column in _TITLES if column in found), None)
+
+
+def _facts(
+    place: Place, trained: Any, users: NDArray[np.int64], items: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Genres, ratings and titles of a run's training interactions, from the dataset's files."""
     from recbole.data import create_dataset
 
-    from recbole_lightgnn.config.recbole_config import rebuild_config
-    from recbole_lightgnn.data.atomic_header import open_atomic
-    from recbole_lightgnn.runs import checkpoint
-
-    key = trained.rows[-1]["key"]
-    meta = checkpoint.load(trained.folder.best_file(key))[1]
-    config = rebuild_config(meta)
-    file = Path(config["data_path"], f"{config['dataset']}.item")
-    if not file.is_file():
-        raise _lacking(config["dataset"], f"no {file.name} with the genres of items")
-    types = open_atomic(file, config["field_separator"], config["encoding"]).types
-    genre = next((name for name in _GENRES if types.get(name) == "token_seq"), None)
-    title = next((name for name in _TITLES if name in types), None)
-    if genre is None:
-        raise _lacking(
-            config["dataset"], f"no column {', '.join(_GENRES)} of type token_seq in {file.name}"
-        )
+    config, genre, title = _columns(place)
     rating = config["RATING_FIELD"]
     config["load_col"] = {
         "inter": [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], rating],
         "item": [config["ITEM_ID_FIELD"], genre, *([title] if title else [])],
     }
-    config["normalize_all"] = config["normalize_field"] = None  # ratings as they are
+    # Everything as it is in the files, without filters.
+    for key in ("normalize_all", "normalize_field", "threshold", "val_interval", "unload_col"):
+        config[key] = None
+    for key in ("user_inter_num_interval", "item_inter_num_interval"):
+        config[key] = "[0,inf)"
+    config["filter_inter_by_user_or_item"] = False
     whole = create_dataset(config)
     whole._change_feat_format()
-    if rating not in whole.inter_feat:
-        raise _lacking(config["dataset"], f"no column {rating} in its interactions")
     return _aligned(trained.dataset, whole, users, items, (genre, title, rating))
 
 
@@ -146,7 +162,10 @@ def _aligned(
     keys = whole.inter_feat[whole.uid_field].numpy() * whole.item_num
     keys = keys + whole.inter_feat[whole.iid_field].numpy()
     order = np.argsort(keys)
-    places = order[np.searchsorted(keys[order], user * whole.item_num + item)]
+    wanted = user * whole.item_num + item
+    places = order[np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)]
+    ratings = whole.inter_feat[rating].double().numpy()[places]
+    ratings[keys[places] != wanted] = np.nan
     sets = whole.item_feat[genre].numpy()  # numbers of genres, 0 for none
     has = np.zeros((whole.item_num, len(whole.field2id_token[genre])), dtype=bool)
     np.put_along_axis(has, sets, True, axis=1)
@@ -160,7 +179,7 @@ def _aligned(
     genres = [" ".join(whole.field2id_token[genre][np.flatnonzero(has[one])]) for one in item]
     return {
         "genres": has[item],
-        "ratings": whole.inter_feat[rating].double().numpy()[places],
+        "ratings": ratings,
         "titles": names,
         "genre_names": genres,
         "user_tokens": train.field2id_token[train.uid_field],

@@ -16,6 +16,7 @@ from recbole_lightgnn.studies.figure import Figure
 from recbole_lightgnn.utils.files import plain, read_json, whole_file, write_json
 
 PAGE = "index.html"
+_KEYS = {"study", "dataset", "seeds", "command", "environment", "tables", "findings"}
 _STYLE = """
 :root { color-scheme: light; --ink: #1b1b1b; --soft: #5c5c5c; --rule: #d9d9d9; }
 body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem; color: var(--ink);
@@ -73,11 +74,13 @@ def markdown(study: Study, content: Mapping[str, Any]) -> str:
 
 
 def cell(value: Any) -> str:
-    """Write a value of a table: numbers with four digits after the point, or three if large."""
+    """Write a value of a table: numbers below 1 with four decimals, others with four digits."""
     if value is None or value != value:
         return ""
     if not isinstance(value, float):
         return str(value)
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
     return f"{value:.4f}" if abs(value) < 1 else f"{value:.4g}"
 
 
@@ -118,8 +121,10 @@ def _write_text(path: Path, text: str) -> None:
 
 def _page(out: Path) -> str:
     """The page of all studies of which the folder has results."""
-    found = [(study, read_json(out / f"{name}.json")) for name, study in STUDIES.items()]
-    done = [(study, content) for study, content in found if isinstance(content, dict)]
+    found: list[tuple[Study, Any]] = [
+        (study, read_json(out / f"{name}.json")) for name, study in STUDIES.items()
+    ]
+    done = [(study, content) for study, content in found if _is_whole(study, content, out)]
     datasets = ", ".join(dict.fromkeys(content["dataset"] for _, content in done))
     sections = "\n".join(_section(study, content, out) for study, content in done)
     return f"""<!doctype html>
@@ -140,6 +145,17 @@ def _page(out: Path) -> str:
 </body>
 </html>
 """
+
+
+def _is_whole(study: Study, content: Any, out: Path) -> bool:
+    """Whether a study's content and figures are there, as this version writes them."""
+    if not isinstance(content, dict) or not content.keys() >= _KEYS:
+        return False
+    try:
+        figures = study.figures(content)
+    except (KeyError, IndexError, TypeError, ValueError):  # of another version
+        return False
+    return all((out / f"{study.name}-{figure.name}.svg").is_file() for figure in figures)
 
 
 def _section(study: Study, content: Mapping[str, Any], out: Path) -> str:

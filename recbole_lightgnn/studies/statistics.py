@@ -158,8 +158,8 @@ def permutation_test(
 def angle_density(points: Floats, at: Floats) -> Floats:
     """Estimate the density of the points' angles around the origin, on the circle.
 
-    The kernel is Gaussian, with Scott's bandwidth. Each angle is also counted a turn before and a
-    turn after, so that the density has no gap at -pi and pi.
+    The kernel is Gaussian, with Scott's bandwidth for the circular standard deviation. Each angle
+    is also counted a turn before and a turn after, so that the density has no gap at -pi and pi.
 
     Args:
         points: points in the plane. Shape: (points, 2)
@@ -169,7 +169,9 @@ def angle_density(points: Floats, at: Floats) -> Floats:
         Densities; their integral over the circle is 1. Shape: (angles,)
     """
     angles = np.arctan2(points[:, 1], points[:, 0])
-    width = stats.gaussian_kde(angles).factor * angles.std(ddof=1)
+    # The deviation of a uniform distribution is the largest.
+    deviation = min(stats.circstd(angles), np.pi / np.sqrt(3))
+    width = len(angles) ** -0.2 * deviation
     turns = np.concatenate([angles - 2 * np.pi, angles, angles + 2 * np.pi])
     kernel = stats.norm.pdf(at[:, None], turns, width)
     return np.asarray(kernel.sum(axis=1) / len(angles))

@@ -8,7 +8,8 @@ from helpers.planted import write_planted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_lightgnn.data.noise import replace_items
+from recbole_lightgnn.data.loaders import load_data
+from recbole_lightgnn.data.noise import noisy_items, replace_items
 from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.quick_start import choose, configure, fingerprint_of, run
 
@@ -90,6 +91,26 @@ def test_a_run_with_noise_can_be_read_again(tmp_path):
     assert (
         trained.model("teacher").observed.n_edges == record["dataset_fingerprint"]["train"]["pairs"]
     )
+
+
+@pytest.mark.usefixtures("_world")
+def test_a_recbole_model_with_noise_is_loaded_with_its_noise(tmp_path):
+    from recbole_lightgnn.runs.recbole_loaders import load_data_and_model
+
+    settings = {"epochs": 1, "checkpoint_dir": str(tmp_path), "train_noise": 0.4}
+    run("LightGCN", "planted", settings={**settings, "show_progress": False})
+    (file,) = tmp_path.rglob("*.pth")
+    _, model, _, train, *_ = load_data_and_model(file)
+    items = train._dataset.inter_feat["item_id"].numpy()
+    noisy, _ = noisy_items(train._dataset.config, *_plain())
+    assert (items == noisy).all()
+    assert model.n_items == 61
+
+
+def _plain():
+    """RecBole's datasets of the three splits, without noise."""
+    config = configure("LightGCN", "planted", settings={"show_progress": False})
+    return [loader._dataset for loader in load_data(config)]
 
 
 def test_a_sequential_model_refuses_noise():

@@ -9,10 +9,10 @@ from helpers.tiny_world import TRAIN, write_tiny
 from torch.utils.flop_counter import FlopCounterMode
 
 from recbole_lightgnn.errors import InputError
+from recbole_lightgnn.ops import multiply_adds
 from recbole_lightgnn.studies import efficiency, ratios
 from recbole_lightgnn.studies.cost import (
     GraphSize,
-    dense_multiply_adds,
     hccf_multiply_adds,
     inference_multiply_adds,
     joules,
@@ -95,8 +95,10 @@ def test_dense_and_sized_counts_of_lightgcn_agree(tiny):
     observed = tiny("SimGCL").observed
     assert observed.n_edges == len(TRAIN) == SIZE.edges
     for width, n_layers in ((2, 1), (3, 4), (5, 0)):
-        count = lightgcn_multiply_adds(SIZE, width=width, n_layers=n_layers)
-        assert dense_multiply_adds(observed, width, n_layers) == count
+        rows, cols = (torch.empty(size, width) for size in (observed.n_users, observed.n_items))
+        pattern = observed.interactions.pattern
+        counted = multiply_adds(pattern, rows, cols, n_products=n_layers)
+        assert counted == lightgcn_multiply_adds(SIZE, width=width, n_layers=n_layers)
 
 
 def test_an_unpruned_student_counts_as_lightgcn_and_a_pruned_one_by_what_is_left(tiny):

@@ -113,6 +113,12 @@ def test_the_density_of_angles_is_round():
     density = angle_density(points, at)
     assert np.trapezoid(density, at) == pytest.approx(1, abs=1e-3)
     assert density[0] == pytest.approx(density[-1])
+    for turn in (0.0, 1.0, np.pi / 2, np.pi):
+        turned = np.stack([np.cos(angles + turn), np.sin(angles + turn)], axis=1)
+        assert angle_density(turned, at).max() == pytest.approx(density.max(), rel=1e-3)
+    # A normal density of the deviation .3, smoothed by .3 / 400^(1/5).
+    height = stats.norm.pdf(0, 0, 0.3 * np.hypot(1, 400**-0.2))
+    assert density.max() == pytest.approx(height, rel=0.1)
     even = np.linspace(-np.pi, np.pi, 1000, endpoint=False)
     flat = angle_density(np.stack([np.cos(even), np.sin(even)], axis=1), at)
     assert flat == pytest.approx(np.full(721, 1 / (2 * np.pi)), rel=1e-2)

@@ -9,7 +9,9 @@ import pytest
 from helpers.planted import write_planted
 
 from recbole_lightgnn.cli.main import main
+from recbole_lightgnn.errors import InputError
 from recbole_lightgnn.studies import noise, oversmoothing, ratios
+from recbole_lightgnn.studies.place import Place
 
 OUT = Path("out")
 BRIEF = [
@@ -85,11 +87,7 @@ def test_ratios_have_a_row_for_each_student_and_line(monkeypatch, capsys):
     }
     monkeypatch.setattr(ratios, "VARIANTS", variants)
     monkeypatch.setattr(ratios, "LINES", ("LightGCN", "SimGCL"))
-    brief = [flag for flag in BRIEF if "LightGNN." not in flag]
-    teacher = BRIEF[-1].partition("=")[2]
-    brief += [f"--{name}.teacher_settings={teacher}" for name in variants]
-    brief += [f"--{name}.use_intermediate=False" for name in variants]
-    assert study("ratios", *brief) == 0
+    assert study("ratios", *BRIEF) == 0  # what is given for LightGNN holds for its variants
     assert "MildBinary seed 1: begins with teachers of Mild seed 1" in capsys.readouterr().out
     rows = content("ratios")["tables"][0]["rows"]
     assert [row[0] for row in rows] == [
@@ -99,6 +97,15 @@ def test_ratios_have_a_row_for_each_student_and_line(monkeypatch, capsys):
     ]
     adds = [row[6] for row in rows[:3]]
     assert adds == sorted(adds, reverse=True)
+    # A later study of other models leaves these in the comparison.
+    monkeypatch.setattr(oversmoothing, "MODELS", ("LightGCN", "LightGNN"))
+    monkeypatch.setattr(oversmoothing, "DRAWN", ("LightGNN",))
+    assert study("oversmoothing", *BRIEF) == 0
+    told = capsys.readouterr().out
+    assert begun(told.replace(" with teachers of Mild seed 1", "")) == ["LightGNN seed 1"]
+    compared = json.loads((OUT / "comparison/comparison.json").read_text())
+    assert compared["models"] == ["Mild", "MildBinary", "LightGCN", "SimGCL", "LightGNN"]
+    assert [*compared["variants"]] == ["Mild", "MildBinary"]
 
 
 @pytest.mark.slow
@@ -126,6 +133,7 @@ def test_a_dataset_without_genres_is_refused_in_one_line(capsys):
     assert line.startswith("error: the study redundancy needs genres and ratings, and planted has")
 
 
+@pytest.mark.usefixtures("_world")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -133,6 +141,10 @@ def test_a_dataset_without_genres_is_refused_in_one_line(capsys):
         (["noise", "--out=out"], "`study noise` needs --dataset"),
         (["noise", "--dataset=planted"], "`study noise` needs --out"),
         (["noise", "--dataset=planted", "--out=out", "--seeds=x"], "whole numbers"),
+        (["noise", "-d=planted", "--out=out", "--train_noise=.1"], "the study noise sets it"),
+        (["noise", "-d=planted", "--out=out", "--LightGN.epochs=1"], "the model must be one of"),
+        (["noise", "-d=planted", "--out=dataset"], "has files, but none of a study"),
+        (["noise", "-d=planted", "--out=out", "--topk=[20]"], "Recall and NDCG at 20 and 40"),
     ],
 )
 def test_a_wrong_command_is_refused(arguments, message, capsys):
@@ -153,7 +165,7 @@ def test_a_model_without_checkpoints_is_named(capsys, monkeypatch):
     monkeypatch.setattr(oversmoothing, "MODELS", ("LightGNN",))
     flags = [*BRIEF[:3], "--LightGNN.n_pruning_runs=0", *BRIEF[4:]]
     assert study("oversmoothing", *flags) == 0
-    shutil.rmtree(OUT / "runs/runs/LightGNN-1/saved")
+    shutil.rmtree(OUT / "comparison/runs/LightGNN-1/saved")
     assert study("oversmoothing", *flags) == 2
     assert "LightGNN-1 has a record but no checkpoints" in capsys.readouterr().err
 
@@ -191,6 +203,38 @@ def test_the_numbers_of_runs_are_those_of_the_modules():
         "noise": len(noise.MODELS) * len(noise.LEVELS),
         "redundancy": 1,
         "stability": 1 + sum(map(len, stability.CHANGES.values())),
+    }
+
+
+def test_a_recipe_that_is_found_once_holds_for_variants_and_other_data(monkeypatch, tmp_path):
+    write_planted(tmp_path / "dataset")
+    monkeypatch.setattr(Place, "_found_recipe", lambda self: {"teachers": ["found"]})
+    given = {"epochs": 3, "LightGNN.n_layers": 1, "LightGNN.edge_ratio": 0.5, "BPR.epochs": 9}
+    place = Place("planted", [1], OUT, 1, given, OUT / "comparison")
+    planned = []
+
+    def stop(self, models, variants, given, folder):
+        planned.append(given)
+        raise InputError("enough")
+
+    monkeypatch.setattr(Place, "_planned", stop)
+    variants = {"Wide": {"model": "LightGNN", "edge_ratio": 0.9}}
+    for models, folder in ((["LightGNN", "Wide", "LightGCN"], None), (["LightGNN"], "noise")):
+        with pytest.raises(InputError, match="enough"):
+            place.train(models, variants, folder=folder)
+    plain, noisy = planned
+    assert plain == {
+        "epochs": 3,
+        "LightGNN.n_layers": 1,
+        "LightGNN.edge_ratio": 0.5,
+        "Wide.teachers": ["found"],
+        "Wide.n_layers": 1,
+    }
+    assert noisy == {
+        "epochs": 3,
+        "LightGNN.teachers": ["found"],
+        "LightGNN.n_layers": 1,
+        "LightGNN.edge_ratio": 0.5,
     }
 
 
