@@ -6,6 +6,7 @@ Heavy libraries, such as torch, are imported only in `run`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shlex
 import sys
@@ -93,6 +94,8 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
         shared=options.comparison or options.out / COMPARED,
     )
     place.check()
+    if options.name == _ALL:
+        _train_together(place)
     skipped: list[str] = []
     failed: list[str] = []
     for name in STUDIES if options.name == _ALL else [options.name]:
@@ -109,6 +112,24 @@ def run(options: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     if (page := options.out / PAGE).is_file():
         print(f"page: {page}")
     return 1 if failed else 0
+
+
+def _train_together(place: Place) -> None:
+    """Train the runs that the studies share at once, so that ``--jobs`` of them are at work.
+
+    A failed run is reported by the study that needs it.
+    """
+    from recbole_lightgnn.studies.catalogue import STUDIES
+    from recbole_lightgnn.studies.place import Unfinished
+
+    models: dict[str, None] = {}
+    variants: dict[str, Any] = {}
+    for study in STUDIES.values():
+        names, changed = study.shared_runs()
+        models |= dict.fromkeys(names)
+        variants |= changed
+    with contextlib.suppress(Unfinished):
+        place.train(list(models), variants)
 
 
 def _check_out(out: Path, dataset: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_lightgnn.studies.figure import Figure
 from recbole_lightgnn.studies.look import COLOURS, MARKERS
-from recbole_lightgnn.studies.place import ABLATION, Place, Unfinished, paper_split
+from recbole_lightgnn.studies.place import ABLATION, Place, Runs, Unfinished, paper_split
 from recbole_lightgnn.studies.statistics import mean_and_interval
 
 RECIPES = {"default": "our recipe", "paper": "the paper's recipe"}
@@ -45,6 +45,11 @@ PAPER_SHARES = {
     "yelp": (".33/.77", ".26/.74", ".11/.60", ".08/.57"),
 }
 VARIANTS = tuple(PAPER["yelp"])
+
+
+def shared_runs() -> Runs:
+    """None: the variants have runs of their own."""
+    return (), {}
 
 
 def measure(place: Place) -> dict[str, Any]:

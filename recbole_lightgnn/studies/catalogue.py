@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from recbole_lightgnn.studies.figure import Figure
-from recbole_lightgnn.studies.place import Place
+from recbole_lightgnn.studies.place import Place, Runs
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class Study:
     question: str
     needs: str
     runs: int
+
+    @property
+    def shared_runs(self) -> Callable[[], Runs]:
+        """Function that returns the models and variants that it trains in the shared comparison."""
+        return self._module.shared_runs  # type: ignore[no-any-return]
 
     @property
     def measure(self) -> Callable[[Place], dict[str, Any]]:

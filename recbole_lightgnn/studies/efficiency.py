@@ -11,7 +11,7 @@ from recbole_lightgnn.comparison.layout import Run
 from recbole_lightgnn.studies import ratios
 from recbole_lightgnn.studies.figure import Figure
 from recbole_lightgnn.studies.look import COLOURS, GREY
-from recbole_lightgnn.studies.place import Place
+from recbole_lightgnn.studies.place import Place, Runs
 
 BASE = "NGCF"  # all costs are shown relative to it
 MODELS = (BASE, "LRGCCF", "HCCF", "UnKD", "LightGCN", "SimGCL")
@@ -34,6 +34,11 @@ class _Contender:
     row: Mapping[str, Any]
     model: Any
     infer: Callable[[], Any]
+
+
+def shared_runs() -> Runs:
+    """Models and variants that the study trains in the shared comparison."""
+    return (*MODELS, PRUNED), VARIANTS
 
 
 def measure(place: Place) -> dict[str, Any]:

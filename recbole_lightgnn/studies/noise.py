@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 
 from recbole_lightgnn.studies.figure import Figure
 from recbole_lightgnn.studies.look import COLOURS, GREY, draw_line
-from recbole_lightgnn.studies.place import Place
+from recbole_lightgnn.studies.place import Place, Runs
 from recbole_lightgnn.studies.statistics import lowest, mean_and_interval, noise_found
 
 MODELS = ("LightGNN", "LightGCN", "UnKD", "SimRec")
 LEVELS = (0.0, 0.1, 0.2, 0.35)  # shares of the training interactions that are replaced
 FOUND_AT = 0.2  # level at which the noise found is measured
 _METRIC = "recall@20"
+
+
+def shared_runs() -> Runs:
+    """Models and variants that the study trains in the shared comparison."""
+    return MODELS, {}
 
 
 def measure(place: Place) -> dict[str, Any]:

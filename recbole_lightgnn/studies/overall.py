@@ -7,7 +7,7 @@ from typing import Any
 
 from recbole_lightgnn.studies.figure import Figure
 from recbole_lightgnn.studies.look import COLOURS
-from recbole_lightgnn.studies.place import Place
+from recbole_lightgnn.studies.place import Place, Runs
 
 MODELS = (
     *("BiasMF", "NeuMF", "AutoRec", "PinSage", "STARGCN", "GCMC", "NGCF", "LRGCCF", "LightGCN"),
@@ -16,6 +16,11 @@ MODELS = (
 )
 _METRICS = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 _SHORT = ("R@20", "N@20", "R@40", "N@40")
+
+
+def shared_runs() -> Runs:
+    """Models and variants that the study trains in the shared comparison."""
+    return MODELS, {}
 
 
 def measure(place: Place) -> dict[str, Any]:

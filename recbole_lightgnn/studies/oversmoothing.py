@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.studies.figure import Figure
-from recbole_lightgnn.studies.place import Place, paper_split
+from recbole_lightgnn.studies.place import Place, Runs, paper_split
 from recbole_lightgnn.studies.statistics import (
     angle_density,
     mean_and_interval,
@@ -30,6 +30,11 @@ PAPER_MAD = {
         zip(MODELS, (0.8206, 0.8269, 0.8236, 0.7760, 0.8595, 0.8406, 0.8742), strict=True)
     ),
 }
+
+
+def shared_runs() -> Runs:
+    """Models and variants that the study trains in the shared comparison."""
+    return MODELS, {}
 
 
 def measure(place: Place) -> dict[str, Any]:

@@ -22,6 +22,10 @@ _REFUSED = {
 }
 
 
+# Names of models and variants to train, and each variant's model and settings.
+Runs = tuple[Sequence[str], Mapping[str, Mapping[str, Any]]]
+
+
 class Unsuitable(InputError):
     """The dataset or a setting lacks what a study needs; ``study all`` leaves the study out."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_lightgnn.studies.figure import Figure
 from recbole_lightgnn.studies.look import GREY, draw_line
-from recbole_lightgnn.studies.place import Place
+from recbole_lightgnn.studies.place import Place, Runs
 from recbole_lightgnn.studies.statistics import mean_and_interval
 
 # Pruning runs keep .8 of the entries each, and this share of the interactions.
@@ -33,6 +33,11 @@ TITLES = {
 }
 _METRICS = ("recall@20", "ndcg@20")
 _CALLS = 5  # measured inferences of each student; the median counts
+
+
+def shared_runs() -> Runs:
+    """Models and variants that the study trains in the shared comparison."""
+    return (*VARIANTS, *LINES), VARIANTS
 
 
 def measure(place: Place) -> dict[str, Any]:

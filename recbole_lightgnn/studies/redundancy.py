@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.studies.figure import Figure
-from recbole_lightgnn.studies.place import Place, Unsuitable
+from recbole_lightgnn.studies.place import Place, Runs, Unsuitable
 from recbole_lightgnn.studies.statistics import permutation_test, similarity_within_groups
 
 DRAWS = 499  # of each permutation test
@@ -19,6 +19,11 @@ _GENRES = ("class", "genre", "genres", "category", "categories")
 _TITLES = ("movie_title", "title", "name")
 _MAX_TITLE = 34
 _PRUNED, _KEPT = "#D55E00", "#0072B2"
+
+
+def shared_runs() -> Runs:
+    """Models and variants that the study trains in the shared comparison."""
+    return ("LightGNN",), {}
 
 
 def measure(place: Place) -> dict[str, Any]:

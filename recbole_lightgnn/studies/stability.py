@@ -7,7 +7,7 @@ from typing import Any
 
 from recbole_lightgnn.studies.figure import Figure
 from recbole_lightgnn.studies.look import draw_line
-from recbole_lightgnn.studies.place import Place
+from recbole_lightgnn.studies.place import Place, Runs
 from recbole_lightgnn.studies.statistics import mean_and_interval
 
 # Settings that are changed one at a time, and their values.
@@ -32,16 +32,22 @@ _SHORT = {
 _METRICS = ("recall@20", "ndcg@20")
 
 
-def measure(place: Place) -> dict[str, Any]:
-    """Train LightGNN with every change; collect the student with a third of the entries."""
-    from recbole_lightgnn.studies.trained import chosen_row, record_of
-
+def shared_runs() -> Runs:
+    """Models and variants that the study trains in the shared comparison."""
     variants = {
         f"{_SHORT[key]}-{str(value).replace('.', '_')}": {"model": "LightGNN", key: value}
         for key, values in CHANGES.items()
         for value in values
     }
-    runs = place.train(["LightGNN", *variants], variants)
+    return ("LightGNN", *variants), variants
+
+
+def measure(place: Place) -> dict[str, Any]:
+    """Train LightGNN with every change; collect the student with a third of the entries."""
+    from recbole_lightgnn.studies.trained import chosen_row, record_of
+
+    models, variants = shared_runs()
+    runs = place.train(models, variants)
     seeds = []
     for run in runs["LightGNN"]:
         record = record_of(run)
