@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_lightgnn.studies.figure import Figure
-from recbole_lightgnn.studies.look import COLOURS, MARKERS
+from recbole_lightgnn.studies.look import COLOURS, GREY, MARKERS
 from recbole_lightgnn.studies.place import ABLATION, Place, Runs, Unfinished, paper_split
 from recbole_lightgnn.studies.statistics import mean_and_interval
 
@@ -153,13 +153,15 @@ def _figure(content: Mapping[str, Any], table: Mapping[str, Any]) -> Figure:
     heads: Sequence[str] = table["columns"][1 : 1 + len(STUDENTS)]
     rows = [row for row in table["rows"] if row[1] is not None]
 
+    colours = (*COLOURS[:-1], GREY)  # black is for the whole recipe
+
     def draw(axes: Any) -> None:
         for nth, row in enumerate(rows):
             ours = row[0] == WHOLE
             axes.plot(
                 *(range(len(heads)), row[1 : 1 + len(heads)]),
                 marker=MARKERS[nth % len(MARKERS)],
-                color="#000000" if ours else COLOURS[nth % (len(COLOURS) - 1)],
+                color="#000000" if ours else colours[nth % len(colours)],
                 linewidth=2 if ours else 1.1,
                 markersize=4,
                 label=row[0],

@@ -65,12 +65,27 @@ def markdown(study: Study, content: Mapping[str, Any]) -> str:
     """Write a study's findings and tables as Markdown."""
     parts = [f"## {study.name}: {study.question}", _origin(study, content)]
     parts += [f"- {finding}" for finding in content["findings"]]
-    for table in content["tables"]:
+    for table in map(_without_empty_columns, content["tables"]):
         head = "| " + " | ".join(table["columns"]) + " |"
         rule = "|---" * len(table["columns"]) + "|"
         rows = ["| " + " | ".join(map(cell, row)) + " |" for row in table["rows"]]
         parts += ["", f"{table['title']}.", "", "\n".join([head, rule, *rows])]
     return "\n".join(parts) + "\n"
+
+
+def _without_empty_columns(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table without columns that have no value, such as intervals of a single seed."""
+    rows = table["rows"]
+    kept = [
+        place
+        for place in range(len(table["columns"]))
+        if not rows or any(cell(row[place]) for row in rows if place < len(row))
+    ]
+    return {
+        **table,
+        "columns": [table["columns"][place] for place in kept],
+        "rows": [[row[place] for place in kept if place < len(row)] for row in rows],
+    }
 
 
 def cell(value: Any) -> str:
@@ -181,7 +196,8 @@ def _picture(study: Study, figure: Figure, out: Path) -> str:
     )
 
 
-def _table(table: Mapping[str, Any]) -> str:
+def _table(whole: Mapping[str, Any]) -> str:
+    table = _without_empty_columns(whole)
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table["columns"])
     body = "\n".join(f"<tr>{_cells(row)}</tr>" for row in table["rows"])
     return (

@@ -90,3 +90,10 @@ def test_cells_are_rounded_for_readers():
     assert [report.cell(value) for value in values] == [
         *("", "", "3", "x", "0.1235", "12.35", "1234", "2345679"),
     ]
+
+
+def test_a_column_without_a_value_is_not_shown():
+    table = {"columns": ["a", "±", "b"], "rows": [["x", None, 1.5], ["y", float("nan"), None]]}
+    shown = report._without_empty_columns(table)
+    assert (shown["columns"], shown["rows"]) == (["a", "b"], [["x", 1.5], ["y", None]])
+    assert "±" not in report._table({"title": "T", **table})
