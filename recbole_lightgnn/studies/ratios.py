@@ -159,7 +159,7 @@ def _figure(content: Mapping[str, Any]) -> Figure:
             panel.minorticks_off()
             panel.set_xlabel("embedding entries kept")
             panel.set_ylabel(label)
-        axes[0, 1].set_yscale("log")
+        axes[0, 1].set_ylim(bottom=0)
         axes[0, 0].legend(fontsize=7)
 
     values = "; ".join(
