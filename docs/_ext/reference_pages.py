@@ -32,6 +32,7 @@ _PACKAGES = {
     "integration": "changes to RecBole itself",
     "comparison": "models under one protocol: plan, runs, tables, figures, page",
     "tuning": "searches of settings, and ablations",
+    "studies": "the paper's experiments: statistics, tables and figures",
     "service": "an exported model over HTTP",
     "utils": "files, compiled loops, memory, text",
 }

@@ -36,7 +36,7 @@ from recbole_lightgnn.utils.files import check_folder, plain
 from recbole_lightgnn.utils.text import did_you_mean
 
 _UNLIMITED = 1_000_000  # trials, or minutes
-_SPLIT_SEED = 2020  # if RecBole splits the data, all runs share this seed's split
+SPLIT_SEED = 2020  # if RecBole splits the data, all runs share this seed's split
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def _with_one_split(request: Request) -> tuple[Request, dict[str, Any]]:
     """
     configs = _configure(request)
     if seeds_split_the_data(configs) and "split_seed" not in request.given:
-        request = replace(request, given=request.given | {"split_seed": _SPLIT_SEED})
+        request = replace(request, given=request.given | {"split_seed": SPLIT_SEED})
         configs = _configure(request)
     return request, configs
 

@@ -65,7 +65,6 @@ MODULES = {
     "settings": "config.schema",
     "splits": "data.loaders",
     "stock_checkpoint": "runs.recbole_loaders",
-    "studies.ablation": "tuning.ablation",
     "studies.ablation_command": "cli.ablate",
     "studies.command": "cli.tune",
     "studies.compare_command": "cli.compare",
@@ -86,7 +85,6 @@ MODULES = {
     "trainer.stock_progress": "trainer.recbole_resume",
     "trainer.stored": "runs.checkpoint_model",
     "report": "comparison",
-    "studies": "tuning and comparison",
 }
 
 _warned: set[str] = set()

@@ -114,14 +114,20 @@ def _table(place: Place, recipe: str) -> dict[str, Any]:
 def _results(place: Place, recipe: str, seed: int) -> dict[str, Any]:
     """Recall@20 of each variant's students with one seed, and the shares that they keep."""
     from recbole_lightgnn.config.ablations import ablations
+    from recbole_lightgnn.quick_start import configure
     from recbole_lightgnn.tuning.ablation import WHOLE as ALL
     from recbole_lightgnn.tuning.ablation import Ablation, Variant
 
-    names = [name for name in ablations() if name != "none"]
-    variants = [Variant(ALL, {}), *(Variant(name, {"ablation": name}) for name in names)]
     n_runs = max(int(key.rpartition("-")[2]) for key in STUDENTS)
-    given = place.given_to("LightGNN")
+    given = place.split() | place.given_to("LightGNN")
     settings = {**given, "recipe": recipe, "seed": seed, "n_pruning_runs": n_runs}
+    config = configure("LightGNN", place.dataset, settings={**settings, "show_progress": False})
+    names = [
+        name
+        for name, changes in ablations().items()
+        if any(config[key] != value for key, value in changes.items())
+    ]
+    variants = [Variant(ALL, {}), *(Variant(name, {"ablation": name}) for name in names)]
     study = Ablation(
         place.dataset,
         config_files=(),

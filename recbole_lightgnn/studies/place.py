@@ -129,6 +129,14 @@ class Place:
         settings = {"seed": self.seeds[0], "show_progress": False}
         return configure(model, self.dataset, settings=self.given_to(model) | settings)
 
+    def split(self) -> dict[str, Any]:
+        """The seed of RecBole's split for runs outside of a comparison; empty for given splits."""
+        from recbole_lightgnn.comparison.plan import SPLIT_SEED
+        from recbole_lightgnn.comparison.protocol import seeds_split_the_data
+
+        free = seeds_split_the_data({"LightGNN": self.config("LightGNN")})
+        return {"split_seed": SPLIT_SEED} if free else {}
+
     def given_to(self, model: str) -> dict[str, Any]:
         """The settings given for a model, its own and those for every model."""
         owned = [(_owner(key), value) for key, value in self.given.items()]

@@ -104,7 +104,7 @@ def test_an_old_name_works_in_python(capsys):
 def test_a_module_that_has_moved_is_named(old):
     package = old.partition(".")[0]
     message = f"recbole_lightgnn.{old} has moved: it is recbole_lightgnn.{aliases.MODULES[old]} now"
-    if package in ("report", "studies"):
+    if package == "report":
         message = f"recbole_lightgnn.{package} has moved: "
     with pytest.raises(ImportError, match=re.escape(message)):
         import_module(f"recbole_lightgnn.{old}")

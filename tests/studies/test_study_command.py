@@ -10,7 +10,7 @@ from helpers.planted import write_planted
 
 from recbole_lightgnn.cli.main import main
 from recbole_lightgnn.errors import InputError
-from recbole_lightgnn.studies import noise, oversmoothing, ratios
+from recbole_lightgnn.studies import ablation, noise, oversmoothing, ratios
 from recbole_lightgnn.studies.place import Place
 
 OUT = Path("out")
@@ -109,6 +109,29 @@ def test_ratios_have_a_row_for_each_student_and_line(monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_world")
+def test_an_ablation_has_every_variant_at_every_ratio(monkeypatch):
+    monkeypatch.setattr(ablation, "RECIPES", {"default": "our recipe"})
+    monkeypatch.setattr(ablation, "STUDENTS", ("student-01", "student-02"))
+    assert study("ablation", *BRIEF, "--LightGNN.epochs=1") == 0
+    (table,) = content("ablation")["tables"]
+    assert [row[0] for row in table["rows"]] == list(ablation.VARIANTS)
+    rows = {row[0]: row[1:3] for row in table["rows"]}
+    assert rows.pop("-IntKD") == [None, None]  # there is no intermediate model anyway
+    assert all(0 < value < 1 for row in rows.values() for value in row)
+    assert rows["~BothP"] != rows["LightGNN"]
+    record = json.loads((OUT / "ablation/default-1/all.json").read_text())
+    last = next(row for row in record["rows"] if row["key"] == "student-02")
+    assert rows["LightGNN"][1] == last["test"]["recall@20"]
+
+
+@pytest.mark.usefixtures("_world")
+def test_a_random_split_is_that_of_the_comparison():
+    places = (Place(name, [7], OUT, 1, {}, OUT) for name in ("ml-100k", "planted"))
+    assert [place.split() for place in places] == [{"split_seed": 2020}, {}]
+
+
+@pytest.mark.slow
 def test_redundancy_reads_genres_and_ratings(capsys):
     flags = ["--epochs=1", "--n_pruning_runs=1", "--use_intermediate=False"]
     flags.append("--teacher_settings={epochs: 1}")
@@ -191,7 +214,7 @@ def test_all_goes_on_after_a_study_that_fails_and_one_without_data(monkeypatch, 
 
 
 def test_the_numbers_of_runs_are_those_of_the_modules():
-    from recbole_lightgnn.studies import ablation, efficiency, overall, stability
+    from recbole_lightgnn.studies import efficiency, overall, stability
     from recbole_lightgnn.studies.catalogue import STUDIES
 
     assert {name: study.runs for name, study in STUDIES.items()} == {
