@@ -141,7 +141,7 @@ def test_an_archive_never_overwrites_something_else(folder, tmp_path, capsys):
 
 def test_there_are_comparisons_in_results():
     assert [archive.name for archive in ARCHIVES] == [
-        f"comparison-{name}" for name in ("any-ml-100k", "gowalla", "ml-100k", "yelp")
+        f"comparison-{name}" for name in ("any-lastfm", "any-ml-100k", "gowalla", "ml-100k", "yelp")
     ]
 
 
