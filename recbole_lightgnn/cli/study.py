@@ -125,7 +125,7 @@ def _train_together(place: Place) -> None:
     models: dict[str, None] = {}
     variants: dict[str, Any] = {}
     for study in STUDIES.values():
-        names, changed = study.shared_runs()
+        names, changed = study.module.shared_runs()
         models |= dict.fromkeys(names)
         variants |= changed
     with contextlib.suppress(Unfinished):
@@ -170,7 +170,7 @@ def _made(name: str, place: Place, command: str) -> str:
         "environment": environment(threads=torch.get_num_threads(), device="cpu"),
     }
     try:
-        content = {**facts, **study.measure(place)}
+        content = {**facts, **study.module.measure(place)}
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("continue with the same command") from stop
     return write_study(study, content, place.out)

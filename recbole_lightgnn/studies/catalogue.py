@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol, cast
 
 from recbole_lightgnn.studies.figure import Figure
 from recbole_lightgnn.studies.place import Place, Runs
+
+
+class StudyModule(Protocol):
+    """What the module of every study has."""
+
+    def shared_runs(self) -> Runs:
+        """Return the models and variants that it trains in the shared comparison."""
+
+    def measure(self, place: Place) -> dict[str, Any]:
+        """Train the models and compute the numbers."""
+
+    def figures(self, content: Mapping[str, Any]) -> list[Figure]:
+        """Make the figures from the numbers."""
+
+    def findings(self, content: Mapping[str, Any]) -> list[str]:
+        """Say in sentences what the numbers show."""
 
 
 @dataclass(frozen=True)
@@ -30,28 +46,9 @@ class Study:
     runs: int
 
     @property
-    def shared_runs(self) -> Callable[[], Runs]:
-        """Function that returns the models and variants that it trains in the shared comparison."""
-        return self._module.shared_runs  # type: ignore[no-any-return]
-
-    @property
-    def measure(self) -> Callable[[Place], dict[str, Any]]:
-        """Function that trains the models and computes the numbers."""
-        return self._module.measure  # type: ignore[no-any-return]
-
-    @property
-    def figures(self) -> Callable[[Mapping[str, Any]], list[Figure]]:
-        """Function that makes the figures from the numbers."""
-        return self._module.figures  # type: ignore[no-any-return]
-
-    @property
-    def findings(self) -> Callable[[Mapping[str, Any]], list[str]]:
-        """Function that says in sentences what the numbers show."""
-        return self._module.findings  # type: ignore[no-any-return]
-
-    @property
-    def _module(self) -> Any:
-        return import_module(f"recbole_lightgnn.studies.{self.name}")
+    def module(self) -> StudyModule:
+        """The module of the study, which is imported only when it is needed."""
+        return cast(StudyModule, import_module(f"recbole_lightgnn.studies.{self.name}"))
 
 
 STUDIES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -45,7 +45,7 @@ def measure(place: Place) -> dict[str, Any]:
     """Train the models with the first seed; measure the cost of inference of each."""
     from recbole_lightgnn.bench.measure import conditions
 
-    runs = replace(place, seeds=place.seeds[:1]).train([*MODELS, PRUNED], VARIANTS)
+    runs = place.with_first_seed().train(*shared_runs())
     contenders = _contenders({name: each[0] for name, each in runs.items()})
     before = conditions()
     seconds = _times(contenders)
@@ -74,7 +74,8 @@ def inference_of(model: Any) -> Callable[[], Any]:
 
     # RecBole's `full_sort_predict` caches what `forward` computes.
     infer = model.infer if hasattr(model, "ranks_by_tables") else model.forward
-    return torch.no_grad()(infer)  # type: ignore[no-any-return]
+    without_gradients: Callable[[], Any] = torch.no_grad()(infer)
+    return without_gradients
 
 
 def _contenders(runs: Mapping[str, Run]) -> dict[str, _Contender]:

@@ -40,7 +40,8 @@ def measure(place: Place) -> dict[str, Any]:
             rows = [chosen_row(record_of(run)) for run in runs[name]]
             accuracy[name].append([row["test"][_METRIC] for row in rows])
         if level == FOUND_AT:
-            found = _found([_found_by(run) for run in runs["LightGNN"]])
+            seeds = [_found_by(run) for run in runs["LightGNN"]]
+            found = np.mean(seeds, axis=0).tolist()
     heads = [f"{level:.0%}" for level in LEVELS]
 
     def means(name: str) -> list[float]:
@@ -112,19 +113,15 @@ def _found_by(run: Any) -> list[list[float]]:
 
     trained, students = pruned_students(run)
     noise = _noise_of(trained, students[0].users, students[0].items)
+    score = degree_score(students[0].users, students[0].items)
     rows = []
     for student in students:
         removed = student.removed
-        low = lowest(degree_score(student.users, student.items), int(removed.sum()))
+        low = lowest(score, int(removed.sum()))
         rows.append(
             [removed.mean(), *noise_found(removed, noise), *noise_found(low, noise), noise.mean()]
         )
     return rows
-
-
-def _found(seeds: list[list[list[float]]]) -> list[list[float]]:
-    """Mean over seeds of the rows after each pruning run."""
-    return np.mean(seeds, axis=0).tolist() if seeds else []
 
 
 def _noise_of(
@@ -166,8 +163,7 @@ def _accuracy(content: Mapping[str, Any]) -> Figure:
         "accuracy",
         draw,
         f"Accuracy on {content['dataset']} against the share of the training interactions that are "
-        "replaced by random ones. "
-        "With several seeds, bars are 95 % confidence intervals.",
+        "replaced by random ones. With several seeds, bars are 95 % confidence intervals.",
         f"Test Recall@20 at {', '.join(f'{level:.0%}' for level in LEVELS)} noise. {values}.",
     )
 

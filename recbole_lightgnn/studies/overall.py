@@ -27,7 +27,7 @@ def measure(place: Place) -> dict[str, Any]:
     """Train every model; put each beside the paper's result."""
     from recbole_lightgnn.comparison.results import Comparison
 
-    place.train(MODELS)
+    place.train(*shared_runs())
     comparison = Comparison(place.shared)
     entries = [
         entry

@@ -41,7 +41,7 @@ def measure(place: Place) -> dict[str, Any]:
     """Compute the MAD of each model, and the figure's densities with the first seed."""
     from recbole_lightgnn.studies.trained import chosen_row, embeddings_of, record_of, trained_run
 
-    runs = place.train(MODELS)
+    runs = place.train(*shared_runs())
     observed = trained_run(runs["LightGNN"][0]).dataset
     popular = [
         _most_popular(observed.inter_feat[field].numpy() - 1, number - 1)

@@ -45,7 +45,7 @@ def measure(place: Place) -> dict[str, Any]:
     from recbole_lightgnn.studies.cost import inference_multiply_adds, student_cost
     from recbole_lightgnn.studies.trained import model_of, record_of, trained_run
 
-    runs = place.train([*VARIANTS, *LINES], VARIANTS)
+    runs = place.train(*shared_runs())
     rows = []
     for name in VARIANTS:
         records = [record_of(run) for run in runs[name]]
@@ -172,8 +172,7 @@ def _figure(content: Mapping[str, Any]) -> Figure:
         draw,
         f"Accuracy (left) and multiply-adds of one inference (right) on {content['dataset']}, "
         "against the share of embedding entries that pruning keeps. Grey lines: models that are "
-        "not pruned. With several seeds, bars are 95 % confidence "
-        "intervals.",
+        "not pruned. With several seeds, bars are 95 % confidence intervals.",
         f"Test Recall@20. {values}.",
         size=(7.2, 3.6),
         panels=(1, 2),

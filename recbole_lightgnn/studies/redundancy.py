@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_lightgnn.studies.figure import Figure
+from recbole_lightgnn.studies.look import COLOURS
 from recbole_lightgnn.studies.place import Place, Runs, Unsuitable
 from recbole_lightgnn.studies.statistics import permutation_test, similarity_within_groups
 
@@ -18,7 +19,7 @@ MAX_LINES = 18  # interactions of a user in the figure, at most
 _GENRES = ("class", "genre", "genres", "category", "categories")
 _TITLES = ("movie_title", "title", "name")
 _MAX_TITLE = 34
-_PRUNED, _KEPT = "#D55E00", "#0072B2"
+_KEPT, _PRUNED = COLOURS[:2]
 
 
 def shared_runs() -> Runs:
@@ -30,11 +31,11 @@ def measure(place: Place) -> dict[str, Any]:
     """Compare the genres and the ratings of pruned interactions with those of kept ones."""
     from recbole_lightgnn.studies.pruned import pruned_students
 
-    _columns(place)
+    columns = _columns(place)
     (run,) = place.with_first_seed().train(["LightGNN"])["LightGNN"]
     trained, students = pruned_students(run)
     users, items = students[0].users, students[0].items
-    facts = _facts(place, trained, users, items)
+    facts = _facts(columns, trained, users, items)
     alike = similarity_within_groups(facts["genres"], users)
     rng = np.random.default_rng(0)
     rows = []
@@ -128,12 +129,15 @@ def _columns(place: Place) -> tuple[Any, str, str | None]:
 
 
 def _facts(
-    place: Place, trained: Any, users: NDArray[np.int64], items: NDArray[np.int64]
+    columns: tuple[Any, str, str | None],
+    trained: Any,
+    users: NDArray[np.int64],
+    items: NDArray[np.int64],
 ) -> dict[str, Any]:
     """Genres, ratings and titles of a run's training interactions, from the dataset's files."""
     from recbole.data import create_dataset
 
-    config, genre, title = _columns(place)
+    config, genre, title = columns
     rating = config["RATING_FIELD"]
     config["load_col"] = {
         "inter": [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], rating],

@@ -49,8 +49,8 @@ def write_study(study: Study, content: Mapping[str, Any], out: Path) -> str:
         Tables and findings as Markdown.
     """
     content = plain(content)
-    content = {**content, "findings": study.findings(content)}
-    for figure in study.figures(content):
+    content = {**content, "findings": study.module.findings(content)}
+    for figure in study.module.figures(content):
         _write_figure(out, study.name, figure)
     for table in content["tables"]:
         _write_text(out / f"{study.name}-{table['name']}.csv", _csv(table))
@@ -167,7 +167,7 @@ def _is_whole(study: Study, content: Any, out: Path) -> bool:
     if not isinstance(content, dict) or not content.keys() >= _KEYS:
         return False
     try:
-        figures = study.figures(content)
+        figures = study.module.figures(content)
     except (KeyError, IndexError, TypeError, ValueError):  # of another version
         return False
     return all((out / f"{study.name}-{figure.name}.svg").is_file() for figure in figures)
@@ -175,7 +175,7 @@ def _is_whole(study: Study, content: Any, out: Path) -> bool:
 
 def _section(study: Study, content: Mapping[str, Any], out: Path) -> str:
     findings = "\n".join(f"<li>{escape(text)}</li>" for text in content["findings"])
-    pictures = "\n".join(_picture(study, figure, out) for figure in study.figures(content))
+    pictures = "\n".join(_picture(study, figure, out) for figure in study.module.figures(content))
     tables = "\n".join(map(_table, content["tables"]))
     return f"""<section id="{study.name}">
 <h2>{escape(study.question)}</h2>
